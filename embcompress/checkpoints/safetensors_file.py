@@ -1,0 +1,131 @@
+"""Read the header of a safetensors file: u64 length, JSON header, buffer.
+
+Source: the format's description, https://github.com/huggingface/safetensors#format.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, BinaryIO
+
+from embcompress.checkpoints.tensors import ITEM_BYTES, Listing, StoredTensor, contiguous_strides, read_exactly
+from embcompress.exceptions import DamagedFileError, UnknownFormatError
+
+NAME = "safetensors"
+HEADER_BYTES_MAX = 100_000_000  # the format's own limit
+DIMS_MAX = 64  # axes of a tensor, where torch's operations stop; the product of a million sizes would take for ever
+METADATA_KEY = "__metadata__"  # its place in the header; no tensor can have this name
+
+DTYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "BOOL": "bool",
+        "U8": "uint8",
+        "I8": "int8",
+        "F8_E4M3": "float8_e4m3fn",
+        "F8_E5M2": "float8_e5m2",
+        "I16": "int16",
+        "U16": "uint16",
+        "F16": "float16",
+        "BF16": "bfloat16",
+        "I32": "int32",
+        "U32": "uint32",
+        "F32": "float32",
+        "I64": "int64",
+        "U64": "uint64",
+        "F64": "float64",
+        "C64": "complex64",
+    }
+)  # the format's name -> torch's
+NAMES_OF_DTYPES: Mapping[str, str] = MappingProxyType({torch_name: name for name, torch_name in DTYPES.items()})
+
+
+def is_recognised(head: bytes) -> bool:
+    """Tell a safetensors file by its first 16 bytes: a length of less than 2^56, then a JSON object."""
+    return len(head) > 8 and head[7] == 0 and head[8:9] == b"{"
+
+
+def read_listing(file: BinaryIO) -> Listing:
+    """List the tensors.
+
+    Raises:
+        DamagedFileError: the header is cut, too long, not JSON, or tells of tensors that do not fill the file exactly.
+        UnknownFormatError: a dtype of fewer than 8 bits or one newer than this reader.
+    """
+    size = os.fstat(file.fileno()).st_size
+    header_bytes = int.from_bytes(read_exactly(file, 0, 8), "little")
+    if header_bytes > HEADER_BYTES_MAX:
+        raise _damaged(file, f"claims a header of {header_bytes} bytes, where {HEADER_BYTES_MAX} is the most allowed")
+    if 8 + header_bytes > size:
+        raise _damaged(file, f"claims a header of {header_bytes} bytes and has only {size} in all: it is cut short")
+    header = _parse(file, read_exactly(file, 8, header_bytes))
+    metadata = header.pop(METADATA_KEY, {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise _damaged(file, "has metadata that is not a map from strings to strings")
+    buffer_start = 8 + header_bytes
+    tensors = []
+    expected = 0
+    for name, entry in sorted(header.items(), key=lambda item: _begin_of(file, *item)):
+        tensor, end = _tensor(file, name, entry, buffer_start)
+        if tensor.start - buffer_start != expected:
+            raise _damaged(file, f"leaves a gap or an overlap before tensor {name!r}, at byte {expected} of its buffer")
+        expected = end
+        tensors.append(tensor)
+    if buffer_start + expected != size:
+        kind = "is cut short" if buffer_start + expected > size else "has bytes that belong to no tensor"
+        raise _damaged(file, f"should be {buffer_start + expected} bytes by its header and is {size}: it {kind}")
+    return Listing(tensors=tuple(tensors), metadata=metadata)
+
+
+def _parse(file: BinaryIO, raw: bytes) -> dict[str, Any]:
+    def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            raise _damaged(file, "names one tensor twice in its header")
+        return result
+
+    try:
+        # Decoded here, since json would take UTF-16 too; encoded again, since it lets lone surrogates pass as \ud800.
+        header = json.loads(raw.decode(), object_pairs_hook=without_duplicates)
+        json.dumps(header, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as err:
+        raise _damaged(file, f"has a header that is not JSON ({err})") from err
+    if not isinstance(header, dict):
+        raise _damaged(file, "has a header that is not a JSON object")
+    return header
+
+
+def _begin_of(file: BinaryIO, name: str, entry: object) -> tuple[int, int]:
+    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+    if not (isinstance(offsets, list) and len(offsets) == 2 and all(_is_size(offset) for offset in offsets)):
+        raise _damaged(file, f"gives tensor {name!r} no pair of data_offsets")
+    return offsets[0], offsets[1]
+
+
+def _tensor(file: BinaryIO, name: str, entry: dict[str, Any], buffer_start: int) -> tuple[StoredTensor, int]:
+    begin, end = entry["data_offsets"]
+    shape = entry.get("shape")
+    if not (isinstance(shape, list) and len(shape) <= DIMS_MAX and all(_is_size(size) for size in shape)):
+        raise _damaged(file, f"gives tensor {name!r} no shape")
+    code = entry.get("dtype")
+    if not isinstance(code, str) or code not in DTYPES:
+        raise UnknownFormatError(
+            f"{file.name} stores tensor {name!r} as dtype {code!r}, which this version does not read.",
+            hint=f"It reads {', '.join(DTYPES)}.",
+        )
+    dtype = DTYPES[code]
+    if end - begin != math.prod(shape) * ITEM_BYTES[dtype]:
+        raise _damaged(file, f"gives tensor {name!r} {end - begin} bytes, which is not {code} of shape {shape}")
+    dims = tuple(shape)
+    return StoredTensor(name, dtype, dims, contiguous_strides(dims), buffer_start + begin), end
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _damaged(file: BinaryIO, what: str) -> DamagedFileError:
+    return DamagedFileError(f"{file.name} {what}.", hint="Copy or download it again.")

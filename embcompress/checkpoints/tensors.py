@@ -1,0 +1,128 @@
+"""What every reader tells of a checkpoint: where each tensor lies, without reading it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import BinaryIO
+
+from embcompress.exceptions import DamagedFileError
+
+ITEM_BYTES: Mapping[str, int] = MappingProxyType(
+    {
+        "bool": 1,
+        "uint8": 1,
+        "int8": 1,
+        "float8_e4m3fn": 1,
+        "float8_e5m2": 1,
+        "int16": 2,
+        "uint16": 2,
+        "float16": 2,
+        "bfloat16": 2,
+        "int32": 4,
+        "uint32": 4,
+        "float32": 4,
+        "int64": 8,
+        "uint64": 8,
+        "float64": 8,
+        "complex64": 8,
+        "complex128": 16,
+    }
+)  # bytes of one element, by torch's name of the dtype
+
+EXPANDED_BYTES_MAX = 64 * 2**20  # a broadcast buffer may be larger than its storage, but not without limit
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One named tensor of a checkpoint, as a place in a file.
+
+    Attributes:
+        name: as the checkpoint's state dict names it.
+        dtype: torch's name of it, a key of ITEM_BYTES.
+        shape: sizes of the axes.
+        strides: step of each axis, in elements, never negative.
+        start: position in the file of the element at index zero, in bytes.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    start: int
+
+    @property
+    def numel(self) -> int:
+        """Count the elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Count the bytes of the dense tensor."""
+        return self.numel * ITEM_BYTES[self.dtype]
+
+    @property
+    def place(self) -> tuple[int, str, tuple[int, ...], tuple[int, ...]]:
+        """Identify the memory: tensors of equal place are one tensor under several names."""
+        return self.start, self.dtype, self.shape, self.strides
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An entry of a checkpoint that no safetensors file can hold, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a reader found: the tensors in the order of the file, what is not one, and the file's own metadata."""
+
+    tensors: tuple[StoredTensor, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Compute the row-major strides, in elements, of a dense tensor of this shape."""
+    strides = []
+    step = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
+
+
+def read_exactly(file: BinaryIO, start: int, nbytes: int) -> bytes:
+    """Read `nbytes` at `start`, without moving the file's position.
+
+    Raises:
+        DamagedFileError: the file ends before.
+    """
+    buffer = bytearray(nbytes)
+    read_into(file, start, memoryview(buffer))
+    return bytes(buffer)
+
+
+def read_into(file: BinaryIO, start: int, buffer: memoryview) -> None:
+    """Fill `buffer` from `start`, without moving the file's position.
+
+    Reads by pread: a file that is cut while it is mapped kills the process by SIGBUS, here it raises.
+
+    Raises:
+        DamagedFileError: the file ends before the buffer is full.
+    """
+    done = 0
+    while done < len(buffer):
+        count = os.preadv(file.fileno(), [buffer[done:]], start + done)
+        if count == 0:
+            raise DamagedFileError(
+                f"{file.name} ends at byte {start + done}, where {len(buffer) - done} more were expected: "
+                "the file is cut short.",
+                hint="Copy or download it again.",
+            )
+        done += count

@@ -1,0 +1,412 @@
+"""Files of torch.save since torch 1.6: a zip archive of one pickle and one uncompressed member per storage.
+
+The pickle is read by `pickles`, which runs nothing; of the storages only the places are noted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import BinaryIO
+
+from embcompress.checkpoints.pickles import Inert, TensorReference, read_pickle
+from embcompress.checkpoints.tensors import (
+    EXPANDED_BYTES_MAX,
+    ITEM_BYTES,
+    LeftOut,
+    Listing,
+    StoredTensor,
+    read_exactly,
+)
+from embcompress.exceptions import DamagedFileError, UnknownFormatError
+
+NAME = "torch"
+
+PICKLE_BYTES_MAX = 2**30  # bytes; a larger data.pkl holds arrays inline, which torch.save never writes
+DEPTH_MAX = 64  # modules or dicts within each other; the deepest published models have about 15
+WORK_MAX = 2**28  # 64 per name and its characters; shared parts let 1 kB of pickle spell 2^100 names
+
+WRAPPER_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "params")
+# Where training scripts keep the model in a dict of other things, most telling first.
+TRAINING_KEYS = (
+    *("optim", "optim_state_dict", "lr_scheduler", "lr_schedulers", "lr_scheduler_state_dict", "scheduler"),
+    *("scheduler_state_dict", "callbacks", "loops", "hyper_parameters", "rng_state", "rng_states"),
+)  # what lies beside it and only training needs; so does every key with "optimizer" in it
+
+NOT_A_TENSOR = "not a tensor"
+UNHELD_TENSORS: Mapping[str, str] = MappingProxyType(
+    {
+        "_rebuild_sparse_tensor": "a sparse tensor, which safetensors cannot hold",
+        "_rebuild_sparse_csr_tensor": "a sparse tensor, which safetensors cannot hold",
+        "_rebuild_qtensor": "a quantized tensor, which safetensors cannot hold",
+        "_rebuild_nested_tensor": "a nested tensor, which safetensors cannot hold",
+        "_rebuild_meta_tensor_no_storage": "a tensor on the meta device, which has no values",
+        "_rebuild_wrapper_subclass": "a tensor of a subclass that keeps its values elsewhere",
+        "_rebuild_device_tensor_from_numpy": "a device's tensor, saved by copy; move it to the CPU and save again",
+        "_rebuild_device_tensor_from_cpu_tensor": "a device's tensor, saved by copy; move it to the CPU and save again",
+    }
+)  # function of torch._utils -> why its tensors are left out
+
+_LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # signature ... flags, method ... lengths of name and extra field
+
+
+def is_recognised(head: bytes) -> bool:
+    """Tell by the first bytes whether this is a zip archive."""
+    return head.startswith(b"PK\x03\x04")
+
+
+def read_listing(file: BinaryIO) -> Listing:
+    """List the tensors of a file of torch.save by the names that its state dict gives them.
+
+    A whole pickled module is listed as its own state_dict() would be, as far as that follows from its parameters,
+    buffers and children. Reads the archive's directory, the pickle, and 30 bytes per storage.
+
+    Raises:
+        UnknownFormatError: a zip archive of another kind, TorchScript, or nothing in it is a tensor.
+        DamagedFileError: cut short, or what it says of its members or tensors cannot be true.
+    """
+    archive = _Archive(file)
+    tree = _Walk(read_pickle(archive.read("data.pkl", PICKLE_BYTES_MAX), name=archive.path), archive.path)
+    stored = [_place(archive, name, tensor) for name, tensor in tree.tensors]
+    return Listing(
+        tensors=tuple(item for item in stored if isinstance(item, StoredTensor)),
+        left_out=(*(item for item in stored if isinstance(item, LeftOut)), *tree.left_out),
+    )
+
+
+class _Archive:
+    """The members below the one folder that torch.save writes, found by the archive's directory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.path = str(file.name)
+        self.nbytes = os.fstat(file.fileno()).st_size
+        self.members = self._read_directory()
+        self.prefix = self._find_prefix()
+        self.storages: dict[str, tuple[int, int]] = {}
+        if f"{self.prefix}/byteorder" in self.members and self.read("byteorder", 16) != b"little":
+            raise UnknownFormatError(
+                f"{self.path} was saved on a big-endian machine, which is not read.",
+                hint="Load it with torch and save it anew.",
+            )
+
+    def _read_directory(self) -> dict[str, zipfile.ZipInfo]:
+        try:
+            with zipfile.ZipFile(self.file) as archive:
+                infos = archive.infolist()
+        # What zipfile raises besides BadZipFile on directories that contradict themselves: positions before the start
+        # (OSError, ValueError) or beyond 64 bits (OverflowError), short fields (struct.error), names that are not
+        # UTF-8 (ValueError), versions above 6.3 (NotImplementedError).
+        except (zipfile.BadZipFile, OSError, ValueError, OverflowError, struct.error, NotImplementedError) as err:
+            raise DamagedFileError(
+                f"{self.path} begins as a zip archive, but its directory, which comes last, cannot be read ({err}): "
+                "the file is cut short or damaged.",
+                hint="Copy or download it again.",
+            ) from err
+        members = {info.filename: info for info in infos}
+        if len(members) < len(infos):
+            raise self._damaged("has two members of the same name")
+        return members
+
+    def _find_prefix(self) -> str:
+        prefixes = [name[:-9] for name in self.members if name.endswith("/data.pkl") and name.count("/") == 1]
+        if not prefixes:
+            raise UnknownFormatError(
+                f"{self.path} is a zip archive without data.pkl, so torch.save did not write it.",
+                hint="If it is an archive of checkpoints (.zip, .npz, .keras), unpack it first.",
+            )
+        if len(prefixes) > 1:
+            raise self._damaged("has more than one data.pkl")
+        prefix = prefixes[0]
+        if any(name == f"{prefix}/constants.pkl" or name.startswith(f"{prefix}/code/") for name in self.members):
+            raise UnknownFormatError(
+                f"{self.path} is a TorchScript program, which is not read.",
+                hint="Save its tensors instead: torch.save(torch.jit.load(path).state_dict(), new_path).",
+            )
+        return prefix
+
+    def _damaged(self, what: str) -> DamagedFileError:
+        return DamagedFileError(f"{self.path} {what}.", hint="Copy or download it again, or save it anew.")
+
+    def locate(self, name: str) -> tuple[int, int]:
+        """Find where a member begins in the file and how long it is, in bytes.
+
+        The local header is read as well: torch pads its extra field, so that storages are aligned.
+        """
+        info = self.members.get(f"{self.prefix}/{name}")
+        if info is None:
+            raise self._damaged(f"has no member {name[:100]!r}, which its pickle refers to")
+        if not 0 <= info.header_offset < self.nbytes:
+            raise self._damaged(f"has its member {name[:100]!r} outside of itself: it is cut short or damaged")
+        header = read_exactly(self.file, info.header_offset, _LOCAL_HEADER.size)
+        signature, _, flags, method, *_, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"
+        expected = info.orig_filename.encode(encoding, "replace")
+        at_name = info.header_offset + _LOCAL_HEADER.size
+        if (
+            signature != b"PK\x03\x04"
+            or name_length != len(expected)
+            or read_exactly(self.file, at_name, name_length) != expected
+        ):
+            raise self._damaged(f"has another member where its directory promises {name[:100]!r}")
+        if (flags | info.flag_bits) & 1:
+            raise self._damaged(f"has its member {name[:100]!r} encrypted")
+        if method or info.compress_type:
+            raise UnknownFormatError(
+                f"{self.path} has its member {name[:100]!r} compressed, which torch.save does not do.",
+                hint="Load it with torch.load and save it anew with torch.save.",
+            )
+        start = at_name + name_length + extra_length
+        if info.file_size != info.compress_size or start + info.file_size > self.nbytes:
+            raise self._damaged(f"declares {info.file_size} bytes for its member {name[:100]!r} and has fewer")
+        return start, info.file_size
+
+    def read(self, name: str, limit: int) -> bytes:
+        start, nbytes = self.locate(name)
+        if nbytes > limit:
+            raise self._damaged(f"has {nbytes} bytes in its member {name!r}, more than the {limit} that are read")
+        content = read_exactly(self.file, start, nbytes)
+        crc = self.members[f"{self.prefix}/{name}"].CRC
+        if crc not in (0, zlib.crc32(content)):  # 0: torch.serialization.set_crc32_options(False)
+            raise self._damaged(f"has a member {name!r} whose checksum is wrong")
+        return content
+
+    def locate_storage(self, key: str) -> tuple[int, int]:
+        if key not in self.storages:
+            self.storages[key] = self.locate(f"data/{key}")
+        return self.storages[key]
+
+
+def _place(archive: _Archive, name: str, tensor: TensorReference) -> StoredTensor | LeftOut:
+    """Turn a tensor of the pickle into a place in the file that is known to exist."""
+    storage = tensor.storage
+    if storage.location == "meta":
+        return LeftOut(name, UNHELD_TENSORS["_rebuild_meta_tensor_no_storage"])
+    if tensor.pending:
+        calls = " and ".join(f"resolve_{flag}()" for flag in tensor.pending)
+        return LeftOut(name, f"a lazy view of other values; call {calls} on it before saving")
+    for dtype in (tensor.dtype, storage.dtype or "uint8"):
+        if dtype not in ITEM_BYTES or dtype == "complex128":
+            return LeftOut(name, f"of dtype {dtype[:100]}, which safetensors cannot hold")
+    start, member_bytes = archive.locate_storage(storage.key)
+    storage_bytes = storage.numel * ITEM_BYTES[storage.dtype or "uint8"]
+    if storage_bytes > member_bytes:
+        raise DamagedFileError(
+            f"tensor {name!r} in {archive.path} has a storage declared as {storage_bytes} bytes, "
+            f"and {member_bytes} are there.",
+            hint="Copy or download it again.",
+        )
+    item_bytes = ITEM_BYTES[tensor.dtype]
+    numel = math.prod(tensor.shape)
+    # Elements from the first to the last; of an empty tensor none, and its offset may lie anywhere.
+    reach = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
+    if numel and (tensor.offset + reach) * item_bytes > storage_bytes:
+        raise DamagedFileError(
+            f"tensor {name!r} in {archive.path} reaches to byte {(tensor.offset + reach) * item_bytes} of a storage "
+            f"of {storage_bytes} bytes.",
+            hint="Copy or download it again.",
+        )
+    if numel > reach and numel * item_bytes > EXPANDED_BYTES_MAX:
+        raise DamagedFileError(
+            f"tensor {name!r} in {archive.path} repeats {reach} stored elements to {numel}; "
+            f"at most {EXPANDED_BYTES_MAX} bytes are made of repetition.",
+            hint="Save it without expand(), or after clone().",
+        )
+    first = start + tensor.offset * item_bytes if numel else start
+    return StoredTensor(name=name, dtype=tensor.dtype, shape=tensor.shape, strides=tensor.strides, start=first)
+
+
+class _Walk:
+    """The tensors of an unpickled tree, in its order, each by its name.
+
+    Args:
+        tree: what the pickle holds.
+        path: what messages call the file.
+    """
+
+    def __init__(self, tree: object, path: str) -> None:
+        self.tensors: list[tuple[str, TensorReference]] = []
+        self.left_out: list[LeftOut] = []
+        self._path = path
+        self._taken: set[str] = set()
+        self._ancestors: list[int] = []
+        self._left = WORK_MAX
+        self._holders = self._find_holders(tree)
+        model = self._unwrap(tree)
+        if _is_tensor(model):
+            self._visit("tensor", model)
+        else:
+            self._descend("", model)
+        if not self.tensors and all(entry.reason == NOT_A_TENSOR for entry in self.left_out):
+            raise UnknownFormatError(
+                f"no tensor was found in {path}: it holds {_describe(tree)}.",
+                hint="Name the file of the model's weights.",
+            )
+
+    def _unwrap(self, tree: object) -> object:
+        """Find the model within a training checkpoint, and say which other models are not read."""
+        for _ in range(DEPTH_MAX):
+            mapping = _entries(tree) or {}
+            wrappers = [key for key in WRAPPER_KEYS if self._is_branch(mapping.get(key))]
+            if not wrappers:
+                break
+            tree = mapping[wrappers[0]]
+            for key, value in mapping.items():
+                is_other = value is not tree and isinstance(key, str) and not _is_training_state(key)
+                if is_other and self._is_branch(value):
+                    self._leave_out(str(key), f"beside {wrappers[0]!r}, which is read as the model")
+        return tree
+
+    def _is_branch(self, value: object) -> bool:
+        return id(value) in self._holders and not _is_tensor(value)
+
+    def _visit(self, name: str, value: object) -> None:
+        self._spend(len(name) + 64)
+        if isinstance(value, TensorReference):
+            fault = _name_fault(name)
+            if fault:
+                self._leave_out(name, fault)
+            elif name in self._taken:
+                raise self._damaged(f"has two tensors named {name[:200]!r}")
+            else:
+                self._taken.add(name)
+                self.tensors.append((name, value))
+        elif isinstance(value, Inert) and _is_tensor(value):
+            self._leave_out(name, UNHELD_TENSORS[value.origin.qualname])
+        elif self._is_branch(value):
+            self._descend(f"{name}.", value)
+        elif _module_state(value) is None:
+            self._leave_out(name, NOT_A_TENSOR)
+
+    def _descend(self, prefix: str, parent: object) -> None:
+        """Visit what lies in a module, dict or list, whose name is the prefix."""
+        if id(parent) in self._ancestors:
+            raise self._damaged(f"contains itself under {prefix[:200]!r}")
+        if len(self._ancestors) == DEPTH_MAX:
+            raise self._damaged(f"is nested more than {DEPTH_MAX} deep")
+        self._ancestors.append(id(parent))
+        for key, value in self._children(parent):
+            if not isinstance(key, (str, int)):
+                self._leave_out(f"{prefix}<a key that is not text>", "its name is not text, or too long")
+            elif prefix or _is_tensor(value) or not _is_training_state(str(key)):
+                self._visit(f"{prefix}{key}", value)
+        self._ancestors.pop()
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        # Lone surrogates cannot be written to a terminal or a report, and NUL should not be.
+        printable = name.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+        self.left_out.append(LeftOut(printable, reason))
+
+    def _find_holders(self, tree: object) -> set[int]:
+        """Collect the ids of everything from which a tensor can be reached, looking into each object once."""
+        parents: dict[int, list[int]] = {id(tree): []}
+        pending = [tree]
+        found: list[int] = []
+        while pending:
+            node = pending.pop()
+            if _is_tensor(node):
+                found.append(id(node))
+                continue
+            for _, child in self._children(node):
+                if isinstance(child, (dict, list, tuple, Inert, TensorReference)):
+                    if id(child) not in parents:
+                        parents[id(child)] = []
+                        pending.append(child)
+                    parents[id(child)].append(id(node))
+        holders: set[int] = set()
+        while found:
+            identity = found.pop()
+            if identity not in holders:
+                holders.add(identity)
+                found.extend(parents[identity])
+        return holders
+
+    def _children(self, node: object) -> Iterator[tuple[object, object]]:
+        """Yield what lies directly in a module, dict or list, in the order of a state dict."""
+        state = _module_state(node)
+        mapping = _entries(node)
+        if state is not None:
+            yield from self._module_children(state)
+        elif mapping is not None:
+            # An optimizer's state_dict, wherever it lies, is no part of a model.
+            if not {"state", "param_groups"} <= mapping.keys():
+                self._spend(8 * len(mapping))
+                yield from mapping.items()
+        elif isinstance(node, (list, tuple)):
+            self._spend(8 * len(node))
+            yield from enumerate(node)
+
+    def _module_children(self, state: Mapping[object, object]) -> Iterator[tuple[object, object]]:
+        skipped: set[str] = set()
+        names = state.get("_non_persistent_buffers_set")
+        # A pickle writes a set as set(list), or as an empty one and its items.
+        for part in (names.items, *names.args[:1]) if isinstance(names, Inert) else ():
+            if isinstance(part, list):
+                self._spend(8 * len(part))
+                skipped.update(item for item in part if isinstance(item, str))
+        for kind in ("_parameters", "_buffers", "_modules"):
+            entries = _entries(state.get(kind)) or {}
+            self._spend(8 * len(entries))
+            for key, value in entries.items():
+                if value is not None and not (kind == "_buffers" and key in skipped):
+                    yield key, value
+
+    def _spend(self, cost: int) -> None:
+        self._left -= cost
+        if self._left < 0:
+            raise self._damaged("names its tensors in more ways than can be listed")
+
+    def _damaged(self, what: str) -> DamagedFileError:
+        return DamagedFileError(f"{self._path} {what}.", hint="Save the model's state_dict() anew with torch.save.")
+
+
+def _module_state(node: object) -> Mapping[object, object] | None:
+    """Return the attributes of a pickled torch.nn.Module; None if it is not one."""
+    if not isinstance(node, Inert) or node.state is None:
+        return None
+    parts = (node.state.get(kind) for kind in ("_parameters", "_buffers", "_modules"))
+    return node.state if all(isinstance(part, dict) for part in parts) else None
+
+
+def _entries(node: object) -> Mapping[object, object] | None:
+    """Return the content of a dict, or of an object of a class derived from it; None if it is neither."""
+    if isinstance(node, Inert):
+        return node.entries
+    return node if isinstance(node, dict) else None
+
+
+def _is_tensor(node: object) -> bool:
+    if isinstance(node, Inert):
+        return node.origin.module == "torch._utils" and node.origin.qualname in UNHELD_TENSORS
+    return isinstance(node, TensorReference)
+
+
+def _is_training_state(key: str) -> bool:
+    return "optimizer" in key or key in TRAINING_KEYS
+
+
+def _describe(tree: object) -> str:
+    mapping = _entries(tree)
+    if mapping is None:
+        return repr(tree) if isinstance(tree, Inert) else f"a value of type {type(tree).__name__}"
+    keys = [repr(key)[:40] for key in itertools.islice(mapping, 12) if isinstance(key, str)]
+    return f"a dict of {len(mapping)} entries ({', '.join(keys)})" if keys else f"a dict of {len(mapping)} entries"
+
+
+def _name_fault(name: str) -> str:
+    """Say why safetensors cannot hold a tensor of this name; empty if it can."""
+    if not name or "\0" in name:
+        return "its name is empty or contains a NUL"
+    if name == "__metadata__":
+        return "safetensors keeps its name for the metadata"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not valid text"
+    return ""

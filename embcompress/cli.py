@@ -1,0 +1,367 @@
+"""The command line: parse, call one workflow, render, exit. The only module that prints."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+import embcompress
+from embcompress.exceptions import EmbcompressError, UsageError
+from embcompress.linalg.solvers import SOLVERS
+from embcompress.planning import STORED_DTYPES
+from embcompress.results import Result
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_GATE = 3
+EXIT_SIGNAL = 128  # plus the signal's number
+GRACE_SECONDS = 1.0  # what a signal leaves the main thread to end by itself; inside a long eigh it cannot
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last when a terminal or a connection closes
+STOPPED = "stopped: no unfinished file was left behind."
+LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
+PIPE_WIDTH = 160  # columns of a report that no terminal shows
+
+app = typer.Typer(
+    name="embcompress",
+    help="Compress trained embedding checkpoints: low-rank factors, one safetensors file, an error report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CKPT", help="A safetensors file, or a .pt, .pth, .bin, .ckpt, .pkl of torch.save.")
+]
+Artifact = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A file that `approximate` wrote.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write the result.")]
+Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing outputs.")]
+DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Make all checks, tell sizes and memory, write nothing.")]
+Report = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Where to write the report; the ending chooses its form (.json). Repeatable. "
+        "Default: OUTPUT's stem + .report.json.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
+Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+
+
+class _Stopped(BaseException):
+    """A signal that asks the process to end; no Exception, so that nothing on the way swallows it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class _StdoutError(Exception):
+    """Standard output is on a full disk, or the like."""
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        print(f"embcompress {embcompress.__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.command()
+def inspect(
+    checkpoint: Checkpoint,
+    report: Report = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """List tables, shapes, dtypes and bytes, and what approximate would choose and why."""
+    from embcompress import workflows
+
+    _show(workflows.inspect(checkpoint, report=report or (), force=force), json=json, quiet=quiet)
+
+
+@app.command()
+def approximate(
+    checkpoint: Checkpoint,
+    bases: Annotated[int, typer.Option("--bases", metavar="K", min=1, help="Number of bases of every table.")],
+    output: Output = None,
+    dtype: Annotated[
+        str, typer.Option("--dtype", metavar="DTYPE", help=f"What factors are stored in: {', '.join(STORED_DTYPES)}.")
+    ] = "same",
+    table: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table", metavar="GLOB", help="Tables to compress, by name. Repeatable. Default: those recognised."
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Tables to leave dense. Repeatable.")
+    ] = None,
+    solver: Annotated[str, typer.Option("--solver", metavar="SOLVER", help=f"auto, {', '.join(SOLVERS)}.")] = "auto",
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Start of the randomized solver.")] = 0,
+    report: Report = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compress the embedding tables of a checkpoint to K shared bases and the weights of each row.
+
+    Writes STEM-compressed.safetensors and its error report beside the checkpoint.
+    """
+    from embcompress import workflows
+
+    with _progress(json=json, quiet=quiet) as progress:
+        result = workflows.approximate(
+            checkpoint,
+            bases=bases,
+            output=output,
+            dtype=dtype,
+            table=table or (),
+            exclude=exclude or (),
+            solver=solver,
+            device=device,
+            seed=seed,
+            report=report or (),
+            force=force,
+            dry_run=dry_run,
+            progress=progress,
+        )
+    _show(result, json=json, quiet=quiet)
+
+
+@app.command()
+def reconstruct(
+    artifact: Artifact,
+    output: Output = None,
+    device: Device = "auto",
+    report: Report = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the dense checkpoint again: the same names, shapes and dtypes as the original.
+
+    Writes STEM-dense.safetensors and its report beside the artifact.
+    """
+    from embcompress import workflows
+
+    with _progress(json=json, quiet=quiet) as progress:
+        result = workflows.reconstruct(
+            artifact,
+            output=output,
+            device=device,
+            report=report or (),
+            force=force,
+            dry_run=dry_run,
+            progress=progress,
+        )
+    _show(result, json=json, quiet=quiet)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 1 refused or failed, 2 wrong usage, 3 a gate failed, 130/143 stopped."""
+    from embcompress.output import discard_pending
+
+    args = list(sys.argv[1:] if argv is None else argv)
+    code = EXIT_FAILED
+    try:
+        _install_signal_handlers()
+        _open_streams(is_json="--json" in args)
+        # What torch says on its first use where NumPy, which nothing here needs, is not installed.
+        warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
+        # Threads of torch that wait shall sleep, not spin: beside other work on two cores, an SVD of 200 x 384 took 6 s
+        # instead of 0.02 s. OpenMP reads this once, when torch is imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        code = _run(args)
+    except _Stopped as stopped:
+        print(STOPPED, file=sys.stderr)  # noqa: T201
+        code = EXIT_SIGNAL + stopped.number
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        _discard_stdout()
+    except _StdoutError as err:
+        print(f"error: standard output cannot be written: {err}.", file=sys.stderr)  # noqa: T201
+        _discard_stdout()
+    finally:
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # the work is done: a late signal must not end in a traceback
+        discard_pending()
+    sys.exit(code)
+
+
+def _run(args: list[str]) -> int:
+    is_json = "--json" in args
+    try:
+        returned = typer.main.get_command(app).main(args, prog_name="embcompress", standalone_mode=False)
+        with _writing_stdout():
+            pass  # what the help has left in the buffer
+    except EmbcompressError as failure:
+        return _fail(failure, is_json=is_json)
+    except typer.BadParameter.__base__ as err:  # type: ignore[misc]  # every usage error, without importing click
+        return _fail_usage(err, is_json=is_json)
+    except MemoryError:
+        return _fail(_out_of_memory(""), is_json=is_json)
+    except BrokenPipeError:
+        raise
+    except OSError as err:  # such as a disk that cannot be read any more in the middle of a file
+        where = f"{err.filename}: " if err.filename else ""
+        return _fail(EmbcompressError(f"{where}{err.strerror or err}."), is_json=is_json)
+    except RuntimeError as err:
+        if "memory" not in str(err):  # how torch says it, on the CPU and on a GPU
+            raise
+        return _fail(_out_of_memory(f" ({str(err).splitlines()[0]})"), is_json=is_json)
+    return returned if isinstance(returned, int) else 0
+
+
+def _out_of_memory(detail: str) -> EmbcompressError:
+    return EmbcompressError(f"out of memory{detail}.", hint="--dry-run tells the memory that a run needs.")
+
+
+def _fail(failure: EmbcompressError, *, is_json: bool) -> int:
+    if is_json:
+        from embcompress.report.json import render_json_failure
+
+        with _writing_stdout():
+            sys.stdout.write(render_json_failure(failure))
+    else:
+        from rich.console import Console
+
+        from embcompress.report.terminal import render_failure
+
+        Console(stderr=True, highlight=False, soft_wrap=True).print(render_failure(failure))
+    return EXIT_USAGE if isinstance(failure, UsageError) else EXIT_FAILED
+
+
+def _fail_usage(err: BaseException, *, is_json: bool) -> int:
+    context = getattr(err, "ctx", None)
+    command = context.command_path if context is not None else "embcompress"
+    format_message: Callable[[], str] = getattr(err, "format_message", lambda: str(err))
+    message = format_message().rstrip()
+    if not is_json and type(err).__name__ == "NoArgsIsHelpError":
+        print(message)  # noqa: T201 - the help text
+        return EXIT_USAGE
+    return _fail(UsageError(message, hint=f"`{command} --help` lists the options."), is_json=is_json)
+
+
+def _show(result: Result, *, json: bool, quiet: bool) -> None:
+    from embcompress.report.json import is_ok
+
+    if json:
+        from embcompress.report.json import render_json
+
+        with _writing_stdout():
+            sys.stdout.write(render_json(result))
+    elif not quiet:
+        from rich.console import Console
+
+        from embcompress.report.terminal import render_terminal
+
+        width = None if sys.stdout.isatty() else PIPE_WIDTH
+        with _writing_stdout():
+            Console(highlight=False, width=width).print(render_terminal(result))
+    if not is_ok(result):
+        raise typer.Exit(EXIT_GATE)
+
+
+def _open_streams(*, is_json: bool) -> None:
+    """Make stdout and stderr take whatever is written, in any locale, and where the caller closed them."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8" if is_json else None, errors="backslashreplace")
+
+
+@contextmanager
+def _writing_stdout() -> Iterator[None]:
+    """Flush at the end, so that a full disk shows there, and tell it from other failures."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as err:
+        raise _StdoutError(err.strerror) from err
+
+
+def _discard_stdout() -> None:
+    """Send what is still in the buffer nowhere, so that Python does not complain at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _progress(*, json: bool, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """Show progress on stderr: a bar at a terminal, a line now and then elsewhere, nothing for --json and --quiet."""
+    if json or quiet:
+        yield None
+    elif sys.stderr.isatty():
+        from embcompress.report.progress import progress_bar
+
+        with progress_bar() as advance:
+            yield advance
+    else:
+        yield _progress_lines()
+
+
+def _progress_lines() -> Callable[[str, int, int], None]:
+    started = last = time.monotonic()
+
+    def advance(doing: str, done: int, rows: int) -> None:
+        nonlocal started, last
+        now = time.monotonic()
+        if done >= rows or now - last < LINE_SECONDS:
+            return
+        last = now
+        print(f"{doing!a}: {done} of {rows} rows, {now - started:.0f} s", file=sys.stderr, flush=True)  # noqa: T201
+
+    return advance
+
+
+def _install_signal_handlers() -> None:
+    """Turn SIGINT and SIGTERM into an exception, and end the process where the main thread cannot raise it soon."""
+
+    def stop(number: int, _: FrameType | None) -> NoReturn:
+        for other in handled:
+            signal.signal(other, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
+        raise _Stopped(number)
+
+    # What was started with a signal ignored, as by nohup, goes on ignoring it.
+    handled = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    for number in handled:
+        signal.signal(number, stop)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=_end_soon, args=(reading, frozenset(handled)), daemon=True).start()
+
+
+def _end_soon(reading: int, handled: frozenset[int]) -> None:
+    """Wait for a signal, give the main thread a moment, then clean up and end the process from here."""
+    from embcompress.output import discard_pending
+
+    number = 0
+    while number not in handled:
+        number = os.read(reading, 1)[0]
+    time.sleep(GRACE_SECONDS)
+    discard_pending()
+    os.write(2, f"{STOPPED}\n".encode())
+    os._exit(EXIT_SIGNAL + number)

@@ -1,0 +1,96 @@
+"""Every exception that embcompress raises on purpose.
+
+EmbcompressError
+├── CheckpointError          the input cannot be read
+│   ├── UnknownFormatError   no reader recognises the content, or it is a kind that is not read
+│   └── DamagedFileError     cut short, or its own words about itself cannot be true
+├── ArtifactError            a compressed file does not hold what its header says
+├── TableError               no table to work on, or one that cannot be worked on
+│   ├── RankError            a number of bases that the table does not have, or that saves nothing
+│   └── NonFiniteError       NaN, infinity or a magnitude that float64 cannot square
+├── OutputError              the output cannot be written, or must not be
+├── DeviceError              the device asked for is not there
+└── UsageError               arguments that contradict each other
+"""
+
+from __future__ import annotations
+
+
+class EmbcompressError(Exception):
+    """The root of the tree: one sentence of what is wrong, one of what to do.
+
+    Attributes:
+        id: the kind of failure, stable across versions, for scripts.
+        message: which thing, what was found, what was expected.
+        hint: what to do next; empty where there is nothing to say.
+    """
+
+    id = "error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class CheckpointError(EmbcompressError):
+    """The input cannot be read."""
+
+    id = "checkpoint"
+
+
+class UnknownFormatError(CheckpointError):
+    """No reader recognises the content, or it is a kind that is not read."""
+
+    id = "unknown-format"
+
+
+class DamagedFileError(CheckpointError):
+    """The file is cut short, or what it says about itself cannot be true."""
+
+    id = "damaged-file"
+
+
+class ArtifactError(EmbcompressError):
+    """A compressed file does not hold what its header says."""
+
+    id = "artifact"
+
+
+class TableError(EmbcompressError):
+    """There is no table to work on, or one that cannot be worked on."""
+
+    id = "table"
+
+
+class RankError(TableError):
+    """A number of bases that the table does not have, or that saves nothing."""
+
+    id = "rank"
+
+
+class NonFiniteError(TableError):
+    """A table holds NaN, infinity, or a magnitude that float64 cannot square."""
+
+    id = "non-finite"
+
+
+class OutputError(EmbcompressError):
+    """The output cannot be written, or must not be."""
+
+    id = "output"
+
+
+class DeviceError(EmbcompressError):
+    """The device asked for is not there."""
+
+    id = "device"
+
+
+class UsageError(EmbcompressError):
+    """Arguments that contradict each other or lie outside their range."""
+
+    id = "usage"

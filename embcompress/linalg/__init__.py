@@ -1,0 +1,1 @@
+"""Numerics over blocks of rows: torch and the standard library only, no file, no console."""

@@ -1,0 +1,62 @@
+"""Weights of the rows in given bases, as they will be stored, and the error that they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from embcompress.linalg.blocks import Rows, full_float32
+from embcompress.linalg.error import ErrorAccumulator
+
+FLOAT32_ERROR_MIN = 1e-3  # below this relative error, the rounding of a float32 measurement shows in its sixth digit
+FLOAT32_NORMS = (1e-12, 1e12)  # norms of tables whose squares float32 holds with all digits
+
+
+def measuring_dtype(*, relative: float, norm: float, dtypes: tuple[torch.dtype, ...]) -> torch.dtype:
+    """Choose the dtype in which weights are computed and the error is measured.
+
+    Args:
+        relative: the error expected, as a share of the norm.
+        norm: the Frobenius norm of the table.
+        dtypes: of the table, of its stored bases and weights.
+    """
+    is_plain = relative >= FLOAT32_ERROR_MIN and FLOAT32_NORMS[0] < norm < FLOAT32_NORMS[1]
+    return torch.float32 if is_plain and torch.float64 not in dtypes else torch.float64
+
+
+def project(
+    rows: Rows,
+    bases: Tensor,  # (rank, dim), as stored
+    *,
+    weights_dtype: torch.dtype,
+    measured_in: torch.dtype,
+    error: ErrorAccumulator,
+) -> Iterator[Tensor]:
+    """Compute the weights of every row, block by block, and measure the error of what will be stored.
+
+    The weights are the least-squares ones for the bases as they are after storing, so that rounding the bases costs
+    as little as it can. Goes over the rows once; holds two blocks.
+
+    Yields:
+        Weights (block_rows, rank) in `weights_dtype`.
+    """
+    exact = bases.to(torch.float64)
+    projector = torch.linalg.pinv(exact).to(measured_in)  # (dim, rank)
+    stored = exact.to(measured_in)
+    first = 0
+    for block in rows.blocks():
+        values = block.to(measured_in)
+        with full_float32():  # not around the yield: between blocks the caller's own setting holds
+            weights = (values @ projector).to(weights_dtype)  # (block_rows, rank)
+            reconstructed = weights.to(measured_in) @ stored  # (block_rows, dim)
+        error.add(values, reconstructed, first=first)
+        first += len(block)
+        yield weights
+
+
+def largest_weight(rows: Rows, bases: Tensor) -> float:
+    """Find the largest weight by magnitude, in float64: one pass, for tables whose weights may overflow when stored."""
+    projector = torch.linalg.pinv(bases.to(torch.float64))  # (dim, rank)
+    return max((float((block.to(torch.float64) @ projector).abs().max()) for block in rows.blocks()), default=0.0)

@@ -1,0 +1,466 @@
+"""Truncated SVD of a table read in blocks: four solvers behind one contract.
+
+Every solver takes `(rows, rank, *, tolerance, seed)` and returns a Factorization: orthonormal bases, whose largest
+entry is positive, in float64. Sums over blocks are made in float64. A solver that meets a spectrum below the rounding
+of its products goes on to the next more exact one and says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from embcompress.exceptions import RankError
+from embcompress.linalg.blocks import Rows, full_float32, product_dtype, refuse_magnitude, refuse_non_finite
+from embcompress.linalg.solvers import SOLVERS, select_solver
+
+EXCESS_RELATIVE = 1e-6  # an exact solver's error over the optimum's, at most
+SPECTRUM_EXCESS = 1e-3  # what rounding may add to the squared optimum that an exact solver tells, at most
+SIGN_TIE = 1e-6  # entries this near to each other count as equal: rounding must not decide the sign of a basis
+GRAM_ROWS = 2048  # rows of one product: a float32 sum over 65536 rows was off by 5 times as much as over 2048
+RITZ_CHANGE = 0.02  # change of the error at which the Krylov space stops growing; a next one is a twentieth of it
+KRYLOV_EXCESS = 1e-3  # the excess over the optimum that a randomized solver may leave
+KRYLOV_BLOCKS_MAX = 8
+OVERSAMPLING = 0.5  # width of a Krylov block beyond the rank, as a share of the rank
+OVERSAMPLING_MIN = 32  # and at least; with fewer, spectra like i^-0.5 need a further pass
+SAMPLE_ROWS = 4096  # rows that start the Krylov space; half as many leave twice the excess
+SAMPLE_PRODUCTS = 3  # subspace iterations on the sample
+
+
+@dataclass(frozen=True)
+class Factorization:
+    """The bases of a table and what the solver knows of their quality.
+
+    Attributes:
+        bases: (rank, dim) float64, orthonormal rows, by descending singular value.
+        singular_values: (known,) float64, descending: all of them from an exact solver, the leading ones otherwise.
+        squared_norm: the squared Frobenius norm of the table.
+        relative: the error that the bases leave, as a share of the norm, before storing.
+        is_optimal: whether `relative` is the Eckart-Young optimum at this rank.
+        solver: the solver that gave the bases, a key of SOLVERS.
+        passes: how often the rows were read.
+        remarks: why another solver or a further pass was needed; empty if none was.
+    """
+
+    bases: Tensor
+    singular_values: Tensor
+    squared_norm: float
+    relative: float
+    is_optimal: bool
+    solver: str
+    passes: int
+    remarks: tuple[str, ...] = ()
+
+
+def factorize(
+    rows: Rows, rank: int, *, solver: str = "auto", tolerance: float | None = None, seed: int = 0
+) -> Factorization:
+    """Compute the leading right singular vectors of a table.
+
+    Args:
+        rows: the table, re-iterable.
+        rank: 1 <= rank <= min(rows, dim).
+        solver: a key of SOLVERS, or "auto".
+        tolerance: the relative error that storing costs anyway, below which digits do not matter; default: the
+            rounding of the table's own dtype.
+        seed: of the randomized solver's start.
+
+    Raises:
+        RankError: rank outside 1..min(rows, dim).
+        NonFiniteError: the table holds NaN, infinity or magnitudes that float64 cannot square; names the first row.
+
+    Example:
+        >>> from embcompress.linalg.blocks import TensorRows
+        >>> result = factorize(TensorRows(torch.diag(torch.tensor([3.0, 4.0]))), 1)
+        >>> result.bases.tolist(), result.relative
+        ([[0.0, 1.0]], 0.6)
+    """
+    largest = min(rows.rows, rows.dim)
+    if not 1 <= rank <= largest:
+        raise RankError(
+            f"{rows.name} is {rows.rows} x {rows.dim}, so the number of bases must be 1..{largest}; got {rank}."
+        )
+    if solver == "auto":
+        dtype = str(rows.dtype).removeprefix("torch.")
+        solver = select_solver(rows=rows.rows, dim=rows.dim, rank=rank, dtype=dtype, device=rows.device.type).name
+    if tolerance is None:
+        tolerance = torch.finfo(rows.dtype).eps
+    solve: Callable[..., Factorization] = globals()[SOLVERS[solver].function]
+    with full_float32():
+        return solve(rows, rank, tolerance=tolerance, seed=seed)
+
+
+def dense_svd(rows: Rows, rank: int, *, tolerance: float = 0.0, seed: int = 0) -> Factorization:  # noqa: ARG001
+    """Compute one float64 SVD of the whole table.
+
+    Goes over the rows once; holds the table twice in float64. Exact to float64 rounding of the largest singular value.
+
+    Raises:
+        NonFiniteError: NaN or infinity; torch's SVD would return NaN without a word.
+    """
+    blocks = []
+    first = 0
+    for block in rows.blocks():
+        refuse_non_finite(rows, block=block, first=first)
+        first += len(block)
+        blocks.append(block.to(torch.float64, copy=True))
+    values = torch.cat(blocks)  # (rows, dim)
+    _, singular_values, right = torch.linalg.svd(values, full_matrices=False)
+    return _exact(right[:rank], singular_values, rows=rows, solver="dense", passes=1)
+
+
+def gram_svd(rows: Rows, rank: int, *, tolerance: float, seed: int = 0) -> Factorization:
+    """Compute the singular vectors from the Gram matrix of the smaller side.
+
+    Goes over the rows once, over a wide table (rows < dim) twice; holds one block and a float64 matrix of side
+    min(rows, dim). Products are in float32 (float64 for a float64 table) and summed in float64. Squaring halves the
+    digits: where the rounding of the products could cost more than EXCESS_RELATIVE over the optimum, the products are
+    made again in float64, and where that is not enough `qr_svd` takes over.
+
+    Raises:
+        NonFiniteError: NaN or infinity; names the first such row.
+
+    Source: Golub & Van Loan, Matrix Computations, 4th ed., section 8.6.
+    """
+    is_wide = rows.rows < rows.dim
+    remarks: tuple[str, ...] = ()
+    passes = 0
+    products = product_dtype(rows.dtype)
+    while True:
+        passes += 1
+        gram = _gram_matrix(rows, products, is_wide=is_wide)
+        if gram is None:
+            if products == torch.float64:
+                raise refuse_magnitude(rows.name)
+            remarks += ("float32 cannot hold the squares of these magnitudes, so the products were made in float64",)
+            products = torch.float64
+            continue
+        eigenvalues, vectors = torch.linalg.eigh(gram.matrix)
+        eigenvalues, vectors = eigenvalues.flip(0).clamp_min(0), vectors.flip(1)
+        if _is_above_rounding(gram, eigenvalues, vectors, rank=rank, tolerance=tolerance):
+            break
+        if products == torch.float64:
+            exact = qr_svd(rows, rank, tolerance=tolerance, seed=seed)
+            why = "singular values lie below the rounding of float64 products, so a QR of the blocks was made"
+            return replace(exact, passes=exact.passes + passes, remarks=(*remarks, why))
+        remarks += ("singular values lie below the rounding of float32 products, so float64 ones were made",)
+        products = torch.float64
+    leading = vectors[:, :rank].T  # (rank, min(rows, dim))
+    if is_wide:
+        leading = _right_from_left(rows, leading)
+        passes += 1
+    return replace(
+        _exact(leading, eigenvalues.sqrt(), rows=rows, solver="gram", passes=passes),
+        squared_norm=float(eigenvalues.sum()),
+        remarks=remarks,
+    )
+
+
+def qr_svd(rows: Rows, rank: int, *, tolerance: float = 0.0, seed: int = 0) -> Factorization:  # noqa: ARG001
+    """Compute the singular vectors from the triangular factor of the table, block by block in float64.
+
+    Goes over the rows once, over a wide table twice; holds one block in float64 and two triangles of side min(rows,
+    dim). Exact to float64 rounding of the largest singular value; about 30 times the price of a Gram pass.
+
+    Raises:
+        NonFiniteError: NaN or infinity; names the first such row.
+
+    Source: Demmel, Grigori, Hoemmen & Langou, Communication-optimal parallel and sequential QR and LU factorizations
+    (2012), section 2 (sequential TSQR).
+    """
+    is_wide = rows.rows < rows.dim
+    side = min(rows.rows, rows.dim)
+    triangle = torch.zeros(0, side, dtype=torch.float64, device=rows.device)
+    first = 0
+    for block in rows.column_blocks() if is_wide else rows.blocks():
+        refuse_non_finite(rows, block=block, first=first, is_transposed=is_wide)
+        first += len(block)
+        triangle = torch.linalg.qr(torch.cat([triangle, block.to(torch.float64)]), mode="r").R
+    _, singular_values, vectors = torch.linalg.svd(triangle, full_matrices=False)
+    leading = vectors[:rank]
+    if is_wide:
+        leading = _right_from_left(rows, leading)
+    return _exact(leading, singular_values, rows=rows, solver="qr", passes=2 if is_wide else 1)
+
+
+def krylov_svd(rows: Rows, rank: int, *, tolerance: float, seed: int = 0) -> Factorization:
+    """Approximate the leading right singular vectors in a block Krylov space of E^T E.
+
+    The space starts from the leading directions of a few thousand sampled rows and grows by blocks of
+    rank + max(32, rank / 2) directions, until a block changes the error by less than 2 %. Each block costs two passes
+    over the rows; the last one, which only has to show what it adds, one cheaper pass: 2 on most tables, 15 at most.
+    Holds one block of rows and (dim, blocks * width) in float64. On decaying spectra the error is within 1e-3 of the
+    optimum, which this solver does not know. Where the rounding of its products could hide the tail they are made in
+    float64, and where that is not enough `gram_svd` takes over.
+
+    Raises:
+        NonFiniteError: NaN or infinity; names the first such row.
+
+    Source: Musco & Musco, Randomized block Krylov methods for stronger and faster approximate singular value
+    decomposition (2015), algorithm 2; here with full reorthogonalisation, so that the Rayleigh-Ritz matrix needs no
+    pass of its own.
+    """
+    passes = 0
+    remarks: tuple[str, ...] = ()
+    for products in dict.fromkeys([product_dtype(rows.dtype), torch.float64]):
+        found, spent = _grow_krylov_space(rows, rank, products, tolerance=tolerance, seed=seed)
+        passes += spent
+        if found is not None:
+            return replace(found, passes=passes, remarks=(*remarks, *found.remarks))
+        name = str(products).removeprefix("torch.")
+        remarks += (f"the rounding or the range of {name} products could hide what the bases leave",)
+    exact = gram_svd(rows, rank, tolerance=tolerance, seed=seed)
+    return replace(exact, passes=exact.passes + passes, remarks=remarks + exact.remarks)
+
+
+def _exact(leading: Tensor, singular_values: Tensor, *, rows: Rows, solver: str, passes: int) -> Factorization:
+    squares = singular_values**2
+    squared_norm = float(squares.sum())
+    if _leaves_range(squared_norm, rows, torch.float64, is_zero=not bool(singular_values.any())):
+        raise refuse_magnitude(rows.name)
+    tail = float(squares[len(leading) :].sum())
+    return Factorization(
+        bases=_fix_signs(leading),
+        singular_values=singular_values,
+        squared_norm=squared_norm,
+        relative=math.sqrt(tail / squared_norm) if squared_norm else 0.0,
+        is_optimal=True,
+        solver=solver,
+        passes=passes,
+    )
+
+
+def _fix_signs(bases: Tensor) -> Tensor:
+    """Flip each basis so that its largest entry by magnitude is positive, the first of them if several are equal."""
+    sizes = bases.abs()  # (rank, dim)
+    is_largest = sizes >= (1 - SIGN_TIE) * sizes.amax(dim=1, keepdim=True)
+    largest = bases.gather(1, is_largest.to(torch.int8).argmax(dim=1, keepdim=True))  # (rank, 1)
+    return bases * torch.where(largest < 0, -1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class _Gram:
+    """The Gram matrix of the smaller side and the rounding of its products, both (side, side) float64.
+
+    How far a float32 product is off depends on the BLAS, the shape and the table: from 0.02 to 280 times eps, measured.
+    So it is not assumed but measured, on one part of the rows as heavy as any, and scaled up to all of them.
+    """
+
+    matrix: Tensor
+    rounding: Tensor | None  # None: made in float64, and nothing finer to measure by
+
+
+def _gram_matrix(rows: Rows, products: torch.dtype, *, is_wide: bool) -> _Gram | None:
+    """Sum the products of the smaller side; None where a square left the range of `products`."""
+    side = min(rows.rows, rows.dim)
+    gram = torch.zeros(side, side, dtype=torch.float64, device=rows.device)
+    rounding = None if products == torch.float64 else torch.zeros_like(gram)
+    heaviest = 0.0
+    first = 0
+    is_zero = True
+    for block in rows.column_blocks() if is_wide else rows.blocks():
+        for part in torch.split(block, GRAM_ROWS):
+            values = part.to(products)
+            product = values.T @ values  # (side, side)
+            squares = float(product.diagonal().sum(dtype=torch.float64))
+            # A NaN or an infinity anywhere in the part shows on the diagonal: no second look at every entry.
+            if not math.isfinite(squares):
+                refuse_non_finite(rows, block=part, first=first, is_transposed=is_wide)
+                return None
+            gram += product
+            if rounding is not None and squares > 2 * heaviest:
+                heaviest = squares
+                exact = part.to(torch.float64)
+                rounding = product - exact.T @ exact
+            first += len(part)
+            is_zero = is_zero and squares == 0 and not bool(part.any())
+    squared_norm = float(gram.trace())
+    if _leaves_range(squared_norm, rows, products, is_zero=is_zero):
+        return None
+    if rounding is not None and heaviest:
+        rounding *= squared_norm / heaviest
+    return _Gram(gram, rounding)
+
+
+def _leaves_range(squared_norm: float, rows: Rows, products: torch.dtype, *, is_zero: bool) -> bool:
+    """Whether squares overflow, or are typically so small that `products` drops those of the smaller entries."""
+    floor = torch.finfo(products).tiny / torch.finfo(products).eps ** 2
+    is_small = not is_zero and squared_norm / (rows.rows * rows.dim) < floor
+    return is_small or not math.isfinite(squared_norm)
+
+
+def _grow_krylov_space(
+    rows: Rows, rank: int, products: torch.dtype, *, tolerance: float, seed: int
+) -> tuple[Factorization | None, int]:
+    """Find bases by products of one dtype, and count the passes; no bases where that dtype has too few digits."""
+    width = min(rank + max(OVERSAMPLING_MIN, math.ceil(OVERSAMPLING * rank)), rows.rows, rows.dim)
+    blocks_max = min(KRYLOV_BLOCKS_MAX, max(1, min(rows.rows, rows.dim) // width))
+    newest = _sampled_start(rows, width, products, seed)  # (dim, width), orthonormal
+    space = newest  # (dim, blocks * width), orthonormal
+    images: list[Tensor] = []  # E^T E times each block, (dim, width)
+    passes = 0
+    error = math.inf
+    while True:
+        # What the newest block adds shows in E times it; its image is needed only if the space grows further.
+        is_start = not images
+        product = _normal_product(rows, newest, products, with_image=is_start)
+        passes += 1
+        if product is None:
+            return None, passes
+        ritz_values, ritz_vectors = torch.linalg.eigh(_ritz_matrix(space, images, newest, product.inner))
+        ritz_values, ritz_vectors = ritz_values.flip(0).clamp_min(0), ritz_vectors.flip(1)
+        squared_norm = product.squared_norm
+        before, error = error, math.sqrt(max(squared_norm - float(ritz_values[:rank].sum()), 0.0))
+        noise = torch.finfo(products).eps * float(ritz_values[0]) * rank
+        if noise > 2 * KRYLOV_EXCESS * error**2 + tolerance**2 / 2 * squared_norm:
+            return None, passes
+        is_settled = before - error <= RITZ_CHANGE * error or error**2 <= tolerance**2 / 2 * squared_norm
+        if is_settled or space.shape[1] == blocks_max * width:
+            break
+        if not is_start:
+            product = _normal_product(rows, newest, products, with_image=True)
+            passes += 1
+        assert product is not None
+        assert product.image is not None
+        images.append(product.image)
+        newest = product.image
+        for _ in range(2):  # once loses orthogonality where the space is nearly invariant
+            newest = _orthonormal(newest - space @ (space.T @ newest))
+        space = torch.cat([space, newest], dim=1)
+    found = Factorization(
+        bases=_fix_signs((space @ ritz_vectors[:, :rank]).T),
+        singular_values=ritz_values[:rank].sqrt(),
+        squared_norm=squared_norm,
+        relative=error / math.sqrt(squared_norm) if squared_norm else 0.0,
+        is_optimal=False,
+        solver="krylov",
+        passes=passes,
+        remarks=() if passes <= 2 else (f"the Krylov space grew to {space.shape[1] // width} blocks of {width}",),
+    )
+    return found, passes
+
+
+@dataclass(frozen=True)
+class _NormalProduct:
+    """Products with E^T E of a block of directions Q (dim, width), in float64."""
+
+    inner: Tensor  # Q^T E^T E Q, (width, width)
+    image: Tensor | None  # E^T E Q, (dim, width)
+    squared_norm: float  # of E
+
+
+def _normal_product(
+    rows: Rows, directions: Tensor, products: torch.dtype, *, with_image: bool
+) -> _NormalProduct | None:
+    """Multiply in one pass; None where a square left the range of `products`."""
+    right = directions.to(products)
+    inner = directions.new_zeros(directions.shape[1], directions.shape[1])
+    image = torch.zeros_like(directions) if with_image else None
+    squared_norm = directions.new_zeros(())
+    first = 0
+    is_zero = True
+    for block in rows.blocks():
+        values = block.to(products)
+        projected = values @ right  # (block_rows, width)
+        row_norms = torch.linalg.vector_norm(values, dim=1)  # (block_rows,)
+        product = projected.T @ projected
+        # A NaN or an infinity anywhere in a row is one in its norm.
+        if not bool(torch.isfinite(row_norms).all() & torch.isfinite(product).all()):
+            refuse_non_finite(rows, block=block, first=first)
+            return None
+        inner += product
+        if image is not None:
+            image += values.T @ projected
+        squared_norm += row_norms.to(torch.float64).square().sum()
+        first += len(block)
+        is_zero = is_zero and not bool(row_norms.any()) and not bool(block.any())  # norms underflow before entries do
+    total = float(squared_norm)
+    if _leaves_range(total, rows, products, is_zero=is_zero):
+        return None
+    return _NormalProduct(inner, image, total)
+
+
+def _ritz_matrix(space: Tensor, images: list[Tensor], newest: Tensor, inner: Tensor) -> Tensor:
+    """Put together space^T E^T E space, (blocks * width, blocks * width), without the newest block's image."""
+    if not images:
+        return inner
+    known = torch.cat(images, dim=1)  # (dim, (blocks - 1) * width)
+    old = known.shape[1]
+    left = space[:, :old].T @ known
+    right = known.T @ newest
+    return torch.cat([torch.cat([(left + left.T) / 2, right], dim=1), torch.cat([right.T, inner], dim=1)])
+
+
+def _sampled_start(rows: Rows, width: int, products: torch.dtype, seed: int) -> Tensor:
+    """Find leading directions of sampled rows by subspace iteration, (dim, width) float64, orthonormal.
+
+    Drawn on the CPU, so that every device starts alike.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(rows.dim, width, generator=generator, dtype=torch.float64).to(rows.device)
+    directions = _orthonormal(drawn)
+    values = rows.sample(min(max(SAMPLE_ROWS, 2 * width), rows.rows)).to(products)
+    for _ in range(SAMPLE_PRODUCTS):
+        image = (values.T @ (values @ directions.to(products))).to(torch.float64)
+        if not bool(torch.isfinite(image).all()):
+            return directions  # the pass over all rows will name the row
+        directions = _orthonormal(image)
+    return directions
+
+
+def _orthonormal(columns: Tensor) -> Tensor:
+    basis: Tensor = torch.linalg.qr(columns).Q
+    return basis
+
+
+def _right_from_left(rows: Rows, left: Tensor) -> Tensor:
+    """Turn leading left singular vectors (rank, rows) of a wide table into right ones (rank, dim), in one pass.
+
+    In float64, whatever the table's dtype: float32 products left an error of up to 1e-7 in directions that belong to
+    small singular values. Orthonormalised by QR, which also completes the directions that belong to zero ones.
+    """
+    right = torch.zeros(left.shape[0], rows.dim, dtype=torch.float64, device=rows.device)
+    first = 0
+    for block in rows.blocks():
+        right += left[:, first : first + len(block)] @ block.to(torch.float64)
+        first += len(block)
+    return _orthonormal(right.T).T
+
+
+def _is_above_rounding(
+    gram: _Gram,
+    eigenvalues: Tensor,  # (side,), descending
+    vectors: Tensor,  # (side, side), in columns
+    *,
+    rank: int,
+    tolerance: float,
+) -> bool:
+    """Whether the rounding of the products neither costs the bases much nor hides the optimum.
+
+    A rounding matrix E mixes a kept direction i with a dropped one j by an angle of E_ij / (lambda_i - lambda_j), which
+    costs E_ij^2 / (lambda_i - lambda_j) of squared error; and all of them together cost a dropped direction no more
+    than |E_j|. It moves the squared optimum by the trace of E over the dropped directions.
+    """
+    kept, dropped = eigenvalues[:rank], eigenvalues[rank:]
+    if not len(dropped) or not bool(eigenvalues[0]):
+        return True
+    if gram.rounding is None:
+        size = torch.finfo(torch.float64).eps * eigenvalues[0]
+        mixing = (size / 2).expand(len(kept), len(dropped))
+        drift = float(size)
+    else:
+        mapped = gram.rounding @ vectors[:, rank:]  # (side, dropped)
+        # One part can be right by chance where the others are not: never below the typical entry.
+        typical = torch.linalg.matrix_norm(gram.rounding) / len(eigenvalues)
+        mixing = (vectors[:, :rank].T @ mapped).abs().clamp_min(typical)  # (rank, dropped)
+        drift = float((mapped * vectors[:, rank:]).sum(dim=0).abs().sum())
+    gaps = kept[:, None] - dropped[None, :]  # (rank, dropped)
+    costs = (mixing**2 / gaps.clamp_min(1e-300)).sum(dim=0)
+    cost = float(torch.minimum(costs, torch.linalg.vector_norm(mixing, dim=0)).sum())
+    tail = float(dropped.sum())
+    storing = tolerance**2 / 2 * float(eigenvalues.sum())
+    return cost <= EXCESS_RELATIVE * tail + storing and drift <= SPECTRUM_EXCESS * tail + storing

@@ -1,0 +1,259 @@
+"""What can be known of a run without torch: its tables, the solver of each, how many bytes, how much memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.checkpoints.tensors import ITEM_BYTES
+from embcompress.exceptions import RankError, TableError
+from embcompress.linalg.solvers import SolverChoice, select_solver
+from embcompress.recognition import TABLE_DTYPES, Verdict, matches, rank_candidates, recognise, suggest_names
+from embcompress.results import Skipped
+from embcompress.table import Table, block_rows_for
+
+STORED_DTYPES = ("same", "float32", "float16", "bfloat16")  # of --dtype
+WILDCARDS = frozenset("*?[")
+BASE_MEMORY_BYTES = 300 * 2**20  # Python with torch loaded, measured on Linux
+
+
+@dataclass(frozen=True)
+class Group:
+    """A tensor of a checkpoint under all its names, and whether it is an embedding table."""
+
+    names: tuple[str, ...]
+    stored: StoredTensor
+    verdict: Verdict
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it could be factored at all."""
+        return self.stored.dtype in TABLE_DTYPES and len(self.stored.shape) >= 2 and self.stored.numel > 0
+
+
+@dataclass(frozen=True)
+class PlannedTable:
+    """A table that will be compressed: its rank, the dtype of its factors, its bytes."""
+
+    table: Table
+    rank: int
+    stored_dtype: str
+
+    @property
+    def bytes_after(self) -> int:
+        """Count the bytes of bases and weights."""
+        return factor_bytes(self.table, self.rank, ITEM_BYTES[self.stored_dtype])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tables of a run in the order of the file, and those that stay dense, with reasons."""
+
+    tables: tuple[PlannedTable, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def group_tensors(tensors: Iterable[StoredTensor]) -> tuple[Group, ...]:
+    """Put tensors of equal place together, in the order of the file, and judge each."""
+    by_place: dict[object, list[StoredTensor]] = {}
+    for stored in tensors:
+        # Empty tensors all lie in the same place without being one tensor.
+        by_place.setdefault(stored.place if stored.numel else stored.name, []).append(stored)
+    groups = []
+    for members in by_place.values():
+        names = tuple(member.name for member in members)
+        first = members[0]
+        groups.append(Group(names, first, recognise(names, shape=first.shape, dtype=first.dtype)))
+    return tuple(groups)
+
+
+def factor_bytes(table: Table, rank: int, item_bytes: int) -> int:
+    """Count the bytes of `rank` bases and the weights of all rows, in a dtype of `item_bytes`."""
+    return rank * (table.rows + table.dim) * item_bytes
+
+
+def largest_rank(table: Table, item_bytes: int) -> int:
+    """Compute the largest rank that the table has and at which its factors are smaller than it; 0 if none is."""
+    return min(table.rows, table.dim, (table.nbytes - 1) // ((table.rows + table.dim) * item_bytes))
+
+
+def plan_tables(
+    checkpoint: Checkpoint,
+    *,
+    bases: int,
+    dtype: str = "same",
+    table: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> Plan:
+    """Choose the tables of a checkpoint and what becomes of each.
+
+    Args:
+        checkpoint: an open one.
+        bases: the number of bases of every table.
+        dtype: one of STORED_DTYPES.
+        table: shell patterns of the tables to take; empty: those recognised.
+        exclude: shell patterns of the tables to leave.
+
+    Raises:
+        TableError: no table is chosen, a pattern matches nothing, or a name chosen is not a matrix of floats.
+        RankError: a table named in full, or every table chosen, has fewer than `bases` rows or columns or would grow.
+    """
+    chosen = _choose(checkpoint, table=table, exclude=exclude)
+    planned: list[PlannedTable] = []
+    skipped: list[Skipped] = []
+    most = 0  # the largest number of bases that pays for any of them
+    for item in chosen:
+        stored_dtype = item.real_dtype if dtype == "same" else dtype
+        item_bytes = ITEM_BYTES[stored_dtype]
+        reason = _why_dense(item, bases, item_bytes)
+        if reason:
+            best = largest_rank(item, item_bytes)
+            most = max(most, best)
+            if any(name in table for name in (item.name, *item.tied_names)):
+                raise RankError(f"table {item.name!r} in {checkpoint.path} {reason}.", hint=_rank_hint(best))
+            skipped.append(Skipped(item.name, reason))
+            continue
+        planned.append(PlannedTable(item, bases, stored_dtype))
+    if not planned:
+        what = "; ".join(f"table {item.name!r} {item.reason}" for item in skipped)
+        raise RankError(f"with {bases} bases nothing in {checkpoint.path} gets smaller: {what}.", hint=_rank_hint(most))
+    return Plan(tuple(planned), tuple(skipped))
+
+
+def choose_solver(planned: PlannedTable, *, solver: str = "auto", device: str = "cpu") -> SolverChoice:
+    """Choose the solver of a table for a device, "cpu" or "cuda...", unless one is asked for."""
+    if solver != "auto":
+        return SolverChoice(solver, "asked for")
+    table = planned.table
+    kind = device.partition(":")[0]
+    return select_solver(rows=table.rows, dim=table.dim, rank=planned.rank, dtype=table.real_dtype, device=kind)
+
+
+def estimate_memory(plan: Plan, choices: Sequence[SolverChoice]) -> int:
+    """Estimate the most bytes that a run holds at once.
+
+    They are torch itself, a few blocks, the matrix of a solver and the bases of all tables.
+    """
+    largest = 0
+    for planned, choice in zip(plan.tables, choices, strict=True):
+        item = planned.table
+        item_bytes = ITEM_BYTES[item.real_dtype]
+        block = block_rows_for(rows=item.rows, dim=item.dim, item_bytes=item_bytes) * item.dim
+        side = min(item.rows, item.dim)
+        solver = {
+            "dense": 3 * item.rows * item.dim,
+            "gram": 4 * side**2,
+            "qr": 4 * side**2 + 2 * block,
+            "krylov": 12 * item.dim * planned.rank,
+        }[choice.name]
+        largest = max(largest, solver * 8 + 4 * block * max(item_bytes, 4))
+    bases = sum(planned.rank * planned.table.dim * 8 for planned in plan.tables)
+    return BASE_MEMORY_BYTES + largest + bases
+
+
+def _choose(checkpoint: Checkpoint, *, table: Sequence[str], exclude: Sequence[str]) -> tuple[Table, ...]:
+    groups = group_tensors(checkpoint.tensors)
+    every_name = [name for group in groups for name in group.names]
+    for option, patterns in (("--table", table), ("--exclude", exclude)):
+        for pattern in patterns:
+            if not matches([pattern], every_name):
+                close = suggest_names(pattern, every_name)
+                meant = f"Did you mean {' or '.join(map(repr, close))}?" if close else ""
+                raise TableError(
+                    f"{option} {pattern} matches none of the {len(every_name)} tensors in {checkpoint.path}.",
+                    hint=meant or f"`embcompress inspect {quoted(checkpoint.path)}` lists them.",
+                )
+    chosen = []
+    for group in groups:
+        named = [name for name in group.names if matches(table, [name])]
+        if matches(exclude, group.names) or not (named if table else group.verdict.is_table):
+            continue
+        if not group.is_matrix:
+            if any(WILDCARDS.isdisjoint(pattern) for pattern in table if pattern in group.names):
+                raise TableError(
+                    f"{named[0]!r} in {checkpoint.path} is {group.stored.dtype} of shape {group.stored.shape}; "
+                    f"a table has at least two axes and one of the dtypes {', '.join(TABLE_DTYPES)}.",
+                    hint=f"`embcompress inspect {quoted(checkpoint.path)}` lists the tables.",
+                )
+            continue
+        name = named[0] if named else _recognised_name(group)
+        others = tuple(other for other in group.names if other != name)
+        reason = "asked for" if table else group.verdict.reason
+        chosen.append(Table(name, others, group.stored, reason))
+    if not chosen:
+        raise _nothing_chosen(checkpoint, groups, is_asked=bool(table or exclude))
+    return tuple(chosen)
+
+
+def _recognised_name(group: Group) -> str:
+    """Of several tied names, choose the first that names a table: the embedding, not the head tied to it."""
+    stored = group.stored
+    is_table = (recognise((name,), shape=stored.shape, dtype=stored.dtype).is_table for name in group.names)
+    return next((name for name, is_one in zip(group.names, is_table, strict=True) if is_one), group.names[0])
+
+
+def _why_dense(table: Table, bases: int, item_bytes: int) -> str:
+    """Say why a table stays dense at this number of bases; empty where it does not."""
+    size = f"{table.rows} x {table.dim}" + (" reals" if table.is_complex else "")
+    if bases > min(table.rows, table.dim):
+        return f"is {size}, so it has at most {min(table.rows, table.dim)} bases, not {bases}"
+    after = factor_bytes(table, bases, item_bytes)
+    if after >= table.nbytes:
+        return f"would grow from {table.nbytes} to {after} bytes: it is {size}, and {bases} bases do not pay"
+    return ""
+
+
+def _rank_hint(most: int) -> str:
+    return f"The largest that pays is --bases {most}." if most else "No number of bases makes it smaller."
+
+
+def _nothing_chosen(checkpoint: Checkpoint, groups: Sequence[Group], *, is_asked: bool) -> TableError:
+    if not checkpoint.tensors:
+        return TableError(f"{checkpoint.path} holds no tensors.")
+    matrices = [group.stored for group in groups if group.is_matrix]
+    candidates = rank_candidates([stored for stored in matrices if _example_rank(stored)])
+    if not candidates:
+        why = "large enough to get smaller" if matrices else "at all: only integers, vectors and numbers"
+        return TableError(
+            f"{checkpoint.path} holds no matrix of floats {why}.",
+            hint=f"`embcompress inspect {quoted(checkpoint.path)}` lists its {len(groups)} tensors.",
+        )
+    what = "the patterns given leave no" if is_asked else "no tensor is named like an"
+    commands = "\n".join(
+        f"  embcompress approximate {quoted(checkpoint.path)} --bases {_example_rank(stored)}"
+        f" --table {quoted(stored.name)}"
+        f"  # {' x '.join(map(str, stored.shape))} {stored.dtype}"
+        for stored in candidates
+    )
+    return TableError(f"{what} embedding table in {checkpoint.path}.", hint=f"The largest candidates:\n{commands}")
+
+
+def _example_rank(stored: StoredTensor) -> int:
+    table = Table(stored.name, (), stored)
+    return min(8, largest_rank(table, ITEM_BYTES[table.real_dtype]))
+
+
+def quoted(value: Path | str) -> str:
+    """Quote a path or a name for a shell."""
+    import shlex
+
+    return shlex.quote(str(value))
+
+
+def human_bytes(count: float) -> str:
+    """Write a number of bytes in the largest decimal unit that fits.
+
+    Example:
+        >>> human_bytes(1_234_567)
+        '1.23 MB'
+    """
+    if count < 1000:
+        return f"{count:.0f} B"
+    exponent = min(int(math.log10(count)) // 3, 5)
+    value = count / 1000**exponent
+    if value >= 999.5 and exponent < 5:
+        exponent, value = exponent + 1, value / 1000
+    return f"{value:.3g} {'kMGTP'[exponent - 1]}B"

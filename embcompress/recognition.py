@@ -1,0 +1,318 @@
+"""Which tensors of a checkpoint are embedding tables, told from their names and shapes alone.
+
+A name is read from its end: `weight`, `kernel` and the wrappers of other libraries are skipped, and the first component
+left, the owner, decides. In `bert.embeddings.LayerNorm.weight` that is LayerNorm, in `wte.weight` wte. A name that says
+nothing is not a table: to miss one costs an error that lists it, to take a dense layer for one costs accuracy unseen.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Protocol, TypeVar
+
+TABLE_DTYPES = ("float64", "float32", "float16", "bfloat16", "complex64")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a tensor is an embedding table, and why, in words that a person can check."""
+
+    is_table: bool
+    reason: str
+
+
+class TensorLike(Protocol):
+    """What is known of a tensor before it is read."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def dtype(self) -> str: ...  # noqa: D102
+
+
+T = TypeVar("T", bound=TensorLike)
+
+
+@dataclass(frozen=True)
+class _Literal:
+    """Owners that are tables though no word of them says embedding; a vague name needs the shape of a table too."""
+
+    names: str  # a pattern for the whole owner, or for `parent.owner`
+    kind: str
+    rows_min: int = 2
+    aspect_min: float = 0  # least rows / dim
+
+
+def _words(alternatives: str) -> str:
+    """Make a pattern that finds one of these among the words of a component, which `_` parts."""
+    return rf"(?:^|_)(?:{alternatives})(?:_|$)"
+
+
+# Looked for in every component: what lies below these is never a table of the model itself.
+REFUSED_ANYWHERE = (
+    (r"optim|optimizers?|(.+_)?optimizer_(states?|slots?)|optimizer_slot", "an optimizer's state"),
+    (r"exp_avg.*|momentum_buffer|adam(_[mv])?|adagrad|square_avg|accumulator", "an optimizer's state"),
+    (r"grads?", "a gradient"),
+    (r"(.+_)?lora(_.+)?", "a LoRA factor"),  # already low rank
+    (r"(.+_)?regularizers?", "a regularizer"),
+    (r"(.+_)?(rotary|rope)(_.+)?", "a rotary cache"),
+    # T5's relative_attention_bias and Swin's relative_position_bias_table are looked up, but hold one number per head,
+    # added to the logits: a few kB, where an error changes every attention.
+    (r"(.+_)?(relpos|rel_pos|attn|attention|position)_bias(_.+)?", "an attention bias"),
+)
+
+# Looked up before REFUSED: whole names, so that a word in them does not mislead.
+LITERALS = (
+    _Literal(r"wte|tok|syn|syn1(neg)?", "token embedding"),
+    _Literal(r"wpe|(position|pos)\.pe|pos(ition(al)?)?_encodings?", "position embedding"),
+    _Literal(r"vectors|lookup_table", "embedding"),
+    _Literal(r"(.+_)?codebook", "codebook"),
+    _Literal(r"(entity|relation)_representations?", "representation"),  # PyKEEN's LowRank: its weights, a row per id
+    _Literal(r"entity|entities|ent|lhs|rhs|ent_transfer|ent_proj_vect", "entity embedding"),
+    _Literal(r"relations?|rel|rel_transfer|rel_proj_vect|rel_mat(rices)?|rel_diag", "relation embedding"),
+    _Literal(r"transfer_matrix|norm_vect(or)?", "relation embedding"),  # OpenKE and TorchKGE: TransR, TransH
+    _Literal(r"users?|user_(factors?|vectors|matrix)", "user embedding"),
+    _Literal(r"items?|item_(factors?|vectors|matrix)", "item embedding"),
+    # T5, BART, Marian. 256: no vocabulary is smaller than the bytes; the trunks of multi-task networks often are.
+    _Literal(r"shared", "token embedding", rows_min=256),
+    # The table is the encoder of torch's word_language_model and fastai, w of CTRL, P and Q of matrix factorisations,
+    # E of TuckER. Dense layers have these names too, but are not many times longer than wide.
+    _Literal(r"encoder|[pquvwer]", "embedding", rows_min=500, aspect_min=8),
+)
+
+# Looked for in the owner; the first that fits names the reason.
+REFUSED = (
+    (_words(r"bias|biases|beta"), "a bias"),
+    (_words(r"\w*norm(?!_emb)|ln\d*|bn\d*|gamma|running_(mean|var)"), "a norm"),
+    (_words(r"conv\w*|\w+conv|patch(es)?(?!.*pos)"), "a convolution"),  # ViT's patch embeddings are convolutions
+    (r"^weight_[ih]h", "a recurrent layer"),
+    (_words(r"(\w+_)?mask$|inv_freq|(cos|sin)_cached"), "a mask or a cache"),
+    (_words(r"scales?|zeros|zero_point|absmax|weight_integer"), "a quantisation scale"),
+    (r"emb\w*_(avg|sum|ema)$|ema_(w|emb\w*)$", "a running average"),  # of a VQ codebook
+    (r"^embed_out$|(?:^|out_)(class|bbox|mask)_embed$", "a classifier"),  # GPT-NeoX's head; DETR's heads
+    (_words(r"head$|classifier|logits|pooler|lm_head|scorer?"), "a classifier"),
+    (r"^(decoder|outputs?|output_layer|predictions|generator)$", "a classifier"),
+    # Of Fuyu, Decision Transformer, MAE, diffusion models, ProphetNet, V-JEPA 2, MarkupLM.
+    (r"^(vision_embed_tokens|embed_(state|action)|decoder_embed|image_embeds|emb_layers)$", "a linear layer"),
+    (r"(?:^|_)((x|context|condition)_embedder|time_embed)$", "a linear layer"),
+    (r"^(relative_pos_embeddings|predictor_embeddings|xpath_unitseq2_\w+)$", "a linear layer"),
+    (r"^(cls|mask|register)\w*_tokens?$", "a vector put into every input"),
+    (r"[a-z]2(?!vec)[a-z]|" + _words("to"), "a linear layer"),  # embed2hidden, hidden_to_embedding
+    (_words(r"proj\w*|linears?|lin|dense|fc\d*|ffn?|transform(ation)?|map(per|ping)?"), "a linear layer"),
+    (r"^(layers?|blocks?)$", "a layer"),
+    (r"^(?!.*(user|item)).*" + _words("mlp"), "a linear layer"),  # NCF: embed_user_MLP is a table
+    (r"^([qkvow]|query|key|value|w?qkv|w[qkvo]|query_key_value|c_attn|(self_)?att(n|ention)?)$", "an attention layer"),
+)
+
+EMBEDDING_WORD = re.compile(r"embed|(?:^|_)emb(?:s|d)?(?:_|$)")  # not member, not assembler
+CONTAINER = re.compile(r"emb(?:ed|edding|edder)?s$|emb\w*_(?:bags?|dict|list|tables?|collection)$")
+
+# Which kind, from the words of the owner or of the nearest component above it; the first that fits.
+KINDS = (
+    ("segment", {"segment", "seg", "type", "lang", "language"}),
+    ("position", {"position", "positions", "positional", "pos", "distance", "posembed"}),
+    ("relation", {"relation", "relations", "rel", "edge", "bond"}),
+    ("entity", {"entity", "entities", "ent", "node", "atom"}),
+    ("user", {"user", "users"}),
+    ("item", {"item", "items", "movie", "product"}),
+    ("token", {"token", "tokens", "tok", "word", "words", "char", "chars", "codepoint", "vocab", "vocabulary"}),
+    ("class", {"class", "label", "labels", "category"}),
+)
+
+# Stand between a table and its name.
+WRAPPERS = re.compile(
+    r"weights?|kernel|data|(\w+_)?module|orig_mod|weight_orig|original(_module)?|parametrizations"  # torch
+    r"|default|base_layer|modules_to_save|attributes|variable_value"  # PEFT, TensorFlow
+)
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A tensor's name, taken apart."""
+
+    raw: tuple[str, ...]  # the components down to the owner, as written
+    parts: tuple[str, ...]  # the same in snake_case, without numbers at their ends
+    every: tuple[str, ...]  # all components, for REFUSED_ANYWHERE
+    indices: tuple[int, ...]  # numbers between the owner and the end, as in `emb_l.0.weight`
+    leaf: str
+
+    @property
+    def owner(self) -> str:
+        return self.parts[-1] if self.parts else ""
+
+    @property
+    def parent(self) -> str:
+        """The nearest component above the owner that is not a number."""
+        return next((part for part in reversed(self.parts[:-1]) if not part.isdigit()), "")
+
+
+def _snake(component: str) -> str:
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", component)
+    snake = parted.lower().replace("-", "_").strip("_~")
+    # `emb1` is an emb; `w1` and `fc2` are not a w and an fc
+    return snake if snake.isdigit() else re.sub(r"(?<=[a-z]{3})\d+$|_\d+$", "", snake)
+
+
+def _take_apart(name: str) -> _Name:
+    raw = [component for component in re.split(r"[./:]", name) if component.strip("_~")]
+    every = [_snake(component) for component in raw]
+    end = len(raw)
+    while end and (every[end - 1].isdigit() or WRAPPERS.fullmatch(every[end - 1])):
+        end -= 1
+    return _Name(
+        raw=tuple(raw[:end]),
+        parts=tuple(every[:end]),
+        every=tuple(every),
+        indices=tuple(int(part) for part in every[end:] if part.isdigit()),
+        leaf=every[-1] if every else "",
+    )
+
+
+def recognise(names: tuple[str, ...], *, shape: tuple[int, ...], dtype: str) -> Verdict:
+    """Decide whether a tensor is an embedding table.
+
+    Args:
+        names: all names that the tensor is tied under; one that names a table is enough, as for a head tied to it.
+        shape: (rows, *shape of a row).
+        dtype: torch's name of it.
+    """
+    unfit = _why_unfit(shape, dtype=dtype)
+    if unfit:
+        return Verdict(is_table=False, reason=unfit)
+    verdicts = [_judge(_take_apart(name), shape=shape) for name in names]
+    return next((verdict for verdict in verdicts if verdict.is_table), verdicts[0])
+
+
+def _why_unfit(shape: tuple[int, ...], *, dtype: str) -> str:
+    """Say why no name could make this tensor a table; empty where one could."""
+    if dtype not in TABLE_DTYPES:
+        return f"{'integers' if 'int' in dtype else 'not floating point'} ({dtype})"
+    if len(shape) < 2:
+        return "1-D" if shape else "a single number"
+    dim = math.prod(shape[1:])
+    if shape[0] < 2:
+        return f"{shape[0]} row{'s' * (shape[0] != 1)}"
+    if dim < 2:  # such as the linear terms of a factorisation machine
+        return f"{dim} column{'s' * (dim != 1)}: nothing to save"
+    return ""
+
+
+def _judge(name: _Name, *, shape: tuple[int, ...]) -> Verdict:
+    if not name.owner:
+        return Verdict(is_table=False, reason="no name to go by")
+    refusal = _refusal(name, shape=shape)
+    if refusal:
+        return Verdict(is_table=False, reason=refusal)
+    kind = _literal_kind(name, shape=shape)
+    if kind or EMBEDDING_WORD.search(name.owner) or _is_contained(name):
+        shown, kind = (name.raw[-1], kind) if kind else _embedding_kind(name)
+        article = "an" if kind[0] in "aeio" else "a"
+        return Verdict(is_table=True, reason=f"named like {article} {kind} ({shown})")
+    return Verdict(is_table=False, reason=f"not named like an embedding table ({name.raw[-1]})")
+
+
+def _is_contained(name: _Name) -> bool:
+    """Tell whether the owner is a key of a dictionary of embeddings, or what an embedding is of: `embedding.token`."""
+    if CONTAINER.search(name.parent):
+        return True
+    return bool(EMBEDDING_WORD.search(name.parent)) and any(name.owner in words for _, words in KINDS)
+
+
+def _literal_kind(name: _Name, *, shape: tuple[int, ...]) -> str:
+    rows, dim = shape[0], math.prod(shape[1:])
+    for literal in LITERALS:
+        if re.fullmatch(literal.names, name.owner) or re.fullmatch(literal.names, f"{name.parent}.{name.owner}"):
+            # a `shared.0` or `encoder.0` is a layer of a sequence
+            vague = literal.rows_min > 2
+            fits = rows >= literal.rows_min and rows >= literal.aspect_min * dim and not (vague and name.indices)
+            return literal.kind if fits else ""
+    return ""
+
+
+def _embedding_kind(name: _Name) -> tuple[str, str]:
+    """Return the components that tell the kind of an embedding, as written, and the kind."""
+    for depth in range(1, min(len(name.parts), 4) + 1):
+        words = set(name.parts[-depth].split("_"))
+        kind = next((kind for kind, known in KINDS if known & words), "")
+        if kind:
+            return ".".join(name.raw[-depth:]), f"{kind} embedding"
+    return name.raw[-1], "embedding"
+
+
+def _refusal(name: _Name, *, shape: tuple[int, ...]) -> str:
+    """Say what the name or the shape shows this tensor to be other than a table; empty where nothing."""
+    for pattern, kind in REFUSED_ANYWHERE:
+        found = next((part for part in name.every if re.fullmatch(pattern, part)), "")
+        if found:
+            return f"named like {kind} ({found})"
+    if _literal_kind(name, shape=shape):
+        return ""
+    for pattern, kind in REFUSED:
+        if re.search(pattern, name.owner) and f"{name.parent}.{name.owner}" != "word_emb.emb_layers":
+            return f"named like {kind} ({name.raw[-1]})"
+    return _shape_refusal(name, shape=shape)
+
+
+def _shape_refusal(name: _Name, *, shape: tuple[int, ...]) -> str:
+    shown = name.raw[-1]
+    in_sequence = len(name.indices) > 1 and not (CONTAINER.search(name.owner) and name.indices[-1] == 0)
+    is_time = re.search(_words("time|timestep|t|temb"), name.owner) and name.indices
+    if (
+        in_sequence or is_time
+    ):  # the (Linear, SiLU, Linear) of diffusion models; fairseq's embeddings.1.1 is a Linear too
+        return f"a layer inside a sequence ({'.'.join([shown, *map(str, name.indices)])})"
+    has_kind = _embedding_kind(name)[1] != "embedding"
+    if not has_kind and name.leaf == "kernel":  # Flax and Keras call the array of an Embed embedding
+        return f"the kernel of a dense or convolution layer ({shown})"
+    is_convolution = len(shape) > 3 or (len(shape) == 3 and shape[2] % 2 == 1 and shape[0] < 8 * shape[1])
+    if not has_kind and name.leaf == "weight" and is_convolution:  # nn.Embedding has two axes; Vocos embeds by Conv1d
+        return f"a convolution, by its shape ({shown})"
+    if name.parts[-2:-1] in {("base",), ("bases",)} and shape[0] < math.prod(shape[1:]):
+        return f"the bases of a low-rank table ({'.'.join(name.raw[-2:])})"  # PyKEEN's LowRank; bases.0 are partitions
+    return ""
+
+
+def rank_candidates(tensors: Iterable[T], *, count: int = 5) -> list[T]:
+    """List the tensors most like an embedding table, for the error that says none was recognised.
+
+    First those that no name speaks against, of them the longer than wide, of them the largest.
+    """
+
+    def key(tensor: T) -> tuple[bool, bool, int, str]:
+        refused = bool(_refusal(_take_apart(tensor.name), shape=tensor.shape))
+        dim = math.prod(tensor.shape[1:])
+        return refused, tensor.shape[0] < dim, -tensor.shape[0] * dim, tensor.name
+
+    return sorted((t for t in tensors if not _why_unfit(t.shape, dtype=t.dtype)), key=key)[:count]
+
+
+def matches(patterns: Iterable[str], names: Iterable[str]) -> bool:
+    """Tell whether a shell pattern fits one of the names whole; `*` crosses dots, and every name fits itself."""
+    known = tuple(names)
+    return any(pattern == name or fnmatchcase(name, pattern) for pattern in patterns for name in known)
+
+
+def suggest_names(pattern: str, names: Sequence[str], *, count: int = 3) -> list[str]:
+    """List the names that a pattern which fits none was perhaps meant for, likeliest first."""
+    wanted = pattern.strip("*").lower()
+    if not wanted:
+        return []
+    contains = [name for name in names if wanted in name.lower()]
+    if contains:
+        return contains[:count]
+    by_lower: dict[str, str] = {}
+    for name in names:
+        # a user types the part that he remembers: compare with every run of its components
+        parts = name.lower().split(".")
+        for start in range(len(parts)):
+            for end in range(start + 1, len(parts) + 1):
+                by_lower.setdefault(".".join(parts[start:end]), name)
+    close = [by_lower[near] for near in difflib.get_close_matches(wanted, list(by_lower), n=3 * count, cutoff=0.7)]
+    return list(dict.fromkeys(close))[:count]

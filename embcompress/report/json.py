@@ -1,0 +1,41 @@
+"""The JSON report, schema 1: docs/report.md describes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from embcompress.exceptions import EmbcompressError
+from embcompress.results import SCHEMA_VERSION, ApproximateResult, InspectResult, Result
+
+DRY_RUN_FIELDS = ("dry_run", "memory_bytes")  # only in the report of a dry run
+
+
+def render_json(result: Result) -> str:
+    """Render a result as one JSON document; floats in full, never NaN."""
+    fields: dict[str, Any] = dataclasses.asdict(result)
+    if not fields.get("dry_run"):
+        for name in DRY_RUN_FIELDS:
+            fields.pop(name, None)
+    if isinstance(result, InspectResult) and not result.skipped:
+        del fields["skipped"]
+    document = {"schema_version": SCHEMA_VERSION, "command": fields.pop("command"), "ok": is_ok(result), **fields}
+    return _dump(document)
+
+
+def render_json_failure(failure: EmbcompressError) -> str:
+    """Render what went wrong as one JSON document."""
+    error = {"id": failure.id, "message": failure.message, "hint": failure.hint}
+    return _dump({"schema_version": SCHEMA_VERSION, "ok": False, "error": error})
+
+
+def is_ok(result: Result) -> bool:
+    """Whether every gate of a result holds."""
+    return not isinstance(result, ApproximateResult) or all(gate.passed for gate in result.gates)
+
+
+def _dump(document: dict[str, Any]) -> str:
+    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    # A path that is not UTF-8 comes as lone surrogates, which become \udcxx here: that is how JSON writes them.
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,141 @@
+"""The report at a prompt: rich tables, every name escaped, since names come from files that anyone may have made."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from embcompress.exceptions import EmbcompressError
+from embcompress.planning import human_bytes
+from embcompress.results import ApproximateResult, InspectResult, ReconstructResult, Result, Skipped, TableReport
+
+SHOWN_OTHERS = 12  # of the tensors that are no tables; --json lists all
+
+
+def render_terminal(result: Result) -> RenderableType:
+    """Render a result for rich's console."""
+    if isinstance(result, ApproximateResult):
+        return _approximate(result)
+    if isinstance(result, InspectResult):
+        return _inspect(result)
+    return _reconstruct(result)
+
+
+def plain(name: str) -> Text:
+    r"""Show a name as it is: no markup, no control characters, so that no file can move the cursor.
+
+    Example:
+        >>> plain(chr(27) + "[2J").plain == r"\x1b[2J"
+        True
+    """
+    return Text("".join(char if char.isprintable() else ascii(char)[1:-1] for char in name), overflow="fold")
+
+
+def render_failure(failure: EmbcompressError) -> Text:
+    """Render what went wrong: `error:` says what, `hint:` what to do."""
+    text = Text.assemble(("error: ", "bold red"), plain(failure.message))
+    if failure.hint:
+        text.append_text(Text.assemble("\n", ("hint: ", "bold"), Text("\n").join(map(plain, failure.hint.split("\n")))))
+    return text
+
+
+def _approximate(result: ApproximateResult) -> RenderableType:
+    grid = _grid(
+        ("table", "left"), ("shape", "left"), ("bases", "right"), ("before", "right"), ("after", "right"),
+        ("error", "right"), ("optimum", "right"), ("p99 row", "right"), ("cosine", "right"), ("solver", "left"),
+    )  # fmt: skip
+    for table in result.tables:
+        grid.add_row(*_table_row(table))
+    parts: list[RenderableType] = [grid]
+    parts += _notes(result)
+    totals = result.totals
+    verb = "would write" if result.dry_run else "wrote"
+    summary = Text.assemble(
+        f"{verb} ", plain(result.output.path),
+        f" ({human_bytes(result.output.bytes)}, from {human_bytes(result.input.bytes)}; the tables are ",
+        (f"{totals.ratio:.2f}x", "bold"), " smaller)",
+    )  # fmt: skip
+    parts.append(summary)
+    if result.memory_bytes is not None:
+        parts.append(Text(f"memory needed: about {human_bytes(result.memory_bytes)}"))
+    return Group(*parts)
+
+
+def _table_row(table: TableReport) -> tuple[RenderableType, ...]:
+    error = table.error
+    measured = ("", "", "", "")
+    if error is not None:
+        optimum = "unknown" if error.optimal_relative is None else _share(error.optimal_relative)
+        measured = (_share(error.relative), optimum, _share(error.row_relative.p99), f"{error.cosine.mean:.4f}")
+    return (
+        plain(table.name),
+        f"{table.rows} x {' x '.join(map(str, table.shape))} {table.dtype}",
+        str(table.rank),
+        human_bytes(table.bytes_before),
+        human_bytes(table.bytes_after),
+        *measured,
+        f"{table.solver}, {table.passes} passes" if table.passes else table.solver,
+    )
+
+
+def _notes(result: ApproximateResult) -> list[RenderableType]:
+    notes: list[RenderableType] = []
+    for table in result.tables:
+        if table.tied_names:
+            names = plain(", ".join(table.tied_names))
+            notes.append(Text.assemble("tied: ", plain(table.name), " is also ", names))
+        if "; " in table.solver_reason:  # a reason of more than the choice: something needed a further look
+            said = table.solver_reason.partition("; ")[2]
+            notes.append(Text.assemble("note: ", plain(table.name), f": {said}"))
+    return notes + _skipped(result.skipped)
+
+
+def _skipped(skipped: tuple[Skipped, ...]) -> list[RenderableType]:
+    return [Text.assemble("left: ", plain(item.name), " ", plain(item.reason)) for item in skipped]
+
+
+def _inspect(result: InspectResult) -> RenderableType:
+    parts: list[RenderableType] = []
+    if result.tables:
+        grid = _grid(("", "left"), ("matrix", "left"), ("shape", "left"), ("bytes", "right"), ("reason", "left"))
+        for table in sorted(result.tables, key=lambda table: not table.chosen):
+            name = plain(table.name)
+            for tied in table.tied_names:
+                name = Text.assemble(name, "\n= ", plain(tied))
+            shape = f"{table.rows} x {' x '.join(map(str, table.shape))} {table.dtype}"
+            mark = Text("table", style="green") if table.chosen else Text("")
+            grid.add_row(mark, name, shape, human_bytes(table.bytes), plain(table.reason))
+        parts.append(grid)
+    shown = result.others[:SHOWN_OTHERS]
+    if shown:
+        listed = ", ".join(f"{other.name} {tuple(other.shape)} {other.dtype}" for other in shown)
+        more = (
+            f" and {len(result.others) - len(shown)} more (--json lists all)" if len(result.others) > len(shown) else ""
+        )
+        parts.append(Text.assemble("other tensors: ", plain(listed), more))
+    parts += _skipped(result.skipped)
+    count = sum(table.chosen for table in result.tables)
+    chosen = f"{count} embedding table{'s' * (count != 1)}"
+    parts.append(Text.assemble(plain(result.input.path), f": {human_bytes(result.input.bytes)}, {chosen}"))
+    return Group(*parts)
+
+
+def _reconstruct(result: ReconstructResult) -> RenderableType:
+    verb = "would write" if result.dry_run else "wrote"
+    counts = (
+        f" ({human_bytes(result.output.bytes)}, {result.tensors} tensors, {len(result.tables)} tables multiplied out)"
+    )
+    return Text.assemble(f"{verb} ", plain(result.output.path), counts)
+
+
+def _grid(*columns: tuple[str, str]) -> Table:
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for title, justify in columns:
+        folds = justify == "left"
+        grid.add_column(title, justify=justify, no_wrap=not folds, overflow="fold")  # type: ignore[arg-type]
+    return grid
+
+
+def _share(value: float) -> str:
+    return f"{value:.4f}" if value >= 1e-3 or value == 0 else f"{value:.1e}"

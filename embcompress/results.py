@@ -1,0 +1,185 @@
+"""What a run found: data only, and the version of its JSON form.
+
+Field names are those of the JSON report (docs/report.md); units are bytes, rows, seconds and shares of a Frobenius
+norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """The file that was read."""
+
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """The file that was written; in a dry run the one that would be, its hash unknown."""
+
+    path: str
+    sha256: str | None
+    bytes: int
+
+
+@dataclass(frozen=True)
+class RowRelative:
+    """Relative error of the rows. Quantiles are within 0.1 % of their value."""
+
+    mean: float
+    p50: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Cosine of each row with its reconstruction. Quantiles of 1 - cosine are within 0.1 % of their value."""
+
+    mean: float
+    p01: float
+    min: float
+
+
+@dataclass(frozen=True)
+class WorstRow:
+    """One of the rows of the largest relative error."""
+
+    id: int
+    label: str | None
+    relative: float
+
+
+@dataclass(frozen=True)
+class TableErrorReport:
+    """The error of one table as it is stored.
+
+    Attributes:
+        relative: ||E - E_stored||_F / ||E||_F.
+        optimal_relative: the Eckart-Young optimum at this rank; None where the solver cannot know it.
+    """
+
+    relative: float
+    optimal_relative: float | None
+    row_relative: RowRelative
+    cosine: Cosine
+    worst_rows: tuple[WorstRow, ...]
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """What became of one table. `error` is None in a dry run, which reads no rows."""
+
+    name: str
+    tied_names: tuple[str, ...]
+    rows: int
+    shape: tuple[int, ...]
+    dtype: str
+    kind: str
+    rank: int
+    coding: str
+    solver: str
+    solver_reason: str
+    passes: int
+    bytes_before: int
+    bytes_after: int
+    error: TableErrorReport | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A table that was left dense, or an entry that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Bytes of the chosen tables together, each counted once however many names it has."""
+
+    bytes_before: int
+    bytes_after: int
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A condition on the report, and whether it held."""
+
+    expression: str
+    table: str | None
+    value: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class ApproximateResult:
+    """What `approximate` did, or in a dry run would do."""
+
+    command: str
+    input: InputFile
+    output: OutputFile
+    tables: tuple[TableReport, ...]
+    skipped: tuple[Skipped, ...]
+    totals: Totals
+    gates: tuple[Gate, ...] = ()
+    dry_run: bool = False
+    memory_bytes: int | None = None  # the most that the run should hold at once, told by a dry run
+
+
+@dataclass(frozen=True)
+class ListedTable:
+    """A matrix of a checkpoint, whether it would be compressed, and why."""
+
+    name: str
+    tied_names: tuple[str, ...]
+    rows: int
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    chosen: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class ListedTensor:
+    """A tensor of a checkpoint that cannot be a table."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class InspectResult:
+    """What a checkpoint holds."""
+
+    command: str
+    input: InputFile
+    tables: tuple[ListedTable, ...]
+    others: tuple[ListedTensor, ...]
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True)
+class ReconstructResult:
+    """What `reconstruct` wrote."""
+
+    command: str
+    input: InputFile
+    output: OutputFile
+    tables: tuple[str, ...]
+    tensors: int
+    dry_run: bool = False
+
+
+Result = ApproximateResult | InspectResult | ReconstructResult

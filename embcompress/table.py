@@ -1,0 +1,286 @@
+"""One embedding table of an open checkpoint, and its rows in blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO
+
+from embcompress.checkpoints.tensors import ITEM_BYTES, StoredTensor, read_into
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+BLOCK_BYTES = 4 * 2**20  # at least: smaller blocks pay for their calls, larger ones leave the cache
+BLOCK_ROWS = 4096  # at least, while that stays under BLOCK_BYTES_MAX: adding up a Gram matrix per block must stay cheap
+BLOCK_BYTES_MAX = 64 * 2**20  # of one block, whatever its shape
+SAMPLE_CHUNKS = 64  # places from which a sample of rows is read
+SPARSE_READ = 4  # a strided patch is read in one piece while that reads at most this many times its own bytes
+
+REAL_PARTS = {"complex64": "float32", "complex128": "float64"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One embedding table: a tensor of a checkpoint under all the names that it is tied under.
+
+    Attributes:
+        name: the name that the report and the artifact use.
+        tied_names: the other names of the same memory.
+        stored: where it lies.
+        reason: why it is a table.
+    """
+
+    name: str
+    tied_names: tuple[str, ...]
+    stored: StoredTensor
+    reason: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Count the rows."""
+        return self.stored.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return self.stored.shape[1:]
+
+    @property
+    def dtype(self) -> str:
+        """Torch's name of the dtype."""
+        return self.stored.dtype
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether its entries are complex; it is then factored as pairs of reals."""
+        return self.dtype in REAL_PARTS
+
+    @property
+    def real_dtype(self) -> str:
+        """The dtype of an entry, or of its real part."""
+        return REAL_PARTS.get(self.dtype, self.dtype)
+
+    @property
+    def dim(self) -> int:
+        """Count the real columns of the flattened table."""
+        return math.prod(self.shape) * (2 if self.is_complex else 1)
+
+    @property
+    def nbytes(self) -> int:
+        """Count the bytes of the dense table, once however many names it has."""
+        return self.stored.nbytes
+
+
+def as_real(stored: StoredTensor) -> StoredTensor:
+    """View a complex tensor as pairs of reals in a last axis; a real one as it is."""
+    if stored.dtype not in REAL_PARTS:
+        return stored
+    return replace(
+        stored,
+        dtype=REAL_PARTS[stored.dtype],
+        shape=(*stored.shape, 2),
+        strides=(*(2 * step for step in stored.strides), 1),
+    )
+
+
+def block_rows_for(*, rows: int, dim: int, item_bytes: int) -> int:
+    """Count the rows of a block of a table with `rows` rows of `dim` entries."""
+    row_bytes = max(1, dim * item_bytes)
+    wanted = max(BLOCK_BYTES // row_bytes, min(BLOCK_ROWS, BLOCK_BYTES_MAX // row_bytes), 1)
+    return min(wanted, max(rows, 1))
+
+
+class TableRows:
+    """The rows of a stored tensor as `linalg` asks for them: a Rows over a file.
+
+    Blocks are read by pread into one buffer that is used again, so memory does not grow with the file.
+
+    Args:
+        stored: at least one axis, of a float or complex dtype.
+        file: the open file that holds it.
+        device: where the blocks go.
+        on_rows: called with the number of rows of each block read, for progress.
+    """
+
+    def __init__(
+        self,
+        stored: StoredTensor,
+        *,
+        file: BinaryIO,
+        device: str = "cpu",
+        on_rows: Callable[[int], None] | None = None,
+    ) -> None:
+        import torch
+
+        real = as_real(stored)
+        self.name = f"table {stored.name!r}"
+        self.rows = real.shape[0]
+        self.dim = math.prod(real.shape[1:])
+        self.dtype: torch.dtype = getattr(torch, real.dtype)
+        self.device = torch.device(device)
+        self._file = file
+        self._start = real.start
+        self._item_bytes = ITEM_BYTES[real.dtype]
+        self._row_step = real.strides[0]
+        self._segments, self._columns, self._column_step = _flatten(real.shape[1:], real.strides[1:])
+        self._on_rows = on_rows or (lambda _: None)
+
+    def blocks(self) -> Iterator[Tensor]:
+        """Yield consecutive rows, (block_rows, dim)."""
+        reader = _PatchReader(self._file, self.dtype, self._item_bytes)
+        step = block_rows_for(rows=self.rows, dim=self.dim, item_bytes=self._item_bytes)
+        for first in range(0, self.rows, step):
+            count = min(step, self.rows - first)
+            yield self._read(reader, first, count).to(self.device)
+            self._on_rows(count)
+
+    def column_blocks(self) -> Iterator[Tensor]:
+        """Yield consecutive columns, transposed: (block_columns, rows)."""
+        reader = _PatchReader(self._file, self.dtype, self._item_bytes)
+        step = block_rows_for(rows=self._columns, dim=self.rows, item_bytes=self._item_bytes)
+        done = 0
+        for segment in self._segments:
+            for first in range(0, self._columns, step):
+                count = min(step, self._columns - first)
+                start = self._start + (segment + first * self._column_step) * self._item_bytes
+                patch = reader.read(start, (count, self.rows), (self._column_step, self._row_step))
+                yield patch.to(self.device)
+                self._on_rows(self.rows * (done + count) // self.dim - self.rows * done // self.dim)
+                done += count
+
+    def sample(self, count: int) -> Tensor:
+        """Read about `count` rows, spread evenly over the table in consecutive chunks."""
+        import torch
+
+        reader = _PatchReader(self._file, self.dtype, self._item_bytes)
+        count = min(count, self.rows)
+        chunk = max(1, count // SAMPLE_CHUNKS)
+        gap = max(chunk, self.rows * chunk // max(count, 1))
+        firsts = range(0, self.rows - chunk + 1, gap)
+        return torch.cat([self._read(reader, first, chunk).clone() for first in firsts]).to(self.device)
+
+    def _read(self, reader: _PatchReader, first: int, count: int) -> Tensor:
+        start = self._start + first * self._row_step * self._item_bytes
+        if len(self._segments) == 1:
+            return reader.read(start, (count, self.dim), (self._row_step, self._column_step))
+        import torch
+
+        result = torch.empty(count, len(self._segments), self._columns, dtype=self.dtype)
+        for index, segment in enumerate(self._segments):
+            patch_start = start + segment * self._item_bytes
+            result[:, index] = reader.read(patch_start, (count, self._columns), (self._row_step, self._column_step))
+        return result.view(count, self.dim)
+
+
+def _flatten(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], int, int]:
+    """Flatten axes as far as their strides allow.
+
+    Returns:
+        Offsets of the segments in row-major order, columns of each segment, step between columns; in elements.
+    """
+    columns, step, axis = 1, 1, len(shape)
+    while axis and (columns == 1 or shape[axis - 1] == 1 or strides[axis - 1] == columns * step):
+        if columns == 1 and shape[axis - 1] != 1:
+            step = strides[axis - 1]
+        columns *= shape[axis - 1]
+        axis -= 1
+    offsets: tuple[int, ...] = (0,)
+    for size, stride in zip(shape[:axis], strides[:axis], strict=True):
+        offsets = tuple(offset + index * stride for offset in offsets for index in range(size))
+    return offsets, columns, step
+
+
+class _PatchReader:
+    """Reads strided patches of a file into one buffer, which each read uses again."""
+
+    def __init__(self, file: BinaryIO, dtype: torch.dtype, item_bytes: int) -> None:
+        self._file = file
+        self._dtype = dtype
+        self._item_bytes = item_bytes
+        self._buffer = bytearray()
+
+    def read(self, start: int, shape: tuple[int, int], strides: tuple[int, int]) -> Tensor:
+        """Read (count, columns) elements from byte `start`; strides in elements. Valid until the next read."""
+        if shape[0] > 1 and strides[0] < strides[1]:  # the long way through the file comes first
+            return self.read(start, (shape[1], shape[0]), (strides[1], strides[0])).T
+        (count, columns), (row_step, column_step) = shape, strides
+        row_span = (columns - 1) * column_step + 1
+        span = (count - 1) * row_step + row_span
+        is_whole = span <= SPARSE_READ * count * columns
+        if (span if is_whole else count * row_span) * self._item_bytes > BLOCK_BYTES_MAX:
+            return self._read_halves(start, shape, strides)
+        if is_whole:
+            return self._fill([start], span).as_strided((count, columns), (row_step, column_step))
+        starts = [start + row * row_step * self._item_bytes for row in range(count)]
+        return self._fill(starts, row_span).as_strided((count, columns), (row_span, column_step))
+
+    def _read_halves(self, start: int, shape: tuple[int, int], strides: tuple[int, int]) -> Tensor:
+        """Read a patch whose elements lie too far apart for the buffer, in two, and pack it."""
+        import torch
+
+        (count, columns), (row_step, column_step) = shape, strides
+        result = torch.empty(shape, dtype=self._dtype)
+        if count > 1:
+            half = count // 2
+            result[:half] = self.read(start, (half, columns), strides)
+            result[half:] = self.read(start + half * row_step * self._item_bytes, (count - half, columns), strides)
+        else:
+            half = columns // 2
+            result[:, :half] = self.read(start, (1, half), strides)
+            result[:, half:] = self.read(start + half * column_step * self._item_bytes, (1, columns - half), strides)
+        return result
+
+    def _fill(self, starts: list[int], length: int) -> Tensor:
+        """Read `length` elements from each of the starts, one after the other."""
+        import torch
+
+        piece = length * self._item_bytes
+        needed = piece * len(starts)
+        if len(self._buffer) < needed:
+            self._buffer = bytearray(needed)
+        whole = memoryview(self._buffer)
+        for index, start in enumerate(starts):
+            read_into(self._file, start, whole[index * piece : (index + 1) * piece])
+        return torch.frombuffer(self._buffer, dtype=self._dtype, count=needed // self._item_bytes)
+
+
+def read_bytes(stored: StoredTensor, *, file: BinaryIO) -> Iterator[memoryview]:
+    """Yield the dense, row-major bytes of a tensor of any dtype and strides, bit for bit, in blocks."""
+    if stored.numel == 0:
+        return
+    if _is_dense(stored):
+        buffer = memoryview(bytearray(min(BLOCK_BYTES, stored.nbytes)))
+        for position in range(0, stored.nbytes, len(buffer)):
+            part = buffer[: min(len(buffer), stored.nbytes - position)]
+            read_into(file, stored.start + position, part)
+            yield part
+        return
+    # Bytes are moved as they are: through an integer view, so that no NaN is made quiet on the way.
+    real = as_real(stored)
+    carrier = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}[ITEM_BYTES[real.dtype]]
+    rows = TableRows(replace(real, dtype=carrier), file=file)
+    for block in rows.blocks():
+        yield tensor_bytes(block)
+
+
+def tensor_bytes(values: Tensor) -> memoryview:
+    """Copy a tensor's elements, row-major, from whatever device to bytes."""
+    import torch
+
+    if values.numel() == 0:
+        return memoryview(b"")
+    buffer = bytearray(values.numel() * values.element_size())
+    torch.frombuffer(buffer, dtype=values.dtype).view(values.shape).copy_(values)
+    return memoryview(buffer)
+
+
+def _is_dense(stored: StoredTensor) -> bool:
+    expected = 1
+    for size, step in zip(reversed(stored.shape), reversed(stored.strides), strict=True):
+        if size != 1 and step != expected:
+            return False
+        expected *= size
+    return True

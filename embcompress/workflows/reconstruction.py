@@ -1,0 +1,111 @@
+"""Multiply an artifact out again."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from embcompress.artifact import (
+    Artifact,
+    CompressedTable,
+    Entry,
+    SafetensorsWriter,
+    copied_entry,
+    read_artifact,
+    read_tensor,
+)
+from embcompress.checkpoints import open_checkpoint
+from embcompress.output import check_output
+from embcompress.results import InputFile, OutputFile, ReconstructResult
+from embcompress.table import tensor_bytes
+from embcompress.workflows.run import Progress, check_reports, check_space, resolve_device, rows_of, write_reports
+
+
+def reconstruct(
+    path: str | Path,
+    *,
+    output: str | Path | None = None,
+    device: str = "auto",
+    report: Sequence[str | Path] = (),
+    force: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> ReconstructResult:
+    """Write the dense checkpoint of an artifact again: the names, shapes and dtypes of the original.
+
+    A table that had several names is written under each, so that its state dict loads with strict=True.
+
+    Args:
+        path: an artifact.
+        output: default `<stem>-dense.safetensors` beside the input.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        report: files to write the report to; default `<output stem>.report.json`.
+        force: overwrite existing outputs.
+        dry_run: make all checks and write nothing.
+        progress: called with what is being done, rows done and rows in all.
+
+    Raises:
+        ArtifactError: not an artifact, or a stored tensor does not have the checksum of the header.
+        CheckpointError, OutputError, DeviceError: as for `approximate`.
+    """
+    source = Path(path)
+    target = Path(output) if output else source.with_name(f"{source.stem}-dense.safetensors")
+    with open_checkpoint(source) as checkpoint:
+        artifact = read_artifact(checkpoint)
+        resolved = check_output(target, force=force, inputs=[source])
+        reports = check_reports(report, output=target, force=force, source=source)
+        place = resolve_device(device, dry_run=dry_run)
+        contents: dict[Entry, Callable[[], Iterator[memoryview]]] = {}
+        for table in artifact.tables:
+            for name in (table.name, *table.tied_names):
+                entry = Entry(name, table.dtype, table.shape)
+                contents[entry] = lambda table=table: _dense_rows(artifact, table, device=place, progress=progress)  # type: ignore[misc]
+        for stored in artifact.copied:
+            contents[copied_entry(stored)] = lambda stored=stored: artifact.read(stored)  # type: ignore[misc]
+        metadata = {"format": "pt", **artifact.original_metadata}
+        writer = SafetensorsWriter(resolved, list(contents), metadata=metadata)
+        check_space(resolved, writer.nbytes)
+        names = tuple(table.name for table in artifact.tables)
+        result = ReconstructResult(
+            command="reconstruct",
+            input=InputFile(str(source), checkpoint.nbytes),
+            output=OutputFile(str(target), None, writer.nbytes),
+            tables=names,
+            tensors=len(contents),
+            dry_run=dry_run,
+        )
+        if dry_run:
+            return result
+        with writer:
+            for entry in writer.entries:
+                writer.write(entry, contents[entry]())
+            sha256 = writer.finish(metadata)
+            result = replace(result, output=replace(result.output, sha256=sha256))
+            write_reports(result, reports, before=writer.commit)
+    return result
+
+
+def _dense_rows(
+    artifact: Artifact, table: CompressedTable, *, device: str, progress: Progress | None
+) -> Iterator[memoryview]:
+    """Yield the rows of a table, multiplied out in float64 and rounded once, to the dtype of the original."""
+    import torch
+
+    bases = read_tensor(artifact, artifact.bases(table))
+    flat = (
+        (torch.view_as_real(bases) if bases.is_complex() else bases).flatten(1).to(device, torch.float64)
+    )  # (rank, dim)
+    dtype = getattr(torch, table.dtype).to_real()
+    stored = artifact.weights(table)
+    rows = rows_of(stored, artifact.checkpoint, device="cpu", progress=progress, doing=f"{table.name}: rows")
+    limits = torch.finfo(
+        dtype
+    )  # an approximation of the largest float16 may lie above it, and must not become infinity
+    checksum = 0
+    for weights in rows.blocks():
+        checksum = zlib.crc32(tensor_bytes(weights), checksum)
+        values = (weights.to(device, torch.float64) @ flat).clamp_(limits.min, limits.max)  # (block_rows, dim)
+        yield tensor_bytes(values.to(dtype))
+    artifact.check(stored, checksum)

@@ -1,0 +1,125 @@
+"""What every workflow does: settle the device, check the outputs, follow the rows, write the reports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.exceptions import DeviceError, OutputError, UsageError
+from embcompress.output import AtomicFile, check_output
+from embcompress.planning import human_bytes
+from embcompress.report import render, renderer_for
+from embcompress.results import Result, Skipped
+from embcompress.table import TableRows
+
+Progress = Callable[[str, int, int], None]  # what is being done, rows done, rows in all
+
+
+def resolve_device(device: str, *, dry_run: bool = False) -> str:
+    """Turn "auto" into the GPU if there is one, and check that a device asked for is there.
+
+    A dry run takes "auto" for the CPU, so that it need not import torch.
+
+    Raises:
+        UsageError: not a name of a device.
+        DeviceError: a GPU that is not there.
+    """
+    kind, _, number = device.partition(":")
+    if device != "auto" and not (device == "cpu" or (kind == "cuda" and (number.isdecimal() or device == "cuda"))):
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N; got {device!r}.")
+    if device == "cpu" or (device == "auto" and dry_run):
+        return "cpu"
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda" if count else "cpu"
+    if int(number or 0) >= count:
+        raise DeviceError(f"--device {device}: torch sees {count} GPUs here.", hint="Use --device auto or cpu.")
+    return device
+
+
+def check_reports(
+    report: Sequence[str | Path], *, output: Path | None, force: bool, source: Path
+) -> tuple[tuple[Path, str], ...]:
+    """Check where the reports go, and with which renderer, before any work is done.
+
+    Args:
+        report: the files asked for; empty: one beside `output`, if there is an output.
+        output: what else the run will write.
+        force: overwrite existing reports.
+        source: the input, which no report may replace.
+
+    Raises:
+        UsageError: no renderer has the ending of a report, or one file is named twice.
+        OutputError: as check_output.
+    """
+    paths = [Path(path) for path in report]
+    if not paths and output is not None:
+        paths = [output.with_name(f"{output.stem}.report.json")]
+    checked: list[tuple[Path, str]] = []
+    taken = set() if output is None else {Path(os.path.realpath(output))}
+    for path in paths:
+        renderer = renderer_for(path)
+        resolved = check_output(path, force=force, inputs=[source])
+        if resolved in taken:
+            raise UsageError(
+                f"--report {path} names a file that another output of this run goes to.",
+                hint="Name another file with --report or --output.",
+            )
+        taken.add(resolved)
+        checked.append((resolved, renderer))
+    return tuple(checked)
+
+
+def write_reports(
+    result: Result, reports: Sequence[tuple[Path, str]], *, before: Callable[[], None] = lambda: None
+) -> None:
+    """Write all reports whole, then do what comes before they show, then put them in place."""
+    with ExitStack() as stack:
+        files = []
+        for path, renderer in reports:
+            file = stack.enter_context(AtomicFile(path))
+            file.write(render(result, renderer).encode())
+            files.append(file)
+        before()
+        for file in files:
+            file.commit()
+
+
+def check_space(target: Path, nbytes: int) -> None:
+    """Refuse to start what the disk cannot hold.
+
+    Raises:
+        OutputError: fewer than `nbytes` are free.
+    """
+    free = shutil.disk_usage(target.parent).free
+    if free < nbytes:
+        raise OutputError(
+            f"{target} needs {human_bytes(nbytes)}, and its disk has {human_bytes(free)} left.",
+            hint="Free some space, or name another --output.",
+        )
+
+
+def left_out(checkpoint: Checkpoint) -> tuple[Skipped, ...]:
+    """List the entries of a checkpoint that no output can hold."""
+    return tuple(Skipped(left.name, left.reason) for left in checkpoint.listing.left_out)
+
+
+def rows_of(
+    stored: StoredTensor, checkpoint: Checkpoint, *, device: str, progress: Progress | None, doing: str
+) -> TableRows:
+    """Follow the rows of a stored tensor, telling `progress` of each block."""
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(doing, done, stored.shape[0])
+
+    return TableRows(stored, file=checkpoint.file, device=device, on_rows=advance)

@@ -1,0 +1,127 @@
+"""What holds for every reader of FORMATS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from embcompress.checkpoints import FORMATS, HEAD_BYTES, NOT_READ, open_checkpoint
+from embcompress.exceptions import CheckpointError, UnknownFormatError
+from embcompress.table import read_bytes
+
+STATE: Mapping[str, Tensor] = {
+    "z.weight": torch.arange(24, dtype=torch.float32).view(6, 4),
+    "a.weight": torch.arange(6, dtype=torch.float64).view(2, 3),
+    "half": torch.tensor([1.5, -2.0, float("nan")], dtype=torch.bfloat16),
+    "step": torch.tensor(7),
+    "mask": torch.tensor([True, False]),
+    "none": torch.empty(0, 4),
+}
+
+
+def save_safetensors(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write with safetensors, which wants every tensor dense and with memory of its own."""
+    safetensors.torch.save_file({name: value.contiguous() for name, value in state.items()}, path)
+
+
+def save_torch(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write with torch.save."""
+    torch.save(dict(state), path)
+
+
+WRITERS: Mapping[str, Callable[[Mapping[str, Tensor], Path], None]] = {
+    "safetensors": save_safetensors,
+    "torch": save_torch,
+}
+each_format = pytest.mark.parametrize("module", FORMATS, ids=lambda module: module.NAME)
+
+
+def write(module: ModuleType, path: Path, state: Mapping[str, Tensor] = STATE) -> Path:
+    """Write a state dict in the format that a reader reads."""
+    WRITERS[module.NAME](state, path)
+    return path
+
+
+def test_formats_have_a_name_each() -> None:
+    """Names are unique, and each format has a writer in this test."""
+    names = [module.NAME for module in FORMATS]
+    assert len(set(names)) == len(names)
+    assert set(names) == set(WRITERS)
+
+
+@each_format
+def test_format_is_told_by_its_content(module: ModuleType, tmp_path: Path) -> None:
+    """Only the format's own reader recognises its files, under whatever ending, and nothing else's first bytes."""
+    for name in ("model.pt", "model.safetensors", "model.html", "model"):
+        with open_checkpoint(write(module, tmp_path / name)) as checkpoint:
+            assert checkpoint.format == module.NAME
+        head = (tmp_path / name).read_bytes()[:HEAD_BYTES]
+        assert [other.NAME for other in FORMATS if other.is_recognised(head)] == [module.NAME]
+    assert not any(module.is_recognised(signature.ljust(HEAD_BYTES, b" ")) for signature, _, _ in NOT_READ)
+    assert not any(module.is_recognised(head) for head in (b"", b"\0", bytes(HEAD_BYTES), b"text\n" * 20))
+
+
+@each_format
+def test_format_lists_names_dtypes_shapes_and_bytes(module: ModuleType, tmp_path: Path) -> None:
+    """The same state dict gives the same tensors, bit for bit, from every format."""
+    with open_checkpoint(write(module, tmp_path / "model")) as checkpoint:
+        found = {tensor.name: tensor for tensor in checkpoint.tensors}
+        assert set(found) == set(STATE)
+        for name, value in STATE.items():
+            tensor = found[name]
+            assert (tensor.shape, f"torch.{tensor.dtype}") == (tuple(value.shape), str(value.dtype))
+            content = b"".join(map(bytes, read_bytes(tensor, file=checkpoint.file)))
+            assert content == value.reshape(-1).view(torch.uint8).numpy().tobytes()
+        assert checkpoint.listing.left_out == ()
+        assert checkpoint.nbytes == (tmp_path / "model").stat().st_size
+
+
+@each_format
+def test_format_lists_the_same_twice(module: ModuleType, tmp_path: Path) -> None:
+    """Listing reads only: it can be done again on the same open file, and the file is unchanged."""
+    path = write(module, tmp_path / "model")
+    before = path.read_bytes()
+    with open_checkpoint(path) as checkpoint:
+        assert module.read_listing(checkpoint.file) == checkpoint.listing
+    assert path.read_bytes() == before
+
+
+@each_format
+def test_format_refuses_a_cut_file(module: ModuleType, tmp_path: Path) -> None:
+    """Cut at 60 places over its length, a file is never read as a smaller checkpoint; the message names it."""
+    raw = write(module, tmp_path / "model").read_bytes()
+    cut = tmp_path / "cut"
+    for step in range(60):
+        cut.write_bytes(raw[: len(raw) * step // 60])
+        with pytest.raises(CheckpointError) as caught:
+            open_checkpoint(cut)
+        assert str(cut) in caught.value.message
+        assert caught.value.hint
+
+
+@each_format
+def test_format_closes_its_file(module: ModuleType, tmp_path: Path) -> None:
+    """After the block, and after a refusal, no file stays open."""
+    path = write(module, tmp_path / "model")
+    with open_checkpoint(path) as checkpoint:
+        pass
+    assert checkpoint.file.closed
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(CheckpointError):
+        open_checkpoint(path)  # a file left open would be a ResourceWarning, which is an error here
+
+
+@pytest.mark.parametrize(("signature", "what", "hint"), NOT_READ, ids=[what for _, what, _ in NOT_READ])
+def test_open_checkpoint_says_what_an_unread_file_is(tmp_path: Path, signature: bytes, what: str, hint: str) -> None:
+    """A file of a known other kind is named as what it is, with what to do about it."""
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(signature + bytes(100))
+    with pytest.raises(UnknownFormatError) as caught:
+        open_checkpoint(path)
+    assert (caught.value.message, caught.value.hint) == (f"{path} {what}.", hint)

@@ -1,0 +1,131 @@
+"""LowRankRepresentation: rows equal to weights @ bases, however they are looked up, and factors that learn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from embcompress.nn import LowRankRepresentation
+
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+ROWS, RANK = 40, 5
+
+
+def make_factors(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """Draw bases (RANK, *shape) of a dtype and real weights (ROWS, RANK)."""
+    generator = torch.Generator().manual_seed(7)
+    bases = torch.randn(RANK, *shape, dtype=dtype, generator=generator)
+    return bases, torch.randn(ROWS, RANK, dtype=dtype.to_real(), generator=generator)
+
+
+def multiply(bases: Tensor, weights: Tensor) -> Tensor:
+    """Multiply out the dense table: the definition, with no view of pairs and no flattening."""
+    return torch.einsum("nk,k...->n...", weights.to(bases.dtype), bases)
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 4), (2, 1, 3)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex64], ids=str)
+def test_low_rank_looks_up_rows_of_the_product(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """None, 0-d, 1-D, 2-D and empty ids of every integer dtype give the rows of weights @ bases."""
+    bases, weights = make_factors(shape, dtype)
+    table = LowRankRepresentation.from_factors(bases=bases, weights=weights)
+    dense = multiply(bases, weights)
+    assert (table.max_id, table.shape, table.is_complex) == (ROWS, shape, dtype.is_complex)
+    torch.testing.assert_close(table().detach(), dense, rtol=1e-6, atol=1e-6)
+    for integer in INTEGERS:
+        for ids in ([3, 0, 39, 3], [[1, 2], [39, 0], [7, 7]], 11, [], [[]]):
+            indices = torch.tensor(ids, dtype=integer)
+            torch.testing.assert_close(table(indices).detach(), dense[indices.long()], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("ids", [[ROWS], [-1], [0, 2**40]], ids=str)
+def test_low_rank_refuses_ids_outside_the_table(ids: list[int]) -> None:
+    """Too large an id and a negative one are an IndexError: no row is taken from the other end."""
+    bases, weights = make_factors((6,))
+    with pytest.raises(IndexError):
+        LowRankRepresentation.from_factors(bases=bases, weights=weights)(torch.tensor(ids))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32, torch.complex64], ids=str)
+def test_low_rank_refuses_ids_that_are_no_integers(dtype: torch.dtype) -> None:
+    """A mask is no list of ids, and 2.7 is no row: TypeError, where a cast would look up some row."""
+    bases, weights = make_factors((6,))
+    with pytest.raises(TypeError, match="ids must be integers"):
+        LowRankRepresentation.from_factors(bases=bases, weights=weights)(torch.ones(ROWS).to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex64], ids=str)
+def test_low_rank_learns_both_factors(dtype: torch.dtype) -> None:
+    """The gradients of sum |row|^2 are those of the dense product, and zero for weights of rows not looked up."""
+    bases, weights = make_factors((3, 2), dtype)
+    table = LowRankRepresentation.from_factors(bases=bases, weights=weights)
+    ids = torch.tensor([4, 9, 4])
+    table(ids).abs().square().sum().backward()
+    expected_bases, expected_weights = bases.clone().requires_grad_(), weights.clone().requires_grad_()
+    multiply(expected_bases, expected_weights)[ids].abs().square().sum().backward()
+    expected = expected_bases.grad
+    assert expected is not None
+    expected = torch.view_as_real(expected) if dtype.is_complex else expected
+    torch.testing.assert_close(table.bases.grad, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(table.weights.grad, expected_weights.grad, rtol=1e-5, atol=1e-5)
+    assert table.weights.grad is not None
+    assert table.weights.grad.any(dim=1).nonzero().flatten().tolist() == [4, 9]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+def test_low_rank_state_dict_round_trip(dtype: torch.dtype) -> None:
+    """A new module of the same sizes loads the state dict strictly and gives the same rows to the bit."""
+    bases, weights = make_factors((3, 2), dtype)
+    table = LowRankRepresentation.from_factors(bases=bases, weights=weights)
+    assert sorted(table.state_dict()) == ["bases", "weights"]
+    other = LowRankRepresentation(max_id=ROWS, shape=(3, 2), rank=RANK, dtype=dtype)
+    other.load_state_dict(table.state_dict(), strict=True)
+    assert torch.equal(other(), table())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+def test_low_rank_draws_new_factors_of_unit_variance(dtype: torch.dtype) -> None:
+    """Entries of a fresh table have mean |x|^2 of 1, within 5 % at 2000 x 200 with 50 bases; seeded by torch's seed."""
+    torch.manual_seed(0)
+    drawn = LowRankRepresentation(max_id=2000, shape=(200,), rank=50, dtype=dtype)()
+    assert drawn.dtype == dtype
+    assert float(drawn.detach().abs().square().mean()) == pytest.approx(1, rel=0.05)
+    torch.manual_seed(0)
+    assert torch.equal(LowRankRepresentation(max_id=2000, shape=(200,), rank=50, dtype=dtype)(), drawn)
+
+
+def test_low_rank_takes_weights_wider_than_bases() -> None:
+    """Weights that were widened because float16 could not hold them give finite rows in the wider dtype."""
+    bases = torch.ones(1, 3, dtype=torch.float16)
+    weights = torch.tensor([[98304.0], [1.0]])
+    table = LowRankRepresentation.from_factors(bases=bases, weights=weights)
+    assert table().tolist() == [[98304.0] * 3, [1.0] * 3]
+    assert table().dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("bases", "weights"),
+    [
+        (torch.ones(2, 3), torch.ones(4, 3)),
+        (torch.ones(2, 3), torch.ones(2)),
+        (torch.ones(2), torch.ones(4, 2)),
+        (torch.ones(2, 3), torch.ones(4, 2, dtype=torch.complex64)),
+    ],
+    ids=["ranks differ", "weights 1-D", "bases 1-D", "weights complex"],
+)
+def test_low_rank_refuses_factors_that_do_not_fit(bases: Tensor, weights: Tensor) -> None:
+    """Factors of different ranks, of too few axes, or complex weights are a ValueError that shows both shapes."""
+    with pytest.raises(ValueError, match="must agree in rank"):
+        LowRankRepresentation.from_factors(bases=bases, weights=weights)
+
+
+def test_low_rank_keeps_given_factors_and_the_seed() -> None:
+    """Taking factors copies nothing and draws nothing: the memory is theirs, the generator where it was."""
+    bases, weights = make_factors((6,))
+    before = torch.get_rng_state()
+    table = LowRankRepresentation.from_factors(bases=bases, weights=weights)
+    assert table.bases.data_ptr() == bases.data_ptr()
+    assert table.weights.data_ptr() == weights.data_ptr()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert "max_id=40, shape=(6,), rank=5, parameters=230" in repr(table)
