@@ -9,12 +9,13 @@ EXIT_INTERRUPTED = 130  # as embcompress.cli exits on the same signal
 
 
 def main() -> NoReturn:
-    """Run the command line; Ctrl-C while it is still being imported ends without a traceback too."""
+    """Run the command line; Ctrl-C while it is still being imported, before it has its handlers, ends quietly too."""
     try:
         from embcompress.cli import main as run
+
+        run()
     except KeyboardInterrupt:
         os._exit(EXIT_INTERRUPTED)
-    run()
 
 
 if __name__ == "__main__":

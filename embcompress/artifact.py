@@ -121,7 +121,11 @@ class SafetensorsWriter:
 
     def __enter__(self) -> SafetensorsWriter:
         self._file.__enter__()
-        self._file.write(b"\0" * (8 + self.header_bytes))
+        try:
+            self._file.write(b"\0" * (8 + self.header_bytes))
+        except BaseException:  # `with` calls no __exit__ for what fails in here
+            self._file.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(self, *exception: Any) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -20,6 +20,7 @@ import typer
 import embcompress
 from embcompress.exceptions import EmbcompressError, UsageError
 from embcompress.linalg.solvers import SOLVERS
+from embcompress.output import discard_pending
 from embcompress.planning import STORED_DTYPES
 from embcompress.results import Result
 
@@ -27,9 +28,10 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_GATE = 3
 EXIT_SIGNAL = 128  # plus the signal's number
-GRACE_SECONDS = 1.0  # what a signal leaves the main thread to end by itself; inside a long eigh it cannot
+GRACE_SECONDS = 1.0  # what a signal leaves the main thread to run its handler; inside a long eigh it cannot
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last when a terminal or a connection closes
 STOPPED = "stopped: no unfinished file was left behind."
+SHOW_CURSOR = "\n\x1b[?25h"  # a progress bar hides it
 LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
 PIPE_WIDTH = 160  # columns of a report that no terminal shows
 
@@ -61,13 +63,6 @@ Report = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
 Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
-
-
-class _Stopped(BaseException):
-    """A signal that asks the process to end; no Exception, so that nothing on the way swallows it."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
 
 
 class _StdoutError(Exception):
@@ -180,8 +175,6 @@ def reconstruct(
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 refused or failed, 2 wrong usage, 3 a gate failed, 130/143 stopped."""
-    from embcompress.output import discard_pending
-
     args = list(sys.argv[1:] if argv is None else argv)
     code = EXIT_FAILED
     try:
@@ -193,9 +186,6 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         # instead of 0.02 s. OpenMP reads this once, when torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         code = _run(args)
-    except _Stopped as stopped:
-        print(STOPPED, file=sys.stderr)  # noqa: T201
-        code = EXIT_SIGNAL + stopped.number
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         _discard_stdout()
     except _StdoutError as err:
@@ -203,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _discard_stdout()
     finally:
         for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # the work is done: a late signal must not end in a traceback
+            signal.signal(number, signal.SIG_IGN)  # the work is done, and a late signal does not undo it
         discard_pending()
     sys.exit(code)
 
@@ -337,31 +327,33 @@ def _progress_lines() -> Callable[[str, int, int], None]:
 
 
 def _install_signal_handlers() -> None:
-    """Turn SIGINT and SIGTERM into an exception, and end the process where the main thread cannot raise it soon."""
+    """End the process on a signal: from its handler, or from a thread while the main one is inside a long call.
 
-    def stop(number: int, _: FrameType | None) -> NoReturn:
-        for other in handled:
-            signal.signal(other, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
-        raise _Stopped(number)
-
+    The handler raises nothing: in the middle of `import torch`, an exception is swallowed or aborts the process.
+    """
     # What was started with a signal ignored, as by nohup, goes on ignoring it.
     handled = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     for number in handled:
-        signal.signal(number, stop)
+        signal.signal(number, _stop)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_end_soon, args=(reading, frozenset(handled)), daemon=True).start()
+    threading.Thread(target=_stop_soon, args=(reading, frozenset(handled)), daemon=True).start()
 
 
-def _end_soon(reading: int, handled: frozenset[int]) -> None:
-    """Wait for a signal, give the main thread a moment, then clean up and end the process from here."""
-    from embcompress.output import discard_pending
+def _stop(number: int, _: FrameType | None = None) -> NoReturn:
+    """Remove what is half-written and end the process."""
+    discard_pending()
+    bar = SHOW_CURSOR if os.isatty(2) else ""
+    with suppress(OSError):  # a terminal that is gone
+        os.write(2, f"{bar}{STOPPED}\n".encode())
+    os._exit(EXIT_SIGNAL + number)
 
+
+def _stop_soon(reading: int, handled: frozenset[int]) -> NoReturn:
+    """Wait for a signal, and stop if the main thread cannot do so within a moment."""
     number = 0
     while number not in handled:
         number = os.read(reading, 1)[0]
     time.sleep(GRACE_SECONDS)
-    discard_pending()
-    os.write(2, f"{STOPPED}\n".encode())
-    os._exit(EXIT_SIGNAL + number)
+    _stop(number)

@@ -26,7 +26,15 @@ from torch import Tensor, nn
 
 import embcompress
 from embcompress.checkpoints import open_checkpoint
-from embcompress.exceptions import DeviceError, NonFiniteError, OutputError, RankError, TableError, UsageError
+from embcompress.exceptions import (
+    DamagedFileError,
+    DeviceError,
+    NonFiniteError,
+    OutputError,
+    RankError,
+    TableError,
+    UsageError,
+)
 from embcompress.results import ApproximateResult, TableReport
 
 SAMPLES = Path(__file__).parent.parent / "sample_checkpoints"
@@ -300,7 +308,7 @@ def test_loaded_table_looks_up_its_rows(tmp_path: Path, dtype: torch.dtype) -> N
 
 
 def test_loaded_table_learns(tmp_path: Path) -> None:
-    """Ten steps of SGD on both factors of a loaded table bring its error below the optimum it was loaded with."""
+    """Ten steps of SGD towards another table give both factors gradients and lower the loss at every step."""
     original = decaying(50, 12, dtype=torch.float64)
     other = decaying(50, 12, dtype=torch.float64, seed=1)
     path = save(tmp_path / "model.safetensors", {"entities.weight": original})
@@ -650,7 +658,7 @@ def test_input_that_is_cut_while_being_read_is_refused(tmp_path: Path) -> None:
             with open(path, "r+b") as file:
                 file.truncate(5000)
 
-    with pytest.raises(embcompress.exceptions.DamagedFileError, match="the file is cut short"):
+    with pytest.raises(DamagedFileError, match="the file is cut short"):
         embcompress.approximate(path, bases=2, progress=cut)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -676,8 +684,8 @@ def test_global_torch_state_is_left_alone(tmp_path: Path) -> None:
     assert state() == before
 
 
-def test_bytes_of_torch_save_are_no_files(tmp_path: Path) -> None:
-    """What is saved with other settings of torch.save, under another ending, is read by its content."""
+def test_format_is_told_by_the_content(tmp_path: Path) -> None:
+    """A file of torch.save, with another protocol of pickle and under another ending, is read all the same."""
     buffer = io.BytesIO()
     torch.save({"entities.weight": decaying(40, 12)}, buffer, pickle_protocol=4)
     path = tmp_path / "model.safetensors"

@@ -121,8 +121,10 @@ def _similar_files(path: Path) -> str:
     import difflib
 
     try:
-        siblings = [entry.name for entry in os.scandir(path.parent) if entry.is_file()]
+        siblings = sorted(path.parent / entry.name for entry in os.scandir(path.parent) if entry.is_file())
     except OSError:
         return f"The folder {path.parent} does not exist or cannot be listed."
-    close = difflib.get_close_matches(path.name, siblings, n=1)
-    return f"Did you mean {path.parent / close[0]}?" if close else "Check the path."
+    # By stem, since `.safetensors` alone makes most names look alike; of equal stems the one with the same ending.
+    by_stem = {sibling.stem: sibling for sibling in sorted(siblings, key=lambda sibling: sibling.suffix == path.suffix)}
+    close = difflib.get_close_matches(path.stem, by_stem, n=1)
+    return f"Did you mean {by_stem[close[0]]}?" if close else "Check the path."

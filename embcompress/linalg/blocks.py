@@ -99,24 +99,21 @@ def product_dtype(dtype: torch.dtype) -> torch.dtype:
 def full_float32() -> Iterator[None]:
     """Keep TF32 and reduced-precision products off inside, and leave torch's global switches as they were.
 
-    Since torch 2.9 each backend has a switch of its own. The old global one can be read no more once a caller has set
-    one of those, and pins them all when it is written, so that "none", which means inherit, would not come back.
+    Since torch 2.9 each backend has a switch of its own beside the global one, which can be read no more once a caller
+    has set one of them, and which pins them all when it is written: "none", which means inherit, has to be put back.
     """
-    if not hasattr(torch.backends, "fp32_precision"):
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
-        return
-    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    backends: Any = torch.backends
+    switches = (backends.cuda.matmul, backends.mkldnn.matmul) if hasattr(backends, "fp32_precision") else ()
     found = [switch.fp32_precision for switch in switches]
     try:
-        for switch in switches:
-            switch.fp32_precision = "ieee"
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        before = "highest"
+    torch.set_float32_matmul_precision("highest")
+    try:
         yield
     finally:
+        torch.set_float32_matmul_precision(before)
         for switch, precision in zip(switches, found, strict=True):
             switch.fp32_precision = precision
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ BIN_RATIO = 1.002  # a quantile is off by at most half a bin: 0.1 %
 BIN_FLOOR = 1e-18  # smaller values count as zero
 BIN_COUNT = math.ceil(math.log(1e6 / BIN_FLOOR) / math.log(BIN_RATIO)) + 2  # from the floor to 1e6, and both ends
 WORST_ROWS = 10
+PENDING_ROWS_MAX = 2**17  # counted at once; block by block took twice the time of the projection itself
 FLOAT32_NORM_MIN = 1e-12  # squares of the entries of smaller rows lose digits in float32, and below 1e-19 all of them
 
 
@@ -94,7 +95,6 @@ class TableError:
     worst_rows: tuple[WorstRow, ...]
 
 
-@dataclass
 class ErrorAccumulator:
     """Sums over rows of what a reconstruction leaves.
 
@@ -107,14 +107,17 @@ class ErrorAccumulator:
         0.8
     """
 
-    rows: int = 0
-    squared_norm: float = 0.0
-    squared_error: float = 0.0
-    sum_relative: float = 0.0
-    sum_distance: float = 0.0  # of 1 - cosine
-    relatives: QuantileSketch = field(default_factory=QuantileSketch)
-    distances: QuantileSketch = field(default_factory=QuantileSketch)
-    worst: list[WorstRow] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._rows = 0
+        self._squared_norm = 0.0
+        self._squared_error = 0.0
+        self._sum_relative = 0.0
+        self._sum_distance = 0.0  # of 1 - cosine
+        self._relatives = QuantileSketch()
+        self._distances = QuantileSketch()
+        self._worst: list[WorstRow] = []
+        self._pending: list[tuple[Tensor, ...]] = []  # norms of rows not yet counted: many blocks at once are cheaper
+        self._pending_rows = 0
 
     def add(self, values: Tensor, reconstructed: Tensor, *, first: int) -> None:
         """Measure a block.
@@ -125,68 +128,92 @@ class ErrorAccumulator:
                 float64.
             first: the row number of the block's first row.
         """
-        norms = _row_norms(values)
-        sizes = _row_norms(reconstructed)
-        errors = _row_norms(reconstructed - values)
+        self.add_norms(
+            norms=row_norms(values),
+            reconstructed_norms=row_norms(reconstructed),
+            errors=row_norms(reconstructed - values),
+            first=first,
+        )
+
+    def add_norms(self, *, norms: Tensor, reconstructed_norms: Tensor, errors: Tensor, first: int) -> None:
+        """Measure a block by the norms of its rows.
+
+        Args:
+            norms: (block_rows,) of the table's rows.
+            reconstructed_norms: (block_rows,) of their reconstructions.
+            errors: (block_rows,) of the differences.
+            first: the row number of the block's first row.
+        """
+        ids = torch.arange(first, first + len(norms), device=norms.device)
+        self._pending.append((ids, norms, reconstructed_norms, errors))
+        self._pending_rows += len(norms)
+        if self._pending_rows >= PENDING_ROWS_MAX:
+            self._count_pending()
+
+    def merge(self, other: ErrorAccumulator) -> None:
+        """Add what was measured of other rows."""
+        other._count_pending()
+        self._rows += other._rows
+        self._squared_norm += other._squared_norm
+        self._squared_error += other._squared_error
+        self._sum_relative += other._sum_relative
+        self._sum_distance += other._sum_distance
+        self._relatives.merge(other._relatives)
+        self._distances.merge(other._distances)
+        self._keep_worst(other._worst)
+
+    def _count_pending(self) -> None:
+        if not self._pending:
+            return
+        ids, norms, sizes, errors = (torch.cat(parts) for parts in zip(*self._pending, strict=True))
+        self._pending, self._pending_rows = [], 0
+        norms, sizes, errors = (part.to(torch.float64) for part in (norms, sizes, errors))
         is_empty = norms == 0
         relatives = torch.where(is_empty, (errors > 0).to(torch.float64), errors / norms.clamp_min(1e-300))
         # 1 - cosine without the cancellation of 1 - <e, r> / (|e| |r|): 2 <e, r> = |e|^2 + |r|^2 - |e - r|^2
         distances = (errors.square() - (norms - sizes).square()) / (2 * norms * sizes).clamp_min(1e-300)
         distances = torch.where(is_empty | (sizes == 0), (norms != sizes).to(torch.float64), distances.clamp(0, 2))
-        self.rows += len(values)
-        self.squared_norm += float(norms.square().sum())
-        self.squared_error += float(errors.square().sum())
-        self.sum_relative += float(relatives.sum())
-        self.sum_distance += float(distances.sum())
-        self.relatives.add(relatives)
-        self.distances.add(distances)
-        if not len(values):
-            return
-        least = relatives.topk(min(WORST_ROWS, len(relatives))).values[-1]
-        ids = (relatives >= least).nonzero()[:, 0]  # with all ties, of which topk alone keeps any
-        found = zip(ids.tolist(), relatives[ids].tolist(), strict=True)
-        self._keep_worst([WorstRow(first + index, relative) for index, relative in found])
-
-    def merge(self, other: ErrorAccumulator) -> None:
-        """Add what was measured of other rows."""
-        self.rows += other.rows
-        self.squared_norm += other.squared_norm
-        self.squared_error += other.squared_error
-        self.sum_relative += other.sum_relative
-        self.sum_distance += other.sum_distance
-        self.relatives.merge(other.relatives)
-        self.distances.merge(other.distances)
-        self._keep_worst(other.worst)
+        self._rows += len(norms)
+        self._squared_norm += float(norms.square().sum())
+        self._squared_error += float(errors.square().sum())
+        self._sum_relative += float(relatives.sum())
+        self._sum_distance += float(distances.sum())
+        self._relatives.add(relatives)
+        self._distances.add(distances)
+        top = relatives.topk(min(WORST_ROWS, len(relatives)))
+        found = zip(ids[top.indices].tolist(), top.values.tolist(), strict=True)
+        self._keep_worst([WorstRow(number, relative) for number, relative in found])
 
     def result(self) -> TableError:
         """Compute the error of the rows seen so far."""
-        rows = max(self.rows, 1)
+        self._count_pending()
+        rows = max(self._rows, 1)
         relative = 0.0
-        if self.squared_error:
-            relative = math.sqrt(self.squared_error / self.squared_norm) if self.squared_norm else 1.0
+        if self._squared_error:
+            relative = math.sqrt(self._squared_error / self._squared_norm) if self._squared_norm else 1.0
         return TableError(
             relative=relative,
             row_relative=Distribution(
-                mean=self.sum_relative / rows,
-                median=self.relatives.quantile(0.5),
-                tail=self.relatives.quantile(0.99),
-                extreme=self.relatives.largest,
+                mean=self._sum_relative / rows,
+                median=self._relatives.quantile(0.5),
+                tail=self._relatives.quantile(0.99),
+                extreme=self._relatives.largest,
             ),
             cosine=Distribution(
-                mean=1 - self.sum_distance / rows,
-                median=1 - self.distances.quantile(0.5),
-                tail=1 - self.distances.quantile(0.99),
-                extreme=1 - self.distances.largest,
+                mean=1 - self._sum_distance / rows,
+                median=1 - self._distances.quantile(0.5),
+                tail=1 - self._distances.quantile(0.99),
+                extreme=1 - self._distances.largest,
             ),
-            worst_rows=tuple(self.worst),
+            worst_rows=tuple(self._worst),
         )
 
     def _keep_worst(self, found: list[WorstRow]) -> None:
-        ranked = sorted([*self.worst, *found], key=lambda row: (-row.relative, row.id))
-        self.worst = ranked[:WORST_ROWS]
+        ranked = sorted([*self._worst, *found], key=lambda row: (-row.relative, row.id))
+        self._worst = ranked[:WORST_ROWS]
 
 
-def _row_norms(values: Tensor) -> Tensor:
+def row_norms(values: Tensor) -> Tensor:
     """Compute the Euclidean norm of each row, (rows,) float64.
 
     In the dtype of the values, which is forty times as fast as in float64, but for rows whose squares float32 drops.

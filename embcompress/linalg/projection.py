@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from embcompress.linalg.blocks import Rows, full_float32
-from embcompress.linalg.error import ErrorAccumulator
+from embcompress.linalg.error import FLOAT32_NORM_MIN, ErrorAccumulator, row_norms
 
 FLOAT32_ERROR_MIN = 1e-3  # below this relative error, the rounding of a float32 measurement shows in its sixth digit
 FLOAT32_NORMS = (1e-12, 1e12)  # norms of tables whose squares float32 holds with all digits
@@ -44,14 +44,26 @@ def project(
     """
     exact = bases.to(torch.float64)
     projector = torch.linalg.pinv(exact).to(measured_in)  # (dim, rank)
-    stored = exact.to(measured_in)
+    stored = exact.to(measured_in)  # (rank, dim)
+    inner = (exact @ exact.T).to(measured_in)  # (rank, rank)
     first = 0
     for block in rows.blocks():
         values = block.to(measured_in)
         with full_float32():  # not around the yield: between blocks the caller's own setting holds
             weights = (values @ projector).to(weights_dtype)  # (block_rows, rank)
-            reconstructed = weights.to(measured_in) @ stored  # (block_rows, dim)
-        error.add(values, reconstructed, first=first)
+            as_stored = weights.to(measured_in)
+            differences = torch.addmm(values, as_stored, stored, alpha=-1)  # (block_rows, dim)
+            squares = ((as_stored @ inner) * as_stored).sum(dim=1)  # |weights @ bases|^2, without another (.., dim)
+            sizes = squares.clamp_min(0).sqrt().to(torch.float64)
+            is_small = sizes < FLOAT32_NORM_MIN
+            if measured_in == torch.float32 and bool(is_small.any()):
+                sizes[is_small] = row_norms(as_stored[is_small].to(torch.float64) @ exact)
+        error.add_norms(
+            norms=row_norms(values),
+            reconstructed_norms=sizes,
+            errors=row_norms(differences),
+            first=first,
+        )
         first += len(block)
         yield weights
 

@@ -443,7 +443,8 @@ def _is_above_rounding(
 
     A rounding matrix E mixes a kept direction i with a dropped one j by an angle of E_ij / (lambda_i - lambda_j), which
     costs E_ij^2 / (lambda_i - lambda_j) of squared error; and all of them together cost a dropped direction no more
-    than |E_j|. It moves the squared optimum by the trace of E over the dropped directions.
+    than |E_j|. It moves the squared optimum by the trace of E over the dropped directions, which also bounds what the
+    bases leave: where even that lies below the rounding of storing, the optimum does not matter.
     """
     kept, dropped = eigenvalues[:rank], eigenvalues[rank:]
     if not len(dropped) or not bool(eigenvalues[0]):
@@ -458,9 +459,11 @@ def _is_above_rounding(
         typical = torch.linalg.matrix_norm(gram.rounding) / len(eigenvalues)
         mixing = (vectors[:, :rank].T @ mapped).abs().clamp_min(typical)  # (rank, dropped)
         drift = float((mapped * vectors[:, rank:]).sum(dim=0).abs().sum())
+    tail = float(dropped.sum())
+    storing = tolerance**2 / 2 * float(eigenvalues.sum())
+    if tail + drift <= storing:
+        return True
     gaps = kept[:, None] - dropped[None, :]  # (rank, dropped)
     costs = (mixing**2 / gaps.clamp_min(1e-300)).sum(dim=0)
     cost = float(torch.minimum(costs, torch.linalg.vector_norm(mixing, dim=0)).sum())
-    tail = float(dropped.sum())
-    storing = tolerance**2 / 2 * float(eigenvalues.sum())
     return cost <= EXCESS_RELATIVE * tail + storing and drift <= SPECTRUM_EXCESS * tail + storing

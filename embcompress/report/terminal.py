@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -41,14 +41,7 @@ def render_failure(failure: EmbcompressError) -> Text:
 
 
 def _approximate(result: ApproximateResult) -> RenderableType:
-    grid = _grid(
-        ("table", "left"), ("shape", "left"), ("bases", "right"), ("before", "right"), ("after", "right"),
-        ("error", "right"), ("optimum", "right"), ("p99 row", "right"), ("cosine", "right"), ("solver", "left"),
-    )  # fmt: skip
-    for table in result.tables:
-        grid.add_row(*_table_row(table))
-    parts: list[RenderableType] = [grid]
-    parts += _notes(result)
+    parts: list[RenderableType] = [_TableErrors(result.tables), *_notes(result)]
     totals = result.totals
     verb = "would write" if result.dry_run else "wrote"
     summary = Text.assemble(
@@ -62,7 +55,32 @@ def _approximate(result: ApproximateResult) -> RenderableType:
     return Group(*parts)
 
 
-def _table_row(table: TableReport) -> tuple[RenderableType, ...]:
+class _TableErrors:
+    """What became of each table: a grid where the console is wide enough for it, else a few lines a table."""
+
+    def __init__(self, tables: tuple[TableReport, ...]) -> None:
+        self.tables = tables
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        grid = _grid(
+            ("table", "left"), ("shape", "left"), ("bases", "right"), ("before", "right"), ("after", "right"),
+            ("error", "right"), ("optimum", "right"), ("p99 row", "right"), ("cosine", "right"), ("solver", "left"),
+        )  # fmt: skip
+        for table in self.tables:
+            grid.add_row(*_table_row(table))
+        if console.measure(grid, options=options.update(max_width=10_000)).maximum <= options.max_width:
+            yield grid
+            return
+        for table in self.tables:
+            name, shape, rank, before, after, error, optimum, tail, cosine, solver = _table_row(table)
+            name.stylize("bold")
+            yield name
+            yield Text(f"  {shape}, {rank} bases by {solver}: {before} -> {after}")
+            if error:
+                yield Text(f"  error {error}, optimum {optimum}; p99 row {tail}, mean cosine {cosine}")
+
+
+def _table_row(table: TableReport) -> tuple[Text, str, str, str, str, str, str, str, str, str]:
     error = table.error
     measured = ("", "", "", "")
     if error is not None:
@@ -123,9 +141,9 @@ def _inspect(result: InspectResult) -> RenderableType:
 
 def _reconstruct(result: ReconstructResult) -> RenderableType:
     verb = "would write" if result.dry_run else "wrote"
-    counts = (
-        f" ({human_bytes(result.output.bytes)}, {result.tensors} tensors, {len(result.tables)} tables multiplied out)"
-    )
+    count = len(result.tables)
+    tables = f"{count} table{'s' * (count != 1)} multiplied out"
+    counts = f" ({human_bytes(result.output.bytes)}, {result.tensors} tensors, {tables})"
     return Text.assemble(f"{verb} ", plain(result.output.path), counts)
 
 

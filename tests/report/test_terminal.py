@@ -1,0 +1,188 @@
+"""The report at a prompt: the figures, and names that cannot move the cursor."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import pytest
+from rich.console import Console
+
+from embcompress.exceptions import EmbcompressError
+from embcompress.report.progress import progress_bar
+from embcompress.report.terminal import plain, render_failure, render_terminal
+from embcompress.results import (
+    ApproximateResult,
+    Cosine,
+    InputFile,
+    InspectResult,
+    ListedTable,
+    ListedTensor,
+    OutputFile,
+    ReconstructResult,
+    Result,
+    RowRelative,
+    Skipped,
+    TableErrorReport,
+    TableReport,
+    Totals,
+    WorstRow,
+)
+
+HOSTILE = {
+    "markup": "[red]x[/red]",
+    "closing tag": "[/red]",
+    "link": "[link=file:///etc/passwd]x[/link]",
+    "escaped markup": r"\[red]",
+    "ends in a backslash": "x\\",
+    "clear the screen": "\x1b[2J\x1b[H",
+    "window title": "\x1b]0;title\x07",
+    "one-byte escape": "\x9b2J",
+    "newline": "a\nerror: b",
+    "carriage return": "a\rb\x08\x7f",
+    "right to left": "\u202eabc\u2066",
+    "no width": "a\u200b\ufeffb",
+    "surrogate": "\udcff",
+    "long": "x" * 5000,
+}
+FORBIDDEN = set("\x1b\x9b\x07\x08\r\x7f\u202e\u2066\u200b\ufeff\udcff")
+
+
+def show(result: Result | EmbcompressError, *, width: int = 160) -> str:
+    """Render as for a pipe: without colours."""
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console.print(render_failure(result) if isinstance(result, EmbcompressError) else render_terminal(result))
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def approximate_result(name: str = "entities.weight") -> ApproximateResult:
+    """Make a result whose every name is the one given."""
+    error = TableErrorReport(
+        0.12345, 0.12344, RowRelative(0.1, 0.2, 0.3, 0.4), Cosine(0.9876, 0.8, 0.7), (WorstRow(2, name, 0.4),)
+    )
+    table = TableReport(
+        name=name,
+        tied_names=(name,),
+        rows=5000,
+        shape=(4, 6),
+        dtype="float32",
+        kind="embedding",
+        rank=8,
+        coding="plain",
+        solver="gram",
+        solver_reason="small; a further look",
+        passes=3,
+        bytes_before=480_000,
+        bytes_after=160_192,
+        error=error,
+        seconds=0.5,
+    )
+    return ApproximateResult(
+        "approximate", InputFile(name, 1_000_000), OutputFile(name, "ab", 700_000), (table,),
+        (Skipped(name, "would grow"),), Totals(480_000, 160_192, 480_000 / 160_192),
+    )  # fmt: skip
+
+
+def inspect_result(name: str = "entities.weight") -> InspectResult:
+    """Make a list whose every name is the one given."""
+    table = ListedTable(name, (name,), 5000, (24,), "float32", 480_000, True, f"named like {name}")
+    return InspectResult(
+        "inspect",
+        InputFile(name, 1_000_000),
+        (table,),
+        (ListedTensor(name, (), "int64", 8),),
+        (Skipped(name, "sparse"),),
+    )
+
+
+def test_render_terminal_shows_the_figures() -> None:
+    """Shape, bases, bytes, errors, ratio, solver and passes, tied names, notes and what was left are on the page."""
+    shown = " ".join(show(approximate_result()).split())
+    for figure in (
+        "entities.weight 5000 x 4 x 6 float32 8 480 kB 160 kB 0.1235 0.1234 0.3000 0.9876 gram, 3 passes",
+        "tied: entities.weight is also entities.weight",
+        "note: entities.weight: a further look",
+        "left: entities.weight would grow",
+        "wrote entities.weight (700 kB, from 1 MB; the tables are 3.00x smaller)",
+    ):
+        assert figure in shown
+
+
+def test_render_terminal_of_a_dry_run_tells_memory() -> None:
+    """A dry run says what would be written and what memory it takes, and shows no error."""
+    result = approximate_result()
+    tables = tuple(dataclasses.replace(table, error=None, passes=0) for table in result.tables)
+    shown = show(dataclasses.replace(result, tables=tables, dry_run=True, memory_bytes=320_000_000))
+    assert "would write entities.weight" in shown
+    assert "memory needed: about 320 MB" in shown
+    assert "0.12" not in shown
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0.0000"), (0.001, "0.0010"), (0.00012345, "1.2e-04"), (1e-9, "1.0e-09")]
+)
+def test_render_terminal_keeps_small_errors_apart_from_none(value: float, text: str) -> None:
+    """An error of 1e-9 is not shown as 0."""
+    result = approximate_result()
+    error = result.tables[0].error
+    assert error is not None
+    table = dataclasses.replace(result.tables[0], error=dataclasses.replace(error, relative=value))
+    assert f" {text} " in show(dataclasses.replace(result, tables=(table,)))
+
+
+def test_render_terminal_lists_a_checkpoint() -> None:
+    """Inspect shows each table with its reason, the other tensors, what was left out, and counts the tables."""
+    shown = " ".join(show(inspect_result()).split())
+    assert "table entities.weight 5000 x 24 float32 480 kB named like entities.weight = entities.weight" in shown
+    assert "other tensors: entities.weight () int64" in shown
+    assert "left: entities.weight sparse" in shown
+    assert shown.endswith("entities.weight: 1 MB, 1 embedding table")
+    many = dataclasses.replace(inspect_result(), tables=(), others=(ListedTensor("a", (2,), "int8", 2),) * 20)
+    assert "and 8 more (--json lists all)" in show(many)
+    assert "0 embedding tables" in show(many)
+
+
+def test_render_terminal_of_a_reconstruction() -> None:
+    """The dense file, its size and how many tensors and tables it has."""
+    result = ReconstructResult("reconstruct", InputFile("a", 1), OutputFile("b.safetensors", None, 2_000), ("t",), 3)
+    assert show(result) == "wrote b.safetensors (2 kB, 3 tensors, 1 table multiplied out)\n"
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("width", [40, 160])
+def test_render_terminal_is_safe_from_names(name: str, width: int) -> None:
+    """Whatever a name holds, it is shown as text: no escape, no markup obeyed, no character that is not printed."""
+    dense = ReconstructResult("reconstruct", InputFile(name, 1), OutputFile(name, None, 2_000), (name,), 3)
+    failure = EmbcompressError(f"table {name!r} of {name} is bad.", hint=f"Look at {name}.\n  command {name}")
+    for result in (approximate_result(name), inspect_result(name), dense, failure):
+        shown = show(result, width=width)
+        assert not FORBIDDEN & set(shown)
+        if name.startswith("[") and width == 160:
+            assert name in shown
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+def test_progress_bar_is_safe_from_names(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """A bar over a table of any name runs to its end and shows nothing that the terminal would obey."""
+    with progress_bar() as advance:
+        for done in (1, 2, 5):
+            advance(f"{name}: bases", done, 3)
+            advance(name, done, 3)
+    written = capfd.readouterr().err
+    assert not (FORBIDDEN - {"\r", "\x1b"}) & set(written)
+    assert "\x1b[2J" not in written
+    assert "\x1b]0" not in written
+
+
+def test_plain_shows_what_it_is_given() -> None:
+    """Printable text stays, the rest is spelled out."""
+    assert plain("a ü \N{ROCKET} [b]").plain == "a ü \N{ROCKET} [b]"
+    assert plain("\x1b\n\u202e").plain == r"\x1b\n\u202e"
+
+
+def test_render_failure_says_error_and_hint() -> None:
+    """One line of what is wrong and one of what to do; no hint where there is none; lines of a hint stay lines."""
+    assert show(EmbcompressError("what.", hint="do:\n  this")) == "error: what.\nhint: do:\n  this\n"
+    assert show(EmbcompressError("what.")) == "error: what.\n"

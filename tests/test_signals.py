@@ -1,0 +1,151 @@
+"""Ctrl-C and SIGTERM, in whatever phase of a run: an end within seconds, nothing left behind, the old output whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+TOOL = [sys.executable, "-m", "embcompress", "approximate", "model.safetensors", "--bases", "8", "--force"]
+TOOL += ["-o", "old.safetensors"]
+PATIENCE_SECONDS = 60.0  # until a phase is reached, on a busy machine
+END_SECONDS = 6.0  # from the signal to the end: 1 of grace, and slack for a machine with other work
+SPARSE_ROWS, SPARSE_DIM = 200_000, 500  # 400 MB of zeros that take no room on the disk
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="phases are seen through Linux's /proc")
+
+
+def write_sparse(path: Path) -> None:
+    """Write a large table, and a larger tensor that is copied, without filling the disk."""
+    table, copied = SPARSE_ROWS * SPARSE_DIM * 4, 2**30
+    header = {
+        "entities.weight": {"dtype": "F32", "shape": [SPARSE_ROWS, SPARSE_DIM], "data_offsets": [0, table]},
+        "steps": {"dtype": "I32", "shape": [copied // 4], "data_offsets": [table, table + copied]},
+    }
+    raw = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(len(raw).to_bytes(8, "little") + raw)
+        file.truncate(8 + len(raw) + table + copied)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Stand before a run that would take long: a large sparse checkpoint, and an old output with its report."""
+    write_sparse(tmp_path / "model.safetensors")
+    (tmp_path / "old.safetensors").write_bytes(b"old")
+    (tmp_path / "old.report.json").write_bytes(b"old report")
+    return tmp_path
+
+
+def is_started(process: subprocess.Popen[str], _: Path) -> bool:
+    """See whether the input is open, which is before torch is imported."""
+    folder = Path(f"/proc/{process.pid}/fd")
+    try:
+        return any(os.readlink(link).endswith("/model.safetensors") for link in folder.iterdir())
+    except OSError:  # a descriptor that was closed meanwhile
+        return False
+
+
+def is_importing(process: subprocess.Popen[str], _: Path) -> bool:
+    """See whether torch's libraries are being loaded."""
+    return "libtorch" in Path(f"/proc/{process.pid}/maps").read_text()
+
+
+def is_reading(process: subprocess.Popen[str], _: Path) -> bool:
+    """See whether a good part of the rows was read: 120 MB are more than all of torch's Python files."""
+    found = re.search(r"rchar: (\d+)", Path(f"/proc/{process.pid}/io").read_text())
+    return found is not None and int(found[1]) > 120 * 10**6
+
+
+def is_writing(_: subprocess.Popen[str], folder: Path) -> bool:
+    """See whether the temporary file is there."""
+    return any(folder.glob("*.tmp"))
+
+
+def is_decomposing(process: subprocess.Popen[str], folder: Path) -> bool:
+    """See whether torch was loaded two seconds ago, so that the whole table is in one long call."""
+    if not is_importing(process, folder):
+        return False
+    time.sleep(3)
+    return True
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """Start a run."""
+    return subprocess.Popen([*TOOL, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def stop(process: subprocess.Popen[str], folder: Path, *, phase: Callable[..., bool], numbers: list[int]) -> str:
+    """Wait for a phase, send signals a moment apart, and check how the run ends; return what it printed on stderr."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not phase(process, folder):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    sent = time.monotonic()
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(0.02)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert time.monotonic() - sent < END_SECONDS
+    assert process.returncode == 128 + numbers[0]
+    assert out == ""
+    assert err == "stopped: no unfinished file was left behind.\n"
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "old.safetensors", "old.report.json"}
+    assert (folder / "old.safetensors").read_bytes() == b"old"
+    assert (folder / "old.report.json").read_bytes() == b"old report"
+    return err
+
+
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [
+        (is_started, signal.SIGINT),
+        (is_importing, signal.SIGTERM),
+        (is_reading, signal.SIGINT),
+        (is_writing, signal.SIGTERM),
+        (is_writing, signal.SIGHUP),
+    ],
+    ids=lambda value: getattr(value, "__name__", getattr(value, "name", "")),
+)
+def test_signal_ends_a_run_in_any_phase(folder: Path, phase: Callable[..., bool], number: signal.Signals) -> None:
+    """A signal while starting, importing torch, reading rows or writing ends the run with 128 + its number."""
+    stop(start(folder), folder, phase=phase, numbers=[number])
+
+
+def test_second_signal_does_not_disturb_the_cleaning_up(folder: Path) -> None:
+    """Ctrl-C three times over, while writing, is as good as once."""
+    stop(start(folder), folder, phase=is_writing, numbers=[signal.SIGINT, signal.SIGINT, signal.SIGTERM])
+
+
+def test_signal_ends_a_long_call_of_torch(folder: Path) -> None:
+    """Ctrl-C during an SVD of ten seconds, which Python cannot interrupt, ends the run from beside it."""
+    table = torch.randn(2600, 2600, generator=torch.Generator().manual_seed(0))
+    safetensors.torch.save_file({"entities.weight": table}, folder / "model.safetensors")
+    stop(start(folder, "--solver", "dense"), folder, phase=is_decomposing, numbers=[signal.SIGINT])
+
+
+def test_ignored_signal_stays_ignored(folder: Path) -> None:
+    """A run started with SIGHUP ignored, as by nohup, survives it and ends well."""
+    state = {"entities.weight": torch.randn(400, 20, generator=torch.Generator().manual_seed(0))}
+    safetensors.torch.save_file(state, folder / "model.safetensors")
+    command = ["bash", "-c", 'trap "" HUP; exec "$@"', "bash", *TOOL, "--quiet"]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not is_importing(process, folder):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate(timeout=PATIENCE_SECONDS)[1] == ""
+    assert process.returncode == 0
+    assert (folder / "old.safetensors").stat().st_size > 8 * 420 * 4
