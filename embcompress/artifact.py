@@ -85,7 +85,7 @@ def factor_entries(table: CompressedTable, *, bases_dtype: str, weights_dtype: s
 
 
 class SafetensorsWriter:
-    """Writes a safetensors file tensor by tensor, and its header, for which room is kept, at the end.
+    """Writes the tensors of a safetensors file in any order, and its header, for which room is kept, at the end.
 
     Tensors are laid out by descending element size, so that each is aligned, and in the order given within that. The
     same entries and contents give the same bytes. A context manager; without `commit` nothing is left.
@@ -94,12 +94,15 @@ class SafetensorsWriter:
         target: where the file goes.
         entries: every tensor of the file.
         metadata: as large as it can get; `finish` gives the final one.
+        force: whether a file that is there by the time of `commit` is replaced.
 
     Raises:
         OutputError: two entries of one name, or a header longer than readers take.
     """
 
-    def __init__(self, target: Path, entries: Sequence[Entry], *, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self, target: Path, entries: Sequence[Entry], *, metadata: Mapping[str, str], force: bool = True
+    ) -> None:
         names = [entry.name for entry in entries]
         twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
         if twice is not None or METADATA_KEY in names:
@@ -116,8 +119,14 @@ class SafetensorsWriter:
                 f"have at most {HEADER_BYTES_MAX}."
             )
         self.nbytes = 8 + self.header_bytes + sum(entry.nbytes for entry in entries)
-        self.checksums: dict[str, str] = {}
-        self._file = AtomicFile(target)
+        self._starts: dict[Entry, int] = {}
+        position = 8 + self.header_bytes
+        for entry in self.entries:
+            self._starts[entry] = position
+            position += entry.nbytes
+        self._written = dict.fromkeys(self.entries, 0)  # bytes of each tensor so far
+        self._checksums = dict.fromkeys(self.entries, 0)
+        self._file = AtomicFile(target, force=force)
 
     def __enter__(self) -> SafetensorsWriter:
         self._file.__enter__()
@@ -131,20 +140,26 @@ class SafetensorsWriter:
     def __exit__(self, *exception: Any) -> None:
         self._file.__exit__(*exception)
 
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The crc32 of each tensor by name, eight hexadecimal digits."""
+        return {entry.name: f"{checksum:08x}" for entry, checksum in self._checksums.items()}
+
+    def append(self, entry: Entry, part: bytes | memoryview) -> None:
+        """Write the next bytes of a tensor. One pass over the rows may fill several tensors in turn."""
+        self._file.write(part, at=self._starts[entry] + self._written[entry])
+        self._checksums[entry] = zlib.crc32(part, self._checksums[entry])
+        self._written[entry] += len(part)
+
     def write(self, entry: Entry, content: Iterable[bytes | memoryview]) -> None:
-        """Write the next tensor, in the order of `entries`."""
-        checksum = 0
-        written = 0
+        """Write a whole tensor."""
         for part in content:
-            self._file.write(part)
-            checksum = zlib.crc32(part, checksum)
-            written += len(part)
-        assert written == entry.nbytes, f"{entry.name}: {written} bytes for {entry.nbytes}"
-        assert self.entries[len(self.checksums)] is entry, f"{entry.name} out of turn"
-        self.checksums[entry.name] = f"{checksum:08x}"
+            self.append(entry, part)
 
     def finish(self, metadata: Mapping[str, str]) -> str:
         """Fill in the header and return the sha256 of the whole file, which is still a temporary one."""
+        for entry, written in self._written.items():
+            assert written == entry.nbytes, f"{entry.name}: {written} bytes for {entry.nbytes}"
         header = self._header(metadata)
         assert len(header) <= self.header_bytes
         header += b" " * (self.header_bytes - len(header))

@@ -182,9 +182,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _open_streams(is_json="--json" in args)
         # What torch says on its first use where NumPy, which nothing here needs, is not installed.
         warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
-        # Threads of torch that wait shall sleep, not spin: beside other work on two cores, an SVD of 200 x 384 took 6 s
-        # instead of 0.02 s. OpenMP reads this once, when torch is imported.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # Threads of torch that wait shall soon sleep and not spin: beside other work on two cores, an SVD of 200 x 384
+        # took 6 s instead of 0.02 s. To let them sleep at once (OMP_WAIT_POLICY=PASSIVE) costs a fifth on an idle
+        # machine. OpenMP reads this once, when torch is imported.
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
         code = _run(args)
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         _discard_stdout()

@@ -64,10 +64,15 @@ class AtomicFile:
 
     A context manager. Its mode follows the umask; the file and its folder are synced, so that after a power cut
     either the old file or the whole new one is there.
+
+    Args:
+        target: the file.
+        force: whether a file that is there by the time of `commit` is replaced.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, *, force: bool = True) -> None:
         self.target = target
+        self.force = force
         self.path = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}.tmp")
         self._descriptor = -1
 
@@ -117,7 +122,11 @@ class AtomicFile:
         """
         try:
             os.fsync(self._descriptor)
-            os.replace(self.path, self.target)
+            if self.force or not self._link():
+                os.replace(self.path, self.target)
+        except FileExistsError as err:
+            message = f"the output {self.target} was made by something else in the meantime."
+            raise OutputError(message, hint="Overwrite it with --force.") from err
         except OSError as err:
             raise self._failure(err) from err
         _pending.discard(self.path)
@@ -128,20 +137,20 @@ class AtomicFile:
             finally:
                 os.close(folder)
 
+    def _link(self) -> bool:
+        """Put the file in its place only if there is none; False where the file system has no links."""
+        try:
+            os.link(self.path, self.target)
+        except FileExistsError:
+            raise
+        except OSError:
+            return False
+        self.path.unlink()
+        return True
+
     def _failure(self, err: OSError) -> OutputError:
         if err.errno in NO_SPACE:
             return OutputError(
                 f"{self.target} cannot be written: {err.strerror}.", hint="Free some space, or name another --output."
             )
         return OutputError(f"{self.target} cannot be written: {err.strerror}.")
-
-
-def write_whole(target: Path, content: bytes) -> None:
-    """Write a small file atomically.
-
-    Raises:
-        OutputError: as AtomicFile.
-    """
-    with AtomicFile(target) as file:
-        file.write(content)
-        file.commit()

@@ -85,8 +85,8 @@ def plan_tables(
     *,
     bases: int,
     dtype: str = "same",
-    table: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    table: Sequence[str] | str = (),
+    exclude: Sequence[str] | str = (),
 ) -> Plan:
     """Choose the tables of a checkpoint and what becomes of each.
 
@@ -94,13 +94,15 @@ def plan_tables(
         checkpoint: an open one.
         bases: the number of bases of every table.
         dtype: one of STORED_DTYPES.
-        table: shell patterns of the tables to take; empty: those recognised.
-        exclude: shell patterns of the tables to leave.
+        table: shell patterns of the tables to take, or one; empty: those recognised.
+        exclude: shell patterns of the tables to leave, or one.
 
     Raises:
         TableError: no table is chosen, a pattern matches nothing, or a name chosen is not a matrix of floats.
         RankError: a table named in full, or every table chosen, has fewer than `bases` rows or columns or would grow.
     """
+    # One pattern may be given as it is: as a sequence, a string would be one of its letters.
+    table, exclude = ([patterns] if isinstance(patterns, str) else patterns for patterns in (table, exclude))
     chosen = _choose(checkpoint, table=table, exclude=exclude)
     planned: list[PlannedTable] = []
     skipped: list[Skipped] = []
@@ -145,9 +147,9 @@ def estimate_memory(plan: Plan, choices: Sequence[SolverChoice]) -> int:
         side = min(item.rows, item.dim)
         solver = {
             "dense": 3 * item.rows * item.dim,
-            "gram": 4 * side**2,
+            "gram": 6 * side**2,
             "qr": 4 * side**2 + 2 * block,
-            "krylov": 12 * item.dim * planned.rank,
+            "krylov": 8 * item.dim * (planned.rank + max(40, planned.rank // 2)),
         }[choice.name]
         largest = max(largest, solver * 8 + 4 * block * max(item_bytes, 4))
     bases = sum(planned.rank * planned.table.dim * 8 for planned in plan.tables)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 4 * 2**20  # at least: smaller blocks pay for their calls, larger ones leave the cache
 BLOCK_ROWS = 4096  # at least, while that stays under BLOCK_BYTES_MAX: adding up a Gram matrix per block must stay cheap
 BLOCK_BYTES_MAX = 64 * 2**20  # of one block, whatever its shape
-SAMPLE_CHUNKS = 64  # places from which a sample of rows is read
+ALIGNMENT = 4096  # of blocks, in bytes: products over rows that straddle cache lines took twice as long
+RING_BYTES = 64 * 2**20  # read into by turns: into what another core has in its cache a read took four times as long
+SAMPLE_CHUNKS = 256  # places from which a sample of rows is read
 SPARSE_READ = 4  # a strided patch is read in one piece while that reads at most this many times its own bytes
 
 REAL_PARTS = {"complex64": "float32", "complex128": "float64"}
@@ -96,7 +98,8 @@ def block_rows_for(*, rows: int, dim: int, item_bytes: int) -> int:
 class TableRows:
     """The rows of a stored tensor as `linalg` asks for them: a Rows over a file.
 
-    Blocks are read by pread into one buffer that is used again, so memory does not grow with the file.
+    Blocks are read by pread into one ring of memory, so it does not grow with the file. (Reading ahead
+    in a thread gained nothing from a cached file: the products already keep all cores busy.)
 
     Args:
         stored: at least one axis, of a float or complex dtype.
@@ -124,13 +127,14 @@ class TableRows:
         self._file = file
         self._start = real.start
         self._item_bytes = ITEM_BYTES[real.dtype]
+        self._table_bytes = real.numel * self._item_bytes
         self._row_step = real.strides[0]
         self._segments, self._columns, self._column_step = _flatten(real.shape[1:], real.strides[1:])
         self._on_rows = on_rows or (lambda _: None)
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield consecutive rows, (block_rows, dim)."""
-        reader = _PatchReader(self._file, self.dtype, self._item_bytes)
+        reader = _PatchReader(self._file, self.dtype, self._item_bytes, table_bytes=self._table_bytes)
         step = block_rows_for(rows=self.rows, dim=self.dim, item_bytes=self._item_bytes)
         for first in range(0, self.rows, step):
             count = min(step, self.rows - first)
@@ -139,7 +143,7 @@ class TableRows:
 
     def column_blocks(self) -> Iterator[Tensor]:
         """Yield consecutive columns, transposed: (block_columns, rows)."""
-        reader = _PatchReader(self._file, self.dtype, self._item_bytes)
+        reader = _PatchReader(self._file, self.dtype, self._item_bytes, table_bytes=self._table_bytes)
         step = block_rows_for(rows=self._columns, dim=self.rows, item_bytes=self._item_bytes)
         done = 0
         for segment in self._segments:
@@ -155,10 +159,10 @@ class TableRows:
         """Read about `count` rows, spread evenly over the table in consecutive chunks."""
         import torch
 
-        reader = _PatchReader(self._file, self.dtype, self._item_bytes)
-        count = min(count, self.rows)
-        chunk = max(1, count // SAMPLE_CHUNKS)
-        gap = max(chunk, self.rows * chunk // max(count, 1))
+        reader = _PatchReader(self._file, self.dtype, self._item_bytes, table_bytes=self._table_bytes)
+        count = max(1, min(count, self.rows))
+        chunk = min(max(1, count // SAMPLE_CHUNKS), self.rows)
+        gap = max(1, chunk, self.rows * chunk // count)
         firsts = range(0, self.rows - chunk + 1, gap)
         return torch.cat([self._read(reader, first, chunk).clone() for first in firsts]).to(self.device)
 
@@ -194,16 +198,23 @@ def _flatten(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[in
 
 
 class _PatchReader:
-    """Reads strided patches of a file into one buffer, which each read uses again."""
+    """Reads strided patches of a file into one ring of memory; the latest is always whole."""
 
-    def __init__(self, file: BinaryIO, dtype: torch.dtype, item_bytes: int) -> None:
+    def __init__(self, file: BinaryIO, dtype: torch.dtype, item_bytes: int, *, table_bytes: int) -> None:
         self._file = file
+        self._ring_bytes = min(RING_BYTES, table_bytes)
         self._dtype = dtype
         self._item_bytes = item_bytes
         self._buffer = bytearray()
+        self._start = 0  # of the first aligned byte
+        self._next = 0  # of the first byte behind the latest block
 
     def read(self, start: int, shape: tuple[int, int], strides: tuple[int, int]) -> Tensor:
         """Read (count, columns) elements from byte `start`; strides in elements. Valid until the next read."""
+        if not shape[0] * shape[1]:
+            import torch
+
+            return torch.empty(shape, dtype=self._dtype)
         if shape[0] > 1 and strides[0] < strides[1]:  # the long way through the file comes first
             return self.read(start, (shape[1], shape[0]), (strides[1], strides[0])).T
         (count, columns), (row_step, column_step) = shape, strides
@@ -239,12 +250,19 @@ class _PatchReader:
 
         piece = length * self._item_bytes
         needed = piece * len(starts)
-        if len(self._buffer) < needed:
-            self._buffer = bytearray(needed)
-        whole = memoryview(self._buffer)
+        padded = -(-needed // ALIGNMENT) * ALIGNMENT
+        if len(self._buffer) < padded + ALIGNMENT:
+            self._buffer = bytearray(max(padded, self._ring_bytes) + ALIGNMENT)
+            self._start = -torch.frombuffer(self._buffer, dtype=torch.uint8).data_ptr() % ALIGNMENT
+            self._next = self._start
+        if self._next + padded > len(self._buffer):
+            self._next = self._start
+        offset, self._next = self._next, self._next + padded
+        whole = memoryview(self._buffer)[offset:]
         for index, start in enumerate(starts):
             read_into(self._file, start, whole[index * piece : (index + 1) * piece])
-        return torch.frombuffer(self._buffer, dtype=self._dtype, count=needed // self._item_bytes)
+        count = needed // self._item_bytes
+        return torch.frombuffer(self._buffer, dtype=self._dtype, count=count, offset=offset)
 
 
 def read_bytes(stored: StoredTensor, *, file: BinaryIO) -> Iterator[memoryview]:

@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from embcompress.exceptions import OutputError
-from embcompress.output import AtomicFile, check_output, discard_pending, write_whole
+from embcompress.output import AtomicFile, check_output, discard_pending
+
+
+def write_whole(target: Path, content: bytes, *, force: bool = True) -> None:
+    """Write a file in one go."""
+    with AtomicFile(target, force=force) as file:
+        file.write(content)
+        file.commit()
 
 
 @contextmanager
@@ -187,3 +194,20 @@ def test_check_output_refuses_a_read_only_folder(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o555)
     with pytest.raises(OutputError, match="cannot be written by this user"):
         check_output(tmp_path / "locked" / "out", force=False)
+
+
+def test_atomic_file_keeps_what_appeared_meanwhile(tmp_path: Path) -> None:
+    """Without force, a file that something else made during the work stays; with force it is replaced."""
+    target = tmp_path / "out"
+    with pytest.raises(OutputError, match="in the meantime"), AtomicFile(target, force=False) as file:  # noqa: PT012
+        file.write(b"mine")
+        target.write_bytes(b"theirs")
+        file.commit()
+    assert target.read_bytes() == b"theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    write_whole(target, b"mine")
+    assert target.read_bytes() == b"mine"
+    target.unlink()
+    write_whole(target, b"first", force=False)
+    assert target.read_bytes() == b"first"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -20,7 +20,7 @@ from typing import Any
 
 from embcompress.exceptions import DamagedFileError
 
-OPCODES_MAX = 2**25  # of up to 150 bytes of memory each; a state dict takes about 40 per tensor
+OPCODES_MAX = 2**22  # of up to 150 bytes of memory each; a state dict takes about 40 per tensor, a vocabulary 4 a word
 DIMS_MAX = 64  # axes of a tensor, numpy's limit; torch's operations stop at the same number
 INTEGER_MAX = 2**63 - 1  # sizes, strides and offsets are int64 in torch
 KEY_MAX = 2**31  # larger integers can be chosen so that all of them collide in a dict

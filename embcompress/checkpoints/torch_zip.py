@@ -254,12 +254,18 @@ class _Walk:
         for _ in range(DEPTH_MAX):
             mapping = _entries(tree) or {}
             wrappers = [key for key in WRAPPER_KEYS if self._is_branch(mapping.get(key))]
-            if not wrappers:
+            others = {
+                key: value
+                for key, value in mapping.items()
+                if isinstance(key, str) and not _is_training_state(key) and id(value) in self._holders
+            }
+            # A matrix of floats beside a wrapper is a parameter of the model: then the wrapper is a part of it.
+            # Tensors of integers are states of the training, such as that of a random generator.
+            if not wrappers or any(_is_floating(value, axes_min=2) for value in others.values()):
                 break
             tree = mapping[wrappers[0]]
-            for key, value in mapping.items():
-                is_other = value is not tree and isinstance(key, str) and not _is_training_state(key)
-                if is_other and self._is_branch(value):
+            for key, value in others.items():
+                if value is not tree and (self._is_branch(value) or _is_floating(value, axes_min=0)):
                     self._leave_out(str(key), f"beside {wrappers[0]!r}, which is read as the model")
         return tree
 
@@ -385,6 +391,10 @@ def _is_tensor(node: object) -> bool:
     if isinstance(node, Inert):
         return node.origin.module == "torch._utils" and node.origin.qualname in UNHELD_TENSORS
     return isinstance(node, TensorReference)
+
+
+def _is_floating(node: object, *, axes_min: int) -> bool:
+    return isinstance(node, TensorReference) and len(node.shape) >= axes_min and "float" in node.dtype
 
 
 def _is_training_state(key: str) -> bool:

@@ -12,7 +12,7 @@ BIN_RATIO = 1.002  # a quantile is off by at most half a bin: 0.1 %
 BIN_FLOOR = 1e-18  # smaller values count as zero
 BIN_COUNT = math.ceil(math.log(1e6 / BIN_FLOOR) / math.log(BIN_RATIO)) + 2  # from the floor to 1e6, and both ends
 WORST_ROWS = 10
-PENDING_ROWS_MAX = 2**17  # counted at once; block by block took twice the time of the projection itself
+PENDING_ROWS_MAX = 2**19  # counted at once; block by block took twice the time of the projection itself
 FLOAT32_NORM_MIN = 1e-12  # squares of the entries of smaller rows lose digits in float32, and below 1e-19 all of them
 
 
@@ -167,6 +167,8 @@ class ErrorAccumulator:
             return
         ids, norms, sizes, errors = (torch.cat(parts) for parts in zip(*self._pending, strict=True))
         self._pending, self._pending_rows = [], 0
+        if not len(ids):
+            return
         norms, sizes, errors = (part.to(torch.float64) for part in (norms, sizes, errors))
         is_empty = norms == 0
         relatives = torch.where(is_empty, (errors > 0).to(torch.float64), errors / norms.clamp_min(1e-300))
@@ -180,9 +182,14 @@ class ErrorAccumulator:
         self._sum_distance += float(distances.sum())
         self._relatives.add(relatives)
         self._distances.add(distances)
-        top = relatives.topk(min(WORST_ROWS, len(relatives)))
-        found = zip(ids[top.indices].tolist(), top.values.tolist(), strict=True)
-        self._keep_worst([WorstRow(number, relative) for number, relative in found])
+        least = relatives.topk(min(WORST_ROWS, len(relatives))).values[-1]
+        is_worse = relatives > least
+        found = zip(ids[is_worse].tolist(), relatives[is_worse].tolist(), strict=True)
+        tied = ids[relatives == least].sort().values[:WORST_ROWS]  # the first ones: topk alone keeps any of them
+        self._keep_worst(
+            [WorstRow(number, relative) for number, relative in found]
+            + [WorstRow(number, float(least)) for number in tied.tolist()]
+        )
 
     def result(self) -> TableError:
         """Compute the error of the rows seen so far."""

@@ -26,9 +26,10 @@ RITZ_CHANGE = 0.02  # change of the error at which the Krylov space stops growin
 KRYLOV_EXCESS = 1e-3  # the excess over the optimum that a randomized solver may leave
 KRYLOV_BLOCKS_MAX = 8
 OVERSAMPLING = 0.5  # width of a Krylov block beyond the rank, as a share of the rank
-OVERSAMPLING_MIN = 32  # and at least; with fewer, spectra like i^-0.5 need a further pass
+OVERSAMPLING_MIN = 40  # and at least; with fewer, spectra like i^-0.5 need a further pass
 SAMPLE_ROWS = 4096  # rows that start the Krylov space; half as many leave twice the excess
 SAMPLE_PRODUCTS = 3  # subspace iterations on the sample
+RANDOM_DIRECTIONS = 8  # of the start, beside those of the sample
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,10 @@ def dense_svd(rows: Rows, rank: int, *, tolerance: float = 0.0, seed: int = 0) -
 def gram_svd(rows: Rows, rank: int, *, tolerance: float, seed: int = 0) -> Factorization:
     """Compute the singular vectors from the Gram matrix of the smaller side.
 
-    Goes over the rows once, over a wide table (rows < dim) twice; holds one block and a float64 matrix of side
+    Goes over the rows once, over a wide table (rows < dim) twice; holds one block and a few float64 matrices of side
     min(rows, dim). Products are in float32 (float64 for a float64 table) and summed in float64. Squaring halves the
-    digits: where the rounding of the products could cost more than EXCESS_RELATIVE over the optimum, the products are
-    made again in float64, and where that is not enough `qr_svd` takes over.
+    digits: where the rounding of the products, which is measured, could cost more than EXCESS_RELATIVE over the
+    optimum, the products are made again in float64, and where that is not enough `qr_svd` takes over.
 
     Raises:
         NonFiniteError: NaN or infinity; names the first such row.
@@ -191,7 +192,7 @@ def krylov_svd(rows: Rows, rank: int, *, tolerance: float, seed: int = 0) -> Fac
     """Approximate the leading right singular vectors in a block Krylov space of E^T E.
 
     The space starts from the leading directions of a few thousand sampled rows and grows by blocks of
-    rank + max(32, rank / 2) directions, until a block changes the error by less than 2 %. Each block costs two passes
+    rank + max(40, rank / 2) directions, until a block changes the error by less than 2 %. Each block costs two passes
     over the rows; the last one, which only has to show what it adds, one cheaper pass: 2 on most tables, 15 at most.
     Holds one block of rows and (dim, blocks * width) in float64. On decaying spectra the error is within 1e-3 of the
     optimum, which this solver does not know. Where the rounding of its products could hide the tail they are made in
@@ -204,6 +205,10 @@ def krylov_svd(rows: Rows, rank: int, *, tolerance: float, seed: int = 0) -> Fac
     decomposition (2015), algorithm 2; here with full reorthogonalisation, so that the Rayleigh-Ritz matrix needs no
     pass of its own.
     """
+    if 2 * _krylov_width(rows, rank) > min(rows.rows, rows.dim):
+        why = f"a Krylov space of {rank} bases would be as wide as the table, so its Gram matrix was made"
+        exact = gram_svd(rows, rank, tolerance=tolerance, seed=seed)
+        return replace(exact, remarks=(why, *exact.remarks))
     passes = 0
     remarks: tuple[str, ...] = ()
     for products in dict.fromkeys([product_dtype(rows.dtype), torch.float64]):
@@ -293,11 +298,15 @@ def _leaves_range(squared_norm: float, rows: Rows, products: torch.dtype, *, is_
     return is_small or not math.isfinite(squared_norm)
 
 
+def _krylov_width(rows: Rows, rank: int) -> int:
+    return min(rank + max(OVERSAMPLING_MIN, math.ceil(OVERSAMPLING * rank)), rows.rows, rows.dim)
+
+
 def _grow_krylov_space(
     rows: Rows, rank: int, products: torch.dtype, *, tolerance: float, seed: int
 ) -> tuple[Factorization | None, int]:
     """Find bases by products of one dtype, and count the passes; no bases where that dtype has too few digits."""
-    width = min(rank + max(OVERSAMPLING_MIN, math.ceil(OVERSAMPLING * rank)), rows.rows, rows.dim)
+    width = _krylov_width(rows, rank)
     blocks_max = min(KRYLOV_BLOCKS_MAX, max(1, min(rows.rows, rows.dim) // width))
     newest = _sampled_start(rows, width, products, seed)  # (dim, width), orthonormal
     space = newest  # (dim, blocks * width), orthonormal
@@ -409,7 +418,9 @@ def _sampled_start(rows: Rows, width: int, products: torch.dtype, seed: int) -> 
         if not bool(torch.isfinite(image).all()):
             return directions  # the pass over all rows will name the row
         directions = _orthonormal(image)
-    return directions
+    # What no sampled row knows of would stay out of the space for ever, were some directions not drawn at random.
+    count = min(RANDOM_DIRECTIONS, width)
+    return _orthonormal(torch.cat([directions[:, : width - count], drawn[:, :count]], dim=1))
 
 
 def _orthonormal(columns: Tensor) -> Tensor:

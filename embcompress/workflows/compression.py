@@ -93,12 +93,12 @@ def approximate(
     bases: int,
     output: str | Path | None = None,
     dtype: str = "same",
-    table: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    table: Sequence[str] | str = (),
+    exclude: Sequence[str] | str = (),
     solver: str = "auto",
     device: str = "auto",
     seed: int = 0,
-    report: Sequence[str | Path] = (),
+    report: Sequence[str | Path] | str | Path = (),
     force: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -168,7 +168,7 @@ def approximate(
             )
         entries = _all_entries(checkpoint, compressed, [work.entries for work in works])
         metadata = widest_metadata(compressed, entries=entries, original=checkpoint.listing.metadata)
-        with SafetensorsWriter(resolved, entries, metadata=metadata) as writer:
+        with SafetensorsWriter(resolved, entries, metadata=metadata, force=force) as writer:
             check_space(resolved, writer.nbytes)
             _write_entries(writer, works, checkpoint=checkpoint, device=place, progress=progress)
             tables = [_measured_report(work) for work in works]
@@ -177,7 +177,7 @@ def approximate(
                 artifact_metadata(measured, checksums=writer.checksums, original=checkpoint.listing.metadata)
             )
             result = _approximate_result(checkpoint, OutputFile(str(target), sha256, writer.nbytes), tables, left)
-            write_reports(result, reports, before=writer.commit)
+            write_reports(result, reports, force=force, before=writer.commit)
     return result
 
 

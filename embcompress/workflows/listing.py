@@ -13,7 +13,7 @@ from embcompress.table import Table
 from embcompress.workflows.run import check_reports, left_out, write_reports
 
 
-def inspect(path: str | Path, *, report: Sequence[str | Path] = (), force: bool = False) -> InspectResult:
+def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (), force: bool = False) -> InspectResult:
     """List what a checkpoint holds, and which tables `approximate` would choose, and why. Does not import torch.
 
     Raises:
@@ -60,5 +60,5 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] = (), force: bool 
             others=tuple(others),
             skipped=left_out(checkpoint),
         )
-    write_reports(result, reports)
+    write_reports(result, reports, force=force)
     return result

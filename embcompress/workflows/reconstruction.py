@@ -28,7 +28,7 @@ def reconstruct(
     *,
     output: str | Path | None = None,
     device: str = "auto",
-    report: Sequence[str | Path] = (),
+    report: Sequence[str | Path] | str | Path = (),
     force: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -65,7 +65,7 @@ def reconstruct(
         for stored in artifact.copied:
             contents[copied_entry(stored)] = lambda stored=stored: artifact.read(stored)  # type: ignore[misc]
         metadata = {"format": "pt", **artifact.original_metadata}
-        writer = SafetensorsWriter(resolved, list(contents), metadata=metadata)
+        writer = SafetensorsWriter(resolved, list(contents), metadata=metadata, force=force)
         check_space(resolved, writer.nbytes)
         names = tuple(table.name for table in artifact.tables)
         result = ReconstructResult(
@@ -83,7 +83,7 @@ def reconstruct(
                 writer.write(entry, contents[entry]())
             sha256 = writer.finish(metadata)
             result = replace(result, output=replace(result.output, sha256=sha256))
-            write_reports(result, reports, before=writer.commit)
+            write_reports(result, reports, force=force, before=writer.commit)
     return result
 
 

@@ -44,7 +44,7 @@ def resolve_device(device: str, *, dry_run: bool = False) -> str:
 
 
 def check_reports(
-    report: Sequence[str | Path], *, output: Path | None, force: bool, source: Path
+    report: Sequence[str | Path] | str | Path, *, output: Path | None, force: bool, source: Path
 ) -> tuple[tuple[Path, str], ...]:
     """Check where the reports go, and with which renderer, before any work is done.
 
@@ -58,7 +58,7 @@ def check_reports(
         UsageError: no renderer has the ending of a report, or one file is named twice.
         OutputError: as check_output.
     """
-    paths = [Path(path) for path in report]
+    paths = [Path(path) for path in ([report] if isinstance(report, (str, Path)) else report)]
     if not paths and output is not None:
         paths = [output.with_name(f"{output.stem}.report.json")]
     checked: list[tuple[Path, str]] = []
@@ -77,13 +77,17 @@ def check_reports(
 
 
 def write_reports(
-    result: Result, reports: Sequence[tuple[Path, str]], *, before: Callable[[], None] = lambda: None
+    result: Result,
+    reports: Sequence[tuple[Path, str]],
+    *,
+    force: bool,
+    before: Callable[[], None] = lambda: None,
 ) -> None:
     """Write all reports whole, then do what comes before they show, then put them in place."""
     with ExitStack() as stack:
         files = []
         for path, renderer in reports:
-            file = stack.enter_context(AtomicFile(path))
+            file = stack.enter_context(AtomicFile(path, force=force))
             file.write(render(result, renderer).encode())
             files.append(file)
         before()
@@ -118,7 +122,7 @@ def rows_of(
 
     def advance(count: int) -> None:
         nonlocal done
-        done += count
+        done = count if done >= stored.shape[0] else done + count  # a further pass starts from the first row
         if progress is not None:
             progress(doing, done, stored.shape[0])
 

@@ -165,6 +165,25 @@ def test_read_listing_takes_the_model_out_of_a_lightning_checkpoint(tmp_path):
     assert assert_listed(path, model.state_dict()).left_out == ()
 
 
+def test_read_listing_keeps_a_matrix_beside_a_wrapper(tmp_path):
+    """A table beside `model` is a parameter too: all are listed under the file's own names."""
+    tensors = {"fc.weight": torch.randn(2, 3), "item_emb.weight": torch.randn(4, 3)}
+    path = tmp_path / "a.pt"
+    torch.save({"model": tensors, "user_embedding": torch.ones(5, 3), "epoch": 3}, path)
+    listing = list_file(path)
+    assert [tensor.name for tensor in listing.tensors] == ["model.fc.weight", "model.item_emb.weight", "user_embedding"]
+    assert [left.name for left in listing.left_out] == ["epoch"]
+
+
+def test_read_listing_tells_of_floats_beside_a_wrapper(tmp_path):
+    """A vector of floats beside `state_dict` may matter to someone and is told; a generator's state is not."""
+    path = tmp_path / "a.pt"
+    torch.save({"state_dict": {"a": torch.ones(2, 2)}, "mean": torch.ones(3), "rng": torch.get_rng_state()}, path)
+    listing = list_file(path)
+    assert [tensor.name for tensor in listing.tensors] == ["a"]
+    assert [left.name for left in listing.left_out] == ["mean"]
+
+
 def test_read_listing_takes_the_model_out_of_a_pykeen_checkpoint(tmp_path):
     """A training checkpoint in the shape of PyKEEN's, of pickle protocol 5."""
     state = {"entity_representations.0._embeddings.weight": torch.randn(5, 4)}
