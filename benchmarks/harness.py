@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
+SETTLE_SECONDS = 0.5  # until the threads of the library called before have stopped spinning for more work
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 
 
@@ -57,6 +58,7 @@ def functions_in_turn(functions: Mapping[str, Callable[[], object]], *, runs: in
     taken: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(runs):
         for name, function in functions.items():
+            time.sleep(SETTLE_SECONDS)
             started = time.perf_counter()
             function()
             taken[name].append(time.perf_counter() - started)

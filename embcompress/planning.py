@@ -149,7 +149,7 @@ def estimate_memory(plan: Plan, choices: Sequence[SolverChoice]) -> int:
             "dense": 3 * item.rows * item.dim,
             "gram": 6 * side**2,
             "qr": 4 * side**2 + 2 * block,
-            "krylov": 8 * item.dim * (planned.rank + max(40, planned.rank // 2)),
+            "krylov": 8 * item.dim * (planned.rank + max(32, planned.rank // 2)),
         }[choice.name]
         largest = max(largest, solver * 8 + 4 * block * max(item_bytes, 4))
     bases = sum(planned.rank * planned.table.dim * 8 for planned in plan.tables)

@@ -26,7 +26,7 @@ RITZ_CHANGE = 0.02  # change of the error at which the Krylov space stops growin
 KRYLOV_EXCESS = 1e-3  # the excess over the optimum that a randomized solver may leave
 KRYLOV_BLOCKS_MAX = 8
 OVERSAMPLING = 0.5  # width of a Krylov block beyond the rank, as a share of the rank
-OVERSAMPLING_MIN = 40  # and at least; with fewer, spectra like i^-0.5 need a further pass
+OVERSAMPLING_MIN = 32  # and at least; with fewer, spectra like i^-0.5 need a further pass
 SAMPLE_ROWS = 4096  # rows that start the Krylov space; half as many leave twice the excess
 SAMPLE_PRODUCTS = 3  # subspace iterations on the sample
 RANDOM_DIRECTIONS = 8  # of the start, beside those of the sample
@@ -192,7 +192,7 @@ def krylov_svd(rows: Rows, rank: int, *, tolerance: float, seed: int = 0) -> Fac
     """Approximate the leading right singular vectors in a block Krylov space of E^T E.
 
     The space starts from the leading directions of a few thousand sampled rows and grows by blocks of
-    rank + max(40, rank / 2) directions, until a block changes the error by less than 2 %. Each block costs two passes
+    rank + max(32, rank / 2) directions, until a block changes the error by less than 2 %. Each block costs two passes
     over the rows; the last one, which only has to show what it adds, one cheaper pass: 2 on most tables, 15 at most.
     Holds one block of rows and (dim, blocks * width) in float64. On decaying spectra the error is within 1e-3 of the
     optimum, which this solver does not know. Where the rounding of its products could hide the tail they are made in
