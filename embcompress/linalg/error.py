@@ -12,7 +12,7 @@ BIN_RATIO = 1.002  # a quantile is off by at most half a bin: 0.1 %
 BIN_FLOOR = 1e-18  # smaller values count as zero
 BIN_COUNT = math.ceil(math.log(1e6 / BIN_FLOOR) / math.log(BIN_RATIO)) + 2  # from the floor to 1e6, and both ends
 WORST_ROWS = 10
-PENDING_ROWS_MAX = 2**19  # counted at once; block by block took twice the time of the projection itself
+PENDING_ROWS_MAX = 2**18  # counted at once; block by block took twice the time of the projection itself
 FLOAT32_NORM_MIN = 1e-12  # squares of the entries of smaller rows lose digits in float32, and below 1e-19 all of them
 
 
