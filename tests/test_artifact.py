@@ -14,10 +14,11 @@ import safetensors.torch
 import torch
 
 import embcompress
-from embcompress.artifact import Entry, SafetensorsWriter, is_artifact, load, read_artifact
+from embcompress.artifact import is_artifact, load, read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.checkpoints.safetensors_file import DTYPES
 from embcompress.exceptions import ArtifactError, OutputError
+from embcompress.safetensors_writer import Entry, SafetensorsWriter
 from embcompress.workflows import approximate, inspect, reconstruct
 
 ROWS, DIM, RANK = 60, 12, 3

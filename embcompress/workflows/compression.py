@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING
 
 from embcompress.artifact import (
     CompressedTable,
-    Entry,
-    SafetensorsWriter,
     artifact_metadata,
-    copied_entry,
     factor_dtypes,
     factor_entries,
     is_artifact,
@@ -43,6 +40,7 @@ from embcompress.results import (
     Totals,
     WorstRow,
 )
+from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
 from embcompress.table import read_bytes, tensor_bytes
 from embcompress.workflows.run import (
     Progress,

@@ -10,15 +10,13 @@ from pathlib import Path
 from embcompress.artifact import (
     Artifact,
     CompressedTable,
-    Entry,
-    SafetensorsWriter,
-    copied_entry,
     read_artifact,
     read_tensor,
 )
 from embcompress.checkpoints import open_checkpoint
 from embcompress.output import check_output
 from embcompress.results import InputFile, OutputFile, ReconstructResult
+from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
 from embcompress.table import tensor_bytes
 from embcompress.workflows.run import Progress, check_reports, check_space, resolve_device, rows_of, write_reports
 
