@@ -19,6 +19,7 @@ from embcompress.linalg.blocks import Rows, full_float32, product_dtype, refuse_
 from embcompress.linalg.solvers import SOLVERS, select_solver
 
 EXCESS_RELATIVE = 1e-6  # an exact solver's error over the optimum's, at most
+NO_ERROR = 1e-6  # relative error that counts as none in what a solver tells of the optimum
 SPECTRUM_EXCESS = 1e-3  # what rounding may add to the squared optimum that an exact solver tells, at most
 SIGN_TIE = 1e-6  # entries this near to each other count as equal: rounding must not decide the sign of a basis
 GRAM_ROWS = 2048  # rows of one product: a float32 sum over 65536 rows was off by 5 times as much as over 2048
@@ -41,10 +42,11 @@ class Factorization:
         singular_values: (known,) float64, descending: all of them from an exact solver, the leading ones otherwise.
         squared_norm: the squared Frobenius norm of the table.
         relative: the error that the bases leave, as a share of the norm, before storing.
-        is_optimal: whether `relative` is the Eckart-Young optimum at this rank.
+        is_optimal: whether no bases leave less, but for rounding.
         solver: the solver that gave the bases, a key of SOLVERS.
         passes: how often the rows were read.
         remarks: why another solver or a further pass was needed; empty if none was.
+        optimal_relative: the Eckart-Young optimum; None where the solver cannot know it or rounding hides it.
     """
 
     bases: Tensor
@@ -55,6 +57,7 @@ class Factorization:
     solver: str
     passes: int
     remarks: tuple[str, ...] = ()
+    optimal_relative: float | None = None
 
 
 def factorize(
@@ -142,7 +145,8 @@ def gram_svd(rows: Rows, rank: int, *, tolerance: float, seed: int = 0) -> Facto
             continue
         eigenvalues, vectors = torch.linalg.eigh(gram.matrix)
         eigenvalues, vectors = eigenvalues.flip(0).clamp_min(0), vectors.flip(1)
-        if _is_above_rounding(gram, eigenvalues, vectors, rank=rank, tolerance=tolerance):
+        rounding = _rounding_effect(gram, eigenvalues, vectors, rank=rank)
+        if rounding.is_harmless(tolerance):
             break
         if products == torch.float64:
             exact = qr_svd(rows, rank, tolerance=tolerance, seed=seed)
@@ -154,9 +158,11 @@ def gram_svd(rows: Rows, rank: int, *, tolerance: float, seed: int = 0) -> Facto
     if is_wide:
         leading = _right_from_left(rows, leading)
         passes += 1
+    found = _exact(leading, eigenvalues.sqrt(), rows=rows, solver="gram", passes=passes)
     return replace(
-        _exact(leading, eigenvalues.sqrt(), rows=rows, solver="gram", passes=passes),
+        found,
         squared_norm=float(eigenvalues.sum()),
+        optimal_relative=found.relative if rounding.shows_optimum() else None,
         remarks=remarks,
     )
 
@@ -228,11 +234,13 @@ def _exact(leading: Tensor, singular_values: Tensor, *, rows: Rows, solver: str,
     if _leaves_range(squared_norm, rows, torch.float64, is_zero=not bool(singular_values.any())):
         raise refuse_magnitude(rows.name)
     tail = float(squares[len(leading) :].sum())
+    relative = math.sqrt(tail / squared_norm) if squared_norm else 0.0
     return Factorization(
         bases=_fix_signs(leading),
         singular_values=singular_values,
         squared_norm=squared_norm,
-        relative=math.sqrt(tail / squared_norm) if squared_norm else 0.0,
+        relative=relative,
+        optimal_relative=relative,
         is_optimal=True,
         solver=solver,
         passes=passes,
@@ -442,24 +450,53 @@ def _right_from_left(rows: Rows, left: Tensor) -> Tensor:
     return _orthonormal(right.T).T
 
 
-def _is_above_rounding(
+@dataclass(frozen=True)
+class _RoundingEffect:
+    """What the rounding of the products does to a truncated SVD, in squared error.
+
+    Attributes:
+        cost: what it adds to the squared error of the bases.
+        drift: by how much it moves the squared optimum.
+        tail: the squared optimum as computed, rounding included.
+        squared_norm: of the table.
+    """
+
+    cost: float
+    drift: float
+    tail: float
+    squared_norm: float
+
+    def is_harmless(self, tolerance: float) -> bool:
+        """Whether it costs the bases little beside the optimum, or beside what storing costs anyway."""
+        storing = tolerance**2 / 2 * self.squared_norm
+        if self.tail + self.drift <= storing:
+            return True
+        is_cheap = self.cost <= EXCESS_RELATIVE * self.tail + storing
+        return is_cheap and self.drift <= SPECTRUM_EXCESS * self.tail + storing
+
+    def shows_optimum(self) -> bool:
+        """Whether the optimum can be told: it stands above the rounding, or is nothing beside the table."""
+        is_nothing = self.tail + self.drift <= NO_ERROR**2 * self.squared_norm
+        return is_nothing or self.drift <= 2 * SPECTRUM_EXCESS * self.tail
+
+
+def _rounding_effect(
     gram: _Gram,
     eigenvalues: Tensor,  # (side,), descending
     vectors: Tensor,  # (side, side), in columns
     *,
     rank: int,
-    tolerance: float,
-) -> bool:
-    """Whether the rounding of the products neither costs the bases much nor hides the optimum.
+) -> _RoundingEffect:
+    """Measure what the rounding of the products does.
 
     A rounding matrix E mixes a kept direction i with a dropped one j by an angle of E_ij / (lambda_i - lambda_j), which
     costs E_ij^2 / (lambda_i - lambda_j) of squared error; and all of them together cost a dropped direction no more
     than |E_j|. It moves the squared optimum by the trace of E over the dropped directions, which also bounds what the
-    bases leave: where even that lies below the rounding of storing, the optimum does not matter.
+    bases leave.
     """
     kept, dropped = eigenvalues[:rank], eigenvalues[rank:]
     if not len(dropped) or not bool(eigenvalues[0]):
-        return True
+        return _RoundingEffect(cost=0.0, drift=0.0, tail=0.0, squared_norm=float(eigenvalues.sum()))
     if gram.rounding is None:
         size = torch.finfo(torch.float64).eps * eigenvalues[0]
         mixing = (size / 2).expand(len(kept), len(dropped))
@@ -471,10 +508,7 @@ def _is_above_rounding(
         mixing = (vectors[:, :rank].T @ mapped).abs().clamp_min(typical)  # (rank, dropped)
         drift = float((mapped * vectors[:, rank:]).sum(dim=0).abs().sum())
     tail = float(dropped.sum())
-    storing = tolerance**2 / 2 * float(eigenvalues.sum())
-    if tail + drift <= storing:
-        return True
     gaps = kept[:, None] - dropped[None, :]  # (rank, dropped)
     costs = (mixing**2 / gaps.clamp_min(1e-300)).sum(dim=0)
     cost = float(torch.minimum(costs, torch.linalg.vector_norm(mixing, dim=0)).sum())
-    return cost <= EXCESS_RELATIVE * tail + storing and drift <= SPECTRUM_EXCESS * tail + storing
+    return _RoundingEffect(cost=cost, drift=drift, tail=tail, squared_norm=float(eigenvalues.sum()))

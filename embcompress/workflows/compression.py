@@ -330,7 +330,7 @@ def _measured_report(work: _Work) -> TableReport:
         _planned_report(planned, SolverChoice(work.factors.solver, "; ".join(work.remarks))),
         passes=work.passes,
         bytes_after=sum(entry.nbytes for entry in work.entries),
-        error=_error_report(work.error.result(), work.factors.relative if work.factors.is_optimal else None),
+        error=_error_report(work.error.result(), work.factors.optimal_relative),
         seconds=work.seconds,
     )
 

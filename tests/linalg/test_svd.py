@@ -208,6 +208,21 @@ def test_factorize_tells_the_spectrum(name: str, solver: str, dtype: torch.dtype
     assert result.is_optimal == (result.solver != "krylov")
 
 
+def test_gram_tells_no_optimum_that_rounding_hides() -> None:
+    """Where storing costs more than the products' rounding, an optimum below that rounding is not told as a number."""
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(20_000, 4, generator=generator) @ torch.randn(4, 64, generator=generator)
+    for tolerance, is_told in ((1e-2, False), (3e-7, True)):
+        result = factorize(TensorRows(table), 4, solver="gram", tolerance=tolerance)
+        assert result.is_optimal
+        assert (result.optimal_relative is not None) == is_told
+    assert result.optimal_relative is not None
+    assert result.optimal_relative < 1e-6
+    told = factorize(TensorRows(table), 2, solver="gram", tolerance=1e-2).optimal_relative
+    squares = torch.linalg.svdvals(table.double()).square()
+    assert told == pytest.approx(float((squares[2:].sum() / squares.sum()).sqrt()), rel=1e-4)
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize(
     "name", ["tall", "wide", "geometric-8", "geometric-8-wide", "geometric-12", "1e30-wide", "zero"]
