@@ -13,7 +13,7 @@ from embcompress.exceptions import RankError, TableError
 from embcompress.linalg.solvers import SolverChoice, select_solver
 from embcompress.recognition import TABLE_DTYPES, Verdict, matches, rank_candidates, recognise, suggest_names
 from embcompress.results import Skipped
-from embcompress.table import Table, block_rows_for
+from embcompress.table import RING_BYTES, Table, block_rows_for
 
 STORED_DTYPES = ("same", "float32", "float16", "bfloat16")  # of --dtype
 WILDCARDS = frozenset("*?[")
@@ -151,7 +151,8 @@ def estimate_memory(plan: Plan, choices: Sequence[SolverChoice]) -> int:
             "qr": 4 * side**2 + 2 * block,
             "krylov": 8 * item.dim * (planned.rank + max(32, planned.rank // 2)),
         }[choice.name]
-        largest = max(largest, solver * 8 + 4 * block * max(item_bytes, 4))
+        ring = min(RING_BYTES, item.nbytes)  # what the blocks are read into
+        largest = max(largest, ring + solver * 8 + 4 * block * max(item_bytes, 4))
     bases = sum(planned.rank * planned.table.dim * 8 for planned in plan.tables)
     return BASE_MEMORY_BYTES + largest + bases
 

@@ -24,7 +24,7 @@ from embcompress.planning import (
     quoted,
 )
 from embcompress.recognition import TABLE_DTYPES
-from embcompress.table import Table
+from embcompress.table import RING_BYTES, Table
 
 
 def stored(name: str, *shape: int, dtype: str = "float32", start: int | None = None) -> StoredTensor:
@@ -215,15 +215,19 @@ def test_choose_solver_obeys_or_explains() -> None:
 
 
 def test_estimate_memory_holds_no_rows_of_a_long_table() -> None:
-    """Ten times the rows need no more memory by the Gram matrix; a dense SVD of them needs ten times the table."""
+    """Beyond the ring that blocks are read into, ten times the rows need no more memory by the Gram matrix.
+
+    A dense SVD of them needs ten times the table; a table shorter than the ring needs only its own length of it.
+    """
 
     def memory(rows: int, solver: str) -> int:
         tensors = checkpoint_of(stored("entities.weight", rows, 100))
         plan = plan_tables(tensors, bases=8)
         return estimate_memory(plan, [choose_solver(item, solver=solver) for item in plan.tables])
 
-    assert memory(10**6, "gram") == memory(10**5, "gram")
-    assert memory(10**6, "dense") - memory(10**5, "dense") == 9 * 10**5 * 100 * 24
+    assert memory(10**7, "gram") == memory(10**6, "gram")
+    assert memory(10**7, "dense") - memory(10**6, "dense") == 9 * 10**6 * 100 * 24
+    assert memory(10**6, "gram") - memory(10**5, "gram") == RING_BYTES - 10**5 * 100 * 4
 
 
 @pytest.mark.parametrize(
