@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embcompress.artifact import load as load
+    from embcompress.nn.serving import apply_to as apply_to
     from embcompress.workflows import approximate as approximate
     from embcompress.workflows import inspect as inspect
     from embcompress.workflows import reconstruct as reconstruct
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 
 _HOMES = MappingProxyType(
     {
+        "apply_to": "embcompress.nn.serving",
         "approximate": "embcompress.workflows",
         "exceptions": "embcompress.exceptions",
         "inspect": "embcompress.workflows",
@@ -29,7 +31,7 @@ _HOMES = MappingProxyType(
     }
 )  # public name -> the module that holds it, or that it is
 
-__all__ = ["__version__", "approximate", "inspect", "load", "reconstruct"]
+__all__ = ["__version__", "apply_to", "approximate", "inspect", "load", "reconstruct"]
 
 
 def __getattr__(name: str) -> Any:

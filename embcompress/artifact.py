@@ -233,16 +233,22 @@ def load(path: str | Path, *, device: str = "cpu") -> dict[str, LowRankRepresent
         >>> tables["wte.weight"](torch.tensor([[3, 5]])).shape  # doctest: +SKIP
         torch.Size([1, 2, 768])
     """
-    from embcompress.nn import LowRankRepresentation
-
-    modules = {}
     with open_checkpoint(Path(path)) as checkpoint:
         artifact = read_artifact(checkpoint)
-        for table in artifact.tables:
-            bases = read_tensor(artifact, artifact.bases(table))
-            weights = read_tensor(artifact, artifact.weights(table))
-            modules[table.name] = LowRankRepresentation.from_factors(bases=bases, weights=weights).to(device)
-    return modules
+        return {table.name: load_table(artifact, table).to(device) for table in artifact.tables}
+
+
+def load_table(artifact: Artifact, table: CompressedTable) -> LowRankRepresentation:
+    """Load one table of an open artifact as a trainable module on the CPU.
+
+    Raises:
+        ArtifactError: a factor does not have the checksum of the header.
+    """
+    from embcompress.nn import LowRankRepresentation
+
+    return LowRankRepresentation.from_factors(
+        bases=read_tensor(artifact, artifact.bases(table)), weights=read_tensor(artifact, artifact.weights(table))
+    )
 
 
 def read_tensor(artifact: Artifact, stored: StoredTensor) -> Any:

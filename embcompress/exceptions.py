@@ -8,6 +8,7 @@ EmbcompressError
 ├── TableError               no table to work on, or one that cannot be worked on
 │   ├── RankError            a number of bases that the table does not have, or that saves nothing
 │   └── NonFiniteError       NaN, infinity or a magnitude that float64 cannot square
+├── IdsError                 ids or labels that do not say which row is whose
 ├── OutputError              the output cannot be written, or must not be
 ├── DeviceError              the device asked for is not there
 └── UsageError               arguments that contradict each other
@@ -76,6 +77,12 @@ class NonFiniteError(TableError):
     """A table holds NaN, infinity, or a magnitude that float64 cannot square."""
 
     id = "non-finite"
+
+
+class IdsError(EmbcompressError, ValueError):
+    """Ids or labels that do not say which row is whose: duplicate, negative, missing, in no order."""
+
+    id = "ids"
 
 
 class OutputError(EmbcompressError):

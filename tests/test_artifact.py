@@ -351,6 +351,6 @@ def test_load_is_public_and_checks(artifact: Path) -> None:
     (name, module), *others = embcompress.load(artifact, device="cpu").items()
     stored = safetensors.torch.load_file(artifact)
     assert (name, others) == ("entities.weight", [])
-    assert torch.equal(module.bases, stored["entities.weight.bases"])
+    assert torch.equal(module.bases(), stored["entities.weight.bases"])
     assert torch.equal(module.weights, stored["entities.weight.weights"])
     assert all(parameter.requires_grad for parameter in module.parameters())

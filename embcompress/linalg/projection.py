@@ -70,3 +70,15 @@ def largest_weight(rows: Rows, bases: Tensor) -> float:
     """Find the largest weight by magnitude, in float64: one pass, for tables whose weights may overflow when stored."""
     projector = torch.linalg.pinv(bases.to(torch.float64))  # (dim, rank)
     return max((float((block.to(torch.float64) @ projector).abs().max()) for block in rows.blocks()), default=0.0)
+
+
+def fitting_dtype(dtype: torch.dtype, *, largest: float) -> torch.dtype:
+    """Choose the narrowest dtype, from `dtype` on, that holds a magnitude.
+
+    Example:
+        >>> fitting_dtype(torch.float16, largest=70_000.0)
+        torch.float32
+    """
+    while largest > torch.finfo(dtype).max:
+        dtype = torch.float64 if dtype == torch.float32 else torch.float32
+    return dtype

@@ -1,5 +1,29 @@
-"""Modules that train and serve compressed tables."""
+"""Modules that people train and serve: dense tables, low-rank ones, and tables put together from others."""
 
+from embcompress.nn.backfill import (
+    REPRESENTATIONS,
+    BackfillRepresentation,
+    MultiBackfillRepresentation,
+    Partition,
+    PartitionRepresentation,
+)
+from embcompress.nn.constrainers import CONSTRAINERS
+from embcompress.nn.embedding import Embedding
+from embcompress.nn.initializers import INITIALIZERS
 from embcompress.nn.low_rank import LowRankRepresentation
+from embcompress.nn.representation import Representation
+from embcompress.nn.serving import LowRankHead
 
-__all__ = ["LowRankRepresentation"]
+__all__ = [
+    "CONSTRAINERS",
+    "INITIALIZERS",
+    "REPRESENTATIONS",
+    "BackfillRepresentation",
+    "Embedding",
+    "LowRankHead",
+    "LowRankRepresentation",
+    "MultiBackfillRepresentation",
+    "Partition",
+    "PartitionRepresentation",
+    "Representation",
+]

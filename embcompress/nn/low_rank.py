@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
+
+from embcompress.linalg.error import ErrorAccumulator
+from embcompress.linalg.projection import fitting_dtype, largest_weight, measuring_dtype, project
+from embcompress.linalg.svd import factorize
+from embcompress.nn.constrainers import RowFunction
+from embcompress.nn.embedding import Embedding
+from embcompress.nn.initializers import Initializer, as_given, fill
+from embcompress.nn.module_rows import open_table
+from embcompress.nn.representation import Representation, Shape
+
+PYKEEN_WEIGHTS = "weight._embeddings.weight"  # the keys of PyKEEN's module since 1.11.1
+PYKEEN_BASES = "base._embeddings.weight"
+OLD_PYKEEN_WEIGHTS = "weight"  # up to 1.11.0; the bases had the key that ours have
 
 
-class LowRankRepresentation(nn.Module):
-    """Rows that are sums of shared bases: `table[i] = sum_k weights[i, k] * bases[k]`.
+class LowRankRepresentation(Representation):
+    """Rows that are sums of shared bases: `row[i] = sum_k weights[i, k] * bases[k]`.
 
-    Lookups cost rank * dim operations per row and never build the table. New factors are drawn so that the entries of
-    a row have variance 1, as those of torch.nn.Embedding.
+    A lookup costs rank * dim operations a row and never builds the table. Weights are real; bases of a complex table
+    are complex, stored as pairs. State dicts of PyKEEN's LowRankRepresentation load, old and new.
+
+    Args:
+        max_id: the number of ids.
+        shape: of one row.
+        num_bases: the rank.
+        weight_initializer: how weights start; default: U(0, 1), each row of unit L1 norm.
+        weight_initializer_kwargs: passed on to it.
+        normalizer, normalizer_kwargs, regularizer, dropout: of the rows, as in Representation.
+        generator: makes the draws repeatable.
+        kwargs: of the bases, an Embedding: initializer, constrainer, trainable, dtype, device ...
 
     Attributes:
-        max_id: the number of rows.
-        shape: of one row.
-        weights: parameter (max_id, rank), real.
-        bases: parameter (rank, *shape); of a complex table pairs of reals, (rank, *shape, 2).
-        is_complex: whether rows are complex.
+        weights: parameter (max_id, num_bases).
+        bases: Embedding of num_bases rows.
 
-    Source: Schlichtkrull et al., Modeling relational data with graph convolutional networks (2018), equation 3.
+    Source: Schlichtkrull et al., Modeling relational data with graph convolutional networks (2018), equation 3;
+    PyKEEN's
+    documentation of pykeen.nn.representation.LowRankRepresentation.
 
     Example:
         >>> table = LowRankRepresentation.from_factors(bases=torch.eye(2), weights=torch.tensor([[1.0, 2.0]]))
@@ -27,26 +52,46 @@ class LowRankRepresentation(nn.Module):
         [[1.0, 2.0]]
     """
 
-    def __init__(self, *, max_id: int, shape: tuple[int, ...], rank: int, dtype: torch.dtype | None = None) -> None:
-        super().__init__()
-        dtype = dtype or torch.get_default_dtype()
-        self.max_id = max_id
-        self.shape = tuple(shape)
-        self.is_complex = dtype.is_complex
-        pair = (2,) if dtype.is_complex else ()
-        self.weights = nn.Parameter(torch.empty(max_id, rank, dtype=dtype.to_real()))
-        self.bases = nn.Parameter(torch.empty(rank, *shape, *pair, dtype=dtype.to_real()))
-        if not self.weights.is_meta:
-            nn.init.normal_(self.weights, std=rank**-0.5)
-            nn.init.normal_(self.bases, std=2**-0.5 if pair else 1.0)
+    def __init__(
+        self,
+        *,
+        max_id: int,
+        shape: Shape,
+        num_bases: int = 3,
+        weight_initializer: str | Initializer = "uniform_norm_p1",
+        weight_initializer_kwargs: Mapping[str, Any] | None = None,
+        normalizer: str | RowFunction | None = None,
+        normalizer_kwargs: Mapping[str, Any] | None = None,
+        regularizer: Any = None,
+        dropout: float | None = None,
+        generator: Generator | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            max_id,
+            shape,
+            normalizer=normalizer,
+            normalizer_kwargs=normalizer_kwargs,
+            regularizer=regularizer,
+            dropout=dropout,
+        )
+        self.bases = Embedding(max_id=num_bases, shape=self.shape, generator=generator, **kwargs)
+        stored = self.bases.stored
+        self.weights = nn.Parameter(
+            torch.empty(max_id, num_bases, dtype=stored.dtype, device=stored.device), requires_grad=stored.requires_grad
+        )
+        self.weight_initializer = weight_initializer
+        self.weight_initializer_kwargs = dict(weight_initializer_kwargs or {})
+        fill(self.weights, weight_initializer, self.weight_initializer_kwargs, generator=generator)
 
     @classmethod
-    def from_factors(cls, *, bases: Tensor, weights: Tensor) -> LowRankRepresentation:
-        """Take given factors, without copying them.
+    def from_factors(cls, *, bases: Tensor, weights: Tensor, **kwargs: Any) -> LowRankRepresentation:
+        """Take given factors, without copying them; `reset_parameters` leaves them as they are.
 
         Args:
             bases: (rank, *shape), real or complex.
-            weights: (rows, rank), real.
+            weights: (rows, rank), real; they may be of a wider dtype than the bases.
+            kwargs: of the constructor: normalizer, dropout, constrainer, trainable ...
 
         Raises:
             ValueError: their ranks differ, or the weights are no real matrix.
@@ -56,33 +101,162 @@ class LowRankRepresentation(nn.Module):
                 f"bases (rank, *shape) and real weights (rows, rank) must agree in rank; "
                 f"got {tuple(bases.shape)} and {tuple(weights.shape)} {weights.dtype}."
             )
-        with torch.device("meta"):
-            module = cls(max_id=len(weights), shape=tuple(bases.shape[1:]), rank=len(bases), dtype=bases.dtype)
-        module.weights = nn.Parameter(weights)
-        module.bases = nn.Parameter(torch.view_as_real(bases) if bases.is_complex() else bases)
-        return module
+        table = cls(
+            max_id=len(weights),
+            shape=tuple(bases.shape[1:]),
+            num_bases=len(bases),
+            initializer=as_given,
+            weight_initializer=as_given,
+            dtype=bases.dtype,
+            device="meta",
+            **kwargs,
+        )
+        trains = table.weights.requires_grad
+        real = torch.view_as_real(bases) if bases.is_complex() else bases
+        table.bases.hold(real.detach().reshape(len(bases), -1))
+        table.weights = nn.Parameter(weights.detach(), requires_grad=trains)
+        return table
 
-    def forward(self, indices: Tensor | None = None) -> Tensor:
-        """Look up rows.
+    @classmethod
+    def approximate(
+        cls, other: Any, num_bases: int = 3, *, solver: str = "auto", seed: int = 0, **kwargs: Any
+    ) -> LowRankRepresentation:
+        """Find the best approximation of a table with `num_bases` bases, by truncated SVD.
+
+        Reads the table in blocks where it can, two times or more, by the solvers of `embcompress approximate`. The
+        bases are orthonormal; the weights are the least-squares ones for the bases as they are after rounding to the
+        table's dtype. Weights that this dtype cannot hold are of a wider one.
 
         Args:
-            indices: ids of any integer dtype and shape `s`; None for all rows.
-
-        Returns:
-            (*s, *shape), or (max_id, *shape) for None.
+            other: any representation, torch.nn.Embedding, or tensor (rows, *shape).
+            num_bases: 1..min(rows, real columns).
+            solver: a key of SOLVERS, or "auto".
+            seed: of the randomized solver's start.
+            kwargs: of the constructor: normalizer, dropout, constrainer, trainable ...; not max_id and shape, dtype and
+                device, which `other` tells.
 
         Raises:
-            IndexError: an id outside 0..max_id - 1.
-            TypeError: ids that are no integers; a mask of booleans would look up rows 0 and 1.
+            TypeError: max_id, shape, dtype or device among `kwargs`, or `other` is no table.
+            RankError: more bases than the table has rows or columns.
+            NonFiniteError: the table holds NaN or infinity.
+
+        Source: Eckart & Young, The approximation of one matrix by another of lower rank (1936).
         """
-        if indices is not None and (indices.dtype == torch.bool or indices.is_floating_point() or indices.is_complex()):
-            raise TypeError(f"ids must be integers; got a tensor of {indices.dtype}.")
-        weights = self.weights if indices is None else nn.functional.embedding(indices.long(), self.weights)
-        flat = self.bases.flatten(1)  # (rank, dim)
-        common = torch.promote_types(weights.dtype, flat.dtype)  # weights may be stored wider than bases
-        rows = (weights.to(common) @ flat.to(common)).view(*weights.shape[:-1], *self.bases.shape[1:])
+        if told := sorted({"max_id", "shape", "dtype", "device"} & kwargs.keys()):
+            raise TypeError(f"approximate takes {' and '.join(told)} from the table that it approximates.")
+        table = open_table(other)
+        rows = table.rows
+        factors = factorize(rows, num_bases, solver=solver, seed=seed)
+        bases = factors.bases.to(rows.dtype).contiguous()  # (rank, real dim)
+        weights_dtype = rows.dtype
+        if float(factors.singular_values[0]) >= torch.finfo(rows.dtype).max / 2:  # no weight is larger
+            weights_dtype = fitting_dtype(rows.dtype, largest=largest_weight(rows, bases))
+        measured_in = measuring_dtype(
+            relative=max(factors.relative, torch.finfo(rows.dtype).eps),
+            norm=factors.squared_norm**0.5,
+            dtypes=(rows.dtype, weights_dtype),
+        )
+        blocks = project(rows, bases, weights_dtype=weights_dtype, measured_in=measured_in, error=ErrorAccumulator())
+        weights = torch.empty(rows.rows, num_bases, dtype=weights_dtype, device=rows.device)
+        first = 0
+        for block in blocks:
+            weights[first : first + len(block)] = block
+            first += len(block)
+        pair = (2,) if table.dtype.is_complex else ()
+        shaped = bases.view(num_bases, *table.shape, *pair)
+        shaped = torch.view_as_complex(shaped) if pair else shaped
+        return cls.from_factors(bases=shaped, weights=weights, **kwargs)
+
+    @property
+    def num_bases(self) -> int:
+        """The rank."""
+        return self.bases.max_id
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether rows are complex."""
+        return self.bases.is_complex
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the rows."""
+        common = torch.promote_types(self.weights.dtype, self.bases.stored.dtype)
+        return common.to_complex() if self.is_complex else common
+
+    @property
+    def device(self) -> torch.device:
+        """Where the factors are."""
+        return self.weights.device
+
+    def look_up(self, indices: Tensor | None) -> Tensor:
+        """Return rows without normalizer and dropout, (*s, *shape)."""
+        weights = self.weights if indices is None else nn.functional.embedding(indices, self.weights)  # (*s, rank)
+        common, bases = self._bases_in_common()
+        rows = (weights.to(common) @ bases).view(*weights.shape[:-1], *self.bases.stored_shape)
         return torch.view_as_complex(rows) if self.is_complex else rows
 
-    def extra_repr(self) -> str:  # noqa: D102
-        parameters = self.weights.numel() + self.bases.numel()
-        return f"max_id={self.max_id}, shape={self.shape}, rank={len(self.bases)}, parameters={parameters}"
+    def scores(self, query: Tensor) -> Tensor:
+        """Score all rows against queries by inner product, without building the table: (query @ bases^T) @ weights^T.
+
+        Normalizer and dropout play no part.
+
+        Args:
+            query: (*q, *shape), of the dtype of the rows, or wider.
+
+        Returns:
+            (*q, max_id), real. Of complex rows it is Re sum(query * conj(row)): the inner product of the pairs.
+
+        Raises:
+            ValueError: a query of another shape, or a complex one where rows are real or the other way round.
+        """
+        lead = query.shape[: max(query.ndim - len(self.shape), 0)]
+        if query.shape[len(lead) :] != self.shape or query.is_complex() != self.is_complex:
+            raise ValueError(
+                f"a query is {self.dtype} of shape (..., {self.shape}); got {query.dtype} {tuple(query.shape)}."
+            )
+        common, bases = self._bases_in_common()
+        common = torch.promote_types(common, query.dtype.to_real())
+        real = torch.view_as_real(query.resolve_conj()) if query.is_complex() else query
+        flat = real.reshape(*lead, bases.shape[1]).to(common)  # (*q, real dim)
+        return (flat @ bases.to(common).T) @ self.weights.to(common).T
+
+    def reset_parameters(self) -> None:
+        """Draw bases and weights anew, unless they were given or are frozen."""
+        self.bases.reset_parameters()
+        if self.weights.requires_grad:
+            fill(self.weights, self.weight_initializer, self.weight_initializer_kwargs)
+
+    def post_parameter_update(self) -> None:
+        """Apply the constraint of the bases."""
+        self.bases.post_parameter_update()
+
+    def pykeen_state_dict(self) -> dict[str, Tensor]:
+        """Give the factors under the keys of PyKEEN's LowRankRepresentation, since 1.11.1.
+
+        Returns:
+            `weight._embeddings.weight` (max_id, rank) and `base._embeddings.weight` (rank, real entries of a row),
+            detached.
+        """
+        return {PYKEEN_WEIGHTS: self.weights.detach(), PYKEEN_BASES: self.bases.stored.detach()}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Read the names that PyKEEN's releases gave to weights and bases, too."""
+        for theirs, ours in (
+            (PYKEEN_WEIGHTS, "weights"),
+            (OLD_PYKEEN_WEIGHTS, "weights"),
+            (PYKEEN_BASES, "bases._embeddings.weight"),
+        ):
+            if prefix + theirs in state_dict:
+                state_dict[prefix + ours] = state_dict.pop(prefix + theirs)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        """Tell the rank beside what every representation tells."""
+        return f"{super().extra_repr()}, num_bases={self.num_bases}"
+
+    def _bases_in_common(self) -> tuple[torch.dtype, Tensor]:
+        """Give the dtype that holds weights and bases, and the bases in it, (rank, real dim): weights may be wider."""
+        bases = self.bases(None)
+        real = (torch.view_as_real(bases) if bases.is_complex() else bases).flatten(1)
+        common = torch.promote_types(self.weights.dtype, real.dtype)
+        return common, real.to(common)

@@ -64,8 +64,6 @@ STORING_ERROR: Mapping[str, float] = {"float64": 1e-13, "float32": 3e-7, "float1
 # Relative error that rounding to the stored dtype costs at most: digits below it are not asked of a solver.
 ROUNDING: Mapping[str, float] = {"float64": 1e-16, "float32": 1e-7, "float16": 3e-4, "bfloat16": 2e-3}
 # and what it costs typically: an error is never measured to be much smaller.
-WIDER: Mapping[str, str] = {"float16": "float32", "bfloat16": "float32", "float32": "float64"}
-
 
 SEED_MAX = 2**63 - 1  # what torch's generators take on every device
 
@@ -225,7 +223,7 @@ def _factorize(
     import torch
 
     from embcompress.linalg.error import ErrorAccumulator
-    from embcompress.linalg.projection import largest_weight
+    from embcompress.linalg.projection import fitting_dtype, largest_weight
     from embcompress.linalg.svd import factorize
 
     started = time.perf_counter()
@@ -245,8 +243,9 @@ def _factorize(
         largest = largest_weight(rows, stored_bases)
         passes += 1
         why = f"the rows were read once more, to see whether weights fit into {weights_dtype}"
-        while largest > torch.finfo(getattr(torch, weights_dtype)).max:
-            weights_dtype = WIDER[weights_dtype]
+        fitting = str(fitting_dtype(getattr(torch, weights_dtype), largest=largest)).removeprefix("torch.")
+        if fitting != weights_dtype:
+            weights_dtype = fitting
             why = f"weights are stored as {weights_dtype}: the largest, {largest:.3g}, overflows {planned.stored_dtype}"
         remarks += (why,)
     return _Work(

@@ -67,7 +67,7 @@ def test_low_rank_learns_both_factors(dtype: torch.dtype) -> None:
     expected = expected_bases.grad
     assert expected is not None
     expected = torch.view_as_real(expected) if dtype.is_complex else expected
-    torch.testing.assert_close(table.bases.grad, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(table.bases.stored.grad, expected.flatten(1), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(table.weights.grad, expected_weights.grad, rtol=1e-5, atol=1e-5)
     assert table.weights.grad is not None
     assert table.weights.grad.any(dim=1).nonzero().flatten().tolist() == [4, 9]
@@ -78,21 +78,30 @@ def test_low_rank_state_dict_round_trip(dtype: torch.dtype) -> None:
     """A new module of the same sizes loads the state dict strictly and gives the same rows to the bit."""
     bases, weights = make_factors((3, 2), dtype)
     table = LowRankRepresentation.from_factors(bases=bases, weights=weights)
-    assert sorted(table.state_dict()) == ["bases", "weights"]
-    other = LowRankRepresentation(max_id=ROWS, shape=(3, 2), rank=RANK, dtype=dtype)
+    assert sorted(table.state_dict()) == ["bases._embeddings.weight", "weights"]
+    other = LowRankRepresentation(max_id=ROWS, shape=(3, 2), num_bases=RANK, dtype=dtype)
     other.load_state_dict(table.state_dict(), strict=True)
     assert torch.equal(other(), table())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
-def test_low_rank_draws_new_factors_of_unit_variance(dtype: torch.dtype) -> None:
-    """Entries of a fresh table have mean |x|^2 of 1, within 5 % at 2000 x 200 with 50 bases; seeded by torch's seed."""
-    torch.manual_seed(0)
-    drawn = LowRankRepresentation(max_id=2000, shape=(200,), rank=50, dtype=dtype)()
-    assert drawn.dtype == dtype
-    assert float(drawn.detach().abs().square().mean()) == pytest.approx(1, rel=0.05)
-    torch.manual_seed(0)
-    assert torch.equal(LowRankRepresentation(max_id=2000, shape=(200,), rank=50, dtype=dtype)(), drawn)
+def test_low_rank_draws_weights_of_unit_l1_norm(dtype: torch.dtype) -> None:
+    """Fresh weights are rows of U(0, 1) over their L1 norm, bases N(0, 1); a generator repeats the draw."""
+    table, again = (
+        LowRankRepresentation(
+            max_id=2000, shape=(200,), num_bases=50, dtype=dtype, generator=torch.Generator().manual_seed(3)
+        )
+        for _ in range(2)
+    )
+    assert table().dtype == dtype
+    weights = table.weights.detach()
+    assert torch.equal(weights, again.weights)
+    assert torch.equal(table.bases.stored, again.bases.stored)
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(2000))
+    # U(0, 1) over its sum: the spread of one weight is sqrt(1/12) / (50 / 2), within 5 % at 10^5 draws
+    assert float(weights.min()) >= 0
+    assert float(weights.std()) == pytest.approx((1 / 12) ** 0.5 / 25, rel=0.05)
+    assert float(table.bases.stored.detach().std()) == pytest.approx(1, rel=0.05)
 
 
 def test_low_rank_takes_weights_wider_than_bases() -> None:
@@ -125,7 +134,7 @@ def test_low_rank_keeps_given_factors_and_the_seed() -> None:
     bases, weights = make_factors((6,))
     before = torch.get_rng_state()
     table = LowRankRepresentation.from_factors(bases=bases, weights=weights)
-    assert table.bases.data_ptr() == bases.data_ptr()
+    assert table.bases.stored.data_ptr() == bases.data_ptr()
     assert table.weights.data_ptr() == weights.data_ptr()
     assert torch.equal(torch.get_rng_state(), before)
-    assert "max_id=40, shape=(6,), rank=5, parameters=230" in repr(table)
+    assert "max_id=40, shape=(6,), parameters=230, trainable=230, num_bases=5" in repr(table)

@@ -1,0 +1,408 @@
+"""Tables put together from others: known rows from bases, the rest from a backfill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from embcompress.exceptions import IdsError
+from embcompress.linalg.blocks import product_dtype
+from embcompress.nn.constrainers import RowFunction
+from embcompress.nn.embedding import Embedding
+from embcompress.nn.ids import Ids, as_ids, refuse
+from embcompress.nn.low_rank import LowRankRepresentation
+from embcompress.nn.module_rows import open_table
+from embcompress.nn.representation import Representation, Shape, as_shape, positive
+
+Kwargs = Mapping[str, Any] | None
+Hint = Any  # a representation, ours or PyKEEN's, a class of one, a name of REPRESENTATIONS, or None for an Embedding
+
+
+class PartitionRepresentation(Representation):
+    """Rows taken from several representations, each id from one of them.
+
+    Args:
+        assignment: (max_id, 2) integers: which base, and which row of it.
+        shape: of one row; if given it must be that of the bases.
+        bases: representations, or classes or names of them.
+        bases_kwargs: what makes the bases that are not made yet, one for all or one for each.
+        normalizer, normalizer_kwargs, regularizer, dropout: as in Representation.
+
+    Raises:
+        IdsError: a base or a row that does not exist, or a base to which nothing is assigned.
+        ValueError: bases of different shapes, dtypes or devices.
+
+    Source: PyKEEN's documentation of pykeen.nn.representation.PartitionRepresentation.
+
+    Example:
+        >>> zeros = Embedding(max_id=2, shape=1, initializer="zeros")
+        >>> ones = Embedding(max_id=1, shape=1, initializer="ones")
+        >>> table = PartitionRepresentation(torch.tensor([[1, 0], [0, 1]]), bases=[zeros, ones])
+        >>> table().tolist()
+        [[1.0], [0.0]]
+    """
+
+    assignment: Tensor
+
+    def __init__(
+        self,
+        assignment: Tensor,
+        shape: Shape | None = None,
+        bases: Hint | Sequence[Hint] = None,
+        bases_kwargs: Kwargs | Sequence[Kwargs] = None,
+        *,
+        normalizer: str | RowFunction | None = None,
+        normalizer_kwargs: Mapping[str, Any] | None = None,
+        regularizer: Any = None,
+        dropout: float | None = None,
+    ) -> None:
+        made = _make_all(bases, bases_kwargs)
+        row_shape = _common_shape(made, shape)
+        assignment = _checked(assignment, made)
+        super().__init__(
+            len(assignment),
+            row_shape,
+            normalizer=normalizer,
+            normalizer_kwargs=normalizer_kwargs,
+            regularizer=regularizer,
+            dropout=dropout,
+        )
+        self.bases = nn.ModuleList(made)
+        # Column by column in memory: two lookups of one number each took half the time of one lookup of pairs.
+        self.register_buffer("assignment", assignment.to(self.device).T.contiguous().T)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the rows."""
+        return _dtype_of(self.bases[0])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the bases are."""
+        return _device_of(self.bases[0])
+
+    def look_up(self, indices: Tensor | None) -> Tensor:
+        """Return rows without the normalizer and dropout of this table, (*s, *shape); each base applies its own."""
+        owner, row = self.assignment.unbind(1)
+        if indices is not None:  # index_select refuses ids out of range, where indexing would count from the end
+            owner, row = owner.index_select(0, indices.flatten()), row.index_select(0, indices.flatten())
+        look_up = self._look_up_in_all if torch.compiler.is_compiling() else self._look_up_in_own
+        return look_up(owner, row).view(*(owner.shape if indices is None else indices.shape), *self.shape)
+
+    def reset_parameters(self) -> None:
+        """Start the bases again, but for what is frozen or was given."""
+        for base in self._each_base():
+            base.reset_parameters()
+
+    def post_parameter_update(self) -> None:
+        """Apply the constraint of each base."""
+        for base in self._each_base():
+            base.post_parameter_update()
+
+    def _each_base(self) -> Sequence[Any]:
+        """List the bases as what they are, where a ModuleList tells only that they are modules."""
+        return list(self.bases)
+
+    def _look_up_in_own(self, owner: Tensor, row: Tensor) -> Tensor:
+        """Look every row up in its own base alone, (count, *shape)."""
+        rows = torch.empty(len(owner), *self.shape, dtype=self.dtype, device=self.device)
+        for number, base in enumerate(self.bases):
+            place = (owner == number).nonzero().squeeze(1)
+            rows = rows.index_copy_(0, place, base(row.index_select(0, place)))
+        return rows
+
+    def _look_up_in_all(self, owner: Tensor, row: Tensor) -> Tensor:
+        """Look every row up in every base and select, (count, *shape): no size depends on ids, as a compiler needs."""
+        rows: Tensor | None = None
+        for number, base in enumerate(self.bases):
+            is_here = owner == number  # (count,)
+            found: Tensor = base(torch.where(is_here, row, 0))
+            rows = found if rows is None else torch.where(is_here.view(-1, *[1] * len(self.shape)), found, rows)
+        assert rows is not None
+        return rows
+
+
+@dataclass
+class Partition:
+    """Ids whose rows a base holds: row j belongs to ids[j], in the order given.
+
+    Attributes:
+        ids: a sequence, array or tensor of integers; no set.
+        base: a representation, or a class or a name of one.
+        kwargs: what makes the base, if it is not made yet; max_id is the number of ids.
+    """
+
+    ids: Ids
+    base: Hint
+    kwargs: Kwargs = None
+
+
+class MultiBackfillRepresentation(PartitionRepresentation):
+    """Known rows from several bases, all others from a backfill, in ascending order of their ids.
+
+    Args:
+        max_id: the number of ids in all.
+        partitions: the bases with their ids; no id in two of them.
+        shape: of one row; if given it must be that of the bases.
+        backfill: for the other ids: a representation of as many rows, or a class or a name of one. By default an
+            Embedding whose entries are drawn from a normal distribution with the mean and deviation of the first base's
+            entries. A backfill that is made here has the dtype, device, constrainer, normalizer and dropout of the
+            first base unless `backfill_kwargs` says otherwise.
+        backfill_kwargs: what makes the backfill.
+        normalizer, normalizer_kwargs, regularizer, dropout: as in Representation.
+
+    Raises:
+        IdsError: ids that are negative, duplicate, no integers, a set, empty, not below max_id, or in two partitions;
+            a base or a backfill with more or fewer rows than it has ids.
+        ValueError: bases or backfill of different shapes or dtypes.
+
+    Source: PyKEEN's documentation of pykeen.nn.representation.MultiBackfillRepresentation.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_id: int,
+        partitions: Sequence[Partition],
+        shape: Shape | None = None,
+        backfill: Hint = None,
+        backfill_kwargs: Kwargs = None,
+        **kwargs: Any,
+    ) -> None:
+        positive(max_id, name="max_id")
+        if not partitions:
+            raise ValueError("partitions are empty: at least one base is needed.")
+        assignment = torch.empty(2, max_id, dtype=torch.long).T  # column by column, as it is kept
+        owner, row = assignment.unbind(1)
+        owner.fill_(len(partitions))  # the backfill comes last
+        bases = []
+        for number, partition in enumerate(partitions):
+            ids = as_ids(
+                partition.ids, max_id=max_id, name="base_ids" if len(partitions) == 1 else f"ids of base {number}"
+            )
+            refuse(ids[owner[ids] != len(partitions)], f"ids of base {number} must not belong to another base too; got")
+            base = make_representation(partition.base, {"max_id": len(ids), **(partition.kwargs or {})})
+            if base.max_id != len(ids):
+                raise IdsError(f"base {number} has {base.max_id} rows, and {len(ids)} ids were given for them.")
+            owner[ids] = number
+            row[ids] = torch.arange(len(ids))
+            bases.append(base)
+        new_ids = (owner == len(partitions)).nonzero().squeeze(1)
+        _common_shape(bases, shape)
+        if len(new_ids):
+            row[new_ids] = torch.arange(len(new_ids))
+            bases.append(_make_backfill(backfill, backfill_kwargs, base=bases[0], count=len(new_ids)))
+        elif isinstance(backfill, nn.Module):
+            raise IdsError(f"the backfill has {backfill.max_id} rows, and all {max_id} ids have a base.")
+        super().__init__(assignment, shape=shape, bases=bases, **kwargs)
+
+
+class BackfillRepresentation(MultiBackfillRepresentation):
+    """Known rows from one base, all others from a backfill.
+
+    Args:
+        max_id: the number of ids in all.
+        base_ids: the ids of the base's rows: row j belongs to base_ids[j].
+        base: a representation, or a class or a name of one.
+        base_kwargs: what makes the base, if it is not made yet.
+        backfill, backfill_kwargs: as in MultiBackfillRepresentation.
+        kwargs: shape, normalizer, normalizer_kwargs, regularizer, dropout.
+
+    Source: PyKEEN's documentation of pykeen.nn.representation.BackfillRepresentation.
+
+    Example:
+        >>> known = Embedding.from_pretrained(torch.tensor([[1.0], [2.0]]))
+        >>> table = BackfillRepresentation(max_id=3, base_ids=[2, 0], base=known)
+        >>> table(torch.tensor([0, 2])).tolist()
+        [[2.0], [1.0]]
+    """
+
+    def __init__(
+        self,
+        max_id: int,
+        base_ids: Ids,
+        base: Hint = None,
+        base_kwargs: Kwargs = None,
+        backfill: Hint = None,
+        backfill_kwargs: Kwargs = None,
+        **kwargs: Any,
+    ) -> None:
+        partition = Partition(base_ids, base, base_kwargs)
+        super().__init__(
+            max_id=max_id, partitions=[partition], backfill=backfill, backfill_kwargs=backfill_kwargs, **kwargs
+        )
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and standard deviation of the entries of a table."""
+
+    mean: float
+    deviation: float
+
+
+REPRESENTATIONS: Mapping[str, type[Representation]] = MappingProxyType(
+    {
+        "Embedding": Embedding,
+        "LowRankRepresentation": LowRankRepresentation,
+        "PartitionRepresentation": PartitionRepresentation,
+        "MultiBackfillRepresentation": MultiBackfillRepresentation,
+        "BackfillRepresentation": BackfillRepresentation,
+    }
+)
+
+
+def make_representation(hint: Hint, kwargs: Kwargs = None) -> Any:
+    """Make a representation from a class or a name, or pass one through that is made already.
+
+    Args:
+        hint: a module, a class, a name of REPRESENTATIONS in any case, with or without "Representation", or None for an
+            Embedding.
+        kwargs: of its constructor.
+
+    Raises:
+        ValueError: nothing has this name.
+    """
+    return hint if isinstance(hint, nn.Module) else _class_of(hint)(**(kwargs or {}))
+
+
+def _class_of(hint: Hint) -> Any:
+    if hint is None:
+        return Embedding
+    if not isinstance(hint, str):
+        return hint
+    wanted = _plain(hint)
+    for name, cls in REPRESENTATIONS.items():
+        if wanted == _plain(name):
+            return cls
+    raise ValueError(f"no representation is called {hint!r}; there are {', '.join(REPRESENTATIONS)}.")
+
+
+def _plain(name: str) -> str:
+    """Reduce a name to what tells it from others: no case, no separators, no "representation"."""
+    return "".join(filter(str.isalnum, name)).lower().removesuffix("representation")
+
+
+def _make_all(bases: Any, bases_kwargs: Any) -> list[Any]:
+    is_one = (
+        bases is None or isinstance(bases, str | type) or (isinstance(bases, nn.Module) and hasattr(bases, "max_id"))
+    )
+    hints = [bases] if is_one else list(bases)
+    if not hints:
+        raise ValueError("bases are empty: at least one is needed.")
+    if bases_kwargs is None or isinstance(bases_kwargs, Mapping):
+        bases_kwargs = [bases_kwargs] * len(hints)
+    if len(bases_kwargs) != len(hints):
+        raise ValueError(f"{len(hints)} bases need as many bases_kwargs; got {len(bases_kwargs)}.")
+    return [make_representation(hint, kwargs) for hint, kwargs in zip(hints, bases_kwargs, strict=True)]
+
+
+def _common_shape(bases: Sequence[Any], shape: Shape | None) -> tuple[int, ...]:
+    """Find the one shape of all bases.
+
+    Raises:
+        ValueError: bases of different shapes, dtypes or devices, or of another shape than asked for.
+    """
+    for what, values in (
+        ("shape", [tuple(base.shape) for base in bases]),
+        ("dtype", [_dtype_of(base) for base in bases]),
+        ("device", [_device_of(base) for base in bases]),
+    ):
+        if len(set(values)) > 1:
+            raise ValueError(f"bases must have one {what}; got {', '.join(map(str, values))}.")
+    found = tuple(bases[0].shape)
+    if shape is not None and as_shape(shape) != found:
+        raise ValueError(f"the bases have shape {found}; asked for {as_shape(shape)}.")
+    return found
+
+
+def _checked(assignment: Tensor, bases: Sequence[Any]) -> Tensor:
+    """Check that every id is assigned to a row that there is, and every base to some id.
+
+    Raises:
+        IdsError: not so; names the ids.
+    """
+    if assignment.ndim != 2 or assignment.shape[1] != 2 or not len(assignment):
+        raise IdsError(f"assignment must be (max_id, 2); got {tuple(assignment.shape)}.")
+    if assignment.is_floating_point() or assignment.is_complex() or assignment.dtype == torch.bool:
+        raise IdsError(f"assignment must be integers; got {assignment.dtype}.")
+    owner, row = assignment.long().unbind(1)
+    is_unknown = (owner < 0) | (owner >= len(bases))
+    refuse(is_unknown.nonzero().squeeze(1), f"assignment names a base outside 0..{len(bases) - 1} for the ids")
+    sizes = torch.tensor([base.max_id for base in bases], device=owner.device)
+    refuse(
+        ((row < 0) | (row >= sizes[owner])).nonzero().squeeze(1),
+        "assignment names a row that the base lacks for the ids",
+    )
+    unused = (torch.bincount(owner, minlength=len(bases)) == 0).nonzero().squeeze(1)
+    refuse(unused, "every base needs an id assigned to it, else leave it out; none has base")
+    return assignment.long()
+
+
+def _make_backfill(hint: Hint, kwargs: Kwargs, *, base: Any, count: int) -> Any:
+    """Make the rows of new ids, like those of the base unless told otherwise."""
+    given = {"max_id": count, **(kwargs or {})}
+    if (told := hint.max_id if isinstance(hint, nn.Module) else given["max_id"]) != count:
+        raise IdsError(f"the backfill has {told} rows, and {count} ids are new.")
+    if isinstance(hint, nn.Module):
+        return hint
+    cls = _class_of(hint)
+    inherited: dict[str, Any] = {} if "embedding_dim" in given else {"shape": tuple(base.shape)}
+    if cls in (Embedding, LowRankRepresentation):
+        inherited |= {"dtype": _dtype_of(base), "device": _device_of(base)}
+        inherited |= _manners_of(base)
+    if cls is Embedding:
+        if isinstance(base, Embedding):
+            inherited["constrainer"] = base.constrainer
+        if "initializer" not in given:
+            moments = _moments_of(base)
+            kwargs = {"mean": moments.mean, "std": moments.deviation}
+            inherited |= {"initializer": "normal", "initializer_kwargs": kwargs}
+    backfill = cls(**{**inherited, **given})
+    backfill.post_parameter_update()  # the first lookup comes before the first step
+    return backfill
+
+
+def _manners_of(base: Any) -> dict[str, Any]:
+    """Tell how a base treats its rows in a lookup, as arguments for another."""
+    if not isinstance(base, Representation):
+        return {}
+    return {"normalizer": base.normalizer, "dropout": None if base.dropout is None else base.dropout.p}
+
+
+def _moments_of(base: Any) -> Moments:
+    """Measure the real entries of a base in one pass over its blocks.
+
+    Source: Chan, Golub & LeVeque, Updating formulae and a pairwise algorithm for computing sample variances (1979).
+    """
+    # Not as normalised: a backfill is given the same normalizer.
+    table = open_table(base.look_up(None) if isinstance(base, Embedding) else base)
+    count, mean, squares = 0, 0.0, 0.0
+    for block in table.rows.blocks():
+        variance, middle = torch.var_mean(block.to(product_dtype(block.dtype)), correction=0)
+        distance, share = float(middle) - mean, block.numel() / (count + block.numel())
+        squares += float(variance) * block.numel() + distance**2 * count * share
+        mean += distance * share
+        count += block.numel()
+    return Moments(mean, (squares / count) ** 0.5)
+
+
+def _tensors_of(base: nn.Module) -> Iterator[Tensor]:
+    yield from base.parameters()
+    yield from base.buffers()
+
+
+def _dtype_of(base: Any) -> torch.dtype:
+    if isinstance(base, Representation):
+        return base.dtype
+    real = next((tensor.dtype for tensor in _tensors_of(base) if tensor.is_floating_point()), torch.get_default_dtype())
+    return real.to_complex() if getattr(base, "is_complex", False) else real
+
+
+def _device_of(base: Any) -> torch.device:
+    return next((tensor.device for tensor in _tensors_of(base)), torch.device("cpu"))

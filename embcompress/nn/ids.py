@@ -1,0 +1,73 @@
+"""Lists of ids: which row of a base belongs to which id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from embcompress.exceptions import IdsError
+
+NAMED_IDS_MAX = 5  # how many ids an exception names
+
+Ids = Iterable[int] | Tensor
+
+
+def as_ids(ids: Ids, *, max_id: int, name: str = "ids") -> Tensor:
+    """Make a checked tensor of ids, (count,) int64 on the CPU, in the order given.
+
+    Takes time and memory in proportion to `max_id`: no sorting, no Python set.
+
+    Args:
+        ids: a sequence, range, array or tensor of integers.
+        max_id: the number of ids that there are.
+        name: what messages call them.
+
+    Raises:
+        IdsError: a set, whose order is undefined; none; not integers; negative, duplicate or too large ones, by name.
+
+    Example:
+        >>> as_ids([2, 0], max_id=3)
+        tensor([2, 0])
+    """
+    if isinstance(ids, set | frozenset):
+        raise IdsError(
+            f"{name} are a set, which has no order: row 0 could be anyone's.", hint="Give a list or a tensor."
+        )
+    values = _as_tensor(ids, name=name)
+    if not values.numel():
+        raise IdsError(f"{name} are empty.")
+    if values.ndim != 1:
+        raise IdsError(f"{name} must be one list; got shape {tuple(values.shape)}.")
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise IdsError(f"{name} must be integers; got {values.dtype}: {_named(values)}.")
+    values = values.to("cpu", torch.int64)
+    refuse(values[values < 0], f"{name} must not be negative; got")
+    refuse(values[values >= max_id], f"{name} must be below {max_id}, the number of ids; got")
+    place = torch.full((max_id,), -1)
+    order = torch.arange(len(values))
+    place[values] = order
+    refuse(values[place[values] != order], f"{name} must not repeat; twice or more often there are")
+    return values
+
+
+def refuse(ids: Tensor, why: str) -> None:
+    """Raise if there are any such ids, (count,), naming the first of them."""
+    if len(ids):
+        raise IdsError(f"{why} {_named(ids)}.")
+
+
+def _as_tensor(ids: Any, *, name: str) -> Tensor:
+    if isinstance(ids, Tensor):
+        return ids.detach()
+    try:
+        return torch.as_tensor(ids if hasattr(ids, "__array__") else list(ids))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as err:  # texts, ragged lists, 2**64
+        raise IdsError(f"{name} must be integers: {err}") from err
+
+
+def _named(ids: Tensor) -> str:
+    named = ", ".join(map(str, ids[:NAMED_IDS_MAX].tolist()))
+    return named + (f" and {len(ids) - NAMED_IDS_MAX} more" if len(ids) > NAMED_IDS_MAX else "")

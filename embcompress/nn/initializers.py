@@ -1,0 +1,167 @@
+"""How tables start. Each initializer fills (rows, *shape) in place and returns it; complex tables come as pairs.
+
+Source: the formulas of PyKEEN's documentation of its initializers; for xavier, Glorot & Bengio, Understanding the
+difficulty of training deep feedforward neural networks (2010), equation 16, with the entries of a row as fan-in and
+fan-out.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from embcompress.nn.constrainers import as_pairs, normalize
+
+Initializer = Callable[..., Tensor]
+
+
+def xavier_uniform(x: Tensor, *, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Draw from U(-a, a) with a = gain * sqrt(6 / f), f the entries of a row."""
+    bound = gain * math.sqrt(6 / _row_size(x))
+    return x.uniform_(-bound, bound, generator=generator)
+
+
+def xavier_normal(x: Tensor, *, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Draw from N(0, gain^2 * 2 / f), f the entries of a row."""
+    return x.normal_(0, gain * math.sqrt(2 / _row_size(x)), generator=generator)
+
+
+def xavier_uniform_norm(x: Tensor, *, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Draw as xavier_uniform, then scale each row to unit L2 norm."""
+    return _normalized(xavier_uniform(x, gain=gain, generator=generator))
+
+
+def xavier_normal_norm(x: Tensor, *, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Draw as xavier_normal, then scale each row to unit L2 norm."""
+    return _normalized(xavier_normal(x, gain=gain, generator=generator))
+
+
+def normal(x: Tensor, *, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Draw from N(mean, std^2)."""
+    return x.normal_(mean, std, generator=generator)
+
+
+def normal_norm(x: Tensor, *, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Draw from N(mean, std^2), then scale each row to unit L2 norm."""
+    return _normalized(normal(x, mean=mean, std=std, generator=generator))
+
+
+def uniform(x: Tensor, *, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Draw from U(a, b)."""
+    return x.uniform_(a, b, generator=generator)
+
+
+def uniform_norm(
+    x: Tensor, *, a: float = 0.0, b: float = 1.0, p: float = 2.0, generator: Generator | None = None
+) -> Tensor:
+    """Draw from U(a, b), then scale each row to unit norm of order p."""
+    return _normalized(uniform(x, a=a, b=b, generator=generator), p=p)
+
+
+def uniform_norm_p1(x: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """Draw from U(0, 1), then scale each row to unit L1 norm: how low-rank weights start."""
+    return uniform_norm(x, p=1.0, generator=generator)
+
+
+def init_phases(x: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """Draw unit complex numbers exp(i phi) with phi from U(0, 2 pi), as (cos, sin) pairs in the last axis.
+
+    Raises:
+        ValueError: the last axis holds no pairs.
+    """
+    pairs = as_pairs(x)  # (rows, ..., n, 2), the same memory
+    phases = torch.empty_like(pairs[..., 0]).uniform_(0, 2 * math.pi, generator=generator)
+    pairs.copy_(torch.stack([phases.cos(), phases.sin()], dim=-1))
+    return x
+
+
+def pretrained(x: Tensor, *, tensor: Tensor) -> Tensor:
+    """Copy given values (rows, *shape); complex ones fill a table of (re, im) pairs.
+
+    Raises:
+        ValueError: the table has another shape.
+    """
+    values = tensor.detach()
+    values = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
+    if values.shape != x.shape:
+        raise ValueError(f"the table has shape {tuple(x.shape)}, the values given {tuple(values.shape)}.")
+    return x.copy_(values)
+
+
+def as_given(x: Tensor) -> Tensor:
+    """Leave the table as it is: its values were given, and there is nothing to draw them from again."""
+    return x
+
+
+INITIALIZERS: Mapping[str, Initializer] = MappingProxyType(
+    {
+        "xavier_uniform": xavier_uniform,
+        "xavier_uniform_norm": xavier_uniform_norm,
+        "xavier_normal": xavier_normal,
+        "xavier_normal_norm": xavier_normal_norm,
+        "normal": normal,
+        "normal_norm": normal_norm,
+        "uniform": uniform,
+        "uniform_norm": uniform_norm,
+        "uniform_norm_p1": uniform_norm_p1,
+        "init_phases": init_phases,
+        "pretrained": pretrained,
+        "as_given": as_given,
+    }
+)
+
+
+def initializer_by_name(name: str) -> Initializer:
+    """Find an initializer: one of INITIALIZERS, else one of torch.nn.init's, with or without its trailing underscore.
+
+    Raises:
+        ValueError: neither has one of this name.
+    """
+    plain = name.rstrip("_")
+    if plain in INITIALIZERS:
+        return INITIALIZERS[plain]
+    found: Initializer | None = getattr(torch.nn.init, f"{plain}_", None)
+    if found is None or plain.startswith("_"):
+        raise ValueError(f"no initializer is called {name!r}; there are {', '.join(INITIALIZERS)} and torch.nn.init's.")
+    return found
+
+
+@torch.no_grad()
+def fill(
+    table: Tensor, initializer: str | Initializer, kwargs: Mapping[str, Any], *, generator: Generator | None = None
+) -> None:
+    """Fill a table (rows, *shape), complex ones as pairs, by an initializer that need not work in place.
+
+    Args:
+        table: a contiguous tensor or a view of it.
+        initializer: a name, or a function of the table.
+        kwargs: passed on to it.
+        generator: passed on where the initializer takes one.
+
+    Raises:
+        TypeError: a generator for an initializer that takes none.
+    """
+    function = initializer_by_name(initializer) if isinstance(initializer, str) else initializer
+    given = dict(kwargs)
+    if generator is not None and function not in (pretrained, as_given):
+        if "generator" not in inspect.signature(function).parameters:
+            raise TypeError(f"initializer {getattr(function, '__name__', function)!r} takes no generator.")
+        given["generator"] = generator
+    started = function(table, **given)
+    started = torch.view_as_real(started) if started.is_complex() else started
+    if started is not table:
+        table.copy_(started)
+
+
+def _row_size(x: Tensor) -> int:
+    return math.prod(x.shape[1:])
+
+
+def _normalized(x: Tensor, *, p: float = 2.0) -> Tensor:
+    return x.copy_(normalize(x, p=p))

@@ -1,0 +1,213 @@
+"""Compressed tables in a model: in place of its embeddings, and of the heads that are tied to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from embcompress.artifact import CompressedTable, load_table, read_artifact
+from embcompress.checkpoints import open_checkpoint
+from embcompress.exceptions import TableError
+from embcompress.nn.low_rank import LowRankRepresentation
+
+OWNED_TABLE = "_embeddings"  # under this name the representations of PyKEEN, and ours, keep their torch.nn.Embedding
+
+
+class LowRankHead(nn.Module):
+    """An output layer whose matrix is a low-rank table: scores of all rows, through the factors.
+
+    Args:
+        table: rows (max_id, dim).
+        bias: (max_id,), or None.
+    """
+
+    def __init__(self, table: LowRankRepresentation, bias: nn.Parameter | None = None) -> None:
+        super().__init__()
+        self.table = table
+        self.bias = bias
+
+    def forward(self, query: Tensor) -> Tensor:
+        """Score rows: (*q, dim) -> (*q, max_id)."""
+        scores = self.table.scores(query)
+        return scores if self.bias is None else scores + self.bias
+
+
+def apply_to(model: nn.Module, path: str | Path) -> dict[str, LowRankRepresentation]:
+    """Put the tables of an artifact in place of a model's embeddings, and of the heads tied to them.
+
+    A table takes the place of the parameter of its name; where the model has none, of the only one whose name ends in
+    it, or in which it ends. Every other module that shares the parameter is served by the same factors: an embedding
+    looks rows up, an nn.Linear scores them. A representation of PyKEEN is replaced as a whole and keeps its shape,
+    normalizer, regularizer and dropout; its constrainer has no rows to act on any more. Factors get the dtype, device
+    and `requires_grad` of the parameter. All checks come before the first change. The other tensors of the artifact are
+    not loaded.
+
+    Args:
+        model: changed in place.
+        path: an artifact.
+
+    Returns:
+        The modules put in place, by the name of their table.
+
+    Raises:
+        CheckpointError, ArtifactError: not readable, or not an artifact.
+        TableError: the model has no such parameter, one of another shape, or one in a module that cannot be replaced.
+
+    Example:
+        >>> apply_to(model, "model-compressed.safetensors")  # doctest: +SKIP
+        {'wte.weight': LowRankRepresentation(max_id=50257, shape=(768,), ...)}
+    """
+    placed: dict[str, LowRankRepresentation] = {}
+    changes: list[tuple[str, nn.Module]] = []
+    with open_checkpoint(Path(path)) as checkpoint:
+        artifact = read_artifact(checkpoint)
+        for table in artifact.tables:
+            sites = _find_sites(model, table)
+            module = _fit(load_table(artifact, table), sites)
+            changes += [(site.path, module if site.is_lookup else site.head(module)) for site in sites]
+            placed[table.name] = module
+    for place, replacement in changes:
+        model.set_submodule(place, replacement)
+    return placed
+
+
+@dataclass(frozen=True)
+class _Site:
+    """One module that uses a table.
+
+    Attributes:
+        path: of the module to replace.
+        module: that module: a torch.nn.Embedding, a torch.nn.Linear, or the representation that owns the table.
+        parameter: the table.
+    """
+
+    path: str
+    module: nn.Module
+    parameter: nn.Parameter
+
+    @property
+    def is_lookup(self) -> bool:
+        """Whether rows are looked up here, not scored."""
+        return not isinstance(self.module, nn.Linear)
+
+    @property
+    def manners(self) -> dict[str, Any]:
+        """How the module treats rows, as arguments of a representation, but for what is as by default."""
+        if isinstance(self.module, nn.Linear):
+            return _told(shape=(self.module.in_features,), is_complex=False)
+        if isinstance(self.module, nn.Embedding):
+            limit = self.module.max_norm
+            return _told(
+                shape=(self.module.embedding_dim,),
+                is_complex=False,
+                normalizer=None if limit is None else "clamp_norm",
+                normalizer_kwargs=None if limit is None else {"maxnorm": limit, "p": self.module.norm_type},
+            )
+        dropout = getattr(self.module, "dropout", None)
+        return _told(
+            shape=tuple(self.module.shape),  # type: ignore[arg-type]
+            is_complex=getattr(self.module, "is_complex", False),
+            normalizer=getattr(self.module, "normalizer", None),
+            regularizer=getattr(self.module, "regularizer", None),
+            dropout=None if dropout is None else dropout.p,
+        )
+
+    def head(self, table: LowRankRepresentation) -> LowRankHead:
+        """Make the layer that scores rows here."""
+        return LowRankHead(table, self.module.bias).train(self.module.training)  # type: ignore[arg-type]
+
+
+def _told(**manners: Any) -> dict[str, Any]:
+    return {name: value for name, value in manners.items() if value is not None}
+
+
+def _find_sites(model: nn.Module, table: CompressedTable) -> list[_Site]:
+    """Find every module that uses a table's parameter.
+
+    Raises:
+        TableError: there is none, or one that cannot be replaced.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    found = [match for name in (table.name, *table.tied_names) if (match := _match(name, parameters)) is not None]
+    if not found:
+        raise TableError(
+            f"the model has no parameter {table.name!r}, nor one whose name ends so.",
+            hint="Apply the artifact to a model of the architecture it was compressed from.",
+        )
+    same = {id(parameters[name]) for name in found}
+    sites = {}
+    for name, parameter in parameters.items():
+        if id(parameter) in same:
+            if tuple(parameter.shape) != table.shape:
+                raise TableError(
+                    f"table {table.name!r} is {table.shape}; the model's {name!r} is {tuple(parameter.shape)}."
+                )
+            site = _site_of(model, name, parameter)
+            sites[site.path] = site
+    return list(sites.values())
+
+
+def _match(name: str, parameters: Mapping[str, nn.Parameter]) -> str | None:
+    """Find the parameter of a name, or the only one that has it under a further prefix, or without its own."""
+    if name in parameters:
+        return name
+    alike = [other for other in parameters if other.endswith(f".{name}") or name.endswith(f".{other}")]
+    return alike[0] if len({id(parameters[other]) for other in alike}) == 1 else None
+
+
+def _site_of(model: nn.Module, name: str, parameter: nn.Parameter) -> _Site:
+    path, _, leaf = name.rpartition(".")
+    owner = model.get_submodule(path)
+    above, _, last = path.rpartition(".")
+    if (
+        last == OWNED_TABLE
+        and isinstance(owner, nn.Embedding)
+        and hasattr(parent := model.get_submodule(above), "max_id")
+    ):
+        path, owner = above, parent
+        is_known = type(owner).__name__ == "Embedding"  # ours or PyKEEN's: one of its subclasses may do more
+    else:
+        is_known = type(owner) in (nn.Embedding, nn.Linear)
+    if leaf != "weight" or not is_known:
+        raise TableError(
+            f"parameter {name!r} belongs to a {type(owner).__name__}, which may do more than look rows up.",
+            hint="Take the table from embcompress.load(path) and put it in place by hand.",
+        )
+    if not path:
+        raise TableError(
+            "the model is itself the embedding, and cannot be replaced from inside.", hint="Use embcompress.load(path)."
+        )
+    return _Site(path, owner, parameter)
+
+
+def _fit(table: LowRankRepresentation, sites: list[_Site]) -> LowRankRepresentation:
+    """Give a table the shape, dtype, device and manners of the modules whose place it takes.
+
+    Raises:
+        TableError: modules that treat the same rows in different ways.
+    """
+    first = sites[0]
+    for site in sites[1:]:
+        if site.manners != first.manners:
+            raise TableError(
+                f"{first.path!r} and {site.path!r} share a table and treat its rows differently.",
+                hint="Take the table from embcompress.load(path) and put it in place by hand.",
+            )
+    manners = dict(first.manners)
+    shape, is_complex = manners.pop("shape"), manners.pop("is_complex")
+    parameter = first.parameter
+    stored = (len(table.bases.stored), *shape, 2) if is_complex else (len(table.bases.stored), *shape)
+    bases = table.bases.stored.detach().to(parameter.dtype).view(stored)  # (rank, *shape[, 2])
+    fitted = LowRankRepresentation.from_factors(
+        bases=torch.view_as_complex(bases) if is_complex else bases,
+        weights=table.weights.detach().to(parameter.dtype),
+        trainable=parameter.requires_grad,
+        **manners,
+    )
+    device = torch.device("cpu") if parameter.is_meta else parameter.device
+    return fitted.to(device).train(first.module.training)
