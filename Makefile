@@ -18,7 +18,7 @@ bench: .venv/installed  ## print ratios against peers, minutes long
 	$(BIN)/python benchmarks/run_all.py
 
 samples: .venv/installed  ## train the sample checkpoints again, minutes long
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[samples]' && $(BIN)/python sample_checkpoints/make_samples.py
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[pykeen]' && $(BIN)/python sample_checkpoints/make_samples.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

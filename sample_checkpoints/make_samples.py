@@ -4,7 +4,7 @@
     python sample_checkpoints/make_samples.py --output DIR         the same into another folder
     python sample_checkpoints/make_samples.py --scores             compress, reconstruct and score; Markdown on stdout
 
-Needs PyKEEN (`pip install -e '.[samples]'`) and no network: Kinships comes inside the PyKEEN package, and the words
+Needs PyKEEN (`pip install -e '.[pykeen]'`) and no network: Kinships comes inside the PyKEEN package, and the words
 come from the docstrings of the Python that runs this. Training uses one thread and fixed seeds, so a rerun on the same
 machine with the same Python and packages gives the same bytes.
 """

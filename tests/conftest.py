@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
+from pathlib import Path
+from types import ModuleType
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads make a busy machine two hundred times slower
 
@@ -17,3 +21,27 @@ def device(request: pytest.FixtureRequest) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device: torch.cuda.is_available() is False")
     return name
+
+
+@pytest.fixture(scope="session")
+def make_samples() -> ModuleType:
+    """Import the script that trained the sample checkpoints, which needs PyKEEN."""
+    path = Path(__file__).parent.parent / "sample_checkpoints" / "make_samples.py"
+    spec = importlib.util.spec_from_file_location("make_samples", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "make_samples", module)  # its dataclasses look up the module that they are in
+        spec.loader.exec_module(module)
+    return module
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked pykeen where it is missing; where it is not, what it and its dependencies warn of may pass."""
+    is_missing = importlib.util.find_spec("pykeen") is None
+    for item in items:
+        if item.get_closest_marker("pykeen"):
+            item.add_marker(pytest.mark.filterwarnings("ignore"))
+            if is_missing:
+                item.add_marker(pytest.mark.skip(reason="PyKEEN is not installed: pip install -e '.[pykeen]'"))

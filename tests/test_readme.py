@@ -35,7 +35,13 @@ def test_readme_python_lines_run(tmp_path, monkeypatch):
     """The library lines of the README run as written."""
     monkeypatch.chdir(tmp_path)
     Path("model.pt").symlink_to(ROOT / "sample_checkpoints" / "words" / "model.pt")
-    names = {"ids": torch.tensor([[0, 5], [7, 2324]])}
+    model = torch.nn.ModuleDict({"embedding": torch.nn.Embedding(2325, 64), "head": torch.nn.Linear(64, 2325)})
+    model["head"].weight = model["embedding"].weight
+    names = {"ids": torch.tensor([[0, 5], [7, 2324]]), "query": torch.ones(64), "model": model}
     exec(_code_under("In Python"), names)
-    assert names["rows"].shape == (2, 2, 64)
+    dense = names["tables"]["embedding.weight"]()
+    torch.testing.assert_close(names["rows"], dense[names["ids"]])
+    torch.testing.assert_close(names["scores"], dense @ names["query"], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model["embedding"](names["ids"]), names["rows"])
+    torch.testing.assert_close(model["head"](names["query"]), names["scores"] + model["head"].bias)
     assert abs(names["result"].tables[0].error.relative - 0.4657) < 1e-4

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from embcompress.exceptions import RankError
+from embcompress.exceptions import RankError, UsageError
 from embcompress.linalg.blocks import Rows, full_float32
 from embcompress.linalg.exact import Factorization, dense_svd, gram_svd, qr_svd
 from embcompress.linalg.krylov import krylov_svd
@@ -34,6 +34,7 @@ def factorize(
         seed: of the randomized solver's start.
 
     Raises:
+        UsageError: no solver has this name.
         RankError: rank outside 1..min(rows, dim).
         NonFiniteError: the table holds NaN, infinity or magnitudes that float64 cannot square; names the first row.
 
@@ -48,6 +49,8 @@ def factorize(
         raise RankError(
             f"{rows.name} is {rows.rows} x {rows.dim}, so the number of bases must be 1..{largest}; got {rank}."
         )
+    if solver not in {"auto", *SOLVERS}:
+        raise UsageError(f"solver must be auto or one of {', '.join(SOLVERS)}; got {solver!r}.")
     if solver == "auto":
         dtype = str(rows.dtype).removeprefix("torch.")
         solver = select_solver(rows=rows.rows, dim=rows.dim, rank=rank, dtype=dtype, device=rows.device.type).name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from embcompress.exceptions import IdsError
+from embcompress.exceptions import IdsError, NonFiniteError
 from embcompress.linalg.blocks import product_dtype
 from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.embedding import Embedding
@@ -63,7 +64,7 @@ class PartitionRepresentation(Representation):
     ) -> None:
         made = _make_all(bases, bases_kwargs)
         row_shape = _common_shape(made, shape)
-        assignment = _checked(assignment, made)
+        assignment = _checked(torch.as_tensor(assignment), made)
         super().__init__(
             len(assignment),
             row_shape,
@@ -92,7 +93,7 @@ class PartitionRepresentation(Representation):
         if indices is not None:  # index_select refuses ids out of range, where indexing would count from the end
             owner, row = owner.index_select(0, indices.flatten()), row.index_select(0, indices.flatten())
         look_up = self._look_up_in_all if torch.compiler.is_compiling() else self._look_up_in_own
-        return look_up(owner, row).view(*(owner.shape if indices is None else indices.shape), *self.shape)
+        return look_up(owner, row).view((*(owner.shape if indices is None else indices.shape), *self.shape))
 
     def reset_parameters(self) -> None:
         """Start the bases again, but for what is frozen or was given."""
@@ -113,11 +114,16 @@ class PartitionRepresentation(Representation):
         rows = torch.empty(len(owner), *self.shape, dtype=self.dtype, device=self.device)
         for number, base in enumerate(self.bases):
             place = (owner == number).nonzero().squeeze(1)
-            rows = rows.index_copy_(0, place, base(row.index_select(0, place)))
+            if len(place):  # a regularizer of the base should see no empty tensor
+                found = base(row.index_select(0, place)).to(rows.dtype)  # autocast may have changed it
+                rows = rows.index_copy_(0, place, found)
         return rows
 
     def _look_up_in_all(self, owner: Tensor, row: Tensor) -> Tensor:
-        """Look every row up in every base and select, (count, *shape): no size depends on ids, as a compiler needs."""
+        """Look every row up in every base and select, (count, *shape): no size depends on ids, as a compiler needs.
+
+        A regularizer of a base is shown its row 0 in place of rows of other bases.
+        """
         rows: Tensor | None = None
         for number, base in enumerate(self.bases):
             is_here = owner == number  # (count,)
@@ -186,7 +192,7 @@ class MultiBackfillRepresentation(PartitionRepresentation):
                 partition.ids, max_id=max_id, name="base_ids" if len(partitions) == 1 else f"ids of base {number}"
             )
             refuse(ids[owner[ids] != len(partitions)], f"ids of base {number} must not belong to another base too; got")
-            base = make_representation(partition.base, {"max_id": len(ids), **(partition.kwargs or {})})
+            base = make_representation(partition.base, partition.kwargs, max_id=len(ids))
             if base.max_id != len(ids):
                 raise IdsError(f"base {number} has {base.max_id} rows, and {len(ids)} ids were given for them.")
             owner[ids] = number
@@ -257,18 +263,23 @@ REPRESENTATIONS: Mapping[str, type[Representation]] = MappingProxyType(
 )
 
 
-def make_representation(hint: Hint, kwargs: Kwargs = None) -> Any:
+def make_representation(hint: Hint, kwargs: Kwargs = None, **defaults: Any) -> Any:
     """Make a representation from a class or a name, or pass one through that is made already.
 
     Args:
         hint: a module, a class, a name of REPRESENTATIONS in any case, with or without "Representation", or None for an
             Embedding.
         kwargs: of its constructor.
+        defaults: the same, where `kwargs` says nothing.
 
     Raises:
-        ValueError: nothing has this name.
+        ValueError: nothing has this name, or a module that is made already comes with arguments to make it.
     """
-    return hint if isinstance(hint, nn.Module) else _class_of(hint)(**(kwargs or {}))
+    if not isinstance(hint, nn.Module):
+        return _class_of(hint)(**{**defaults, **(kwargs or {})})
+    if kwargs:
+        raise ValueError(f"a {type(hint).__name__} that is made already takes no arguments; got {', '.join(kwargs)}.")
+    return hint
 
 
 def _class_of(hint: Hint) -> Any:
@@ -346,11 +357,11 @@ def _checked(assignment: Tensor, bases: Sequence[Any]) -> Tensor:
 
 def _make_backfill(hint: Hint, kwargs: Kwargs, *, base: Any, count: int) -> Any:
     """Make the rows of new ids, like those of the base unless told otherwise."""
-    given = {"max_id": count, **(kwargs or {})}
+    given = {} if isinstance(hint, nn.Module) else {"max_id": count, **(kwargs or {})}
     if (told := hint.max_id if isinstance(hint, nn.Module) else given["max_id"]) != count:
         raise IdsError(f"the backfill has {told} rows, and {count} ids are new.")
     if isinstance(hint, nn.Module):
-        return hint
+        return make_representation(hint, kwargs)
     cls = _class_of(hint)
     inherited: dict[str, Any] = {} if "embedding_dim" in given else {"shape": tuple(base.shape)}
     if cls in (Embedding, LowRankRepresentation):
@@ -361,10 +372,12 @@ def _make_backfill(hint: Hint, kwargs: Kwargs, *, base: Any, count: int) -> Any:
             inherited["constrainer"] = base.constrainer
         if "initializer" not in given:
             moments = _moments_of(base)
-            kwargs = {"mean": moments.mean, "std": moments.deviation}
-            inherited |= {"initializer": "normal", "initializer_kwargs": kwargs}
+            inherited["initializer"] = "normal"
+            scale = {"mean": moments.mean, "std": moments.deviation}
+            given["initializer_kwargs"] = {**scale, **(given.get("initializer_kwargs") or {})}
     backfill = cls(**{**inherited, **given})
-    backfill.post_parameter_update()  # the first lookup comes before the first step
+    if isinstance(backfill, Embedding):  # the first lookup comes before the first step, and a frozen one takes none
+        backfill.constrain()
     return backfill
 
 
@@ -380,8 +393,7 @@ def _moments_of(base: Any) -> Moments:
 
     Source: Chan, Golub & LeVeque, Updating formulae and a pairwise algorithm for computing sample variances (1979).
     """
-    # Not as normalised: a backfill is given the same normalizer.
-    table = open_table(base.look_up(None) if isinstance(base, Embedding) else base)
+    table = open_table(base, as_stored=True)  # not as normalised: a backfill is given the same normalizer
     count, mean, squares = 0, 0.0, 0.0
     for block in table.rows.blocks():
         variance, middle = torch.var_mean(block.to(product_dtype(block.dtype)), correction=0)
@@ -389,6 +401,11 @@ def _moments_of(base: Any) -> Moments:
         squares += float(variance) * block.numel() + distance**2 * count * share
         mean += distance * share
         count += block.numel()
+    if not math.isfinite(squares):
+        raise NonFiniteError(
+            "the base holds NaN or infinity, so that no scale for new rows can be taken from it.",
+            hint="Say with backfill_kwargs how they start: initializer='normal', initializer_kwargs={'std': 0.1}.",
+        )
     return Moments(mean, (squares / count) ** 0.5)
 
 

@@ -8,6 +8,7 @@ over
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -15,6 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from embcompress import choices
 
 EPS = 1e-12  # the least norm that is divided by, as in torch.nn.functional.normalize
 
@@ -35,7 +38,8 @@ def normalize(x: Tensor, *, p: float = 2.0, dim: Axes | None = None, eps: float 
         >>> normalize(torch.tensor([[3.0, 4.0]])).tolist()
         [[0.6000000238418579, 0.800000011920929]]
     """
-    return x / row_norms(x, p=p, dim=dim).clamp_min(max(eps, torch.finfo(x.dtype).tiny))
+    norms = row_norms(x, p=p, dim=dim)
+    return (x / norms.clamp_min(max(eps, torch.finfo(norms.dtype).tiny))).to(x.dtype)
 
 
 def complex_normalize(x: Tensor, *, eps: float | None = None) -> Tensor:
@@ -52,7 +56,7 @@ def complex_normalize(x: Tensor, *, eps: float | None = None) -> Tensor:
     if x.is_complex():
         return x / x.abs().clamp_min(eps)
     pairs = as_pairs(x)
-    return (pairs / row_norms(pairs, dim=-1).clamp_min(eps)).flatten(-2)
+    return (pairs / row_norms(pairs, dim=-1).clamp_min(eps)).to(x.dtype).flatten(-2)
 
 
 def clamp(x: Tensor, *, min: float | None = None, max: float | None = None) -> Tensor:  # noqa: A002
@@ -70,13 +74,13 @@ def clamp(x: Tensor, *, min: float | None = None, max: float | None = None) -> T
     return x.clamp(min, max)
 
 
-def clamp_norm(x: Tensor, *, maxnorm: float, p: float = 2.0, dim: Axes | None = None) -> Tensor:
+def clamp_norm(x: Tensor, *, maxnorm: float, p: float | str = 2.0, dim: Axes | None = None) -> Tensor:
     """Scale down each row whose norm is above `maxnorm`; the others stay as they are, to the bit.
 
     Args:
         x: (rows, *shape), real or complex.
         maxnorm: the largest norm of a row, above 0.
-        p: order of the norm.
+        p: order of the norm, or "fro", which is 2.
         dim: the axes of a row; default: all but the first.
 
     Raises:
@@ -84,21 +88,26 @@ def clamp_norm(x: Tensor, *, maxnorm: float, p: float = 2.0, dim: Axes | None = 
     """
     if not maxnorm > 0:
         raise ValueError(f"maxnorm must be above 0; got {maxnorm}.")
+    if maxnorm == math.inf:
+        return x
     norms = row_norms(x, p=p, dim=dim)
-    return torch.where(norms > maxnorm, x * (maxnorm / norms.clamp_min(maxnorm)), x)
+    return torch.where(norms > maxnorm, (x * (maxnorm / norms.clamp_min(maxnorm))).to(x.dtype), x)
 
 
-CONSTRAINERS: Mapping[str, RowFunction] = MappingProxyType(
-    {"normalize": normalize, "complex_normalize": complex_normalize, "clamp": clamp, "clamp_norm": clamp_norm}
-)
+CONSTRAINERS: Mapping[str, RowFunction] = MappingProxyType({name: globals()[name] for name in choices.CONSTRAINERS})
 
 
-def row_norms(x: Tensor, *, p: float = 2.0, dim: Axes | None = None) -> Tensor:
-    """Compute the norm of each row, real, with the axes of a row kept at size 1; a row of no axes is an entry."""
+def row_norms(x: Tensor, *, p: float | str = 2.0, dim: Axes | None = None) -> Tensor:
+    """Compute the norm of each row, real, with the axes of a row kept at size 1; a row of no axes is an entry.
+
+    Half precision cannot hold the L1 norm of 300 entries of 300: those norms are in float32.
+    """
     axes = tuple(range(1, x.ndim)) if dim is None else dim
     if axes == ():
         return x.abs()
-    norms: Tensor = torch.linalg.vector_norm(x, ord=p, dim=axes, keepdim=True)
+    order = 2.0 if p == "fro" else p
+    wide = torch.float32 if x.dtype in {torch.float16, torch.bfloat16} else None
+    norms: Tensor = torch.linalg.vector_norm(x, ord=order, dim=axes, keepdim=True, dtype=wide)
     return norms
 
 
@@ -108,9 +117,9 @@ def as_pairs(x: Tensor) -> Tensor:
     Raises:
         ValueError: the last axis has an odd size, or there is none.
     """
-    if x.ndim < 2 or x.shape[-1] % 2:
+    if not x.ndim or x.shape[-1] % 2:
         raise ValueError(f"a real table of shape {tuple(x.shape)} holds no (re, im) pairs in its last axis.")
-    return x.view(*x.shape[:-1], -1, 2)
+    return x.view(*x.shape[:-1], x.shape[-1] // 2, 2)
 
 
 def row_function(given: str | RowFunction | None, kwargs: Mapping[str, Any] | None, *, axes: int) -> RowFunction | None:
@@ -126,6 +135,8 @@ def row_function(given: str | RowFunction | None, kwargs: Mapping[str, Any] | No
         TypeError: arguments that it does not take.
     """
     if given is None:
+        if kwargs:
+            raise ValueError(f"arguments without a function that takes them: {', '.join(kwargs)}.")
         return None
     if isinstance(given, str):
         name = given.rstrip("_")

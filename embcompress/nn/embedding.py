@@ -37,6 +37,7 @@ class Embedding(Representation):
 
     Raises:
         ValueError: sizes that are missing, given twice or below 1; a name that nothing has.
+        TypeError: a dtype of integers.
 
     Source: PyKEEN's documentation of pykeen.nn.Embedding, 1.11.
 
@@ -75,6 +76,8 @@ class Embedding(Representation):
             dropout=dropout,
         )
         dtype = dtype or torch.get_default_dtype()
+        if not (dtype.is_floating_point or dtype.is_complex):
+            raise TypeError(f"a table holds floats or complex numbers; got {dtype}.")
         self.is_complex = dtype.is_complex
         self.initializer = initializer or "normal"
         self.initializer_kwargs = dict(initializer_kwargs or {})
@@ -95,7 +98,8 @@ class Embedding(Representation):
                 which a second copy is kept.
             kwargs: of the constructor, but for max_id, shape and the initializer.
         """
-        kwargs = {"dtype": tensor.dtype, "device": tensor.device, **kwargs}
+        kwargs["dtype"] = kwargs.get("dtype") or tensor.dtype
+        kwargs.setdefault("device", tensor.device)
         table = cls(
             max_id=len(tensor),
             shape=tuple(tensor.shape[1:]),
@@ -137,7 +141,7 @@ class Embedding(Representation):
     def look_up(self, indices: Tensor | None) -> Tensor:
         """Return rows without normalizer and dropout, (*s, *shape)."""
         flat: Tensor = self.stored if indices is None else self._embeddings(indices)
-        rows = flat.view(*flat.shape[:-1], *self.stored_shape)
+        rows = flat.view((*flat.shape[:-1], *self.stored_shape))
         return torch.view_as_complex(rows) if self.is_complex else rows
 
     def reset_parameters(self) -> None:
@@ -145,13 +149,22 @@ class Embedding(Representation):
         if self.stored.requires_grad:
             self._start(None)
 
-    @torch.no_grad()
     def post_parameter_update(self) -> None:
         """Apply the constrainer to every row, unless the table is frozen."""
-        if self.constrainer is None or not self.stored.requires_grad:
+        if self.stored.requires_grad:
+            self.constrain()
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Apply the constrainer to every row, of a frozen table too."""
+        if self.constrainer is None:
             return
         rows = self.constrainer(self.look_up(None))
-        rows = torch.view_as_real(rows) if rows.is_complex() else rows
+        rows = torch.view_as_real(rows.resolve_conj()) if rows.is_complex() else rows
+        if rows.shape != (self.max_id, *self.stored_shape):
+            raise ValueError(
+                f"the constrainer made shape {tuple(rows.shape)} of a table {(self.max_id, *self.stored_shape)}."
+            )
         self.stored.copy_(rows.reshape(self.stored.shape))
 
     def _start(self, generator: Generator | None) -> None:

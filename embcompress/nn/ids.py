@@ -37,6 +37,8 @@ def as_ids(ids: Ids, *, max_id: int, name: str = "ids") -> Tensor:
             f"{name} are a set, which has no order: row 0 could be anyone's.", hint="Give a list or a tensor."
         )
     values = _as_tensor(ids, name=name)
+    if values.layout != torch.strided:
+        raise IdsError(f"{name} must be integers; got a tensor of layout {values.layout}.")
     if not values.numel():
         raise IdsError(f"{name} are empty.")
     if values.ndim != 1:
@@ -49,7 +51,8 @@ def as_ids(ids: Ids, *, max_id: int, name: str = "ids") -> Tensor:
     place = torch.full((max_id,), -1)
     order = torch.arange(len(values))
     place[values] = order
-    refuse(values[place[values] != order], f"{name} must not repeat; twice or more often there are")
+    repeated = values[place[values] != order]
+    refuse(torch.tensor(sorted(set(repeated.tolist()))), f"{name} must not repeat; twice or more often there are")
     return values
 
 
@@ -61,11 +64,22 @@ def refuse(ids: Tensor, why: str) -> None:
 
 def _as_tensor(ids: Any, *, name: str) -> Tensor:
     if isinstance(ids, Tensor):
-        return ids.detach()
+        return ids.detach() if ids.dtype != torch.uint64 else _as_tensor(ids.tolist(), name=name)
+    if getattr(getattr(ids, "dtype", None), "kind", "") in {"i", "u"}:
+        ids = ids.astype("int64") if ids.dtype.kind == "i" else ids.tolist()  # of any byte order, strides and flags
+        if not isinstance(ids, list):
+            return torch.as_tensor(ids)
+    if not isinstance(ids, Iterable):
+        raise IdsError(f"{name} must be a list of integers; got {ids!r}.")
+    listed = ids if isinstance(ids, range) else list(ids)
+    wrong: list[Any] = [] if isinstance(ids, range) else [item for item in listed if isinstance(item, bool)]
     try:
-        return torch.as_tensor(ids if hasattr(ids, "__array__") else list(ids))
-    except (TypeError, ValueError, RuntimeError, OverflowError) as err:  # texts, ragged lists, 2**64
-        raise IdsError(f"{name} must be integers: {err}") from err
+        if not wrong:
+            return torch.as_tensor(listed)
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # texts, ragged lists, 2**64
+        wrong = [item for item in listed if not isinstance(item, int) or not -(2**63) <= item < 2**63]
+    shown = ", ".join(map(repr, wrong[:NAMED_IDS_MAX]))
+    raise IdsError(f"{name} must be integers below 2**63; got {shown}.")
 
 
 def _named(ids: Tensor) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from embcompress import choices
 from embcompress.nn.constrainers import as_pairs, normalize
 
 Initializer = Callable[..., Tensor]
@@ -99,22 +100,7 @@ def as_given(x: Tensor) -> Tensor:
     return x
 
 
-INITIALIZERS: Mapping[str, Initializer] = MappingProxyType(
-    {
-        "xavier_uniform": xavier_uniform,
-        "xavier_uniform_norm": xavier_uniform_norm,
-        "xavier_normal": xavier_normal,
-        "xavier_normal_norm": xavier_normal_norm,
-        "normal": normal,
-        "normal_norm": normal_norm,
-        "uniform": uniform,
-        "uniform_norm": uniform_norm,
-        "uniform_norm_p1": uniform_norm_p1,
-        "init_phases": init_phases,
-        "pretrained": pretrained,
-        "as_given": as_given,
-    }
-)
+INITIALIZERS: Mapping[str, Initializer] = MappingProxyType({name: globals()[name] for name in choices.INITIALIZERS})
 
 
 def initializer_by_name(name: str) -> Initializer:
@@ -146,17 +132,29 @@ def fill(
 
     Raises:
         TypeError: a generator for an initializer that takes none.
+        ValueError: values of another shape.
     """
     function = initializer_by_name(initializer) if isinstance(initializer, str) else initializer
     given = dict(kwargs)
     if generator is not None and function not in (pretrained, as_given):
-        if "generator" not in inspect.signature(function).parameters:
+        if not _takes_generator(function):
             raise TypeError(f"initializer {getattr(function, '__name__', function)!r} takes no generator.")
         given["generator"] = generator
     started = function(table, **given)
-    started = torch.view_as_real(started) if started.is_complex() else started
-    if started is not table:
-        table.copy_(started)
+    if started is table:
+        return
+    started = torch.view_as_real(started.resolve_conj()) if started.is_complex() else started
+    if started.shape != table.shape:
+        raise ValueError(f"the initializer made shape {tuple(started.shape)} of a table {tuple(table.shape)}.")
+    table.copy_(started)
+
+
+def _takes_generator(function: Initializer) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # a builtin
+        return False
+    return any(parameter.name == "generator" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def _row_size(x: Tensor) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from embcompress.nn.representation import Representation, Shape
 PYKEEN_WEIGHTS = "weight._embeddings.weight"  # the keys of PyKEEN's module since 1.11.1
 PYKEEN_BASES = "base._embeddings.weight"
 OLD_PYKEEN_WEIGHTS = "weight"  # up to 1.11.0; the bases had the key that ours have
+TOLD_BY_THE_TABLE = frozenset({"max_id", "num_embeddings", "shape", "embedding_dim", "dtype", "device", "generator"})
 
 
 class LowRankRepresentation(Representation):
@@ -96,7 +98,7 @@ class LowRankRepresentation(Representation):
         Raises:
             ValueError: their ranks differ, or the weights are no real matrix.
         """
-        if weights.ndim != 2 or weights.is_complex() or bases.ndim < 2 or len(bases) != weights.shape[1]:
+        if weights.ndim != 2 or not weights.is_floating_point() or bases.ndim < 2 or len(bases) != weights.shape[1]:
             raise ValueError(
                 f"bases (rank, *shape) and real weights (rows, rank) must agree in rank; "
                 f"got {tuple(bases.shape)} and {tuple(weights.shape)} {weights.dtype}."
@@ -132,8 +134,8 @@ class LowRankRepresentation(Representation):
             num_bases: 1..min(rows, real columns).
             solver: a key of SOLVERS, or "auto".
             seed: of the randomized solver's start.
-            kwargs: of the constructor: normalizer, dropout, constrainer, trainable ...; not max_id and shape, dtype and
-                device, which `other` tells.
+            kwargs: of the constructor: normalizer, dropout, constrainer, trainable ...; not what `other` tells, as its
+                max_id, shape, dtype and device.
 
         Raises:
             TypeError: max_id, shape, dtype or device among `kwargs`, or `other` is no table.
@@ -142,8 +144,9 @@ class LowRankRepresentation(Representation):
 
         Source: Eckart & Young, The approximation of one matrix by another of lower rank (1936).
         """
-        if told := sorted({"max_id", "shape", "dtype", "device"} & kwargs.keys()):
-            raise TypeError(f"approximate takes {' and '.join(told)} from the table that it approximates.")
+        if told := sorted(TOLD_BY_THE_TABLE & kwargs.keys()):
+            raise TypeError(f"approximate takes no {' and '.join(told)}: the table that it approximates tells all.")
+        num_bases = operator.index(num_bases)
         table = open_table(other)
         rows = table.rows
         factors = factorize(rows, num_bases, solver=solver, seed=seed)
@@ -192,7 +195,7 @@ class LowRankRepresentation(Representation):
         """Return rows without normalizer and dropout, (*s, *shape)."""
         weights = self.weights if indices is None else nn.functional.embedding(indices, self.weights)  # (*s, rank)
         common, bases = self._bases_in_common()
-        rows = (weights.to(common) @ bases).view(*weights.shape[:-1], *self.bases.stored_shape)
+        rows = (weights.to(common) @ bases).view((*weights.shape[:-1], *self.bases.stored_shape))
         return torch.view_as_complex(rows) if self.is_complex else rows
 
     def scores(self, query: Tensor) -> Tensor:
@@ -248,6 +251,12 @@ class LowRankRepresentation(Representation):
         ):
             if prefix + theirs in state_dict:
                 state_dict[prefix + ours] = state_dict.pop(prefix + theirs)
+        weights, limit = state_dict.get(prefix + "weights"), torch.finfo(self.weights.dtype).max
+        if weights is not None and not weights.is_meta and bool((weights.abs().nan_to_num(posinf=0) > limit).any()):
+            raise ValueError(
+                f"{prefix}weights hold numbers beyond the {self.weights.dtype} of this module; "
+                "make it of a wider dtype, or by from_factors."
+            )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
@@ -257,6 +266,6 @@ class LowRankRepresentation(Representation):
     def _bases_in_common(self) -> tuple[torch.dtype, Tensor]:
         """Give the dtype that holds weights and bases, and the bases in it, (rank, real dim): weights may be wider."""
         bases = self.bases(None)
-        real = (torch.view_as_real(bases) if bases.is_complex() else bases).flatten(1)
+        real = (torch.view_as_real(bases) if bases.is_complex() else bases).reshape(len(bases), -1)
         common = torch.promote_types(self.weights.dtype, real.dtype)
         return common, real.to(common)

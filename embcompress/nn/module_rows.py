@@ -21,6 +21,7 @@ class ModuleRows:
         dim: real columns of a row.
         dtype: real.
         device: where the rows arrive.
+        as_stored: whether the module's normalizer is left out.
     """
 
     module: Any
@@ -28,6 +29,7 @@ class ModuleRows:
     dtype: torch.dtype
     device: torch.device
     name: str = "the table"
+    as_stored: bool = False
 
     @property
     def rows(self) -> int:
@@ -49,7 +51,7 @@ class ModuleRows:
         return self._look_up(torch.arange(0, self.rows, max(1, self.rows // max(count, 1))))
 
     def _look_up(self, indices: Tensor) -> Tensor:
-        return as_real_matrix(look_up_calmly(self.module, indices.to(self.device)))
+        return as_real_matrix(look_up_calmly(self.module, indices.to(self.device), as_stored=self.as_stored))
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,12 @@ class OpenTable:
     dtype: torch.dtype
 
 
-def open_table(other: Any) -> OpenTable:
+def open_table(other: Any, *, as_stored: bool = False) -> OpenTable:
     """Open a representation, a torch.nn.Embedding or a tensor as rows.
+
+    Args:
+        other: the table.
+        as_stored: leave out the normalizer of a representation.
 
     Raises:
         TypeError: neither of them, or a tensor of integers.
@@ -86,24 +92,33 @@ def open_table(other: Any) -> OpenTable:
     if not isinstance(other, nn.Module) or not hasattr(other, "max_id"):
         raise TypeError(f"a table is a representation, a torch.nn.Embedding or a tensor; got {type(other).__name__}.")
     device = next((parameter.device for parameter in other.parameters()), torch.device("cpu"))
-    first = look_up_calmly(other, torch.zeros(1, dtype=torch.long, device=device))  # (1, *shape)
+    first = look_up_calmly(other, torch.zeros(1, dtype=torch.long, device=device), as_stored=as_stored)  # (1, *shape)
     row = as_real_matrix(first)
-    rows = ModuleRows(other, dim=row.shape[1], dtype=row.dtype, device=device)
+    rows = ModuleRows(other, dim=row.shape[1], dtype=row.dtype, device=device, as_stored=as_stored)
     return OpenTable(rows, tuple(first.shape[1:]), first.dtype)
 
 
 @torch.no_grad()
-def look_up_calmly(module: nn.Module, indices: Tensor) -> Tensor:
-    """Look up rows as for serving, and leave the module as it was: dropout would show another table in every pass."""
-    training = [part for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
+def look_up_calmly(module: nn.Module, indices: Tensor, *, as_stored: bool = False) -> Tensor:
+    """Look up rows as for serving, and leave everything as it was.
+
+    Dropout would show another table in every pass, and a regularizer would count rows that no loss has seen.
+    """
+    before: list[tuple[nn.Module, str, Any]] = []
+    for part in module.modules():
+        before.append((part, "training", part.training))
+        if getattr(part, "regularizer", None) is not None:
+            before.append((part, "regularizer", part.regularizer))
+    if as_stored and getattr(module, "normalizer", None) is not None:
+        before.append((module, "normalizer", module.normalizer))
     try:
+        for part, name, _ in before:
+            setattr(part, name, False if name == "training" else None)
         rows: Tensor = module(indices)
         return rows
     finally:
-        for part in training:
-            part.training = True
+        for part, name, value in before:
+            setattr(part, name, value)
 
 
 def as_real_matrix(rows: Tensor) -> Tensor:

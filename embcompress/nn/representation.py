@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -74,7 +75,13 @@ class Representation(nn.Module, ABC):
             rows = self.normalizer(rows)
         if self.regularizer is not None:
             self.regularizer.update(rows)
-        return rows if self.dropout is None else self.dropout(rows)
+        if self.dropout is None or not self.training:
+            return rows
+        if rows.is_complex():  # torch's dropout draws no complex mask
+            kept: Tensor = self.dropout(torch.ones_like(rows.real))
+            return rows * kept
+        dropped: Tensor = self.dropout(rows)
+        return dropped
 
     @abstractmethod
     def reset_parameters(self) -> None:
@@ -103,7 +110,7 @@ class Representation(nn.Module, ABC):
 
 def as_shape(shape: Shape) -> tuple[int, ...]:
     """Make a tuple of sizes, each at least 1."""
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    sizes = tuple(shape) if isinstance(shape, Iterable) else (shape,)
     return tuple(positive(size, name="each size of shape") for size in sizes)
 
 
@@ -113,6 +120,6 @@ def positive(value: int, *, name: str) -> int:
     Raises:
         ValueError: below 1, or no integer.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
         raise ValueError(f"{name} must be an integer of at least 1; got {value!r}.")
-    return value
+    return operator.index(value)

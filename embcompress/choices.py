@@ -1,0 +1,87 @@
+"""What new rows can be drawn from and held to, by name: one list for the modules, the command line and the tests."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from embcompress.exceptions import UsageError
+
+INITIALIZERS: Mapping[str, str] = MappingProxyType(
+    {
+        "xavier_uniform": "U(-a, a), a = gain * sqrt(6 / f), f the entries of a row",
+        "xavier_uniform_norm": "the same, each row scaled to unit norm",
+        "xavier_normal": "N(0, gain^2 * 2 / f)",
+        "xavier_normal_norm": "the same, each row scaled to unit norm",
+        "normal": "N(mean, std^2), by default N(0, 1)",
+        "normal_norm": "the same, each row scaled to unit norm",
+        "uniform": "U(a, b), by default U(0, 1)",
+        "uniform_norm": "the same, each row scaled to unit norm of order p",
+        "uniform_norm_p1": "U(0, 1), each row scaled to unit L1 norm",
+        "init_phases": "(cos, sin) pairs of phases from U(0, 2 pi)",
+        "pretrained": "values given",
+    }
+)  # a function of embcompress.nn.initializers -> what it draws from
+FITTED: Mapping[str, str] = MappingProxyType(
+    {
+        "zeros": "zeros",
+        "mean": "the mean of the base rows",
+        "gaussian": "a normal distribution with mean and covariance of the base rows",
+    }
+)
+METHODS: Mapping[str, str] = MappingProxyType(
+    {name: what for name, what in INITIALIZERS.items() if name != "pretrained"} | dict(FITTED)
+)
+CONSTRAINERS: Mapping[str, str] = MappingProxyType(
+    {
+        "normalize": "each row to unit norm of order p, by default 2",
+        "complex_normalize": "each complex entry to unit modulus",
+        "clamp": "each entry to min..max",
+        "clamp_norm": "the norm of each row to at most maxnorm",
+    }
+)  # a function of embcompress.nn.constrainers -> what it does to rows
+DEFAULT_METHOD = "gaussian"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A name of one of the lists above, with its arguments.
+
+    Example:
+        >>> Choice.parse("uniform:a=-0.1,b=0.1", METHODS, option="--method")
+        Choice(name='uniform', arguments={'a': -0.1, 'b': 0.1})
+    """
+
+    name: str
+    arguments: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str, choices: Mapping[str, str], *, option: str) -> Choice:
+        """Read `NAME` or `NAME:key=number,key=number`.
+
+        Raises:
+            UsageError: no such name, or arguments that are no numbers.
+        """
+        name, _, listed = text.partition(":")
+        if name not in choices:
+            close = difflib.get_close_matches(name, choices, n=1)
+            raise UsageError(
+                f"{option} must be one of {', '.join(choices)}; got {name!r}.",
+                hint=f"Did you mean {close[0]}?" if close else "",
+            )
+        arguments = {}
+        for part in filter(None, listed.split(",")):
+            key, _, number = part.partition("=")
+            try:
+                arguments[key] = float(number)
+            except ValueError as err:
+                raise UsageError(
+                    f"{option} {text}: arguments are key=number, separated by commas; got {part!r}."
+                ) from err
+        return cls(name, arguments)
+
+    def __str__(self) -> str:
+        listed = ",".join(f"{key}={value:g}" for key, value in self.arguments.items())
+        return f"{self.name}:{listed}" if listed else self.name
