@@ -104,21 +104,27 @@ def look_up_calmly(module: nn.Module, indices: Tensor, *, as_stored: bool = Fals
 
     Dropout would show another table in every pass, and a regularizer would count rows that no loss has seen.
     """
-    before: list[tuple[nn.Module, str, Any]] = []
-    for part in module.modules():
-        before.append((part, "training", part.training))
-        if getattr(part, "regularizer", None) is not None:
-            before.append((part, "regularizer", part.regularizer))
+    training = [(part, part.training) for part in module.modules()]
+    silenced: list[tuple[nn.Module, str, Any]] = [
+        (part, "regularizer", part.regularizer)
+        for part in module.modules()
+        if getattr(part, "regularizer", None) is not None
+    ]
     if as_stored and getattr(module, "normalizer", None) is not None:
-        before.append((module, "normalizer", module.normalizer))
+        silenced.append((module, "normalizer", module.normalizer))
+    module.eval()
     try:
-        for part, name, _ in before:
-            setattr(part, name, False if name == "training" else None)
+        for part, name, _ in silenced:
+            setattr(part, name, None)
         rows: Tensor = module(indices)
         return rows
     finally:
-        for part, name, value in before:
+        for part, name, value in silenced:
             setattr(part, name, value)
+        # By way of train(), at which graph encoders of PyKEEN forget what they computed without a graph.
+        module.train(module.training or training[0][1])
+        for part, was_training in training:
+            part.training = was_training
 
 
 def as_real_matrix(rows: Tensor) -> Tensor:

@@ -48,6 +48,12 @@ class Representation(nn.Module, ABC):
         self.regularizer = regularizer
         self.dropout = None if dropout is None else nn.Dropout(dropout)
 
+    unique = False  # by this name PyKEEN asks whether a lookup of repeated ids should go by the distinct ones
+
+    def _plain_forward(self, indices: Tensor | None = None) -> Tensor:
+        """Look up rows as they are stored, under the name by which PyKEEN's wrappers of representations ask."""
+        return self.look_up(indices if indices is None else indices.long())
+
     @abstractmethod
     def look_up(self, indices: Tensor | None) -> Tensor:
         """Return rows as they are stored, (*s, *shape) for int64 indices of shape s, all of them for None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from embcompress.checkpoints import open_checkpoint
 from embcompress.exceptions import TableError
 from embcompress.nn.low_rank import LowRankRepresentation
 
+REPRESENTATION_PACKAGES = ("embcompress", "pykeen")
 OWNED_TABLE = "_embeddings"  # under this name the representations of PyKEEN, and ours, keep their torch.nn.Embedding
 
 
@@ -63,16 +65,22 @@ def apply_to(model: nn.Module, path: str | Path) -> dict[str, LowRankRepresentat
         {'wte.weight': LowRankRepresentation(max_id=50257, shape=(768,), ...)}
     """
     placed: dict[str, LowRankRepresentation] = {}
-    changes: list[tuple[str, nn.Module]] = []
+    changes: dict[str, nn.Module] = {}
+    owners: dict[str, str] = {}
     with open_checkpoint(Path(path)) as checkpoint:
         artifact = read_artifact(checkpoint)
         for table in artifact.tables:
             sites = _find_sites(model, table)
             module = _fit(load_table(artifact, table), sites)
-            changes += [(site.path, module if site.is_lookup else site.head(module)) for site in sites]
+            for site in sites:
+                if site.path in owners:
+                    raise TableError(f"tables {owners[site.path]!r} and {table.name!r} both belong to {site.path!r}.")
+                owners[site.path] = table.name
+                changes[site.path] = module if site.is_lookup else site.head(module)
             placed[table.name] = module
-    for place, replacement in changes:
-        model.set_submodule(place, replacement)
+    for path_of_module, replacement in changes.items():
+        above, _, name = path_of_module.rpartition(".")
+        setattr(model.get_submodule(above), name, replacement)
     return placed
 
 
@@ -104,7 +112,7 @@ class _Site:
             limit = self.module.max_norm
             return _told(
                 shape=(self.module.embedding_dim,),
-                is_complex=False,
+                is_complex=self.parameter.is_complex(),
                 normalizer=None if limit is None else "clamp_norm",
                 normalizer_kwargs=None if limit is None else {"maxnorm": limit, "p": self.module.norm_type},
             )
@@ -133,7 +141,7 @@ def _find_sites(model: nn.Module, table: CompressedTable) -> list[_Site]:
         TableError: there is none, or one that cannot be replaced.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    found = [match for name in (table.name, *table.tied_names) if (match := _match(name, parameters)) is not None]
+    found = [match for name in (table.name, *table.tied_names) if (match := _match(name, parameters))]
     if not found:
         raise TableError(
             f"the model has no parameter {table.name!r}, nor one whose name ends so.",
@@ -143,21 +151,29 @@ def _find_sites(model: nn.Module, table: CompressedTable) -> list[_Site]:
     sites = {}
     for name, parameter in parameters.items():
         if id(parameter) in same:
-            if tuple(parameter.shape) != table.shape:
+            is_complex = getattr(torch, table.dtype).is_complex
+            if tuple(parameter.shape) != table.shape or parameter.is_complex() != is_complex:
                 raise TableError(
-                    f"table {table.name!r} is {table.shape}; the model's {name!r} is {tuple(parameter.shape)}."
+                    f"table {table.name!r} is {table.dtype} of shape {table.shape}; the model's {name!r} is "
+                    f"{str(parameter.dtype).removeprefix('torch.')} of shape {tuple(parameter.shape)}."
                 )
             site = _site_of(model, name, parameter)
             sites[site.path] = site
     return list(sites.values())
 
 
-def _match(name: str, parameters: Mapping[str, nn.Parameter]) -> str | None:
-    """Find the parameter of a name, or the only one that has it under a further prefix, or without its own."""
+def _match(name: str, parameters: Mapping[str, nn.Parameter]) -> str:
+    """Find the parameter of a name, or the only one that has it under a further prefix, or without its own.
+
+    Raises:
+        TableError: several parameters have it.
+    """
     if name in parameters:
         return name
     alike = [other for other in parameters if other.endswith(f".{name}") or name.endswith(f".{other}")]
-    return alike[0] if len({id(parameters[other]) for other in alike}) == 1 else None
+    if len({id(parameters[other]) for other in alike}) > 1:
+        raise TableError(f"the name {name!r} fits several parameters of the model: {', '.join(map(repr, alike))}.")
+    return alike[0] if alike else ""
 
 
 def _site_of(model: nn.Module, name: str, parameter: nn.Parameter) -> _Site:
@@ -170,12 +186,15 @@ def _site_of(model: nn.Module, name: str, parameter: nn.Parameter) -> _Site:
         and hasattr(parent := model.get_submodule(above), "max_id")
     ):
         path, owner = above, parent
-        is_known = type(owner).__name__ == "Embedding"  # ours or PyKEEN's: one of its subclasses may do more
+        kind = type(owner)  # ours or PyKEEN's: one of its subclasses may do more
+        is_known = kind.__name__ == "Embedding" and kind.__module__.partition(".")[0] in REPRESENTATION_PACKAGES
+        holder = model.get_submodule(above.rpartition(".")[0])
+        is_known = is_known and not isinstance(holder, LowRankRepresentation)  # it needs its bases as they are
     else:
         is_known = type(owner) in (nn.Embedding, nn.Linear)
-    if leaf != "weight" or not is_known:
+    if leaf != "weight" or not is_known or owner._forward_hooks or owner._forward_pre_hooks:
         raise TableError(
-            f"parameter {name!r} belongs to a {type(owner).__name__}, which may do more than look rows up.",
+            f"parameter {name!r} belongs to {type(owner).__name__!r}, which does more than look rows up, or may.",
             hint="Take the table from embcompress.load(path) and put it in place by hand.",
         )
     if not path:
@@ -202,10 +221,15 @@ def _fit(table: LowRankRepresentation, sites: list[_Site]) -> LowRankRepresentat
     shape, is_complex = manners.pop("shape"), manners.pop("is_complex")
     parameter = first.parameter
     stored = (len(table.bases.stored), *shape, 2) if is_complex else (len(table.bases.stored), *shape)
-    bases = table.bases.stored.detach().to(parameter.dtype).view(stored)  # (rank, *shape[, 2])
+    dtype = parameter.dtype.to_real()
+    # Weights may be stored wider than the model's dtype, where they overflow it. A power of two moves between the
+    # factors without rounding.
+    largest, limit = float(table.weights.detach().abs().max()), torch.finfo(dtype).max
+    scale = 2.0 ** math.ceil(math.log2(largest / limit)) if largest > limit else 1.0
+    bases = (table.bases.stored.detach() * scale).to(dtype).view(stored)  # (rank, *shape[, 2])
     fitted = LowRankRepresentation.from_factors(
         bases=torch.view_as_complex(bases) if is_complex else bases,
-        weights=table.weights.detach().to(parameter.dtype),
+        weights=(table.weights.detach() / scale).to(dtype),
         trainable=parameter.requires_grad,
         **manners,
     )

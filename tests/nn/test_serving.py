@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
@@ -253,17 +254,17 @@ BAD_MODELS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "more rows": (
         lambda: Holder(emb=nn.Embedding(ROWS + 1, DIM)),
-        r"'emb.weight' is \(60, 12\); .*'emb.weight' is \(61, 12\)",
+        r"'emb.weight' is float32 of shape \(60, 12\); .*'emb.weight' is float32 of shape \(61, 12\)",
     ),
-    "fewer columns": (lambda: Holder(emb=nn.Embedding(ROWS, DIM - 1)), r"'emb.weight' is \(60, 11\)"),
-    "transposed": (lambda: Holder(emb=nn.Linear(ROWS, DIM)), r"'emb.weight' is \(12, 60\)"),
-    "subclass of Embedding": (lambda: Holder(emb=ScaledEmbedding(ROWS, DIM)), "'emb.weight' belongs to a Scaled"),
-    "bag": (lambda: Holder(emb=nn.EmbeddingBag(ROWS, DIM)), "'emb.weight' belongs to a EmbeddingBag"),
-    "bare parameter": (lambda: Holder(emb=BareTable()), "'emb.weight' belongs to a BareTable"),
-    "parameter of the model": (BareTable, "'weight' belongs to a BareTable"),
+    "fewer columns": (lambda: Holder(emb=nn.Embedding(ROWS, DIM - 1)), r"'emb.weight' is float32 of shape \(60, 11\)"),
+    "transposed": (lambda: Holder(emb=nn.Linear(ROWS, DIM)), r"'emb.weight' is float32 of shape \(12, 60\)"),
+    "subclass of Embedding": (lambda: Holder(emb=ScaledEmbedding(ROWS, DIM)), "'emb.weight' belongs to 'Scaled"),
+    "bag": (lambda: Holder(emb=nn.EmbeddingBag(ROWS, DIM)), "'emb.weight' belongs to 'EmbeddingBag"),
+    "bare parameter": (lambda: Holder(emb=BareTable()), "'emb.weight' belongs to 'BareTable"),
+    "parameter of the model": (BareTable, "'weight' belongs to 'BareTable"),
     "head of a subclass": (
         lambda: tied(NormalizedLinear(DIM, ROWS), nn.Embedding(ROWS, DIM)),
-        "'head.weight' belongs to a NormalizedLinear",
+        "'head.weight' belongs to 'NormalizedLinear",
     ),
     "head of another manner": (lambda: TiedModel(max_norm=1.0), "'emb' and 'head' share a table"),
     "itself": (lambda: nn.Embedding(ROWS, DIM), "model is itself the embedding"),
@@ -296,12 +297,21 @@ def test_apply_to_refuses_our_embedding_as_the_model(compress: Compress) -> None
     assert snapshot(model) == before
 
 
+def test_apply_to_refuses_a_parameter_that_is_not_the_weight(compress: Compress) -> None:
+    """The tensor from which a spectrally normalised nn.Embedding computes its weight is named; nothing changes."""
+    model = Holder(emb=nn.utils.spectral_norm(nn.Embedding(ROWS, DIM)))
+    before = snapshot(model)
+    with pytest.raises(TableError, match=r"'emb\.weight_orig' belongs to 'Embedding"):
+        embcompress.apply_to(model, compress({"emb.weight_orig": draw(ROWS, DIM)}, table="emb.weight_orig"))
+    assert snapshot(model) == before
+
+
 def test_apply_to_changes_nothing_when_the_second_table_fails(compress: Compress) -> None:
     """Of two tables the first fits and the second has another shape: the second is named, the first not replaced."""
     artifact = compress({"a_emb.weight": draw(ROWS, DIM), "b_emb.weight": draw(ROWS, DIM, seed=1)})
     model = Holder(a_emb=nn.Embedding(ROWS, DIM), b_emb=nn.Embedding(ROWS, DIM + 1))
     before = snapshot(model)
-    with pytest.raises(TableError, match=r"'b_emb\.weight' is \(60, 13\)"):
+    with pytest.raises(TableError, match=r"'b_emb\.weight' is float32 of shape \(60, 13\)"):
         embcompress.apply_to(model, artifact)
     assert snapshot(model) == before
 
@@ -323,13 +333,17 @@ def test_apply_to_changes_nothing_when_the_artifact_is_damaged(compress: Compres
 @pytest.mark.parametrize("training", [False, True])
 def test_apply_to_keeps_mode_and_trainability(compress: Compress, requires_grad: bool, training: bool) -> None:
     """Factors are frozen where the parameter was, the bias is left alone, and every part has the model's mode."""
-    model = TiedModel(bias=True).train(training)
-    model.emb.weight.requires_grad_(requires_grad)
-    embcompress.apply_to(model, compress({"emb.weight": draw(ROWS, DIM)}))
+    model = Holder(tied=TiedModel(bias=True), own=nn.Embedding(ROWS, DIM)).train(training)
+    for embedding in (model.tied.emb, model.own):
+        embedding.weight.requires_grad_(requires_grad)
+    artifact = compress({"tied.emb.weight": draw(ROWS, DIM), "own.weight": draw(ROWS, DIM, seed=1)}, table="*.weight")
+    embcompress.apply_to(model, artifact)
     assert {name: value.requires_grad for name, value in model.named_parameters()} == {
-        "emb.weights": requires_grad,
-        "emb.bases._embeddings.weight": requires_grad,
-        "head.bias": True,
+        "tied.emb.weights": requires_grad,
+        "tied.emb.bases._embeddings.weight": requires_grad,
+        "tied.head.bias": True,
+        "own.weights": requires_grad,
+        "own.bases._embeddings.weight": requires_grad,
     }
     assert {module.training for module in model.modules()} == {training}
 
@@ -370,10 +384,7 @@ def test_apply_to_keeps_the_manners_of_our_embedding(
     artifact = compress({"table._embeddings.weight": draw(ROWS, DIM)})
     flat = multiply_out(artifact, "table._embeddings.weight")
     values = torch.view_as_complex(flat.view(ROWS, *shape, 2)) if dtype.is_complex else flat.view(ROWS, *shape)
-    manners = {
-        "normalizer": "normalize",
-        "dropout": None if dtype.is_complex else 0.25,
-    }  # torch drops out no complex ones
+    manners = {"normalizer": "normalize", "dropout": 0.25}
     dense = Embedding.from_pretrained(values, regularizer=Recorder(), **manners)
     model = Holder(
         table=Embedding(ROWS, shape=shape, dtype=dtype, regularizer=Recorder(), constrainer="normalize", **manners)
@@ -389,7 +400,7 @@ def test_apply_to_keeps_the_manners_of_our_embedding(
         torch.manual_seed(3)
         rows = placed.train(training)(IDS).detach()
         torch.testing.assert_close(rows, expected, rtol=1e-12, atol=1e-12)
-        assert bool((rows == 0).any()) is (training and not dtype.is_complex)  # dropped out
+        assert bool((rows == 0).any()) is training  # dropped out
         torch.testing.assert_close(regularizer.rows, dense.regularizer.rows, rtol=1e-12, atol=1e-12)
 
 
@@ -428,7 +439,7 @@ def test_apply_to_refuses_factors_of_ours_as_tables(compress: Compress) -> None:
     """The weights of a LowRankRepresentation are no embedding that could be replaced: named, and unchanged."""
     model = Holder(table=LowRankRepresentation(max_id=ROWS, shape=DIM, num_bases=DIM))
     before = snapshot(model)
-    with pytest.raises(TableError, match=r"'table\.weights' belongs to a LowRankRepresentation"):
+    with pytest.raises(TableError, match=r"'table\.weights' belongs to 'LowRankRepresentation"):
         embcompress.apply_to(model, compress({"table.weights": draw(ROWS, DIM)}, table="table.weights"))
     assert snapshot(model) == before
 
@@ -493,3 +504,72 @@ def test_apply_to_refuses_what_is_no_artifact(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"model\.safetensors is not a compressed file"):
         embcompress.apply_to(model, path)
     assert snapshot(model) == before
+
+
+@pytest.mark.parametrize("names", [("x.emb.weight", "y.emb.weight"), ("emb.weight", "y.emb.weight")])
+def test_apply_to_refuses_two_tables_for_one_parameter(compress: Compress, names: tuple[str, str]) -> None:
+    """Two tables that both match the model's one parameter are refused by name, and nothing changes."""
+    model = Holder(emb=nn.Embedding(ROWS, DIM))
+    before = snapshot(model)
+    with pytest.raises(TableError):
+        embcompress.apply_to(model, compress({name: draw(ROWS, DIM, seed=i) for i, name in enumerate(names)}))
+    assert snapshot(model) == before
+
+
+def test_apply_to_keeps_weights_that_half_cannot_hold(compress: Compress) -> None:
+    """Weights that were stored wider because float16 overflows give the rows in a float16 model all the same."""
+    artifact = compress({"emb.weight": torch.full((ROWS, DIM), 40000.0, dtype=torch.float16)})
+    model = Holder(emb=nn.Embedding(ROWS, DIM)).half()
+    embcompress.apply_to(model, artifact)
+    torch.testing.assert_close(model.emb(IDS), torch.full((3, 2, DIM), 40000.0, dtype=torch.float16))
+
+
+@pytest.mark.parametrize(
+    ("stored", "held"),
+    [(torch.complex64, torch.complex64), (torch.complex64, torch.float32), (torch.float32, torch.complex64)],
+)
+def test_apply_to_tells_complex_from_real(compress: Compress, stored: torch.dtype, held: torch.dtype) -> None:
+    """A complex table over a real embedding, or the reverse, is a TableError; complex over complex serves."""
+    artifact = compress({"emb.weight": draw(ROWS, DIM, dtype=stored)}, table="emb.weight")
+    model = Holder(emb=nn.Embedding(ROWS, DIM, dtype=held))
+    if stored == held:
+        embcompress.apply_to(model, artifact)
+        assert model.emb(IDS).dtype == held
+    else:
+        with pytest.raises(TableError):
+            embcompress.apply_to(model, artifact)
+
+
+def test_apply_to_refuses_a_foreign_class_called_embedding(compress: Compress) -> None:
+    """A class of the user's that happens to be called Embedding may do more than look rows up: a TableError."""
+    cls = type("Embedding", (nn.Module,), {"forward": lambda self, ids: 7 * self._embeddings(ids)})
+    model = Holder(emb=cls())
+    model.emb.max_id, model.emb.shape, model.emb._embeddings = ROWS, (DIM,), nn.Embedding(ROWS, DIM)
+    with pytest.raises(TableError):
+        embcompress.apply_to(model, compress({"emb._embeddings.weight": draw(ROWS, DIM)}))
+
+
+def test_apply_to_refuses_bases_of_a_low_rank_table(compress: Compress) -> None:
+    """The bases of a LowRankRepresentation, which it needs as they are, are refused; it still looks rows up."""
+    model = Holder(table=LowRankRepresentation(max_id=100, shape=DIM, num_bases=ROWS))
+    name = "table.bases._embeddings.weight"
+    before = snapshot(model)
+    with pytest.raises(TableError, match=re.escape(repr(name))):
+        embcompress.apply_to(model, compress({name: draw(ROWS, DIM)}, table=name))
+    assert snapshot(model) == before
+    assert model.table(IDS).shape == (3, 2, DIM)
+
+
+def test_apply_to_refuses_a_module_with_hooks(compress: Compress) -> None:
+    """A module whose hook scales rows is refused."""
+    model = Holder(emb=nn.Embedding(ROWS, DIM))
+    model.emb.register_forward_hook(lambda _, __, rows: 100 * rows)
+    with pytest.raises(TableError):
+        embcompress.apply_to(model, compress({"emb.weight": draw(ROWS, DIM)}))
+
+
+def test_apply_to_names_the_ambiguity(compress: Compress) -> None:
+    """The message tells the candidates."""
+    model = Holder(one=Holder(emb=nn.Embedding(ROWS, DIM)), two=Holder(emb=nn.Embedding(ROWS, DIM)))
+    with pytest.raises(TableError, match=r"one\.emb\.weight.*two\.emb\.weight"):
+        embcompress.apply_to(model, compress({"emb.weight": draw(ROWS, DIM)}))
