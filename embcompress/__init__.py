@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from embcompress.artifact import load as load
     from embcompress.nn.serving import apply_to as apply_to
     from embcompress.workflows import approximate as approximate
+    from embcompress.workflows import backfill as backfill
     from embcompress.workflows import inspect as inspect
     from embcompress.workflows import reconstruct as reconstruct
 
@@ -23,6 +24,7 @@ _HOMES = MappingProxyType(
     {
         "apply_to": "embcompress.nn.serving",
         "approximate": "embcompress.workflows",
+        "backfill": "embcompress.workflows",
         "exceptions": "embcompress.exceptions",
         "inspect": "embcompress.workflows",
         "load": "embcompress.artifact",
@@ -31,7 +33,7 @@ _HOMES = MappingProxyType(
     }
 )  # public name -> the module that holds it, or that it is
 
-__all__ = ["__version__", "apply_to", "approximate", "inspect", "load", "reconstruct"]
+__all__ = ["__version__", "apply_to", "approximate", "backfill", "inspect", "load", "reconstruct"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import embcompress
+from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS
 from embcompress.exceptions import EmbcompressError, UsageError
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.output import discard_pending
@@ -133,6 +134,102 @@ def approximate(
             table=table or (),
             exclude=exclude or (),
             solver=solver,
+            device=device,
+            seed=seed,
+            report=report or (),
+            force=force,
+            dry_run=dry_run,
+            progress=progress,
+        )
+    _show(result, json=json, quiet=quiet)
+
+
+@app.command()
+def backfill(
+    bases: Annotated[
+        list[Path],
+        typer.Argument(metavar="BASE...", help="Checkpoints or artifacts with the known rows."),
+    ],
+    max_id: Annotated[
+        int | None, typer.Option("--max-id", metavar="N", help="Number of ids. With --labels: if larger than theirs.")
+    ] = None,
+    base_ids: Annotated[
+        list[Path] | None,
+        typer.Option("--base-ids", metavar="FILE", help="Line j: the new id of base row j. Once for each BASE."),
+    ] = None,
+    base_labels: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--base-labels",
+            metavar="FILE",
+            help="Labels of the base rows: .tsv[.gz] of id<TAB>label, a JSON vocabulary or tokenizer, or one a line. "
+            "Once for each BASE.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", metavar="FILE", help="The new labels, in the order of the new ids.")
+    ] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table", metavar="GLOB", help="Tables to grow. Repeatable. Default: those recognised with as many rows."
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help=f"How new rows are made: {', '.join(METHODS)}; arguments as in uniform:a=-1,b=1. "
+            f"Default: {DEFAULT_METHOD}, with mean and covariance of the known rows.",
+        ),
+    ] = None,
+    constrainer: Annotated[
+        str | None,
+        typer.Option(
+            "--constrainer",
+            metavar="NAME",
+            help=f"What new rows are held to: {', '.join(CONSTRAINERS)}; arguments as in clamp_norm:maxnorm=1.",
+        ),
+    ] = None,
+    fill: Annotated[
+        Path | None,
+        typer.Option("--fill", metavar="FILE", help="A checkpoint with the new rows, in the order of the new ids."),
+    ] = None,
+    fill_labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--fill-labels", metavar="FILE", help="Labels of the rows of --fill; others are drawn by --method."
+        ),
+    ] = None,
+    output: Output = None,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the draws.")] = 0,
+    report: Report = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Add rows for new ids to the tables of a checkpoint; known rows stay as they are, to the bit.
+
+    Writes STEM-backfilled.safetensors and its report beside the first BASE.
+    """
+    from embcompress import workflows
+
+    with _progress(json=json, quiet=quiet) as progress:
+        result = workflows.backfill(
+            bases,
+            max_id=max_id,
+            base_ids=base_ids or (),
+            base_labels=base_labels or (),
+            labels=labels,
+            table=table or (),
+            method=method,
+            constrainer=constrainer,
+            fill=fill,
+            fill_labels=fill_labels,
+            output=output,
             device=device,
             seed=seed,
             report=report or (),

@@ -161,14 +161,7 @@ def _choose(checkpoint: Checkpoint, *, table: Sequence[str], exclude: Sequence[s
     groups = group_tensors(checkpoint.tensors)
     every_name = [name for group in groups for name in group.names]
     for option, patterns in (("--table", table), ("--exclude", exclude)):
-        for pattern in patterns:
-            if not matches([pattern], every_name):
-                close = suggest_names(pattern, every_name)
-                meant = f"Did you mean {' or '.join(map(repr, close))}?" if close else ""
-                raise TableError(
-                    f"{option} {pattern} matches none of the {len(every_name)} tensors in {checkpoint.path}.",
-                    hint=meant or f"`embcompress inspect {quoted(checkpoint.path)}` lists them.",
-                )
+        refuse_unmatched(option, patterns, every_name, path=checkpoint.path)
     chosen = []
     for group in groups:
         named = [name for name in group.names if matches(table, [name])]
@@ -182,7 +175,7 @@ def _choose(checkpoint: Checkpoint, *, table: Sequence[str], exclude: Sequence[s
                     hint=f"`embcompress inspect {quoted(checkpoint.path)}` lists the tables.",
                 )
             continue
-        name = named[0] if named else _recognised_name(group)
+        name = named[0] if named else recognised_name(group)
         others = tuple(other for other in group.names if other != name)
         reason = "asked for" if table else group.verdict.reason
         chosen.append(Table(name, others, group.stored, reason))
@@ -191,7 +184,23 @@ def _choose(checkpoint: Checkpoint, *, table: Sequence[str], exclude: Sequence[s
     return tuple(chosen)
 
 
-def _recognised_name(group: Group) -> str:
+def refuse_unmatched(option: str, patterns: Iterable[str], names: Sequence[str], *, path: Path) -> None:
+    """Refuse a pattern that matches no name, and suggest what was meant.
+
+    Raises:
+        TableError: there is one.
+    """
+    for pattern in patterns:
+        if not matches([pattern], names):
+            close = suggest_names(pattern, names)
+            meant = f"Did you mean {' or '.join(map(repr, close))}?" if close else ""
+            raise TableError(
+                f"{option} {pattern} matches none of the {len(names)} tensors in {path}.",
+                hint=meant or f"`embcompress inspect {quoted(path)}` lists them.",
+            )
+
+
+def recognised_name(group: Group) -> str:
     """Of several tied names, choose the first that names a table: the embedding, not the head tied to it."""
     stored = group.stored
     is_table = (recognise((name,), shape=stored.shape, dtype=stored.dtype).is_table for name in group.names)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from embcompress.checkpoints.tensors import ITEM_BYTES, StoredTensor, read_into
@@ -263,6 +266,47 @@ class _PatchReader:
             read_into(self._file, start, whole[index * piece : (index + 1) * piece])
         count = needed // self._item_bytes
         return torch.frombuffer(self._buffer, dtype=self._dtype, count=count, offset=offset)
+
+
+class StoredRows:
+    """Single rows of a stored tensor in any order, as bytes: no bit is changed on the way.
+
+    Args:
+        stored: at least one axis, of any dtype. A tensor whose rows do not lie in one piece is first copied to a file
+            without a name, which the system removes by itself.
+        file: the open file that holds it.
+        folder: where that copy goes.
+    """
+
+    def __init__(self, stored: StoredTensor, *, file: BinaryIO, folder: Path) -> None:
+        self.row_bytes = stored.nbytes // max(stored.shape[0], 1)
+        self._file, self._start = file, stored.start
+        if not _is_dense(stored):
+            self._file, self._start = tempfile.TemporaryFile(dir=folder), 0  # noqa: SIM115 - closed with this object
+            for part in read_bytes(stored, file=file):
+                self._file.write(part)
+            self._file.flush()
+        self._buffer = bytearray()
+
+    def read(self, rows: Tensor) -> Tensor:
+        """Read rows by number, (count,) -> (count, row_bytes) uint8, valid until the next read.
+
+        Rows that follow each other in the file are read at once.
+        """
+        import torch
+
+        count, width = len(rows), self.row_bytes
+        if not count * width:
+            return torch.empty(count, width, dtype=torch.uint8)
+        if len(self._buffer) < count * width:
+            self._buffer = bytearray(count * width)
+        firsts = [0, *((rows[1:] != rows[:-1] + 1).nonzero().squeeze(1) + 1).tolist(), count]
+        view, descriptor, preadv = memoryview(self._buffer), self._file.fileno(), os.preadv
+        for first, last, row in zip(firsts, firsts[1:], rows[firsts[:-1]].tolist(), strict=False):
+            part, start = view[first * width : last * width], self._start + row * width
+            if preadv(descriptor, [part], start) < len(part):  # a million of these are most of what this takes
+                read_into(self._file, start, part)
+        return torch.frombuffer(self._buffer, dtype=torch.uint8, count=count * width).view(count, width)
 
 
 def read_bytes(stored: StoredTensor, *, file: BinaryIO) -> Iterator[memoryview]:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from embcompress.exceptions import EmbcompressError
 from embcompress.planning import human_bytes
-from embcompress.results import ApproximateResult, InspectResult, ReconstructResult, Result, Skipped, TableReport
+from embcompress.results import (
+    ApproximateResult,
+    BackfillResult,
+    GrownTable,
+    InspectResult,
+    ReconstructResult,
+    Result,
+    Skipped,
+    TableReport,
+)
 
 SHOWN_OTHERS = 12  # of the tensors that are no tables; --json lists all
 
@@ -17,6 +28,8 @@ def render_terminal(result: Result) -> RenderableType:
     """Render a result for rich's console."""
     if isinstance(result, ApproximateResult):
         return _approximate(result)
+    if isinstance(result, BackfillResult):
+        return _backfill(result)
     if isinstance(result, InspectResult):
         return _inspect(result)
     return _reconstruct(result)
@@ -41,7 +54,7 @@ def render_failure(failure: EmbcompressError) -> Text:
 
 
 def _approximate(result: ApproximateResult) -> RenderableType:
-    parts: list[RenderableType] = [_TableErrors(result.tables), *_notes(result)]
+    parts: list[RenderableType] = [_table_errors(result.tables), *_notes(result)]
     totals = result.totals
     verb = "would write" if result.dry_run else "wrote"
     summary = Text.assemble(
@@ -55,29 +68,32 @@ def _approximate(result: ApproximateResult) -> RenderableType:
     return Group(*parts)
 
 
-class _TableErrors:
-    """What became of each table: a grid where the console is wide enough for it, else a few lines a table."""
+class _Records:
+    """A grid where the console is wide enough for it, else lines."""
 
-    def __init__(self, tables: tuple[TableReport, ...]) -> None:
-        self.tables = tables
+    def __init__(self, grid: Table, lines: Sequence[Text]) -> None:
+        self.grid = grid
+        self.lines = lines
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        grid = _grid(
-            ("table", "left"), ("shape", "left"), ("bases", "right"), ("before", "right"), ("after", "right"),
-            ("error", "right"), ("optimum", "right"), ("p99 row", "right"), ("cosine", "right"), ("solver", "left"),
-        )  # fmt: skip
-        for table in self.tables:
-            grid.add_row(*_table_row(table))
-        if console.measure(grid, options=options.update(max_width=10_000)).maximum <= options.max_width:
-            yield grid
-            return
-        for table in self.tables:
-            name, shape, rank, before, after, error, optimum, tail, cosine, solver = _table_row(table)
-            name.stylize("bold")
-            yield name
-            yield Text(f"  {shape}, {rank} bases by {solver}: {before} -> {after}")
-            if error:
-                yield Text(f"  error {error}, optimum {optimum}; p99 row {tail}, mean cosine {cosine}")
+        is_wide = console.measure(self.grid, options=options.update(max_width=10_000)).maximum <= options.max_width
+        yield from [self.grid] if is_wide else self.lines
+
+
+def _table_errors(tables: Sequence[TableReport]) -> _Records:
+    """Tell what became of each table."""
+    grid = _grid(
+        ("table", "left"), ("shape", "left"), ("bases", "right"), ("before", "right"), ("after", "right"),
+        ("error", "right"), ("optimum", "right"), ("p99 row", "right"), ("cosine", "right"), ("solver", "left"),
+    )  # fmt: skip
+    lines = []
+    for table in tables:
+        grid.add_row(*_table_row(table))
+        name, shape, rank, before, after, error, optimum, tail, cosine, solver = _table_row(table)
+        lines += [_bold(name), Text(f"  {shape}, {rank} bases by {solver}: {before} -> {after}")]
+        if error:
+            lines.append(Text(f"  error {error}, optimum {optimum}; p99 row {tail}, mean cosine {cosine}"))
+    return _Records(grid, lines)
 
 
 def _table_row(table: TableReport) -> tuple[Text, str, str, str, str, str, str, str, str, str]:
@@ -139,6 +155,44 @@ def _inspect(result: InspectResult) -> RenderableType:
     return Group(*parts)
 
 
+def _backfill(result: BackfillResult) -> RenderableType:
+    parts: list[RenderableType] = [_grown_tables(result.tables)]
+    for table in result.tables:
+        if table.tied_names:
+            parts.append(Text.assemble("tied: ", plain(table.name), " is also ", plain(", ".join(table.tied_names))))
+    parts += [Text.assemble(("warning: ", "bold yellow"), plain(warning)) for warning in result.warnings]
+    verb = "would write" if result.dry_run else "wrote"
+    read = human_bytes(sum(one.bytes for one in (result.input, *result.further_inputs)))
+    size = f" ({human_bytes(result.output.bytes)}, from {read})"
+    parts.append(Text.assemble(f"{verb} ", plain(result.output.path), size))
+    return Group(*parts)
+
+
+def _grown_tables(tables: Sequence[GrownTable]) -> _Records:
+    """Tell which tables got rows, and how the new rows look beside the known ones."""
+    grid = _grid(
+        ("table", "left"), ("shape", "left"), ("kept", "right"), ("added", "right"), ("dropped", "right"),
+        ("new rows by", "left"), ("norm, kept / new", "left"), ("cosine, kept / new", "left"), ("held", "right"),
+    )  # fmt: skip
+    lines = []
+    for table in tables:
+        shape = f"{' x '.join(map(str, (table.rows, *table.shape)))} {table.dtype}"
+        coding = "" if table.rank is None else f", {table.rank} bases"
+        made = table.method + (f", {table.constrainer}" if table.constrainer else "")
+        seen = (table.base_rows, table.new_rows)
+        norms = " / ".join("-" if one is None else f"{one.norm.mean:.4g}" for one in seen)
+        cosines = " / ".join("-" if one is None else f"{one.cosine.mean:.3f}" for one in seen)
+        held = "" if table.energy_held is None else f"{table.energy_held:.1%}"
+        counts = [str(count) for count in (table.rows_kept, table.rows_added, table.rows_dropped)]
+        grid.add_row(plain(table.name), shape + coding, *counts, made, norms, cosines, held)
+        lines += [
+            _bold(plain(table.name)),
+            Text(f"  {shape}{coding}: kept {counts[0]}, added {counts[1]}, dropped {counts[2]}"),
+            Text(f"  new rows by {made}; kept / new: norm {norms}, cosine {cosines}" + (held and f"; held {held}")),
+        ]
+    return _Records(grid, lines)
+
+
 def _reconstruct(result: ReconstructResult) -> RenderableType:
     verb = "would write" if result.dry_run else "wrote"
     count = len(result.tables)
@@ -153,6 +207,11 @@ def _grid(*columns: tuple[str, str]) -> Table:
         folds = justify == "left"
         grid.add_column(title, justify=justify, no_wrap=not folds, overflow="fold")  # type: ignore[arg-type]
     return grid
+
+
+def _bold(name: Text) -> Text:
+    name.stylize("bold")
+    return name
 
 
 def _share(value: float) -> str:

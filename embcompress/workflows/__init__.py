@@ -3,8 +3,9 @@
 Functions take the names and defaults of the command line, return what the report says, and never print.
 """
 
+from embcompress.workflows.backfilling import backfill
 from embcompress.workflows.compression import approximate
 from embcompress.workflows.listing import inspect
 from embcompress.workflows.reconstruction import reconstruct
 
-__all__ = ["approximate", "inspect", "reconstruct"]
+__all__ = ["approximate", "backfill", "inspect", "reconstruct"]

@@ -1,0 +1,258 @@
+"""Which tables of a checkpoint get rows for new ids, decided without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from embcompress.artifact import Artifact, CompressedTable, is_artifact, read_artifact
+from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.choices import Choice
+from embcompress.exceptions import IdsError, TableError
+from embcompress.planning import group_tensors, quoted, recognised_name, refuse_unmatched
+from embcompress.recognition import matches
+from embcompress.safetensors_writer import Entry
+from embcompress.vocabulary import Placement
+
+PADDING_SHARE = 8  # a table may have up to an eighth more rows than labels: Hugging Face pads to multiples of 8 to 128
+PADDING_ROWS = 128
+
+
+@dataclass(frozen=True)
+class Base:
+    """An open base: a dense checkpoint, or an artifact."""
+
+    checkpoint: Checkpoint
+    artifact: Artifact | None
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Base:
+        """Read what an artifact says of itself, if it is one."""
+        return cls(checkpoint, read_artifact(checkpoint) if is_artifact(checkpoint) else None)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.checkpoint.path
+
+    @property
+    def dense(self) -> tuple[StoredTensor, ...]:
+        """The tensors that are stored as they are."""
+        return self.checkpoint.tensors if self.artifact is None else self.artifact.copied
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table in one base.
+
+    Attributes:
+        name, tied_names: of the table.
+        shape: rows first.
+        dtype: of the rows.
+        stored: the rows themselves, or their weights.
+        compressed: what the artifact says of it, if it is compressed.
+        bases: its bases, if it is compressed.
+        base: where it lies.
+    """
+
+    name: str
+    tied_names: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    stored: StoredTensor
+    compressed: CompressedTable | None
+    bases: StoredTensor | None
+    base: Base
+    is_recognised: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names."""
+        return (self.name, *self.tied_names)
+
+
+@dataclass(frozen=True)
+class GrowingTable:
+    """A table that gets rows: the same in every base, one after the other.
+
+    Attributes:
+        parts: the table in each base.
+        padding: for each base how many of its rows have no label.
+    """
+
+    parts: tuple[Part, ...]
+    padding: tuple[int, ...]
+
+    @property
+    def first(self) -> Part:
+        """The table in the first base, whose names it keeps."""
+        return self.parts[0]
+
+
+@dataclass(frozen=True)
+class RowRequest:
+    """How new rows are made.
+
+    Attributes:
+        method: of METHODS.
+        constrainer: of CONSTRAINERS, or None.
+        seed: of the draws.
+        may_draw: whether rows that a fill lacks are drawn.
+    """
+
+    method: Choice
+    constrainer: Choice | None
+    seed: int
+    may_draw: bool
+
+
+@dataclass(frozen=True)
+class Fill:
+    """A tensor of rows for new ids, and the checkpoint that holds it."""
+
+    stored: StoredTensor
+    base: Base
+
+
+@dataclass(frozen=True)
+class GrowthPlan:
+    """What will be written of a table.
+
+    Attributes:
+        table: where its rows are.
+        placement: where they go.
+        entries: the dense table under each of its names, or bases and weights.
+        rank: the number of bases, those of all parts together where they differ; None for a dense table.
+        fill: the new rows given.
+        filled: the id of each row of the fill; empty for the order of the new ids.
+    """
+
+    table: GrowingTable
+    placement: Placement
+    entries: tuple[Entry, ...]
+    rank: int | None
+    fill: Fill | None
+    filled: Sequence[int]
+
+
+def plan_growth(
+    bases: Sequence[Base], placement: Placement, *, table: Sequence[str] = (), may_be_padded: bool
+) -> tuple[GrowingTable, ...]:
+    """Find the tables whose rows the ids belong to.
+
+    They are those named, else those recognised that have as many rows as there are ids, or, for labels, a few more.
+
+    Args:
+        bases: open; all dense or all compressed.
+        placement: the new id of each of their rows.
+        table: shell patterns of the tables.
+        may_be_padded: whether a table may have more rows than there are labels.
+
+    Raises:
+        IdsError: more or fewer ids than a table has rows.
+        TableError: no table, tables that differ between bases, or dense bases beside compressed ones.
+    """
+    chosen: tuple[Part, ...] = ()
+    grown: list[list[Part]] = []
+    for base, place in zip(bases, placement.places, strict=True):
+        parts = _parts_of(base)
+        if not grown:
+            chosen = _choose(parts, base, count=len(place), table=table, may_be_padded=may_be_padded)
+            grown = [[part] for part in chosen]
+            continue
+        by_name = {name: part for part in parts for name in part.names}
+        for found, first in zip(grown, chosen, strict=True):
+            part = by_name.get(first.name)
+            if part is None:
+                raise TableError(f"{base.path} has no table {first.name!r}, which {bases[0].path} has.")
+            _check_alike(first, part)
+            found.append(part)
+    tables = []
+    for found in grown:
+        padding = []
+        for part, place in zip(found, placement.places, strict=True):
+            padding.append(part.shape[0] - len(place))
+            if padding[-1] < 0 or (padding[-1] and not may_be_padded):
+                raise _wrong_count(part, len(place))
+        tables.append(GrowingTable(tuple(found), tuple(padding)))
+    return tuple(tables)
+
+
+def _parts_of(base: Base) -> list[Part]:
+    parts = []
+    for table in base.artifact.tables if base.artifact else ():
+        assert base.artifact is not None
+        stored, bases = base.artifact.weights(table), base.artifact.bases(table)
+        parts.append(Part(table.name, table.tied_names, table.shape, table.dtype, stored, table, bases, base, True))
+    for group in group_tensors(base.dense):
+        if group.is_matrix:
+            stored, name, is_table = group.stored, recognised_name(group), group.verdict.is_table
+            tied = tuple(other for other in group.names if other != name)
+            parts.append(Part(name, tied, stored.shape, stored.dtype, stored, None, None, base, is_table))
+    return parts
+
+
+def _choose(
+    parts: Sequence[Part], base: Base, *, count: int, table: Sequence[str], may_be_padded: bool
+) -> tuple[Part, ...]:
+    """Choose the tables of the first base."""
+    if table:
+        refuse_unmatched("--table", table, [name for part in parts for name in part.names], path=base.path)
+        return tuple(part for part in parts if matches(table, part.names))
+    recognised = [part for part in parts if part.is_recognised]
+    exact = [part for part in recognised if part.shape[0] == count]
+    if not exact and may_be_padded:
+        allowed = max(PADDING_ROWS, count // PADDING_SHARE)
+        longer = [part for part in recognised if 0 < part.shape[0] - count <= allowed]
+        least = min((part.shape[0] for part in longer), default=0)
+        exact = [part for part in longer if part.shape[0] == least]
+    if not exact:
+        if len(recognised) == 1:
+            raise _wrong_count(recognised[0], count)
+        listed = ", ".join(f"{part.name!r} has {part.shape[0]}" for part in recognised) or "no table is recognised"
+        raise IdsError(
+            f"no table in {base.path} has {count} rows, as many as ids were given: {listed}.",
+            hint=f"`embcompress inspect {quoted(base.path)}` lists its tables; --table names one.",
+        )
+    kinds = {kind for part in exact for kind in ("entit", "relation", "user", "item") if kind in part.name.lower()}
+    if len(kinds) > 1:
+        raise TableError(
+            f"several tables in {base.path} have {count} rows: {', '.join(repr(part.name) for part in exact)}.",
+            hint="Say with --table whose ids these are.",
+        )
+    return tuple(exact)
+
+
+def _check_alike(first: Part, part: Part) -> None:
+    for what, one, other in (
+        ("shape", first.shape[1:], part.shape[1:]),
+        ("dtype", first.dtype, part.dtype),
+        ("coding", _coding(first), _coding(part)),
+        ("dtype of weights", first.stored.dtype, part.stored.dtype),
+        ("dtype of bases", first.bases and first.bases.dtype, part.bases and part.bases.dtype),
+    ):
+        if one != other:
+            raise TableError(
+                f"table {first.name!r} has {what} {one} in {first.base.path} and {other} in {part.base.path}.",
+                hint="Bring the bases into one form first.",
+            )
+
+
+def _coding(part: Part) -> str:
+    return "dense" if part.compressed is None else part.compressed.coding
+
+
+def _wrong_count(part: Part, count: int) -> IdsError:
+    rows = part.shape[0]
+    which = f"rows {count}..{rows - 1} have none" if count < rows else f"the last {count - rows} have no row"
+    return IdsError(f"table {part.name!r} in {part.base.path} has {rows} rows, and {count} ids were given: {which}.")
+
+
+def names_of(tables: Iterable[GrowingTable]) -> set[str]:
+    """List every name that a table stands under in the first base, factors included."""
+    names: set[str] = set()
+    for table in tables:
+        part = table.first
+        names |= {*part.names, part.stored.name} | ({part.bases.name} if part.bases else set())
+    return names

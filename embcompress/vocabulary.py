@@ -1,0 +1,279 @@
+"""Ids and labels of rows, read from files, and what two vocabularies share."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from embcompress.exceptions import CheckpointError, IdsError
+
+FILE_BYTES_MAX = 2**31  # of a file of ids or labels after unpacking: a few bytes of gzip can promise any number
+GZIP_MAGIC = b"\x1f\x8b"
+NAMED_MAX = 5  # how many ids or labels an exception names
+HEADER = ["id", "label"]  # of PyKEEN's entity_to_id.tsv.gz
+
+
+def read_labels(path: Path) -> list[str]:
+    """Read the label of every id, in the order of the ids.
+
+    The name tells the form, with or without a final .gz: `.tsv` holds id<TAB>label, quoted as pandas quotes, with or
+    without a header; `.json` an object from label to id, a list of labels, or a tokenizer of Hugging Face; anything
+    else one label a line.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is not what its name says.
+        IdsError: an id that is missing, duplicate, negative or no integer; a label given twice.
+    """
+    text = _read_text(path)
+    ending = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if ending == ".tsv":
+        labels = _from_tsv(text, path)
+    elif ending == ".json":
+        labels = _from_json(text, path)
+    else:
+        labels = _lines(text)
+    if not labels:
+        raise IdsError(f"{path} holds no labels.")
+    if len(set(labels)) < len(labels):
+        seen: set[str] = set()
+        twice = [label for label in labels if label in seen or seen.add(label)]  # type: ignore[func-returns-value]
+        raise IdsError(f"{path} gives a label to several ids: {named(twice)}.")
+    return labels
+
+
+def read_ids(path: Path) -> array[int]:
+    """Read one id a line, or a JSON list: line j tells the new id of base row j.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+        IdsError: a line that is no integer; names it.
+    """
+    text = _read_text(path)
+    if path.name.removesuffix(".gz").lower().endswith(".json"):
+        found = _parse_json(text, path)
+        if not isinstance(found, list):
+            raise CheckpointError(f"{path} holds no list of ids.")
+        for place, item in enumerate(found, 1):
+            if type(item) is not int:
+                raise IdsError(f"{path}, item {place}: ids are integers; got {item!r}.")
+        numbers: Iterable[int] = found
+    else:
+        lines = _lines(text)
+        for place, line in enumerate(lines, 1):
+            if not (line.isascii() and line.strip().removeprefix("-").isdigit()):
+                raise IdsError(f"{path}, line {place}: ids are integers, one a line; got {line[:40]!r}.")
+        numbers = map(int, lines)
+    try:
+        return array("q", numbers)
+    except OverflowError as err:
+        raise IdsError(f"{path} holds an id beyond 2^63.") from err
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the rows of the bases go.
+
+    Attributes:
+        places: for each base the new id of each of its labelled rows, -1 for a row that is dropped.
+        max_id: the number of ids.
+        dropped: labels that the new vocabulary lacks, in the order of the bases' rows.
+        new: labels that no base has, in the order of their ids; None where ids were given and no labels.
+    """
+
+    places: tuple[array[int], ...]
+    max_id: int
+    dropped: tuple[str, ...] = ()
+    new: tuple[str, ...] | None = None
+
+    @cached_property
+    def kept(self) -> int:
+        """Count the base rows that stay."""
+        return sum(sum(index >= 0 for index in place) for place in self.places)
+
+    @property
+    def added(self) -> int:
+        """Count the new ids."""
+        return self.max_id - self.kept
+
+
+def place_ids(bases: Sequence[array[int]], *, max_id: int, paths: Sequence[Path]) -> Placement:
+    """Check that ids say where every base row goes.
+
+    Args:
+        bases: for each base the new id of each of its rows.
+        max_id: the number of ids.
+        paths: where the ids of each base come from, for messages.
+
+    Raises:
+        IdsError: an id that is negative, too large, given twice or by two bases; names it.
+    """
+    taken: set[int] = set()
+    for ids, path in zip(bases, paths, strict=True):
+        if not ids:
+            raise IdsError(f"{path} holds no ids.")
+        if wrong := [index for index in ids if index < 0]:
+            raise IdsError(f"{path}: ids must not be negative; got {named(wrong)}.")
+        if wrong := [index for index in ids if index >= max_id]:
+            raise IdsError(f"{path}: ids must be below --max-id {max_id}; got {named(wrong)}.")
+        if len(set(ids)) < len(ids):
+            seen: set[int] = set()
+            wrong = [index for index in ids if index in seen or seen.add(index)]  # type: ignore[func-returns-value]
+            raise IdsError(f"{path}: ids must not repeat; twice or more often there are {named(wrong)}.")
+        if len(bases) > 1:
+            if wrong := [index for index in ids if index in taken]:
+                raise IdsError(f"{path}: ids must not belong to another base too; got {named(wrong)}.")
+            taken.update(ids)
+    return Placement(tuple(bases), max_id)
+
+
+def match_labels(bases: Sequence[Sequence[str]], labels: Sequence[str], *, max_id: int | None = None) -> Placement:
+    """Find the new id of every base row by its label.
+
+    Args:
+        bases: for each base the labels of its rows.
+        labels: the new label of each id.
+        max_id: the number of ids, if there are more than labels.
+
+    Raises:
+        IdsError: a label in two bases, no label shared at all, or more labels than ids.
+
+    Example:
+        >>> match_labels([["a", "b"]], ["b", "c"]).places
+        (array('q', [-1, 0]),)
+    """
+    if max_id is not None and max_id < len(labels):
+        raise IdsError(f"{len(labels)} labels do not go into --max-id {max_id}.")
+    ids = dict(zip(labels, range(len(labels)), strict=True))
+    places = tuple(array("q", map(ids.get, base, repeat(-1))) for base in bases)
+    dropped = [
+        label
+        for base, place in zip(bases, places, strict=True)
+        for label, at in zip(base, place, strict=True)
+        if at < 0
+    ]
+    taken: set[int] = set()
+    for place in places:
+        if shared := [labels[index] for index in place if index in taken]:
+            raise IdsError(f"bases must not share labels; in more than one of them there are {named(shared)}.")
+        taken.update(index for index in place if index >= 0)
+    if not taken:
+        raise IdsError(
+            f"no label of the base is among the {len(labels)} new ones; the base has {named(bases[0])}.",
+            hint="Check that --base-labels and --labels name the right files, in the right form.",
+        )
+    new = tuple(label for index, label in enumerate(labels) if index not in taken)
+    return Placement(places, len(labels) if max_id is None else max_id, tuple(dropped), new)
+
+
+def named(labels: Sequence[str] | Sequence[int]) -> str:
+    """Name the first few."""
+    more = f" and {len(labels) - NAMED_MAX} more" if len(labels) > NAMED_MAX else ""
+    return ", ".join(map(repr, labels[:NAMED_MAX])) + more
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            is_packed = file.read(2) == GZIP_MAGIC
+            file.seek(0)
+            if path.name.endswith(".gz") and not is_packed:
+                raise CheckpointError(f"{path} is named .gz and is not packed by gzip.")
+            content = (gzip.GzipFile(fileobj=file) if is_packed else file).read(FILE_BYTES_MAX + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as err:
+        raise CheckpointError(f"{path} is a damaged gzip file: {err}.") from err
+    except OSError as err:
+        raise CheckpointError(f"{path} cannot be read: {err.strerror or err}.") from err
+    if len(content) > FILE_BYTES_MAX:
+        raise CheckpointError(f"{path} holds more than {FILE_BYTES_MAX} bytes, too many for ids or labels.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as err:
+        raise CheckpointError(f"{path} is no text in UTF-8: byte {err.start} is {content[err.start]:#04x}.") from err
+
+
+def _lines(text: str) -> list[str]:
+    """Split at newlines alone: a label may hold any other separator that Unicode has."""
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines] if "\r" in text else lines
+
+
+def _from_tsv(text: str, path: Path) -> list[str]:
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True))
+    except csv.Error as err:
+        raise CheckpointError(f"{path} is no table of id<TAB>label: {err}.") from err
+    start = 1 if rows[:1] == [HEADER] else 0
+    pairs = []
+    for place, row in enumerate(rows[start:], start + 1):
+        if len(row) != 2:
+            raise CheckpointError(f"{path}, row {place}: expected id<TAB>label; got {chr(9).join(row)[:60]!r}.")
+        if not (row[0].isascii() and row[0].removeprefix("-").isdigit()):
+            raise IdsError(f"{path}, row {place}: ids are integers; got {row[0][:40]!r}.")
+        pairs.append((int(row[0]), row[1]))
+    return _in_order(pairs, path)
+
+
+def _from_json(text: str, path: Path) -> list[str]:
+    found = _parse_json(text, path)
+    if isinstance(found, list) and all(isinstance(label, str) for label in found):
+        return found
+    if isinstance(found, dict) and isinstance(found.get("model"), dict):  # a tokenizer.json
+        vocabulary, added = found["model"].get("vocab"), found.get("added_tokens", [])
+        try:
+            if isinstance(vocabulary, list):  # of a unigram model: [label, score]
+                vocabulary = {label: index for index, (label, _) in enumerate(vocabulary)}
+            found = {**vocabulary, **{token["content"]: token["id"] for token in added}}
+        except (TypeError, ValueError, KeyError) as err:
+            raise CheckpointError(f"{path} is no tokenizer with a vocabulary.") from err
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} holds no vocabulary: neither labels with their ids nor a list of labels.")
+    for label, index in found.items():
+        if type(index) is not int:
+            raise IdsError(f"{path}: the id of {label[:40]!r} is {str(index)[:40]}, which is no integer.")
+    return _in_order([(index, label) for label, index in found.items()], path)
+
+
+def _parse_json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_refuse_repeats)
+    except IdsError as err:
+        raise IdsError(f"{path}: {err.message}") from err
+    except (ValueError, RecursionError) as err:
+        raise CheckpointError(f"{path} is no JSON: {err}.") from err
+
+
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = [key for key, _ in pairs if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
+        raise IdsError(f"several ids are given to {named(twice)}.")
+    return found
+
+
+def _in_order(pairs: list[tuple[int, str]], path: Path) -> list[str]:
+    """Put labels in the order of their ids, which must be 0..n - 1, each once."""
+    pairs.sort(key=lambda pair: pair[0])
+    for expected, (index, label) in enumerate(pairs):
+        if index < 0:
+            raise IdsError(f"{path}: ids must not be negative; {label[:40]!r} has {index}.")
+        if index < expected:
+            raise IdsError(f"{path} gives id {index} twice, also to {label[:40]!r}.")
+        if index > expected:
+            raise IdsError(
+                f"{path} has no label for id {expected}; ids must be 0..{len(pairs) - 1}, each once.",
+                hint="Give every row a label.",
+            )
+    return [label for _, label in pairs]
