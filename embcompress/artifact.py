@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,13 +21,16 @@ from embcompress.safetensors_writer import Entry
 from embcompress.table import REAL_PARTS, read_bytes
 
 if TYPE_CHECKING:
-    from embcompress.nn import LowRankRepresentation
+    from embcompress.nn import LowRankBilinear, LowRankRepresentation
 
 SCHEMA_VERSION = 1
+KINDS = ("embedding", "bilinear")
 DOCUMENT_KEY = "embcompress"  # in the metadata: the artifact's own JSON
 FORMAT_ENTRY = ("format", "pt")  # Hugging Face loaders refuse a file without it
 BASES_SUFFIX = ".bases"
 WEIGHTS_SUFFIX = ".weights"
+LEFT_SUFFIX = ".left"
+RIGHT_SUFFIX = ".right"
 WIDEST_ERROR = -1.2345678901234567e-300  # as many characters as a float can take in JSON
 
 
@@ -41,8 +45,9 @@ class CompressedTable:
         dtype: of the dense table.
         rank: the number of bases.
         error: the relative Frobenius error, as stored; None while it is not known.
-        kind: "embedding".
+        kind: "embedding": bases and weights; "bilinear": a left and a right factor of each matrix.
         coding: "plain".
+        matrix: (in1, in2) of a bilinear table, whose rows hold one matrix or several, row-major.
     """
 
     name: str
@@ -53,6 +58,23 @@ class CompressedTable:
     error: float | None
     kind: str = "embedding"
     coding: str = "plain"
+    matrix: tuple[int, int] | None = None
+
+    @property
+    def factor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of its tensors, by what their names end in."""
+        if self.matrix is None:
+            return {BASES_SUFFIX: (self.rank, *self.shape[1:]), WEIGHTS_SUFFIX: (self.shape[0], self.rank)}
+        in1, in2 = self.matrix
+        count = math.prod(self.shape[1:]) // (in1 * in2)  # matrices of a row
+        lead = self.shape[:1] if count == 1 else (self.shape[0], count)
+        return {LEFT_SUFFIX: (*lead, in1, self.rank), RIGHT_SUFFIX: (*lead, in2, self.rank)}
+
+
+def bilinear_entries(table: CompressedTable, *, dtype: str) -> tuple[Entry, Entry]:
+    """Name the two tensors of a bilinear table: left (..., in1, rank) and right (..., in2, rank)."""
+    left, right = (Entry(table.name + suffix, dtype, shape) for suffix, shape in table.factor_shapes.items())
+    return left, right
 
 
 def factor_entries(table: CompressedTable, *, bases_dtype: str, weights_dtype: str) -> tuple[Entry, Entry]:
@@ -84,6 +106,7 @@ def artifact_metadata(
                 "tied_names": list(table.tied_names),
                 "rank": table.rank,
                 "error": {"relative": table.error},
+                **({} if table.matrix is None else {"matrix": list(table.matrix)}),
             }
             for table in tables
         },
@@ -123,10 +146,14 @@ class Artifact:
         """Find the weights of a table, (rows, rank)."""
         return self.tensors[table.name + WEIGHTS_SUFFIX]
 
+    def factors(self, table: CompressedTable) -> tuple[StoredTensor, ...]:
+        """Find the tensors of a table: bases and weights, or left and right."""
+        return tuple(self.tensors[table.name + suffix] for suffix in table.factor_shapes)
+
     @property
     def copied(self) -> tuple[StoredTensor, ...]:
         """The tensors that are no part of a compressed table."""
-        factors = {name for table in self.tables for name in (self.bases(table).name, self.weights(table).name)}
+        factors = {factor.name for table in self.tables for factor in self.factors(table)}
         return tuple(tensor for tensor in self.checkpoint.tensors if tensor.name not in factors)
 
     def read(self, stored: StoredTensor) -> Iterator[memoryview]:
@@ -191,10 +218,8 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
             hint="Compress the original again.",
         ) from err
     for table in tables:
-        for suffix, shape, is_complex in (
-            (BASES_SUFFIX, (table.rank, *table.shape[1:]), table.dtype in REAL_PARTS),
-            (WEIGHTS_SUFFIX, (table.shape[0], table.rank), False),
-        ):
+        for suffix, shape in table.factor_shapes.items():
+            is_complex = suffix == BASES_SUFFIX and table.dtype in REAL_PARTS
             found = tensors.get(table.name + suffix)
             if found is None or found.shape != shape:
                 raise ArtifactError(
@@ -217,8 +242,10 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
     return artifact
 
 
-def load(path: str | Path, *, device: str = "cpu") -> dict[str, LowRankRepresentation]:
+def load(path: str | Path, *, device: str = "cpu") -> dict[str, LowRankRepresentation | LowRankBilinear]:
     """Load the tables of an artifact as trainable modules, by table name.
+
+    A bilinear table becomes a LowRankBilinear whose outputs are its matrices, in the order of its rows.
 
     Args:
         path: an artifact.
@@ -238,17 +265,18 @@ def load(path: str | Path, *, device: str = "cpu") -> dict[str, LowRankRepresent
         return {table.name: load_table(artifact, table).to(device) for table in artifact.tables}
 
 
-def load_table(artifact: Artifact, table: CompressedTable) -> LowRankRepresentation:
+def load_table(artifact: Artifact, table: CompressedTable) -> LowRankRepresentation | LowRankBilinear:
     """Load one table of an open artifact as a trainable module on the CPU.
 
     Raises:
         ArtifactError: a factor does not have the checksum of the header.
     """
-    from embcompress.nn import LowRankRepresentation
+    from embcompress.nn import LowRankBilinear, LowRankRepresentation
 
-    return LowRankRepresentation.from_factors(
-        bases=read_tensor(artifact, artifact.bases(table)), weights=read_tensor(artifact, artifact.weights(table))
-    )
+    first, second = (read_tensor(artifact, factor) for factor in artifact.factors(table))
+    if table.matrix is None:
+        return LowRankRepresentation.from_factors(bases=first, weights=second)
+    return LowRankBilinear.from_factors(left=first.flatten(0, -3), right=second.flatten(0, -3))
 
 
 def read_tensor(artifact: Artifact, stored: StoredTensor) -> Any:
@@ -300,12 +328,22 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
     if type(error) not in {int, float} or not 0 <= error <= sys.float_info.max:
         raise ValueError(f"table {name!r} has the error {error!r}")
     "".join(tied_names).encode()  # lone surrogates, which no file can hold: UnicodeEncodeError is a ValueError
-    if said["kind"] != "embedding" or said["coding"] != "plain" or said["dtype"] not in TABLE_DTYPES:
+    if said["kind"] not in KINDS or said["coding"] != "plain" or said["dtype"] not in TABLE_DTYPES:
         raise ArtifactError(
             f"table {name!r} is a {said['kind']} of {said['dtype']} in {said['coding']} coding, "
             "which this version does not read.",
             hint="Update embcompress.",
         )
+    matrix = said["matrix"] if said["kind"] == "bilinear" else None
+    if matrix is not None:
+        if (
+            not isinstance(matrix, list)
+            or len(matrix) != 2
+            or not all(type(side) is int and side > 0 for side in matrix)
+        ):
+            raise ValueError(f"table {name!r} has the matrices {matrix!r}")
+        if math.prod(shape[1:]) % math.prod(matrix) or said["dtype"] in REAL_PARTS:
+            raise ValueError(f"table {name!r} of {said['dtype']} {shape!r} has the matrices {matrix!r}")
     return CompressedTable(
         name=name,
         tied_names=tuple(tied_names),
@@ -315,6 +353,7 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
         error=float(error),
         kind=said["kind"],
         coding=said["coding"],
+        matrix=None if matrix is None else (matrix[0], matrix[1]),
     )
 
 

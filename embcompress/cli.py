@@ -110,6 +110,22 @@ def approximate(
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Tables to leave dense. Repeatable.")
     ] = None,
+    bilinear: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bilinear",
+            metavar="GLOB",
+            help="Tables of which each matrix is factored by itself, into A B^T with K columns. Repeatable.",
+        ),
+    ] = None,
+    bilinear_shape: Annotated[
+        str | None,
+        typer.Option(
+            "--bilinear-shape",
+            metavar="IN1,IN2",
+            help="Sides of these matrices, where rows are flat and nothing tells.",
+        ),
+    ] = None,
     solver: Annotated[str, typer.Option("--solver", metavar="SOLVER", help=f"auto, {', '.join(SOLVERS)}.")] = "auto",
     device: Device = "auto",
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Start of the randomized solver.")] = 0,
@@ -133,6 +149,8 @@ def approximate(
             dtype=dtype,
             table=table or (),
             exclude=exclude or (),
+            bilinear=bilinear or (),
+            bilinear_shape=_sides(bilinear_shape),
             solver=solver,
             device=device,
             seed=seed,
@@ -268,6 +286,15 @@ def reconstruct(
             progress=progress,
         )
     _show(result, json=json, quiet=quiet)
+
+
+def _sides(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+        raise UsageError(f"--bilinear-shape takes two sides, as in 64,64; got {text!r}.")
+    return int(parts[0]), int(parts[1])
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -183,6 +183,8 @@ def _parts_of(base: Base) -> list[Part]:
     parts = []
     for table in base.artifact.tables if base.artifact else ():
         assert base.artifact is not None
+        if table.matrix is not None:
+            continue  # a new relation's matrix cannot be drawn like a row
         stored, bases = base.artifact.weights(table), base.artifact.bases(table)
         parts.append(Part(table.name, table.tied_names, table.shape, table.dtype, stored, table, bases, base, True))
     for group in group_tensors(base.dense):

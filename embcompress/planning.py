@@ -10,7 +10,7 @@ from pathlib import Path
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.exceptions import RankError, TableError
-from embcompress.linalg.solvers import SolverChoice, select_solver
+from embcompress.linalg.solvers import MATRICES_BYTES, SolverChoice, select_solver
 from embcompress.recognition import TABLE_DTYPES, Verdict, matches, rank_candidates, recognise, suggest_names
 from embcompress.results import Skipped
 from embcompress.table import RING_BYTES, Table, block_rows_for
@@ -41,11 +41,23 @@ class PlannedTable:
     table: Table
     rank: int
     stored_dtype: str
+    matrix: tuple[int, int] | None = None  # (in1, in2), where each matrix of the table is factored by itself
 
     @property
     def bytes_after(self) -> int:
-        """Count the bytes of bases and weights."""
-        return factor_bytes(self.table, self.rank, ITEM_BYTES[self.stored_dtype])
+        """Count the bytes of bases and weights, or of left and right factors."""
+        item_bytes = ITEM_BYTES[self.stored_dtype]
+        if self.matrix is None:
+            return factor_bytes(self.table, self.rank, item_bytes)
+        count = self.table.rows * self.table.dim // math.prod(self.matrix)
+        return count * sum(self.matrix) * self.rank * item_bytes
+
+    @property
+    def rows_rank(self) -> int:
+        """Count the shared bases that the same bytes pay for; 0 if not one."""
+        item_bytes = ITEM_BYTES[self.stored_dtype]
+        pays = self.bytes_after // ((self.table.rows + self.table.dim) * item_bytes)
+        return min(pays, self.table.rows, self.table.dim)
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,8 @@ def plan_tables(
     dtype: str = "same",
     table: Sequence[str] | str = (),
     exclude: Sequence[str] | str = (),
+    bilinear: Sequence[str] | str = (),
+    bilinear_shape: tuple[int, int] | None = None,
 ) -> Plan:
     """Choose the tables of a checkpoint and what becomes of each.
 
@@ -96,20 +110,29 @@ def plan_tables(
         dtype: one of STORED_DTYPES.
         table: shell patterns of the tables to take, or one; empty: those recognised.
         exclude: shell patterns of the tables to leave, or one.
+        bilinear: shell patterns of the tables of which each matrix is factored by itself, or one.
+        bilinear_shape: (in1, in2) of these matrices, where rows are flat and nothing else tells.
 
     Raises:
         TableError: no table is chosen, a pattern matches nothing, or a name chosen is not a matrix of floats.
         RankError: a table named in full, or every table chosen, has fewer than `bases` rows or columns or would grow.
     """
     # One pattern may be given as it is: as a sequence, a string would be one of its letters.
-    table, exclude = ([patterns] if isinstance(patterns, str) else patterns for patterns in (table, exclude))
-    chosen = _choose(checkpoint, table=table, exclude=exclude)
+    table, exclude, bilinear = (
+        [patterns] if isinstance(patterns, str) else patterns for patterns in (table, exclude, bilinear)
+    )
+    chosen = _choose(checkpoint, table=table, exclude=exclude, bilinear=bilinear)
     planned: list[PlannedTable] = []
     skipped: list[Skipped] = []
     most = 0  # the largest number of bases that pays for any of them
     for item in chosen:
         stored_dtype = item.real_dtype if dtype == "same" else dtype
         item_bytes = ITEM_BYTES[stored_dtype]
+        if matches(bilinear, (item.name, *item.tied_names)):
+            matrix = _matrix_of(item, checkpoint, chosen, given=bilinear_shape)
+            planned.append(PlannedTable(item, bases, stored_dtype, matrix))
+            _check_matrices(planned[-1], checkpoint.path)
+            continue
         reason = _why_dense(item, bases, item_bytes)
         if reason:
             best = largest_rank(item, item_bytes)
@@ -127,6 +150,8 @@ def plan_tables(
 
 def choose_solver(planned: PlannedTable, *, solver: str = "auto", device: str = "cpu") -> SolverChoice:
     """Choose the solver of a table for a device, "cpu" or "cuda...", unless one is asked for."""
+    if planned.matrix is not None:
+        return SolverChoice("dense", "an exact SVD of each {} x {} matrix".format(*planned.matrix))
     if solver != "auto":
         return SolverChoice(solver, "asked for")
     table = planned.table
@@ -151,24 +176,28 @@ def estimate_memory(plan: Plan, choices: Sequence[SolverChoice]) -> int:
             "qr": 4 * side**2 + 2 * block,
             "krylov": 8 * item.dim * (planned.rank + max(32, planned.rank // 2)),
         }[choice.name]
+        if planned.matrix is not None:
+            solver = 5 * max(MATRICES_BYTES // 8, math.prod(planned.matrix))
         ring = min(RING_BYTES, item.nbytes)  # what the blocks are read into
         largest = max(largest, ring + solver * 8 + 4 * block * max(item_bytes, 4))
     bases = sum(planned.rank * planned.table.dim * 8 for planned in plan.tables)
     return BASE_MEMORY_BYTES + largest + bases
 
 
-def _choose(checkpoint: Checkpoint, *, table: Sequence[str], exclude: Sequence[str]) -> tuple[Table, ...]:
+def _choose(
+    checkpoint: Checkpoint, *, table: Sequence[str], exclude: Sequence[str], bilinear: Sequence[str]
+) -> tuple[Table, ...]:
     groups = group_tensors(checkpoint.tensors)
     every_name = [name for group in groups for name in group.names]
-    for option, patterns in (("--table", table), ("--exclude", exclude)):
+    for option, patterns in (("--table", table), ("--exclude", exclude), ("--bilinear", bilinear)):
         refuse_unmatched(option, patterns, every_name, path=checkpoint.path)
     chosen = []
     for group in groups:
-        named = [name for name in group.names if matches(table, [name])]
-        if matches(exclude, group.names) or not (named if table else group.verdict.is_table):
+        named = [name for name in group.names if matches([*table, *bilinear], [name])]
+        if matches(exclude, group.names) or not (named or (not table and group.verdict.is_table)):
             continue
         if not group.is_matrix:
-            if any(WILDCARDS.isdisjoint(pattern) for pattern in table if pattern in group.names):
+            if any(WILDCARDS.isdisjoint(pattern) for pattern in (*table, *bilinear) if pattern in group.names):
                 raise TableError(
                     f"{named[0]!r} in {checkpoint.path} is {group.stored.dtype} of shape {group.stored.shape}; "
                     f"a table has at least two axes and one of the dtypes {', '.join(TABLE_DTYPES)}.",
@@ -177,7 +206,7 @@ def _choose(checkpoint: Checkpoint, *, table: Sequence[str], exclude: Sequence[s
             continue
         name = named[0] if named else recognised_name(group)
         others = tuple(other for other in group.names if other != name)
-        reason = "asked for" if table else group.verdict.reason
+        reason = "asked for" if named else group.verdict.reason
         chosen.append(Table(name, others, group.stored, reason))
     if not chosen:
         raise _nothing_chosen(checkpoint, groups, is_asked=bool(table or exclude))
@@ -216,6 +245,75 @@ def _why_dense(table: Table, bases: int, item_bytes: int) -> str:
     if after >= table.nbytes:
         return f"would grow from {table.nbytes} to {after} bytes: it is {size}, and {bases} bases do not pay"
     return ""
+
+
+def matrix_shape(
+    table: Table, *, row_shape: tuple[int, ...] | None = None, widths: Iterable[int] = ()
+) -> tuple[int, int] | None:
+    """Tell the sides of the matrices that the rows of a table hold; None where nothing tells.
+
+    Args:
+        table: (..., in1, in2), or flat, (rows, k * in1 * in2).
+        row_shape: what the checkpoint's own module says of a row.
+        widths: columns of the other tables: relations of RESCAL and NTN hold d x d matrices for entities of d columns.
+    """
+    if len(table.shape) >= 2:
+        return table.shape[-2], table.shape[-1]
+    columns = table.shape[0]
+    if row_shape is not None:
+        is_matrix = len(row_shape) >= 2 and math.prod(row_shape) == columns
+        return (row_shape[-2], row_shape[-1]) if is_matrix else None
+    sides = {width for width in widths if width > 1 and columns % width**2 == 0}
+    side = math.isqrt(columns)
+    if len(sides) == 1:
+        (side,) = sides
+        return side, side
+    return (side, side) if not sides and side > 1 and side**2 == columns else None
+
+
+def largest_matrix_rank(matrix: tuple[int, int]) -> int:
+    """Compute the largest rank at which two factors are smaller than a matrix: below in1 in2 / (in1 + in2)."""
+    return min(*matrix, (math.prod(matrix) - 1) // sum(matrix))
+
+
+def _matrix_of(
+    item: Table, checkpoint: Checkpoint, chosen: Sequence[Table], *, given: tuple[int, int] | None
+) -> tuple[int, int]:
+    if item.is_complex:
+        raise TableError(f"--bilinear: table {item.name!r} in {checkpoint.path} is complex, and forms are real.")
+    columns = math.prod(item.shape)
+    if given is not None:
+        if columns % math.prod(given):
+            raise TableError(
+                f"--bilinear-shape {given[0]},{given[1]}: the {columns} columns of table {item.name!r} in "
+                f"{checkpoint.path} are no multiple of {math.prod(given)}."
+            )
+        return given
+    told = [checkpoint.listing.row_shapes.get(name) for name in (item.name, *item.tied_names)]
+    others = {other.shape[0] for other in chosen if other is not item and len(other.shape) == 1}
+    found = matrix_shape(item, row_shape=next(filter(None, told), None), widths=others)
+    if found is None:
+        raise TableError(
+            f"table {item.name!r} in {checkpoint.path} has rows of {columns} numbers, and nothing tells the sides of "
+            "their matrices.",
+            hint="Give them by --bilinear-shape IN1,IN2.",
+        )
+    return found
+
+
+def _check_matrices(planned: PlannedTable, path: Path) -> None:
+    """Refuse ranks that the matrices of a table do not have, or at which it would grow."""
+    assert planned.matrix is not None
+    (in1, in2), item = planned.matrix, planned.table
+    if planned.rank > min(in1, in2) or planned.bytes_after >= item.nbytes:
+        narrow = ITEM_BYTES[planned.stored_dtype] / ITEM_BYTES[item.real_dtype]
+        even = in1 * in2 / (in1 + in2) / narrow
+        most = max(min(in1, in2, math.ceil(even) - 1), 0)
+        raise RankError(
+            f"table {item.name!r} in {path} holds {in1} x {in2} matrices, which {planned.rank} bases would not make "
+            f"smaller: they break even at {even:.4g}.",
+            hint=_rank_hint(most),
+        )
 
 
 def _rank_hint(most: int) -> str:

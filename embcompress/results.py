@@ -73,8 +73,42 @@ class TableErrorReport:
 
 
 @dataclass(frozen=True)
+class MatricesReport:
+    """The matrices of a bilinear table, in the order of its rows.
+
+    Attributes:
+        shape: (in1, in2) of each.
+        count: of them.
+        relative: the relative error of each; empty in a dry run.
+    """
+
+    shape: tuple[int, int]
+    count: int
+    relative: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """What the same bytes give by the other way of factoring a bilinear table: its rows over shared bases.
+
+    Attributes:
+        rank: the number of bases that the bytes pay for.
+        relative: the least error that they leave; None in a dry run.
+    """
+
+    kind: str
+    rank: int
+    relative: float | None
+
+
+@dataclass(frozen=True)
 class TableReport:
-    """What became of one table. `error` is None in a dry run, which reads no rows."""
+    """What became of one table. `error` is None in a dry run, which reads no rows.
+
+    Attributes:
+        matrices: of a bilinear table, whose `error` counts each matrix as a row; else None.
+        alternative: of a bilinear table, where its bytes pay for a basis; else None.
+    """
 
     name: str
     tied_names: tuple[str, ...]
@@ -91,6 +125,8 @@ class TableReport:
     bytes_after: int
     error: TableErrorReport | None
     seconds: float
+    matrices: MatricesReport | None = None
+    alternative: Alternative | None = None
 
 
 @dataclass(frozen=True)

@@ -80,11 +80,16 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a reader found: the tensors in the order of the file, what is not one, and the file's own metadata."""
+    """What a reader found: the tensors in the order of the file, what is not one, and the file's own metadata.
+
+    Attributes:
+        row_shapes: the shape of a row by the name of its table, where a module tells it and the tensor is flat.
+    """
 
     tensors: tuple[StoredTensor, ...]
     left_out: tuple[LeftOut, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    row_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

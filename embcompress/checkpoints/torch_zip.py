@@ -39,6 +39,7 @@ TRAINING_KEYS = (
     *("scheduler_state_dict", "callbacks", "loops", "hyper_parameters", "rng_state", "rng_states"),
 )  # what lies beside it and only training needs; so does every key with "optimizer" in it
 
+OWNED_TABLE = "_embeddings.weight"  # of a representation of PyKEEN, which tells the shape of its rows
 NOT_A_TENSOR = "not a tensor"
 UNHELD_TENSORS: Mapping[str, str] = MappingProxyType(
     {
@@ -77,6 +78,7 @@ def read_listing(file: BinaryIO) -> Listing:
     return Listing(
         tensors=tuple(item for item in stored if isinstance(item, StoredTensor)),
         left_out=(*(item for item in stored if isinstance(item, LeftOut)), *tree.left_out),
+        row_shapes=tree.row_shapes,
     )
 
 
@@ -233,6 +235,7 @@ class _Walk:
     def __init__(self, tree: object, path: str) -> None:
         self.tensors: list[tuple[str, TensorReference]] = []
         self.left_out: list[LeftOut] = []
+        self.row_shapes: dict[str, tuple[int, ...]] = {}
         self._path = path
         self._taken: set[str] = set()
         self._ancestors: list[int] = []
@@ -297,6 +300,9 @@ class _Walk:
         if len(self._ancestors) == DEPTH_MAX:
             raise self._damaged(f"is nested more than {DEPTH_MAX} deep")
         self._ancestors.append(id(parent))
+        shape = (_module_state(parent) or {}).get("shape")
+        if isinstance(shape, tuple) and all(type(size) is int and size > 0 for size in shape):
+            self.row_shapes[f"{prefix}{OWNED_TABLE}"] = shape
         for key, value in self._children(parent):
             if not isinstance(key, (str, int)):
                 self._leave_out(f"{prefix}<a key that is not text>", "its name is not text, or too long")

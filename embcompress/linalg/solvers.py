@@ -33,6 +33,8 @@ FLOAT64_SIDE_FACTOR = (
 )
 KRYLOV_RANK_SHARE = 1 / 8  # above this share of the smaller side the Krylov space is as wide as the table
 
+MATRICES_BYTES = 64 * 2**20  # of the matrices of a bilinear table that are decomposed at once, in float64
+
 
 @dataclass(frozen=True)
 class SolverChoice:

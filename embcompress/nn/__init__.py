@@ -7,6 +7,7 @@ from embcompress.nn.backfill import (
     Partition,
     PartitionRepresentation,
 )
+from embcompress.nn.bilinear import LowRankBilinear, LowRankInterdependence
 from embcompress.nn.constrainers import CONSTRAINERS
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.initializers import INITIALIZERS
@@ -20,7 +21,9 @@ __all__ = [
     "REPRESENTATIONS",
     "BackfillRepresentation",
     "Embedding",
+    "LowRankBilinear",
     "LowRankHead",
+    "LowRankInterdependence",
     "LowRankRepresentation",
     "MultiBackfillRepresentation",
     "Partition",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,8 +15,13 @@ from torch import Tensor, nn
 from embcompress.artifact import CompressedTable, load_table, read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.exceptions import TableError
+from embcompress.nn.bilinear import LowRankBilinear
 from embcompress.nn.low_rank import LowRankRepresentation
 
+TAKEN_CLASSES: Mapping[str, tuple[type[nn.Module], ...]] = MappingProxyType(
+    {"embedding": (nn.Embedding, nn.Linear), "bilinear": (nn.Bilinear,)}
+)  # by the kind of a table; a class derived from these may do more
+BY_HAND = "Take the table from embcompress.load(path) and put it in place by hand."
 REPRESENTATION_PACKAGES = ("embcompress", "pykeen")
 OWNED_TABLE = "_embeddings"  # under this name the representations of PyKEEN, and ours, keep their torch.nn.Embedding
 
@@ -39,7 +45,7 @@ class LowRankHead(nn.Module):
         return scores if self.bias is None else scores + self.bias
 
 
-def apply_to(model: nn.Module, path: str | Path) -> dict[str, LowRankRepresentation]:
+def apply_to(model: nn.Module, path: str | Path) -> dict[str, LowRankRepresentation | LowRankBilinear]:
     """Put the tables of an artifact in place of a model's embeddings, and of the heads tied to them.
 
     A table takes the place of the parameter of its name; where the model has none, of the only one whose name ends in
@@ -64,19 +70,21 @@ def apply_to(model: nn.Module, path: str | Path) -> dict[str, LowRankRepresentat
         >>> apply_to(model, "model-compressed.safetensors")  # doctest: +SKIP
         {'wte.weight': LowRankRepresentation(max_id=50257, shape=(768,), ...)}
     """
-    placed: dict[str, LowRankRepresentation] = {}
+    placed: dict[str, LowRankRepresentation | LowRankBilinear] = {}
     changes: dict[str, nn.Module] = {}
     owners: dict[str, str] = {}
     with open_checkpoint(Path(path)) as checkpoint:
         artifact = read_artifact(checkpoint)
         for table in artifact.tables:
             sites = _find_sites(model, table)
-            module = _fit(load_table(artifact, table), sites)
+            loaded = load_table(artifact, table)
+            module = _fit_bilinear(loaded, sites) if isinstance(loaded, LowRankBilinear) else _fit(loaded, sites)
             for site in sites:
                 if site.path in owners:
                     raise TableError(f"tables {owners[site.path]!r} and {table.name!r} both belong to {site.path!r}.")
                 owners[site.path] = table.name
-                changes[site.path] = module if site.is_lookup else site.head(module)
+                is_head = isinstance(site.module, nn.Linear) and isinstance(module, LowRankRepresentation)
+                changes[site.path] = site.head(module) if is_head else module  # type: ignore[arg-type]
             placed[table.name] = module
     for path_of_module, replacement in changes.items():
         above, _, name = path_of_module.rpartition(".")
@@ -157,7 +165,7 @@ def _find_sites(model: nn.Module, table: CompressedTable) -> list[_Site]:
                     f"table {table.name!r} is {table.dtype} of shape {table.shape}; the model's {name!r} is "
                     f"{str(parameter.dtype).removeprefix('torch.')} of shape {tuple(parameter.shape)}."
                 )
-            site = _site_of(model, name, parameter)
+            site = _site_of(model, name, parameter, classes=TAKEN_CLASSES[table.kind])
             sites[site.path] = site
     return list(sites.values())
 
@@ -176,12 +184,13 @@ def _match(name: str, parameters: Mapping[str, nn.Parameter]) -> str:
     return alike[0] if alike else ""
 
 
-def _site_of(model: nn.Module, name: str, parameter: nn.Parameter) -> _Site:
+def _site_of(model: nn.Module, name: str, parameter: nn.Parameter, *, classes: tuple[type[nn.Module], ...]) -> _Site:
     path, _, leaf = name.rpartition(".")
     owner = model.get_submodule(path)
     above, _, last = path.rpartition(".")
     if (
-        last == OWNED_TABLE
+        nn.Embedding in classes
+        and last == OWNED_TABLE
         and isinstance(owner, nn.Embedding)
         and hasattr(parent := model.get_submodule(above), "max_id")
     ):
@@ -191,17 +200,36 @@ def _site_of(model: nn.Module, name: str, parameter: nn.Parameter) -> _Site:
         holder = model.get_submodule(above.rpartition(".")[0])
         is_known = is_known and not isinstance(holder, LowRankRepresentation)  # it needs its bases as they are
     else:
-        is_known = type(owner) in (nn.Embedding, nn.Linear)
+        is_known = type(owner) in classes
     if leaf != "weight" or not is_known or owner._forward_hooks or owner._forward_pre_hooks:
         raise TableError(
             f"parameter {name!r} belongs to {type(owner).__name__!r}, which does more than look rows up, or may.",
-            hint="Take the table from embcompress.load(path) and put it in place by hand.",
+            hint=BY_HAND,
         )
     if not path:
         raise TableError(
             "the model is itself the embedding, and cannot be replaced from inside.", hint="Use embcompress.load(path)."
         )
     return _Site(path, owner, parameter)
+
+
+def _fit_bilinear(form: LowRankBilinear, sites: list[_Site]) -> LowRankBilinear:
+    """Give forms the dtype, device and bias of the torch.nn.Bilinear whose place they take.
+
+    Raises:
+        TableError: several of them share the forms, and may add a bias of their own.
+    """
+    site = sites[0]
+    if len(sites) > 1:
+        raise TableError(f"{site.path!r} and {sites[1].path!r} share their forms.", hint=BY_HAND)
+    device = torch.device("cpu") if site.parameter.is_meta else site.parameter.device
+    fitted = LowRankBilinear.from_factors(
+        left=form.left.detach().to(device, site.parameter.dtype),
+        right=form.right.detach().to(device, site.parameter.dtype),
+    )
+    fitted.requires_grad_(site.parameter.requires_grad)
+    fitted.bias = site.module.bias  # type: ignore[assignment]
+    return fitted.train(site.module.training)
 
 
 def _fit(table: LowRankRepresentation, sites: list[_Site]) -> LowRankRepresentation:
@@ -215,7 +243,7 @@ def _fit(table: LowRankRepresentation, sites: list[_Site]) -> LowRankRepresentat
         if site.manners != first.manners:
             raise TableError(
                 f"{first.path!r} and {site.path!r} share a table and treat its rows differently.",
-                hint="Take the table from embcompress.load(path) and put it in place by hand.",
+                hint=BY_HAND,
             )
     manners = dict(first.manners)
     shape, is_complex = manners.pop("shape"), manners.pop("is_complex")

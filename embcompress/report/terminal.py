@@ -119,10 +119,27 @@ def _notes(result: ApproximateResult) -> list[RenderableType]:
         if table.tied_names:
             names = plain(", ".join(table.tied_names))
             notes.append(Text.assemble("tied: ", plain(table.name), " is also ", names))
+        if table.matrices is not None:
+            notes.append(Text.assemble("matrices: ", plain(table.name), _matrices(table)))
         if "; " in table.solver_reason:  # a reason of more than the choice: something needed a further look
             said = table.solver_reason.partition("; ")[2]
             notes.append(Text.assemble("note: ", plain(table.name), f": {said}"))
     return notes + _skipped(result.skipped)
+
+
+def _matrices(table: TableReport) -> str:
+    """Tell how far the matrices of a bilinear table differ, and what its bytes would give as rows over shared bases."""
+    assert table.matrices is not None
+    in1, in2 = table.matrices.shape
+    text = f" is {table.matrices.count} matrices of {in1} x {in2}"
+    if table.matrices.relative:
+        least, most = min(table.matrices.relative), max(table.matrices.relative)
+        text += f", with errors from {_share(least)} to {_share(most)}"
+    other = table.alternative
+    if other is not None:
+        leave = "" if other.relative is None else f", with an error of at least {_share(other.relative)}"
+        text += f"; the same bytes pay for {other.rank} shared bases of whole rows{leave}"
+    return text
 
 
 def _skipped(skipped: tuple[Skipped, ...]) -> list[RenderableType]:

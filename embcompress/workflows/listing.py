@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from embcompress.artifact import is_artifact, read_artifact
+from embcompress.artifact import (
+    BASES_SUFFIX,
+    LEFT_SUFFIX,
+    RIGHT_SUFFIX,
+    WEIGHTS_SUFFIX,
+    is_artifact,
+    read_artifact,
+)
 from embcompress.checkpoints import open_checkpoint
-from embcompress.planning import group_tensors, largest_rank
+from embcompress.planning import group_tensors, largest_matrix_rank, largest_rank, matrix_shape
 from embcompress.results import InputFile, InspectResult, ListedTable, ListedTensor
 from embcompress.table import Table
 from embcompress.workflows.run import check_reports, left_out, write_reports
+
+ROLES = {BASES_SUFFIX: "bases", WEIGHTS_SUFFIX: "weights", LEFT_SUFFIX: "left factors", RIGHT_SUFFIX: "right factors"}
 
 
 def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (), force: bool = False) -> InspectResult:
@@ -27,10 +36,14 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
             artifact = read_artifact(checkpoint)
             for one in artifact.tables:
                 error = "" if one.error is None else f", relative error {one.error:.4g}"
-                for role, factor in (("bases", artifact.bases(one)), ("weights", artifact.weights(one))):
-                    compressed[factor.name] = f"{role} of {one.name!r}, compressed to {one.rank} bases{error}"
+                what = f"{one.rank} bases" if one.matrix is None else f"rank {one.rank} a matrix"
+                for factor in artifact.factors(one):
+                    role = ROLES[factor.name.removeprefix(one.name)]
+                    compressed[factor.name] = f"{role} of {one.name!r}, compressed to {what}{error}"
         tables, others = [], []
-        for group in group_tensors(checkpoint.tensors):
+        groups = group_tensors(checkpoint.tensors)
+        widths = {group.stored.shape[1] for group in groups if group.verdict.is_table and len(group.stored.shape) == 2}
+        for group in groups:
             stored = group.stored
             if not group.is_matrix:
                 others += [ListedTensor(name, stored.shape, stored.dtype, stored.nbytes) for name in group.names]
@@ -41,6 +54,9 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
             if chosen:
                 most = largest_rank(table, stored.nbytes // stored.numel // (2 if table.is_complex else 1))
                 reason += f"; pays up to {most} bases" if most else "; no number of bases pays"
+            if table.name not in compressed and not table.is_complex:
+                told = next((shape for name in group.names if (shape := checkpoint.listing.row_shapes.get(name))), None)
+                reason += _offer_matrices(table, told, widths)
             tables.append(
                 ListedTable(
                     name=table.name,
@@ -62,3 +78,16 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
         )
     write_reports(result, reports, force=force)
     return result
+
+
+def _offer_matrices(table: Table, row_shape: tuple[int, ...] | None, widths: set[int]) -> str:
+    """Say what --bilinear makes of a table whose rows hold matrices; empty where they do not, or it does not pay."""
+    if (
+        len(table.shape) == 1
+        and row_shape is None
+        and not any(table.dim % width**2 == 0 for width in widths if width > 1)
+    ):
+        return ""  # a square number of columns alone says nothing
+    found = matrix_shape(table, row_shape=row_shape, widths=widths - {table.dim})
+    most = largest_matrix_rank(found) if found else 0
+    return f"; --bilinear: {found[0]} x {found[1]} matrices, pays up to rank {most}" if found and most else ""

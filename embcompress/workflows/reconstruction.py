@@ -17,7 +17,7 @@ from embcompress.checkpoints import open_checkpoint
 from embcompress.output import check_output
 from embcompress.results import InputFile, OutputFile, ReconstructResult
 from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
-from embcompress.table import tensor_bytes
+from embcompress.table import StoredRows, tensor_bytes
 from embcompress.workflows.run import Progress, check_reports, check_space, resolve_device, rows_of, write_reports
 
 
@@ -59,7 +59,10 @@ def reconstruct(
         for table in artifact.tables:
             for name in (table.name, *table.tied_names):
                 entry = Entry(name, table.dtype, table.shape)
-                contents[entry] = lambda table=table: _dense_rows(artifact, table, device=place, progress=progress)  # type: ignore[misc]
+                dense = _dense_rows if table.matrix is None else _dense_matrices
+                contents[entry] = lambda table=table, dense=dense: dense(  # type: ignore[misc]
+                    artifact, table, device=place, progress=progress
+                )
         for stored in artifact.copied:
             contents[copied_entry(stored)] = lambda stored=stored: artifact.read(stored)  # type: ignore[misc]
         metadata = {"format": "pt", **artifact.original_metadata}
@@ -83,6 +86,33 @@ def reconstruct(
             result = replace(result, output=replace(result.output, sha256=sha256))
             write_reports(result, reports, force=force, before=writer.commit)
     return result
+
+
+def _dense_matrices(
+    artifact: Artifact, table: CompressedTable, *, device: str, progress: Progress | None
+) -> Iterator[memoryview]:
+    """Yield the matrices of a table, multiplied out in float64 and rounded once, to the dtype of the original."""
+    import torch
+
+    dtype = getattr(torch, table.dtype)
+    limits = torch.finfo(dtype)
+    left, right = artifact.factors(table)
+    file = artifact.checkpoint.file
+    rows = rows_of(left, artifact.checkpoint, device="cpu", progress=progress, doing=f"{table.name}: rows")
+    others = StoredRows(right, file=file, folder=artifact.checkpoint.path.parent)
+    assert table.matrix is not None
+    (in1, in2), checksums = table.matrix, [0, 0]
+    first = 0
+    for block in rows.blocks():  # (block_rows, [matrices of a row,] in1, rank), flat
+        found = others.read(torch.arange(first, first + len(block))).view(getattr(torch, right.dtype))
+        for index, part in enumerate((block, found)):
+            checksums[index] = zlib.crc32(tensor_bytes(part), checksums[index])
+        factors = (part.to(device, torch.float64) for part in (block, found))
+        one, two = (part.reshape(-1, side, table.rank) for part, side in zip(factors, (in1, in2), strict=True))
+        yield tensor_bytes((one @ two.mT).clamp_(limits.min, limits.max).to(dtype))
+        first += len(block)
+    for stored, checksum in zip((left, right), checksums, strict=True):
+        artifact.check(stored, checksum)
 
 
 def _dense_rows(

@@ -68,7 +68,7 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
     (table,) = document["tables"]
     assert list(table) == [
         "name", "tied_names", "rows", "shape", "dtype", "kind", "rank", "coding", "solver", "solver_reason", "passes",
-        "bytes_before", "bytes_after", "error", "seconds",
+        "bytes_before", "bytes_after", "error", "seconds", "matrices", "alternative",
     ]  # fmt: skip
     assert table["error"] == {
         "relative": 0.25,

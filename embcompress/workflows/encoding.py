@@ -1,0 +1,295 @@
+"""How one table becomes tensors of the artifact: each way of encoding behind one contract."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from embcompress.artifact import CompressedTable, bilinear_entries, factor_dtypes, factor_entries
+from embcompress.checkpoints import Checkpoint
+from embcompress.exceptions import NonFiniteError
+from embcompress.linalg.solvers import SolverChoice
+from embcompress.planning import PlannedTable
+from embcompress.results import (
+    Alternative,
+    Cosine,
+    MatricesReport,
+    RowRelative,
+    TableErrorReport,
+    TableReport,
+    WorstRow,
+)
+from embcompress.safetensors_writer import Entry, SafetensorsWriter
+from embcompress.table import TableRows, tensor_bytes
+from embcompress.workflows.run import Progress, rows_of
+
+if TYPE_CHECKING:
+    from embcompress.linalg.error import TableError as MeasuredError
+
+STORING_ERROR: Mapping[str, float] = {"float64": 1e-13, "float32": 3e-7, "float16": 1.2e-3, "bfloat16": 1e-2}
+# Relative error that rounding to the stored dtype costs at most: digits below it are not asked of a solver.
+ROUNDING: Mapping[str, float] = {"float64": 1e-16, "float32": 1e-7, "float16": 3e-4, "bfloat16": 2e-3}
+# and what it costs typically: an error is never measured to be much smaller.
+
+
+class Encoding(ABC):
+    """One table on its way into an artifact: planned, then fitted, then written and measured.
+
+    Args:
+        planned: what will become of it.
+        choice: the solver.
+        checkpoint: an open one, that holds it.
+        device: where its rows are worked on.
+        seed: of randomized solvers.
+        progress: called with what is being done, rows done and rows in all.
+    """
+
+    def __init__(
+        self,
+        planned: PlannedTable,
+        choice: SolverChoice,
+        *,
+        checkpoint: Checkpoint,
+        device: str,
+        seed: int,
+        progress: Progress | None,
+    ) -> None:
+        self.planned = planned
+        self.choice = choice
+        self.seed = seed
+        self.seconds = 0.0
+        self._checkpoint, self._device, self._progress = checkpoint, device, progress
+
+    @property
+    def compressed(self) -> CompressedTable:
+        """What the artifact says of the table; its error is None until it is written."""
+        return describe(self.planned)
+
+    @abstractmethod
+    def planned_entries(self) -> tuple[Entry, ...]:
+        """Name the tensors as far as they are known without reading a row."""
+
+    @abstractmethod
+    def fit(self) -> tuple[Entry, ...]:
+        """Find out what must be known before the first tensor is written, and name the tensors."""
+
+    @abstractmethod
+    def write(self, writer: SafetensorsWriter) -> float:
+        """Write all tensors, measuring the error on the way; return the relative one."""
+
+    @abstractmethod
+    def report(self) -> TableReport:
+        """Tell what became of the table, as far as that is known."""
+
+    def _rows(self, doing: str) -> TableRows:
+        item = self.planned.table
+        return rows_of(
+            item.stored, self._checkpoint, device=self._device, progress=self._progress, doing=f"{item.name}: {doing}"
+        )
+
+    def _plain_report(self) -> TableReport:
+        item = self.planned.table
+        return TableReport(
+            name=item.name,
+            tied_names=item.tied_names,
+            rows=item.rows,
+            shape=item.shape,
+            dtype=item.dtype,
+            kind=self.compressed.kind,
+            rank=self.planned.rank,
+            coding="plain",
+            solver=self.choice.name,
+            solver_reason=self.choice.reason,
+            passes=0,
+            bytes_before=item.nbytes,
+            bytes_after=self.planned.bytes_after,
+            error=None,
+            seconds=self.seconds,
+        )
+
+
+class PlainEncoding(Encoding):
+    """Rows as real weights over shared bases: a truncated SVD."""
+
+    def planned_entries(self) -> tuple[Entry, ...]:  # noqa: D102 - as in Encoding
+        bases_dtype, weights_dtype = factor_dtypes(self.planned.table.dtype, self.planned.stored_dtype)
+        return factor_entries(self.compressed, bases_dtype=bases_dtype, weights_dtype=weights_dtype)
+
+    def fit(self) -> tuple[Entry, ...]:
+        """Compute the bases as they will be stored, and settle the dtype of the weights."""
+        import torch
+
+        from embcompress.linalg.error import ErrorAccumulator
+        from embcompress.linalg.projection import fitting_dtype, largest_weight
+        from embcompress.linalg.svd import factorize
+
+        started = time.perf_counter()
+        planned, rows = self.planned, self._rows("bases")
+        tolerance = STORING_ERROR[planned.stored_dtype]
+        try:
+            self._factors = factorize(rows, planned.rank, solver=self.choice.name, tolerance=tolerance, seed=self.seed)
+        except NonFiniteError as err:
+            raise NonFiniteError(f"{self._checkpoint.path}: {err.message}", hint=err.hint) from err
+        factors = self._factors
+        stored_dtype = getattr(torch, planned.stored_dtype)
+        self._bases = factors.bases.to(stored_dtype)  # (rank, dim), real, as stored
+        self._remarks, self._passes = (self.choice.reason, *factors.remarks), factors.passes + 1
+        bases_dtype, weights_dtype = factor_dtypes(planned.table.dtype, planned.stored_dtype)
+        # |weight| <= the largest singular value, so that most tables need no look at the weights before they are
+        # written.
+        if float(factors.singular_values[0]) >= torch.finfo(stored_dtype).max / 2:
+            largest = largest_weight(rows, self._bases)
+            self._passes += 1
+            why = f"the rows were read once more, to see whether weights fit into {weights_dtype}"
+            fitting = str(fitting_dtype(getattr(torch, weights_dtype), largest=largest)).removeprefix("torch.")
+            if fitting != weights_dtype:
+                weights_dtype = fitting
+                wanted = planned.stored_dtype
+                why = f"weights are stored as {weights_dtype}: the largest, {largest:.3g}, overflows {wanted}"
+            self._remarks += (why,)
+        self._error = ErrorAccumulator()
+        self._entries = factor_entries(self.compressed, bases_dtype=bases_dtype, weights_dtype=weights_dtype)
+        self.seconds += time.perf_counter() - started
+        return self._entries
+
+    def write(self, writer: SafetensorsWriter) -> float:  # noqa: D102 - as in Encoding
+        started = time.perf_counter()
+        bases, weights = self._entries
+        writer.write(bases, [tensor_bytes(self._bases)])
+        writer.write(weights, self._weights())
+        self.seconds += time.perf_counter() - started
+        return self._error.result().relative
+
+    def report(self) -> TableReport:  # noqa: D102 - as in Encoding
+        found = self._plain_report()
+        if not hasattr(self, "_error"):
+            return found
+        return replace(
+            found,
+            solver=self._factors.solver,
+            solver_reason="; ".join(self._remarks),
+            passes=self._passes,
+            bytes_after=sum(entry.nbytes for entry in self._entries),
+            error=error_report(self._error.result(), self._factors.optimal_relative),
+        )
+
+    def _weights(self) -> Iterator[memoryview]:
+        """Yield the weights as stored, and measure their error on the way."""
+        import torch
+
+        from embcompress.linalg.projection import measuring_dtype, project
+
+        weights_dtype: torch.dtype = getattr(torch, self._entries[1].dtype)
+        rows = self._rows("weights")
+        measured_in = measuring_dtype(
+            relative=max(self._factors.relative, ROUNDING[self.planned.stored_dtype]),
+            norm=self._factors.squared_norm**0.5,
+            dtypes=(rows.dtype, self._bases.dtype, weights_dtype),
+        )
+        for weights in project(
+            rows, self._bases, weights_dtype=weights_dtype, measured_in=measured_in, error=self._error
+        ):
+            yield tensor_bytes(weights)
+
+
+class BilinearEncoding(Encoding):
+    """Each matrix of the table as the product of a left and a right factor."""
+
+    def planned_entries(self) -> tuple[Entry, ...]:  # noqa: D102 - as in Encoding
+        return bilinear_entries(self.compressed, dtype=self.planned.stored_dtype)
+
+    def fit(self) -> tuple[Entry, ...]:
+        """Measure what the same bytes give by the other way of factoring; matrices need no look ahead."""
+        from embcompress.linalg.svd import factorize
+
+        started = time.perf_counter()
+        self._rows_error, self._passes = None, 1
+        if self.planned.rows_rank:
+            try:
+                factors = factorize(self._rows("rows over shared bases"), self.planned.rows_rank, seed=self.seed)
+            except NonFiniteError as err:
+                raise NonFiniteError(f"{self._checkpoint.path}: {err.message}", hint=err.hint) from err
+            self._rows_error, self._passes = factors.relative, factors.passes + 1
+        self.seconds += time.perf_counter() - started
+        return self.planned_entries()
+
+    def write(self, writer: SafetensorsWriter) -> float:  # noqa: D102 - as in Encoding
+        import torch
+
+        from embcompress.linalg.bilinear import BilinearCompression
+
+        assert self.planned.matrix is not None
+        started = time.perf_counter()
+        in1, in2 = self.planned.matrix
+        dtype = getattr(torch, self.planned.stored_dtype)
+        self._found = BilinearCompression(self._rows("matrices"), in1=in1, in2=in2, rank=self.planned.rank, dtype=dtype)
+        left, right = self.planned_entries()
+        for factors in self._found.blocks():
+            writer.append(left, tensor_bytes(factors.left))
+            writer.append(right, tensor_bytes(factors.right))
+        self.seconds += time.perf_counter() - started
+        return self._found.error.result().relative
+
+    def report(self) -> TableReport:  # noqa: D102 - as in Encoding
+        planned, found = self.planned, self._plain_report()
+        assert planned.matrix is not None
+        count = planned.table.rows * planned.table.dim // (planned.matrix[0] * planned.matrix[1])
+        is_written = hasattr(self, "_found")
+        rank = planned.rows_rank
+        found = replace(
+            found,
+            matrices=MatricesReport(planned.matrix, count, tuple(self._found.relatives) if is_written else ()),
+            alternative=Alternative("embedding", rank, getattr(self, "_rows_error", None)) if rank else None,
+        )
+        if not is_written:
+            return found
+        error = error_report(self._found.error.result(), self._found.optimal_relative)
+        return replace(found, passes=self._passes, error=error)
+
+
+def make_encoding(
+    planned: PlannedTable,
+    choice: SolverChoice,
+    *,
+    checkpoint: Checkpoint,
+    device: str,
+    seed: int,
+    progress: Progress | None,
+) -> Encoding:
+    """Choose how a table is encoded, from its plan."""
+    kind = PlainEncoding if planned.matrix is None else BilinearEncoding
+    return kind(planned, choice, checkpoint=checkpoint, device=device, seed=seed, progress=progress)
+
+
+def describe(planned: PlannedTable) -> CompressedTable:
+    """Say of a planned table what the artifact will say, but for its error."""
+    item = planned.table
+    return CompressedTable(
+        name=item.name,
+        tied_names=item.tied_names,
+        shape=item.stored.shape,
+        dtype=item.dtype,
+        rank=planned.rank,
+        error=None,
+        kind="embedding" if planned.matrix is None else "bilinear",
+        matrix=planned.matrix,
+    )
+
+
+def error_report(error: MeasuredError, optimal_relative: float | None) -> TableErrorReport:
+    """Turn what was measured into what the report says."""
+    return TableErrorReport(
+        relative=error.relative,
+        optimal_relative=optimal_relative,
+        row_relative=RowRelative(
+            mean=error.row_relative.mean,
+            p50=error.row_relative.median,
+            p99=error.row_relative.tail,
+            max=error.row_relative.extreme,
+        ),
+        cosine=Cosine(mean=error.cosine.mean, p01=error.cosine.tail, min=error.cosine.extreme),
+        worst_rows=tuple(WorstRow(row.id, None, row.relative) for row in error.worst_rows),
+    )
