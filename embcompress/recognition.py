@@ -167,7 +167,7 @@ def _take_apart(name: str) -> _Name:
     while end and (every[end - 1].isdigit() or WRAPPERS.fullmatch(every[end - 1])):
         end -= 1
     return _Name(
-        raw=tuple(raw[:end]),
+        raw=tuple(raw[:end]) or (name,),
         parts=tuple(every[:end]),
         every=tuple(every),
         indices=tuple(int(part) for part in every[end:] if part.isdigit()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
@@ -531,3 +532,9 @@ def test_suggest_names_finds_what_was_meant() -> None:
     assert suggest_names("Entity_Representations.*", names)[0] == names[0]
     assert suggest_names("zzzz", names) == []
     assert suggest_names("*", names) == []
+
+
+def test_rank_candidates_takes_names_without_words() -> None:
+    """The only key of nn.Sequential(nn.Embedding), `0.weight`, has no word to go by and is a candidate all the same."""
+    tensor = SimpleNamespace(name="0.weight", shape=(640, 64), dtype="float32")
+    assert rank_candidates([tensor]) == [tensor]

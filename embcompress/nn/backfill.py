@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from embcompress.exceptions import IdsError, NonFiniteError
-from embcompress.linalg.blocks import product_dtype
+from embcompress.exceptions import IdsError
 from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.ids import Ids, as_ids, refuse
+from embcompress.nn.likeness import likeness
 from embcompress.nn.low_rank import LowRankRepresentation
-from embcompress.nn.module_rows import open_table
 from embcompress.nn.representation import Representation, Shape, as_shape, positive
 
 Kwargs = Mapping[str, Any] | None
@@ -111,6 +109,9 @@ class PartitionRepresentation(Representation):
 
     def _look_up_in_own(self, owner: Tensor, row: Tensor) -> Tensor:
         """Look every row up in its own base alone, (count, *shape)."""
+        if not len(owner):
+            nothing: Tensor = self.bases[0](row)  # with its graph
+            return nothing
         rows = torch.empty(len(owner), *self.shape, dtype=self.dtype, device=self.device)
         for number, base in enumerate(self.bases):
             place = (owner == number).nonzero().squeeze(1)
@@ -122,8 +123,11 @@ class PartitionRepresentation(Representation):
     def _look_up_in_all(self, owner: Tensor, row: Tensor) -> Tensor:
         """Look every row up in every base and select, (count, *shape): no size depends on ids, as a compiler needs.
 
-        A regularizer of a base is shown its row 0 in place of rows of other bases.
+        Raises:
+            RuntimeError: a base has a regularizer, which would be shown rows that nobody asked for.
         """
+        if any(getattr(base, "regularizer", None) is not None for base in self.bases):
+            raise RuntimeError("a table of several bases cannot be compiled while a base has a regularizer.")
         rows: Tensor | None = None
         for number, base in enumerate(self.bases):
             is_here = owner == number  # (count,)
@@ -211,6 +215,9 @@ class MultiBackfillRepresentation(PartitionRepresentation):
 class BackfillRepresentation(MultiBackfillRepresentation):
     """Known rows from one base, all others from a backfill.
 
+    PyKEEN's models reset all modules when they are made, a base that was drawn and trained among them: give trained
+    rows by `Embedding.from_pretrained`.
+
     Args:
         max_id: the number of ids in all.
         base_ids: the ids of the base's rows: row j belongs to base_ids[j].
@@ -242,14 +249,6 @@ class BackfillRepresentation(MultiBackfillRepresentation):
         super().__init__(
             max_id=max_id, partitions=[partition], backfill=backfill, backfill_kwargs=backfill_kwargs, **kwargs
         )
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Mean and standard deviation of the entries of a table."""
-
-    mean: float
-    deviation: float
 
 
 REPRESENTATIONS: Mapping[str, type[Representation]] = MappingProxyType(
@@ -366,47 +365,14 @@ def _make_backfill(hint: Hint, kwargs: Kwargs, *, base: Any, count: int) -> Any:
     inherited: dict[str, Any] = {} if "embedding_dim" in given else {"shape": tuple(base.shape)}
     if cls in (Embedding, LowRankRepresentation):
         inherited |= {"dtype": _dtype_of(base), "device": _device_of(base)}
-        inherited |= _manners_of(base)
-    if cls is Embedding:
-        if isinstance(base, Embedding):
-            inherited["constrainer"] = base.constrainer
-        if "initializer" not in given:
-            moments = _moments_of(base)
-            inherited["initializer"] = "normal"
-            scale = {"mean": moments.mean, "std": moments.deviation}
-            given["initializer_kwargs"] = {**scale, **(given.get("initializer_kwargs") or {})}
+        num_bases = given.get("num_bases", 3) if cls is LowRankRepresentation else None
+        inherited |= likeness(base, num_bases=num_bases, given=given)
+        if "initializer" not in given:  # its arguments are among those of the one inherited
+            given.pop("initializer_kwargs", None)
     backfill = cls(**{**inherited, **given})
     if isinstance(backfill, Embedding):  # the first lookup comes before the first step, and a frozen one takes none
         backfill.constrain()
     return backfill
-
-
-def _manners_of(base: Any) -> dict[str, Any]:
-    """Tell how a base treats its rows in a lookup, as arguments for another."""
-    if not isinstance(base, Representation):
-        return {}
-    return {"normalizer": base.normalizer, "dropout": None if base.dropout is None else base.dropout.p}
-
-
-def _moments_of(base: Any) -> Moments:
-    """Measure the real entries of a base in one pass over its blocks.
-
-    Source: Chan, Golub & LeVeque, Updating formulae and a pairwise algorithm for computing sample variances (1979).
-    """
-    table = open_table(base, as_stored=True)  # not as normalised: a backfill is given the same normalizer
-    count, mean, squares = 0, 0.0, 0.0
-    for block in table.rows.blocks():
-        variance, middle = torch.var_mean(block.to(product_dtype(block.dtype)), correction=0)
-        distance, share = float(middle) - mean, block.numel() / (count + block.numel())
-        squares += float(variance) * block.numel() + distance**2 * count * share
-        mean += distance * share
-        count += block.numel()
-    if not math.isfinite(squares):
-        raise NonFiniteError(
-            "the base holds NaN or infinity, so that no scale for new rows can be taken from it.",
-            hint="Say with backfill_kwargs how they start: initializer='normal', initializer_kwargs={'std': 0.1}.",
-        )
-    return Moments(mean, (squares / count) ** 0.5)
 
 
 def _tensors_of(base: nn.Module) -> Iterator[Tensor]:

@@ -82,6 +82,12 @@ def init_phases(x: Tensor, *, generator: Generator | None = None) -> Tensor:
     return x
 
 
+def normal_columns(x: Tensor, *, mean: Tensor, deviation: Tensor, generator: Generator | None = None) -> Tensor:
+    """Draw each column from a normal distribution of its own; `mean` and `deviation` have the entries of a row."""
+    x.normal_(generator=generator)
+    return x.mul_(deviation.to(x).view(x.shape[1:])).add_(mean.to(x).view(x.shape[1:]))
+
+
 def pretrained(x: Tensor, *, tensor: Tensor) -> Tensor:
     """Copy given values (rows, *shape); complex ones fill a table of (re, im) pairs.
 

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.projection import fitting_dtype, largest_weight, measuring_dtype, project
 from embcompress.linalg.svd import factorize
 from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.initializers import Initializer, as_given, fill
-from embcompress.nn.module_rows import open_table
+from embcompress.nn.module_rows import as_real_matrix, open_table
 from embcompress.nn.representation import Representation, Shape
 
 PYKEEN_WEIGHTS = "weight._embeddings.weight"  # the keys of PyKEEN's module since 1.11.1
@@ -201,7 +202,7 @@ class LowRankRepresentation(Representation):
     def scores(self, query: Tensor) -> Tensor:
         """Score all rows against queries by inner product, without building the table: (query @ bases^T) @ weights^T.
 
-        Normalizer and dropout play no part.
+        Where there is a normalizer, rows are looked up and scored block by block. Dropout plays no part.
 
         Args:
             query: (*q, *shape), of the dtype of the rows, or wider.
@@ -221,6 +222,10 @@ class LowRankRepresentation(Representation):
         common = torch.promote_types(common, query.dtype.to_real())
         real = torch.view_as_real(query.resolve_conj()) if query.is_complex() else query
         flat = real.reshape(*lead, bases.shape[1]).to(common)  # (*q, real dim)
+        if self.normalizer is not None:
+            blocks = torch.split(torch.arange(self.max_id, device=self.device), BLOCK_ROWS)
+            rows = (as_real_matrix(self.normalizer(self.look_up(block))) for block in blocks)
+            return torch.cat([flat @ block.to(common).T for block in rows], dim=-1)
         return (flat @ bases.to(common).T) @ self.weights.to(common).T
 
     def reset_parameters(self) -> None:

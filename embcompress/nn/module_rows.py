@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from embcompress.linalg.blocks import BLOCK_ROWS, Rows, TensorRows
+from embcompress.nn.constrainers import clamp_norm
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,10 @@ def open_table(other: Any, *, as_stored: bool = False) -> OpenTable:
         ValueError: a tensor that has no rows and columns.
     """
     if isinstance(other, nn.Embedding):
-        other = other.weight
+        if type(other) is not nn.Embedding:
+            raise TypeError(f"{type(other).__name__} may do more than look rows up; give its weight, or what it gives.")
+        weight, limit = other.weight.detach(), other.max_norm
+        other = weight if limit is None else clamp_norm(weight, maxnorm=limit, p=other.norm_type)
     if isinstance(other, Tensor):
         values = other.detach()
         if not (values.is_floating_point() or values.is_complex()):

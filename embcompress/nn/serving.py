@@ -16,6 +16,7 @@ from embcompress.artifact import CompressedTable, load_table, read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.exceptions import TableError
 from embcompress.nn.bilinear import LowRankBilinear
+from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.low_rank import LowRankRepresentation
 
 TAKEN_CLASSES: Mapping[str, tuple[type[nn.Module], ...]] = MappingProxyType(
@@ -51,7 +52,7 @@ def apply_to(model: nn.Module, path: str | Path) -> dict[str, LowRankRepresentat
     A table takes the place of the parameter of its name; where the model has none, of the only one whose name ends in
     it, or in which it ends. Every other module that shares the parameter is served by the same factors: an embedding
     looks rows up, an nn.Linear scores them. A representation of PyKEEN is replaced as a whole and keeps its shape,
-    normalizer, regularizer and dropout; its constrainer has no rows to act on any more. Factors get the dtype, device
+    normalizer, regularizer and dropout; its constrainer acts in every lookup. Factors get the dtype, device
     and `requires_grad` of the parameter. All checks come before the first change. The other tensors of the artifact are
     not loaded.
 
@@ -128,7 +129,7 @@ class _Site:
         return _told(
             shape=tuple(self.module.shape),  # type: ignore[arg-type]
             is_complex=getattr(self.module, "is_complex", False),
-            normalizer=getattr(self.module, "normalizer", None),
+            normalizer=_lookup_constraint(self.module),
             regularizer=getattr(self.module, "regularizer", None),
             dropout=None if dropout is None else dropout.p,
         )
@@ -136,6 +137,36 @@ class _Site:
     def head(self, table: LowRankRepresentation) -> LowRankHead:
         """Make the layer that scores rows here."""
         return LowRankHead(table, self.module.bias).train(self.module.training)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class RowConstraint:
+    """A constraint that a table kept after every step, kept in every lookup instead, before any normalizer.
+
+    Attributes:
+        constrainer: a function of rows (count, *shape), PyKEEN's or ours.
+        normalizer: a function of rows (*s, *shape), or None.
+        axes: how many axes a row has.
+    """
+
+    constrainer: RowFunction
+    normalizer: RowFunction | None
+    axes: int
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Constrain rows, (*s, *shape) -> (*s, *shape)."""
+        lead = rows.shape[: rows.ndim - self.axes]
+        constrained = self.constrainer(rows.reshape(-1, *rows.shape[len(lead) :])).view(rows.shape)
+        return constrained if self.normalizer is None else self.normalizer(constrained)
+
+
+def _lookup_constraint(module: nn.Module) -> RowFunction | None:
+    """Find what a representation does to its rows: a constrainer acts on a table, and sums of bases have none."""
+    normalizer: Any = getattr(module, "normalizer", None)
+    constrainer: Any = getattr(module, "constrainer", None)
+    if constrainer is None:
+        return normalizer  # type: ignore[no-any-return]
+    return RowConstraint(constrainer, normalizer, len(module.shape))  # type: ignore[arg-type]
 
 
 def _told(**manners: Any) -> dict[str, Any]:
@@ -200,7 +231,7 @@ def _site_of(model: nn.Module, name: str, parameter: nn.Parameter, *, classes: t
         holder = model.get_submodule(above.rpartition(".")[0])
         is_known = is_known and not isinstance(holder, LowRankRepresentation)  # it needs its bases as they are
     else:
-        is_known = type(owner) in classes
+        is_known = type(owner) in classes and not _may_read_weights(model.get_submodule(above), owner)
     if leaf != "weight" or not is_known or owner._forward_hooks or owner._forward_pre_hooks:
         raise TableError(
             f"parameter {name!r} belongs to {type(owner).__name__!r}, which does more than look rows up, or may.",
@@ -211,6 +242,12 @@ def _site_of(model: nn.Module, name: str, parameter: nn.Parameter, *, classes: t
             "the model is itself the embedding, and cannot be replaced from inside.", hint="Use embcompress.load(path)."
         )
     return _Site(path, owner, parameter)
+
+
+def _may_read_weights(holder: nn.Module, owner: nn.Module) -> bool:
+    """Tell whether a layer lies in one of torch's own modules that multiplies by its `.weight` past its forward."""
+    is_container = isinstance(holder, nn.Sequential | nn.ModuleList | nn.ModuleDict)
+    return isinstance(owner, nn.Linear) and type(holder).__module__.startswith("torch.nn.") and not is_container
 
 
 def _fit_bilinear(form: LowRankBilinear, sites: list[_Site]) -> LowRankBilinear:

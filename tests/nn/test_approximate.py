@@ -310,10 +310,14 @@ QUERIES: list[tuple[int, ...]] = [(), (5,), (2, 3), (0,), (1, 1, 4)]
 
 @pytest.mark.parametrize("shape", [(6,), (3, 4)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128, torch.float32, torch.complex64], ids=str)
-def test_scores_are_inner_products_with_all_rows(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> None:
+@pytest.mark.parametrize("normalizer", [None, "normalize"])
+def test_scores_are_inner_products_with_all_rows(
+    shape: tuple[int, ...], dtype: torch.dtype, normalizer: str | None, device: str
+) -> None:
     """scores(query) is query @ rows^T, of complex rows Re sum(query conj(row)), for any leading axes of the query."""
-    low_rank = approximate(draw(40, *shape, dtype=dtype), 5, normalizer="normalize", dropout=0.5).to(device)
-    dense = low_rank.look_up(None).detach().cpu().to(torch.complex128)
+    low_rank = approximate(draw(40, *shape, dtype=dtype), 5, normalizer=normalizer, dropout=0.5).to(device)
+    dense = low_rank.eval()(None).detach().cpu().to(torch.complex128)
+    low_rank.train()  # dropout plays no part
     eps = torch.finfo(dtype).eps
     for lead in QUERIES:
         query = draw(*lead, *shape, dtype=dtype, seed=4)
@@ -458,3 +462,13 @@ def test_low_rank_of_rows_without_axes() -> None:
     """A low-rank table of numbers is weights times one number a basis."""
     table = LowRankRepresentation(max_id=3, shape=(), num_bases=2)
     torch.testing.assert_close(table(), table.weights @ table.bases())
+
+
+def test_approximate_reads_embeddings_as_they_look_rows_up() -> None:
+    """At full rank a table of max_norm gives the rows of its own lookup; a subclass may do more and is refused."""
+    embedding = nn.Embedding(50, 8, max_norm=1.0)
+    found = approximate(embedding, 8)()
+    torch.testing.assert_close(found, embedding(torch.arange(50)), rtol=1e-5, atol=1e-6)
+    scaled = type("Scaled", (nn.Embedding,), {"forward": lambda self, ids: 8 * nn.Embedding.forward(self, ids)})
+    with pytest.raises(TypeError, match="Scaled may do more"):
+        approximate(scaled(5, 4), 2)

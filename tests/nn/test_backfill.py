@@ -229,7 +229,7 @@ def test_backfill_is_drawn_like_a_foreign_base(dtype: torch.dtype) -> None:
     torch.manual_seed(4)
     base = Foreign(given_table(10_000, (5,), dtype=dtype, trainable=True)).train()
     table = BackfillRepresentation(18_000, range(10_000), base)
-    entries, drawn = real_entries(base.eval()()), real_entries(table.bases[1]())
+    entries, drawn = real_entries(base.eval()()), real_entries(table.eval().bases[1]())
     assert table.dtype == table.eval()().dtype == dtype
     mean, deviation, count = float(entries.mean()), float(entries.std()), len(drawn)
     assert float(drawn.mean()) == pytest.approx(mean, abs=5 * deviation / math.sqrt(count))
@@ -526,3 +526,63 @@ def test_backfill_refuses_a_base_without_a_scale() -> None:
     """A base that holds NaN gives no scale for new rows; the hint says what to do."""
     with pytest.raises(NonFiniteError, match="backfill_kwargs"):
         BackfillRepresentation(4, [0, 1], Embedding.from_pretrained(torch.full((2, 3), float("nan"))))
+
+
+def test_backfill_of_a_backfill_is_like_the_first_base() -> None:
+    """Widened twice, new rows still have the scale, dropout and constraint of the rows that all began with."""
+    values = 7 + torch.randn(400, 3) * torch.tensor([0.01, 1.0, 30.0])
+    first = Embedding.from_pretrained(
+        values, constrainer="clamp_norm", constrainer_kwargs={"maxnorm": 50.0}, dropout=0.5
+    )
+    once = BackfillRepresentation(1000, range(400), first)
+    twice = BackfillRepresentation(5000, range(1000), once).eval()
+    new = twice.bases[1]
+    assert new.dropout.p == 0.5
+    rows = new().detach()
+    assert float(rows.norm(dim=1).max()) <= 50 * (1 + 1e-6)
+    # column by column, but for the third, which the constraint cuts; five standard errors at 4000 rows
+    for column in range(2):
+        mean, deviation = float(values[:, column].mean()), float(values[:, column].std())
+        assert float(rows[:, column].mean()) == pytest.approx(mean, abs=0.2 * deviation + 0.1 * abs(mean))
+        assert float(rows[:, column].std()) < 2.5 * deviation + 0.2 * abs(mean)
+
+
+def test_backfill_follows_real_and_imaginary_parts() -> None:
+    """Around 3 + 0j with a deviation of .01, new entries are around 3 + 0j too: parts are not pooled."""
+    noise = torch.view_as_complex(torch.randn(500, 4, 2) * 0.01)
+    table = BackfillRepresentation(3000, range(500), Embedding.from_pretrained(3 + noise))
+    new = torch.view_as_real(table.bases[1]().detach())
+    # five standard errors of means and deviations over 10^4 entries
+    assert new.mean(dim=(0, 1)).tolist() == pytest.approx([3, 0], abs=2e-3)
+    assert new.std(dim=(0, 1)).tolist() == pytest.approx([0.01, 0.01], rel=0.1)
+
+
+@pytest.mark.parametrize("num_bases", [1, 3, 8])
+def test_backfill_scales_low_rank_rows(num_bases: int) -> None:
+    """New low-rank rows have the mean and deviation of the base's entries, whatever the number of bases."""
+    torch.manual_seed(5)
+    base = Embedding.from_pretrained(2 + 1e-3 * torch.randn(200, 400))
+    table = BackfillRepresentation(
+        2000, range(200), base, backfill="low-rank", backfill_kwargs={"num_bases": num_bases}
+    )
+    rows = table.bases[1]().detach()
+    # the bases hold 400 draws each: five standard errors of a mean and of a deviation over these alone
+    assert float(rows.mean()) == pytest.approx(2, abs=5e-3 / 400**0.5)
+    assert float(rows.std()) == pytest.approx(1e-3, rel=5 / 800**0.5)
+
+
+def test_backfill_of_no_ids_keeps_its_graph() -> None:
+    """No ids give no rows and a gradient of zeros, as torch.nn.Embedding does."""
+    table = BackfillRepresentation(4, [0, 1], Embedding(2, shape=3))
+    rows = table(torch.empty(0, dtype=torch.long))
+    assert rows.shape == (0, 3)
+    rows.sum().backward()
+
+
+def test_partition_compiles_with_no_regularizer_shown_foreign_rows() -> None:
+    """A compiled lookup reads every base for every id: with a regularizer in one of them that would change the loss."""
+    torch._dynamo.reset()
+    base = Embedding(max_id=2, shape=3, regularizer=SimpleNamespace(update=lambda _: None))
+    table = torch.compile(BackfillRepresentation(4, [0, 1], base), backend="aot_eager", fullgraph=True)
+    with pytest.raises(RuntimeError, match="regularizer"):
+        table(torch.tensor([0, 3]))

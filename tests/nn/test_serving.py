@@ -380,15 +380,15 @@ class Recorder(nn.Module):
 def test_apply_to_keeps_the_manners_of_our_embedding(
     compress: Compress, shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
-    """An Embedding of ours keeps shape, complex entries, normalizer, regularizer and dropout: the dense one's rows."""
+    """An Embedding of ours keeps shape, complex entries, constraint, normalizer, regularizer and dropout."""
     artifact = compress({"table._embeddings.weight": draw(ROWS, DIM)})
     flat = multiply_out(artifact, "table._embeddings.weight")
     values = torch.view_as_complex(flat.view(ROWS, *shape, 2)) if dtype.is_complex else flat.view(ROWS, *shape)
     manners = {"normalizer": "normalize", "dropout": 0.25}
-    dense = Embedding.from_pretrained(values, regularizer=Recorder(), **manners)
-    model = Holder(
-        table=Embedding(ROWS, shape=shape, dtype=dtype, regularizer=Recorder(), constrainer="normalize", **manners)
-    )
+    constraint = {"constrainer": "clamp_norm", "constrainer_kwargs": {"maxnorm": 0.5}}
+    dense = Embedding.from_pretrained(values, regularizer=Recorder(), trainable=True, **constraint, **manners)
+    dense.post_parameter_update()
+    model = Holder(table=Embedding(ROWS, shape=shape, dtype=dtype, regularizer=Recorder(), **constraint, **manners))
     regularizer = model.table.regularizer
     placed = embcompress.apply_to(model, artifact)["table._embeddings.weight"]
     assert model.table is placed
@@ -396,7 +396,7 @@ def test_apply_to_keeps_the_manners_of_our_embedding(
     assert (placed.max_id, placed.shape, placed.dtype, placed.bases.constrainer) == (ROWS, shape, dtype, None)
     for training in (True, False):
         torch.manual_seed(3)
-        expected = dense.train(training)(IDS)
+        expected = dense.train(training)(IDS).detach()
         torch.manual_seed(3)
         rows = placed.train(training)(IDS).detach()
         torch.testing.assert_close(rows, expected, rtol=1e-12, atol=1e-12)
@@ -573,3 +573,23 @@ def test_apply_to_names_the_ambiguity(compress: Compress) -> None:
     model = Holder(one=Holder(emb=nn.Embedding(ROWS, DIM)), two=Holder(emb=nn.Embedding(ROWS, DIM)))
     with pytest.raises(TableError, match=r"one\.emb\.weight.*two\.emb\.weight"):
         embcompress.apply_to(model, compress({"emb.weight": draw(ROWS, DIM)}))
+
+
+def test_apply_to_keeps_a_constraint_in_every_lookup(compress: Compress) -> None:
+    """Complex entries of modulus 1, as of RotatE, have it after compression too, for ids of any number of axes."""
+    table = Embedding(ROWS, shape=6, dtype=torch.complex64, initializer="init_phases", constrainer="complex_normalize")
+    model = Holder(rows=table)
+    artifact = compress({"rows._embeddings.weight": table.stored.detach()})
+    embcompress.apply_to(model, artifact)
+    for ids in (None, IDS, torch.tensor(3)):
+        moduli = model.rows(ids).detach().abs()
+        torch.testing.assert_close(moduli, torch.ones_like(moduli))
+
+
+def test_apply_to_refuses_layers_whose_weight_is_read_from_outside(compress: Compress) -> None:
+    """A TransformerEncoderLayer reads linear1.weight past its forward: refused before anything changes."""
+    layer = nn.TransformerEncoderLayer(DIM, 2, dim_feedforward=ROWS)
+    model = Holder(layer=layer)
+    artifact = compress({"layer.linear1.weight": draw(ROWS, DIM)}, table="layer.linear1.weight")
+    with pytest.raises(TableError, match=r"linear1\.weight"):
+        embcompress.apply_to(model, artifact)
