@@ -232,6 +232,11 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
                     f"{path} holds {found.name!r} as {found.dtype}, which cannot be a factor of a {table.dtype} table.",
                     hint="Compress the original again.",
                 )
+        sides = {tensors[table.name + suffix].dtype for suffix in table.factor_shapes}
+        if table.matrix is not None and len(sides) > 1:
+            raise ArtifactError(
+                f"{path} holds the factors of {table.name!r} in two dtypes.", hint="Compress the original again."
+            )
     artifact = Artifact(checkpoint, tables, tensors, checksums, original)
     names = [name for table in tables for name in (table.name, *table.tied_names)]
     names += [tensor.name for tensor in artifact.copied]
@@ -342,7 +347,7 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
             or not all(type(side) is int and side > 0 for side in matrix)
         ):
             raise ValueError(f"table {name!r} has the matrices {matrix!r}")
-        if math.prod(shape[1:]) % math.prod(matrix) or said["dtype"] in REAL_PARTS:
+        if math.prod(shape[1:]) % math.prod(matrix) or said["dtype"] in REAL_PARTS or rank > min(matrix):
             raise ValueError(f"table {name!r} of {said['dtype']} {shape!r} has the matrices {matrix!r}")
     return CompressedTable(
         name=name,

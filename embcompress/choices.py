@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -75,11 +76,12 @@ class Choice:
         for part in filter(None, listed.split(",")):
             key, _, number = part.partition("=")
             try:
-                arguments[key] = float(number)
-            except ValueError as err:
-                raise UsageError(
-                    f"{option} {text}: arguments are key=number, separated by commas; got {part!r}."
-                ) from err
+                value = float(number)
+            except ValueError:
+                value = math.nan
+            if not math.isfinite(value) or key in arguments:
+                raise UsageError(f"{option} {text}: arguments are key=number, each once; got {part!r}.")
+            arguments[key] = value
         return cls(name, arguments)
 
     def __str__(self) -> str:

@@ -166,7 +166,7 @@ def approximate(
 def backfill(
     bases: Annotated[
         list[Path],
-        typer.Argument(metavar="BASE...", help="Checkpoints or artifacts with the known rows."),
+        typer.Argument(metavar="BASE", help="Checkpoints or artifacts with the known rows."),
     ],
     max_id: Annotated[
         int | None, typer.Option("--max-id", metavar="N", help="Number of ids. With --labels: if larger than theirs.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,12 @@ from embcompress.exceptions import IdsError, TableError
 from embcompress.planning import group_tensors, quoted, recognised_name, refuse_unmatched
 from embcompress.recognition import matches
 from embcompress.safetensors_writer import Entry
+from embcompress.table import read_bytes
 from embcompress.vocabulary import Placement
 
-PADDING_SHARE = 8  # a table may have up to an eighth more rows than labels: Hugging Face pads to multiples of 8 to 128
-PADDING_ROWS = 128
+PICKY = frozenset({"init_phases", "complex_normalize", "clamp", "clamp_norm"})  # need pairs, a bound, a norm
+PADDING_ROWS = 7  # a table may have a few more rows than labels: published vocabularies are padded to multiples of 8,
+PADDING_SHARE = 32  # those of 30 000 and more by up to 400 rows; here a 32nd of the labels
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,12 @@ class Base:
     def path(self) -> Path:
         """Where it lies."""
         return self.checkpoint.path
+
+    def read(self, stored: StoredTensor) -> Iterator[memoryview]:
+        """Yield the bytes of a tensor; of an artifact's, check them against its header."""
+        if self.artifact is None:
+            return read_bytes(stored, file=self.checkpoint.file)
+        return self.artifact.read(stored)
 
     @property
     def dense(self) -> tuple[StoredTensor, ...]:
@@ -106,6 +114,12 @@ class RowRequest:
     seed: int
     may_draw: bool
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether names alone say it all, so that nothing has to be tried: without arguments, and for any shape."""
+        chosen = [choice for choice in (self.method, self.constrainer) if choice is not None]
+        return not any(choice.arguments or choice.name in PICKY for choice in chosen)
+
 
 @dataclass(frozen=True)
 class Fill:
@@ -173,7 +187,7 @@ def plan_growth(
         padding = []
         for part, place in zip(found, placement.places, strict=True):
             padding.append(part.shape[0] - len(place))
-            if padding[-1] < 0 or (padding[-1] and not may_be_padded):
+            if not 0 <= padding[-1] <= (_padding_max(len(place)) if may_be_padded else 0):
                 raise _wrong_count(part, len(place))
         tables.append(GrowingTable(tuple(found), tuple(padding)))
     return tuple(tables)
@@ -205,8 +219,7 @@ def _choose(
     recognised = [part for part in parts if part.is_recognised]
     exact = [part for part in recognised if part.shape[0] == count]
     if not exact and may_be_padded:
-        allowed = max(PADDING_ROWS, count // PADDING_SHARE)
-        longer = [part for part in recognised if 0 < part.shape[0] - count <= allowed]
+        longer = [part for part in recognised if 0 < part.shape[0] - count <= _padding_max(count)]
         least = min((part.shape[0] for part in longer), default=0)
         exact = [part for part in longer if part.shape[0] == least]
     if not exact:
@@ -224,6 +237,11 @@ def _choose(
             hint="Say with --table whose ids these are.",
         )
     return tuple(exact)
+
+
+def _padding_max(count: int) -> int:
+    """Tell how many rows without a label pass for padding."""
+    return PADDING_ROWS + count // PADDING_SHARE
 
 
 def _check_alike(first: Part, part: Part) -> None:
@@ -247,7 +265,10 @@ def _coding(part: Part) -> str:
 
 def _wrong_count(part: Part, count: int) -> IdsError:
     rows = part.shape[0]
-    which = f"rows {count}..{rows - 1} have none" if count < rows else f"the last {count - rows} have no row"
+    if count < rows:
+        which = f"row {count} has none" if count == rows - 1 else f"rows {count}..{rows - 1} have none"
+    else:
+        which = f"the last {count - rows} have no row"
     return IdsError(f"table {part.name!r} in {part.base.path} has {rows} rows, and {count} ids were given: {which}.")
 
 

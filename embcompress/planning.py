@@ -129,7 +129,7 @@ def plan_tables(
         stored_dtype = item.real_dtype if dtype == "same" else dtype
         item_bytes = ITEM_BYTES[stored_dtype]
         if matches(bilinear, (item.name, *item.tied_names)):
-            matrix = _matrix_of(item, checkpoint, chosen, given=bilinear_shape)
+            matrix = _matrix_of(item, checkpoint, given=bilinear_shape)
             planned.append(PlannedTable(item, bases, stored_dtype, matrix))
             _check_matrices(planned[-1], checkpoint.path)
             continue
@@ -208,6 +208,13 @@ def _choose(
         others = tuple(other for other in group.names if other != name)
         reason = "asked for" if named else group.verdict.reason
         chosen.append(Table(name, others, group.stored, reason))
+    for pattern in bilinear:
+        if not any(matches([pattern], (item.name, *item.tied_names)) for item in chosen):
+            raise TableError(
+                f"--bilinear {pattern} leaves no table in {checkpoint.path}: what it matches is excluded, or no matrix "
+                "of floats.",
+                hint=f"`embcompress inspect {quoted(checkpoint.path)}` lists the tables.",
+            )
     if not chosen:
         raise _nothing_chosen(checkpoint, groups, is_asked=bool(table or exclude))
     return tuple(chosen)
@@ -247,6 +254,13 @@ def _why_dense(table: Table, bases: int, item_bytes: int) -> str:
     return ""
 
 
+def table_widths(checkpoint: Checkpoint, *, but: int) -> set[int]:
+    """List the columns of the recognised tables of a checkpoint, chosen or not, but for those of `but` columns."""
+    groups = group_tensors(checkpoint.tensors)
+    shapes = [group.stored.shape for group in groups if group.verdict.is_table and group.is_matrix]
+    return {shape[1] for shape in shapes if len(shape) == 2} - {but}
+
+
 def matrix_shape(
     table: Table, *, row_shape: tuple[int, ...] | None = None, widths: Iterable[int] = ()
 ) -> tuple[int, int] | None:
@@ -276,13 +290,11 @@ def largest_matrix_rank(matrix: tuple[int, int]) -> int:
     return min(*matrix, (math.prod(matrix) - 1) // sum(matrix))
 
 
-def _matrix_of(
-    item: Table, checkpoint: Checkpoint, chosen: Sequence[Table], *, given: tuple[int, int] | None
-) -> tuple[int, int]:
+def _matrix_of(item: Table, checkpoint: Checkpoint, *, given: tuple[int, int] | None) -> tuple[int, int]:
     if item.is_complex:
         raise TableError(f"--bilinear: table {item.name!r} in {checkpoint.path} is complex, and forms are real.")
     columns = math.prod(item.shape)
-    if given is not None:
+    if given is not None and len(item.shape) == 1:
         if columns % math.prod(given):
             raise TableError(
                 f"--bilinear-shape {given[0]},{given[1]}: the {columns} columns of table {item.name!r} in "
@@ -290,8 +302,7 @@ def _matrix_of(
             )
         return given
     told = [checkpoint.listing.row_shapes.get(name) for name in (item.name, *item.tied_names)]
-    others = {other.shape[0] for other in chosen if other is not item and len(other.shape) == 1}
-    found = matrix_shape(item, row_shape=next(filter(None, told), None), widths=others)
+    found = matrix_shape(item, row_shape=next(filter(None, told), None), widths=table_widths(checkpoint, but=item.dim))
     if found is None:
         raise TableError(
             f"table {item.name!r} in {checkpoint.path} has rows of {columns} numbers, and nothing tells the sides of "

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from embcompress.checkpoints.tensors import ITEM_BYTES, StoredTensor, read_into
+from embcompress.exceptions import OutputError
 
 if TYPE_CHECKING:
     import torch
@@ -282,10 +284,16 @@ class StoredRows:
         self.row_bytes = stored.nbytes // max(stored.shape[0], 1)
         self._file, self._start = file, stored.start
         if not _is_dense(stored):
-            self._file, self._start = tempfile.TemporaryFile(dir=folder), 0  # noqa: SIM115 - closed with this object
-            for part in read_bytes(stored, file=file):
-                self._file.write(part)
-            self._file.flush()
+            self._file, self._start = tempfile.TemporaryFile(dir=folder, buffering=0), 0  # noqa: SIM115 - the next line
+            weakref.finalize(self, self._file.close)
+            try:
+                for part in read_bytes(stored, file=file):
+                    self._file.write(part)
+            except OSError as err:
+                raise OutputError(
+                    f"{folder} has no room for a copy of {stored.name!r}, whose rows lie apart: {err.strerror}.",
+                    hint=f"It takes {stored.nbytes} bytes while the run lasts; free some, or name another --output.",
+                ) from err
         self._buffer = bytearray()
 
     def read(self, rows: Tensor) -> Tensor:

@@ -42,6 +42,13 @@ def read_labels(path: Path) -> list[str]:
         labels = _from_json(text, path)
     else:
         labels = _lines(text)
+        start = 1 if labels[:1] == ["\t".join(HEADER)] else 0
+        if len(labels) > start and all(
+            _is_integer(line.partition("\t")[0]) and "\t" in line for line in labels[start:]
+        ):
+            raise CheckpointError(
+                f"{path} holds id<TAB>label, and its name says one label a line.", hint="Name it .tsv."
+            )
     if not labels:
         raise IdsError(f"{path} holds no labels.")
     if len(set(labels)) < len(labels):
@@ -68,9 +75,9 @@ def read_ids(path: Path) -> array[int]:
                 raise IdsError(f"{path}, item {place}: ids are integers; got {item!r}.")
         numbers: Iterable[int] = found
     else:
-        lines = _lines(text)
+        lines = _lines(text.rstrip("\r\n"))
         for place, line in enumerate(lines, 1):
-            if not (line.isascii() and line.strip().removeprefix("-").isdigit()):
+            if not _is_integer(line):
                 raise IdsError(f"{path}, line {place}: ids are integers, one a line; got {line[:40]!r}.")
         numbers = map(int, lines)
     try:
@@ -183,12 +190,13 @@ def named(labels: Sequence[str] | Sequence[int]) -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            is_packed = file.read(2) == GZIP_MAGIC
-            file.seek(0)
-            if path.name.endswith(".gz") and not is_packed:
-                raise CheckpointError(f"{path} is named .gz and is not packed by gzip.")
-            content = (gzip.GzipFile(fileobj=file) if is_packed else file).read(FILE_BYTES_MAX + 1)
+        with path.open("rb") as file:  # read as it comes: it may be a pipe of the shell
+            content = file.read(FILE_BYTES_MAX + 1)
+        is_packed = content.startswith(GZIP_MAGIC)
+        if path.name.endswith(".gz") and not is_packed:
+            raise CheckpointError(f"{path} is named .gz and is not packed by gzip.")
+        if is_packed:
+            content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(FILE_BYTES_MAX + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as err:
         raise CheckpointError(f"{path} is a damaged gzip file: {err}.") from err
     except OSError as err:
@@ -201,10 +209,16 @@ def _read_text(path: Path) -> str:
         raise CheckpointError(f"{path} is no text in UTF-8: byte {err.start} is {content[err.start]:#04x}.") from err
 
 
+def _is_integer(text: str) -> bool:
+    """Tell whether a text is an integer of at most 19 digits: Python converts no more than 4300, and 2^63 has 19."""
+    digits = text.strip().removeprefix("-")
+    return text.isascii() and digits.isdigit() and len(digits) <= 19
+
+
 def _lines(text: str) -> list[str]:
     """Split at newlines alone: a label may hold any other separator that Unicode has."""
     lines = text.split("\n")
-    if lines[-1] == "":
+    if lines[-1] == "":  # behind the last newline; of an empty text all there is
         lines.pop()
     return [line.removesuffix("\r") for line in lines] if "\r" in text else lines
 
@@ -219,7 +233,7 @@ def _from_tsv(text: str, path: Path) -> list[str]:
     for place, row in enumerate(rows[start:], start + 1):
         if len(row) != 2:
             raise CheckpointError(f"{path}, row {place}: expected id<TAB>label; got {chr(9).join(row)[:60]!r}.")
-        if not (row[0].isascii() and row[0].removeprefix("-").isdigit()):
+        if not _is_integer(row[0]):
             raise IdsError(f"{path}, row {place}: ids are integers; got {row[0][:40]!r}.")
         pairs.append((int(row[0]), row[1]))
     return _in_order(pairs, path)
@@ -237,6 +251,8 @@ def _from_json(text: str, path: Path) -> list[str]:
             found = {**vocabulary, **{token["content"]: token["id"] for token in added}}
         except (TypeError, ValueError, KeyError) as err:
             raise CheckpointError(f"{path} is no tokenizer with a vocabulary.") from err
+        if not all(isinstance(label, str) for label in found):
+            raise CheckpointError(f"{path} is no tokenizer with a vocabulary: a label is no text.")
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} holds no vocabulary: neither labels with their ids nor a list of labels.")
     for label, index in found.items():

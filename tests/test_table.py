@@ -23,6 +23,7 @@ from embcompress.linalg.svd import factorize
 from embcompress.table import (
     BLOCK_BYTES_MAX,
     RING_BYTES,
+    StoredRows,
     Table,
     TableRows,
     as_real,
@@ -511,3 +512,78 @@ def test_table_rows_leaves_the_position_of_the_file(tmp_path: Path) -> None:
 
 def _blocks_of(view: Tensor, file: BinaryIO) -> Iterator[Tensor]:
     return TableRows(stored_as(view), file=file).blocks()
+
+
+def random_bits(shape: tuple[int, ...], dtype: torch.dtype, *, seed: int = 0) -> Tensor:
+    """Draw every bit, so that NaN of all payloads, infinities and -0 are among the entries."""
+    size = math.prod(shape) * dtype.itemsize
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (size,), dtype=torch.uint8, generator=generator).view(dtype).view(shape)
+
+
+def row_bits(view: Tensor) -> Tensor:
+    """View each row as bytes, (rows, row_bytes)."""
+    return as_bits(view).view(len(view), -1)
+
+
+ROW_VIEWS: dict[str, Callable[[torch.dtype], tuple[Tensor, Tensor]]] = {
+    "contiguous": lambda dtype: ((base := random_bits((60, 6), dtype)), base),
+    "rows of two axes": lambda dtype: ((base := random_bits((60, 2, 3), dtype)), base),
+    "rows of one entry": lambda dtype: ((base := random_bits((60,), dtype)), base),
+    "behind others": lambda dtype: ((base := random_bits((80, 6), dtype)), base[15:75]),
+    "transposed": lambda dtype: ((base := random_bits((6, 60), dtype)), base.T),
+    "every second row": lambda dtype: ((base := random_bits((120, 6), dtype)), base[::2]),
+    "some columns": lambda dtype: ((base := random_bits((60, 9), dtype)), base[:, 2:8]),
+    "permuted": lambda dtype: ((base := random_bits((3, 60, 2), dtype)), base.permute(1, 2, 0)),
+    "one row again and again": lambda dtype: ((base := random_bits((1, 6), dtype)), base.expand(60, 6)),
+}
+
+
+@pytest.mark.parametrize("name", ROW_VIEWS)
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.complex64, torch.int8], ids=str
+)
+def test_stored_rows_gives_any_rows_bit_for_bit(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Random, repeated, consecutive, last and no rows come as their own bytes, whatever the layout in the file."""
+    base, view = ROW_VIEWS[name](dtype)
+    expected = row_bits(view)
+    generator = torch.Generator().manual_seed(1)
+    with open(write(tmp_path / "file", base), "rb", buffering=0) as file:
+        rows = StoredRows(stored_as(view), file=file, folder=tmp_path)
+        assert rows.row_bytes == expected.shape[1]
+        for asked in (
+            torch.randperm(60, generator=generator),
+            torch.randint(0, 60, (200,), generator=generator),
+            torch.arange(60),
+            torch.arange(60).flip(0),
+            torch.tensor([59]),
+            torch.tensor([7, 8, 9, 9, 10, 3, 4, 59, 0, 1]),
+            torch.tensor([], dtype=torch.int64),
+        ):
+            found = rows.read(asked)
+            assert (found.shape, found.dtype) == ((len(asked), rows.row_bytes), torch.uint8)
+            assert torch.equal(found, expected[asked])
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_stored_rows_raises_where_the_file_is_cut(tmp_path: Path) -> None:
+    """Rows beyond the end of a file that shrank are a damaged file, named, and those before it still come."""
+    base = random_bits((60, 6), torch.float32)
+    path = write(tmp_path / "file", base)
+    with open(path, "r+b", buffering=0) as file:
+        rows = StoredRows(stored_as(base), file=file, folder=tmp_path)
+        file.truncate(START + 40 * 24 + 5)
+        assert torch.equal(rows.read(torch.tensor([39, 0])), row_bits(base)[[39, 0]])
+        for asked in ([40], [38, 39, 40, 41], [59]):
+            with pytest.raises(DamagedFileError, match=r"file ends at byte \d+, .* the file is cut short"):
+                rows.read(torch.tensor(asked))
+
+
+def test_stored_rows_of_no_entries(tmp_path: Path) -> None:
+    """Rows without columns, and a table without rows, have no bytes."""
+    for shape in ((5, 0), (0, 3)):
+        base = torch.empty(shape)
+        with open(write(tmp_path / "file", base), "rb", buffering=0) as file:
+            rows = StoredRows(stored_as(base), file=file, folder=tmp_path)
+            assert rows.row_bytes == 0
+            assert rows.read(torch.arange(shape[0])).shape == (shape[0], 0)

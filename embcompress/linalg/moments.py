@@ -10,41 +10,48 @@ from torch import Tensor
 from embcompress.linalg.blocks import full_float32, product_dtype
 from embcompress.linalg.error import Distribution, QuantileSketch, row_norms
 
+SKETCH_ROOM = 1e6  # how many times longer than the first rows later ones may be: the sketch has bins up to 10^6
+FLOAT32_RANGE = (1e-12, 1e12)  # of entries whose squares, summed, keep all digits of float32
+
 
 class RowMoments:
     """Mean and, if asked for, covariance of rows that come in blocks; sums in float64.
 
-    Holds one (dim, dim) float64 matrix for the covariance. Sums are taken around the mean of the first block, so that a
-    common offset of all rows costs no digits.
+    Holds at most one (dim, dim) float64 matrix for the covariance. Sums are taken around the mean of the first block,
+    so that a common offset of all rows costs no digits.
 
     Args:
         dim: columns of a row.
-        with_covariance: whether `factor` will be asked for.
+        rows: that will come, if `factor` will be asked for: fewer than `dim` are kept as they are, which is less than
+            the matrix.
 
     Example:
-        >>> seen = RowMoments(1)
+        >>> seen = RowMoments(1, rows=2)
         >>> seen.add(torch.tensor([[1.0], [3.0]]))
         >>> seen.mean.tolist(), seen.factor().abs().tolist()
         ([2.0], [[1.4142135623730951]])
     """
 
-    def __init__(self, dim: int, *, with_covariance: bool = True) -> None:
+    def __init__(self, dim: int, *, rows: int | None = None) -> None:
         self.count = 0
         self._center: Tensor | None = None
         self._sum = torch.zeros(dim, dtype=torch.float64)  # of differences from the center
-        self._products = torch.zeros(dim, dim, dtype=torch.float64) if with_covariance else None
+        self._few: list[Tensor] | None = [] if rows is not None and rows <= dim else None
+        self._products = torch.zeros(dim, dim, dtype=torch.float64) if rows is not None and rows > dim else None
 
     def add(self, rows: Tensor) -> None:
         """Take in a block, (block_rows, dim), finite."""
         if not len(rows):
             return
-        values = rows.to(product_dtype(rows.dtype))
+        values = _in_range(rows)
         if self._center is None:
-            self._center = values.mean(dim=0)
+            self._center = values.to(torch.float64).mean(dim=0).to(values.dtype)
             self._sum = self._sum.to(rows.device)
             self._products = None if self._products is None else self._products.to(rows.device)
         centered = values - self._center
         self.count += len(rows)
+        if self._few is not None:
+            self._few.append(values.to(torch.float64))
         self._sum += centered.sum(dim=0, dtype=torch.float64)
         if self._products is not None:
             with full_float32():
@@ -57,14 +64,17 @@ class RowMoments:
         return center + self._sum / max(self.count, 1)
 
     def factor(self) -> Tensor:
-        """Compute F with F^T F the covariance of the rows, (dim, dim) float64, also where it is singular.
+        """Compute F with F^T F the covariance of the rows, (k, dim) float64, also where it is singular.
 
         For z from N(0, 1), mean + z F has the mean and covariance of the rows, as mean + z (rows - mean) / sqrt(n - 1)
         has with a z as long as there are rows. A single row, or none, has no spread: zeros.
         """
-        assert self._products is not None, "the covariance was not asked for"
         if self.count < 2:
-            return torch.zeros_like(self._products)
+            return self._sum.new_zeros(1, len(self._sum))
+        if self._few is not None:
+            spread: Tensor = (torch.cat(self._few) - self.mean) / (self.count - 1) ** 0.5
+            return spread
+        assert self._products is not None, "the covariance was not asked for"
         offset = self._sum / self.count
         covariance = (self._products - self.count * torch.outer(offset, offset)) / (self.count - 1)
         values, vectors = torch.linalg.eigh((covariance + covariance.T) / 2)
@@ -86,12 +96,22 @@ class MeasuredRows:
 
 def measure_rows(rows: Tensor, direction: Tensor) -> MeasuredRows:
     """Measure rows, (rows, dim), along a direction, (dim,)."""
-    values = rows.to(product_dtype(rows.dtype))
+    values = _in_range(rows)
     norms = row_norms(values).to(torch.float64)
     unit = direction / torch.linalg.vector_norm(direction).clamp_min(1e-300)
     with full_float32():
         along = (values @ unit.to(values)).to(torch.float64)
     return MeasuredRows(norms, torch.where(norms > 0, along / norms.clamp_min(1e-300), 0).clamp_(-1, 1))
+
+
+def _in_range(rows: Tensor) -> Tensor:
+    """Give rows a dtype in which their squares and sums have all digits."""
+    values = rows.to(product_dtype(rows.dtype))
+    if values.dtype == torch.float32 and len(values):
+        largest = float(values.abs().nan_to_num(posinf=0).max())
+        if largest and not FLOAT32_RANGE[0] < largest < FLOAT32_RANGE[1]:
+            return values.to(torch.float64)
+    return values
 
 
 class RowStatistics:
@@ -104,7 +124,7 @@ class RowStatistics:
     def __init__(self, direction: Tensor) -> None:
         self._direction = direction
         self.count = 0
-        self._scale = 0.0  # the sketch has bins up to 10^6: norms are counted as multiples of the first ones
+        self._scale = 0.0  # norms are counted as multiples of this
         self._sums = [0.0, 0.0]
         self._norms, self._distances = QuantileSketch(), QuantileSketch()
 
@@ -120,7 +140,7 @@ class RowStatistics:
         self.count += len(norms)
         self._sums[0] += float(norms.sum())
         self._sums[1] += float(cosines.sum())
-        self._scale = self._scale or float(norms.max())
+        self._scale = self._scale or float(norms.max()) * SKETCH_ROOM
         self._norms.add(norms / (self._scale or 1.0))
         self._distances.add(1 - cosines)
 

@@ -103,6 +103,38 @@ class RowDraw:
         return flat.reshape(rows.shape)
 
 
+def check_request(method: Choice, constrainer: Choice | None, *, shape: tuple[int, ...], dtype: str) -> None:
+    """Try a method and a constrainer on rows of ones, before any work is done.
+
+    Args:
+        method: of METHODS.
+        constrainer: of CONSTRAINERS, or None.
+        shape: of one row.
+        dtype: torch's name of the table's.
+
+    Raises:
+        UsageError: they do not take their arguments, or such rows.
+    """
+    kind: torch.dtype = getattr(torch, dtype)
+    stored = (*shape, 2) if kind.is_complex else shape
+    rows = torch.ones(1, *stored, dtype=torch.float32)
+    if method.name not in FITTED:
+        function = INITIALIZERS[method.name]
+        check_arguments(method, inspect.signature(function).parameters, option="--method")
+        try:
+            drawn = function(rows.clone(), generator=Generator().manual_seed(0), **method.arguments)
+        except (TypeError, ValueError, RuntimeError) as err:
+            raise UsageError(f"--method {method}: {str(err).splitlines()[0]}") from err
+        if not bool(torch.isfinite(drawn).all()):
+            raise UsageError(f"--method {method} draws rows that are not finite.")
+    if constrainer is not None:
+        bound = bind_constrainer(constrainer)
+        try:
+            bound(torch.view_as_complex(rows) if kind.is_complex else rows)
+        except (TypeError, ValueError, RuntimeError) as err:
+            raise UsageError(f"--constrainer {constrainer}: {str(err).splitlines()[0]}") from err
+
+
 def bind_constrainer(choice: Choice | None) -> Callable[[Tensor], Tensor]:
     """Make a function of rows (count, *shape) from a choice of CONSTRAINERS; None leaves rows as they are.
 

@@ -232,9 +232,10 @@ def _site_of(model: nn.Module, name: str, parameter: nn.Parameter, *, classes: t
         is_known = is_known and not isinstance(holder, LowRankRepresentation)  # it needs its bases as they are
     else:
         is_known = type(owner) in classes and not _may_read_weights(model.get_submodule(above), owner)
+    why = "does more than look rows up, or may" if nn.Embedding in classes else "is no torch.nn.Bilinear"
     if leaf != "weight" or not is_known or owner._forward_hooks or owner._forward_pre_hooks:
         raise TableError(
-            f"parameter {name!r} belongs to {type(owner).__name__!r}, which does more than look rows up, or may.",
+            f"parameter {name!r} belongs to {type(owner).__name__!r}, which {why}.",
             hint=BY_HAND,
         )
     if not path:

@@ -34,7 +34,7 @@ from embcompress.results import (
     VocabularyReport,
 )
 from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
-from embcompress.table import read_bytes
+from embcompress.table import REAL_PARTS
 from embcompress.vocabulary import NAMED_MAX, Placement, match_labels, named, place_ids, read_ids, read_labels
 from embcompress.workflows.grower import Grower
 from embcompress.workflows.run import Progress, check_reports, check_space, left_out, resolve_device, write_reports
@@ -42,6 +42,7 @@ from embcompress.workflows.run import Progress, check_reports, check_space, left
 if TYPE_CHECKING:
     from embcompress.linalg.moments import RowStatistics
 
+ENERGY_EXACT = 1 - 1e-4  # above this share nothing to speak of was lost by the projection
 ENERGY_HELD_MIN = 0.5  # below this share of the new rows' squared norm a report warns
 SEED_MAX = 2**63 - 1  # what torch's generators take
 Paths = Sequence[str | Path] | str | Path
@@ -117,10 +118,16 @@ def backfill(
     with ExitStack() as stack:
         opened = [Base.of(stack.enter_context(open_checkpoint(path))) for path in paths]
         tables = plan_growth(opened, placement, table=patterns, may_be_padded=bool(labels))
-        sources = [*paths, *([Path(fill)] if fill else [])]
+        files = (*_paths(base_ids), *_paths(base_labels), _path(labels), _path(fill), _path(fill_labels))
+        sources = [*paths, *(file for file in files if file is not None)]
         resolved = check_output(target, force=force, inputs=sources)
-        reports = check_reports(report, output=target, force=force, source=paths[0])
+        reports = check_reports(report, output=target, force=force, inputs=sources)
         fills = _find_fills(fill, tables, stack)
+        if not (dry_run and request.is_plain):
+            from embcompress.nn.drawing import check_request
+
+            for grown in tables:
+                check_request(request.method, request.constrainer, shape=grown.first.shape[1:], dtype=grown.first.dtype)
         place = resolve_device(device, dry_run=dry_run)
         plans = [_plan_table(grown, fills.get(grown.first.name), placement, given, request) for grown in tables]
         compressed = _compressed_tables(opened[0], plans)
@@ -129,7 +136,7 @@ def backfill(
         copied = {copied_entry(stored): stored for stored in opened[0].checkpoint.tensors if stored.name not in taken}
         entries += copied
         original = opened[0].artifact.original_metadata if opened[0].artifact else opened[0].checkpoint.listing.metadata
-        metadata = dict(original) or {"format": "pt"}
+        metadata = {"format": "pt", **original}
         if compressed:
             metadata = widest_metadata(compressed, entries=entries, original=original)
         writer = SafetensorsWriter(resolved, entries, metadata=metadata, force=force)
@@ -156,7 +163,7 @@ def backfill(
                 _grow(plan, request, writer, folder=resolved.parent, device=place, progress=progress) for plan in plans
             ]
             for entry, stored in copied.items():
-                writer.write(entry, read_bytes(stored, file=opened[0].checkpoint.file))
+                writer.write(entry, opened[0].read(stored))
             if compressed:
                 metadata = artifact_metadata(compressed, checksums=writer.checksums, original=original)
             sha256 = writer.finish(metadata)
@@ -248,14 +255,19 @@ def _find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: 
         groups = [
             group
             for group in group_tensors(checkpoint.tensors)
-            if group.is_matrix and group.stored.shape[1:] == part.shape[1:]
+            if group.is_matrix
+            and group.stored.shape[1:] == part.shape[1:]
+            and (group.stored.dtype in REAL_PARTS) == (part.dtype in REAL_PARTS)
         ]
         alike = [group.stored for group in groups if set(part.names) & set(group.names)] or [
             group.stored for group in groups
         ]
         if len(alike) != 1:
             what = "several tensors" if alike else "no tensor"
-            raise TableError(f"--fill {fill} has {what} with rows of shape {part.shape[1:]} for table {part.name!r}.")
+            kind = "complex" if part.dtype in REAL_PARTS else "real"
+            raise TableError(
+                f"--fill {fill} has {what} with {kind} rows of shape {part.shape[1:]} for table {part.name!r}."
+            )
         found[part.name] = Fill(alike[0], base)
     return found
 
@@ -302,7 +314,7 @@ def _have_same_bases(parts: Sequence[Part]) -> bool:
     contents = []
     for part in parts:
         assert part.bases is not None
-        contents.append(b"".join(map(bytes, read_bytes(part.bases, file=part.base.checkpoint.file))))
+        contents.append(b"".join(map(bytes, part.base.read(part.bases))))
     return all(content == contents[0] for content in contents)
 
 
@@ -386,7 +398,7 @@ def _table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
         rows_added=plan.placement.added,
         rows_dropped=rows - plan.placement.kept,
         rows_filled=filled,
-        method=str(request.method) if filled < plan.placement.added else "fill",
+        method="fill" if filled and filled == plan.placement.added else str(request.method),
         constrainer=str(request.constrainer) if request.constrainer else None,
         energy_held=None,
         base_rows=None,
@@ -424,6 +436,11 @@ def _grow(
         seconds=time.perf_counter() - started,
     )
     warnings = list(grower.warnings)
+    if found.constrainer is not None and found.energy_held is not None and found.energy_held < ENERGY_EXACT:
+        warnings.append(
+            f"the new rows of {found.name!r} were constrained, then projected on the bases: as stored they do not keep "
+            "the constraint exactly"
+        )
     if found.energy_held is not None and found.energy_held < ENERGY_HELD_MIN:
         warnings.append(
             f"the bases of {found.name!r} hold {found.energy_held:.1%} of the squared norm of its new rows, no more. "

@@ -98,7 +98,7 @@ def approximate(
             bilinear_shape=bilinear_shape,
         )
         resolved = check_output(target, force=force, inputs=[source])
-        reports = check_reports(report, output=target, force=force, source=source)
+        reports = check_reports(report, output=target, force=force, inputs=[source])
         left = (*left_out(checkpoint), *plan.skipped)
         place = resolve_device(device, dry_run=dry_run)
         choices = [choose_solver(planned, solver=solver, device=place) for planned in plan.tables]

@@ -227,9 +227,12 @@ class BilinearEncoding(Encoding):
         dtype = getattr(torch, self.planned.stored_dtype)
         self._found = BilinearCompression(self._rows("matrices"), in1=in1, in2=in2, rank=self.planned.rank, dtype=dtype)
         left, right = self.planned_entries()
-        for factors in self._found.blocks():
-            writer.append(left, tensor_bytes(factors.left))
-            writer.append(right, tensor_bytes(factors.right))
+        try:
+            for factors in self._found.blocks():
+                writer.append(left, tensor_bytes(factors.left))
+                writer.append(right, tensor_bytes(factors.right))
+        except NonFiniteError as err:
+            raise NonFiniteError(f"{self._checkpoint.path}: {err.message}", hint=err.hint) from err
         self.seconds += time.perf_counter() - started
         return self._found.error.result().relative
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from embcompress.choices import FITTED
 from embcompress.exceptions import NonFiniteError
 from embcompress.growth import Fill, GrowthPlan, RowRequest
-from embcompress.table import StoredRows, TableRows, as_real, block_rows_for, read_bytes
+from embcompress.table import StoredRows, TableRows, as_real, block_rows_for, tensor_bytes
 from embcompress.workflows.run import Progress
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class Grower:
             self._owner[place[rows]] = number
             self._row[place[rows]] = rows
         self._bases = self._read_bases()
+        if self._bases is not None:
+            # Directions that differ by the rounding of the stored bases alone are noise: bases of several artifacts.
+            rounding = torch.finfo(getattr(torch, plan.entries[0].dtype).to_real()).eps
+            self._projector = torch.linalg.pinv(self._bases, rtol=rounding * max(self._bases.shape))  # (dim, rank)
         self._fill = None if plan.fill is None else _FillRows(plan.fill, folder=folder)
         self._fill_row = self._find_fill_rows()
         self._new_energy = self._lost_energy = 0.0
@@ -63,13 +68,16 @@ class Grower:
 
         draws = self.plan.placement.added > (0 if self._fill is None else self._fill.rows)
         is_gaussian = draws and self.request.method.name == "gaussian"
-        seen = RowMoments(self._columns, with_covariance=is_gaussian)
+        seen = RowMoments(self._columns, rows=self.plan.placement.kept if is_gaussian else None)
         left = 0
-        total = sum(map(len, self._places))
+        total = sum(part.shape[0] for part in self.plan.table.parts)
         done = 0
         for number, (part, place) in enumerate(zip(self.plan.table.parts, self._places, strict=True)):
-            first = 0
-            for block in TableRows(part.stored, file=part.base.checkpoint.file, device=str(self.device)).blocks():
+            first = checksum = 0
+            for stored in TableRows(part.stored, file=part.base.checkpoint.file).blocks():
+                if part.base.artifact is not None:
+                    checksum = zlib.crc32(tensor_bytes(stored), checksum)
+                block = stored.to(self.device)
                 kept = place[first : first + len(block)] >= 0
                 kept = torch.nn.functional.pad(kept, (0, len(block) - len(kept))).to(self.device)  # rows of padding
                 finite = torch.isfinite(block).all(dim=1)
@@ -80,6 +88,8 @@ class Grower:
                 done += len(block)
                 if progress is not None:
                     progress(f"{self.name}: known rows", done, total)
+            if part.base.artifact is not None:
+                part.base.artifact.check(part.stored, checksum)
         if left:
             self.warnings.append(
                 f"{left} kept rows of {self.name!r} hold NaN or infinity: they stay, and count in no statistic"
@@ -105,7 +115,7 @@ class Grower:
         parts = self.plan.table.parts if self.plan.rank == width else self.plan.table.parts[:1]
         for part in parts:
             assert part.bases is not None
-            yield from read_bytes(part.bases, file=part.base.checkpoint.file)
+            yield from part.base.read(part.bases)
 
     def blocks(self, progress: Progress | None) -> Iterator[memoryview]:
         """Yield the rows of consecutive new ids, as bytes."""
@@ -188,25 +198,28 @@ class Grower:
         """Make the rows of new ids, (count, columns) as they are written."""
         import torch
 
-        from embcompress.linalg.blocks import full_float32
+        from embcompress.linalg.blocks import full_float32, product_dtype
 
-        rows = torch.empty(len(ids), *self.shape, dtype=self.dtype)
+        wide = product_dtype(self.dtype)  # rounded once, after the constraint
+        rows = torch.empty(len(ids), *self.shape, dtype=wide)
         source = self._fill_row[ids]
         drawn = (source < 0).nonzero().squeeze(1)
-        rows[drawn] = self._draw(ids[drawn])
+        rows[drawn] = self._draw(ids[drawn]).to(wide)
         if self._fill is not None:
             given = (source >= 0).nonzero().squeeze(1)
-            rows[given] = self._fill.read(source[given]).view(len(given), *self.shape).to(self.dtype)
+            rows[given] = self._fill.read(source[given]).view(len(given), *self.shape).to(wide)
         shaped = self._constrain(torch.view_as_complex(rows) if self.is_complex else rows)
         flat = (torch.view_as_real(shaped) if self.is_complex else shaped).flatten(1)  # (count, dim)
         if self._bases is not None:
             exact = flat.to(self.device, torch.float64)
             with full_float32():
-                weights = (exact @ torch.linalg.pinv(self._bases)).to(self.stored_dtype)  # (count, rank)
+                weights = (exact @ self._projector).to(self.stored_dtype)  # (count, rank)
                 lost = exact - weights.to(torch.float64) @ self._bases
             self._new_energy += float(exact.square().sum())
             self._lost_energy += float(lost.square().sum())
             flat = weights.cpu()
+        else:
+            flat = flat.to(self.dtype)
         if not bool(torch.isfinite(flat).all()):
             bad = int(ids[(~torch.isfinite(flat)).any(dim=1)][0])
             raise NonFiniteError(

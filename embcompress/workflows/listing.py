@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from embcompress.artifact import (
     read_artifact,
 )
 from embcompress.checkpoints import open_checkpoint
-from embcompress.planning import group_tensors, largest_matrix_rank, largest_rank, matrix_shape
+from embcompress.planning import group_tensors, largest_matrix_rank, largest_rank, matrix_shape, table_widths
 from embcompress.results import InputFile, InspectResult, ListedTable, ListedTensor
 from embcompress.table import Table
 from embcompress.workflows.run import check_reports, left_out, write_reports
 
 ROLES = {BASES_SUFFIX: "bases", WEIGHTS_SUFFIX: "weights", LEFT_SUFFIX: "left factors", RIGHT_SUFFIX: "right factors"}
+FORM_WORDS = re.compile(r"(^|[^a-z])(bil|biaff|rel|form|rescal|ntn|pairwise|arc)")
+# in the names of tables whose rows are matrices
 
 
 def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (), force: bool = False) -> InspectResult:
@@ -29,7 +32,7 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
         CheckpointError: not readable.
     """
     source = Path(path)
-    reports = check_reports(report, output=None, force=force, source=source)
+    reports = check_reports(report, output=None, force=force, inputs=[source])
     with open_checkpoint(source) as checkpoint:
         compressed = {}
         if is_artifact(checkpoint):
@@ -42,7 +45,6 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
                     compressed[factor.name] = f"{role} of {one.name!r}, compressed to {what}{error}"
         tables, others = [], []
         groups = group_tensors(checkpoint.tensors)
-        widths = {group.stored.shape[1] for group in groups if group.verdict.is_table and len(group.stored.shape) == 2}
         for group in groups:
             stored = group.stored
             if not group.is_matrix:
@@ -56,7 +58,7 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
                 reason += f"; pays up to {most} bases" if most else "; no number of bases pays"
             if table.name not in compressed and not table.is_complex:
                 told = next((shape for name in group.names if (shape := checkpoint.listing.row_shapes.get(name))), None)
-                reason += _offer_matrices(table, told, widths)
+                reason += _offer_matrices(table, told, table_widths(checkpoint, but=table.dim))
             tables.append(
                 ListedTable(
                     name=table.name,
@@ -82,12 +84,11 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
 
 def _offer_matrices(table: Table, row_shape: tuple[int, ...] | None, widths: set[int]) -> str:
     """Say what --bilinear makes of a table whose rows hold matrices; empty where they do not, or it does not pay."""
-    if (
-        len(table.shape) == 1
-        and row_shape is None
-        and not any(table.dim % width**2 == 0 for width in widths if width > 1)
-    ):
+    is_flat = len(table.shape) == 1
+    if row_shape is None and not FORM_WORDS.search(table.name.lower()):
+        return ""  # three axes are mostly those of a convolution
+    if row_shape is None and is_flat and not any(table.dim % width**2 == 0 for width in widths if width > 1):
         return ""  # a square number of columns alone says nothing
-    found = matrix_shape(table, row_shape=row_shape, widths=widths - {table.dim})
+    found = matrix_shape(table, row_shape=row_shape, widths=widths)
     most = largest_matrix_rank(found) if found else 0
     return f"; --bilinear: {found[0]} x {found[1]} matrices, pays up to rank {most}" if found and most else ""

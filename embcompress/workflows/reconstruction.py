@@ -14,6 +14,7 @@ from embcompress.artifact import (
     read_tensor,
 )
 from embcompress.checkpoints import open_checkpoint
+from embcompress.linalg.solvers import MATRICES_BYTES
 from embcompress.output import check_output
 from embcompress.results import InputFile, OutputFile, ReconstructResult
 from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
@@ -53,7 +54,7 @@ def reconstruct(
     with open_checkpoint(source) as checkpoint:
         artifact = read_artifact(checkpoint)
         resolved = check_output(target, force=force, inputs=[source])
-        reports = check_reports(report, output=target, force=force, source=source)
+        reports = check_reports(report, output=target, force=force, inputs=[source])
         place = resolve_device(device, dry_run=dry_run)
         contents: dict[Entry, Callable[[], Iterator[memoryview]]] = {}
         for table in artifact.tables:
@@ -109,7 +110,9 @@ def _dense_matrices(
             checksums[index] = zlib.crc32(tensor_bytes(part), checksums[index])
         factors = (part.to(device, torch.float64) for part in (block, found))
         one, two = (part.reshape(-1, side, table.rank) for part, side in zip(factors, (in1, in2), strict=True))
-        yield tensor_bytes((one @ two.mT).clamp_(limits.min, limits.max).to(dtype))
+        step = max(1, MATRICES_BYTES // (8 * in1 * in2))
+        for left_part, right_part in zip(torch.split(one, step), torch.split(two, step), strict=True):
+            yield tensor_bytes((left_part @ right_part.mT).clamp_(limits.min, limits.max).to(dtype))
         first += len(block)
     for stored, checksum in zip((left, right), checksums, strict=True):
         artifact.check(stored, checksum)

@@ -44,7 +44,7 @@ def resolve_device(device: str, *, dry_run: bool = False) -> str:
 
 
 def check_reports(
-    report: Sequence[str | Path] | str | Path, *, output: Path | None, force: bool, source: Path
+    report: Sequence[str | Path] | str | Path, *, output: Path | None, force: bool, inputs: Sequence[Path]
 ) -> tuple[tuple[Path, str], ...]:
     """Check where the reports go, and with which renderer, before any work is done.
 
@@ -52,7 +52,7 @@ def check_reports(
         report: the files asked for; empty: one beside `output`, if there is an output.
         output: what else the run will write.
         force: overwrite existing reports.
-        source: the input, which no report may replace.
+        inputs: what the run reads, which no report may replace.
 
     Raises:
         UsageError: no renderer has the ending of a report, or one file is named twice.
@@ -65,7 +65,7 @@ def check_reports(
     taken = set() if output is None else {Path(os.path.realpath(output))}
     for path in paths:
         renderer = renderer_for(path)
-        resolved = check_output(path, force=force, inputs=[source])
+        resolved = check_output(path, force=force, inputs=inputs)
         if resolved in taken:
             raise UsageError(
                 f"--report {path} names a file that another output of this run goes to.",
