@@ -9,7 +9,7 @@ import sys
 
 from harness import RESULTS, ROOT, machine, python
 
-SCRIPTS = ("solvers.py", "command.py", "token_table.py", "modules.py", "backfill.py")
+SCRIPTS = ("solvers.py", "command.py", "token_table.py", "modules.py", "backfill.py", "bilinear.py")
 PACKAGES = ("torch", "safetensors", "scikit-learn", "typer", "rich")
 
 

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from embcompress.exceptions import NonFiniteError, RankError
-from embcompress.linalg.blocks import Rows
+from embcompress.linalg.blocks import Rows, refuse_magnitude
 from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.solvers import MATRICES_BYTES
+
+MAGNITUDES = (1e-138, 1e150)  # of the largest entry of a matrix, whose squares float64 holds
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,9 @@ class BilinearCompression:
                 f"{self._rows.name}: factors of its matrices overflow {self._dtype}.", hint="Use --dtype float32."
             )
         exact = matrices.to(torch.float64)
+        sizes = exact.abs().flatten(1).amax(dim=1)
+        if bool(((sizes > MAGNITUDES[1]) | ((sizes > 0) & (sizes < MAGNITUDES[0]))).any()):
+            raise refuse_magnitude(self._rows.name)
         multiplied = stored.left.to(torch.float64) @ stored.right.to(torch.float64).mT  # (count, in1, in2)
         self.error.add(exact.flatten(1), multiplied.flatten(1), first=first)
         errors = (multiplied - exact).flatten(1).square().sum(dim=1)

@@ -76,10 +76,10 @@ class LowRankBilinear(nn.Module):
         Raises:
             RankError: rank outside its range.
             NonFiniteError: a form holds NaN or infinity.
-            ValueError: not three axes.
+            ValueError: not three axes, or not of floats.
         """
-        if weight.ndim != 3:
-            raise ValueError(f"weight must be (out, in1, in2); got shape {tuple(weight.shape)}.")
+        if weight.ndim != 3 or not weight.is_floating_point():
+            raise ValueError(f"weight must be real, (out, in1, in2); got {weight.dtype} {tuple(weight.shape)}.")
         factors = factor_matrices(weight.detach(), rank)
         return cls.from_factors(
             left=factors.left.to(weight.dtype),
@@ -251,10 +251,11 @@ class LowRankInterdependence(nn.Module):
 
     def _project(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Multiply the batch with both factors: (m, rank) each for "attribute", (b, rank) for "instance"."""
-        rows = batch.T if self.kind == "attribute" else batch
-        if batch.ndim != 2 or rows.shape[1] != self.size:
-            side = "rows" if self.kind == "attribute" else "columns"
+        is_attribute = self.kind == "attribute"
+        if batch.ndim != 2 or batch.shape[0 if is_attribute else 1] != self.size:
+            side = "rows" if is_attribute else "columns"
             raise ValueError(f"the batch must have {self.size} {side}; got shape {tuple(batch.shape)}.")
+        rows = batch.T if is_attribute else batch
         return rows @ self.left, rows @ self.right
 
 
