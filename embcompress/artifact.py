@@ -44,7 +44,7 @@ class CompressedTable:
         shape: of the dense table, rows first.
         dtype: of the dense table.
         rank: the number of bases.
-        error: the relative Frobenius error, as stored; None while it is not known.
+        error: the relative Frobenius error, as stored; None where it is not known.
         kind: "embedding": bases and weights; "bilinear": a left and a right factor of each matrix.
         coding: "plain".
         matrix: (in1, in2) of a bilinear table, whose rows hold one matrix or several, row-major.
@@ -330,7 +330,7 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
         raise ValueError(f"table {name!r} has the rank {rank!r}")
     if not isinstance(tied_names, list) or not all(isinstance(tied, str) for tied in tied_names):
         raise ValueError(f"table {name!r} has the tied names {tied_names!r}")
-    if type(error) not in {int, float} or not 0 <= error <= sys.float_info.max:
+    if error is not None and (type(error) not in {int, float} or not 0 <= error <= sys.float_info.max):
         raise ValueError(f"table {name!r} has the error {error!r}")
     "".join(tied_names).encode()  # lone surrogates, which no file can hold: UnicodeEncodeError is a ValueError
     if said["kind"] not in KINDS or said["coding"] != "plain" or said["dtype"] not in TABLE_DTYPES:
@@ -355,7 +355,7 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
         shape=tuple(shape),
         dtype=said["dtype"],
         rank=rank,
-        error=float(error),
+        error=None if error is None else float(error),
         kind=said["kind"],
         coding=said["coding"],
         matrix=None if matrix is None else (matrix[0], matrix[1]),

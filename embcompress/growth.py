@@ -16,6 +16,8 @@ from embcompress.safetensors_writer import Entry
 from embcompress.table import read_bytes
 from embcompress.vocabulary import Placement
 
+KINDS = ("entit", "relation", "user", "item", "wpe", "pos", "token_type", "segment")
+# in the names of tables that differ in whose rows they hold, even where they have equally many
 PICKY = frozenset({"init_phases", "complex_normalize", "clamp", "clamp_norm"})  # need pairs, a bound, a norm
 PADDING_ROWS = 7  # a table may have a few more rows than labels: published vocabularies are padded to multiples of 8,
 PADDING_SHARE = 32  # those of 30 000 and more by up to 400 rows; here a 32nd of the labels
@@ -218,7 +220,7 @@ def _choose(
         return tuple(part for part in parts if matches(table, part.names))
     recognised = [part for part in parts if part.is_recognised]
     exact = [part for part in recognised if part.shape[0] == count]
-    if not exact and may_be_padded:
+    if not exact and may_be_padded and len({part.shape[0] for part in recognised}) == 1:  # of several none is guessed
         longer = [part for part in recognised if 0 < part.shape[0] - count <= _padding_max(count)]
         least = min((part.shape[0] for part in longer), default=0)
         exact = [part for part in longer if part.shape[0] == least]
@@ -230,7 +232,7 @@ def _choose(
             f"no table in {base.path} has {count} rows, as many as ids were given: {listed}.",
             hint=f"`embcompress inspect {quoted(base.path)}` lists its tables; --table names one.",
         )
-    kinds = {kind for part in exact for kind in ("entit", "relation", "user", "item") if kind in part.name.lower()}
+    kinds = {next((kind for kind in KINDS if kind in part.name.lower()), "") for part in exact}
     if len(kinds) > 1:
         raise TableError(
             f"several tables in {base.path} have {count} rows: {', '.join(repr(part.name) for part in exact)}.",

@@ -282,7 +282,8 @@ def matrix_shape(
     if len(sides) == 1:
         (side,) = sides
         return side, side
-    return (side, side) if not sides and side > 1 and side**2 == columns else None
+    is_square = side > 1 and side**2 == columns and table.rows != columns  # a square table may be one matrix itself
+    return (side, side) if not sides and is_square else None
 
 
 def largest_matrix_rank(matrix: tuple[int, int]) -> int:
@@ -294,7 +295,13 @@ def _matrix_of(item: Table, checkpoint: Checkpoint, *, given: tuple[int, int] | 
     if item.is_complex:
         raise TableError(f"--bilinear: table {item.name!r} in {checkpoint.path} is complex, and forms are real.")
     columns = math.prod(item.shape)
-    if given is not None and len(item.shape) == 1:
+    if given is not None and len(item.shape) > 1 and given != item.shape[-2:]:
+        raise TableError(
+            f"--bilinear-shape {given[0]},{given[1]}: table {item.name!r} in {checkpoint.path} holds "
+            f"{item.shape[-2]} x {item.shape[-1]} matrices by its own axes.",
+            hint="The option is for flat rows.",
+        )
+    if given is not None:
         if columns % math.prod(given):
             raise TableError(
                 f"--bilinear-shape {given[0]},{given[1]}: the {columns} columns of table {item.name!r} in "

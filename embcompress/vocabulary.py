@@ -11,7 +11,8 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import repeat
+from itertools import compress, repeat
+from operator import not_
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def read_labels(path: Path) -> list[str]:
     elif ending == ".json":
         labels = _from_json(text, path)
     else:
-        labels = _lines(text)
+        labels = _lines(text.rstrip("\r\n"))
         start = 1 if labels[:1] == ["\t".join(HEADER)] else 0
         if len(labels) > start and all(
             _is_integer(line.partition("\t")[0]) and "\t" in line for line in labels[start:]
@@ -162,23 +163,24 @@ def match_labels(bases: Sequence[Sequence[str]], labels: Sequence[str], *, max_i
         raise IdsError(f"{len(labels)} labels do not go into --max-id {max_id}.")
     ids = dict(zip(labels, range(len(labels)), strict=True))
     places = tuple(array("q", map(ids.get, base, repeat(-1))) for base in bases)
-    dropped = [
-        label
-        for base, place in zip(bases, places, strict=True)
-        for label, at in zip(base, place, strict=True)
-        if at < 0
-    ]
-    taken: set[int] = set()
-    for place in places:
-        if shared := [labels[index] for index in place if index in taken]:
-            raise IdsError(f"bases must not share labels; in more than one of them there are {named(shared)}.")
-        taken.update(index for index in place if index >= 0)
-    if not taken:
+    taken = bytearray(len(labels))
+    dropped, shared = [], []
+    for base, place in zip(bases, places, strict=True):
+        for row, index in enumerate(place):
+            if index < 0:
+                dropped.append(base[row])
+            elif taken[index]:
+                shared.append(labels[index])
+            else:
+                taken[index] = 1
+    if shared:
+        raise IdsError(f"bases must not share labels; in more than one of them there are {named(shared)}.")
+    if not any(taken):
         raise IdsError(
             f"no label of the base is among the {len(labels)} new ones; the base has {named(bases[0])}.",
             hint="Check that --base-labels and --labels name the right files, in the right form.",
         )
-    new = tuple(label for index, label in enumerate(labels) if index not in taken)
+    new = tuple(compress(labels, map(not_, taken)))
     return Placement(places, len(labels) if max_id is None else max_id, tuple(dropped), new)
 
 

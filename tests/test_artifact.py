@@ -255,7 +255,6 @@ TABLE_LIES: dict[str, dict[str, Any]] = {
     "tied names twice": {"tied_names": ["head", "head"]},
     "tied name no text": {"tied_names": ["\ud800"]},
     "error text": {"error": {"relative": "0.5"}},
-    "error null": {"error": {"relative": None}},
     "error NaN": {"error": {"relative": math.nan}},
     "error infinite": {"error": {"relative": math.inf}},
     "error huge": {"error": {"relative": 10**400}},

@@ -24,7 +24,7 @@ import embcompress
 from embcompress import table as table_module
 from embcompress.checkpoints import open_checkpoint
 from embcompress.choices import METHODS
-from embcompress.exceptions import ArtifactError, DamagedFileError, IdsError, NonFiniteError, OutputError
+from embcompress.exceptions import ArtifactError, DamagedFileError, IdsError, NonFiniteError, OutputError, TableError
 from embcompress.results import BackfillResult, GrownTable, RowStatisticsReport
 
 SAMPLES = Path(__file__).parent.parent / "sample_checkpoints"
@@ -422,7 +422,7 @@ def test_three_artifacts_of_other_bases_keep_them_all(
         assert not bits(others).any()
         torch.testing.assert_close(multiply(found)[place], multiply(one), rtol=1e-14, atol=1e-14)
         start += rank
-    assert f"{NAME!r} has the bases of all 3 inputs: 6 together" in result.warnings
+    assert f"{NAME!r} has the bases of all 3 inputs, 6 together" in result.warnings
     restored = safetensors.torch.load_file(embcompress.reconstruct(result.output.path).output.path)[NAME]
     assert restored.shape == (90, 2, 6)
     module = embcompress.load(result.output.path)[NAME]
@@ -920,16 +920,68 @@ def test_padded_rows_are_noticed(tmp_path: Path) -> None:
     assert_statistics(only(result).base_rows, rows[:40].double(), kept)
 
 
-def test_padding_is_looked_for_where_it_is_least(tmp_path: Path) -> None:
-    """Of tables of 30 and 40 rows and none of 25, 25 labels are those of the one of 30; for 35, of the one of 40."""
-    path = save(
-        tmp_path / "m.pt", {"user_embedding.weight": random_rows(40, 4), "item_embedding.weight": random_rows(30, 4)}
-    )
-    new = write_lines(tmp_path / "new", [f"t{number}" for number in range(50)])
-    for labels, name, padding in ((25, "item_embedding.weight", 5), (35, "user_embedding.weight", 5)):
-        old = write_lines(tmp_path / "old", [f"t{number}" for number in range(labels)])
-        result = embcompress.backfill(path, base_labels=old, labels=new, force=True)
-        assert (only(result).name, result.vocabulary.padding) == (name, padding)
+def test_padding_is_not_guessed_among_tables(tmp_path: Path) -> None:
+    """1001 labels fit neither 1000 users nor 1020 items: no table is taken for a padded one, the counts are told."""
+    state = {"user_embedding.weight": random_rows(1000, 4), "item_embedding.weight": random_rows(1020, 4)}
+    path = save(tmp_path / "m.safetensors", state)
+    old = write_lines(tmp_path / "old", [f"t{number}" for number in range(1001)])
+    with pytest.raises(IdsError, match=r"'item_embedding\.weight' has 1020, 'user_embedding\.weight' has 1000"):
+        embcompress.backfill(path, base_labels=old, labels=old)
+
+
+def test_positions_do_not_grow_with_tokens(tmp_path: Path) -> None:
+    """As many positions as tokens: whose ids these are has to be said."""
+    path = save(tmp_path / "m.safetensors", {"wte.weight": random_rows(32, 4), "wpe.weight": random_rows(32, 4)})
+    ids = write_lines(tmp_path / "ids", range(32))
+    with pytest.raises(TableError, match="several tables"):
+        embcompress.backfill(path, max_id=40, base_ids=ids)
+    result = embcompress.backfill(path, max_id=40, base_ids=ids, table="wte.weight")
+    assert [table.name for table in result.tables] == ["wte.weight"]
+
+
+def test_blank_lines_at_the_end_are_no_label(tmp_path: Path) -> None:
+    """An editor's last empty lines add no label to a file."""
+    path = save(tmp_path / "m.safetensors", {"entities.weight": random_rows(5, 4)})
+    old = write_lines(tmp_path / "old", [*"abcde", "", ""])
+    result = embcompress.backfill(path, base_labels=old, labels=write_lines(tmp_path / "new", "abcdef"))
+    assert (result.vocabulary.kept, result.vocabulary.dropped, result.vocabulary.new) == (5, 0, 1)
+
+
+@pytest.mark.parametrize(("dtype", "columns"), [("bfloat16", 256), ("float16", 1024), ("float32", 64)])
+def test_rows_in_the_span_are_held_whatever_the_dtype(tmp_path: Path, dtype: str, columns: int) -> None:
+    """Gaussian rows lie in the span of the bases, which hold them but for the rounding of the weights."""
+    rows = (random_rows(500, 8) @ random_rows(8, columns)).to(getattr(torch, dtype))
+    path = save(tmp_path / "m.safetensors", {"entities.weight": rows})
+    embcompress.approximate(path, bases=8)
+    ids = write_lines(tmp_path / "ids", range(500))
+    result = embcompress.backfill(tmp_path / "m-compressed.safetensors", max_id=600, base_ids=ids)
+    assert only(result).energy_held > 0.999
+    assert only(result).new_rows.norm.mean == pytest.approx(only(result).base_rows.norm.mean, rel=0.2)
+
+
+def test_an_error_that_is_not_known_is_not_told(tmp_path: Path) -> None:
+    """Rows that the bases hold keep the error as a bound; dropped or badly held ones leave it unknown."""
+    path = save(tmp_path / "m.safetensors", {"entities.weight": random_rows(60, 12)})
+    told = embcompress.approximate(path, bases=4).tables[0].error.relative
+    artifact = tmp_path / "m-compressed.safetensors"
+    old = write_lines(tmp_path / "old", [f"t{number}" for number in range(60)])
+    for first, method, expected in ((0, "gaussian", told), (0, "normal", None), (9, "gaussian", None)):
+        new = write_lines(tmp_path / "new", [f"t{number}" for number in range(first, 70)])
+        out = tmp_path / "out.safetensors"
+        embcompress.backfill(artifact, base_labels=old, labels=new, method=method, output=out, force=True)
+        with safetensors.safe_open(out, framework="pt") as file:
+            document = json.loads(file.metadata()["embcompress"])
+        assert document["tables"]["entities.weight"]["error"]["relative"] == expected
+        assert embcompress.load(out)["entities.weight"].max_id == 70 - first
+
+
+def test_one_tensor_fills_one_table(tmp_path: Path) -> None:
+    """Rows under a name of their own cannot be those of two tables."""
+    state = {"encoder.embed_tokens.weight": random_rows(9, 4), "decoder.embed_tokens.weight": random_rows(9, 4) + 1}
+    path = save(tmp_path / "m.safetensors", state)
+    fill = save(tmp_path / "fill.safetensors", {"x": random_rows(2, 4)})
+    with pytest.raises(TableError, match="would fill several tables"):
+        embcompress.backfill(path, max_id=11, base_ids=write_lines(tmp_path / "ids", range(9)), fill=fill)
 
 
 def test_patterns_choose_the_tables(tmp_path: Path) -> None:

@@ -1171,11 +1171,20 @@ def test_entities_tell_the_width_though_left(tmp_path: Path, options: dict[str, 
 
 
 def test_matrix_axes_are_not_cut_anew(tmp_path: Path) -> None:
-    """--bilinear-shape is for flat rows: a table of three axes keeps its last two."""
+    """--bilinear-shape is for flat rows: a table of three axes has its own sides, and others are refused."""
     path = save(tmp_path / "m.safetensors", {"bil.weight": draw(5, 6, 4)})
-    result = embcompress.approximate(path, bases=1, bilinear="bil*", bilinear_shape=(2, 4))
+    with pytest.raises(TableError, match="6 x 4 matrices by its own axes"):
+        embcompress.approximate(path, bases=1, bilinear="bil*", bilinear_shape=(2, 4))
+    result = embcompress.approximate(path, bases=1, bilinear="bil*", bilinear_shape=(6, 4))
     assert result.tables[0].matrices is not None
     assert result.tables[0].matrices.shape == (6, 4)
+
+
+def test_a_square_table_is_not_guessed_to_hold_squares(tmp_path: Path) -> None:
+    """A biaffine weight (256, 256) is one matrix, not 256 of 16 x 16: --bilinear-shape has to say so."""
+    path = save(tmp_path / "m.safetensors", {"biaffine.weight": draw(256, 256)})
+    with pytest.raises(TableError, match="nothing tells the sides"):
+        embcompress.approximate(path, bases=2, bilinear="biaffine*")
 
 
 @pytest.mark.parametrize(("pattern", "exclude"), [("fc*", ()), ("rel*", ("rel*",))])

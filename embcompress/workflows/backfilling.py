@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -165,6 +166,7 @@ def backfill(
             for entry, stored in copied.items():
                 writer.write(entry, opened[0].read(stored))
             if compressed:
+                compressed = _with_errors(compressed, [grown.report for grown in reported])
                 metadata = artifact_metadata(compressed, checksums=writer.checksums, original=original)
             sha256 = writer.finish(metadata)
             result = replace(
@@ -249,7 +251,7 @@ def _find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: 
         raise TableError(
             f"--fill {fill} is compressed.", hint=f"Restore it first: `embcompress reconstruct {quoted(str(fill))}`."
         )
-    found = {}
+    found: dict[str, Fill] = {}
     for table in tables:
         part = table.first
         groups = [
@@ -267,6 +269,11 @@ def _find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: 
             kind = "complex" if part.dtype in REAL_PARTS else "real"
             raise TableError(
                 f"--fill {fill} has {what} with {kind} rows of shape {part.shape[1:]} for table {part.name!r}."
+            )
+        if any(other.stored.name == alike[0].name for other in found.values()):
+            raise TableError(
+                f"--fill {fill}: {alike[0].name!r} would fill several tables, {part.name!r} among them.",
+                hint="Give each table its rows under its own name, or name one table with --table.",
             )
         found[part.name] = Fill(alike[0], base)
     return found
@@ -330,10 +337,24 @@ def _compressed_tables(base: Base, plans: Sequence[GrowthPlan]) -> list[Compress
             tables.append(table)
             continue
         errors = [part.compressed.error for part in plan.table.parts if part.compressed]
-        worst = max(error for error in errors if error is not None)
+        known = [error for error in errors if error is not None]
+        worst = max(known) if len(known) == len(errors) else None
         shape = (plan.placement.max_id, *table.shape[1:])
         tables.append(replace(table, shape=shape, rank=plan.rank, error=worst))
     return tables
+
+
+def _with_errors(tables: Sequence[CompressedTable], grown: Sequence[GrownTable]) -> list[CompressedTable]:
+    """Drop the error of a table where it is not known any more: rows went, or came that the bases do not hold.
+
+    Where rows that the bases hold were only added, the largest error of the bases is still an upper bound.
+    """
+    changed = {
+        one.name
+        for one in grown
+        if one.rows_dropped or (one.energy_held is not None and one.energy_held < ENERGY_EXACT)
+    }
+    return [replace(table, error=None) if table.name in changed else table for table in tables]
 
 
 def _vocabulary_report(placement: Placement, tables: Sequence[GrowingTable]) -> VocabularyReport:
@@ -375,7 +396,15 @@ def _planned_warnings(
         if plan.fill and plan.fill.stored.dtype != first.dtype:
             warnings.append(f"the rows of --fill {fill} were rounded from {plan.fill.stored.dtype} to {first.dtype}")
         if plan.rank and len(plan.table.parts) > 1 and plan.rank != plan.table.parts[0].stored.shape[1]:
-            warnings.append(f"{first.name!r} has the bases of all {len(plan.table.parts)} inputs: {plan.rank} together")
+            columns = math.prod(first.shape[1:])
+            more = (
+                f", more than its {columns} columns: reconstruct and compress them together"
+                if plan.rank > columns
+                else ""
+            )
+            warnings.append(
+                f"{first.name!r} has the bases of all {len(plan.table.parts)} inputs, {plan.rank} together{more}"
+            )
     if len(opened) > 1:
         warnings.append(f"all other tensors come from {opened[0].path}")
     return tuple(warnings)

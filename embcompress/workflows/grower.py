@@ -52,9 +52,12 @@ class Grower:
             self._row[place[rows]] = rows
         self._bases = self._read_bases()
         if self._bases is not None:
-            # Directions that differ by the rounding of the stored bases alone are noise: bases of several artifacts.
+            # Bases of several artifacts may span one space but for rounding, which perturbs singular values by at most
+            # eps / 2 of their root sum of squares: directions below that are noise, and weights on them would explode.
+            is_stacked = plan.rank != first.stored.shape[1]
             rounding = torch.finfo(getattr(torch, plan.entries[0].dtype).to_real()).eps
-            self._projector = torch.linalg.pinv(self._bases, rtol=rounding * max(self._bases.shape))  # (dim, rank)
+            cutoff = min(rounding * len(self._bases) ** 0.5, 0.5) if is_stacked else None
+            self._projector = torch.linalg.pinv(self._bases, rtol=cutoff)  # (dim, rank)
         self._fill = None if plan.fill is None else _FillRows(plan.fill, folder=folder)
         self._fill_row = self._find_fill_rows()
         self._new_energy = self._lost_energy = 0.0
