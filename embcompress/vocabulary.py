@@ -8,11 +8,11 @@ import io
 import json
 import zlib
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import compress, repeat
-from operator import not_
+from itertools import accumulate, compress, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -161,26 +161,27 @@ def match_labels(bases: Sequence[Sequence[str]], labels: Sequence[str], *, max_i
     """
     if max_id is not None and max_id < len(labels):
         raise IdsError(f"{len(labels)} labels do not go into --max-id {max_id}.")
-    ids = dict(zip(labels, range(len(labels)), strict=True))
-    places = tuple(array("q", map(ids.get, base, repeat(-1))) for base in bases)
-    taken = bytearray(len(labels))
-    dropped, shared = [], []
-    for base, place in zip(bases, places, strict=True):
-        for row, index in enumerate(place):
-            if index < 0:
-                dropped.append(base[row])
-            elif taken[index]:
-                shared.append(labels[index])
-            else:
-                taken[index] = 1
-    if shared:
-        raise IdsError(f"bases must not share labels; in more than one of them there are {named(shared)}.")
-    if not any(taken):
+    starts = [0, *accumulate(map(len, bases))]
+    rows: dict[str, int] = {}  # of all bases, one after the other: they are fewer than the new labels
+    for base, (first, last) in zip(bases, pairwise(starts), strict=True):
+        rows.update(zip(base, range(first, last), strict=True))
+    if len(rows) < starts[-1]:  # harmless for labels that have gone
+        counts = Counter(label for base in bases for label in base)
+        if shared := [label for label in labels if counts[label] > 1]:
+            raise IdsError(f"bases must not share labels; in more than one of them there are {named(shared)}.")
+    found = array("q", map(rows.get, labels, repeat(-1)))  # for each new id its row
+    place = array("q", [-1]) * starts[-1]
+    for index, row in enumerate(found):
+        if row >= 0:
+            place[row] = index
+    places = tuple(place[first:last] for first, last in pairwise(starts))
+    dropped = [base[row] for base, its in zip(bases, places, strict=True) for row, index in enumerate(its) if index < 0]
+    if len(dropped) == starts[-1]:
         raise IdsError(
             f"no label of the base is among the {len(labels)} new ones; the base has {named(bases[0])}.",
             hint="Check that --base-labels and --labels name the right files, in the right form.",
         )
-    new = tuple(compress(labels, map(not_, taken)))
+    new = tuple(compress(labels, map((0).__gt__, found)))
     return Placement(places, len(labels) if max_id is None else max_id, tuple(dropped), new)
 
 

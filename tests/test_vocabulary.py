@@ -287,7 +287,7 @@ def test_match_labels_finds_every_row() -> None:
 
 def test_match_labels_refuses_a_label_in_two_bases() -> None:
     """A new label that two bases have is refused by name; one that has gone may be in both."""
-    with pytest.raises(IdsError, match=r"must not share labels; in more than one of them there are 'c', 'b'\."):
+    with pytest.raises(IdsError, match=r"must not share labels; in more than one of them there are 'b', 'c'\."):
         match_labels([["a", "b", "c"], ["c", "x", "b"]], ["b", "c"])
     with pytest.raises(IdsError, match=r"there are 'b'\."):
         match_labels([["a", "b"], ["c"], ["b"]], ["b", "c"])
