@@ -6,9 +6,8 @@ import random
 import sys
 import tempfile
 from pathlib import Path
-from statistics import median
 
-from harness import commands_in_turn, python, ratio_of, run_command, table
+from harness import compare_commands, python, run_command
 
 RUNS = 5
 KNOWN = 1_000_000
@@ -45,20 +44,9 @@ def main() -> None:
             "by labels, gaussian": by_labels,
             "bare script": python(HERE / "bare_backfill.py", str(source), str(folder / "bare")),
         }
-        runs = commands_in_turn(commands, runs=RUNS)
-    seconds = {name: [run.seconds for run in taken] for name, taken in runs.items()}
-    lines = [
-        [
-            name,
-            f"{median(seconds[name]):.2f} ({min(seconds[name]):.2f} to {max(seconds[name]):.2f})",
-            f"{ratio_of(seconds, name, 'bare script'):.2f}",
-            f"{max(run.peak_bytes for run in taken) / 1e6:.0f}",
-        ]
-        for name, taken in runs.items()
-    ]
-    head = ["command", "seconds, median (range)", "times bare script", "peak memory, MB"]
+        compared = compare_commands(commands, runs=RUNS, peer="bare script")
     size = f"{KNOWN // 10**6}M known + {KNOWN // 10**6}M new rows x {DIM} float32"
-    print(f"**Backfill: {size}**, {RUNS} runs of each in turn\n\n{table(head, lines)}\n")
+    print(f"**Backfill: {size}**, {RUNS} runs of each in turn\n\n{compared}\n")
 
 
 if __name__ == "__main__":

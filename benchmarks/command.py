@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from harness import ROOT, commands_in_turn, python, ratio_of, run_command, table
+from harness import ROOT, commands_in_turn, compare_commands, python, run_command, table
 
 RUNS = 5
 ROWS = 4_000_000
@@ -25,20 +25,9 @@ def compare_with_bare_script(folder: Path) -> str:
         "embcompress approximate": [*COMMAND, "approximate", str(source), "--bases", "8", "-o", output, "-f", "-q"],
         "bare script": python(HERE / "bare_script.py", str(source), str(folder / "bare.safetensors")),
     }
-    runs = commands_in_turn(commands, runs=RUNS)
-    seconds = {name: [run.seconds for run in taken] for name, taken in runs.items()}
-    lines = [
-        [
-            name,
-            f"{median(seconds[name]):.2f} ({min(seconds[name]):.2f} to {max(seconds[name]):.2f})",
-            f"{ratio_of(seconds, name, 'bare script'):.2f}",
-            f"{max(run.peak_bytes for run in taken) / 1e6:.0f}",
-        ]
-        for name, taken in runs.items()
-    ]
-    head = ["command", "seconds, median (range)", "times bare script", "peak memory, MB"]
+    compared = compare_commands(commands, runs=RUNS, peer="bare script")
     title = f"**{ROWS // 10**6}M x {DIM} float32 safetensors, 8 bases**, {RUNS} runs of each in turn"
-    return f"{title}\n\n{table(head, lines)}\n"
+    return f"{title}\n\n{compared}\n"
 
 
 def measure_memory(folder: Path) -> str:

@@ -51,6 +51,22 @@ def commands_in_turn(commands: Mapping[str, Sequence[str]], *, runs: int) -> dic
     return taken
 
 
+def compare_commands(commands: Mapping[str, Sequence[str]], *, runs: int, peer: str) -> str:
+    """Run commands in turn and write a Markdown table of their seconds, as multiples of a peer's, and their memory."""
+    taken = commands_in_turn(commands, runs=runs)
+    seconds = {name: [run.seconds for run in each] for name, each in taken.items()}
+    lines = [
+        [
+            name,
+            f"{median(seconds[name]):.2f} ({min(seconds[name]):.2f} to {max(seconds[name]):.2f})",
+            f"{ratio_of(seconds, name, peer):.2f}",
+            f"{max(run.peak_bytes for run in each) / 1e6:.0f}",
+        ]
+        for name, each in taken.items()
+    ]
+    return table(["command", "seconds, median (range)", f"times {peer}", "peak memory, MB"], lines)
+
+
 def functions_in_turn(functions: Mapping[str, Callable[[], object]], *, runs: int) -> dict[str, list[float]]:
     """Call each function once unmeasured, then all in turn `runs` times; seconds of each call."""
     for function in functions.values():

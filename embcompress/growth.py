@@ -151,6 +151,11 @@ class GrowthPlan:
     fill: Fill | None
     filled: Sequence[int]
 
+    @property
+    def is_stacked(self) -> bool:
+        """Whether the bases of several artifacts stand beside each other, since they differ."""
+        return self.rank is not None and self.rank != self.table.first.stored.shape[1]
+
 
 def plan_growth(
     bases: Sequence[Base], placement: Placement, *, table: Sequence[str] = (), may_be_padded: bool
@@ -221,9 +226,7 @@ def _choose(
     recognised = [part for part in parts if part.is_recognised]
     exact = [part for part in recognised if part.shape[0] == count]
     if not exact and may_be_padded and len({part.shape[0] for part in recognised}) == 1:  # of several none is guessed
-        longer = [part for part in recognised if 0 < part.shape[0] - count <= _padding_max(count)]
-        least = min((part.shape[0] for part in longer), default=0)
-        exact = [part for part in longer if part.shape[0] == least]
+        exact = [part for part in recognised if 0 < part.shape[0] - count <= _padding_max(count)]
     if not exact:
         if len(recognised) == 1:
             raise _wrong_count(recognised[0], count)

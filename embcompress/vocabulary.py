@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, compress, pairwise, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from embcompress.exceptions import CheckpointError, IdsError
 
 FILE_BYTES_MAX = 2**31  # of a file of ids or labels after unpacking: a few bytes of gzip can promise any number
 GZIP_MAGIC = b"\x1f\x8b"
 NAMED_MAX = 5  # how many ids or labels an exception names
+T = TypeVar("T", str, int)
 HEADER = ["id", "label"]  # of PyKEEN's entity_to_id.tsv.gz
 
 
@@ -53,9 +54,7 @@ def read_labels(path: Path) -> list[str]:
     if not labels:
         raise IdsError(f"{path} holds no labels.")
     if len(set(labels)) < len(labels):
-        seen: set[str] = set()
-        twice = [label for label in labels if label in seen or seen.add(label)]  # type: ignore[func-returns-value]
-        raise IdsError(f"{path} gives a label to several ids: {named(twice)}.")
+        raise IdsError(f"{path} gives a label to several ids: {named(_repeated(labels))}.")
     return labels
 
 
@@ -134,9 +133,7 @@ def place_ids(bases: Sequence[array[int]], *, max_id: int, paths: Sequence[Path]
         if wrong := [index for index in ids if index >= max_id]:
             raise IdsError(f"{path}: ids must be below --max-id {max_id}; got {named(wrong)}.")
         if len(set(ids)) < len(ids):
-            seen: set[int] = set()
-            wrong = [index for index in ids if index in seen or seen.add(index)]  # type: ignore[func-returns-value]
-            raise IdsError(f"{path}: ids must not repeat; twice or more often there are {named(wrong)}.")
+            raise IdsError(f"{path}: ids must not repeat; twice or more often there are {named(_repeated(ids))}.")
         if len(bases) > 1:
             if wrong := [index for index in ids if index in taken]:
                 raise IdsError(f"{path}: ids must not belong to another base too; got {named(wrong)}.")
@@ -185,10 +182,16 @@ def match_labels(bases: Sequence[Sequence[str]], labels: Sequence[str], *, max_i
     return Placement(places, len(labels) if max_id is None else max_id, tuple(dropped), new)
 
 
-def named(labels: Sequence[str] | Sequence[int]) -> str:
+def named(labels: Sequence[object]) -> str:
     """Name the first few."""
     more = f" and {len(labels) - NAMED_MAX} more" if len(labels) > NAMED_MAX else ""
     return ", ".join(map(repr, labels[:NAMED_MAX])) + more
+
+
+def _repeated(items: Iterable[T]) -> list[T]:
+    """List what stands there again, each time but its first."""
+    seen: set[T] = set()
+    return [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
 
 
 def _read_text(path: Path) -> str:
@@ -276,9 +279,7 @@ def _parse_json(text: str, path: Path) -> Any:
 def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = [key for key, _ in pairs if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
-        raise IdsError(f"several ids are given to {named(twice)}.")
+        raise IdsError(f"several ids are given to {named(_repeated(key for key, _ in pairs))}.")
     return found
 
 

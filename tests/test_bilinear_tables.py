@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import math
 import re
@@ -21,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 import embcompress
-from embcompress import cli
 from embcompress.exceptions import (
     ArtifactError,
     NonFiniteError,
@@ -33,6 +30,7 @@ from embcompress.exceptions import (
 from embcompress.linalg.bilinear import matrices_at_once
 from embcompress.nn import LowRankBilinear, LowRankRepresentation
 from embcompress.results import ApproximateResult, TableReport
+from tests.command_line import Outcome, run
 from tests.test_workflows import load_module
 
 RESCAL = Path(__file__).parent.parent / "sample_checkpoints" / "kinships-rescal" / "trained_model.pkl"
@@ -1001,23 +999,6 @@ def test_backfill_does_not_grow_matrices(artifact: Path, tmp_path: Path) -> None
 
 
 # --------------------------------------------------------------------------------------------------- the command line
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run of the command line ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-def run(*args: object) -> Outcome:
-    """Run the command line in this process, as `main` does but for signals and streams."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli._run([str(arg) for arg in args])
-    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture

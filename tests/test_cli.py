@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import io
 import json
 import os
 import pickle
@@ -16,7 +15,6 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,8 @@ import torch
 from torch import Tensor
 
 import embcompress
-from embcompress import cli
 from embcompress.checkpoints import open_checkpoint
+from tests.command_line import Outcome, run, snapshot
 
 SAMPLES = Path(__file__).parent.parent / "sample_checkpoints"
 SAMPLE_FILES = (
@@ -41,37 +39,6 @@ TOOL = [sys.executable, "-m", "embcompress"]
 REPORT_KEYS = ["schema_version", "command", "ok", "input", "output", "tables", "skipped", "totals", "gates"]
 INSPECT_KEYS = ["schema_version", "command", "ok", "input", "tables", "others"]
 FAILURE_KEYS = ["schema_version", "ok", "error"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run of the command line ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-def run(*args: object) -> Outcome:
-    """Run the command line in this process, as `main` does but for signals and streams."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli._run([str(arg) for arg in args])
-    return Outcome(code, out.getvalue(), err.getvalue())
-
-
-def snapshot(folder: Path) -> dict[str, object]:
-    """Note what lies below a folder: the bytes of files, the targets of links, the kind of anything else."""
-    found: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
-        mode = path.lstat().st_mode
-        content: object = stat.S_IFMT(mode)
-        if stat.S_ISLNK(mode):
-            content = os.readlink(path)
-        elif stat.S_ISREG(mode):
-            content = path.read_bytes()
-        found[str(path.relative_to(folder))] = content
-    return found
 
 
 def save(path: Path, state: Mapping[str, Tensor]) -> Path:

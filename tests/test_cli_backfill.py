@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
 import json
 import os
 import resource
-import stat
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,9 +19,9 @@ from rich.console import Console
 from torch import Tensor
 
 import embcompress
-from embcompress import cli
 from embcompress.choices import CONSTRAINERS, METHODS
 from embcompress.report.terminal import render_terminal
+from tests.command_line import Outcome, run, snapshot
 
 FAILURE_KEYS = ["schema_version", "ok", "error"]
 REPORT_KEYS = [
@@ -36,32 +33,6 @@ TABLE_KEYS = [
     "rows_filled", "method", "constrainer", "energy_held", "base_rows", "new_rows", "bytes_before", "bytes_after",
     "seconds",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run of the command line ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-def run(*args: object) -> Outcome:
-    """Run the command line in this process, as `main` does but for signals and streams."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli._run([str(arg) for arg in args])
-    return Outcome(code, out.getvalue(), err.getvalue())
-
-
-def snapshot(folder: Path) -> dict[str, object]:
-    """Note what lies below a folder: the bytes of files, the kind of anything else."""
-    found: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
-        mode = path.lstat().st_mode
-        found[str(path.relative_to(folder))] = path.read_bytes() if stat.S_ISREG(mode) else stat.S_IFMT(mode)
-    return found
 
 
 def save(name: str, state: Mapping[str, Tensor]) -> str:

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from embcompress.exceptions import IdsError
-
-NAMED_IDS_MAX = 5  # how many ids an exception names
+from embcompress.vocabulary import named
 
 Ids = Iterable[int] | Tensor
 
@@ -44,7 +43,7 @@ def as_ids(ids: Ids, *, max_id: int, name: str = "ids") -> Tensor:
     if values.ndim != 1:
         raise IdsError(f"{name} must be one list; got shape {tuple(values.shape)}.")
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise IdsError(f"{name} must be integers; got {values.dtype}: {_named(values)}.")
+        raise IdsError(f"{name} must be integers; got {values.dtype}: {named(values.flatten().tolist())}.")
     values = values.to("cpu", torch.int64)
     refuse(values[values < 0], f"{name} must not be negative; got")
     refuse(values[values >= max_id], f"{name} must be below {max_id}, the number of ids; got")
@@ -59,7 +58,7 @@ def as_ids(ids: Ids, *, max_id: int, name: str = "ids") -> Tensor:
 def refuse(ids: Tensor, why: str) -> None:
     """Raise if there are any such ids, (count,), naming the first of them."""
     if len(ids):
-        raise IdsError(f"{why} {_named(ids)}.")
+        raise IdsError(f"{why} {named(ids.tolist())}.")
 
 
 def _as_tensor(ids: Any, *, name: str) -> Tensor:
@@ -78,10 +77,4 @@ def _as_tensor(ids: Any, *, name: str) -> Tensor:
             return torch.as_tensor(listed)
     except (TypeError, ValueError, RuntimeError, OverflowError):  # texts, ragged lists, 2**64
         wrong = [item for item in listed if not isinstance(item, int) or not -(2**63) <= item < 2**63]
-    shown = ", ".join(map(repr, wrong[:NAMED_IDS_MAX]))
-    raise IdsError(f"{name} must be integers below 2**63; got {shown}.")
-
-
-def _named(ids: Tensor) -> str:
-    named = ", ".join(map(str, ids[:NAMED_IDS_MAX].tolist()))
-    return named + (f" and {len(ids) - NAMED_IDS_MAX} more" if len(ids) > NAMED_IDS_MAX else "")
+    raise IdsError(f"{name} must be integers below 2**63; got {named(wrong)}.")

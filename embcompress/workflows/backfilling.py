@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from embcompress.artifact import (
     BASES_SUFFIX,
@@ -27,25 +25,31 @@ from embcompress.results import (
     BackfillResult,
     GrownTable,
     InputFile,
-    MeanCosine,
-    Norms,
     OutputFile,
-    RowStatisticsReport,
     Totals,
-    VocabularyReport,
 )
 from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
 from embcompress.table import REAL_PARTS
-from embcompress.vocabulary import NAMED_MAX, Placement, match_labels, named, place_ids, read_ids, read_labels
+from embcompress.vocabulary import Placement, match_labels, named, place_ids, read_ids, read_labels
 from embcompress.workflows.grower import Grower
-from embcompress.workflows.run import Progress, check_reports, check_space, left_out, resolve_device, write_reports
+from embcompress.workflows.growth_report import (
+    ENERGY_EXACT,
+    measured_warnings,
+    planned_warnings,
+    statistics_report,
+    table_report,
+    vocabulary_report,
+)
+from embcompress.workflows.run import (
+    Progress,
+    check_reports,
+    check_seed,
+    check_space,
+    left_out,
+    resolve_device,
+    write_reports,
+)
 
-if TYPE_CHECKING:
-    from embcompress.linalg.moments import RowStatistics
-
-ENERGY_EXACT = 1 - 1e-4  # above this share nothing to speak of was lost by the projection
-ENERGY_HELD_MIN = 0.5  # below this share of the new rows' squared norm a report warns
-SEED_MAX = 2**63 - 1  # what torch's generators take
 Paths = Sequence[str | Path] | str | Path
 
 
@@ -72,9 +76,8 @@ def backfill(
     """Add rows for new ids to the tables of one or more checkpoints, dense or compressed.
 
     Known rows keep their bits: those of a dense table, the weights of a compressed one. On a compressed table new rows
-    are
-    made in the table's space and projected on its bases. Goes over the base rows twice; memory does not grow with them,
-    but for the numbers that say which row goes where.
+    are made in the table's space and projected on its bases. Goes over the base rows twice; memory does not grow with
+    them, but for the numbers that say which row goes where.
 
     Args:
         bases: checkpoints or artifacts; the other tensors come from the first.
@@ -108,8 +111,7 @@ def backfill(
         seed=seed,
         may_draw=method is not None or fill is None,
     )
-    if not 0 <= seed <= SEED_MAX:
-        raise UsageError(f"--seed must be 0..{SEED_MAX}; got {seed}.")
+    check_seed(seed)
     placement = _place(
         paths, max_id=max_id, base_ids=_paths(base_ids), base_labels=_paths(base_labels), labels=_path(labels)
     )
@@ -143,18 +145,18 @@ def backfill(
         writer = SafetensorsWriter(resolved, entries, metadata=metadata, force=force)
         check_space(resolved, writer.nbytes)
         inputs = tuple(InputFile(str(path), base.checkpoint.nbytes) for path, base in zip(paths, opened, strict=True))
-        planned = tuple(_table_report(plan, request) for plan in plans)
+        planned = tuple(table_report(plan, request) for plan in plans)
         before, after = sum(one.bytes_before for one in planned), sum(one.bytes_after for one in planned)
         result = BackfillResult(
             command="backfill",
             input=inputs[0],
             further_inputs=inputs[1:],
             output=OutputFile(str(target), None, writer.nbytes),
-            vocabulary=_vocabulary_report(placement, tables),
+            vocabulary=vocabulary_report(placement, tables),
             tables=planned,
             skipped=tuple(skipped for base in opened for skipped in left_out(base.checkpoint)),
             totals=Totals(before, after, before / after),
-            warnings=_planned_warnings(opened, plans, placement, fill=fill),
+            warnings=planned_warnings(opened, plans, placement, fill=fill),
             dry_run=dry_run,
         )
         if dry_run:
@@ -357,87 +359,6 @@ def _with_errors(tables: Sequence[CompressedTable], grown: Sequence[GrownTable])
     return [replace(table, error=None) if table.name in changed else table for table in tables]
 
 
-def _vocabulary_report(placement: Placement, tables: Sequence[GrowingTable]) -> VocabularyReport:
-    return VocabularyReport(
-        kept=placement.kept,
-        new=placement.max_id - placement.kept,
-        dropped=len(placement.dropped),
-        padding=sum(tables[0].padding),
-        new_labels=(placement.new or ())[:NAMED_MAX],
-        dropped_labels=placement.dropped[:NAMED_MAX],
-    )
-
-
-def _planned_warnings(
-    opened: Sequence[Base], plans: Sequence[GrowthPlan], placement: Placement, *, fill: str | Path | None
-) -> tuple[str, ...]:
-    warnings = []
-    if placement.dropped:
-        warnings.append(f"{len(placement.dropped)} rows were dropped with their labels: {named(placement.dropped)}")
-    for plan in plans:
-        first = plan.table.first
-        for part, padding in zip(plan.table.parts, plan.table.padding, strict=True):
-            if padding:
-                count = part.shape[0] - padding
-                warnings.append(
-                    f"{part.name!r} in {part.base.path} has {part.shape[0]} rows and {count} labels: "
-                    f"rows {count}..{part.shape[0] - 1} were taken for padding and dropped"
-                )
-        alike = [
-            tensor.name
-            for tensor in opened[0].dense
-            if tensor.shape[:1] == first.shape[:1] and tensor.name not in names_of([other.table for other in plans])
-        ]
-        if alike:
-            warnings.append(
-                f"copied as they are, though they have {first.shape[0]} entries like the rows of {first.name!r}: "
-                f"{named(alike)}"
-            )
-        if plan.fill and plan.fill.stored.dtype != first.dtype:
-            warnings.append(f"the rows of --fill {fill} were rounded from {plan.fill.stored.dtype} to {first.dtype}")
-        if plan.rank and len(plan.table.parts) > 1 and plan.rank != plan.table.parts[0].stored.shape[1]:
-            columns = math.prod(first.shape[1:])
-            more = (
-                f", more than its {columns} columns: reconstruct and compress them together"
-                if plan.rank > columns
-                else ""
-            )
-            warnings.append(
-                f"{first.name!r} has the bases of all {len(plan.table.parts)} inputs, {plan.rank} together{more}"
-            )
-    if len(opened) > 1:
-        warnings.append(f"all other tensors come from {opened[0].path}")
-    return tuple(warnings)
-
-
-def _table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
-    first = plan.table.first
-    filled = 0 if plan.fill is None else plan.fill.stored.shape[0]
-    rows = sum(part.shape[0] for part in plan.table.parts)
-    return GrownTable(
-        name=first.name,
-        tied_names=first.tied_names,
-        rows=plan.placement.max_id,
-        shape=first.shape[1:],
-        dtype=first.dtype,
-        kind="embedding",
-        coding="dense" if plan.rank is None else "plain",
-        rank=plan.rank,
-        rows_kept=plan.placement.kept,
-        rows_added=plan.placement.added,
-        rows_dropped=rows - plan.placement.kept,
-        rows_filled=filled,
-        method="fill" if filled and filled == plan.placement.added else str(request.method),
-        constrainer=str(request.constrainer) if request.constrainer else None,
-        energy_held=None,
-        base_rows=None,
-        new_rows=None,
-        bytes_before=sum(part.stored.nbytes + (part.bases.nbytes if part.bases else 0) for part in plan.table.parts),
-        bytes_after=sum(entry.nbytes for entry in (plan.entries if plan.rank else plan.entries[:1])),
-        seconds=0.0,
-    )
-
-
 def _grow(
     plan: GrowthPlan,
     request: RowRequest,
@@ -458,31 +379,10 @@ def _grow(
         for entry in entries:
             writer.append(entry, part)
     found = replace(
-        _table_report(plan, request),
+        table_report(plan, request),
         energy_held=grower.energy_held,
-        base_rows=_statistics_report(grower.kept_rows),
-        new_rows=_statistics_report(grower.new_rows),
+        base_rows=statistics_report(grower.kept_rows),
+        new_rows=statistics_report(grower.new_rows),
         seconds=time.perf_counter() - started,
     )
-    warnings = list(grower.warnings)
-    if found.constrainer is not None and found.energy_held is not None and found.energy_held < ENERGY_EXACT:
-        warnings.append(
-            f"the new rows of {found.name!r} were constrained, then projected on the bases: as stored they do not keep "
-            "the constraint exactly"
-        )
-    if found.energy_held is not None and found.energy_held < ENERGY_HELD_MIN:
-        warnings.append(
-            f"the bases of {found.name!r} hold {found.energy_held:.1%} of the squared norm of its new rows, no more. "
-            "For bases of their own: `embcompress reconstruct`, backfill that, and approximate again"
-        )
-    return _Grown(found, tuple(warnings))
-
-
-def _statistics_report(seen: RowStatistics) -> RowStatisticsReport | None:
-    if not seen.count:
-        return None
-    norm, cosine = seen.norm, seen.cosine
-    return RowStatisticsReport(
-        norm=Norms(mean=norm.mean, p50=norm.median, p99=norm.tail, max=norm.extreme),
-        cosine=MeanCosine(mean=cosine.mean, p50=cosine.median, p01=cosine.tail, min=cosine.extreme),
-    )
+    return _Grown(found, (*grower.warnings, *measured_warnings(found)))

@@ -19,13 +19,12 @@ from embcompress.workflows.encoding import make_encoding
 from embcompress.workflows.run import (
     Progress,
     check_reports,
+    check_seed,
     check_space,
     left_out,
     resolve_device,
     write_reports,
 )
-
-SEED_MAX = 2**63 - 1  # what torch's generators take on every device
 
 
 def approximate(
@@ -150,8 +149,7 @@ def _check_choices(*, bases: int, dtype: str, solver: str, seed: int) -> None:
         raise UsageError(f"--dtype must be one of {', '.join(STORED_DTYPES)}; got {dtype!r}.")
     if solver != "auto" and solver not in SOLVERS:
         raise UsageError(f"--solver must be auto or one of {', '.join(SOLVERS)}; got {solver!r}.")
-    if not 0 <= seed <= SEED_MAX:
-        raise UsageError(f"--seed must be 0..{SEED_MAX}; got {seed}.")
+    check_seed(seed)
 
 
 def _approximate_result(

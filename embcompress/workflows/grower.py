@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embcompress.choices import FITTED
 from embcompress.exceptions import NonFiniteError
 from embcompress.growth import Fill, GrowthPlan, RowRequest
-from embcompress.table import StoredRows, TableRows, as_real, block_rows_for, tensor_bytes
+from embcompress.table import REAL_PARTS, StoredRows, TableRows, block_rows_for, tensor_bytes
 from embcompress.workflows.run import Progress
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class Grower:
         self.plan = plan
         self.request = request
         self.name = first.name
-        self.is_complex = first.dtype != as_real(replace(first.stored, dtype=first.dtype)).dtype
+        self.is_complex = first.dtype in REAL_PARTS
         self.shape = (*first.shape[1:], 2) if self.is_complex else first.shape[1:]  # of a row, as reals
         self.dtype: torch.dtype = getattr(torch, first.dtype).to_real()  # of the table's reals
         self.stored_dtype: torch.dtype = getattr(torch, first.stored.dtype).to_real()  # of those that are written
@@ -54,9 +53,8 @@ class Grower:
         if self._bases is not None:
             # Bases of several artifacts may span one space but for rounding, which perturbs singular values by at most
             # eps / 2 of their root sum of squares: directions below that are noise, and weights on them would explode.
-            is_stacked = plan.rank != first.stored.shape[1]
             rounding = torch.finfo(getattr(torch, plan.entries[0].dtype).to_real()).eps
-            cutoff = min(rounding * len(self._bases) ** 0.5, 0.5) if is_stacked else None
+            cutoff = min(rounding * len(self._bases) ** 0.5, 0.5) if plan.is_stacked else None
             self._projector = torch.linalg.pinv(self._bases, rtol=cutoff)  # (dim, rank)
         self._fill = None if plan.fill is None else _FillRows(plan.fill, folder=folder)
         self._fill_row = self._find_fill_rows()
@@ -116,9 +114,7 @@ class Grower:
 
     def bases_bytes(self) -> Iterator[bytes | memoryview]:
         """Yield the bases as they are stored: once if all parts share them, else one after the other."""
-        width = sum(part.stored.shape[1] for part in self.plan.table.parts)
-        parts = self.plan.table.parts if self.plan.rank == width else self.plan.table.parts[:1]
-        for part in parts:
+        for part in self.plan.table.parts if self.plan.is_stacked else self.plan.table.parts[:1]:
             assert part.bases is not None
             yield from part.base.read(part.bases)
 
@@ -133,7 +129,7 @@ class Grower:
         for first in range(0, rows, step):
             last = min(first + step, rows)
             block = torch.frombuffer(memory, dtype=torch.uint8, count=(last - first) * width).view(-1, width)
-            if len(self._readers) > 1:
+            if self.plan.is_stacked:
                 block.zero_()  # the columns of the other parts' bases
             owner, row = self._owner[first:last], self._row[first:last]
             for number, reader in enumerate(self._readers):
@@ -163,9 +159,8 @@ class Grower:
 
     def _offset(self, number: int) -> int:
         """Tell the first column of a part: bases that differ stand beside each other."""
-        parts = self.plan.table.parts
-        is_shared = self.plan.rank is None or self.plan.rank == parts[0].stored.shape[1]
-        return 0 if is_shared else sum(part.stored.shape[1] for part in parts[:number])
+        before = self.plan.table.parts[:number] if self.plan.is_stacked else ()
+        return sum(part.stored.shape[1] for part in before)
 
     def _widen(self, values: Tensor, number: int) -> Tensor:
         """Put the weights of a part (block_rows, its rank) in its columns, (block_rows, columns)."""

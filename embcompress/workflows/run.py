@@ -16,6 +16,7 @@ from embcompress.report import render, renderer_for
 from embcompress.results import Result, Skipped
 from embcompress.table import TableRows
 
+SEED_MAX = 2**63 - 1  # what torch's generators take on every device
 Progress = Callable[[str, int, int], None]  # what is being done, rows done, rows in all
 
 
@@ -41,6 +42,16 @@ def resolve_device(device: str, *, dry_run: bool = False) -> str:
     if int(number or 0) >= count:
         raise DeviceError(f"--device {device}: torch sees {count} GPUs here.", hint="Use --device auto or cpu.")
     return device
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that torch's generators do not take.
+
+    Raises:
+        UsageError: outside 0..SEED_MAX.
+    """
+    if not 0 <= seed <= SEED_MAX:
+        raise UsageError(f"--seed must be 0..{SEED_MAX}; got {seed}.")
 
 
 def check_reports(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from embcompress.exceptions import NonFiniteError, RankError
 from embcompress.linalg.bilinear import BilinearCompression, BilinearFactors, factor_matrices, matrices_at_once
 from embcompress.linalg.blocks import TensorRows
 from embcompress.nn import LowRankBilinear
-from tests.linalg.tables import EPS, gaussian, hadamard, with_spectrum
+from tests.linalg.tables import EPS, CountingRows, gaussian, hadamard, with_spectrum
 
 OPTIMUM = 1e-6  # relative, of each matrix's squared error
 ROUNDING = 1e-13  # of the norm: what a float64 SVD and a product of its factors leave
@@ -280,33 +279,15 @@ def test_from_dense_keeps_the_dtype(dtype: torch.dtype) -> None:
 # ------------------------------------------------------------------------------------------- a table of many matrices
 
 
-@dataclass
-class CountedRows:
-    """Rows that count how often they are gone over, in blocks whose memory is used again."""
-
-    inner: TensorRows
-    passes: int = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        self.name, self.rows, self.dim = self.inner.name, self.inner.rows, self.inner.dim
-        self.dtype, self.device = self.inner.dtype, self.inner.device
+class ReusedRows(CountingRows):
+    """Rows in blocks whose memory is used again, as those of a file are."""
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield consecutive rows, in the same memory each time."""
-        self.passes += 1
         memory = torch.empty(self.inner.block_rows, self.dim, dtype=self.dtype)
-        for block in self.inner.blocks():
+        for block in super().blocks():
             memory.fill_(math.nan)
             yield memory[: len(block)].copy_(block)
-
-    def column_blocks(self) -> Iterator[Tensor]:
-        """Yield consecutive columns, transposed."""
-        self.passes += 1
-        yield from self.inner.column_blocks()
-
-    def sample(self, count: int) -> Tensor:
-        """Read a sample."""
-        return self.inner.sample(count)
 
 
 @pytest.mark.parametrize("per_row", [1, 3])
@@ -315,7 +296,7 @@ def test_compression_measures_what_is_stored(dtype: torch.dtype, per_row: int) -
     """In one pass: factors in the order of the rows, each matrix's error, and that of all, to 1e-12 of the oracle's."""
     matrices = draw((12, 6, 9)).mul_(torch.exp2(-torch.arange(12.0))[:, None, None]).to(dtype)
     matrices[4] = 0
-    rows = CountedRows(TensorRows(matrices.view(12 // per_row, -1), name="table 'r'", block_rows=2))
+    rows = ReusedRows(TensorRows(matrices.view(12 // per_row, -1), name="table 'r'", block_rows=2))
     found = BilinearCompression(rows, in1=6, in2=9, rank=2, dtype=dtype)
     parts = list(found.blocks())
     assert rows.passes == 1

@@ -1,0 +1,43 @@
+"""The command line run in this process, and what it leaves in a folder: shared by its tests."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from embcompress import cli
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of the command line ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(*args: object) -> Outcome:
+    """Run the command line in this process, as `main` does but for signals and streams."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli._run([str(arg) for arg in args])
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def snapshot(folder: Path) -> dict[str, object]:
+    """Note what lies below a folder: the bytes of files, the targets of links, the kind of anything else."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        mode = path.lstat().st_mode
+        content: object = stat.S_IFMT(mode)
+        if stat.S_ISLNK(mode):
+            content = os.readlink(path)
+        elif stat.S_ISREG(mode):
+            content = path.read_bytes()
+        found[str(path.relative_to(folder))] = content
+    return found
