@@ -9,8 +9,17 @@ import sys
 
 from harness import RESULTS, ROOT, machine, python
 
-SCRIPTS = ("solvers.py", "command.py", "token_table.py", "modules.py", "backfill.py", "bilinear.py")
-PACKAGES = ("torch", "safetensors", "scikit-learn", "typer", "rich")
+SCRIPTS = (
+    "solvers.py",
+    "command.py",
+    "token_table.py",
+    "modules.py",
+    "backfill.py",
+    "bilinear.py",
+    "rate_distortion.py",
+    "encoding.py",
+)
+PACKAGES = ("torch", "safetensors", "numba", "faiss-cpu", "scikit-learn", "typer", "rich")
 
 
 def main() -> None:

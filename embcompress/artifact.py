@@ -12,8 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
-from embcompress.checkpoints.safetensors_file import (
-    DTYPES,
+from embcompress.checkpoints.safetensors_file import DTYPES
+from embcompress.coded_factors import (
+    CODED,
+    CODES_SUFFIX,
+    CodedFactors,
+    Windows,
+    find_coded,
+    read_factors,
+    read_windows,
+    real_row_shape,
 )
 from embcompress.exceptions import ArtifactError, OutputError
 from embcompress.recognition import TABLE_DTYPES
@@ -21,10 +29,12 @@ from embcompress.safetensors_writer import Entry
 from embcompress.table import REAL_PARTS, read_bytes
 
 if TYPE_CHECKING:
-    from embcompress.nn import LowRankBilinear, LowRankRepresentation
+    from embcompress.nn import CodedRepresentation, LowRankBilinear, LowRankRepresentation
 
 SCHEMA_VERSION = 1
 KINDS = ("embedding", "bilinear")
+PLAIN = "plain"
+CODINGS = (PLAIN, CODED)
 DOCUMENT_KEY = "embcompress"  # in the metadata: the artifact's own JSON
 FORMAT_ENTRY = ("format", "pt")  # Hugging Face loaders refuse a file without it
 BASES_SUFFIX = ".bases"
@@ -39,15 +49,16 @@ class CompressedTable:
     """What the artifact says of one table.
 
     Attributes:
-        name: of the table; its factors are `name`.bases and `name`.weights.
+        name: of the table, which the names of its tensors start with.
         tied_names: other names that the original had the same memory under.
         shape: of the dense table, rows first.
         dtype: of the dense table.
         rank: the number of bases.
         error: the relative Frobenius error, as stored; None where it is not known.
         kind: "embedding": bases and weights; "bilinear": a left and a right factor of each matrix.
-        coding: "plain".
+        coding: "plain": weights as floats; "coded": in few bits.
         matrix: (in1, in2) of a bilinear table, whose rows hold one matrix or several, row-major.
+        windows: of a coded table: bits of a column and of the window that its level depends on, ascending.
     """
 
     name: str
@@ -57,12 +68,18 @@ class CompressedTable:
     rank: int
     error: float | None
     kind: str = "embedding"
-    coding: str = "plain"
+    coding: str = PLAIN
     matrix: tuple[int, int] | None = None
+    windows: Windows = ()
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether its weights are stored in few bits."""
+        return self.coding == CODED
 
     @property
     def factor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of its tensors, by what their names end in."""
+        """The shapes of its tensors, by what their names end in; of a plain table."""
         if self.matrix is None:
             return {BASES_SUFFIX: (self.rank, *self.shape[1:]), WEIGHTS_SUFFIX: (self.shape[0], self.rank)}
         in1, in2 = self.matrix
@@ -107,6 +124,7 @@ def artifact_metadata(
                 "rank": table.rank,
                 "error": {"relative": table.error},
                 **({} if table.matrix is None else {"matrix": list(table.matrix)}),
+                **({"levels": [list(pair) for pair in table.windows]} if table.is_coded else {}),
             }
             for table in tables
         },
@@ -146,8 +164,19 @@ class Artifact:
         """Find the weights of a table, (rows, rank)."""
         return self.tensors[table.name + WEIGHTS_SUFFIX]
 
+    def coded_factors(self, table: CompressedTable) -> dict[str, StoredTensor]:
+        """Find the tensors of a coded table, by what their names end in."""
+        return find_coded(table, self.tensors)
+
+    def codes(self, table: CompressedTable) -> tuple[StoredTensor, ...]:
+        """Find the codes of a coded table, group by group."""
+        found = self.coded_factors(table)
+        return tuple(stored for suffix, stored in found.items() if suffix.startswith(CODES_SUFFIX))
+
     def factors(self, table: CompressedTable) -> tuple[StoredTensor, ...]:
-        """Find the tensors of a table: bases and weights, or left and right."""
+        """Find the tensors of a table: bases and weights, left and right, or codes and what decodes them."""
+        if table.is_coded:
+            return tuple(self.coded_factors(table).values())
         return tuple(self.tensors[table.name + suffix] for suffix in table.factor_shapes)
 
     @property
@@ -218,6 +247,14 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
             hint="Compress the original again.",
         ) from err
     for table in tables:
+        if table.is_coded:
+            try:
+                find_coded(table, tensors)
+            except ValueError as err:
+                raise ArtifactError(
+                    f"{path} does not fit together: {err}.", hint="Compress the original again."
+                ) from err
+            continue
         for suffix, shape in table.factor_shapes.items():
             is_complex = suffix == BASES_SUFFIX and table.dtype in REAL_PARTS
             found = tensors.get(table.name + suffix)
@@ -247,10 +284,13 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
     return artifact
 
 
-def load(path: str | Path, *, device: str = "cpu") -> dict[str, LowRankRepresentation | LowRankBilinear]:
+def load(
+    path: str | Path, *, device: str = "cpu"
+) -> dict[str, LowRankRepresentation | CodedRepresentation | LowRankBilinear]:
     """Load the tables of an artifact as trainable modules, by table name.
 
-    A bilinear table becomes a LowRankBilinear whose outputs are its matrices, in the order of its rows.
+    A coded table keeps its codes, and decodes the rows that are looked up. A bilinear table becomes a LowRankBilinear
+    whose outputs are its matrices, in the order of its rows.
 
     Args:
         path: an artifact.
@@ -270,18 +310,41 @@ def load(path: str | Path, *, device: str = "cpu") -> dict[str, LowRankRepresent
         return {table.name: load_table(artifact, table).to(device) for table in artifact.tables}
 
 
-def load_table(artifact: Artifact, table: CompressedTable) -> LowRankRepresentation | LowRankBilinear:
+def load_table(
+    artifact: Artifact, table: CompressedTable
+) -> LowRankRepresentation | CodedRepresentation | LowRankBilinear:
     """Load one table of an open artifact as a trainable module on the CPU.
 
     Raises:
         ArtifactError: a factor does not have the checksum of the header.
     """
-    from embcompress.nn import LowRankBilinear, LowRankRepresentation
+    import torch
 
+    from embcompress.nn import CodedRepresentation, LowRankBilinear, LowRankRepresentation
+
+    if table.is_coded:
+        factors = read_coded(artifact, table)
+        return CodedRepresentation.from_codes(
+            codes=[read_tensor(artifact, stored) for stored in artifact.codes(table)],
+            groups_of_rows=factors.groups_of_rows,
+            codebook=factors.codebook,
+            bases=None if factors.bases is None else factors.bases.view(table.rank, *real_row_shape(table)),
+            shape=table.shape[1:],
+            dtype=getattr(torch, table.dtype),
+        )
     first, second = (read_tensor(artifact, factor) for factor in artifact.factors(table))
     if table.matrix is None:
         return LowRankRepresentation.from_factors(bases=first, weights=second)
     return LowRankBilinear.from_factors(left=first.flatten(0, -3), right=second.flatten(0, -3))
+
+
+def read_coded(artifact: Artifact, table: CompressedTable) -> CodedFactors:
+    """Read all of a coded table but its codes.
+
+    Raises:
+        ArtifactError: a tensor does not have the checksum of the header, or does not fit to the others.
+    """
+    return read_factors(table, artifact.coded_factors(table), lambda stored: read_tensor(artifact, stored))
 
 
 def read_tensor(artifact: Artifact, stored: StoredTensor) -> Any:
@@ -333,13 +396,16 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
     if error is not None and (type(error) not in {int, float} or not 0 <= error <= sys.float_info.max):
         raise ValueError(f"table {name!r} has the error {error!r}")
     "".join(tied_names).encode()  # lone surrogates, which no file can hold: UnicodeEncodeError is a ValueError
-    if said["kind"] not in KINDS or said["coding"] != "plain" or said["dtype"] not in TABLE_DTYPES:
+    if said["kind"] not in KINDS or said["coding"] not in CODINGS or said["dtype"] not in TABLE_DTYPES:
         raise ArtifactError(
             f"table {name!r} is a {said['kind']} of {said['dtype']} in {said['coding']} coding, "
             "which this version does not read.",
             hint="Update embcompress.",
         )
+    is_coded = said["coding"] == CODED
     matrix = said["matrix"] if said["kind"] == "bilinear" else None
+    if matrix is not None and is_coded:
+        raise ValueError(f"table {name!r} is a coded bilinear one")
     if matrix is not None:
         if (
             not isinstance(matrix, list)
@@ -359,6 +425,7 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
         kind=said["kind"],
         coding=said["coding"],
         matrix=None if matrix is None else (matrix[0], matrix[1]),
+        windows=read_windows(said["levels"]) if is_coded else (),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import embcompress
+from embcompress.budget import EFFORTS
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS
 from embcompress.exceptions import EmbcompressError, UsageError
 from embcompress.linalg.solvers import SOLVERS
@@ -96,7 +97,43 @@ def inspect(
 @app.command()
 def approximate(
     checkpoint: Checkpoint,
-    bases: Annotated[int, typer.Option("--bases", metavar="K", min=1, help="Number of bases of every table.")],
+    bases: Annotated[
+        int | None,
+        typer.Option("--bases", metavar="K", min=1, help="Number of bases of every table; weights as floats."),
+    ] = None,
+    energy: Annotated[
+        float | None,
+        typer.Option(
+            "--energy", metavar="F", help="Share of its squared norm that each table keeps, 0 to 1; weights as floats."
+        ),
+    ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            "--max-error", metavar="F", help="Relative error that no table exceeds, 0 to 1; in the fewest bytes."
+        ),
+    ] = None,
+    ratio: Annotated[
+        float | None,
+        typer.Option(
+            "--ratio", metavar="R", help="The chosen tables become R times smaller together; with the least error."
+        ),
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(
+            "--max-size", metavar="SIZE", help="Bytes of the whole file, as in 1.5MB or 2GiB; with the least error."
+        ),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Keep --max-error, --ratio and --max-size to weights as floats.")
+    ] = False,
+    effort: Annotated[
+        str,
+        typer.Option(
+            "--effort", metavar="EFFORT", help=f"{' or '.join(EFFORTS)}: time or error of weights in few bits."
+        ),
+    ] = EFFORTS[0],
     output: Output = None,
     dtype: Annotated[
         str, typer.Option("--dtype", metavar="DTYPE", help=f"What factors are stored in: {', '.join(STORED_DTYPES)}.")
@@ -126,7 +163,21 @@ def approximate(
             help="Sides of these matrices, where rows are flat and nothing tells.",
         ),
     ] = None,
-    solver: Annotated[str, typer.Option("--solver", metavar="SOLVER", help=f"auto, {', '.join(SOLVERS)}.")] = "auto",
+    row_weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--row-weights",
+            metavar="FILE",
+            help="How much the error of each row counts: a number a line, .tsv of id or label<TAB>count, or .json.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="Labels of the rows, for --row-weights and the report."),
+    ] = None,
+    solver: Annotated[
+        str, typer.Option("--solver", metavar="SOLVER", help=f"auto, {', '.join(SOLVERS)}; with --bases.")
+    ] = "auto",
     device: Device = "auto",
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Start of the randomized solver.")] = 0,
     report: Report = None,
@@ -135,9 +186,10 @@ def approximate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compress the embedding tables of a checkpoint to K shared bases and the weights of each row.
+    """Compress the embedding tables of a checkpoint to shared bases and the weights of each row.
 
-    Writes STEM-compressed.safetensors and its error report beside the checkpoint.
+    One of --bases, --energy, --max-error, --ratio and --max-size says how small; all but the first two store weights in
+    few bits where that pays. Writes STEM-compressed.safetensors and its error report beside the checkpoint.
     """
     from embcompress import workflows
 
@@ -145,12 +197,20 @@ def approximate(
         result = workflows.approximate(
             checkpoint,
             bases=bases,
+            energy=energy,
+            max_error=max_error,
+            ratio=ratio,
+            max_size=max_size,
+            plain=plain,
+            effort=effort,
             output=output,
             dtype=dtype,
             table=table or (),
             exclude=exclude or (),
             bilinear=bilinear or (),
             bilinear_shape=_sides(bilinear_shape),
+            row_weights=row_weights,
+            labels=labels,
             solver=solver,
             device=device,
             seed=seed,

@@ -8,6 +8,7 @@ EmbcompressError
 ├── TableError               no table to work on, or one that cannot be worked on
 │   ├── RankError            a number of bases that the table does not have, or that saves nothing
 │   └── NonFiniteError       NaN, infinity or a magnitude that float64 cannot square
+├── BudgetError              a size or an error that no way of coding reaches
 ├── IdsError                 ids or labels that do not say which row is whose
 ├── OutputError              the output cannot be written, or must not be
 ├── DeviceError              the device asked for is not there
@@ -77,6 +78,12 @@ class NonFiniteError(TableError):
     """A table holds NaN, infinity, or a magnitude that float64 cannot square."""
 
     id = "non-finite"
+
+
+class BudgetError(EmbcompressError):
+    """A size or an error that no way of coding reaches."""
+
+    id = "budget"
 
 
 class IdsError(EmbcompressError, ValueError):

@@ -17,6 +17,7 @@ from embcompress.table import RING_BYTES, Table, block_rows_for
 
 STORED_DTYPES = ("same", "float32", "float16", "bfloat16")  # of --dtype
 WILDCARDS = frozenset("*?[")
+CODING_BYTES = 64 * 2**20  # of the ways of coding a table that compete, measured at 16 groups of 384 columns
 BASE_MEMORY_BYTES = 300 * 2**20  # Python with torch loaded, measured on Linux
 
 
@@ -117,11 +118,8 @@ def plan_tables(
         TableError: no table is chosen, a pattern matches nothing, or a name chosen is not a matrix of floats.
         RankError: a table named in full, or every table chosen, has fewer than `bases` rows or columns or would grow.
     """
-    # One pattern may be given as it is: as a sequence, a string would be one of its letters.
-    table, exclude, bilinear = (
-        [patterns] if isinstance(patterns, str) else patterns for patterns in (table, exclude, bilinear)
-    )
-    chosen = _choose(checkpoint, table=table, exclude=exclude, bilinear=bilinear)
+    table, bilinear = _as_patterns(table), _as_patterns(bilinear)
+    chosen = choose_tables(checkpoint, table=table, exclude=exclude, bilinear=bilinear)
     planned: list[PlannedTable] = []
     skipped: list[Skipped] = []
     most = 0  # the largest number of bases that pays for any of them
@@ -146,6 +144,18 @@ def plan_tables(
         what = "; ".join(f"table {item.name!r} {item.reason}" for item in skipped)
         raise RankError(f"with {bases} bases nothing in {checkpoint.path} gets smaller: {what}.", hint=_rank_hint(most))
     return Plan(tuple(planned), tuple(skipped))
+
+
+def estimate_coding_memory(tables: Iterable[Table]) -> int:
+    """Estimate the most bytes that a run holds at once which surveys tables and codes their weights."""
+    largest = bases = 0
+    for item in tables:
+        item_bytes = max(ITEM_BYTES[item.real_dtype], 4)
+        block = block_rows_for(rows=item.rows, dim=item.dim, item_bytes=item_bytes) * item.dim
+        side = min(item.rows, item.dim)
+        largest = max(largest, min(RING_BYTES, item.nbytes) + 6 * 8 * side**2 + 10 * 4 * block)
+        bases += item.rows + CODING_BYTES + 8 * side * item.dim
+    return BASE_MEMORY_BYTES + largest + bases
 
 
 def choose_solver(planned: PlannedTable, *, solver: str = "auto", device: str = "cpu") -> SolverChoice:
@@ -184,9 +194,24 @@ def estimate_memory(plan: Plan, choices: Sequence[SolverChoice]) -> int:
     return BASE_MEMORY_BYTES + largest + bases
 
 
-def _choose(
-    checkpoint: Checkpoint, *, table: Sequence[str], exclude: Sequence[str], bilinear: Sequence[str]
+def _as_patterns(patterns: Sequence[str] | str) -> Sequence[str]:
+    """Take one pattern as it is: as a sequence, a string would be one of its letters."""
+    return [patterns] if isinstance(patterns, str) else patterns
+
+
+def choose_tables(
+    checkpoint: Checkpoint,
+    *,
+    table: Sequence[str] | str,
+    exclude: Sequence[str] | str,
+    bilinear: Sequence[str] | str = (),
 ) -> tuple[Table, ...]:
+    """Choose the tables of a checkpoint, by the patterns of `plan_tables`.
+
+    Raises:
+        TableError: none is chosen, a pattern matches nothing, or a name chosen is not a matrix of floats.
+    """
+    table, exclude, bilinear = (_as_patterns(patterns) for patterns in (table, exclude, bilinear))
     groups = group_tensors(checkpoint.tensors)
     every_name = [name for group in groups for name in group.names]
     for option, patterns in (("--table", table), ("--exclude", exclude), ("--bilinear", bilinear)):

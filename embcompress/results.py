@@ -6,7 +6,7 @@ norm.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SCHEMA_VERSION = 1
 
@@ -63,10 +63,12 @@ class TableErrorReport:
     Attributes:
         relative: ||E - E_stored||_F / ||E||_F.
         optimal_relative: the Eckart-Young optimum at this rank; None where the solver cannot know it.
+        weighted_relative: as relative, with the squares of each row times its row weight; None without row weights.
     """
 
     relative: float
     optimal_relative: float | None
+    weighted_relative: float | None = field(default=None, kw_only=True)
     row_relative: RowRelative
     cosine: Cosine
     worst_rows: tuple[WorstRow, ...]
@@ -102,12 +104,37 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class CodedReport:
+    """How the weights of a table are stored in few bits.
+
+    Attributes:
+        groups: of rows by norm, each with its own bits and scales.
+        is_rotated: whether there are bases; else the table's own columns are coded.
+        bases_dtype: what they are stored in; None without bases.
+        levels: "trellis" or "scalar".
+        bits_per_entry: of the table, everything counted.
+        bound_relative: the least relative error of a Gaussian source with the table's spectrum at these bytes; None
+            where the spectrum is not known whole, or rows count differently.
+        predicted_relative: the error that was expected, of rows counted by their weight.
+    """
+
+    groups: int
+    is_rotated: bool
+    bases_dtype: str | None
+    levels: str
+    bits_per_entry: float
+    bound_relative: float | None
+    predicted_relative: float
+
+
+@dataclass(frozen=True)
 class TableReport:
-    """What became of one table. `error` is None in a dry run, which reads no rows.
+    """What became of one table. `error` is None in a dry run.
 
     Attributes:
         matrices: of a bilinear table, whose `error` counts each matrix as a row; else None.
         alternative: of a bilinear table, where its bytes pay for a basis; else None.
+        coded: of a table with weights in few bits; else None.
     """
 
     name: str
@@ -127,6 +154,7 @@ class TableReport:
     seconds: float
     matrices: MatricesReport | None = None
     alternative: Alternative | None = None
+    coded: CodedReport | None = None
 
 
 @dataclass(frozen=True)

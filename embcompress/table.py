@@ -165,11 +165,22 @@ class TableRows:
         import torch
 
         reader = _PatchReader(self._file, self.dtype, self._item_bytes, table_bytes=self._table_bytes)
+        firsts, chunk = self._sample_chunks(count)
+        return torch.cat([self._read(reader, first, chunk).clone() for first in firsts]).to(self.device)
+
+    def sample_ids(self, count: int) -> Tensor:
+        """Tell the ids of the rows that `sample(count)` reads, (about count,) int64."""
+        import torch
+
+        firsts, chunk = self._sample_chunks(count)
+        return (torch.tensor(firsts)[:, None] + torch.arange(chunk)).flatten()  # (chunks, chunk) -> (chunks * chunk,)
+
+    def _sample_chunks(self, count: int) -> tuple[range, int]:
+        """Choose the first row of each chunk of a sample, and the rows of a chunk."""
         count = max(1, min(count, self.rows))
         chunk = min(max(1, count // SAMPLE_CHUNKS), self.rows)
         gap = max(1, chunk, self.rows * chunk // count)
-        firsts = range(0, self.rows - chunk + 1, gap)
-        return torch.cat([self._read(reader, first, chunk).clone() for first in firsts]).to(self.device)
+        return range(0, self.rows - chunk + 1, gap), chunk
 
     def _read(self, reader: _PatchReader, first: int, count: int) -> Tensor:
         start = self._start + first * self._row_step * self._item_bytes

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from embcompress.exceptions import CheckpointError, IdsError
 
-FILE_BYTES_MAX = 2**31  # of a file of ids or labels after unpacking: a few bytes of gzip can promise any number
+FILE_BYTES_MAX = 2**31  # of a file of ids, labels or weights, unpacked: a few bytes of gzip can promise any number
 GZIP_MAGIC = b"\x1f\x8b"
 NAMED_MAX = 5  # how many ids or labels an exception names
 T = TypeVar("T", str, int)
@@ -36,18 +36,16 @@ def read_labels(path: Path) -> list[str]:
         CheckpointError: the file cannot be read, or is not what its name says.
         IdsError: an id that is missing, duplicate, negative or no integer; a label given twice.
     """
-    text = _read_text(path)
+    text = read_text(path)
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     if ending == ".tsv":
         labels = _from_tsv(text, path)
     elif ending == ".json":
         labels = _from_json(text, path)
     else:
-        labels = _lines(text.rstrip("\r\n"))
+        labels = split_lines(text.rstrip("\r\n"))
         start = 1 if labels[:1] == ["\t".join(HEADER)] else 0
-        if len(labels) > start and all(
-            _is_integer(line.partition("\t")[0]) and "\t" in line for line in labels[start:]
-        ):
+        if len(labels) > start and all(is_integer(line.partition("\t")[0]) and "\t" in line for line in labels[start:]):
             raise CheckpointError(
                 f"{path} holds id<TAB>label, and its name says one label a line.", hint="Name it .tsv."
             )
@@ -65,9 +63,9 @@ def read_ids(path: Path) -> array[int]:
         CheckpointError: the file cannot be read.
         IdsError: a line that is no integer; names it.
     """
-    text = _read_text(path)
+    text = read_text(path)
     if path.name.removesuffix(".gz").lower().endswith(".json"):
-        found = _parse_json(text, path)
+        found = parse_json(text, path)
         if not isinstance(found, list):
             raise CheckpointError(f"{path} holds no list of ids.")
         for place, item in enumerate(found, 1):
@@ -75,9 +73,9 @@ def read_ids(path: Path) -> array[int]:
                 raise IdsError(f"{path}, item {place}: ids are integers; got {item!r}.")
         numbers: Iterable[int] = found
     else:
-        lines = _lines(text.rstrip("\r\n"))
+        lines = split_lines(text.rstrip("\r\n"))
         for place, line in enumerate(lines, 1):
-            if not _is_integer(line):
+            if not is_integer(line):
                 raise IdsError(f"{path}, line {place}: ids are integers, one a line; got {line[:40]!r}.")
         numbers = map(int, lines)
     try:
@@ -194,7 +192,12 @@ def _repeated(items: Iterable[T]) -> list[T]:
     return [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a text in UTF-8, unpacked if it is packed by gzip.
+
+    Raises:
+        CheckpointError: the file cannot be read, is damaged, too large, or no text.
+    """
     try:
         with path.open("rb") as file:  # read as it comes: it may be a pipe of the shell
             content = file.read(FILE_BYTES_MAX + 1)
@@ -208,20 +211,20 @@ def _read_text(path: Path) -> str:
     except OSError as err:
         raise CheckpointError(f"{path} cannot be read: {err.strerror or err}.") from err
     if len(content) > FILE_BYTES_MAX:
-        raise CheckpointError(f"{path} holds more than {FILE_BYTES_MAX} bytes, too many for ids or labels.")
+        raise CheckpointError(f"{path} holds more than {FILE_BYTES_MAX} bytes, too many for a line a row.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as err:
         raise CheckpointError(f"{path} is no text in UTF-8: byte {err.start} is {content[err.start]:#04x}.") from err
 
 
-def _is_integer(text: str) -> bool:
+def is_integer(text: str) -> bool:
     """Tell whether a text is an integer of at most 19 digits: Python converts no more than 4300, and 2^63 has 19."""
     digits = text.strip().removeprefix("-")
     return text.isascii() and digits.isdigit() and len(digits) <= 19
 
 
-def _lines(text: str) -> list[str]:
+def split_lines(text: str) -> list[str]:
     """Split at newlines alone: a label may hold any other separator that Unicode has."""
     lines = text.split("\n")
     if lines[-1] == "":  # behind the last newline; of an empty text all there is
@@ -229,24 +232,35 @@ def _lines(text: str) -> list[str]:
     return [line.removesuffix("\r") for line in lines] if "\r" in text else lines
 
 
-def _from_tsv(text: str, path: Path) -> list[str]:
+def split_pairs(text: str, path: Path, *, form: str) -> list[list[str]]:
+    """Split a table of two columns, quoted as pandas quotes, into its rows, the header included.
+
+    Raises:
+        CheckpointError: a quote left open, or a row of more or fewer columns; names it, and `form`, which was expected.
+    """
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True))
     except csv.Error as err:
-        raise CheckpointError(f"{path} is no table of id<TAB>label: {err}.") from err
+        raise CheckpointError(f"{path} is no table of {form}: {err}.") from err
+    for place, row in enumerate(rows, 1):
+        if len(row) != 2:
+            raise CheckpointError(f"{path}, row {place}: expected {form}; got {chr(9).join(row)[:60]!r}.")
+    return rows
+
+
+def _from_tsv(text: str, path: Path) -> list[str]:
+    rows = split_pairs(text, path, form="id<TAB>label")
     start = 1 if rows[:1] == [HEADER] else 0
     pairs = []
     for place, row in enumerate(rows[start:], start + 1):
-        if len(row) != 2:
-            raise CheckpointError(f"{path}, row {place}: expected id<TAB>label; got {chr(9).join(row)[:60]!r}.")
-        if not _is_integer(row[0]):
+        if not is_integer(row[0]):
             raise IdsError(f"{path}, row {place}: ids are integers; got {row[0][:40]!r}.")
         pairs.append((int(row[0]), row[1]))
     return _in_order(pairs, path)
 
 
 def _from_json(text: str, path: Path) -> list[str]:
-    found = _parse_json(text, path)
+    found = parse_json(text, path)
     if isinstance(found, list) and all(isinstance(label, str) for label in found):
         return found
     if isinstance(found, dict) and isinstance(found.get("model"), dict):  # a tokenizer.json
@@ -267,20 +281,26 @@ def _from_json(text: str, path: Path) -> list[str]:
     return _in_order([(index, label) for label, index in found.items()], path)
 
 
-def _parse_json(text: str, path: Path) -> Any:
+def parse_json(text: str, path: Path, *, values: str = "ids") -> Any:
+    """Parse JSON, and refuse an object that gives several `values` to a key.
+
+    Raises:
+        CheckpointError: the text is no JSON.
+        IdsError: a key stands there twice; names it.
+    """
+
+    def refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise IdsError(f"{path}: several {values} are given to {named(_repeated(key for key, _ in pairs))}.")
+        return found
+
     try:
-        return json.loads(text, object_pairs_hook=_refuse_repeats)
-    except IdsError as err:
-        raise IdsError(f"{path}: {err.message}") from err
+        return json.loads(text, object_pairs_hook=refuse_repeats)
+    except IdsError:
+        raise
     except (ValueError, RecursionError) as err:
         raise CheckpointError(f"{path} is no JSON: {err}.") from err
-
-
-def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise IdsError(f"several ids are given to {named(_repeated(key for key, _ in pairs))}.")
-    return found
 
 
 def _in_order(pairs: list[tuple[int, str]], path: Path) -> list[str]:

@@ -14,6 +14,7 @@ import embcompress
 
 ROOT = Path(embcompress.__file__).parent
 NUMERICS = ("linalg", "coding")  # these know torch, the standard library, themselves and the exceptions
+COMPILED = {"embcompress.coding.kernels", "embcompress.coding.schemes"}  # numba's arrays are NumPy's
 CALLS_OF_THE_COMMAND_LINE = {"print", "exit", "quit", "sys.exit", "os._exit", "os.abort", "sys.stdout.write"}
 MAY_END_THE_PROCESS = {"embcompress.cli", "embcompress.__main__"}
 
@@ -71,10 +72,13 @@ def test_source_is_found() -> None:
 def test_numerics_know_no_file_and_no_console(name: str) -> None:
     """Numerics import torch, the standard library, their own package and the exceptions, and open no file."""
     own = ".".join(name.split(".")[:2])
-    allowed = {"embcompress.exceptions", "torch"}
+    allowed = {"embcompress.exceptions", "torch"} | ({"numba", "numpy", "numpy.typing"} if name in COMPILED else set())
     for imported in imports_of(name, at_import=False):
         root = imported.partition(".")[0]
-        assert root in sys.stdlib_module_names or root == "torch" or imported in allowed or is_below(imported, own), (
+        is_below_own = any(
+            is_below(imported, package) for package in (own, "embcompress.linalg")
+        )  # coding stands on it
+        assert root in sys.stdlib_module_names or root == "torch" or imported in allowed or is_below_own, (
             f"{name} imports {imported}"
         )
         assert root not in {"pathlib", "os", "io", "sys", "shutil", "tempfile", "logging"}, f"{name} imports {imported}"
@@ -123,7 +127,7 @@ def test_nothing_catches_everything() -> None:
                 assert caught != "BaseException" or is_raised, f"{name}, line {node.lineno}"
 
 
-@pytest.mark.parametrize("library", ["torch", "rich", "safetensors", "numpy", "pickle", "typer", "click"])
+@pytest.mark.parametrize("library", ["torch", "rich", "safetensors", "numpy", "numba", "pickle", "typer", "click"])
 def test_libraries_are_imported_where_they_belong(library: str) -> None:
     """What is slow, prints, or runs what a file says is imported only where the design puts it."""
     homes = {
@@ -131,7 +135,8 @@ def test_libraries_are_imported_where_they_belong(library: str) -> None:
         "rich": ("embcompress.report",),
         "typer": ("embcompress.cli",),
         "safetensors": (),
-        "numpy": (),  # no dependency of ours
+        "numpy": tuple(COMPILED),
+        "numba": ("embcompress.coding.kernels",),
         "pickle": (),
         "click": (),  # typer carries its own
     }[library]

@@ -338,7 +338,10 @@ def test_too_many_bases_are_refused_with_the_number_that_pays(folder: Path) -> N
 
 
 WRONG_USAGE: dict[str, tuple[list[str], str]] = {
-    "no bases": (["approximate", "model.safetensors"], "Missing option '--bases'"),
+    "no bases": (
+        ["approximate", "model.safetensors"],
+        "exactly one of --bases, --energy, --max-error, --ratio, --max-size",
+    ),
     "bases 0": (["approximate", "model.safetensors", "--bases", "0"], "--bases"),
     "bases negative": (["approximate", "model.safetensors", "--bases", "-3"], "--bases"),
     "bases text": (["approximate", "model.safetensors", "--bases", "many"], "--bases"),

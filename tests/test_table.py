@@ -388,7 +388,7 @@ def test_table_rows_tells_progress_in_rows(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 10, 63, 64, 100, 2048, 30_000, 10**6])
 @pytest.mark.parametrize("name", ["contiguous", "permuted", "strided_rows", "one_row"])
 def test_table_rows_samples_over_the_whole_table(name: str, count: int, tmp_path: Path) -> None:
-    """A sample is of rows in order, from start to end, at least two thirds and at most twice as many as asked."""
+    """A sample is of rows in order, from start to end, two thirds to twice as many as asked; its ids are told."""
     base, view = LAYOUTS[name]()
     numbered = torch.arange(len(view), dtype=torch.float32)
     base = base.clone()
@@ -396,6 +396,7 @@ def test_table_rows_samples_over_the_whole_table(name: str, count: int, tmp_path
     view[(slice(None),) + (0,) * (view.dim() - 1)] = numbered
     with table_rows(write(tmp_path / "file", base), view) as rows:
         found = rows.sample(count)[:, 0]
+        assert torch.equal(rows.sample_ids(count).to(torch.float32), found)
     asked = min(count, len(view))
     assert asked * 2 / 3 <= len(found) <= 2 * asked
     assert bool((found.diff() > 0).all())

@@ -51,6 +51,13 @@ class Rows(Protocol):
         """Read about `count` rows spread evenly over the table, (about count, dim)."""
 
 
+class SampledRows(Rows, Protocol):
+    """Rows that tell which of them a sample holds."""
+
+    def sample_ids(self, count: int) -> Tensor:
+        """Tell the ids of the rows that `sample(count)` reads, (about count,) int64."""
+
+
 @dataclass(frozen=True)
 class TensorRows:
     """Rows over a matrix that is already in memory.
@@ -87,7 +94,13 @@ class TensorRows:
         yield from torch.split(self.values.T, self.block_rows)
 
     def sample(self, count: int) -> Tensor:  # noqa: D102
-        return self.values[:: max(1, self.rows // max(count, 1))]
+        return self.values[:: self._sample_step(count)]
+
+    def sample_ids(self, count: int) -> Tensor:  # noqa: D102
+        return torch.arange(0, self.rows, self._sample_step(count))
+
+    def _sample_step(self, count: int) -> int:
+        return max(1, self.rows // max(count, 1))
 
 
 def product_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from embcompress.exceptions import UsageError
+from embcompress.linalg.weighting import relative_row_weights
+
 BIN_RATIO = 1.002  # a quantile is off by at most half a bin: 0.1 %
 BIN_FLOOR = 1e-18  # smaller values count as zero
 BIN_COUNT = math.ceil(math.log(1e6 / BIN_FLOOR) / math.log(BIN_RATIO)) + 2  # from the floor to 1e6, and both ends
@@ -87,18 +90,27 @@ class TableError:
         row_relative: the same of each row; a row of zeros counts as 0 if kept exactly, else as 1.
         cosine: of each row with its reconstruction; 1 where both are zero, 0 where one is.
         worst_rows: the rows of the largest relative error, worst first.
+        weighted_relative: as relative, with the squares of each row times its row weight; None without row weights.
     """
 
     relative: float
     row_relative: Distribution
     cosine: Distribution
     worst_rows: tuple[WorstRow, ...]
+    weighted_relative: float | None = None
 
 
 class ErrorAccumulator:
     """Sums over rows of what a reconstruction leaves.
 
     Blocks may come in any order and on any device; `merge` adds what another worker saw of other rows.
+
+    Args:
+        row_weights: (rows,) of the whole table, by id: how much each row counts in `weighted_relative`, and in nothing
+            else; only their ratios matter.
+
+    Raises:
+        UsageError: row weights that are negative or not finite, or none above 0.
 
     Example:
         >>> seen = ErrorAccumulator()
@@ -107,7 +119,10 @@ class ErrorAccumulator:
         0.8
     """
 
-    def __init__(self) -> None:
+    def __init__(self, row_weights: Tensor | None = None) -> None:
+        self._row_weights = None if row_weights is None else relative_row_weights(row_weights)
+        self._weighted_norm = 0.0  # squared, as below
+        self._weighted_error = 0.0
         self._rows = 0
         self._squared_norm = 0.0
         self._squared_error = 0.0
@@ -151,11 +166,22 @@ class ErrorAccumulator:
             self._count_pending()
 
     def merge(self, other: ErrorAccumulator) -> None:
-        """Add what was measured of other rows."""
+        """Add what was measured of other rows.
+
+        Raises:
+            UsageError: the other one has other row weights.
+        """
+        mine, others = self._row_weights, other._row_weights
+        if (mine is None) != (others is None) or (
+            mine is not None and others is not None and not torch.equal(mine, others.to(mine.device))
+        ):
+            raise UsageError("errors are merged under the same row weights, or under none.")
         other._count_pending()
         self._rows += other._rows
         self._squared_norm += other._squared_norm
         self._squared_error += other._squared_error
+        self._weighted_norm += other._weighted_norm
+        self._weighted_error += other._weighted_error
         self._sum_relative += other._sum_relative
         self._sum_distance += other._sum_distance
         self._relatives.merge(other._relatives)
@@ -178,6 +204,11 @@ class ErrorAccumulator:
         self._rows += len(norms)
         self._squared_norm += float(norms.square().sum())
         self._squared_error += float(errors.square().sum())
+        if self._row_weights is not None:
+            self._row_weights = self._row_weights.to(ids.device)
+            weights = self._row_weights[ids]  # (counted rows,)
+            self._weighted_norm += float(weights.dot(norms.square()))
+            self._weighted_error += float(weights.dot(errors.square()))
         self._sum_relative += float(relatives.sum())
         self._sum_distance += float(distances.sum())
         self._relatives.add(relatives)
@@ -195,11 +226,10 @@ class ErrorAccumulator:
         """Compute the error of the rows seen so far."""
         self._count_pending()
         rows = max(self._rows, 1)
-        relative = 0.0
-        if self._squared_error:
-            relative = math.sqrt(self._squared_error / self._squared_norm) if self._squared_norm else 1.0
+        weighted = _relative(self._weighted_error, self._weighted_norm)
         return TableError(
-            relative=relative,
+            relative=_relative(self._squared_error, self._squared_norm),
+            weighted_relative=None if self._row_weights is None else weighted,
             row_relative=Distribution(
                 mean=self._sum_relative / rows,
                 median=self._relatives.quantile(0.5),
@@ -218,6 +248,13 @@ class ErrorAccumulator:
     def _keep_worst(self, found: list[WorstRow]) -> None:
         ranked = sorted([*self._worst, *found], key=lambda row: (-row.relative, row.id))
         self._worst = ranked[:WORST_ROWS]
+
+
+def _relative(squared_error: float, squared_norm: float) -> float:
+    """Divide norms; no error is 0 of nothing too, and an error of nothing is all of it."""
+    if not squared_error:
+        return 0.0
+    return math.sqrt(squared_error / squared_norm) if squared_norm else 1.0
 
 
 def row_norms(values: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from embcompress.nn.backfill import (
     PartitionRepresentation,
 )
 from embcompress.nn.bilinear import LowRankBilinear, LowRankInterdependence
+from embcompress.nn.coded import CodedRepresentation
 from embcompress.nn.constrainers import CONSTRAINERS
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.initializers import INITIALIZERS
@@ -20,6 +21,7 @@ __all__ = [
     "INITIALIZERS",
     "REPRESENTATIONS",
     "BackfillRepresentation",
+    "CodedRepresentation",
     "Embedding",
     "LowRankBilinear",
     "LowRankHead",

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.projection import fitting_dtype, largest_weight, measuring_dtype, project
 from embcompress.linalg.svd import factorize
 from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.initializers import Initializer, as_given, fill
-from embcompress.nn.module_rows import as_real_matrix, open_table
+from embcompress.nn.module_rows import open_table
 from embcompress.nn.representation import Representation, Shape
+from embcompress.nn.scoring import flat_query, score_normalized
 
 PYKEEN_WEIGHTS = "weight._embeddings.weight"  # the keys of PyKEEN's module since 1.11.1
 PYKEEN_BASES = "base._embeddings.weight"
@@ -213,19 +213,12 @@ class LowRankRepresentation(Representation):
         Raises:
             ValueError: a query of another shape, or a complex one where rows are real or the other way round.
         """
-        lead = query.shape[: max(query.ndim - len(self.shape), 0)]
-        if query.shape[len(lead) :] != self.shape or query.is_complex() != self.is_complex:
-            raise ValueError(
-                f"a query is {self.dtype} of shape (..., {self.shape}); got {query.dtype} {tuple(query.shape)}."
-            )
+        flat = flat_query(self, query)  # (*q, real dim)
         common, bases = self._bases_in_common()
-        common = torch.promote_types(common, query.dtype.to_real())
-        real = torch.view_as_real(query.resolve_conj()) if query.is_complex() else query
-        flat = real.reshape(*lead, bases.shape[1]).to(common)  # (*q, real dim)
+        common = torch.promote_types(common, flat.dtype)
+        flat = flat.to(common)
         if self.normalizer is not None:
-            blocks = torch.split(torch.arange(self.max_id, device=self.device), BLOCK_ROWS)
-            rows = (as_real_matrix(self.normalizer(self.look_up(block))) for block in blocks)
-            return torch.cat([flat @ block.to(common).T for block in rows], dim=-1)
+            return score_normalized(self, flat)
         return (flat @ bases.to(common).T) @ self.weights.to(common).T
 
     def reset_parameters(self) -> None:

@@ -16,6 +16,7 @@ from embcompress.artifact import CompressedTable, load_table, read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.exceptions import TableError
 from embcompress.nn.bilinear import LowRankBilinear
+from embcompress.nn.coded import CodedRepresentation
 from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.low_rank import LowRankRepresentation
 
@@ -24,18 +25,19 @@ TAKEN_CLASSES: Mapping[str, tuple[type[nn.Module], ...]] = MappingProxyType(
 )  # by the kind of a table; a class derived from these may do more
 BY_HAND = "Take the table from embcompress.load(path) and put it in place by hand."
 REPRESENTATION_PACKAGES = ("embcompress", "pykeen")
+FactoredTable = LowRankRepresentation | CodedRepresentation
 OWNED_TABLE = "_embeddings"  # under this name the representations of PyKEEN, and ours, keep their torch.nn.Embedding
 
 
 class LowRankHead(nn.Module):
-    """An output layer whose matrix is a low-rank table: scores of all rows, through the factors.
+    """An output layer whose matrix is a low-rank or coded table: scores of all rows, through the factors.
 
     Args:
         table: rows (max_id, dim).
         bias: (max_id,), or None.
     """
 
-    def __init__(self, table: LowRankRepresentation, bias: nn.Parameter | None = None) -> None:
+    def __init__(self, table: FactoredTable, bias: nn.Parameter | None = None) -> None:
         super().__init__()
         self.table = table
         self.bias = bias
@@ -46,15 +48,15 @@ class LowRankHead(nn.Module):
         return scores if self.bias is None else scores + self.bias
 
 
-def apply_to(model: nn.Module, path: str | Path) -> dict[str, LowRankRepresentation | LowRankBilinear]:
+def apply_to(model: nn.Module, path: str | Path) -> dict[str, FactoredTable | LowRankBilinear]:
     """Put the tables of an artifact in place of a model's embeddings, and of the heads tied to them.
 
     A table takes the place of the parameter of its name; where the model has none, of the only one whose name ends in
     it, or in which it ends. Every other module that shares the parameter is served by the same factors: an embedding
     looks rows up, an nn.Linear scores them. A representation of PyKEEN is replaced as a whole and keeps its shape,
     normalizer, regularizer and dropout; its constrainer acts in every lookup. Factors get the dtype, device
-    and `requires_grad` of the parameter. All checks come before the first change. The other tensors of the artifact are
-    not loaded.
+    and `requires_grad` of the parameter; of a coded table only the rows get the dtype, what decodes them stays in
+    float32 at least. All checks come before the first change. The other tensors of the artifact are not loaded.
 
     Args:
         model: changed in place.
@@ -71,7 +73,7 @@ def apply_to(model: nn.Module, path: str | Path) -> dict[str, LowRankRepresentat
         >>> apply_to(model, "model-compressed.safetensors")  # doctest: +SKIP
         {'wte.weight': LowRankRepresentation(max_id=50257, shape=(768,), ...)}
     """
-    placed: dict[str, LowRankRepresentation | LowRankBilinear] = {}
+    placed: dict[str, FactoredTable | LowRankBilinear] = {}
     changes: dict[str, nn.Module] = {}
     owners: dict[str, str] = {}
     with open_checkpoint(Path(path)) as checkpoint:
@@ -84,7 +86,7 @@ def apply_to(model: nn.Module, path: str | Path) -> dict[str, LowRankRepresentat
                 if site.path in owners:
                     raise TableError(f"tables {owners[site.path]!r} and {table.name!r} both belong to {site.path!r}.")
                 owners[site.path] = table.name
-                is_head = isinstance(site.module, nn.Linear) and isinstance(module, LowRankRepresentation)
+                is_head = isinstance(site.module, nn.Linear) and isinstance(module, FactoredTable)
                 changes[site.path] = site.head(module) if is_head else module  # type: ignore[arg-type]
             placed[table.name] = module
     for path_of_module, replacement in changes.items():
@@ -134,7 +136,7 @@ class _Site:
             dropout=None if dropout is None else dropout.p,
         )
 
-    def head(self, table: LowRankRepresentation) -> LowRankHead:
+    def head(self, table: FactoredTable) -> LowRankHead:
         """Make the layer that scores rows here."""
         return LowRankHead(table, self.module.bias).train(self.module.training)  # type: ignore[arg-type]
 
@@ -270,7 +272,7 @@ def _fit_bilinear(form: LowRankBilinear, sites: list[_Site]) -> LowRankBilinear:
     return fitted.train(site.module.training)
 
 
-def _fit(table: LowRankRepresentation, sites: list[_Site]) -> LowRankRepresentation:
+def _fit(table: FactoredTable, sites: list[_Site]) -> FactoredTable:
     """Give a table the shape, dtype, device and manners of the modules whose place it takes.
 
     Raises:
@@ -286,18 +288,43 @@ def _fit(table: LowRankRepresentation, sites: list[_Site]) -> LowRankRepresentat
     manners = dict(first.manners)
     shape, is_complex = manners.pop("shape"), manners.pop("is_complex")
     parameter = first.parameter
-    stored = (len(table.bases.stored), *shape, 2) if is_complex else (len(table.bases.stored), *shape)
-    dtype = parameter.dtype.to_real()
+    stored = (*shape, 2) if is_complex else shape
+    manners |= {"is_complex": is_complex, "dtype": parameter.dtype.to_real(), "trainable": parameter.requires_grad}
+    if isinstance(table, CodedRepresentation):
+        fitted: FactoredTable = _fit_codes(table, stored_shape=stored, **manners)
+    else:
+        fitted = _fit_factors(table, stored_shape=stored, **manners)
+    device = torch.device("cpu") if parameter.is_meta else parameter.device
+    return fitted.to(device).train(first.module.training)
+
+
+def _fit_codes(
+    table: CodedRepresentation, *, stored_shape: tuple[int, ...], is_complex: bool, dtype: torch.dtype, **manners: Any
+) -> CodedRepresentation:
+    """Give a coded table the shape of a row and a real dtype; codes, and what decodes them, stay as they are."""
+    bases = table.bases
+    return CodedRepresentation.from_codes(
+        codes=table.codes,
+        groups_of_rows=table.groups_of_rows,
+        codebook=table.codebook,
+        bases=None if bases is None else bases.detach().view(len(bases), *stored_shape),
+        shape=stored_shape[:-1] if is_complex else stored_shape,
+        dtype=dtype.to_complex() if is_complex else dtype,
+        **manners,
+    )
+
+
+def _fit_factors(
+    table: LowRankRepresentation, *, stored_shape: tuple[int, ...], is_complex: bool, dtype: torch.dtype, **manners: Any
+) -> LowRankRepresentation:
+    """Give a table of factors the shape of a row and a real dtype."""
     # Weights may be stored wider than the model's dtype, where they overflow it. A power of two moves between the
     # factors without rounding.
     largest, limit = float(table.weights.detach().abs().max()), torch.finfo(dtype).max
     scale = 2.0 ** math.ceil(math.log2(largest / limit)) if largest > limit else 1.0
-    bases = (table.bases.stored.detach() * scale).to(dtype).view(stored)  # (rank, *shape[, 2])
-    fitted = LowRankRepresentation.from_factors(
+    bases = (table.bases.stored.detach() * scale).to(dtype).view(table.num_bases, *stored_shape)
+    return LowRankRepresentation.from_factors(
         bases=torch.view_as_complex(bases) if is_complex else bases,
         weights=(table.weights.detach() / scale).to(dtype),
-        trainable=parameter.requires_grad,
         **manners,
     )
-    device = torch.device("cpu") if parameter.is_meta else parameter.device
-    return fitted.to(device).train(first.module.training)

@@ -81,18 +81,24 @@ class _Records:
 
 
 def _table_errors(tables: Sequence[TableReport]) -> _Records:
-    """Tell what became of each table."""
+    """Tell what became of each table; of the weighted error only where there is one."""
+    weighted = [None if table.error is None else table.error.weighted_relative for table in tables]
+    beside = [("weighted", "right")] if any(value is not None for value in weighted) else []
     grid = _grid(
         ("table", "left"), ("shape", "left"), ("bases", "right"), ("before", "right"), ("after", "right"),
-        ("error", "right"), ("optimum", "right"), ("p99 row", "right"), ("cosine", "right"), ("solver", "left"),
+        ("error", "right"), *beside, ("optimum", "right"), ("p99 row", "right"), ("cosine", "right"),
+        ("solver", "left"),
     )  # fmt: skip
     lines = []
-    for table in tables:
-        grid.add_row(*_table_row(table))
+    for table, value in zip(tables, weighted, strict=True):
+        extra = "" if value is None else _share(value)
         name, shape, rank, before, after, error, optimum, tail, cosine, solver = _table_row(table)
+        extras = [extra] if beside else []
+        grid.add_row(name, shape, rank, before, after, error, *extras, optimum, tail, cosine, solver)
         lines += [_bold(name), Text(f"  {shape}, {rank} bases by {solver}: {before} -> {after}")]
         if error:
-            lines.append(Text(f"  error {error}, optimum {optimum}; p99 row {tail}, mean cosine {cosine}"))
+            errors = f"error {error}, weighted {extra}" if extra else f"error {error}"
+            lines.append(Text(f"  {errors}, optimum {optimum}; p99 row {tail}, mean cosine {cosine}"))
     return _Records(grid, lines)
 
 

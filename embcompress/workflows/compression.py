@@ -7,15 +7,27 @@ from dataclasses import replace
 from pathlib import Path
 
 from embcompress.artifact import CompressedTable, artifact_metadata, is_artifact, widest_metadata
+from embcompress.budget import EFFORTS, choose_budget
 from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
-from embcompress.exceptions import TableError, UsageError
+from embcompress.exceptions import IdsError, TableError, UsageError
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.output import check_output
-from embcompress.planning import STORED_DTYPES, choose_solver, estimate_memory, plan_tables, quoted
+from embcompress.planning import (
+    STORED_DTYPES,
+    choose_solver,
+    choose_tables,
+    estimate_coding_memory,
+    estimate_memory,
+    plan_tables,
+    quoted,
+)
 from embcompress.results import ApproximateResult, InputFile, OutputFile, Skipped, TableReport, Totals
+from embcompress.row_weights import match_row_weights, read_row_weights
 from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
-from embcompress.table import read_bytes
-from embcompress.workflows.encoding import make_encoding
+from embcompress.table import Table, read_bytes
+from embcompress.vocabulary import read_labels
+from embcompress.workflows.budgeting import BudgetedTables
+from embcompress.workflows.encoding import Encoding, Setting, make_encoding
 from embcompress.workflows.run import (
     Progress,
     check_reports,
@@ -30,13 +42,21 @@ from embcompress.workflows.run import (
 def approximate(
     path: str | Path,
     *,
-    bases: int,
+    bases: int | None = None,
+    energy: float | None = None,
+    max_error: float | None = None,
+    ratio: float | None = None,
+    max_size: int | str | None = None,
+    plain: bool = False,
+    effort: str = EFFORTS[0],
     output: str | Path | None = None,
     dtype: str = "same",
     table: Sequence[str] | str = (),
     exclude: Sequence[str] | str = (),
     bilinear: Sequence[str] | str = (),
     bilinear_shape: tuple[int, int] | None = None,
+    row_weights: str | Path | None = None,
+    labels: str | Path | None = None,
     solver: str = "auto",
     device: str = "auto",
     seed: int = 0,
@@ -45,14 +65,23 @@ def approximate(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> ApproximateResult:
-    """Compress the embedding tables of a checkpoint to bases and weights, and measure the error of what is stored.
+    """Compress the embedding tables of a checkpoint, and measure the error of what is stored.
 
-    Goes over the rows of each table twice, more often where its spectrum demands it (the report says why); memory
-    does not grow with the number of rows.
+    Exactly one of `bases`, `energy`, `max_error`, `ratio` and `max_size` says how small. Goes over the rows of each
+    table twice with `bases`, else three times, and more often where a spectrum or a missed error demands it (the report
+    says how often); memory grows with the number of rows by one byte each at most.
 
     Args:
         path: a safetensors file, or any zip-format file of torch.save.
-        bases: the number of bases of every table, at least 1.
+        bases: the number of bases of every table, at least 1, with weights as floats.
+        energy: the share of its squared norm that every table keeps, above 0: as many bases as that takes, with weights
+            as floats.
+        max_error: relative Frobenius error that no table exceeds, in as few bytes as can be.
+        ratio: by how many times the chosen tables together get smaller, everything that decoding needs counted; with
+            the least error that can be had.
+        max_size: bytes of the whole file, or a text such as "1.5MB"; with the least error that can be had.
+        plain: keep max_error, ratio and max_size to weights as floats.
+        effort: "best", or "fast" for weights in few bits without a trellis.
         output: default `<stem>-compressed.safetensors` beside the input.
         dtype: what the factors are stored in, one of STORED_DTYPES.
         table: shell patterns of the tables to take; empty: those recognised by name and shape.
@@ -61,12 +90,14 @@ def approximate(
             columns.
         bilinear_shape: (in1, in2) of these matrices, where rows are flat and neither the checkpoint nor its other
             tables tell.
+        row_weights: a file with how much the error of each row counts; the weighted error is minimised.
+        labels: a file with the labels of the rows, for row weights by label and for the report.
         solver: a key of SOLVERS, or "auto".
         device: "auto", "cpu", "cuda" or "cuda:N".
         seed: of the randomized solver's start.
         report: files to write the report to, each ending choosing a renderer; default `<output stem>.report.json`.
         force: overwrite existing outputs.
-        dry_run: make all checks, tell sizes and memory, read no row and write nothing.
+        dry_run: make all checks, tell sizes and memory, and write nothing; reads no row with `bases`.
         progress: called with what is being done, rows done and rows in all.
 
     Raises:
@@ -76,64 +107,133 @@ def approximate(
         OutputError: the output exists, is the input, cannot be written, or the disk is full.
         DeviceError: the device is not there.
     """
-    _check_choices(bases=bases, dtype=dtype, solver=solver, seed=seed)
+    budget = choose_budget(
+        bases=bases, energy=energy, max_error=max_error, ratio=ratio, max_size=max_size, plain=plain, effort=effort
+    )
+    _check_choices(dtype=dtype, solver=solver, seed=seed)
     if bilinear_shape is not None and (not bilinear or len(bilinear_shape) != 2 or min(bilinear_shape) < 1):
         raise UsageError("--bilinear-shape takes two sides of at least 1, and goes with --bilinear.")
+    if budget.kind != "bases" and (bilinear or solver != "auto"):
+        raise UsageError(f"--{'bilinear' if bilinear else 'solver'} goes with --bases, not with {budget.option}.")
     source = Path(path)
     target = Path(output) if output else source.with_name(f"{source.stem}-compressed.safetensors")
+    inputs = [source, *(Path(one) for one in (row_weights, labels) if one is not None)]
     with open_checkpoint(source) as checkpoint:
         if is_artifact(checkpoint):
             raise TableError(
                 f"{source} is compressed already.",
                 hint=f"Compress the original, or restore one with `embcompress reconstruct {quoted(source)}`.",
             )
-        plan = plan_tables(
-            checkpoint,
-            bases=bases,
-            dtype=dtype,
-            table=table,
-            exclude=exclude,
-            bilinear=bilinear,
-            bilinear_shape=bilinear_shape,
-        )
-        resolved = check_output(target, force=force, inputs=[source])
-        reports = check_reports(report, output=target, force=force, inputs=[source])
-        left = (*left_out(checkpoint), *plan.skipped)
+        resolved = check_output(target, force=force, inputs=inputs)
+        reports = check_reports(report, output=target, force=force, inputs=inputs)
         place = resolve_device(device, dry_run=dry_run)
-        choices = [choose_solver(planned, solver=solver, device=place) for planned in plan.tables]
-        encodings = [
-            make_encoding(planned, choice, checkpoint=checkpoint, device=place, seed=seed, progress=progress)
-            for planned, choice in zip(plan.tables, choices, strict=True)
-        ]
-        compressed = [encoding.compressed for encoding in encodings]
-        original = checkpoint.listing.metadata
+        known = () if labels is None else tuple(read_labels(Path(labels)))
+        counted = None if row_weights is None else read_row_weights(Path(row_weights), labels=known or None)
+        setting = Setting(checkpoint, place, seed, progress, counted, known)
+
+        def file_of(encodings: Sequence[Encoding]) -> _File:
+            return _File(resolved, setting, encodings, force=force)
+
+        if budget.kind == "bases":
+            plan = plan_tables(
+                checkpoint,
+                bases=int(budget.amount),
+                dtype=dtype,
+                table=table,
+                exclude=exclude,
+                bilinear=bilinear,
+                bilinear_shape=bilinear_shape,
+            )
+            _check_rows_known(setting, [planned.table for planned in plan.tables], bilinear=bilinear, inputs=inputs)
+            choices = [choose_solver(planned, solver=solver, device=place) for planned in plan.tables]
+            encodings = [
+                make_encoding(planned, choice, setting) for planned, choice in zip(plan.tables, choices, strict=True)
+            ]
+            budgeted, left, memory = None, plan.skipped, estimate_memory(plan, choices)
+        else:
+            chosen = choose_tables(checkpoint, table=table, exclude=exclude)
+            _check_rows_known(setting, chosen, bilinear=(), inputs=inputs)
+            budgeted = BudgetedTables(
+                chosen,
+                budget,
+                setting,
+                stored_dtype=lambda item: item.real_dtype if dtype == "same" else dtype,
+                named=[table] if isinstance(table, str) else table,
+                size_of=lambda encodings: file_of(encodings).sizes,
+            )
+            encodings, left = budgeted.encodings(), tuple(budgeted.skipped)
+            memory = estimate_coding_memory(encoding.planned.table for encoding in encodings)
+        left = (*left_out(checkpoint), *left)
         if dry_run:
-            own = [entry for encoding in encodings for entry in encoding.planned_entries()]
-            copied = _copied(checkpoint, compressed)
-            entries = [*own, *copied]
-            metadata = widest_metadata(compressed, entries=entries, original=original)
-            size = SafetensorsWriter(resolved, entries, metadata=metadata).nbytes
+            size = file_of(encodings).sizes[0]
             check_space(resolved, size)
             tables = [encoding.report() for encoding in encodings]
-            return _approximate_result(
-                checkpoint, OutputFile(str(target), None, size), tables, left, memory=estimate_memory(plan, choices)
-            )
-        own = [entry for encoding in encodings for entry in encoding.fit()]
-        copied = _copied(checkpoint, compressed)
-        entries = [*own, *copied]
-        metadata = widest_metadata(compressed, entries=entries, original=original)
-        with SafetensorsWriter(resolved, entries, metadata=metadata, force=force) as writer:
-            check_space(resolved, writer.nbytes)
-            errors = [encoding.write(writer) for encoding in encodings]
-            for entry, stored in copied.items():
-                writer.write(entry, read_bytes(stored, file=checkpoint.file))
-            measured = [replace(one, error=error) for one, error in zip(compressed, errors, strict=True)]
-            metadata = artifact_metadata(measured, checksums=writer.checksums, original=original)
-            output_file = OutputFile(str(target), writer.finish(metadata), writer.nbytes)
-            tables = [encoding.report() for encoding in encodings]
-            result = _approximate_result(checkpoint, output_file, tables, left)
-            write_reports(result, reports, force=force, before=writer.commit)
-    return result
+            return _approximate_result(checkpoint, OutputFile(str(target), None, size), tables, left, memory=memory)
+        while True:
+            file = file_of(encodings)
+            with file.open() as writer:
+                check_space(resolved, writer.nbytes)
+                errors = [encoding.write(writer) for encoding in encodings]
+                if budgeted is None or budgeted.accepts(errors):
+                    sha256 = file.finish(writer, errors)
+                    tables = [encoding.report() for encoding in encodings]
+                    output_file = OutputFile(str(target), sha256, writer.nbytes)
+                    result = _approximate_result(checkpoint, output_file, tables, left)
+                    write_reports(result, reports, force=force, before=writer.commit)
+                    return result
+            encodings = budgeted.encodings()
+
+
+class _File:
+    """What an artifact will hold: tables on their way, and everything else as it is."""
+
+    def __init__(self, target: Path, setting: Setting, encodings: Sequence[Encoding], *, force: bool) -> None:
+        self._target, self._force, self._encodings = target, force, encodings
+        self._checkpoint = setting.checkpoint
+        self._compressed = [encoding.compressed for encoding in encodings]
+        self._copied = _copied(self._checkpoint, self._compressed)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Count the bytes of the file, and of one with the compressed tables alone."""
+        own = [entry for encoding in self._encodings for entry in encoding.planned_entries()]
+        alone = widest_metadata(self._compressed, entries=own, original={})
+        return self._writer(own).nbytes, SafetensorsWriter(self._target, own, metadata=alone).nbytes
+
+    def open(self) -> SafetensorsWriter:
+        """Fit all tables, and make what writes the file."""
+        return self._writer([entry for encoding in self._encodings for entry in encoding.fit()])
+
+    def finish(self, writer: SafetensorsWriter, errors: Sequence[float]) -> str:
+        """Copy everything else, fill in the header, and return the sha256."""
+        for entry, stored in self._copied.items():
+            writer.write(entry, read_bytes(stored, file=self._checkpoint.file))
+        measured = [replace(one, error=error) for one, error in zip(self._compressed, errors, strict=True)]
+        original = self._checkpoint.listing.metadata
+        return writer.finish(artifact_metadata(measured, checksums=writer.checksums, original=original))
+
+    def _writer(self, own: Sequence[Entry]) -> SafetensorsWriter:
+        entries = [*own, *self._copied]
+        metadata = widest_metadata(self._compressed, entries=entries, original=self._checkpoint.listing.metadata)
+        return SafetensorsWriter(self._target, entries, metadata=metadata, force=self._force)
+
+
+def _check_rows_known(
+    setting: Setting, tables: Sequence[Table], *, bilinear: Sequence[str] | str, inputs: Sequence[Path]
+) -> None:
+    """Refuse row weights and labels that belong to no table.
+
+    Raises:
+        UsageError: row weights beside --bilinear.
+        IdsError: no table has as many rows.
+    """
+    if setting.row_weights is not None:
+        if bilinear:
+            raise UsageError("--row-weights weighs rows, and --bilinear takes matrices: use one of them.")
+        match_row_weights(setting.row_weights, {item.name: item.rows for item in tables}, path=inputs[1])
+    elif setting.labels and not any(len(setting.labels) == item.rows for item in tables):
+        rows = ", ".join(f"{item.name!r} has {item.rows}" for item in tables)
+        raise IdsError(f"--labels holds {len(setting.labels)} labels, and no chosen table has as many rows: {rows}.")
 
 
 def _copied(checkpoint: Checkpoint, compressed: Sequence[CompressedTable]) -> dict[Entry, StoredTensor]:
@@ -142,9 +242,7 @@ def _copied(checkpoint: Checkpoint, compressed: Sequence[CompressedTable]) -> di
     return {copied_entry(stored): stored for stored in checkpoint.tensors if stored.name not in taken}
 
 
-def _check_choices(*, bases: int, dtype: str, solver: str, seed: int) -> None:
-    if bases < 1:
-        raise UsageError(f"--bases must be at least 1; got {bases}.")
+def _check_choices(*, dtype: str, solver: str, seed: int) -> None:
     if dtype not in STORED_DTYPES:
         raise UsageError(f"--dtype must be one of {', '.join(STORED_DTYPES)}; got {dtype!r}.")
     if solver != "auto" and solver not in SOLVERS:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from embcompress.artifact import CompressedTable, bilinear_entries, factor_dtypes, factor_entries
@@ -23,10 +24,12 @@ from embcompress.results import (
     WorstRow,
 )
 from embcompress.safetensors_writer import Entry, SafetensorsWriter
-from embcompress.table import TableRows, tensor_bytes
+from embcompress.table import Table, TableRows, tensor_bytes
 from embcompress.workflows.run import Progress, rows_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from embcompress.linalg.error import TableError as MeasuredError
 
 STORING_ERROR: Mapping[str, float] = {"float64": 1e-13, "float32": 3e-7, "float16": 1.2e-3, "bfloat16": 1e-2}
@@ -35,33 +38,58 @@ ROUNDING: Mapping[str, float] = {"float64": 1e-16, "float32": 1e-7, "float16": 3
 # and what it costs typically: an error is never measured to be much smaller.
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What all tables of a run have in common.
+
+    Attributes:
+        checkpoint: an open one, that holds them.
+        device: where their rows are worked on.
+        seed: of randomized solvers.
+        progress: called with what is being done, rows done and rows in all.
+        row_weights: how much the squared error of each row counts, for tables with as many rows; None: all alike.
+        labels: of the rows, for tables with as many; empty: none are known.
+    """
+
+    checkpoint: Checkpoint
+    device: str
+    seed: int
+    progress: Progress | None
+    row_weights: Sequence[float] | None = None
+    labels: Sequence[str] = ()
+
+    def rows(self, table: Table, doing: str) -> TableRows:
+        """Open the rows of a table, telling of the progress."""
+        doing = f"{table.name}: {doing}"
+        return rows_of(table.stored, self.checkpoint, device=self.device, progress=self.progress, doing=doing)
+
+    def weights_of(self, table: Table) -> Tensor | None:
+        """Give the weights of a table's rows, (rows,) float64; None where they are not this table's."""
+        import torch
+
+        if self.row_weights is None or len(self.row_weights) != table.rows:
+            return None
+        return torch.tensor(self.row_weights, dtype=torch.float64)
+
+    def labels_of(self, table: Table) -> Sequence[str]:
+        """Give the labels of a table's rows; empty where they are not this table's."""
+        return self.labels if len(self.labels) == table.rows else ()
+
+
 class Encoding(ABC):
     """One table on its way into an artifact: planned, then fitted, then written and measured.
 
     Args:
         planned: what will become of it.
         choice: the solver.
-        checkpoint: an open one, that holds it.
-        device: where its rows are worked on.
-        seed: of randomized solvers.
-        progress: called with what is being done, rows done and rows in all.
+        setting: of the run.
     """
 
-    def __init__(
-        self,
-        planned: PlannedTable,
-        choice: SolverChoice,
-        *,
-        checkpoint: Checkpoint,
-        device: str,
-        seed: int,
-        progress: Progress | None,
-    ) -> None:
+    def __init__(self, planned: PlannedTable, choice: SolverChoice, setting: Setting) -> None:
         self.planned = planned
         self.choice = choice
-        self.seed = seed
+        self.setting = setting
         self.seconds = 0.0
-        self._checkpoint, self._device, self._progress = checkpoint, device, progress
 
     @property
     def compressed(self) -> CompressedTable:
@@ -85,10 +113,13 @@ class Encoding(ABC):
         """Tell what became of the table, as far as that is known."""
 
     def _rows(self, doing: str) -> TableRows:
-        item = self.planned.table
-        return rows_of(
-            item.stored, self._checkpoint, device=self._device, progress=self._progress, doing=f"{item.name}: {doing}"
-        )
+        return self.setting.rows(self.planned.table, doing)
+
+    def _refuse(self, err: NonFiniteError) -> NonFiniteError:
+        return NonFiniteError(f"{self.setting.checkpoint.path}: {err.message}", hint=err.hint)
+
+    def _error_report(self, measured: MeasuredError, optimal_relative: float | None) -> TableErrorReport:
+        return error_report(measured, optimal_relative, labels=self.setting.labels_of(self.planned.table))
 
     def _plain_report(self) -> TableReport:
         item = self.planned.table
@@ -125,22 +156,28 @@ class PlainEncoding(Encoding):
         from embcompress.linalg.error import ErrorAccumulator
         from embcompress.linalg.projection import fitting_dtype, largest_weight
         from embcompress.linalg.svd import factorize
+        from embcompress.linalg.weighting import WeightedRows
 
         started = time.perf_counter()
         planned, rows = self.planned, self._rows("bases")
         tolerance = STORING_ERROR[planned.stored_dtype]
+        self._row_weights = self.setting.weights_of(planned.table)
+        seen = rows if self._row_weights is None else WeightedRows(rows, self._row_weights)
         try:
-            self._factors = factorize(rows, planned.rank, solver=self.choice.name, tolerance=tolerance, seed=self.seed)
+            self._factors = factorize(
+                seen, planned.rank, solver=self.choice.name, tolerance=tolerance, seed=self.setting.seed
+            )
         except NonFiniteError as err:
-            raise NonFiniteError(f"{self._checkpoint.path}: {err.message}", hint=err.hint) from err
+            raise self._refuse(err) from err
         factors = self._factors
         stored_dtype = getattr(torch, planned.stored_dtype)
         self._bases = factors.bases.to(stored_dtype)  # (rank, dim), real, as stored
         self._remarks, self._passes = (self.choice.reason, *factors.remarks), factors.passes + 1
         bases_dtype, weights_dtype = factor_dtypes(planned.table.dtype, planned.stored_dtype)
         # |weight| <= the largest singular value, so that most tables need no look at the weights before they are
-        # written.
-        if float(factors.singular_values[0]) >= torch.finfo(stored_dtype).max / 2:
+        # written. Those of scaled rows bound nothing.
+        most = float(factors.singular_values[0]) if self._row_weights is None else math.inf
+        if most >= torch.finfo(stored_dtype).max / 2 and (most < math.inf or planned.stored_dtype == "float16"):
             largest = largest_weight(rows, self._bases)
             self._passes += 1
             why = f"the rows were read once more, to see whether weights fit into {weights_dtype}"
@@ -150,7 +187,7 @@ class PlainEncoding(Encoding):
                 wanted = planned.stored_dtype
                 why = f"weights are stored as {weights_dtype}: the largest, {largest:.3g}, overflows {wanted}"
             self._remarks += (why,)
-        self._error = ErrorAccumulator()
+        self._error = ErrorAccumulator(self._row_weights)
         self._entries = factor_entries(self.compressed, bases_dtype=bases_dtype, weights_dtype=weights_dtype)
         self.seconds += time.perf_counter() - started
         return self._entries
@@ -173,7 +210,9 @@ class PlainEncoding(Encoding):
             solver_reason="; ".join(self._remarks),
             passes=self._passes,
             bytes_after=sum(entry.nbytes for entry in self._entries),
-            error=error_report(self._error.result(), self._factors.optimal_relative),
+            error=self._error_report(
+                self._error.result(), self._factors.optimal_relative if self._row_weights is None else None
+            ),
         )
 
     def _weights(self) -> Iterator[memoryview]:
@@ -184,8 +223,9 @@ class PlainEncoding(Encoding):
 
         weights_dtype: torch.dtype = getattr(torch, self._entries[1].dtype)
         rows = self._rows("weights")
+        expected = max(self._factors.relative, ROUNDING[self.planned.stored_dtype])
         measured_in = measuring_dtype(
-            relative=max(self._factors.relative, ROUNDING[self.planned.stored_dtype]),
+            relative=expected if self._row_weights is None else 0.0,
             norm=self._factors.squared_norm**0.5,
             dtypes=(rows.dtype, self._bases.dtype, weights_dtype),
         )
@@ -209,9 +249,11 @@ class BilinearEncoding(Encoding):
         self._rows_error, self._passes = None, 1
         if self.planned.rows_rank:
             try:
-                factors = factorize(self._rows("rows over shared bases"), self.planned.rows_rank, seed=self.seed)
+                factors = factorize(
+                    self._rows("rows over shared bases"), self.planned.rows_rank, seed=self.setting.seed
+                )
             except NonFiniteError as err:
-                raise NonFiniteError(f"{self._checkpoint.path}: {err.message}", hint=err.hint) from err
+                raise self._refuse(err) from err
             self._rows_error, self._passes = factors.relative, factors.passes + 1
         self.seconds += time.perf_counter() - started
         return self.planned_entries()
@@ -232,7 +274,7 @@ class BilinearEncoding(Encoding):
                 writer.append(left, tensor_bytes(factors.left))
                 writer.append(right, tensor_bytes(factors.right))
         except NonFiniteError as err:
-            raise NonFiniteError(f"{self._checkpoint.path}: {err.message}", hint=err.hint) from err
+            raise self._refuse(err) from err
         self.seconds += time.perf_counter() - started
         return self._found.error.result().relative
 
@@ -249,22 +291,14 @@ class BilinearEncoding(Encoding):
         )
         if not is_written:
             return found
-        error = error_report(self._found.error.result(), self._found.optimal_relative)
+        error = self._error_report(self._found.error.result(), self._found.optimal_relative)
         return replace(found, passes=self._passes, error=error)
 
 
-def make_encoding(
-    planned: PlannedTable,
-    choice: SolverChoice,
-    *,
-    checkpoint: Checkpoint,
-    device: str,
-    seed: int,
-    progress: Progress | None,
-) -> Encoding:
-    """Choose how a table is encoded, from its plan."""
+def make_encoding(planned: PlannedTable, choice: SolverChoice, setting: Setting) -> Encoding:
+    """Choose how a table with a given number of bases is encoded, from its plan."""
     kind = PlainEncoding if planned.matrix is None else BilinearEncoding
-    return kind(planned, choice, checkpoint=checkpoint, device=device, seed=seed, progress=progress)
+    return kind(planned, choice, setting)
 
 
 def describe(planned: PlannedTable) -> CompressedTable:
@@ -282,11 +316,14 @@ def describe(planned: PlannedTable) -> CompressedTable:
     )
 
 
-def error_report(error: MeasuredError, optimal_relative: float | None) -> TableErrorReport:
-    """Turn what was measured into what the report says."""
+def error_report(
+    error: MeasuredError, optimal_relative: float | None, *, labels: Sequence[str] = ()
+) -> TableErrorReport:
+    """Turn what was measured into what the report says; `labels` of all rows, or none."""
     return TableErrorReport(
         relative=error.relative,
         optimal_relative=optimal_relative,
+        weighted_relative=error.weighted_relative,
         row_relative=RowRelative(
             mean=error.row_relative.mean,
             p50=error.row_relative.median,
@@ -294,5 +331,7 @@ def error_report(error: MeasuredError, optimal_relative: float | None) -> TableE
             max=error.row_relative.extreme,
         ),
         cosine=Cosine(mean=error.cosine.mean, p01=error.cosine.tail, min=error.cosine.extreme),
-        worst_rows=tuple(WorstRow(row.id, None, row.relative) for row in error.worst_rows),
+        worst_rows=tuple(
+            WorstRow(row.id, labels[row.id] if labels else None, row.relative) for row in error.worst_rows
+        ),
     )

@@ -15,12 +15,23 @@ from embcompress.artifact import (
     read_artifact,
 )
 from embcompress.checkpoints import open_checkpoint
+from embcompress.coded_factors import BASIS_SCALES_SUFFIX, BITS_SUFFIX, GROUPS_SUFFIX, LEVELS_SUFFIX, SCALES_SUFFIX
 from embcompress.planning import group_tensors, largest_matrix_rank, largest_rank, matrix_shape, table_widths
 from embcompress.results import InputFile, InspectResult, ListedTable, ListedTensor
 from embcompress.table import Table
 from embcompress.workflows.run import check_reports, left_out, write_reports
 
-ROLES = {BASES_SUFFIX: "bases", WEIGHTS_SUFFIX: "weights", LEFT_SUFFIX: "left factors", RIGHT_SUFFIX: "right factors"}
+ROLES = {
+    BASES_SUFFIX: "bases",
+    WEIGHTS_SUFFIX: "weights",
+    LEFT_SUFFIX: "left factors",
+    RIGHT_SUFFIX: "right factors",
+    BASIS_SCALES_SUFFIX: "scales of the bases",
+    BITS_SUFFIX: "bits of the columns",
+    SCALES_SUFFIX: "scales of the columns",
+    LEVELS_SUFFIX: "levels",
+    GROUPS_SUFFIX: "groups of the rows",
+}
 FORM_WORDS = re.compile(r"(^|[^a-z])(bil|biaff|rel|form|rescal|ntn|pairwise|arc)")
 # in the names of tables whose rows are matrices
 
@@ -40,8 +51,10 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
             for one in artifact.tables:
                 error = "" if one.error is None else f", relative error {one.error:.4g}"
                 what = f"{one.rank} bases" if one.matrix is None else f"rank {one.rank} a matrix"
+                if one.is_coded:
+                    what = f"{one.rank} coded columns"
                 for factor in artifact.factors(one):
-                    role = ROLES[factor.name.removeprefix(one.name)]
+                    role = ROLES.get(factor.name.removeprefix(one.name), "codes")
                     compressed[factor.name] = f"{role} of {one.name!r}, compressed to {what}{error}"
         tables, others = [], []
         groups = group_tensors(checkpoint.tensors)

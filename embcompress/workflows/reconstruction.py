@@ -7,18 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from embcompress.artifact import (
-    Artifact,
-    CompressedTable,
-    read_artifact,
-    read_tensor,
-)
+from embcompress.artifact import Artifact, CompressedTable, read_artifact, read_coded, read_tensor
 from embcompress.checkpoints import open_checkpoint
 from embcompress.linalg.solvers import MATRICES_BYTES
 from embcompress.output import check_output
 from embcompress.results import InputFile, OutputFile, ReconstructResult
 from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
-from embcompress.table import StoredRows, tensor_bytes
+from embcompress.table import StoredRows, block_rows_for, tensor_bytes
 from embcompress.workflows.run import Progress, check_reports, check_space, resolve_device, rows_of, write_reports
 
 
@@ -60,7 +55,7 @@ def reconstruct(
         for table in artifact.tables:
             for name in (table.name, *table.tied_names):
                 entry = Entry(name, table.dtype, table.shape)
-                dense = _dense_rows if table.matrix is None else _dense_matrices
+                dense = _dense_codes if table.is_coded else _dense_rows if table.matrix is None else _dense_matrices
                 contents[entry] = lambda table=table, dense=dense: dense(  # type: ignore[misc]
                     artifact, table, device=place, progress=progress
                 )
@@ -116,6 +111,42 @@ def _dense_matrices(
         first += len(block)
     for stored, checksum in zip((left, right), checksums, strict=True):
         artifact.check(stored, checksum)
+
+
+def _dense_codes(
+    artifact: Artifact, table: CompressedTable, *, device: str, progress: Progress | None
+) -> Iterator[memoryview]:
+    """Yield the rows of a coded table, decoded and multiplied out in float32, or float64 for a float64 table."""
+    import torch
+
+    from embcompress.coding.decoder import Decoder
+
+    dtype = getattr(torch, table.dtype).to_real()
+    limits = torch.finfo(dtype)
+    factors = read_coded(artifact, table)
+    decoder = Decoder(
+        factors.codebook, factors.bases, dtype=torch.promote_types(dtype, torch.float32), device=torch.device(device)
+    )
+    stored = artifact.codes(table)
+    folder = artifact.checkpoint.path.parent
+    readers = [StoredRows(one, file=artifact.checkpoint.file, folder=folder) for one in stored]
+    checksums, positions = [0] * len(stored), [0] * len(stored)
+    rows = table.shape[0]
+    step = block_rows_for(rows=rows, dim=decoder.dim, item_bytes=4)
+    for first in range(0, rows, step):
+        groups = factors.groups_of_rows[first : first + step]
+        codes = []
+        for group, count in enumerate(torch.bincount(groups, minlength=len(stored)).tolist()):
+            part = readers[group].read(torch.arange(positions[group], positions[group] + count))
+            positions[group] += count
+            checksums[group] = zlib.crc32(tensor_bytes(part), checksums[group])
+            codes.append(part)
+        values = decoder.decode(codes, groups).clamp_(limits.min, limits.max)  # (block_rows, dim)
+        yield tensor_bytes(values.to(dtype))
+        if progress is not None:
+            progress(f"{table.name}: rows", first + len(groups), rows)
+    for one, checksum in zip(stored, checksums, strict=True):
+        artifact.check(one, checksum)
 
 
 def _dense_rows(

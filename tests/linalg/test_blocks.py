@@ -30,9 +30,10 @@ def test_tensor_rows_yields_all_rows_and_columns_in_order(block_rows: int, devic
 
 @pytest.mark.parametrize("count", [1, 3, 10, 50, 99, 100, 1000])
 def test_tensor_rows_samples_evenly(count: int) -> None:
-    """A sample is of rows in order, evenly spread, at least as many as asked and less than twice that."""
+    """A sample is of rows in order, evenly spread, as many as asked to less than twice that, and its ids are told."""
     values = torch.arange(100.0)[:, None]
     found = TensorRows(values).sample(count)[:, 0]
+    assert torch.equal(values[TensorRows(values).sample_ids(count), 0], found)
     assert min(count, 100) <= len(found) < 2 * count
     gaps = found.diff()
     assert not len(gaps) or float(gaps.min()) == float(gaps.max())

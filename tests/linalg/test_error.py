@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from embcompress.exceptions import UsageError
 from embcompress.linalg.error import WORST_ROWS, ErrorAccumulator, QuantileSketch, TableError
 from tests.linalg.tables import compress, gaussian, squared_error, table_of, token_like
 
@@ -177,6 +179,68 @@ def test_error_accumulator_merges_parts_to_the_whole(cuts: list[int], order: obj
     assert found.relative == pytest.approx(expected.relative, rel=1e-13)
     assert found.row_relative.mean == pytest.approx(expected.row_relative.mean, rel=1e-13)
     assert found.cosine.mean == pytest.approx(expected.cosine.mean, rel=1e-13)
+
+
+def weighted_relative(values: Tensor, reconstructed: Tensor, row_weights: Tensor) -> float:
+    """Compute sqrt(sum w |e - e'|^2 / sum w |e|^2) in float64."""
+    exact, weights = values.double(), row_weights.double()[:, None]
+    difference = reconstructed.double() - exact
+    return math.sqrt(float((weights * difference.square()).sum()) / float((weights * exact.square()).sum()))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-300, 1e300])
+def test_error_accumulator_weighs_rows_by_their_ids(scale: float, device: str) -> None:
+    """Blocks in any order give the weighted error of a dense oracle to 1e-13, and all else as without weights."""
+    values, row_weights = gaussian(900, 7), torch.arange(900, 0, -1, dtype=torch.float64) ** -1.5
+    row_weights[::5] = 0
+    reconstructed = noisy(values, noise=0.2)
+    seen, plain = ErrorAccumulator(scale * row_weights), ErrorAccumulator()
+    for first in (600, 0, 300):
+        part = slice(first, first + 300)
+        for one in (seen, plain):
+            one.add(values[part].to(device), reconstructed[part].to(device), first=first)
+    expected = weighted_relative(values, reconstructed, row_weights)
+    assert seen.result().weighted_relative == pytest.approx(expected, rel=1e-13)
+    assert abs(expected / plain.result().relative - 1) > 0.05  # so that mistaking one for the other would show
+    assert plain.result().weighted_relative is None
+    assert dataclasses.replace(seen.result(), weighted_relative=None) == plain.result()
+
+
+def test_error_accumulator_merges_weighted_errors() -> None:
+    """Two parts under the weights of the whole table merge to its error; under others, or none, they are refused."""
+    values, row_weights = gaussian(400, 6), torch.linspace(0, 1, 400)
+    reconstructed = noisy(values, noise=0.2)
+    parts = ErrorAccumulator(row_weights), ErrorAccumulator(4 * row_weights)  # only ratios matter
+    parts[0].add(values[:150], reconstructed[:150], first=0)
+    parts[1].add(values[150:], reconstructed[150:], first=150)
+    parts[0].merge(parts[1])
+    expected = weighted_relative(values, reconstructed, row_weights)
+    assert parts[0].result().weighted_relative == pytest.approx(expected, rel=1e-13)
+    for other in (ErrorAccumulator(), ErrorAccumulator(row_weights.flip(0)), ErrorAccumulator(row_weights[:5])):
+        for one, two in ((parts[0], other), (other, parts[0])):
+            with pytest.raises(UsageError, match="under the same row weights"):
+                one.merge(two)
+
+
+@pytest.mark.parametrize(
+    ("reconstructed", "expected"), [([[1.0], [9.0]], 0.0), ([[1.5], [2.0]], 0.5), ([[1.0], [2.0]], 0.0)]
+)
+def test_error_accumulator_forgets_rows_of_weight_0(reconstructed: list[list[float]], expected: float) -> None:
+    """Only the first row counts, however wrong the second one is."""
+    seen = ErrorAccumulator(torch.tensor([2.0, 0.0]))
+    seen.add(torch.tensor([[1.0], [2.0]]), torch.tensor(reconstructed), first=0)
+    assert seen.result().weighted_relative == expected
+
+
+def test_error_accumulator_weighs_zero_rows() -> None:
+    """Where all that counts is zero, the weighted error is 0 if it is kept, else 1; of no rows it is 0."""
+    seen = ErrorAccumulator(torch.tensor([1.0, 0.0]))
+    assert seen.result().weighted_relative == 0
+    seen.add(torch.tensor([[0.0], [2.0]]), torch.tensor([[0.0], [1.0]]), first=0)
+    assert (seen.result().weighted_relative, seen.result().relative) == (0, 0.5)
+    seen = ErrorAccumulator(torch.tensor([1.0, 0.0]))
+    seen.add(torch.tensor([[0.0], [2.0]]), torch.tensor([[1e-3], [2.0]]), first=0)
+    assert seen.result().weighted_relative == 1
 
 
 @pytest.mark.parametrize("solver", ["gram", "qr"])

@@ -68,11 +68,12 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
     (table,) = document["tables"]
     assert list(table) == [
         "name", "tied_names", "rows", "shape", "dtype", "kind", "rank", "coding", "solver", "solver_reason", "passes",
-        "bytes_before", "bytes_after", "error", "seconds", "matrices", "alternative",
+        "bytes_before", "bytes_after", "error", "seconds", "matrices", "alternative", "coded",
     ]  # fmt: skip
     assert table["error"] == {
         "relative": 0.25,
         "optimal_relative": None,
+        "weighted_relative": None,
         "row_relative": {"mean": 0.1, "p50": 0.2, "p99": 0.3, "max": 0.4},
         "cosine": {"mean": 0.9, "p01": 0.8, "min": 0.7},
         "worst_rows": [{"id": 2, "label": None, "relative": 0.4}],
@@ -80,6 +81,16 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
     assert document["skipped"] == [{"name": "relations.weight", "reason": "would grow"}]
     assert document["totals"] == {"bytes_before": 24, "bytes_after": 20, "ratio": 1.2}
     assert document["gates"] == []
+
+
+def test_render_json_tells_the_weighted_error() -> None:
+    """With row weights the error has a number beside the plain one, which stays as it is."""
+    assert TABLE.error is not None
+    error = dataclasses.replace(TABLE.error, weighted_relative=0.125)
+    table = dataclasses.replace(TABLE, error=error)
+    (found,) = json.loads(render_json(dataclasses.replace(RESULT, tables=(table,))))["tables"]
+    assert list(found["error"])[:3] == ["relative", "optimal_relative", "weighted_relative"]
+    assert (found["error"]["relative"], found["error"]["weighted_relative"]) == (0.25, 0.125)
 
 
 def test_render_json_tells_more_of_a_dry_run() -> None:

@@ -120,6 +120,24 @@ def test_render_terminal_of_a_dry_run_tells_memory() -> None:
     assert "0.12" not in shown
 
 
+@pytest.mark.parametrize("width", [80, 200])
+def test_render_terminal_shows_the_weighted_error_where_there_is_one(width: int) -> None:
+    """It stands beside the plain error of its table alone; without row weights nothing speaks of weights."""
+    result = approximate_result()
+    assert "weighted" not in show(result, width=width)
+    (plainly,) = result.tables
+    assert plainly.error is not None
+    weighted = dataclasses.replace(plainly, error=dataclasses.replace(plainly.error, weighted_relative=0.0456))
+    shown = " ".join(show(dataclasses.replace(result, tables=(weighted, plainly)), width=width).split())
+    if width == 200:
+        assert "error weighted optimum p99 row cosine solver" in shown
+        assert "160 kB 0.1235 0.0456 0.1234 0.3000 0.9876 gram" in shown
+        assert "160 kB 0.1235 0.1234 0.3000 0.9876 gram" in shown
+    else:
+        assert "error 0.1235, weighted 0.0456, optimum 0.1234; p99 row 0.3000, mean cosine 0.9876" in shown
+        assert "error 0.1235, optimum 0.1234; p99 row 0.3000, mean cosine 0.9876" in shown
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0, "0.0000"), (0.001, "0.0010"), (0.00012345, "1.2e-04"), (1e-9, "1.0e-09")]
 )

@@ -1,0 +1,1 @@
+"""Weights in few bits: levels, the trellis, which column gets how many bits. No file, no console."""

@@ -1,0 +1,202 @@
+"""Tables held to a budget: what each is stored as, and again where a measured error misses its target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from embcompress.budget import Budget
+from embcompress.checkpoints.tensors import ITEM_BYTES
+from embcompress.exceptions import BudgetError, NonFiniteError
+from embcompress.linalg.solvers import SolverChoice
+from embcompress.planning import PlannedTable, human_bytes
+from embcompress.results import Skipped
+from embcompress.table import Table
+from embcompress.workflows.coded_encoding import CodedEncoding
+from embcompress.workflows.encoding import Encoding, PlainEncoding, Setting
+from embcompress.workflows.offers import Offer, TableOffers
+from embcompress.workflows.spending import spend_bytes
+
+ERROR_SLACK = 0.985  # a measured error below this share of its target is worth another try with fewer bytes
+ERROR_MARGIN = 0.999  # what a try aims at
+TRIES_MAX = 8
+LOOSE_TRIES_MAX = 3
+
+
+@dataclass
+class _Held:
+    """A table, its offers, and under --max-error what it aims at."""
+
+    table: Table
+    offers: TableOffers
+    aim: float = 0.0  # predicted squared error
+    best: Offer | None = None  # the cheapest whose measured error was within the target
+    offer: Offer | None = None
+
+
+class BudgetedTables:
+    """The tables of a run, held to a budget together.
+
+    Args:
+        tables: those chosen.
+        budget: of any kind but bases.
+        setting: of the run.
+        stored_dtype: of floats, by table.
+        named: patterns given in full: such a table is not left dense in silence.
+        size_of: counts the bytes of the whole file, and of one with these tables alone.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[Table],
+        budget: Budget,
+        setting: Setting,
+        *,
+        stored_dtype: Callable[[Table], str],
+        named: Sequence[str],
+        size_of: Callable[[Sequence[Encoding]], tuple[int, int]],
+    ) -> None:
+        self._budget, self._setting, self._named, self._size_of = budget, setting, named, size_of
+        self._stored_dtype = stored_dtype
+        self._tries = 0
+        self.skipped: list[Skipped] = []
+        held = [_Held(table, self._offers_of(table)) for table in tables]
+        self._held = [one for one in held if self._is_smaller(one)]
+        if self._held:
+            self._held = self._choose()
+        if not self._held:
+            what = "; ".join(f"table {item.name!r} {item.reason}" for item in self.skipped)
+            raise BudgetError(f"{budget.option}: nothing in {self._path} gets smaller: {what}.")
+
+    @property
+    def _path(self) -> Path:
+        return self._setting.checkpoint.path
+
+    def encodings(self) -> list[Encoding]:
+        """Make what writes each table as it was chosen."""
+        return [self._encoding(one, one.offer) for one in self._held if one.offer is not None]
+
+    def accepts(self, errors: Sequence[float]) -> bool:
+        """Tell whether measured errors are within the budget; if not, choose anew.
+
+        Raises:
+            BudgetError: nothing that was tried is.
+        """
+        if self._budget.kind != "max_error":
+            return True
+        self._tries += 1
+        target = self._budget.amount
+        is_final = True
+        for one, error in zip(self._held, errors, strict=True):
+            assert one.offer is not None
+            is_within = error <= target
+            if is_within and (one.best is None or one.offer.nbytes < one.best.nbytes):
+                one.best = one.offer
+            is_loose = error < ERROR_SLACK * target and self._tries < LOOSE_TRIES_MAX
+            if (is_within and not is_loose) or not error:
+                continue
+            if is_within and one.best is not one.offer:
+                one.offer, is_final = one.best, False
+                continue
+            reached = one.offer.squared_error
+            one.aim = reached * (ERROR_MARGIN * target / error) ** 2
+            again = one.offers.cheapest_for(one.aim)
+            if is_within and (again is None or again.nbytes >= one.offer.nbytes):
+                continue  # nothing cheaper
+            if not is_within and self._tries >= TRIES_MAX // 2 and one.best is not None:
+                again = one.best
+            if again is None or self._tries >= TRIES_MAX:
+                raise self._unreachable_error(one, error)
+            one.offer, is_final = again, False
+        return is_final
+
+    def _offers_of(self, table: Table) -> TableOffers:
+        stored_dtype = self._stored_dtype(table)
+        try:
+            return TableOffers(
+                table,
+                lambda doing: self._setting.rows(table, doing),
+                stored_dtype=stored_dtype,
+                item_bytes=ITEM_BYTES[stored_dtype],
+                is_plain=self._budget.is_plain,
+                has_trellis=self._budget.effort == "best",
+                row_weights=self._setting.weights_of(table),
+                seed=self._setting.seed,
+            )
+        except NonFiniteError as err:
+            raise NonFiniteError(f"{self._path}: {err.message}", hint=err.hint) from err
+
+    def _is_smaller(self, one: _Held) -> bool:
+        if one.offers.least().nbytes < one.table.nbytes:
+            return True
+        self._skip(one, "is so small that nothing makes it smaller")
+        return False
+
+    def _skip(self, one: _Held, reason: str, *, hint: str = "") -> None:
+        """Leave a table dense.
+
+        Raises:
+            BudgetError: it was named in full.
+        """
+        if any(name in self._named for name in (one.table.name, *one.table.tied_names)):
+            raise BudgetError(f"table {one.table.name!r} in {self._path} {reason}.", hint=hint)
+        self.skipped.append(Skipped(one.table.name, reason))
+
+    def _choose(self) -> list[_Held]:
+        if self._budget.kind in {"ratio", "max_size"}:
+            self._choose_by_bytes()
+            return self._held
+        target = 1 - self._budget.amount if self._budget.kind == "energy" else self._budget.amount**2
+        kept = []
+        for one in self._held:
+            one.aim = target
+            one.offer = one.offers.cheapest_for(target)
+            if one.offer is None:
+                finest = one.offers.finest().squared_error ** 0.5
+                self._skip(
+                    one,
+                    f"reaches no error below {finest:.3g} in fewer bytes than it has",
+                    hint="Ask for a larger error, or let --dtype float16 halve what floats take.",
+                )
+                continue
+            kept.append(one)
+        return kept
+
+    def _choose_by_bytes(self) -> None:
+        is_whole = self._budget.kind == "max_size"
+        before = sum(one.table.nbytes for one in self._held)
+        limit = int(self._budget.amount) if is_whole else int(before / self._budget.amount)
+
+        def size_of(offers: Sequence[Offer]) -> int:
+            whole, own = self._size_of(
+                [self._encoding(one, offer) for one, offer in zip(self._held, offers, strict=True)]
+            )
+            return whole if is_whole else own
+
+        chosen = spend_bytes([one.offers for one in self._held], limit=limit, size_of=size_of)
+        if chosen is None:
+            least = size_of([one.offers.least() for one in self._held])
+            what = f"{least} bytes ({human_bytes(least)})"
+            if is_whole:
+                hint = f"The smallest file is {what}: --max-size {least}."
+            else:
+                hint = f"The smallest that they can be is {what}: --ratio {before / least:.4g}."
+            raise BudgetError(f"{self._budget.option}: the tables of {self._path} cannot be so small.", hint=hint)
+        for one, offer in zip(self._held, chosen, strict=True):
+            one.offer = offer
+
+    def _encoding(self, one: _Held, offer: Offer | None) -> Encoding:
+        assert offer is not None
+        factors = one.offers.factors
+        choice = SolverChoice(factors.solver, f"for the spectrum, which {self._budget.option} needs")
+        planned = PlannedTable(one.table, offer.rank, one.offers.stored_dtype)
+        if offer.allocation is None:
+            return PlainEncoding(planned, choice, self._setting)
+        return CodedEncoding(planned, choice, self._setting, offers=one.offers, offer=offer)
+
+    def _unreachable_error(self, one: _Held, error: float) -> BudgetError:
+        return BudgetError(
+            f"{self._budget.option}: table {one.table.name!r} in {self._path} was left with an error of {error:.4g}.",
+            hint=f"The smallest error that can be had in fewer bytes than the table has is about {error:.3g}.",
+        )
