@@ -106,14 +106,14 @@ def measure_commands(half: Path, whole: Path) -> str:
 
 def measure_encoding(path: Path) -> str:
     """Time the library beside one Gram pass, all in this process."""
-    gram_pass = "one Gram pass, float32"
-    functions = {gram_pass: partial(sum_products, path)} | {effort: partial(compress, path, effort) for effort in GOALS}
+    gram = "one Gram pass, float32"
+    functions = {gram: partial(sum_products, path)} | {effort: partial(compress, path, effort) for effort in GOALS}
     taken = functions_in_turn(functions, runs=RUNS)
     lines = [
         [
             f"embcompress, effort {name}" if name in GOALS else name,
             f"{median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})",
-            f"{ratio_of(taken, name, gram_pass):.1f}",
+            f"{ratio_of(taken, name, gram):.1f}",
             str(GOALS.get(name, "")),
         ]
         for name, seconds in taken.items()

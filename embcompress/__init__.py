@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from embcompress.workflows import backfill as backfill
     from embcompress.workflows import inspect as inspect
     from embcompress.workflows import reconstruct as reconstruct
+    from embcompress.workflows import sweep as sweep
 
 __version__ = "0.1.0"
 
@@ -30,10 +31,11 @@ _HOMES = MappingProxyType(
         "load": "embcompress.artifact",
         "nn": "embcompress.nn",
         "reconstruct": "embcompress.workflows",
+        "sweep": "embcompress.workflows",
     }
 )  # public name -> the module that holds it, or that it is
 
-__all__ = ["__version__", "apply_to", "approximate", "backfill", "inspect", "load", "reconstruct"]
+__all__ = ["__version__", "apply_to", "approximate", "backfill", "inspect", "load", "reconstruct", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

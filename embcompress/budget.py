@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from embcompress.exceptions import UsageError
 
 EFFORTS = ("best", "fast")  # the first is the default
+DEFAULT_MAX_ERROR = 0.1  # relative, that a sweep recommends to stay within
 OPTIONS = {
     "bases": "--bases",
     "energy": "--energy",

@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import embcompress
-from embcompress.budget import EFFORTS
+from embcompress.budget import DEFAULT_MAX_ERROR, EFFORTS
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS
 from embcompress.exceptions import EmbcompressError, UsageError
 from embcompress.linalg.solvers import SOLVERS
@@ -348,6 +348,72 @@ def reconstruct(
     _show(result, json=json, quiet=quiet)
 
 
+@app.command()
+def sweep(
+    checkpoint: Checkpoint,
+    table: Annotated[
+        list[str] | None,
+        typer.Option("--table", metavar="GLOB", help="Tables to try, by name. Repeatable. Default: those recognised."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Tables to leave. Repeatable.")
+    ] = None,
+    effort: Annotated[
+        str,
+        typer.Option(
+            "--effort", metavar="EFFORT", help=f"{' or '.join(EFFORTS)}: time or error of weights in few bits."
+        ),
+    ] = EFFORTS[0],
+    max_error: Annotated[
+        float,
+        typer.Option(
+            "--max-error", metavar="F", help="Relative error, 0 to 1, that the recommendation allows each table."
+        ),
+    ] = DEFAULT_MAX_ERROR,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot", metavar="FILE", help="Where to draw error against size: .svg, .png or .pdf. Needs matplotlib."
+        ),
+    ] = None,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Start of the randomized solver.")] = 0,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Where to write the report; the ending chooses its form (.json). Repeatable. Default: none.",
+        ),
+    ] = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure error against bytes of every way to compress, and recommend one.
+
+    Recommended is the largest of the ratios tried at which no table is left with more than --max-error, with the
+    command that makes it. Writes no file unless --report or --plot asks for one.
+    """
+    from embcompress import workflows
+
+    with _progress(json=json, quiet=quiet) as progress:
+        result = workflows.sweep(
+            checkpoint,
+            table=table or (),
+            exclude=exclude or (),
+            effort=effort,
+            max_error=max_error,
+            device=device,
+            seed=seed,
+            report=report or (),
+            plot=plot,
+            force=force,
+            progress=progress,
+        )
+    _show(result, json=json, quiet=quiet)
+
+
 def _sides(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
@@ -452,7 +518,7 @@ def _show(result: Result, *, json: bool, quiet: bool) -> None:
 
         width = None if sys.stdout.isatty() else PIPE_WIDTH
         with _writing_stdout():
-            Console(highlight=False, width=width).print(render_terminal(result))
+            Console(highlight=False, width=width).print(render_terminal(result), crop=False)
     if not is_ok(result):
         raise typer.Exit(EXIT_GATE)
 

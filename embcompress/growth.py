@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embcompress.artifact import Artifact, CompressedTable, is_artifact, read_artifact
 from embcompress.checkpoints import Checkpoint, StoredTensor
@@ -15,6 +16,9 @@ from embcompress.recognition import matches
 from embcompress.safetensors_writer import Entry
 from embcompress.table import read_bytes
 from embcompress.vocabulary import Placement
+
+if TYPE_CHECKING:
+    from embcompress.coded_factors import CodedFactors
 
 KINDS = ("entit", "relation", "user", "item", "wpe", "pos", "token_type", "segment")
 # in the names of tables that differ in whose rows they hold, even where they have equally many
@@ -60,21 +64,42 @@ class Part:
         name, tied_names: of the table.
         shape: rows first.
         dtype: of the rows.
-        stored: the rows themselves, or their weights.
+        tensors: that hold it: the rows themselves; bases and weights; or codes and what decodes them.
         compressed: what the artifact says of it, if it is compressed.
-        bases: its bases, if it is compressed.
         base: where it lies.
+        is_recognised: whether it looks like a table by itself.
     """
 
     name: str
     tied_names: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: str
-    stored: StoredTensor
+    tensors: tuple[StoredTensor, ...]
     compressed: CompressedTable | None
-    bases: StoredTensor | None
     base: Base
     is_recognised: bool
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether its weights are stored in few bits."""
+        return self.compressed is not None and self.compressed.is_coded
+
+    @property
+    def coding(self) -> str:
+        """How its rows are stored."""
+        return "dense" if self.compressed is None else self.compressed.coding
+
+    @property
+    def stored(self) -> StoredTensor:
+        """The rows themselves, or their weights; not of a coded table."""
+        assert not self.is_coded
+        return self.tensors[-1]
+
+    @property
+    def bases(self) -> StoredTensor | None:
+        """The bases of a compressed table; not of a coded one."""
+        assert not self.is_coded
+        return None if self.compressed is None else self.tensors[0]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -132,14 +157,31 @@ class Fill:
 
 
 @dataclass(frozen=True)
+class CodedGrowth:
+    """What will be written of a coded table: new rows are a group of their own, the last.
+
+    Attributes:
+        factors: all of the base's table but its codes.
+        model: the group whose bits the new rows get; None where no id is new.
+        entries: the tensors, by what their names end in.
+    """
+
+    factors: CodedFactors
+    model: int | None
+    entries: Mapping[str, Entry]
+
+
+@dataclass(frozen=True)
 class GrowthPlan:
     """What will be written of a table.
 
     Attributes:
         table: where its rows are.
         placement: where they go.
-        entries: the dense table under each of its names, or bases and weights.
-        rank: the number of bases, those of all parts together where they differ; None for a dense table.
+        entries: the dense table under each of its names, or everything that holds a compressed one.
+        rank: the number of bases, those of all parts together where they differ, or of coded columns; None for a dense
+            table.
+        coded: what else is known of a coded table.
         fill: the new rows given.
         filled: the id of each row of the fill; empty for the order of the new ids.
     """
@@ -148,13 +190,15 @@ class GrowthPlan:
     placement: Placement
     entries: tuple[Entry, ...]
     rank: int | None
+    coded: CodedGrowth | None
     fill: Fill | None
     filled: Sequence[int]
 
     @property
     def is_stacked(self) -> bool:
         """Whether the bases of several artifacts stand beside each other, since they differ."""
-        return self.rank is not None and self.rank != self.table.first.stored.shape[1]
+        compressed = self.table.first.compressed
+        return compressed is not None and self.rank != compressed.rank
 
 
 def plan_growth(
@@ -172,7 +216,8 @@ def plan_growth(
 
     Raises:
         IdsError: more or fewer ids than a table has rows.
-        TableError: no table, tables that differ between bases, or dense bases beside compressed ones.
+        TableError: no table, tables that differ between bases, dense bases beside compressed ones, or a coded table in
+            one of several bases.
     """
     chosen: tuple[Part, ...] = ()
     grown: list[list[Part]] = []
@@ -206,13 +251,13 @@ def _parts_of(base: Base) -> list[Part]:
         assert base.artifact is not None
         if table.matrix is not None:
             continue  # a new relation's matrix cannot be drawn like a row
-        stored, bases = base.artifact.weights(table), base.artifact.bases(table)
-        parts.append(Part(table.name, table.tied_names, table.shape, table.dtype, stored, table, bases, base, True))
+        factors = base.artifact.factors(table)
+        parts.append(Part(table.name, table.tied_names, table.shape, table.dtype, factors, table, base, True))
     for group in group_tensors(base.dense):
         if group.is_matrix:
             stored, name, is_table = group.stored, recognised_name(group), group.verdict.is_table
             tied = tuple(other for other in group.names if other != name)
-            parts.append(Part(name, tied, stored.shape, stored.dtype, stored, None, None, base, is_table))
+            parts.append(Part(name, tied, stored.shape, stored.dtype, (stored,), None, base, is_table))
     return parts
 
 
@@ -250,22 +295,25 @@ def _padding_max(count: int) -> int:
 
 
 def _check_alike(first: Part, part: Part) -> None:
-    for what, one, other in (
+    for one in (first, part):
+        if one.is_coded:
+            raise TableError(
+                f"table {first.name!r} is stored in few bits in {one.base.path}: it can grow from one base alone.",
+                hint=f"Restore it: `embcompress reconstruct {quoted(one.base.path)}`, likewise the other bases if they "
+                "are compressed; backfill these, and approximate again.",
+            )
+    for what, mine, other in (
         ("shape", first.shape[1:], part.shape[1:]),
         ("dtype", first.dtype, part.dtype),
-        ("coding", _coding(first), _coding(part)),
+        ("coding", first.coding, part.coding),
         ("dtype of weights", first.stored.dtype, part.stored.dtype),
         ("dtype of bases", first.bases and first.bases.dtype, part.bases and part.bases.dtype),
     ):
-        if one != other:
+        if mine != other:
             raise TableError(
-                f"table {first.name!r} has {what} {one} in {first.base.path} and {other} in {part.base.path}.",
+                f"table {first.name!r} has {what} {mine} in {first.base.path} and {other} in {part.base.path}.",
                 hint="Bring the bases into one form first.",
             )
-
-
-def _coding(part: Part) -> str:
-    return "dense" if part.compressed is None else part.compressed.coding
 
 
 def _wrong_count(part: Part, count: int) -> IdsError:
@@ -281,6 +329,5 @@ def names_of(tables: Iterable[GrowingTable]) -> set[str]:
     """List every name that a table stands under in the first base, factors included."""
     names: set[str] = set()
     for table in tables:
-        part = table.first
-        names |= {*part.names, part.stored.name} | ({part.bases.name} if part.bases else set())
+        names |= {*table.first.names, *(tensor.name for tensor in table.first.tensors)}
     return names

@@ -14,7 +14,7 @@ import embcompress
 
 ROOT = Path(embcompress.__file__).parent
 NUMERICS = ("linalg", "coding")  # these know torch, the standard library, themselves and the exceptions
-COMPILED = {"embcompress.coding.kernels", "embcompress.coding.schemes"}  # numba's arrays are NumPy's
+COMPILED = {f"embcompress.coding.{name}" for name in ("kernels", "scalar", "schemes")}  # numba's arrays are NumPy's
 CALLS_OF_THE_COMMAND_LINE = {"print", "exit", "quit", "sys.exit", "os._exit", "os.abort", "sys.stdout.write"}
 MAY_END_THE_PROCESS = {"embcompress.cli", "embcompress.__main__"}
 
@@ -127,7 +127,9 @@ def test_nothing_catches_everything() -> None:
                 assert caught != "BaseException" or is_raised, f"{name}, line {node.lineno}"
 
 
-@pytest.mark.parametrize("library", ["torch", "rich", "safetensors", "numpy", "numba", "pickle", "typer", "click"])
+@pytest.mark.parametrize(
+    "library", ["torch", "rich", "safetensors", "numpy", "numba", "pickle", "typer", "click", "matplotlib"]
+)
 def test_libraries_are_imported_where_they_belong(library: str) -> None:
     """What is slow, prints, or runs what a file says is imported only where the design puts it."""
     homes = {
@@ -139,6 +141,7 @@ def test_libraries_are_imported_where_they_belong(library: str) -> None:
         "numba": ("embcompress.coding.kernels",),
         "pickle": (),
         "click": (),  # typer carries its own
+        "matplotlib": (),  # report.plot, inside functions: an extra
     }[library]
     for name in SOURCES:
         imported = {other.partition(".")[0] for other in imports_of(name, at_import=True)}

@@ -610,7 +610,7 @@ def test_listing_and_planning_import_no_torch(folder: Path) -> None:
 def test_version_and_help() -> None:
     """--version prints one line; --help of every command names each option with its default."""
     assert run("--version") == Outcome(0, f"embcompress {embcompress.__version__}\n", "")
-    for command in ("approximate", "inspect", "reconstruct"):
+    for command in ("approximate", "inspect", "reconstruct", "sweep"):
         outcome = run(command, "--help")
         assert (outcome.code, outcome.err) == (0, "")
         for option in ("--report", "--force", "--json", "--quiet"):

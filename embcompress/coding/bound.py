@@ -10,7 +10,7 @@ from torch import Tensor
 HALVINGS = 100
 
 
-def gaussian_bound(squares: Tensor, bits: float) -> float:
+def gaussian_bound(squares: Tensor, bits: float, *, counts: Tensor | None = None) -> float:
     """Compute the least relative error of rows drawn from a Gaussian with given variances, coded in `bits` a row.
 
     Reverse water-filling: every component is left with the same squared error, the water level, or with all of its
@@ -19,6 +19,7 @@ def gaussian_bound(squares: Tensor, bits: float) -> float:
     Args:
         squares: (columns,) squared singular values, or variances in any unit.
         bits: of a row.
+        counts: (columns,) how many columns there are of each variance; default: one.
 
     Source: Cover & Thomas, Elements of Information Theory, 2nd ed., theorem 10.3.3.
 
@@ -26,15 +27,17 @@ def gaussian_bound(squares: Tensor, bits: float) -> float:
         >>> gaussian_bound(torch.ones(4), 8.0)
         0.25
     """
-    variances = squares[squares > 0].to("cpu", torch.float64)
+    is_used = (squares > 0).cpu()
+    variances = squares.to("cpu", torch.float64)[is_used]
+    shares = torch.ones_like(variances) if counts is None else counts.to("cpu", torch.float64)[is_used]
     if not len(variances):
         return 0.0
     low, high = -1100.0, math.log2(float(variances.max()))  # of the level's logarithm: too many bits, no bit
     logs = variances.log2()
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        if float((logs - middle).clamp_min(0).sum()) / 2 > bits:
+        if float(shares.dot((logs - middle).clamp_min(0))) / 2 > bits:
             low = middle
         else:
             high = middle
-    return float((variances.clamp_max(2.0**high).sum() / variances.sum()).sqrt())
+    return float((shares.dot(variances.clamp_max(2.0**high)) / shares.dot(variances)).sqrt())

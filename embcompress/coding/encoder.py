@@ -11,8 +11,8 @@ from torch import Tensor
 from embcompress.coding.codebook import Codebook, group_width, pack_numbers
 from embcompress.coding.decoder import Decoder
 from embcompress.coding.levels import LevelTables
-from embcompress.coding.schemes import Allocation, StoredBases, merged_groups, store_bases
-from embcompress.coding.survey import Survey, scaled_blocks
+from embcompress.coding.schemes import Allocation, StoredBases, store_bases
+from embcompress.coding.survey import Survey, merged_groups, scaled_blocks
 from embcompress.linalg.blocks import Rows, full_float32
 from embcompress.linalg.error import ErrorAccumulator, row_norms
 from embcompress.linalg.projection import measuring_dtype

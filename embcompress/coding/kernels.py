@@ -131,14 +131,15 @@ def _run(
 
 
 @_compiled
-def _encode_trellis(
+def _encode_trellis(  # noqa: PLR0912 - a function call inside would be compiled into the caller anyway
     values: NDArray[np.float32],  # (rows, columns)
     bits: NDArray[np.int64],  # (columns,), their own bits; 0 for the second of a pair that shares one
     weights: NDArray[np.float32],  # (columns,)
     levels: NDArray[np.float32],  # (kinds, STATES)
     kinds: NDArray[np.int64],  # (columns,), which levels each has
-    tail: int,  # the column from which the last bits are tried out
-    head: int,  # the column to which they are followed round the ring
+    tail: int,  # the column from which the end of the ring is tried out
+    head: int,  # the column to which it is followed round; 0: so many ends are tried out whole
+    tries: int,
     codes: NDArray[np.uint8],  # (rows, bytes), zeros
 ) -> None:
     rows, columns = values.shape
@@ -154,46 +155,54 @@ def _encode_trellis(
     padding = -total % 8
     came_from = np.empty(starts[columns], np.uint8)
     lane_values = np.zeros(LANES, np.float32)
-    origins = np.zeros(LANES, np.int64)
+    origins = np.zeros((tries, LANES), np.int64)
+    closed = np.empty(LANES, np.float32)  # the cost of the best ring so far
     for first in range(0, rows, LANES):
         count = min(LANES, rows - first)
         # The string is a ring: before it comes its own end. Which end that will be is tried out from any state on.
         float_cost[:] = START
-        _run(
-            values, lane_values, bits, weights, levels, kinds, cost, float_cost, best, float_best, came_from, starts,
-            first, tail, columns,
-        )  # fmt: skip
-        if padding:
-            best[:] = cost
+        for turn in range(2):
+            begin = tail if turn == 0 else 0
+            end = head if turn == 1 and head else columns
+            _run(
+                values, lane_values, bits, weights, levels, kinds, cost, float_cost, best, float_best, came_from,
+                starts, first, begin, end,
+            )  # fmt: skip
+            if padding and (turn == 0 or not head):
+                best[:] = cost
+                float_cost[:] = NEVER
+                for state in range(STATES):
+                    after = ((state << padding) & (STATES - 1)) * LANES
+                    for lane in range(LANES):
+                        float_cost[after + lane] = min(float_cost[after + lane], float_best[state * LANES + lane])
+        for lane in range(count):
+            for number in range(tries):
+                state = _least(float_cost, lane, 0, 0)
+                float_cost[state * LANES + lane] = NEVER
+                for column in range(head - 1, -1, -1):
+                    state = _before(state, bits[column], came_from[starts[column] :], lane)
+                origins[number, lane] = state
+            closed[lane] = np.float32(np.inf)
+        for number in range(tries):
             float_cost[:] = NEVER
-            for state in range(STATES):
-                after = ((state << padding) & (STATES - 1)) * LANES
-                for lane in range(LANES):
-                    float_cost[after + lane] = min(float_cost[after + lane], float_best[state * LANES + lane])
-        _run(
-            values, lane_values, bits, weights, levels, kinds, cost, float_cost, best, float_best, came_from, starts,
-            first, 0, head,
-        )  # fmt: skip
-        for lane in range(count):
-            state = _least(float_cost, lane, 0, STATES - 1)
-            for column in range(head - 1, -1, -1):
-                state = _before(state, bits[column], came_from[starts[column] :], lane)
-            origins[lane] = state
-        float_cost[:] = NEVER
-        for lane in range(count):
-            float_cost[origins[lane] * LANES + lane] = START
-        _run(
-            values, lane_values, bits, weights, levels, kinds, cost, float_cost, best, float_best, came_from, starts,
-            first, 0, columns,
-        )  # fmt: skip
-        for lane in range(count):
-            state = _least(float_cost, lane, origins[lane] >> padding, (STATES - 1) >> padding)
-            end = total
-            for column in range(columns - 1, -1, -1):
-                own = bits[column]
-                end -= own
-                _put(codes[first + lane], state & ((1 << own) - 1), own, end)
-                state = _before(state, own, came_from[starts[column] :], lane)
+            for lane in range(count):
+                float_cost[origins[number, lane] * LANES + lane] = START
+            _run(
+                values, lane_values, bits, weights, levels, kinds, cost, float_cost, best, float_best, came_from,
+                starts, first, 0, columns,
+            )  # fmt: skip
+            for lane in range(count):
+                state = _least(float_cost, lane, origins[number, lane] >> padding, (STATES - 1) >> padding)
+                if float_cost[state * LANES + lane] >= closed[lane]:
+                    continue
+                closed[lane] = float_cost[state * LANES + lane]
+                codes[first + lane] = 0
+                end = total
+                for column in range(columns - 1, -1, -1):
+                    own = bits[column]
+                    end -= own
+                    _put(codes[first + lane], state & ((1 << own) - 1), own, end)
+                    state = _before(state, own, came_from[starts[column] :], lane)
 
 
 @_compiled
@@ -252,11 +261,11 @@ def _encode_scalar(
 
 
 def encode_trellis(
-    values: Tensor, bits: Tensor, *, weights: Tensor, levels: Tensor, kinds: Tensor, tail: int, head: int
+    values: Tensor, bits: Tensor, *, weights: Tensor, levels: Tensor, kinds: Tensor, tail: int, head: int, tries: int
 ) -> Tensor:
     """Encode rows by Viterbi over all cores; the arguments and the result are those of `trellis.encode`."""
     arrays = (_array(weights, torch.float32), _array(levels, torch.float32), _array(kinds, torch.int64))
-    return _over_chunks(_encode_trellis, values, bits, (*arrays, tail, head))
+    return _over_chunks(_encode_trellis, values, bits, (*arrays, tail, head, tries))
 
 
 def encode_scalar(values: Tensor, bits: Tensor, *, borders: Tensor) -> Tensor:
@@ -268,12 +277,15 @@ def _over_chunks(kernel: Callable[..., None], values: Tensor, bits: Tensor, cons
     rows, own = _array(values, torch.float32), _array(bits, torch.int64)
     codes = np.zeros((len(rows), (int(own.sum()) + 7) // 8), np.uint8)
 
+    threads = torch.get_num_threads()
+    step = min(CHUNK_ROWS, -(-len(rows) // (threads * LANES)) * LANES)  # few rows are shared among all cores, too
+
     def encode(first: int) -> None:
-        last = first + CHUNK_ROWS
+        last = first + step
         kernel(rows[first:last], own, *constants, codes[first:last])
 
-    chunks = range(0, len(rows), CHUNK_ROWS)
-    workers = min(torch.get_num_threads(), len(chunks))
+    chunks = range(0, len(rows), max(step, 1))
+    workers = min(threads, len(chunks))
     if workers <= 1:
         for first in chunks:
             encode(first)

@@ -16,7 +16,7 @@ from embcompress.coding.scalar import Histogram
 from embcompress.coding.trained_levels import LEVELS_IN_BASE_85
 from embcompress.coding.trellis import STATES, borders_between, encode, encode_scalar, spread_levels
 
-MEASURED_NUMBERS = 2**16  # on which a trellis is measured, for each number of bits
+MEASURED_NUMBERS = 2**15  # on which a trellis is measured, for each number of bits
 MEASURED_COLUMNS = 256
 
 
@@ -37,6 +37,13 @@ class LevelTables:
 
     tables: Mapping[int, Tensor]
     distortions: Tensor
+
+    @classmethod
+    def of_codebook(cls, book: Codebook) -> LevelTables:
+        """Take the levels of a codebook, to encode further rows with; what they leave was not measured: NaN."""
+        sizes = [(1 << window) * (2 if code == HALF_BIT else 1) for code, window in book.windows.items()]
+        tables = dict(zip(book.windows, torch.split(book.levels, sizes), strict=True))
+        return cls(tables, torch.full((len(RATES),), math.nan, dtype=torch.float64))
 
     @cached_property
     def windows(self) -> dict[int, int]:
@@ -74,6 +81,11 @@ class LevelTables:
         """Keep the tables of some rungs, in the order given."""
         return LevelTables({code: self.tables[code] for code in codes}, self.distortions)
 
+    def without_halves(self) -> LevelTables:
+        """Leave half bits out, whose levels take twice the bytes of others."""
+        tables = {code: table for code, table in self.tables.items() if code != HALF_BIT}
+        return LevelTables(tables, torch.where(torch.tensor(CODES) == HALF_BIT, torch.inf, self.distortions))
+
     def encode(self, values: Tensor, layout: GroupLayout, *, weights: Tensor) -> Tensor:
         """Encode rows (rows, coded) in the order of the string: by the trellis, or number by number where that is all.
 
@@ -88,11 +100,12 @@ class LevelTables:
         return encode(values, layout.own_bits, weights=weights, levels=levels, kinds=layout.kinds)
 
 
-def fit_levels(numbers: Tensor, *, has_trellis: bool) -> tuple[LevelTables, ...]:
+def fit_levels(numbers: Tensor, *, row_weights: Tensor, has_trellis: bool) -> tuple[LevelTables, ...]:
     """Fit levels to numbers of unit mean square, and measure what they leave.
 
     Args:
         numbers: (rows, columns) float32; columns without variance hold zeros, and are left out.
+        row_weights: (rows,) float32, how much the squared error of each row counts.
         has_trellis: whether levels of the trellis compete, too.
 
     Returns:
@@ -101,16 +114,19 @@ def fit_levels(numbers: Tensor, *, has_trellis: bool) -> tuple[LevelTables, ...]
     used = numbers[:, numbers.any(dim=0)]
     if not used.numel():
         used = torch.zeros(1, 1)
+        row_weights = torch.ones(1)
+    if not bool(row_weights.any()):
+        row_weights = torch.ones(len(used))
     seen = Histogram()
-    seen.add(used)
+    seen.add(used, row_weights=row_weights)
     tables = {bits: seen.fit(1 << bits).half().float() for bits in range(1, BITS_MAX + 1)}
-    errors = {bits: _scalar_error(used, table) for bits, table in tables.items()}
+    errors = {bits: _scalar_error(used, table, row_weights) for bits, table in tables.items()}
     fitted = [_level_tables(tables, errors)]
     if has_trellis:
         better = {
             code: (table, error)
             for code, table in trained_levels().items()
-            if (error := _trellis_error(used, code, table)) < errors.get(code, 1.0)
+            if (error := _trellis_error(used, code, table, row_weights)) < errors.get(code, 1.0)
         }
         if better:
             tables |= {code: table for code, (table, _) in better.items()}
@@ -133,12 +149,12 @@ def trained_levels() -> dict[int, Tensor]:
     }
 
 
-def _scalar_error(numbers: Tensor, levels: Tensor) -> float:
+def _scalar_error(numbers: Tensor, levels: Tensor, row_weights: Tensor) -> float:
     nearest = levels[torch.bucketize(numbers, borders_between(levels))]
-    return float((nearest - numbers).square().mean(dtype=torch.float64))
+    return _weighted_mean((nearest - numbers).square(), row_weights)
 
 
-def _trellis_error(numbers: Tensor, code: int, levels: Tensor) -> float:
+def _trellis_error(numbers: Tensor, code: int, levels: Tensor, row_weights: Tensor) -> float:
     """Measure the mean squared error of some of the numbers, all columns of one rung."""
     columns = min(MEASURED_COLUMNS, numbers.shape[1])
     if code == HALF_BIT:
@@ -147,8 +163,20 @@ def _trellis_error(numbers: Tensor, code: int, levels: Tensor) -> float:
         columns -= columns % 2
     step = numbers.shape[1] // columns
     part = numbers[:, : columns * step : step]
-    part = part[:: max(1, len(part) * columns // MEASURED_NUMBERS)]
-    return float(code_alike(part, code, levels).errors.square().mean(dtype=torch.float64))
+    # Rows are taken as often as they count, so that few tell as much as many would.
+    wanted = max(1, MEASURED_NUMBERS // columns)
+    if wanted < len(part):
+        shares = row_weights.to(torch.float64).cumsum(0) / float(row_weights.sum(dtype=torch.float64))
+        places = (torch.arange(wanted, dtype=torch.float64) + 0.5) / wanted
+        part, row_weights = part[torch.searchsorted(shares, places).clamp_max(len(part) - 1)], torch.ones(wanted)
+    return _weighted_mean(code_alike(part, code, levels).errors.square(), row_weights)
+
+
+def _weighted_mean(squares: Tensor, row_weights: Tensor) -> float:
+    """Average squares (rows, columns), rows counted by their weights (rows,)."""
+    means = squares.mean(dim=1, dtype=torch.float64)
+    weights = row_weights.to(torch.float64)
+    return float(means.dot(weights) / weights.sum())
 
 
 @dataclass(frozen=True)

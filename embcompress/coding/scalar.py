@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,12 +19,14 @@ class Histogram:
         self.counts = torch.zeros(BINS, dtype=torch.float64)
         self.sums = torch.zeros(BINS, dtype=torch.float64)
 
-    def add(self, values: Tensor) -> None:
-        """Count numbers of any shape, in units of their scale."""
+    def add(self, values: Tensor, *, row_weights: Tensor | None = None) -> None:
+        """Count numbers in units of their scale, (rows, ...), each row as often as it weighs, (rows,)."""
         flat = values.detach().to("cpu", torch.float64).flatten()
+        counted = torch.ones(len(values)) if row_weights is None else row_weights
+        counted = counted.to(torch.float64).repeat_interleave(values[0].numel())
         index = ((flat + LIMIT) * (BINS / (2 * LIMIT))).floor_().clamp_(0, BINS - 1).to(torch.int64)
-        self.counts += torch.bincount(index, minlength=BINS)
-        self.sums += torch.bincount(index, flat, minlength=BINS)
+        self.counts += torch.bincount(index, counted, minlength=BINS)
+        self.sums += torch.bincount(index, counted * flat, minlength=BINS)
 
     def fit(self, count: int) -> Tensor:
         """Fit levels of the least squared error, ascending, (count,) float32.
@@ -35,27 +38,24 @@ class Histogram:
         Source: Lloyd, Least squares quantization in PCM (1982), method I; Panter & Dite (1951) for the start.
         """
         used = self.counts > 0
-        counts, sums = self.counts[used], self.sums[used]
+        counts, sums = self.counts[used].numpy(), self.sums[used].numpy()
         means = sums / counts  # ascending
         if len(means) <= count:
-            return torch.cat([means, means[-1:].expand(count - len(means))]).to(torch.float32)
-        density = counts.pow(1 / 3).cumsum(0)
-        wanted = (torch.arange(count, dtype=torch.float64) + 0.5) / count * density[-1]
-        levels = means[torch.searchsorted(density, wanted).clamp_max(len(means) - 1)]
-        totals = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        moments = torch.cat([sums.new_zeros(1), sums.cumsum(0)])
+            return torch.from_numpy(np.pad(means, (0, count - len(means)), mode="edge")).to(torch.float32)
+        density = np.cbrt(counts).cumsum()
+        wanted = (np.arange(count) + 0.5) / count * density[-1]
+        levels = means[np.minimum(np.searchsorted(density, wanted), len(means) - 1)]
+        totals, moments = (np.concatenate([[0.0], values.cumsum()]) for values in (counts, sums))
         for _ in range(ITERATIONS):
-            borders = torch.searchsorted(means, (levels[1:] + levels[:-1]) / 2)
-            edges = torch.cat([borders.new_zeros(1), borders, borders.new_full((1,), len(means))])
-            inside = totals[edges[1:]] - totals[edges[:-1]]
-            moved = torch.where(
-                inside > 0, (moments[edges[1:]] - moments[edges[:-1]]) / inside.clamp_min(1e-300), levels
-            )
-            change = float((moved - levels).abs().max())
-            levels = moved.sort().values
+            edges = np.searchsorted(means, (levels[1:] + levels[:-1]) / 2)
+            edges = np.concatenate([[0], edges, [len(means)]])
+            inside = np.diff(totals[edges])
+            moved = np.where(inside > 0, np.diff(moments[edges]) / np.maximum(inside, 1e-300), levels)
+            change = np.abs(moved - levels).max()
+            levels = np.sort(moved)
             if change < SETTLED:
                 break
-        return levels.to(torch.float32)
+        return torch.from_numpy(levels).to(torch.float32)
 
 
 def lloyd_max(values: Tensor, count: int) -> Tensor:

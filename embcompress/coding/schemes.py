@@ -1,4 +1,4 @@
-"""Ways of coding a table, and which column gets how many bits in each: the least error at a price of a byte."""
+"""A way of coding a table, and which column gets how many bits in it: the least error for the bytes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from embcompress.coding.codebook import HALF_BIT, group_width
-from embcompress.coding.levels import CODES, RATES, LevelTables, fit_levels
-from embcompress.coding.survey import Moments, Survey
+from embcompress.coding.levels import CODES, RATES, LevelTables
+from embcompress.coding.survey import Moments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,18 +22,15 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Rungs = NDArray[np.int64]
 
-MERGES = ((16,), *((size, 16 - size) for size in range(2, 16, 2)), (4,) * 4, (2,) * 8, (1,) * 16)
-# What competes: how many of the survey's groups go together. A row's group takes 0, 1, 2 or 4 bits. Two groups are cut
-# in several places, since a byte more for every row of one is the smallest step that a size can take.
-FITTED_MERGES = {1: (16,), 2: (4,) * 4, 4: (4,) * 4, 8: (1,) * 16, 16: (1,) * 16}
-# Number of groups -> those that levels are fitted to: neighbours differ little.
 SCALE_BYTES = 2  # bfloat16
 LEVEL_BYTES = 2  # float16
+SCALE_NOISE = 2.0**-18 / 3  # of the squares: what rounding to bfloat16 costs numbers that their levels hit exactly
 INT8_STEPS = 127
+NO_LEVELS = 1e300  # what a rung without levels leaves: infinity times a column without squares would be NaN
 HALF_RUNG, ONE_BIT, TOP_RUNG = 1, 2, len(RATES) - 1
 RATE_ARRAY = np.array(RATES)
 PRICES = (1e-22, 1.0)  # of a byte, as a share of the squared norm: everything pays, nothing does
-PRICE_STEPS = 36  # halvings of their logarithm: to 1e-9 of the price
+PRICE_STEPS = 14  # halvings of their logarithm, to 0.3 %: from there on cells are taken one by one
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,8 @@ class Scheme:
 
     @cached_property
     def _distortions(self) -> Floats:
-        return self.tables.distortions.numpy()
+        found = self.tables.distortions.numpy()
+        return np.where(np.isfinite(found), found + SCALE_NOISE * (RATE_ARRAY > 0), NO_LEVELS)
 
     @property
     def _noise(self) -> float:
@@ -178,14 +176,15 @@ class Scheme:
             gets = (falls[groups, best] > 0) & (spare > 0)
             if not gets.any():
                 break
-            rungs[groups[gets], best[gets]] += 1
+            rungs[groups[gets], best[gets]] = _next_whole(rungs)[groups[gets], best[gets]]
             spare = np.where(gets, spare - 1, 0)
         return Allocation(self, rungs)
 
     def _falls(self, rungs: Rungs) -> Floats:
-        """The fall in error of one more bit where there is a whole one already, (groups, columns)."""
-        more = np.minimum(rungs + 1, TOP_RUNG)
-        return np.where(rungs >= ONE_BIT, self._shares * (self._distortions[rungs] - self._distortions[more]), 0.0)
+        """The fall in error of one more bit, (groups, columns); 0 at half a bit, and where it would need a basis."""
+        is_open = (rungs >= ONE_BIT) | ((rungs == 0) & (rungs.any(axis=0) | (self.bases is None)))
+        falls = self._distortions[rungs] - self._distortions[_next_whole(rungs)]
+        return np.where(is_open, self._shares * falls, 0.0)
 
     def squared_error(self, rungs: Rungs) -> float:
         """Predict the squared error as a share of the squared norm."""
@@ -268,7 +267,7 @@ class Scheme:
             best = falls.argmax(axis=1)
             gains += falls[groups, best]
             gets = falls[groups, best] > 0
-            rungs[groups[gets], best[gets]] += 1
+            rungs[groups[gets], best[gets]] = _next_whole(rungs)[groups[gets], best[gets]]
         for group in np.argsort(-gains / np.maximum(self.counts, 1), kind="stable").tolist():
             if gains[group] <= 0 or self.counts[group] > spare:
                 continue
@@ -340,43 +339,6 @@ class Allocation:
         )
 
 
-def schemes_of(
-    found: Survey,
-    bases: Tensor,  # (columns, dim) float64, those of the survey
-    *,
-    has_trellis: bool,
-    bases_dtypes: tuple[str, ...],
-) -> tuple[Scheme, ...]:
-    """List the ways of coding a table that compete, with levels fitted and distortions measured on its sample.
-
-    Rotated and not, in 1 to 16 groups, with levels number by number and, where asked for, by a trellis, and bases in
-    each dtype.
-    """
-    forms = bases_forms(bases, dtypes=bases_dtypes)
-    rotated = found.sample @ bases.T.to("cpu", torch.float32)
-    schemes = []
-    for moments, sample, ways in ((found.rotated, rotated, forms), (found.own, found.sample, (None,))):
-        fitted = {
-            merge: fit_levels(_normalise(found, moments, sample, merge), has_trellis=has_trellis)
-            for merge in set(FITTED_MERGES.values())
-        }
-        for merge in MERGES:
-            merged = moments.merge(merge)
-            for tables in fitted[FITTED_MERGES[len(merge)]]:
-                schemes += [
-                    Scheme(form, merged, tables, merge, len(found.groups_of_rows), found.squared_norm) for form in ways
-                ]
-    return tuple(schemes)
-
-
-def merged_groups(groups: Tensor, merge: tuple[int, ...]) -> Tensor:
-    """Turn groups of the survey, uint8, into merged ones, uint8."""
-    owners = torch.repeat_interleave(torch.arange(len(merge), dtype=torch.uint8), torch.tensor(merge))
-    return owners[groups.to(torch.int64)]
-
-
-def _normalise(found: Survey, moments: Moments, sample: Tensor, merge: tuple[int, ...]) -> Tensor:
-    """Divide a sample (sample rows, columns) by the scales of its groups; 0 where there are none."""
-    scales = moments.merge(merge).scales.to(torch.float32)
-    scales = scales[merged_groups(found.sample_groups, merge).to(torch.int64)]
-    return torch.where(scales > 0, sample / scales.clamp_min(torch.finfo(torch.float32).tiny), 0)
+def _next_whole(rungs: Rungs) -> Rungs:
+    """Tell the rung of one more bit, of columns that have none or whole ones."""
+    return np.where(rungs == 0, ONE_BIT, np.minimum(rungs + 1, TOP_RUNG))

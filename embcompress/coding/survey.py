@@ -13,6 +13,8 @@ from embcompress.linalg.blocks import Rows, full_float32
 from embcompress.linalg.error import row_norms
 
 GROUPS_MAX = 16  # of rows by norm; 32 and 64 gained nothing on two trained tables: docs/coding.md
+TAIL_ROWS_MAX = 256
+TAIL_SHARE = 1 / 256  # of the rows, the longest, make up the last group: they would stretch the levels of others
 BORDER_ROWS = 2**16  # rows from which the borders between groups are taken
 SAMPLE_NUMBERS = 2**18  # that levels are fitted to and distortions measured on
 SAMPLE_ROWS_MAX = 4096
@@ -59,6 +61,7 @@ class Survey:
         rotated: of the weights on the bases.
         sample: (sample rows, columns) float32, rows of the table in units of `unit`.
         sample_groups: (sample rows,) the group of each.
+        longest: (rows, columns) float32, of the last group, TAIL_ROWS_MAX at most: few of them are in the sample.
         squared_norm: of the table in units of `unit`, rows counted by their weight.
         passes: how often the rows were read.
     """
@@ -69,6 +72,7 @@ class Survey:
     rotated: Moments
     sample: Tensor
     sample_groups: Tensor
+    longest: Tensor
     squared_norm: float
     passes: int
 
@@ -82,7 +86,8 @@ def survey(
 ) -> Survey:
     """Go over the rows once: put them in groups by norm, and sum the squares of their columns and weights.
 
-    Holds one byte a row and a few blocks. Groups hold about equally many rows each. With row weights a row's norm is
+    Holds one byte a row and a few blocks. Groups hold about equally many rows each, but for the last, of the
+    longest rows. With row weights a row's norm is
     taken times the square root of its weight, and the rows are read once more, for all norms.
 
     Args:
@@ -100,13 +105,15 @@ def survey(
     sums = [[torch.zeros(GROUPS_MAX, count, dtype=torch.float64) for _ in range(2)] for count in (rows.dim, len(bases))]
     counts = torch.zeros(GROUPS_MAX, dtype=torch.float64)
     sampled = torch.arange(0, rows.rows, max(1, rows.rows // max(1, min(SAMPLE_ROWS_MAX, SAMPLE_NUMBERS // rows.dim))))
-    sample = []
+    sample: list[Tensor] = []
+    longest: list[Tensor] = []
     for first, values in scaled_blocks(rows, unit):
         block_weights = None if weights is None else weights[first : first + len(values)].to(values.device)
         groups = torch.bucketize(_importance(values, block_weights), borders.to(values.device))
         groups_of_rows[first : first + len(values)] = groups.to("cpu", torch.uint8)
         inside = sampled[(sampled >= first) & (sampled < first + len(values))] - first
         sample.append(values[inside.to(values.device)].cpu())
+        longest.append(values[groups == GROUPS_MAX - 1][: TAIL_ROWS_MAX - sum(map(len, longest))].cpu())
         member = torch.nn.functional.one_hot(groups, GROUPS_MAX).T.to(torch.float32)  # (groups, block_rows)
         counts += member.sum(dim=1).to("cpu", torch.float64)
         with full_float32():
@@ -123,6 +130,7 @@ def survey(
         rotated=rotated,
         sample=torch.cat(sample),
         sample_groups=groups_of_rows[sampled],
+        longest=torch.cat(longest),
         squared_norm=float(own.weighted.sum()),
         passes=1 if weights is None else 2,
     )
@@ -149,7 +157,8 @@ def _borders(rows: Rows, *, unit: float, weights: Tensor | None) -> Tensor:
         ]
         sizes = torch.cat(parts)
     ordered = sizes.sort().values
-    places = torch.arange(1, GROUPS_MAX) * len(ordered) // GROUPS_MAX
+    shares = [group / (GROUPS_MAX - 1) for group in range(1, GROUPS_MAX - 1)] + [1 - TAIL_SHARE]
+    places = (torch.tensor(shares, dtype=torch.float64) * len(ordered)).to(torch.int64)
     return ordered[places.clamp_max(len(ordered) - 1)].cpu()
 
 
@@ -157,3 +166,9 @@ def _importance(values: Tensor, weights: Tensor | None) -> Tensor:
     """Measure by what rows are put in groups, (block_rows,) float64."""
     norms = row_norms(values)
     return norms if weights is None else norms * weights.to(norms.device, torch.float64).sqrt()
+
+
+def merged_groups(groups: Tensor, merge: tuple[int, ...]) -> Tensor:
+    """Turn groups of the survey, uint8, into merged ones, uint8: so many neighbours at a time."""
+    owners = torch.repeat_interleave(torch.arange(len(merge), dtype=torch.uint8), torch.tensor(merge))
+    return owners[groups.to(torch.int64)]

@@ -2,7 +2,7 @@
 
 For each number of bits (9: half a bit) 256 float16 numbers for each column, little-endian, in base 85.
 Their squared errors at unit variance:
-0.5: 0.533, 1: 0.28, 2: 0.0758, 3: 0.0205, 4: 0.00559, 5: 0.00153, 6: 0.000438, 7: 0.000128.
+0.5: 0.53, 1: 0.278, 2: 0.0753, 3: 0.0203, 4: 0.00555, 5: 0.00151, 6: 0.000437, 7: 0.000128.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ memoryless and Gauss-Markov sources (1990); Tseng et al., QTIP (2024), section 3
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,8 +20,9 @@ from torch import Tensor
 from embcompress.coding.codebook import BITS_MAX, WINDOW_MAX, pack_rows
 
 STATES = 1 << WINDOW_MAX
-TAIL_BITS, HEAD_BITS = 64, 64  # from which the state is told in which a ring closes; 32 and 24 lost what it gains
-TORCH_ROWS = 4096  # that go through the plain form at once: 2^WINDOW_MAX float32 costs each, 4 MB, a few times
+TAIL_BITS, HEAD_BITS = 64, 64  # around the seam, from which the state is told in which a ring closes
+TRIES_MAX, TRIES_BITS = 64, 512  # at a shorter string's state, and how many bits the tries may go through together
+TORCH_ROWS = 2**15  # that go through the plain form at once: 1 kB of costs each, and up to 128 bytes a column
 
 
 def encode(values: Tensor, bits: Tensor, *, weights: Tensor, levels: Tensor, kinds: Tensor) -> Tensor:
@@ -42,19 +44,44 @@ def encode(values: Tensor, bits: Tensor, *, weights: Tensor, levels: Tensor, kin
     if values.device.type == "cpu":
         from embcompress.coding import kernels
 
-        tail, head = ring_columns(bits)
-        return kernels.encode_trellis(values, bits, weights=weights, levels=levels, kinds=kinds, tail=tail, head=head)
+        ring = close_ring(bits)
+        return kernels.encode_trellis(
+            values,
+            bits,
+            weights=weights,
+            levels=levels,
+            kinds=kinds,
+            tail=ring.tail,
+            head=ring.head,
+            tries=ring.tries,
+        )
     parts = torch.split(values, TORCH_ROWS)
     return torch.cat([encode_in_torch(part, bits, weights=weights, levels=levels, kinds=kinds) for part in parts])
 
 
-def ring_columns(bits: Tensor) -> tuple[int, int]:
-    """Tell from which column on the end of a ring is tried out, and to which column it is followed round."""
+@dataclass(frozen=True)
+class Ring:
+    """How the state is found in which a string closes to a ring.
+
+    Attributes:
+        tail: the column from which its end is tried out, from any state on.
+        head: the column to which that is followed round, and from where it is traced back; 0 for a short string, which
+            is gone round whole.
+        tries: how many states are then held to, of which the best ring is taken.
+    """
+
+    tail: int
+    head: int
+    tries: int
+
+
+def close_ring(bits: Tensor) -> Ring:
+    """Tell how a string of columns with these own bits is closed to a ring."""
     sums = bits.cumsum(0)
     total = int(sums[-1])
-    tail = int((total - sums >= TAIL_BITS).sum())
-    head = min(int((sums < HEAD_BITS).sum()) + 1, len(bits))
-    return tail, head
+    if total < TAIL_BITS:
+        return Ring(0, 0, max(2, min(TRIES_MAX, TRIES_BITS // total)))
+    return Ring(int((total - sums >= TAIL_BITS).sum()), min(int((sums < HEAD_BITS).sum()) + 1, len(bits)), 1)
 
 
 def encode_in_torch(values: Tensor, bits: Tensor, *, weights: Tensor, levels: Tensor, kinds: Tensor) -> Tensor:
@@ -62,27 +89,39 @@ def encode_in_torch(values: Tensor, bits: Tensor, *, weights: Tensor, levels: Te
     rows, columns = values.shape
     path = _Path(values, bits.tolist(), weights=weights, tables=levels[kinds.to(levels.device)])
     padding = -int(bits.sum()) % 8
-    tail, head = ring_columns(bits)
+    ring = close_ring(bits)
+    after = (
+        torch.arange(STATES, device=values.device) << padding
+    ) % STATES  # the state that a last byte's zeros lead to
     # The string is a ring: before it comes its own end. Which end that will be is tried out from any state on.
-    cost = path.run(torch.zeros(rows, STATES, device=values.device), range(tail, columns))
-    if padding:
-        states = torch.arange(STATES, device=values.device)
-        after = (states << padding) % STATES
-        shifted = torch.full_like(cost, math.inf)
-        cost = shifted.scatter_reduce(1, after.expand(rows, -1), cost, "amin")
-    origin = path.run(cost, range(head)).argmin(dim=1)
-    for column in range(head - 1, -1, -1):
-        origin = path.before(origin, column)
-    cost = torch.full((rows, STATES), math.inf, device=values.device).scatter_(1, origin[:, None], 0.0)
-    cost = path.run(cost, range(columns))
-    ends = torch.arange(STATES, device=values.device)
-    is_ring = (ends << padding) % STATES == origin[:, None]
-    state = torch.where(is_ring, cost, math.inf).argmin(dim=1)
-    numbers = torch.empty(rows, columns, dtype=torch.uint8, device=values.device)
-    for column in range(columns - 1, -1, -1):
-        numbers[:, column] = (state & ((1 << path.bits[column]) - 1)).to(torch.uint8)
-        state = path.before(state, column)
+    cost = path.run(torch.zeros(rows, STATES, device=values.device), range(ring.tail, columns))
+    cost = _pad(cost, after)
+    cost = path.run(cost, range(ring.head or columns))
+    if not ring.head:
+        cost = _pad(cost, after)
+    closed = torch.full((rows,), math.inf, device=values.device)
+    numbers = torch.zeros(rows, columns, dtype=torch.uint8, device=values.device)
+    for end in cost.topk(ring.tries, dim=1, largest=False).indices.T:
+        origin = end
+        for column in range(ring.head - 1, -1, -1):
+            origin = path.before(origin, column)
+        start = torch.full_like(cost, math.inf).scatter_(1, origin[:, None], 0.0)
+        held = path.run(start, range(columns))
+        least = torch.where(after == origin[:, None], held, math.inf).min(dim=1)
+        is_better = least.values < closed
+        closed = torch.where(is_better, least.values, closed)
+        state = least.indices
+        for column in range(columns - 1, -1, -1):
+            own = (state & ((1 << path.bits[column]) - 1)).to(torch.uint8)
+            numbers[:, column] = torch.where(is_better, own, numbers[:, column])
+            state = path.before(state, column)
     return pack_rows(numbers, bits)
+
+
+def _pad(cost: Tensor, after: Tensor) -> Tensor:
+    """Go through the zeros that fill the last byte, (rows, STATES) -> (rows, STATES)."""
+    empty = torch.full_like(cost, math.inf)
+    return empty.scatter_reduce(1, after.expand(len(cost), -1), cost, "amin")
 
 
 class _Path:

@@ -18,6 +18,9 @@ from embcompress.results import (
     ReconstructResult,
     Result,
     Skipped,
+    SweepCurve,
+    SweepPoint,
+    SweepResult,
     TableReport,
 )
 
@@ -32,6 +35,8 @@ def render_terminal(result: Result) -> RenderableType:
         return _backfill(result)
     if isinstance(result, InspectResult):
         return _inspect(result)
+    if isinstance(result, SweepResult):
+        return _sweep(result)
     return _reconstruct(result)
 
 
@@ -84,10 +89,12 @@ def _table_errors(tables: Sequence[TableReport]) -> _Records:
     """Tell what became of each table; of the weighted error only where there is one."""
     weighted = [None if table.error is None else table.error.weighted_relative for table in tables]
     beside = [("weighted", "right")] if any(value is not None for value in weighted) else []
+    # Beside the error of plain factors stands the least that their rank leaves, of coded ones the bound at their bytes.
+    least = " or ".join(dict.fromkeys("bound" if table.coded else "optimum" for table in tables))
     grid = _grid(
         ("table", "left"), ("shape", "left"), ("bases", "right"), ("before", "right"), ("after", "right"),
-        ("error", "right"), *beside, ("optimum", "right"), ("p99 row", "right"), ("cosine", "right"),
-        ("solver", "left"),
+        ("error", "right"), *beside, (least, "right"), ("p99 row", "right"), ("cosine", "right"),
+        ("coding" if all(table.coded for table in tables) else "solver", "left"),
     )  # fmt: skip
     lines = []
     for table, value in zip(tables, weighted, strict=True):
@@ -95,10 +102,11 @@ def _table_errors(tables: Sequence[TableReport]) -> _Records:
         name, shape, rank, before, after, error, optimum, tail, cosine, solver = _table_row(table)
         extras = [extra] if beside else []
         grid.add_row(name, shape, rank, before, after, error, *extras, optimum, tail, cosine, solver)
-        lines += [_bold(name), Text(f"  {shape}, {rank} bases by {solver}: {before} -> {after}")]
+        lines += [_bold(name), Text(f"  {shape}, {rank} bases, {solver}: {before} -> {after}")]
         if error:
             errors = f"error {error}, weighted {extra}" if extra else f"error {error}"
-            lines.append(Text(f"  {errors}, optimum {optimum}; p99 row {tail}, mean cosine {cosine}"))
+            what = "bound" if table.coded else "optimum"
+            lines.append(Text(f"  {errors}, {what} {optimum}; p99 row {tail}, mean cosine {cosine}"))
     return _Records(grid, lines)
 
 
@@ -106,17 +114,27 @@ def _table_row(table: TableReport) -> tuple[Text, str, str, str, str, str, str, 
     error = table.error
     measured = ("", "", "", "")
     if error is not None:
-        optimum = "unknown" if error.optimal_relative is None else _share(error.optimal_relative)
+        known = error.optimal_relative if table.coded is None else table.coded.bound_relative
+        optimum = "unknown" if known is None else _share(known)
         measured = (_share(error.relative), optimum, _share(error.row_relative.p99), f"{error.cosine.mean:.4f}")
     return (
         plain(table.name),
         f"{table.rows} x {' x '.join(map(str, table.shape))} {table.dtype}",
-        str(table.rank),
+        "no" if table.coded and not table.coded.is_rotated else str(table.rank),
         human_bytes(table.bytes_before),
         human_bytes(table.bytes_after),
         *measured,
-        f"{table.solver}, {table.passes} passes" if table.passes else table.solver,
+        f"{_means(table)}, {table.passes} passes" if table.passes else _means(table),
     )
+
+
+def _means(table: TableReport) -> str:
+    """Tell what made the factors, or how the weights are coded."""
+    coded = table.coded
+    if coded is None:
+        return table.solver
+    groups = "1 group" if coded.groups == 1 else f"{coded.groups} groups"
+    return f"{coded.levels}, {coded.bits_per_entry:.2f} bits, {groups}"
 
 
 def _notes(result: ApproximateResult) -> list[RenderableType]:
@@ -222,6 +240,71 @@ def _reconstruct(result: ReconstructResult) -> RenderableType:
     tables = f"{count} table{'s' * (count != 1)} multiplied out"
     counts = f" ({human_bytes(result.output.bytes)}, {result.tensors} tensors, {tables})"
     return Text.assemble(f"{verb} ", plain(result.output.path), counts)
+
+
+def _sweep(result: SweepResult) -> RenderableType:
+    parts: list[RenderableType] = []
+    for table in result.tables:
+        size = f"  {' x '.join(map(str, (table.rows, *table.shape)))} {table.dtype}, {human_bytes(table.bytes_before)}"
+        parts.append(Text.assemble(_bold(plain(table.name)), size))
+        parts += [Text.assemble("tied: is also ", plain(", ".join(table.tied_names)))] if table.tied_names else []
+        parts += [_curves(table.curves), *(Text(f"note: {remark}.") for remark in table.remarks), Text()]
+    if len(result.tables) > 1:
+        size = f"  {len(result.tables)} tables, {human_bytes(result.totals.bytes_before)}; root mean square error"
+        parts += [Text.assemble(("all together", "bold"), size), _curves(result.totals.curves), Text()]
+    parts += _skipped(result.skipped)
+    points = [point for table in result.tables for curve in table.curves for point in curve.points]
+    if any(not point.exact for point in points):
+        parts.append(Text("+-: 95 % confidence, from a sample of the rows; what has none is exact."))
+    said = result.recommendation
+    if said is None:
+        parts.append(Text("nothing to recommend: not even the smallest ratio can be had."))
+        return Group(*parts)
+    style = "green" if said.is_within else "yellow"
+    head = Text.assemble(
+        ("recommended: ", f"bold {style}"), f"{said.way} at 1/{said.ratio:g}, {human_bytes(said.bytes)}, "
+        f"error {_share(said.relative)}: {said.reason}."
+    )  # fmt: skip
+    command = Text.assemble("  ", plain(said.command), no_wrap=True, overflow="ignore")  # to be pasted in one piece
+    return Group(*parts, head, command)
+
+
+def _curves(curves: Sequence[SweepCurve]) -> _Records:
+    """Show every size that some way was tried at, the largest first, and what each way leaves there."""
+    ways = [curve.way for curve in curves]
+    # Ways held to the same ratio share a line; one that has a size of its own gets its own.
+    lines: dict[tuple[float, str], dict[str, SweepPoint]] = {}
+    for curve in curves:
+        for point in curve.points:
+            own = curve.way if point.asked_ratio is None else ""
+            lines.setdefault((point.asked_ratio or point.ratio, own), {})[curve.way] = point
+    titles = [title for way in ways for title in ((way, f"{way} / bound") if way == ways[0] else (way,))]
+    grid = _grid(("size", "right"), ("bytes", "right"), ("bound", "right"), *((title, "right") for title in titles))
+    texts = []
+    for (ratio, _), found in sorted(lines.items(), key=lambda line: line[0]):
+        first = next(iter(found.values()))
+        bound = "" if first.bound_relative is None else _share(first.bound_relative)
+        cells = []
+        for way in ways:
+            seen = found.get(way)
+            cells.append("" if seen is None else _with_band(seen))
+            if way == ways[0]:
+                cells.append("" if seen is None or not seen.bound_relative else _over(seen))
+        size = f"1/{ratio:.3g}"
+        grid.add_row(size, human_bytes(first.bytes), bound, *cells)
+        told = ", ".join(f"{title} {cell}" for title, cell in zip(titles, cells, strict=True) if cell)
+        texts.append(Text(f"  {size}, {human_bytes(first.bytes)}: {told}" + (bound and f"; bound {bound}")))
+    return _Records(grid, texts)
+
+
+def _with_band(point: SweepPoint) -> str:
+    return _share(point.relative) + ("" if point.exact else f" +-{(point.high - point.low) / 2:.1g}")
+
+
+def _over(point: SweepPoint) -> str:
+    assert point.bound_relative
+    times = point.relative / point.bound_relative
+    return f"{times:.3f}" if times < 100 else f"{times:.0e}"
 
 
 def _grid(*columns: tuple[str, str]) -> Table:

@@ -7,5 +7,6 @@ from embcompress.workflows.backfilling import backfill
 from embcompress.workflows.compression import approximate
 from embcompress.workflows.listing import inspect
 from embcompress.workflows.reconstruction import reconstruct
+from embcompress.workflows.sweeping import sweep
 
-__all__ = ["approximate", "backfill", "inspect", "reconstruct"]
+__all__ = ["approximate", "backfill", "inspect", "reconstruct", "sweep"]

@@ -31,7 +31,8 @@ from embcompress.results import (
 from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
 from embcompress.table import REAL_PARTS
 from embcompress.vocabulary import Placement, match_labels, named, place_ids, read_ids, read_labels
-from embcompress.workflows.grower import Grower
+from embcompress.workflows.coded_grower import CodedGrower, plan_coded
+from embcompress.workflows.grower import FloatGrower
 from embcompress.workflows.growth_report import (
     ENERGY_EXACT,
     measured_warnings,
@@ -75,9 +76,10 @@ def backfill(
 ) -> BackfillResult:
     """Add rows for new ids to the tables of one or more checkpoints, dense or compressed.
 
-    Known rows keep their bits: those of a dense table, the weights of a compressed one. On a compressed table new rows
-    are made in the table's space and projected on its bases. Goes over the base rows twice; memory does not grow with
-    them, but for the numbers that say which row goes where.
+    Known rows keep their bits: those of a dense table, the weights or codes of a compressed one. On a compressed table
+    new rows are made in the table's space and projected on its bases; on a coded one they are then stored in as many
+    bits as known rows have at most. Goes over the base rows twice; memory does not grow with them, but for the numbers
+    that say which row goes where.
 
     Args:
         bases: checkpoints or artifacts; the other tensors come from the first.
@@ -290,17 +292,20 @@ def _plan_table(
 ) -> GrowthPlan:
     first, rows = table.first, placement.max_id
     ranks = [part.compressed.rank for part in table.parts if part.compressed]
-    rank = None
-    if ranks:
+    rank, coded = None, None
+    if first.is_coded:
+        rank, coded = ranks[0], plan_coded(first, placement)
+        entries = tuple(coded.entries.values())
+    elif ranks:
         assert first.bases is not None
         rank = ranks[0] if _have_same_bases(table.parts) else sum(ranks)
-        entries: tuple[Entry, ...] = (
+        entries = (
             Entry(first.name + BASES_SUFFIX, first.bases.dtype, (rank, *first.shape[1:])),
             Entry(first.name + WEIGHTS_SUFFIX, first.stored.dtype, (rows, rank)),
         )
     else:
         entries = tuple(Entry(name, first.dtype, (rows, *first.shape[1:])) for name in first.names)
-    plan = GrowthPlan(table, placement, entries, rank, fill, given or ())
+    plan = GrowthPlan(table, placement, entries, rank, coded, fill, given or ())
     if fill is not None:
         count = fill.stored.shape[0]
         wanted = plan.placement.added if given is None else len(given)
@@ -370,14 +375,10 @@ def _grow(
 ) -> _Grown:
     """Write a table: each row in its place, new ones made on the way."""
     started = time.perf_counter()
-    grower = Grower(plan, request, folder=folder, device=device)
+    kind = FloatGrower if plan.coded is None else CodedGrower
+    grower = kind(plan, request, folder=folder, device=device)
     grower.measure(progress)
-    if plan.rank is not None:
-        writer.write(plan.entries[0], grower.bases_bytes())
-    entries = plan.entries if plan.rank is None else plan.entries[1:]
-    for part in grower.blocks(progress):
-        for entry in entries:
-            writer.append(entry, part)
+    grower.write(writer, progress)
     found = replace(
         table_report(plan, request),
         energy_held=grower.energy_held,
@@ -385,4 +386,4 @@ def _grow(
         new_rows=statistics_report(grower.new_rows),
         seconds=time.perf_counter() - started,
     )
-    return _Grown(found, (*grower.warnings, *measured_warnings(found)))
+    return _Grown(found, (*grower.warnings, *measured_warnings(found, holdable=grower.holdable)))

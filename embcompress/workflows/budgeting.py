@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from embcompress.budget import Budget
-from embcompress.checkpoints.tensors import ITEM_BYTES
-from embcompress.exceptions import BudgetError, NonFiniteError
+from embcompress.exceptions import BudgetError
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.planning import PlannedTable, human_bytes
 from embcompress.results import Skipped
 from embcompress.table import Table
 from embcompress.workflows.coded_encoding import CodedEncoding
-from embcompress.workflows.encoding import Encoding, PlainEncoding, Setting
-from embcompress.workflows.offers import Offer, TableOffers
+from embcompress.workflows.encoding import STORING_ERROR, Encoding, PlainEncoding, Setting
+from embcompress.workflows.offers import Offer, TableOffers, make_offers
 from embcompress.workflows.spending import spend_bytes
 
 ERROR_SLACK = 0.985  # a measured error below this share of its target is worth another try with fewer bytes
 ERROR_MARGIN = 0.999  # what a try aims at
+TOO_SMALL = "is so small that nothing makes it smaller"
 TRIES_MAX = 8
 LOOSE_TRIES_MAX = 3
 
@@ -33,6 +34,39 @@ class _Held:
     aim: float = 0.0  # predicted squared error
     best: Offer | None = None  # the cheapest whose measured error was within the target
     offer: Offer | None = None
+
+
+def _floor_digits(ratio: float) -> str:
+    """Write a ratio in four digits or more, never rounded up."""
+    digits = max(0, 3 - math.floor(math.log10(ratio)))
+    return f"{math.floor(ratio * 10**digits) / 10**digits:.{digits}f}"
+
+
+def encoding_of(offers: TableOffers, offer: Offer, setting: Setting, *, needs: str) -> Encoding:
+    """Make what writes a table as one of its offers says; `needs` names what asked for its spectrum."""
+    choice = SolverChoice(offers.factors.solver, f"for the spectrum, which {needs} needs")
+    planned = PlannedTable(offers.table, offer.rank, offers.stored_dtype)
+    if offer.allocation is None:
+        return PlainEncoding(planned, choice, setting)
+    return CodedEncoding(planned, choice, setting, offers=offers, offer=offer)
+
+
+def leave_dense(table: Table, reason: str, *, path: Path, named: Sequence[str], hint: str = "") -> Skipped:
+    """Say why a table stays dense.
+
+    Args:
+        table: the table.
+        reason: goes on from its name.
+        path: of the checkpoint.
+        named: patterns given in full: such a table is not left dense in silence.
+        hint: what else could be done.
+
+    Raises:
+        BudgetError: it was named in full.
+    """
+    if any(name in named for name in (table.name, *table.tied_names)):
+        raise BudgetError(f"table {table.name!r} in {path} {reason}.", hint=hint)
+    return Skipped(table.name, reason)
 
 
 class BudgetedTables:
@@ -112,44 +146,32 @@ class BudgetedTables:
         return is_final
 
     def _offers_of(self, table: Table) -> TableOffers:
-        stored_dtype = self._stored_dtype(table)
-        try:
-            return TableOffers(
-                table,
-                lambda doing: self._setting.rows(table, doing),
-                stored_dtype=stored_dtype,
-                item_bytes=ITEM_BYTES[stored_dtype],
-                is_plain=self._budget.is_plain,
-                has_trellis=self._budget.effort == "best",
-                row_weights=self._setting.weights_of(table),
-                seed=self._setting.seed,
-            )
-        except NonFiniteError as err:
-            raise NonFiniteError(f"{self._path}: {err.message}", hint=err.hint) from err
+        return make_offers(
+            table,
+            self._setting,
+            stored_dtype=self._stored_dtype(table),
+            is_plain=self._budget.is_plain,
+            effort=self._budget.effort,
+        )
 
     def _is_smaller(self, one: _Held) -> bool:
         if one.offers.least().nbytes < one.table.nbytes:
             return True
-        self._skip(one, "is so small that nothing makes it smaller")
+        self._skip(one, TOO_SMALL)
         return False
 
     def _skip(self, one: _Held, reason: str, *, hint: str = "") -> None:
-        """Leave a table dense.
-
-        Raises:
-            BudgetError: it was named in full.
-        """
-        if any(name in self._named for name in (one.table.name, *one.table.tied_names)):
-            raise BudgetError(f"table {one.table.name!r} in {self._path} {reason}.", hint=hint)
-        self.skipped.append(Skipped(one.table.name, reason))
+        self.skipped.append(leave_dense(one.table, reason, path=self._path, named=self._named, hint=hint))
 
     def _choose(self) -> list[_Held]:
         if self._budget.kind in {"ratio", "max_size"}:
             self._choose_by_bytes()
             return self._held
-        target = 1 - self._budget.amount if self._budget.kind == "energy" else self._budget.amount**2
         kept = []
         for one in self._held:
+            target = self._budget.amount**2
+            if self._budget.kind == "energy":  # of the bases before rounding
+                target = 1 - self._budget.amount + STORING_ERROR[one.offers.stored_dtype] ** 2
             one.aim = target
             one.offer = one.offers.cheapest_for(target)
             if one.offer is None:
@@ -180,23 +202,21 @@ class BudgetedTables:
             what = f"{least} bytes ({human_bytes(least)})"
             if is_whole:
                 hint = f"The smallest file is {what}: --max-size {least}."
+            elif least < before:
+                hint = f"The smallest that they can be is {what}: --ratio {_floor_digits(before / least)}."
             else:
-                hint = f"The smallest that they can be is {what}: --ratio {before / least:.4g}."
+                hint = f"With all that a file needs they take {what}, and {before} as they are."
             raise BudgetError(f"{self._budget.option}: the tables of {self._path} cannot be so small.", hint=hint)
         for one, offer in zip(self._held, chosen, strict=True):
             one.offer = offer
 
     def _encoding(self, one: _Held, offer: Offer | None) -> Encoding:
         assert offer is not None
-        factors = one.offers.factors
-        choice = SolverChoice(factors.solver, f"for the spectrum, which {self._budget.option} needs")
-        planned = PlannedTable(one.table, offer.rank, one.offers.stored_dtype)
-        if offer.allocation is None:
-            return PlainEncoding(planned, choice, self._setting)
-        return CodedEncoding(planned, choice, self._setting, offers=one.offers, offer=offer)
+        return encoding_of(one.offers, offer, self._setting, needs=self._budget.option)
 
     def _unreachable_error(self, one: _Held, error: float) -> BudgetError:
+        least = min(error, one.offers.finest().squared_error ** 0.5)
         return BudgetError(
             f"{self._budget.option}: table {one.table.name!r} in {self._path} was left with an error of {error:.4g}.",
-            hint=f"The smallest error that can be had in fewer bytes than the table has is about {error:.3g}.",
+            hint=f"The smallest error that can be had in fewer bytes than the table has is about {least:.3g}.",
         )

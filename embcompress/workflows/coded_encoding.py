@@ -24,7 +24,7 @@ from embcompress.planning import PlannedTable
 from embcompress.results import CodedReport, TableReport
 from embcompress.safetensors_writer import Entry, SafetensorsWriter
 from embcompress.table import tensor_bytes
-from embcompress.workflows.encoding import Encoding, Setting, describe
+from embcompress.workflows.encoding import Encoding, Setting, describe, held_error
 from embcompress.workflows.offers import Offer, TableOffers
 
 if TYPE_CHECKING:
@@ -95,6 +95,10 @@ class CodedEncoding(Encoding):
         self._is_written = True
         self.seconds += time.perf_counter() - started
         return self._error.result().relative
+
+    @property
+    def measured_relative(self) -> float:  # noqa: D102 - as in Encoding
+        return held_error(self._error.result())
 
     def _tensors(self) -> dict[str, Tensor]:
         """Give everything but the codes as it is stored."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from embcompress.artifact import CompressedTable, artifact_metadata, is_artifact, widest_metadata
+from embcompress.artifact import CompressedTable, artifact_metadata, widest_metadata
 from embcompress.budget import EFFORTS, choose_budget
 from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
-from embcompress.exceptions import IdsError, TableError, UsageError
+from embcompress.exceptions import IdsError, UsageError
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.output import check_output
 from embcompress.planning import (
@@ -19,7 +19,6 @@ from embcompress.planning import (
     estimate_coding_memory,
     estimate_memory,
     plan_tables,
-    quoted,
 )
 from embcompress.results import ApproximateResult, InputFile, OutputFile, Skipped, TableReport, Totals
 from embcompress.row_weights import match_row_weights, read_row_weights
@@ -27,13 +26,14 @@ from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entr
 from embcompress.table import Table, read_bytes
 from embcompress.vocabulary import read_labels
 from embcompress.workflows.budgeting import BudgetedTables
-from embcompress.workflows.encoding import Encoding, Setting, make_encoding
+from embcompress.workflows.encoding import Encoding, Setting, bytes_alone, make_encoding
 from embcompress.workflows.run import (
     Progress,
     check_reports,
     check_seed,
     check_space,
     left_out,
+    refuse_compressed,
     resolve_device,
     write_reports,
 )
@@ -76,7 +76,8 @@ def approximate(
         bases: the number of bases of every table, at least 1, with weights as floats.
         energy: the share of its squared norm that every table keeps, above 0: as many bases as that takes, with weights
             as floats.
-        max_error: relative Frobenius error that no table exceeds, in as few bytes as can be.
+        max_error: relative Frobenius error that no table exceeds, in as few bytes as can be; the weighted error where
+            `row_weights` are given.
         ratio: by how many times the chosen tables together get smaller, everything that decoding needs counted; with
             the least error that can be had.
         max_size: bytes of the whole file, or a text such as "1.5MB"; with the least error that can be had.
@@ -119,11 +120,7 @@ def approximate(
     target = Path(output) if output else source.with_name(f"{source.stem}-compressed.safetensors")
     inputs = [source, *(Path(one) for one in (row_weights, labels) if one is not None)]
     with open_checkpoint(source) as checkpoint:
-        if is_artifact(checkpoint):
-            raise TableError(
-                f"{source} is compressed already.",
-                hint=f"Compress the original, or restore one with `embcompress reconstruct {quoted(source)}`.",
-            )
+        refuse_compressed(checkpoint)
         resolved = check_output(target, force=force, inputs=inputs)
         reports = check_reports(report, output=target, force=force, inputs=inputs)
         place = resolve_device(device, dry_run=dry_run)
@@ -174,7 +171,7 @@ def approximate(
             with file.open() as writer:
                 check_space(resolved, writer.nbytes)
                 errors = [encoding.write(writer) for encoding in encodings]
-                if budgeted is None or budgeted.accepts(errors):
+                if budgeted is None or budgeted.accepts([encoding.measured_relative for encoding in encodings]):
                     sha256 = file.finish(writer, errors)
                     tables = [encoding.report() for encoding in encodings]
                     output_file = OutputFile(str(target), sha256, writer.nbytes)
@@ -197,8 +194,7 @@ class _File:
     def sizes(self) -> tuple[int, int]:
         """Count the bytes of the file, and of one with the compressed tables alone."""
         own = [entry for encoding in self._encodings for entry in encoding.planned_entries()]
-        alone = widest_metadata(self._compressed, entries=own, original={})
-        return self._writer(own).nbytes, SafetensorsWriter(self._target, own, metadata=alone).nbytes
+        return self._writer(own).nbytes, bytes_alone(self._encodings)
 
     def open(self) -> SafetensorsWriter:
         """Fit all tables, and make what writes the file."""

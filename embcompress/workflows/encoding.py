@@ -7,9 +7,16 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embcompress.artifact import CompressedTable, bilinear_entries, factor_dtypes, factor_entries
+from embcompress.artifact import (
+    CompressedTable,
+    bilinear_entries,
+    factor_dtypes,
+    factor_entries,
+    widest_metadata,
+)
 from embcompress.checkpoints import Checkpoint
 from embcompress.exceptions import NonFiniteError
 from embcompress.linalg.solvers import SolverChoice
@@ -107,6 +114,11 @@ class Encoding(ABC):
     @abstractmethod
     def write(self, writer: SafetensorsWriter) -> float:
         """Write all tensors, measuring the error on the way; return the relative one."""
+
+    @property
+    @abstractmethod
+    def measured_relative(self) -> float:
+        """The measured error that a budget holds: of rows counted by their weight, where they have one."""
 
     @abstractmethod
     def report(self) -> TableReport:
@@ -215,6 +227,10 @@ class PlainEncoding(Encoding):
             ),
         )
 
+    @property
+    def measured_relative(self) -> float:  # noqa: D102 - as in Encoding
+        return held_error(self._error.result())
+
     def _weights(self) -> Iterator[memoryview]:
         """Yield the weights as stored, and measure their error on the way."""
         import torch
@@ -278,6 +294,10 @@ class BilinearEncoding(Encoding):
         self.seconds += time.perf_counter() - started
         return self._found.error.result().relative
 
+    @property
+    def measured_relative(self) -> float:  # noqa: D102 - as in Encoding
+        return held_error(self._found.error.result())
+
     def report(self) -> TableReport:  # noqa: D102 - as in Encoding
         planned, found = self.planned, self._plain_report()
         assert planned.matrix is not None
@@ -301,6 +321,13 @@ def make_encoding(planned: PlannedTable, choice: SolverChoice, setting: Setting)
     return kind(planned, choice, setting)
 
 
+def bytes_alone(encodings: Sequence[Encoding]) -> int:
+    """Count the bytes of a file that holds these tables and nothing else, as far as they are known."""
+    own = [entry for encoding in encodings for entry in encoding.planned_entries()]
+    metadata = widest_metadata([encoding.compressed for encoding in encodings], entries=own, original={})
+    return SafetensorsWriter(Path("artifact"), own, metadata=metadata).nbytes
+
+
 def describe(planned: PlannedTable) -> CompressedTable:
     """Say of a planned table what the artifact will say, but for its error."""
     item = planned.table
@@ -314,6 +341,11 @@ def describe(planned: PlannedTable) -> CompressedTable:
         kind="embedding" if planned.matrix is None else "bilinear",
         matrix=planned.matrix,
     )
+
+
+def held_error(measured: MeasuredError) -> float:
+    """Choose the error that a budget holds: the weighted one, where rows have weights."""
+    return measured.relative if measured.weighted_relative is None else measured.weighted_relative
 
 
 def error_report(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embcompress.choices import FITTED
-from embcompress.exceptions import NonFiniteError
-from embcompress.growth import Fill, GrowthPlan, RowRequest
-from embcompress.table import REAL_PARTS, StoredRows, TableRows, block_rows_for, tensor_bytes
+from embcompress.checkpoints import StoredTensor
+from embcompress.growth import Base, GrowthPlan, RowRequest
+from embcompress.safetensors_writer import SafetensorsWriter
+from embcompress.table import StoredRows, TableRows, block_rows_for, tensor_bytes
+from embcompress.workflows.new_rows import NewRows
 from embcompress.workflows.run import Progress
 
 if TYPE_CHECKING:
@@ -19,45 +22,66 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Grower:
-    """The rows of a growing table, block by block in the order of the new ids."""
+@dataclass(frozen=True)
+class RowSource:
+    """Known rows that lie together: those of a base, or of a group of its rows.
 
-    def __init__(self, plan: GrowthPlan, request: RowRequest, *, folder: Path, device: str) -> None:
+    Attributes:
+        stored: where they lie.
+        base: in which file.
+        places: int64, the new id of each, -1 for those that go; rows beyond go too.
+    """
+
+    stored: StoredTensor
+    base: Base
+    places: Tensor
+
+
+class Grower(ABC):
+    """The rows of a growing table, in blocks in the order of the new ids.
+
+    Args:
+        plan: of the table.
+        request: how new rows are made.
+        sources: where the known rows are.
+        bases: (rank, dim) float64; None where the columns are the table's own.
+        folder: for copies of what lies in no order.
+        device: where it is computed.
+
+    Attributes:
+        kept_rows, new_rows: statistics of the rows as they are stored, once all are written.
+        warnings: what was found on the way.
+    """
+
+    def __init__(
+        self,
+        plan: GrowthPlan,
+        request: RowRequest,
+        *,
+        sources: Sequence[RowSource],
+        bases: Tensor | None,
+        folder: Path,
+        device: str,
+    ) -> None:
         import torch
 
-        from embcompress.nn.drawing import bind_constrainer
-
-        first = plan.table.first
         self.plan = plan
-        self.request = request
-        self.name = first.name
-        self.is_complex = first.dtype in REAL_PARTS
-        self.shape = (*first.shape[1:], 2) if self.is_complex else first.shape[1:]  # of a row, as reals
-        self.dtype: torch.dtype = getattr(torch, first.dtype).to_real()  # of the table's reals
-        self.stored_dtype: torch.dtype = getattr(torch, first.stored.dtype).to_real()  # of those that are written
+        self.name = plan.table.first.name
         self.device = torch.device(device)
         self.warnings: list[str] = []
+        self._sources = sources
+        self._bases = None if bases is None else bases.to(self.device)
         self._readers = [
-            StoredRows(part.stored, file=part.base.checkpoint.file, folder=folder) for part in plan.table.parts
+            StoredRows(source.stored, file=source.base.checkpoint.file, folder=folder) for source in sources
         ]
-        self._constrain = bind_constrainer(request.constrainer)
-        # Which base a new id has its row from, and which row; -1 for new ones.
+        # Which source a new id has its row from, and which row; -1 for new ones.
         self._owner = torch.full((plan.placement.max_id,), -1, dtype=torch.int32)
         self._row = torch.full((plan.placement.max_id,), -1)
-        self._places = [torch.frombuffer(place, dtype=torch.int64) for place in plan.placement.places]
-        for number, place in enumerate(self._places):
-            rows = (place >= 0).nonzero().squeeze(1)
-            self._owner[place[rows]] = number
-            self._row[place[rows]] = rows
-        self._bases = self._read_bases()
-        if self._bases is not None:
-            # Bases of several artifacts may span one space but for rounding, which perturbs singular values by at most
-            # eps / 2 of their root sum of squares: directions below that are noise, and weights on them would explode.
-            rounding = torch.finfo(getattr(torch, plan.entries[0].dtype).to_real()).eps
-            cutoff = min(rounding * len(self._bases) ** 0.5, 0.5) if plan.is_stacked else None
-            self._projector = torch.linalg.pinv(self._bases, rtol=cutoff)  # (dim, rank)
-        self._fill = None if plan.fill is None else _FillRows(plan.fill, folder=folder)
-        self._fill_row = self._find_fill_rows()
+        for number, source in enumerate(sources):
+            rows = (source.places >= 0).nonzero().squeeze(1)
+            self._owner[source.places[rows]] = number
+            self._row[source.places[rows]] = rows
+        self._new = NewRows(plan, request, ids=(self._owner < 0).nonzero().squeeze(1), folder=folder)
         self._new_energy = self._lost_energy = 0.0
 
     def measure(self, progress: Progress | None) -> None:
@@ -65,64 +89,126 @@ class Grower:
         import torch
 
         from embcompress.linalg.moments import RowMoments, RowStatistics
-        from embcompress.nn.drawing import Fitted, RowDraw
 
-        draws = self.plan.placement.added > (0 if self._fill is None else self._fill.rows)
-        is_gaussian = draws and self.request.method.name == "gaussian"
-        seen = RowMoments(self._columns, rows=self.plan.placement.kept if is_gaussian else None)
+        needs_factor = self._new.needs_covariance
+        seen = RowMoments(self._columns, rows=self.plan.placement.kept if needs_factor else None)
         left = 0
-        total = sum(part.shape[0] for part in self.plan.table.parts)
+        total = sum(source.stored.shape[0] for source in self._sources)
         done = 0
-        for number, (part, place) in enumerate(zip(self.plan.table.parts, self._places, strict=True)):
+        for number, source in enumerate(self._sources):
+            artifact = source.base.artifact
             first = checksum = 0
-            for stored in TableRows(part.stored, file=part.base.checkpoint.file).blocks():
-                if part.base.artifact is not None:
+            for stored in self._known_blocks(number):
+                if artifact is not None:
                     checksum = zlib.crc32(tensor_bytes(stored), checksum)
-                block = stored.to(self.device)
-                kept = place[first : first + len(block)] >= 0
+                block = self._known_columns(stored.to(self.device), number)
+                kept = source.places[first : first + len(block)] >= 0
                 kept = torch.nn.functional.pad(kept, (0, len(block) - len(kept))).to(self.device)  # rows of padding
                 if not bool(torch.isfinite(block.sum())):  # a sum is finite only of finite numbers, and quicker
                     finite = torch.isfinite(block).all(dim=1)
                     left += int((kept & ~finite).sum())
                     kept &= finite
-                values = block if bool(kept.all()) else block[kept]
-                seen.add(self._widen(values, number))
+                seen.add(block if bool(kept.all()) else block[kept])
                 first += len(block)
                 done += len(block)
                 if progress is not None:
                     progress(f"{self.name}: known rows", done, total)
-            if part.base.artifact is not None:
-                part.base.artifact.check(part.stored, checksum)
+            if artifact is not None:
+                artifact.check(source.stored, checksum)
         if left:
             self.warnings.append(
                 f"{left} kept rows of {self.name!r} hold NaN or infinity: they stay, and count in no statistic"
             )
-        mean, factor = seen.mean, seen.factor() if is_gaussian else None
+        mean, factor = seen.mean.to(self.device), seen.factor().to(self.device) if needs_factor else None
         if self._bases is not None:
             mean, factor = mean @ self._bases, None if factor is None else factor @ self._bases
         self._mean = mean
         self.kept_rows, self.new_rows = RowStatistics(mean), RowStatistics(mean)
-        fitted = Fitted(mean.cpu(), None if factor is None else factor.cpu())
-        self._draw = RowDraw(
-            self.request.method,
-            shape=self.shape,
-            dtype=self.dtype,
-            seed=self.request.seed,
-            name=self.name,
-            fitted=fitted if self.request.method.name in FITTED else None,
-        )
+        self._new.fit(mean, factor)
 
-    def bases_bytes(self) -> Iterator[bytes | memoryview]:
-        """Yield the bases as they are stored: once if all parts share them, else one after the other."""
-        for part in self.plan.table.parts if self.plan.is_stacked else self.plan.table.parts[:1]:
-            assert part.bases is not None
-            yield from part.base.read(part.bases)
+    @abstractmethod
+    def write(self, writer: SafetensorsWriter, progress: Progress | None) -> None:
+        """Write everything that holds the table, new rows included."""
 
-    def blocks(self, progress: Progress | None) -> Iterator[memoryview]:
+    @property
+    def energy_held(self) -> float | None:
+        """The share of the squared norm of the new rows that is held as they are stored; None of a dense table."""
+        if self.plan.rank is None or not len(self._new.ids):
+            return None
+        held = 1 - self._lost_energy / self._new_energy if self._new_energy else 1.0
+        return max(held, 0.0)
+
+    @property
+    def holdable(self) -> float:
+        """The share of it that could be held of rows such as the kept ones."""
+        return 1.0
+
+    @property
+    def _columns(self) -> int:
+        """Count the numbers of a row as it is written."""
+        return self.plan.rank or math.prod(self._new.shape)
+
+    @abstractmethod
+    def _known_blocks(self, number: int) -> Iterator[Tensor]:
+        """Yield all rows of a source as they are stored, in their order."""
+
+    @abstractmethod
+    def _known_columns(self, stored: Tensor, number: int) -> Tensor:
+        """Turn stored rows of a source into numbers, (block_rows, columns)."""
+
+    def _count_energy(self, exact: Tensor, lost: Tensor) -> None:
+        """Take in new rows, (count, dim), and what they lost when they were stored."""
+        self._new_energy += float(exact.square().sum())
+        self._lost_energy += float(lost.square().sum())
+
+    def _count(self, values: Tensor, owner: Tensor) -> None:
+        """Take a block of rows as it is stored, (block_rows, dim), into the statistics."""
+        import torch
+
+        from embcompress.linalg.moments import measure_rows
+
+        seen = measure_rows(values, self._mean)
+        is_new = (owner < 0).to(self.device)
+        finite = torch.isfinite(seen.norms)
+        self.kept_rows.add_measured(seen.where(finite & ~is_new))
+        self.new_rows.add_measured(seen.where(finite & is_new))
+
+
+class FloatGrower(Grower):
+    """Rows that are stored as floats: those of a dense table, or weights on bases.
+
+    The arguments are those of Grower.
+    """
+
+    def __init__(self, plan: GrowthPlan, request: RowRequest, *, folder: Path, device: str) -> None:
+        import torch
+
+        parts = plan.table.parts
+        places = [torch.frombuffer(place, dtype=torch.int64) for place in plan.placement.places]
+        sources = [RowSource(part.stored, part.base, its) for part, its in zip(parts, places, strict=True)]
+        super().__init__(plan, request, sources=sources, bases=_read_bases(plan), folder=folder, device=device)
+        self._dtype: torch.dtype = getattr(torch, parts[0].stored.dtype).to_real()  # of what is written
+        if self._bases is not None:
+            # Bases of several artifacts may span one space but for rounding, which perturbs singular values by at most
+            # eps / 2 of their root sum of squares: directions below that are noise, and weights on them would explode.
+            rounding = torch.finfo(getattr(torch, plan.entries[0].dtype).to_real()).eps
+            cutoff = min(rounding * len(self._bases) ** 0.5, 0.5) if plan.is_stacked else None
+            self._projector = torch.linalg.pinv(self._bases, rtol=cutoff)  # (dim, rank)
+
+    def write(self, writer: SafetensorsWriter, progress: Progress | None) -> None:  # noqa: D102 - as in Grower
+        entries = self.plan.entries
+        if self.plan.rank is not None:
+            writer.write(entries[0], _bases_bytes(self.plan))
+            entries = entries[1:]
+        for part in self._blocks(progress):
+            for entry in entries:
+                writer.append(entry, part)
+
+    def _blocks(self, progress: Progress | None) -> Iterator[memoryview]:
         """Yield the rows of consecutive new ids, as bytes."""
         import torch
 
-        rows, item_bytes = self.plan.placement.max_id, self.stored_dtype.itemsize
+        rows, item_bytes = self.plan.placement.max_id, self._dtype.itemsize
         width = self._columns * item_bytes
         step = block_rows_for(rows=rows, dim=self._columns, item_bytes=item_bytes)
         memory = bytearray(step * width)
@@ -139,121 +225,66 @@ class Grower:
             new = (owner < 0).nonzero().squeeze(1)
             if len(new):
                 block.index_copy_(0, new, self._make(new + first).view(torch.uint8).view(len(new), width))
-            self._count(block.view(self.stored_dtype), owner)
+            values = block.view(self._dtype).to(self.device)
+            self._count(
+                values if self._bases is None else values.to(torch.float32) @ self._bases.to(torch.float32), owner
+            )
             yield memoryview(memory)[: (last - first) * width]
             if progress is not None:
                 progress(f"{self.name}: all rows", last, rows)
 
-    @property
-    def energy_held(self) -> float | None:
-        """The share of the squared norm of the new rows that the bases hold."""
-        if self._bases is None or not self.plan.placement.added:
-            return None
-        held = 1 - self._lost_energy / self._new_energy if self._new_energy else 1.0
-        return max(held, 0.0)
+    def _known_blocks(self, number: int) -> Iterator[Tensor]:
+        source = self._sources[number]
+        return TableRows(source.stored, file=source.base.checkpoint.file).blocks()
 
-    @property
-    def _columns(self) -> int:
-        """Count the reals of a row as it is written."""
-        return self.plan.rank or math.prod(self.shape)
+    def _known_columns(self, stored: Tensor, number: int) -> Tensor:
+        """Put the weights of a part, (block_rows, its rank), in its columns."""
+        start = self._offset(number)
+        after = self._columns - start - stored.shape[1]
+        if not start and not after:
+            return stored
+        import torch
+
+        return torch.nn.functional.pad(stored, (start, after))
 
     def _offset(self, number: int) -> int:
         """Tell the first column of a part: bases that differ stand beside each other."""
         before = self.plan.table.parts[:number] if self.plan.is_stacked else ()
         return sum(part.stored.shape[1] for part in before)
 
-    def _widen(self, values: Tensor, number: int) -> Tensor:
-        """Put the weights of a part (block_rows, its rank) in its columns, (block_rows, columns)."""
-        start = self._offset(number)
-        after = self._columns - start - values.shape[1]
-        if not start and not after:
-            return values
-        import torch
-
-        return torch.nn.functional.pad(values, (start, after))
-
-    def _read_bases(self) -> Tensor | None:
-        """Read the bases, (rank, dim) float64, for what is computed in the table's space."""
-        import torch
-
-        if self.plan.rank is None:
-            return None
-        dtype = getattr(torch, self.plan.entries[0].dtype).to_real()
-        content = bytearray().join(self.bases_bytes())
-        bases = torch.frombuffer(content, dtype=dtype).view(self.plan.rank, -1)
-        return bases.to(self.device, torch.float64)
-
-    def _find_fill_rows(self) -> Tensor:
-        """Tell for each id its row of the fill, -1 where it has none."""
-        import torch
-
-        rows = torch.full((self.plan.placement.max_id,), -1)
-        if self._fill is not None:
-            new = (self._owner < 0).nonzero().squeeze(1)
-            ids = torch.tensor(self.plan.filled) if self.plan.filled else new
-            rows[ids] = torch.arange(len(ids))
-        return rows
-
     def _make(self, ids: Tensor) -> Tensor:
         """Make the rows of new ids, (count, columns) as they are written."""
         import torch
 
-        from embcompress.linalg.blocks import full_float32, product_dtype
+        from embcompress.linalg.blocks import full_float32
 
-        wide = product_dtype(self.dtype)  # rounded once, after the constraint
-        rows = torch.empty(len(ids), *self.shape, dtype=wide)
-        source = self._fill_row[ids]
-        drawn = (source < 0).nonzero().squeeze(1)
-        rows[drawn] = self._draw(ids[drawn]).to(wide)
-        if self._fill is not None:
-            given = (source >= 0).nonzero().squeeze(1)
-            rows[given] = self._fill.read(source[given]).view(len(given), *self.shape).to(wide)
-        shaped = self._constrain(torch.view_as_complex(rows) if self.is_complex else rows)
-        flat = (torch.view_as_real(shaped) if self.is_complex else shaped).flatten(1)  # (count, dim)
+        flat = self._new.make(ids)  # (count, dim)
         if self._bases is not None:
             exact = flat.to(self.device, torch.float64)
             with full_float32():
-                weights = (exact @ self._projector).to(self.stored_dtype)  # (count, rank)
+                weights = (exact @ self._projector).to(self._dtype)  # (count, rank)
                 lost = exact - weights.to(torch.float64) @ self._bases
-            self._new_energy += float(exact.square().sum())
-            self._lost_energy += float(lost.square().sum())
+            self._count_energy(exact, lost)
             flat = weights.cpu()
         else:
-            flat = flat.to(self.dtype)
-        if not bool(torch.isfinite(flat.sum())) and not bool(torch.isfinite(flat).all()):
-            bad = int(ids[(~torch.isfinite(flat)).any(dim=1)][0])
-            raise NonFiniteError(
-                f"the new row of id {bad} in table {self.name!r} holds NaN, or a number beyond {flat.dtype}.",
-                hint="Check --fill, --method and --constrainer.",
-            )
+            flat = flat.to(self._new.dtype)
+        self._new.refuse_non_finite(ids, flat)
         return flat.contiguous()
 
-    def _count(self, stored: Tensor, owner: Tensor) -> None:
-        """Take a block as it is written, (block_rows, columns), into the statistics."""
-        import torch
 
-        from embcompress.linalg.moments import measure_rows
-
-        values = stored.to(self.device)
-        if self._bases is not None:
-            values = values.to(torch.float32) @ self._bases.to(torch.float32)
-        seen = measure_rows(values, self._mean)
-        is_new = (owner < 0).to(self.device)
-        finite = torch.isfinite(seen.norms)
-        self.kept_rows.add_measured(seen.where(finite & ~is_new))
-        self.new_rows.add_measured(seen.where(finite & is_new))
+def _bases_bytes(plan: GrowthPlan) -> Iterator[bytes | memoryview]:
+    """Yield the bases as they are stored: once if all parts share them, else one after the other."""
+    for part in plan.table.parts if plan.is_stacked else plan.table.parts[:1]:
+        assert part.bases is not None
+        yield from part.base.read(part.bases)
 
 
-class _FillRows:
-    """Rows given for new ids, read in any order."""
+def _read_bases(plan: GrowthPlan) -> Tensor | None:
+    """Read the bases, (rank, dim) float64, for what is computed in the table's space."""
+    import torch
 
-    def __init__(self, fill: Fill, *, folder: Path) -> None:
-        import torch
-
-        self.rows = fill.stored.shape[0]
-        self._reader = StoredRows(fill.stored, file=fill.base.checkpoint.file, folder=folder)
-        self._dtype: torch.dtype = getattr(torch, fill.stored.dtype).to_real()
-
-    def read(self, rows: Tensor) -> Tensor:
-        """Read rows by number, (count, reals of a row)."""
-        return self._reader.read(rows).view(self._dtype)
+    if plan.rank is None:
+        return None
+    dtype = getattr(torch, plan.entries[0].dtype).to_real()
+    content = bytearray().join(_bases_bytes(plan))
+    return torch.frombuffer(content, dtype=dtype).view(plan.rank, -1).to(torch.float64)

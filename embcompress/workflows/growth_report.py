@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embcompress.coded_factors import CODED
 from embcompress.growth import Base, GrowingTable, GrowthPlan, RowRequest, names_of
 from embcompress.results import GrownTable, MeanCosine, Norms, RowStatisticsReport, VocabularyReport
 from embcompress.vocabulary import NAMED_MAX, Placement, named
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from embcompress.linalg.moments import RowStatistics
 
 ENERGY_EXACT = 1 - 1e-4  # above this share nothing to speak of was lost by the projection
-ENERGY_HELD_MIN = 0.5  # below this share of the new rows' squared norm a report warns
+ENERGY_HELD_MIN = 0.5  # below this share of what could be held of the new rows' squared norm a report warns
 
 
 def vocabulary_report(placement: Placement, tables: Sequence[GrowingTable]) -> VocabularyReport:
@@ -73,18 +74,29 @@ def planned_warnings(
     return tuple(warnings)
 
 
-def measured_warnings(found: GrownTable) -> tuple[str, ...]:
-    """Say what a user should know of the new rows as they are stored."""
+def measured_warnings(found: GrownTable, *, holdable: float) -> tuple[str, ...]:
+    """Say what a user should know of the new rows as they are stored.
+
+    Args:
+        found: the table as it was written.
+        holdable: the share of their squared norm that could be held of rows such as the kept ones: 1 where weights are
+            floats, less in few bits, so that no warning tells of what they lose by design.
+    """
     warnings = []
+    is_coded = found.coding == CODED
     if found.constrainer is not None and found.energy_held is not None and found.energy_held < ENERGY_EXACT:
+        then = "stored in few bits" if is_coded else "projected on the bases"
         warnings.append(
-            f"the new rows of {found.name!r} were constrained, then projected on the bases: as stored they do not keep "
+            f"the new rows of {found.name!r} were constrained, then {then}: as stored they do not keep "
             "the constraint exactly"
         )
-    if found.energy_held is not None and found.energy_held < ENERGY_HELD_MIN:
+    if found.energy_held is not None and found.energy_held < ENERGY_HELD_MIN * holdable:
+        what, more = (
+            ("bases and bits", f", where {holdable:.1%} is within reach") if is_coded else ("bases", ", no more")
+        )
         warnings.append(
-            f"the bases of {found.name!r} hold {found.energy_held:.1%} of the squared norm of its new rows, no more. "
-            "For bases of their own: `embcompress reconstruct`, backfill that, and approximate again"
+            f"the {what} of {found.name!r} hold {found.energy_held:.1%} of the squared norm of its new rows{more}. "
+            f"For {what} of their own: `embcompress reconstruct`, backfill that, and approximate again"
         )
     return tuple(warnings)
 
@@ -101,7 +113,7 @@ def table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
         shape=first.shape[1:],
         dtype=first.dtype,
         kind="embedding",
-        coding="dense" if plan.rank is None else "plain",
+        coding=first.coding,
         rank=plan.rank,
         rows_kept=plan.placement.kept,
         rows_added=plan.placement.added,
@@ -112,7 +124,7 @@ def table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
         energy_held=None,
         base_rows=None,
         new_rows=None,
-        bytes_before=sum(part.stored.nbytes + (part.bases.nbytes if part.bases else 0) for part in plan.table.parts),
+        bytes_before=sum(tensor.nbytes for part in plan.table.parts for tensor in part.tensors),
         bytes_after=sum(entry.nbytes for entry in (plan.entries if plan.rank else plan.entries[:1])),
         seconds=0.0,
     )

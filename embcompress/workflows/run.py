@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from embcompress.artifact import is_artifact
 from embcompress.checkpoints import Checkpoint, StoredTensor
-from embcompress.exceptions import DeviceError, OutputError, UsageError
+from embcompress.exceptions import DeviceError, OutputError, TableError, UsageError
 from embcompress.output import AtomicFile, check_output
-from embcompress.planning import human_bytes
+from embcompress.planning import human_bytes, quoted
 from embcompress.report import render, renderer_for
 from embcompress.results import Result, Skipped
 from embcompress.table import TableRows
@@ -117,6 +118,19 @@ def check_space(target: Path, nbytes: int) -> None:
         raise OutputError(
             f"{target} needs {human_bytes(nbytes)}, and its disk has {human_bytes(free)} left.",
             hint="Free some space, or name another --output.",
+        )
+
+
+def refuse_compressed(checkpoint: Checkpoint) -> None:
+    """Refuse an artifact where an original is wanted.
+
+    Raises:
+        TableError: it is one.
+    """
+    if is_artifact(checkpoint):
+        raise TableError(
+            f"{checkpoint.path} is compressed already.",
+            hint=f"Compress the original, or restore one with `embcompress reconstruct {quoted(checkpoint.path)}`.",
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from embcompress.workflows.offers import Offer, TableOffers
 
 PRICES = (1e-22, 1.0)  # of a byte, as a share of a table's squared norm
-PRICE_STEPS = 40
+PRICE_STEPS = 14  # halvings of its logarithm, to 0.3 %; what is then left goes to one table after the other
 TRIES = 8  # at what the header takes beside the tensors, which depends a little on what is chosen
 
 
@@ -66,17 +66,17 @@ def _share(tables: Sequence[TableOffers], limit: int) -> tuple[Offer, ...] | Non
         else:
             low, above = middle, found
     # The table that would grow most at the next lower price comes first.
-    order = sorted(range(len(tables)), key=lambda index: chosen[index].nbytes - above[index].nbytes)
+    order = sorted(range(len(tables)), key=lambda index: chosen[index].cost - above[index].cost)
     for index in order:
         spare = limit - _total(chosen)
-        better = tables[index].best_under(chosen[index].nbytes + spare)
+        better = tables[index].best_under(chosen[index].cost + spare)
         if better is not None and better.squared_error < chosen[index].squared_error:
             chosen[index] = better
     return tuple(chosen)
 
 
 def _total(offers: Sequence[Offer]) -> int:
-    return sum(offer.nbytes for offer in offers)
+    return sum(offer.cost for offer in offers)
 
 
 def _error(offers: Sequence[Offer]) -> float:

@@ -19,10 +19,16 @@ from embcompress.results import (
     ListedTable,
     ListedTensor,
     OutputFile,
+    Recommendation,
     ReconstructResult,
     Result,
     RowRelative,
     Skipped,
+    SweepCurve,
+    SweepPoint,
+    SweepResult,
+    SweepTotals,
+    SweptTable,
     TableErrorReport,
     TableReport,
     Totals,
@@ -51,7 +57,8 @@ FORBIDDEN = set("\x1b\x9b\x07\x08\r\x7f\u202e\u2066\u200b\ufeff\udcff")
 def show(result: Result | EmbcompressError, *, width: int = 160) -> str:
     """Render as for a pipe: without colours."""
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(render_failure(result) if isinstance(result, EmbcompressError) else render_terminal(result))
+    shown = render_failure(result) if isinstance(result, EmbcompressError) else render_terminal(result)
+    console.print(shown, crop=False)
     file = console.file
     assert isinstance(file, io.StringIO)
     return file.getvalue()
@@ -95,6 +102,62 @@ def inspect_result(name: str = "entities.weight") -> InspectResult:
         (ListedTensor(name, (), "int64", 8),),
         (Skipped(name, "sparse"),),
     )
+
+
+def sweep_result(name: str = "entities.weight") -> SweepResult:
+    """Make a sweep of one table, every name the one given."""
+    coded = (
+        SweepPoint(8, 8.25, 232_700, 20, 0.0512, 0.0500, 0.0524, False, 0.0400, None),
+        SweepPoint(16, 16.5, 116_300, 12, 0.2415, 0.2400, 0.2430, False, 0.2000, None),
+    )
+    floats = (SweepPoint(16, 17.1, 112_000, 1, 0.8765, 0.8765, 0.8765, True, 0.2100, None),)
+    integers = (SweepPoint(None, 7.38, 260_000, None, 0.1234, 0.1200, 0.1268, False, 0.0300, None),)
+    curves = (
+        SweepCurve("coded", coded),
+        SweepCurve("plain float32", floats),
+        SweepCurve("plain float16", ()),
+        SweepCurve("int8 per row", ()),
+        SweepCurve("int4 per row", integers),
+    )
+    table = SweptTable(
+        name, (name,), 20_000, (4, 6), "float32", 1_920_000, 2, 4096, curves, ("plain low rank buys little",), 0.5
+    )
+    said = Recommendation("coded", 8, 232_700, 0.0512, True, "the largest ratio tried", f"embcompress {name}")
+    skipped = (Skipped(name, "is so small"),)
+    return SweepResult("sweep", InputFile(name, 10**6), (table,), skipped, SweepTotals(1_920_000, curves), said)
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_render_terminal_of_a_sweep(width: int) -> None:
+    """A line for each size: bytes and bound, and what every way leaves, with its band; then what is recommended."""
+    shown = " ".join(show(sweep_result(), width=width).split())
+    for figure in (
+        "entities.weight 20000 x 4 x 6 float32, 1.92 MB",
+        "tied: is also entities.weight",
+        "note: plain low rank buys little.",
+        "left: entities.weight is so small",
+        "+-: 95 % confidence",
+        "recommended: coded at 1/8, 233 kB, error 0.0512: the largest ratio tried. embcompress entities.weight",
+    ):
+        assert figure in shown
+    if width == 160:
+        assert "size bytes bound coded coded / bound plain float32 plain float16 int8 per row int4 per row" in shown
+        assert "1/7.38 260 kB 0.0300 0.1234 +-0.003 1/8 233 kB 0.0400 0.0512 +-0.001 1.280 1/16 116 kB 0.2000" in shown
+        assert "0.2415 +-0.002 1.207 0.8765" in shown
+    else:
+        assert "1/8, 233 kB: coded 0.0512 +-0.001, coded / bound 1.280; bound 0.0400" in shown
+    assert "all together" not in shown  # of a single table
+
+
+def test_render_terminal_of_a_sweep_prints_its_command_in_one_piece() -> None:
+    """However narrow the console, the command stays on one line, to be pasted."""
+    assert f"  embcompress {'x' * 300}\n" in show(sweep_result("x" * 300), width=40)
+
+
+def test_render_terminal_of_a_sweep_without_a_recommendation() -> None:
+    """It says that there is none."""
+    shown = show(dataclasses.replace(sweep_result(), recommendation=None))
+    assert "nothing to recommend" in shown
 
 
 def test_render_terminal_shows_the_figures() -> None:
@@ -174,7 +237,7 @@ def test_render_terminal_is_safe_from_names(name: str, width: int) -> None:
     """Whatever a name holds, it is shown as text: no escape, no markup obeyed, no character that is not printed."""
     dense = ReconstructResult("reconstruct", InputFile(name, 1), OutputFile(name, None, 2_000), (name,), 3)
     failure = EmbcompressError(f"table {name!r} of {name} is bad.", hint=f"Look at {name}.\n  command {name}")
-    for result in (approximate_result(name), inspect_result(name), dense, failure):
+    for result in (approximate_result(name), inspect_result(name), sweep_result(name), dense, failure):
         shown = show(result, width=width)
         assert not FORBIDDEN & set(shown)
         if name.startswith("[") and width == 160:

@@ -1,0 +1,84 @@
+"""What a sample tells of a table: the ratio of its sums, its confidence band, integers rounded row by row."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from embcompress.coding.survey import survey
+from embcompress.coding.trial import Estimate, estimate_share, integer_bytes, mean_estimate, try_integers
+from embcompress.linalg.blocks import TensorRows
+
+
+def test_estimate_of_all_rows_is_exact() -> None:
+    """Errors 1 and 3 of norms 4 and 4 are a half, with no band; of nothing, nothing."""
+    found = estimate_share(torch.tensor([1.0, 3.0]), torch.tensor([4.0, 4.0]), rows=2)
+    assert found == Estimate(0.5, 0.0, is_exact=True)
+    assert found.relative == pytest.approx(math.sqrt(0.5))
+    assert found.band == (found.relative, found.relative)
+    assert estimate_share(torch.zeros(3), torch.zeros(3), rows=9) == Estimate(0.0, 0.0, is_exact=False)
+
+
+def test_estimate_of_a_single_row_is_no_estimate() -> None:
+    """One row of many leaves everything open: the band is 0 to 1 at least."""
+    low, high = estimate_share(torch.tensor([1.0]), torch.tensor([4.0]), rows=10).band
+    assert (low, high >= 1.0) == (0.0, True)
+
+
+def test_standard_error_is_that_of_a_ratio() -> None:
+    """Errors 1, 2, 3 of norms 1, 1, 1 in 12 rows: share 2, variance 1, of which 1/3, times 9/12 unseen."""
+    found = estimate_share(torch.tensor([1.0, 2.0, 3.0]), torch.ones(3), rows=12)
+    assert found.squared == pytest.approx(2.0)
+    assert found.standard_error == pytest.approx(math.sqrt(0.75 / 3))
+
+
+def test_band_covers_the_table_as_often_as_it_says() -> None:
+    """Of 1000 samples of 200 rows out of 2000 with norms over two decades, 95 % hold the table's error; 93..97 by 3 sd.
+
+    Norms and errors go together, as rows of a trained table do.
+    """
+    random = torch.Generator().manual_seed(0)
+    norms = torch.exp(torch.randn(2000, generator=random, dtype=torch.float64))
+    errors = norms * 0.1 * torch.rand(2000, generator=random, dtype=torch.float64)
+    truth = math.sqrt(float(errors.sum() / norms.sum()))
+    covered = 0
+    for _ in range(1000):
+        rows = torch.randperm(2000, generator=random)[:200]
+        low, high = estimate_share(errors[rows], norms[rows], rows=2000).band
+        covered += low <= truth <= high
+    assert 930 <= covered <= 970
+
+
+def test_mean_of_estimates() -> None:
+    """Squares 0.1 and 0.3 with standard errors 0.03 and 0.04 have the mean 0.2 with 0.025; exact if both are."""
+    found = mean_estimate([Estimate(0.1, 0.03, is_exact=False), Estimate(0.3, 0.04, is_exact=False)])
+    assert found.squared == pytest.approx(0.2)
+    assert found.standard_error == pytest.approx(0.025)
+    assert not found.is_exact
+    assert mean_estimate([Estimate(0.1), Estimate(0.3)]).is_exact
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_integers_round_each_row_by_its_largest_magnitude(bits: int, scale: float) -> None:
+    """The error is that of rounding every row by itself, whatever the table's unit; a row of zeros has none."""
+    values = torch.randn(300, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    values *= torch.exp(torch.randn(300, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
+    values[7] = 0
+    most = 2 ** (bits - 1) - 1
+    scales = values.abs().amax(dim=1, keepdim=True) / most
+    scales = scales.half().double()
+    steps = torch.where(scales > 0, values / scales.clamp_min(1e-300), 0).round().clamp(-most, most)
+    expected = float(torch.linalg.norm(values - steps * scales) / torch.linalg.norm(values))
+    stored = (values * 2.0 ** round(math.log2(scale))).float()
+    found = survey(TensorRows(stored), torch.eye(24).double(), squared_norm=float(stored.double().square().sum()))
+    assert try_integers(found, bits).relative == pytest.approx(expected, rel=1e-3)
+    assert try_integers(found, bits).is_exact
+
+
+def test_integer_bytes() -> None:
+    """Seven columns of 4 bits take 4 bytes, and a scale takes 2."""
+    assert integer_bytes(rows=10, dim=7, bits=4) == 60
+    assert integer_bytes(rows=3, dim=5, bits=8) == 21
