@@ -4,7 +4,7 @@ BIN = .venv/bin
 .PHONY: demo test check bench samples clean
 
 demo: .venv/installed  ## compress a sample checkpoint and show its report
-	mkdir -p build && $(BIN)/embcompress approximate sample_checkpoints/words/model.pt --bases 16 --output build/words-compressed.safetensors --force
+	mkdir -p build && $(BIN)/embcompress approximate sample_checkpoints/words/model.pt --ratio 16 --output build/words-compressed.safetensors --force
 
 test: .venv/installed  ## run the tests
 	$(BIN)/python -m pytest

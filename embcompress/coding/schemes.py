@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 SCALE_BYTES = 2  # bfloat16
 LEVEL_BYTES = 2  # float16
-SCALE_NOISE = 2.0**-18 / 3  # of the squares: what rounding to bfloat16 costs numbers that their levels hit exactly
 INT8_STEPS = 127
 NO_LEVELS = 1e300  # what a rung without levels leaves: infinity times a column without squares would be NaN
 HALF_RUNG, ONE_BIT, TOP_RUNG = 1, 2, len(RATES) - 1
@@ -123,7 +122,8 @@ class Scheme:
     @cached_property
     def _left(self) -> Floats:
         """What each rung leaves of the squared norm, (groups, columns, rungs)."""
-        left: Floats = self._shares[:, :, None] * (self._distortions + self._noise * (RATE_ARRAY > 0))
+        rounding = (self._noise + self._rounding)[:, :, None] * (RATE_ARRAY > 0)
+        left: Floats = self._shares[:, :, None] * (self._distortions + rounding)
         return left
 
     @cached_property
@@ -135,7 +135,15 @@ class Scheme:
     @cached_property
     def _distortions(self) -> Floats:
         found = self.tables.distortions.numpy()
-        return np.where(np.isfinite(found), found + SCALE_NOISE * (RATE_ARRAY > 0), NO_LEVELS)
+        return np.where(np.isfinite(found), found, NO_LEVELS)
+
+    @cached_property
+    def _rounding(self) -> Floats:
+        """What rounding its scale to bfloat16 costs a column of numbers that the levels hit exactly."""
+        scales = self.moments.scales
+        rounded = scales.to(torch.bfloat16).to(torch.float64)
+        off: Floats = ((rounded - scales) / scales.clamp_min(torch.finfo(torch.float32).tiny)).square().numpy()
+        return off
 
     @property
     def _noise(self) -> float:
@@ -190,7 +198,7 @@ class Scheme:
         """Predict the squared error as a share of the squared norm."""
         # What the columns do not hold: rows of which the bases span a part only.
         outside = max(0.0, 1 - float(self._shares.sum()))
-        noise = float((self._shares * (rungs > 0)).sum()) * self._noise
+        noise = float((self._shares * (self._noise + self._rounding) * (rungs > 0)).sum())
         return float((self._shares * self._distortions[rungs]).sum()) + outside + noise
 
     def best_under(self, limit: int) -> Allocation | None:
