@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from embcompress.coding.codebook import HALF_BIT
+from embcompress.coding.constants import HALF_BIT
 from embcompress.coding.levels import code_alike
 from embcompress.coding.scalar import lloyd_max
 from embcompress.coding.trellis import STATES

@@ -110,7 +110,9 @@ def approximate(
     max_error: Annotated[
         float | None,
         typer.Option(
-            "--max-error", metavar="F", help="Relative error that no table exceeds, 0 to 1; in the fewest bytes."
+            "--max-error",
+            metavar="F",
+            help="Relative error that no table exceeds, weighted by --row-weights; in the fewest bytes.",
         ),
     ] = None,
     ratio: Annotated[
@@ -136,7 +138,12 @@ def approximate(
     ] = EFFORTS[0],
     output: Output = None,
     dtype: Annotated[
-        str, typer.Option("--dtype", metavar="DTYPE", help=f"What factors are stored in: {', '.join(STORED_DTYPES)}.")
+        str,
+        typer.Option(
+            "--dtype",
+            metavar="DTYPE",
+            help=f"What floats are stored in: {', '.join(STORED_DTYPES)}; with --plain, --bases or --energy.",
+        ),
     ] = "same",
     table: Annotated[
         list[str] | None,

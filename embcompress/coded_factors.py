@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from embcompress.checkpoints import StoredTensor
+from embcompress.coding.constants import HALF_BIT, WINDOW_MAX, group_width
 from embcompress.exceptions import ArtifactError
 from embcompress.safetensors_writer import Entry
 from embcompress.table import REAL_PARTS
@@ -27,9 +28,6 @@ GROUPS_SUFFIX = ".groups"
 CODES_SUFFIX = ".codes."  # and the group's number
 BASES_DTYPES = ("int8", "float16", "float32")
 GROUPS_MAX = 256
-HALF_BIT = 9  # what .bits says of half a bit
-WINDOW_MAX = 8
-WIDTHS = (0, 1, 2, 4, 8)  # bits in which a row's group is written
 
 Windows = tuple[tuple[int, int], ...]  # (bits, window), ascending
 
@@ -97,11 +95,6 @@ def real_row_shape(table: Coded) -> tuple[int, ...]:
     return (*table.shape[1:], 2) if table.dtype in REAL_PARTS else table.shape[1:]
 
 
-def group_width(groups: int) -> int:
-    """Tell in how many bits a row's group is written."""
-    return next(width for width in WIDTHS if groups <= 1 << width)
-
-
 def find_coded(table: Coded, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
     """Find the tensors of a coded table, by what their names end in, and check them against each other.
 
@@ -147,7 +140,10 @@ def read_windows(said: Any) -> Windows:
     """
     pairs = tuple((bits, window) for bits, window in said)
     is_right = all(
-        type(bits) is int and type(window) is int and 1 <= bits <= HALF_BIT and bits % HALF_BIT <= window <= WINDOW_MAX
+        type(bits) is int
+        and type(window) is int
+        and 1 <= bits <= HALF_BIT
+        and max(bits % HALF_BIT, 1) <= window <= WINDOW_MAX
         for bits, window in pairs
     )
     if not pairs or not is_right or list(pairs) != sorted(dict(pairs).items()):

@@ -22,7 +22,8 @@ import embcompress
 from embcompress import table as table_module
 from embcompress.artifact import CompressedTable, artifact_metadata, widest_metadata
 from embcompress.coded_factors import coded_entries, group_width
-from embcompress.coding.codebook import HALF_BIT, Codebook, pack_numbers, unpack_numbers
+from embcompress.coding.codebook import Codebook, pack_numbers, unpack_numbers
+from embcompress.coding.constants import HALF_BIT
 from embcompress.coding.levels import LevelTables, trained_levels
 from embcompress.coding.scalar import lloyd_max
 from embcompress.exceptions import ArtifactError, NonFiniteError, TableError

@@ -9,10 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-BITS_MAX = 8  # of a column
-HALF_BIT = 9  # what `bits` says of a column that shares one bit with another
-KINDS = HALF_BIT + 2  # of levels: none, those of 1 to 8 bits, those of the first and of the second of a pair
-WINDOW_MAX = 8  # bits of a row's string that a level depends on; with the shift in a byte they span two bytes
+from embcompress.coding.constants import HALF_BIT
 
 
 @dataclass(frozen=True)
@@ -197,11 +194,6 @@ def unpack_numbers(packed: Tensor, width: int, *, count: int) -> Tensor:
     shifts = torch.arange(8 - width, -1, -width, dtype=torch.uint8, device=packed.device)
     numbers = (packed[:, None] >> shifts) & ((1 << width) - 1)
     return numbers.flatten()[:count]
-
-
-def group_width(groups: int) -> int:
-    """Tell in how many bits a row's group is written: 0, 1, 2, 4 or 8."""
-    return next(width for width in (0, 1, 2, 4, 8) if groups <= 1 << width)
 
 
 def places_in_groups(groups_of_rows: Tensor, *, groups: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embcompress.coding.codebook import HALF_BIT
+from embcompress.coding.constants import HALF_BIT
 from embcompress.coding.levels import LevelTables, fit_levels
 from embcompress.coding.schemes import Allocation, BasesForm, Scheme, bases_forms
 from embcompress.coding.survey import Moments, Survey, merged_groups

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from embcompress.coding.codebook import Codebook, group_width, pack_numbers
+from embcompress.coding.codebook import Codebook, pack_numbers
+from embcompress.coding.constants import group_width
 from embcompress.coding.decoder import Decoder
 from embcompress.coding.levels import LevelTables
 from embcompress.coding.schemes import Allocation, StoredBases, store_bases
@@ -16,6 +17,8 @@ from embcompress.coding.survey import Survey, merged_groups, scaled_blocks
 from embcompress.linalg.blocks import Rows, full_float32
 from embcompress.linalg.error import ErrorAccumulator, row_norms
 from embcompress.linalg.projection import measuring_dtype
+
+TINY = torch.finfo(torch.float32).tiny  # below this a scale is as good as none
 
 
 @dataclass(frozen=True)
@@ -104,37 +107,41 @@ def encode_rows(
     """
     book, unit, device = coded.codebook, coded.unit, rows.device
     bases = None if coded.bases is None else coded.bases.values  # (rank, dim)
-    projector = coded.projector
-    projector = None if projector is None else projector.to(device, torch.float32)  # (dim, rank)
     relative = coded.squared_error**0.5
     measured_in = measuring_dtype(relative=relative, norm=norm / unit, dtypes=(torch.float32,))
     in_units = replace(book, scales=book.scales / unit)
     decoder = Decoder(in_units, bases, dtype=measured_in, device=device)
-    scales = [
-        in_units.scales[group].to(device)[layout.columns] for group, layout in enumerate(decoder.layouts)
-    ]  # (coded,) each
+    exact = coded.projector  # (dim, rank)
+    exact = None if exact is None else exact.to(device)
+    scales, projectors = [], []
+    for group, layout in enumerate(decoder.layouts):
+        scale = in_units.scales[group].to(device)[layout.columns].clamp_min(TINY)  # (coded,)
+        scales.append(scale)
+        # Rows to numbers in units of the scales, in the order of the string, in one product.
+        projectors.append(None if exact is None else (exact[:, layout.columns] / scale).to(torch.float32))
     for first, values in scaled_blocks(rows, unit):
         groups = coded.groups_of_rows[first : first + len(values)].to(device)
         order = groups.argsort(stable=True)
         counts = torch.bincount(groups, minlength=book.groups).tolist()
-        with full_float32():
-            numbers = values if projector is None else values @ projector  # (block_rows, rank)
-        codes, errors, sizes = [], [], []
-        for group, at in enumerate(torch.split(order, counts)):
-            layout, scale = decoder.layouts[group], scales[group]
-            packed = torch.zeros(len(at), layout.row_bytes, dtype=torch.uint8, device=device)
+        codes, errors, sizes, norms = [], [], [], []
+        for group, own in enumerate(torch.split(values.index_select(0, order), counts)):
+            layout, scale, projector = decoder.layouts[group], scales[group], projectors[group]
+            packed = torch.zeros(len(own), layout.row_bytes, dtype=torch.uint8, device=device)
             if packed.numel():
-                chosen = numbers.index_select(0, at).index_select(1, layout.columns)  # (count, coded)
-                weights = scale.square() / scale.square().amax()
-                packed = coded.tables.encode(chosen / scale, layout, weights=weights)
+                with full_float32():
+                    numbers = own.index_select(1, layout.columns) / scale if projector is None else own @ projector
+                shares = scale / scale.amax()
+                packed = coded.tables.encode(numbers, layout, weights=shares.square())
             codes.append(packed.cpu())
             made = decoder.decode_group(packed, group)  # (count, dim)
+            actual = own.to(measured_in)
+            norms.append(row_norms(actual))
             sizes.append(row_norms(made))
-            errors.append(row_norms(made.sub_(values.index_select(0, at))))
+            errors.append(row_norms(made.sub_(actual)))
         unsort = torch.empty_like(order)
         unsort[order] = torch.arange(len(order), device=device)
         error.add_norms(
-            norms=row_norms(values.to(measured_in)),
+            norms=torch.cat(norms)[unsort],
             reconstructed_norms=torch.cat(sizes)[unsort],
             errors=torch.cat(errors)[unsort],
             first=first,

@@ -23,6 +23,7 @@ CHUNK_ROWS = (
 )
 START = np.float32(0)
 NEVER = np.float32(1e30)  # the cost of a state that cannot be
+BEYOND = np.float32(3e38)  # above every cost; not infinity, which fast mathematics may take for impossible
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -182,7 +183,7 @@ def _encode_trellis(  # noqa: PLR0912 - a function call inside would be compiled
                 for column in range(head - 1, -1, -1):
                     state = _before(state, bits[column], came_from[starts[column] :], lane)
                 origins[number, lane] = state
-            closed[lane] = np.float32(np.inf)
+            closed[lane] = BEYOND
         for number in range(tries):
             float_cost[:] = NEVER
             for lane in range(count):

@@ -11,7 +11,8 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from embcompress.coding.codebook import BITS_MAX, HALF_BIT, KINDS, WINDOW_MAX, Codebook, GroupLayout, read_levels
+from embcompress.coding.codebook import Codebook, GroupLayout, read_levels
+from embcompress.coding.constants import BITS_MAX, HALF_BIT, KINDS, WINDOW_MAX
 from embcompress.coding.scalar import Histogram
 from embcompress.coding.trained_levels import LEVELS_IN_BASE_85
 from embcompress.coding.trellis import STATES, borders_between, encode, encode_scalar, spread_levels

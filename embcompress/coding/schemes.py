@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embcompress.coding.codebook import HALF_BIT, group_width
+from embcompress.coding.constants import HALF_BIT, group_width
 from embcompress.coding.levels import CODES, RATES, LevelTables
 from embcompress.coding.survey import Moments
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from embcompress.coding.codebook import BITS_MAX, WINDOW_MAX, pack_rows
+from embcompress.coding.codebook import pack_rows
+from embcompress.coding.constants import BITS_MAX, WINDOW_MAX
 
 STATES = 1 << WINDOW_MAX
 TAIL_BITS, HEAD_BITS = 64, 64  # around the seam, from which the state is told in which a ring closes

@@ -10,16 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from embcompress.coding.codebook import (
-    BITS_MAX,
-    HALF_BIT,
-    WINDOW_MAX,
-    Codebook,
-    GroupLayout,
-    decode,
-    group_width,
-    places_in_groups,
-)
+from embcompress.coding.codebook import Codebook, GroupLayout, decode, places_in_groups
+from embcompress.coding.constants import BITS_MAX, HALF_BIT, WINDOW_MAX, group_width
 from embcompress.linalg.blocks import BLOCK_ROWS, product_dtype
 from embcompress.nn.representation import Representation, Shape, as_shape
 from embcompress.nn.scoring import flat_query, score_normalized

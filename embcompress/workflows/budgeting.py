@@ -23,17 +23,48 @@ ERROR_MARGIN = 0.999  # what a try aims at
 TOO_SMALL = "is so small that nothing makes it smaller"
 TRIES_MAX = 8
 LOOSE_TRIES_MAX = 3
+HOPE = 1.5  # a least error predicted at so many times the target is measured before the target is refused
+PREDICTION_MARGIN = 1.1  # by which a prediction may be off
 
 
 @dataclass
 class _Held:
-    """A table, its offers, and under --max-error what it aims at."""
+    """A table, its offers, and the one that it is stored by.
+
+    Attributes:
+        best: under --max-error the cheapest offer whose measured error was within the target.
+    """
 
     table: Table
     offers: TableOffers
-    aim: float = 0.0  # predicted squared error
-    best: Offer | None = None  # the cheapest whose measured error was within the target
+    best: Offer | None = None
     offer: Offer | None = None
+
+    def learn(self, error: float, *, target: float, tries: int) -> Offer | None:
+        """Choose what to try next from the measured error of what was tried; None if nothing is within the target."""
+        tried = self.offer
+        assert tried is not None
+        if error <= target:
+            if self.best is None or tried.nbytes < self.best.nbytes:
+                self.best = tried
+            if self.best is not tried or not error or error >= ERROR_SLACK * target or tries >= LOOSE_TRIES_MAX:
+                return self.best
+        # What a prediction was off by, the next one will be off by, too.
+        again = self.offers.cheapest_for(tried.squared_error * (ERROR_MARGIN * target / error) ** 2)
+        if error <= target:
+            return again if again is not None and again.nbytes < tried.nbytes else tried
+        if self.best is not None and tries >= TRIES_MAX // 2:
+            return self.best
+        finest = self.offers.finest()
+        if again is None or tries >= TRIES_MAX:
+            again = finest
+        return None if tried == finest else again
+
+
+def _ceil_digits(error: float) -> str:
+    """Write an error in three digits, never rounded down."""
+    digits = max(0, 2 - math.floor(math.log10(error))) if error else 0
+    return f"{math.ceil(error * 10**digits) / 10**digits:.{digits}f}"
 
 
 def _floor_digits(ratio: float) -> str:
@@ -46,9 +77,13 @@ def encoding_of(offers: TableOffers, offer: Offer, setting: Setting, *, needs: s
     """Make what writes a table as one of its offers says; `needs` names what asked for its spectrum."""
     choice = SolverChoice(offers.factors.solver, f"for the spectrum, which {needs} needs")
     planned = PlannedTable(offers.table, offer.rank, offers.stored_dtype)
+    encoding: Encoding
     if offer.allocation is None:
-        return PlainEncoding(planned, choice, setting)
-    return CodedEncoding(planned, choice, setting, offers=offers, offer=offer)
+        encoding = PlainEncoding(planned, choice, setting)
+    else:
+        encoding = CodedEncoding(planned, choice, setting, offers=offers, offer=offer)
+    encoding.seconds, encoding.earlier_passes = offers.seconds, offers.passes
+    return encoding
 
 
 def leave_dense(table: Table, reason: str, *, path: Path, named: Sequence[str], hint: str = "") -> Skipped:
@@ -99,9 +134,12 @@ class BudgetedTables:
         self._held = [one for one in held if self._is_smaller(one)]
         if self._held:
             self._held = self._choose()
+        self._refuse_nothing()
+
+    def _refuse_nothing(self) -> None:
         if not self._held:
             what = "; ".join(f"table {item.name!r} {item.reason}" for item in self.skipped)
-            raise BudgetError(f"{budget.option}: nothing in {self._path} gets smaller: {what}.")
+            raise BudgetError(f"{self._budget.option}: nothing in {self._path} gets smaller: {what}.")
 
     @property
     def _path(self) -> Path:
@@ -120,29 +158,18 @@ class BudgetedTables:
         if self._budget.kind != "max_error":
             return True
         self._tries += 1
-        target = self._budget.amount
-        is_final = True
+        kept, is_final = [], True
         for one, error in zip(self._held, errors, strict=True):
-            assert one.offer is not None
-            is_within = error <= target
-            if is_within and (one.best is None or one.offer.nbytes < one.best.nbytes):
-                one.best = one.offer
-            is_loose = error < ERROR_SLACK * target and self._tries < LOOSE_TRIES_MAX
-            if (is_within and not is_loose) or not error:
+            again = one.learn(error, target=self._budget.amount, tries=self._tries)
+            if again is None:
+                self._skip(one, f"reaches no error below {_ceil_digits(error)} in fewer bytes than it has")
+                is_final = False
                 continue
-            if is_within and one.best is not one.offer:
-                one.offer, is_final = one.best, False
-                continue
-            reached = one.offer.squared_error
-            one.aim = reached * (ERROR_MARGIN * target / error) ** 2
-            again = one.offers.cheapest_for(one.aim)
-            if is_within and (again is None or again.nbytes >= one.offer.nbytes):
-                continue  # nothing cheaper
-            if not is_within and self._tries >= TRIES_MAX // 2 and one.best is not None:
-                again = one.best
-            if again is None or self._tries >= TRIES_MAX:
-                raise self._unreachable_error(one, error)
-            one.offer, is_final = again, False
+            is_final = is_final and again is one.offer
+            one.offer = again
+            kept.append(one)
+        self._held = kept
+        self._refuse_nothing()
         return is_final
 
     def _offers_of(self, table: Table) -> TableOffers:
@@ -172,14 +199,17 @@ class BudgetedTables:
             target = self._budget.amount**2
             if self._budget.kind == "energy":  # of the bases before rounding
                 target = 1 - self._budget.amount + STORING_ERROR[one.offers.stored_dtype] ** 2
-            one.aim = target
             one.offer = one.offers.cheapest_for(target)
+            finest = one.offers.finest()
+            if one.offer is None and finest.squared_error <= target * HOPE**2 and self._budget.kind == "max_error":
+                one.offer = finest  # what it leaves will be measured
             if one.offer is None:
-                finest = one.offers.finest().squared_error ** 0.5
+                least = _ceil_digits(PREDICTION_MARGIN * finest.squared_error**0.5)
+                wider = ", or let --dtype float16 halve what floats take" if self._budget.is_plain else ""
                 self._skip(
                     one,
-                    f"reaches no error below {finest:.3g} in fewer bytes than it has",
-                    hint="Ask for a larger error, or let --dtype float16 halve what floats take.",
+                    f"reaches no error below {least} in fewer bytes than it has",
+                    hint=f"Ask for a larger error{wider}.",
                 )
                 continue
             kept.append(one)
@@ -213,10 +243,3 @@ class BudgetedTables:
     def _encoding(self, one: _Held, offer: Offer | None) -> Encoding:
         assert offer is not None
         return encoding_of(one.offers, offer, self._setting, needs=self._budget.option)
-
-    def _unreachable_error(self, one: _Held, error: float) -> BudgetError:
-        least = min(error, one.offers.finest().squared_error ** 0.5)
-        return BudgetError(
-            f"{self._budget.option}: table {one.table.name!r} in {self._path} was left with an error of {error:.4g}.",
-            hint=f"The smallest error that can be had in fewer bytes than the table has is about {least:.3g}.",
-        )

@@ -97,6 +97,10 @@ class CodedEncoding(Encoding):
         return self._error.result().relative
 
     @property
+    def own_passes(self) -> int:  # noqa: D102 - as in Encoding
+        return int(self._is_written)
+
+    @property
     def measured_relative(self) -> float:  # noqa: D102 - as in Encoding
         return held_error(self._error.result())
 
@@ -133,7 +137,7 @@ class CodedEncoding(Encoding):
         found = replace(
             self._plain_report(),
             coding=CODED,
-            passes=self._offers.passes + self._is_written,
+            passes=self.earlier_passes + self.own_passes,
             bytes_after=nbytes,
             coded=CodedReport(
                 groups=scheme.groups,

@@ -16,12 +16,11 @@ from embcompress.coded_factors import (
     CODES_SUFFIX,
     GROUPS_MAX,
     GROUPS_SUFFIX,
-    HALF_BIT,
     LEVELS_SUFFIX,
     SCALES_SUFFIX,
     coded_entries,
-    group_width,
 )
+from embcompress.coding.constants import HALF_BIT, group_width
 from embcompress.exceptions import TableError
 from embcompress.growth import CodedGrowth, GrowthPlan, Part, RowRequest
 from embcompress.planning import quoted

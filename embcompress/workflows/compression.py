@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from embcompress.artifact import CompressedTable, artifact_metadata, widest_metadata
-from embcompress.budget import EFFORTS, choose_budget
+from embcompress.budget import EFFORTS, Budget, choose_budget
 from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
 from embcompress.exceptions import IdsError, UsageError
 from embcompress.linalg.solvers import SOLVERS
@@ -68,8 +68,8 @@ def approximate(
     """Compress the embedding tables of a checkpoint, and measure the error of what is stored.
 
     Exactly one of `bases`, `energy`, `max_error`, `ratio` and `max_size` says how small. Goes over the rows of each
-    table twice with `bases`, else three times, and more often where a spectrum or a missed error demands it (the report
-    says how often); memory grows with the number of rows by one byte each at most.
+    table twice with `bases`, else three times, and more often where a spectrum, row weights or a missed error demand it
+    (the report says how often); memory grows with the number of rows by a byte each, with row weights by some ten.
 
     Args:
         path: a safetensors file, or any zip-format file of torch.save.
@@ -114,8 +114,7 @@ def approximate(
     _check_choices(dtype=dtype, solver=solver, seed=seed)
     if bilinear_shape is not None and (not bilinear or len(bilinear_shape) != 2 or min(bilinear_shape) < 1):
         raise UsageError("--bilinear-shape takes two sides of at least 1, and goes with --bilinear.")
-    if budget.kind != "bases" and (bilinear or solver != "auto"):
-        raise UsageError(f"--{'bilinear' if bilinear else 'solver'} goes with --bases, not with {budget.option}.")
+    _check_choices_of_budget(budget, dtype=dtype, bilinear=bilinear, solver=solver)
     source = Path(path)
     target = Path(output) if output else source.with_name(f"{source.stem}-compressed.safetensors")
     inputs = [source, *(Path(one) for one in (row_weights, labels) if one is not None)]
@@ -125,7 +124,10 @@ def approximate(
         reports = check_reports(report, output=target, force=force, inputs=inputs)
         place = resolve_device(device, dry_run=dry_run)
         known = () if labels is None else tuple(read_labels(Path(labels)))
-        counted = None if row_weights is None else read_row_weights(Path(row_weights), labels=known or None)
+        counted = None
+        if row_weights is not None:
+            rows = {item.rows for item in choose_tables(checkpoint, table=table, exclude=exclude, bilinear=bilinear)}
+            counted = _read_counts(Path(row_weights), labels=known, rows=rows)
         setting = Setting(checkpoint, place, seed, progress, counted, known)
 
         def file_of(encodings: Sequence[Encoding]) -> _File:
@@ -158,14 +160,19 @@ def approximate(
                 named=[table] if isinstance(table, str) else table,
                 size_of=lambda encodings: file_of(encodings).sizes,
             )
-            encodings, left = budgeted.encodings(), tuple(budgeted.skipped)
+            encodings, left = budgeted.encodings(), ()
             memory = estimate_coding_memory(encoding.planned.table for encoding in encodings)
-        left = (*left_out(checkpoint), *left)
+
+        def skipped() -> tuple[Skipped, ...]:
+            return (*left_out(checkpoint), *left, *(() if budgeted is None else budgeted.skipped))
+
         if dry_run:
             size = file_of(encodings).sizes[0]
             check_space(resolved, size)
             tables = [encoding.report() for encoding in encodings]
-            return _approximate_result(checkpoint, OutputFile(str(target), None, size), tables, left, memory=memory)
+            return _approximate_result(
+                checkpoint, OutputFile(str(target), None, size), tables, skipped(), memory=memory
+            )
         while True:
             file = file_of(encodings)
             with file.open() as writer:
@@ -175,10 +182,18 @@ def approximate(
                     sha256 = file.finish(writer, errors)
                     tables = [encoding.report() for encoding in encodings]
                     output_file = OutputFile(str(target), sha256, writer.nbytes)
-                    result = _approximate_result(checkpoint, output_file, tables, left)
+                    result = _approximate_result(checkpoint, output_file, tables, skipped())
                     write_reports(result, reports, force=force, before=writer.commit)
                     return result
-            encodings = budgeted.encodings()
+            encodings = _continue(budgeted.encodings(), encodings)
+
+
+def _continue(encodings: list[Encoding], earlier: Sequence[Encoding]) -> list[Encoding]:
+    """Count for each table what earlier tries of it took; some tables may have been given up."""
+    by_name = {encoding.planned.table.name: encoding for encoding in earlier}
+    for encoding in encodings:
+        encoding.continue_from(by_name[encoding.planned.table.name])
+    return encodings
 
 
 class _File:
@@ -212,6 +227,27 @@ class _File:
         entries = [*own, *self._copied]
         metadata = widest_metadata(self._compressed, entries=entries, original=self._checkpoint.listing.metadata)
         return SafetensorsWriter(self._target, entries, metadata=metadata, force=self._force)
+
+
+def _read_counts(path: Path, *, labels: Sequence[str], rows: set[int]) -> Sequence[float]:
+    """Read row weights; where all chosen tables have equally many rows, ids without a number weigh 0."""
+    only = next(iter(rows)) if len(rows) == 1 and not labels else None
+    return read_row_weights(path, labels=labels or None, rows=only)
+
+
+def _check_choices_of_budget(budget: Budget, *, dtype: str, bilinear: Sequence[str] | str, solver: str) -> None:
+    """Refuse what a budget leaves no choice of.
+
+    Raises:
+        UsageError: --dtype beside weights in few bits; --bilinear or --solver beside anything but --bases.
+    """
+    if dtype != "same" and not budget.is_plain:
+        raise UsageError(
+            f"--dtype {dtype} is for weights as floats; {budget.option} chooses how weights and bases are stored.",
+            hint="Add --plain to keep weights as floats of this dtype.",
+        )
+    if budget.kind != "bases" and (bilinear or solver != "auto"):
+        raise UsageError(f"--{'bilinear' if bilinear else 'solver'} goes with --bases, not with {budget.option}.")
 
 
 def _check_rows_known(

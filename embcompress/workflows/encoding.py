@@ -97,6 +97,17 @@ class Encoding(ABC):
         self.choice = choice
         self.setting = setting
         self.seconds = 0.0
+        self.earlier_passes = 0  # over the rows, by what was done before this encoding was made
+
+    def continue_from(self, earlier: Encoding) -> None:
+        """Count what an earlier try of the same table took: its own passes, and its time with all before."""
+        self.seconds = earlier.seconds
+        self.earlier_passes = earlier.earlier_passes + earlier.own_passes
+
+    @property
+    @abstractmethod
+    def own_passes(self) -> int:
+        """Count how often the rows were read by this encoding so far."""
 
     @property
     def compressed(self) -> CompressedTable:
@@ -220,12 +231,16 @@ class PlainEncoding(Encoding):
             found,
             solver=self._factors.solver,
             solver_reason="; ".join(self._remarks),
-            passes=self._passes,
+            passes=self.earlier_passes + self._passes,
             bytes_after=sum(entry.nbytes for entry in self._entries),
             error=self._error_report(
                 self._error.result(), self._factors.optimal_relative if self._row_weights is None else None
             ),
         )
+
+    @property
+    def own_passes(self) -> int:  # noqa: D102 - as in Encoding
+        return getattr(self, "_passes", 0)
 
     @property
     def measured_relative(self) -> float:  # noqa: D102 - as in Encoding
@@ -295,6 +310,10 @@ class BilinearEncoding(Encoding):
         return self._found.error.result().relative
 
     @property
+    def own_passes(self) -> int:  # noqa: D102 - as in Encoding
+        return getattr(self, "_passes", 0)
+
+    @property
     def measured_relative(self) -> float:  # noqa: D102 - as in Encoding
         return held_error(self._found.error.result())
 
@@ -312,7 +331,7 @@ class BilinearEncoding(Encoding):
         if not is_written:
             return found
         error = self._error_report(self._found.error.result(), self._found.optimal_relative)
-        return replace(found, passes=self._passes, error=error)
+        return replace(found, passes=self.earlier_passes + self._passes, error=error)
 
 
 def make_encoding(planned: PlannedTable, choice: SolverChoice, setting: Setting) -> Encoding:

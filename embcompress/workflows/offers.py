@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,7 @@ class TableOffers:
         self.survey: Survey | None = None
         self._contest: Contest | None = None
         self._at_prices: dict[float, Offer] = {}
+        self.seconds = 0.0  # that finding all this out took
         self.passes = self.factors.passes
         self.squared_norm = self.factors.squared_norm  # of the table itself, its rows counted alike
         if row_weights is not None:
@@ -224,8 +226,9 @@ def make_offers(table: Table, setting: Setting, *, stored_dtype: str, is_plain: 
     Raises:
         NonFiniteError: the table holds NaN or infinity; names the file.
     """
+    started = time.perf_counter()
     try:
-        return TableOffers(
+        offers = TableOffers(
             table,
             lambda doing: setting.rows(table, doing),
             stored_dtype=stored_dtype,
@@ -237,6 +240,8 @@ def make_offers(table: Table, setting: Setting, *, stored_dtype: str, is_plain: 
         )
     except NonFiniteError as err:
         raise NonFiniteError(f"{setting.checkpoint.path}: {err.message}", hint=err.hint) from err
+    offers.seconds = time.perf_counter() - started
+    return offers
 
 
 def _count_tensors(scheme: Scheme) -> int:

@@ -9,17 +9,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from embcompress.coding.codebook import (
-    HALF_BIT,
-    WINDOW_MAX,
     Codebook,
     decode,
-    group_width,
     pack_numbers,
     pack_rows,
     places_in_groups,
     read_levels,
     unpack_numbers,
 )
+from embcompress.coding.constants import HALF_BIT, WINDOW_MAX, group_width
 
 seldom = settings(max_examples=60, deadline=None)
 

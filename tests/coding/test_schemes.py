@@ -13,7 +13,7 @@ from torch import Tensor
 
 from embcompress.artifact import CompressedTable
 from embcompress.coded_factors import CODED, coded_entries
-from embcompress.coding.codebook import BITS_MAX
+from embcompress.coding.constants import BITS_MAX
 from embcompress.coding.contest import Contest
 from embcompress.coding.encoder import encode_rows, settle
 from embcompress.coding.levels import CODES, RATES, LevelTables

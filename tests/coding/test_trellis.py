@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from embcompress.coding import trellis
-from embcompress.coding.codebook import BITS_MAX, HALF_BIT, KINDS, Codebook, GroupLayout, decode
+from embcompress.coding.codebook import Codebook, GroupLayout, decode
+from embcompress.coding.constants import BITS_MAX, HALF_BIT, KINDS
 from embcompress.coding.levels import LevelTables, code_alike, trained_levels
 from embcompress.coding.trellis import STATES, borders_between, encode_in_torch, encode_scalar_in_torch
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from embcompress.coding.codebook import HALF_BIT, Codebook
+from embcompress.coding.codebook import Codebook
+from embcompress.coding.constants import HALF_BIT
 from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.nn import BackfillRepresentation, CodedRepresentation, LowRankHead
 
