@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embcompress.coding.constants import HALF_BIT, group_width
+from embcompress.coding.constants import HALF_BIT, PRICE_STEPS, PRICES, group_width
 from embcompress.coding.levels import CODES, RATES, LevelTables
 from embcompress.coding.survey import Moments
 
@@ -28,8 +28,6 @@ INT8_STEPS = 127
 NO_LEVELS = 1e300  # what a rung without levels leaves: infinity times a column without squares would be NaN
 HALF_RUNG, ONE_BIT, TOP_RUNG = 1, 2, len(RATES) - 1
 RATE_ARRAY = np.array(RATES)
-PRICES = (1e-22, 1.0)  # of a byte, as a share of the squared norm: everything pays, nothing does
-PRICE_STEPS = 14  # halvings of their logarithm, to 0.3 %: from there on cells are taken one by one
 
 
 @dataclass(frozen=True)

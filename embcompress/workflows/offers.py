@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from embcompress.checkpoints.tensors import ITEM_BYTES
+from embcompress.coding.constants import PRICES
 from embcompress.exceptions import NonFiniteError
 from embcompress.planning import factor_bytes
 from embcompress.table import Table, TableRows
@@ -173,8 +174,7 @@ class TableOffers:
 
     def least(self) -> Offer:
         """The offer of the fewest bytes."""
-        dear = 1.0  # a price at which nothing pays
-        offers = [self._coded(scheme.allocate(dear)) for scheme in self._schemes]
+        offers = [self._coded(scheme.allocate(PRICES[1])) for scheme in self._schemes]
         return min((*offers, self._plain_offer(1)), key=lambda offer: offer.cost)
 
     def finest(self) -> Offer:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from embcompress.coding.constants import PRICE_STEPS, PRICES
 from embcompress.workflows.offers import Offer, TableOffers
 
-PRICES = (1e-22, 1.0)  # of a byte, as a share of a table's squared norm
-PRICE_STEPS = 14  # halvings of its logarithm, to 0.3 %; what is then left goes to one table after the other
 TRIES = 8  # at what the header takes beside the tensors, which depends a little on what is chosen
 
 
