@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from embcompress.exceptions import EmbcompressError
-from embcompress.results import SCHEMA_VERSION, ApproximateResult, InspectResult, Result
+from embcompress.results import SCHEMA_VERSION, ApproximateResult, EvaluateResult, InspectResult, Result
 
 DRY_RUN_FIELDS = ("dry_run", "memory_bytes")  # only in the report of a dry run
 
@@ -18,6 +18,8 @@ def render_json(result: Result) -> str:
     if not fields.get("dry_run"):
         for name in DRY_RUN_FIELDS:
             fields.pop(name, None)
+    if not fields.get("withheld"):
+        fields.pop("withheld", None)
     if isinstance(result, InspectResult) and not result.skipped:
         del fields["skipped"]
     document = {"schema_version": SCHEMA_VERSION, "command": fields.pop("command"), "ok": is_ok(result), **fields}
@@ -31,8 +33,11 @@ def render_json_failure(failure: EmbcompressError) -> str:
 
 
 def is_ok(result: Result) -> bool:
-    """Whether every gate of a result holds."""
-    return not isinstance(result, ApproximateResult) or all(gate.passed for gate in result.gates)
+    """Whether every gate and every check of a result holds."""
+    if not isinstance(result, ApproximateResult | EvaluateResult):
+        return True
+    is_sound = isinstance(result, ApproximateResult) or all(check.passed for check in result.checks)
+    return is_sound and all(gate.passed for gate in result.gates)
 
 
 def _dump(document: dict[str, Any]) -> str:

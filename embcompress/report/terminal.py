@@ -13,6 +13,7 @@ from embcompress.planning import human_bytes
 from embcompress.results import (
     ApproximateResult,
     BackfillResult,
+    EvaluateResult,
     GrownTable,
     InspectResult,
     ReconstructResult,
@@ -37,6 +38,8 @@ def render_terminal(result: Result) -> RenderableType:
         return _inspect(result)
     if isinstance(result, SweepResult):
         return _sweep(result)
+    if isinstance(result, EvaluateResult):
+        return _evaluate(result)
     return _reconstruct(result)
 
 
@@ -83,6 +86,14 @@ class _Records:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         is_wide = console.measure(self.grid, options=options.update(max_width=10_000)).maximum <= options.max_width
         yield from [self.grid] if is_wide else self.lines
+
+
+def _evaluate(result: EvaluateResult) -> RenderableType:
+    parts: list[RenderableType] = [_table_errors(result.tables)]
+    for check in result.checks:
+        verdict = ("ok", "green") if check.passed else ("failed", "bold red")
+        parts.append(Text.assemble(f"{check.name}: ", verdict, " ", plain(check.detail)))
+    return Group(*parts)
 
 
 def _table_errors(tables: Sequence[TableReport]) -> _Records:
@@ -132,7 +143,7 @@ def _means(table: TableReport) -> str:
     """Tell what made the factors, or how the weights are coded."""
     coded = table.coded
     if coded is None:
-        return table.solver
+        return table.solver or table.coding
     groups = "1 group" if coded.groups == 1 else f"{coded.groups} groups"
     return f"{coded.levels}, {coded.bits_per_entry:.2f} bits, {groups}"
 
@@ -145,8 +156,8 @@ def _notes(result: ApproximateResult) -> list[RenderableType]:
             notes.append(Text.assemble("tied: ", plain(table.name), " is also ", names))
         if table.matrices is not None:
             notes.append(Text.assemble("matrices: ", plain(table.name), _matrices(table)))
-        if "; " in table.solver_reason:  # a reason of more than the choice: something needed a further look
-            said = table.solver_reason.partition("; ")[2]
+        if "; " in (table.solver_reason or ""):  # a reason of more than the choice: something needed a further look
+            said = (table.solver_reason or "").partition("; ")[2]
             notes.append(Text.assemble("note: ", plain(table.name), f": {said}"))
     return notes + _skipped(result.skipped)
 

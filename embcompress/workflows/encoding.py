@@ -6,7 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,10 @@ from embcompress.planning import PlannedTable
 from embcompress.results import (
     Alternative,
     Cosine,
+    Histogram,
     MatricesReport,
+    NormRatio,
+    RowGroup,
     RowRelative,
     TableErrorReport,
     TableReport,
@@ -37,6 +40,7 @@ from embcompress.workflows.run import Progress, rows_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from embcompress.linalg.error import RowGroup as MeasuredGroup
     from embcompress.linalg.error import TableError as MeasuredError
 
 STORING_ERROR: Mapping[str, float] = {"float64": 1e-13, "float32": 3e-7, "float16": 1.2e-3, "bfloat16": 1e-2}
@@ -382,7 +386,15 @@ def error_report(
             max=error.row_relative.extreme,
         ),
         cosine=Cosine(mean=error.cosine.mean, p01=error.cosine.tail, min=error.cosine.extreme),
+        norm_ratio=None if error.norm_ratio is None else NormRatio(**asdict(error.norm_ratio)),
         worst_rows=tuple(
             WorstRow(row.id, labels[row.id] if labels else None, row.relative) for row in error.worst_rows
         ),
+        histogram=Histogram(error.histogram.edges, error.histogram.counts),
+        by_norm=_row_groups(error.by_norm),
+        by_frequency=None if error.by_frequency is None else _row_groups(error.by_frequency),
     )
+
+
+def _row_groups(groups: Sequence[MeasuredGroup]) -> tuple[RowGroup, ...]:
+    return tuple(RowGroup(group.rows, group.low, group.high, group.relative) for group in groups)

@@ -15,10 +15,13 @@ from embcompress.results import (
     ApproximateResult,
     Cosine,
     Gate,
+    Histogram,
     InputFile,
     InspectResult,
+    NormRatio,
     OutputFile,
     ReconstructResult,
+    RowGroup,
     RowRelative,
     Skipped,
     TableErrorReport,
@@ -42,7 +45,14 @@ TABLE = TableReport(
     bytes_before=24,
     bytes_after=20,
     error=TableErrorReport(
-        0.25, None, RowRelative(0.1, 0.2, 0.3, 0.4), Cosine(0.9, 0.8, 0.7), (WorstRow(2, None, 0.4),)
+        0.25,
+        None,
+        RowRelative(0.1, 0.2, 0.3, 0.4),
+        Cosine(0.9, 0.8, 0.7),
+        (WorstRow(2, None, 0.4),),
+        norm_ratio=NormRatio(1.0, 0.9, 1.0, 1.1),
+        histogram=Histogram((0.0, 0.5), (3,)),
+        by_norm=(RowGroup(3, 1.0, 2.0, 0.25),),
     ),
     seconds=0.5,
 )
@@ -68,7 +78,7 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
     (table,) = document["tables"]
     assert list(table) == [
         "name", "tied_names", "rows", "shape", "dtype", "kind", "rank", "coding", "solver", "solver_reason", "passes",
-        "bytes_before", "bytes_after", "error", "seconds", "matrices", "alternative", "coded",
+        "bytes_before", "bytes_after", "error", "seconds", "matrices", "alternative", "coded", "spectrum", "neighbours",
     ]  # fmt: skip
     assert table["error"] == {
         "relative": 0.25,
@@ -76,7 +86,11 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
         "weighted_relative": None,
         "row_relative": {"mean": 0.1, "p50": 0.2, "p99": 0.3, "max": 0.4},
         "cosine": {"mean": 0.9, "p01": 0.8, "min": 0.7},
+        "norm_ratio": {"mean": 1.0, "p01": 0.9, "p50": 1.0, "p99": 1.1},
         "worst_rows": [{"id": 2, "label": None, "relative": 0.4}],
+        "histogram": {"edges": [0.0, 0.5], "counts": [3]},
+        "by_norm": [{"rows": 3, "low": 1.0, "high": 2.0, "relative": 0.25}],
+        "by_frequency": None,
     }
     assert document["skipped"] == [{"name": "relations.weight", "reason": "would grow"}]
     assert document["totals"] == {"bytes_before": 24, "bytes_after": 20, "ratio": 1.2}

@@ -14,14 +14,17 @@ from embcompress.report.terminal import plain, render_failure, render_terminal
 from embcompress.results import (
     ApproximateResult,
     Cosine,
+    Histogram,
     InputFile,
     InspectResult,
     ListedTable,
     ListedTensor,
+    NormRatio,
     OutputFile,
     Recommendation,
     ReconstructResult,
     Result,
+    RowGroup,
     RowRelative,
     Skipped,
     SweepCurve,
@@ -67,7 +70,14 @@ def show(result: Result | EmbcompressError, *, width: int = 160) -> str:
 def approximate_result(name: str = "entities.weight") -> ApproximateResult:
     """Make a result whose every name is the one given."""
     error = TableErrorReport(
-        0.12345, 0.12344, RowRelative(0.1, 0.2, 0.3, 0.4), Cosine(0.9876, 0.8, 0.7), (WorstRow(2, name, 0.4),)
+        0.12345,
+        0.12344,
+        RowRelative(0.1, 0.2, 0.3, 0.4),
+        Cosine(0.9876, 0.8, 0.7),
+        (WorstRow(2, name, 0.4),),
+        norm_ratio=NormRatio(1.0, 0.9, 1.0, 1.1),
+        histogram=Histogram((0.0, 0.5), (3,)),
+        by_norm=(RowGroup(3, 1.0, 2.0, 0.25),),
     )
     table = TableReport(
         name=name,

@@ -1,0 +1,93 @@
+"""What a run found: data only, and the version of its JSON form.
+
+Field names are those of the JSON report (docs/report.md); units are bytes, rows, seconds and shares of a Frobenius
+norm.
+"""
+
+from __future__ import annotations
+
+from embcompress.results.common import Check, Gate, InputFile, OutputFile, Skipped, Totals
+from embcompress.results.growth import (
+    BackfillResult,
+    GrownTable,
+    MeanCosine,
+    Norms,
+    RowStatisticsReport,
+    VocabularyReport,
+)
+from embcompress.results.runs import (
+    ApproximateResult,
+    EvaluateResult,
+    InspectResult,
+    LinkPrediction,
+    ListedTable,
+    ListedTensor,
+    Ranking,
+    ReconstructResult,
+)
+from embcompress.results.sweep import Recommendation, SweepCurve, SweepPoint, SweepResult, SweepTotals, SweptTable
+from embcompress.results.tables import (
+    Alternative,
+    CodedReport,
+    Cosine,
+    Histogram,
+    MatricesReport,
+    NeighboursReport,
+    NormRatio,
+    Overlap,
+    RowGroup,
+    RowRelative,
+    SpectrumReport,
+    TableErrorReport,
+    TableReport,
+    WorstRow,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Alternative",
+    "ApproximateResult",
+    "BackfillResult",
+    "Check",
+    "CodedReport",
+    "Cosine",
+    "EvaluateResult",
+    "Gate",
+    "GrownTable",
+    "Histogram",
+    "InputFile",
+    "InspectResult",
+    "LinkPrediction",
+    "ListedTable",
+    "ListedTensor",
+    "MatricesReport",
+    "MeanCosine",
+    "NeighboursReport",
+    "NormRatio",
+    "Norms",
+    "OutputFile",
+    "Overlap",
+    "Ranking",
+    "Recommendation",
+    "ReconstructResult",
+    "Result",
+    "RowGroup",
+    "RowRelative",
+    "RowStatisticsReport",
+    "Skipped",
+    "SpectrumReport",
+    "SweepCurve",
+    "SweepPoint",
+    "SweepResult",
+    "SweepTotals",
+    "SweptTable",
+    "TableErrorReport",
+    "TableReport",
+    "Totals",
+    "VocabularyReport",
+    "WorstRow",
+]
+
+SCHEMA_VERSION = 1
+
+Result = ApproximateResult | BackfillResult | EvaluateResult | InspectResult | ReconstructResult | SweepResult

@@ -1,0 +1,73 @@
+"""What reports of several commands hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """The file that was read."""
+
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """The file that was written; in a dry run the one that would be, its hash unknown."""
+
+    path: str
+    sha256: str | None
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A table that was left dense, or an entry that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Bytes of the chosen tables together, each counted once however many names it has."""
+
+    bytes_before: int
+    bytes_after: int
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A condition on the report, and whether it held.
+
+    Attributes:
+        expression: what fails, as in `error.relative > 0.05`; of a baseline the number that it was derived from, too.
+        table: the table that it was held for; None for a number of the whole report.
+        value: of the number; None where the report does not know it, which passes no gate.
+        passed: whether the release may go on.
+    """
+
+    expression: str
+    table: str | None
+    value: float | None
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that must be true of an artifact, and whether it is.
+
+    Attributes:
+        name: of the check: "shapes", "checksums", "untouched" or "recorded".
+        table: the tensor or table that it failed for; None where it is told of all at once.
+        passed: whether it holds.
+        detail: one sentence, without a full stop, on what was compared or what is wrong.
+    """
+
+    name: str
+    table: str | None
+    passed: bool
+    detail: str

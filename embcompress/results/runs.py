@@ -1,0 +1,131 @@
+"""What `approximate`, `evaluate`, `reconstruct` and `inspect` found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embcompress.results.common import Check, Gate, InputFile, OutputFile, Skipped, Totals
+from embcompress.results.tables import TableReport
+
+
+@dataclass(frozen=True)
+class ApproximateResult:
+    """What `approximate` did, or in a dry run would do.
+
+    Attributes:
+        withheld: whether a gate failed, so that `output` tells of a file that was made, measured and not put there.
+    """
+
+    command: str
+    input: InputFile
+    output: OutputFile
+    tables: tuple[TableReport, ...]
+    skipped: tuple[Skipped, ...]
+    totals: Totals
+    gates: tuple[Gate, ...] = ()
+    withheld: bool = False
+    dry_run: bool = False
+    memory_bytes: int | None = None  # the most that the run should hold at once, told by a dry run
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How high the right entities rank, both sides of all triples together, other known triples left out (filtered).
+
+    Ranks are realistic: among equal scores, the mean of the best and the worst place.
+    """
+
+    mrr: float
+    hits_at_1: float
+    hits_at_3: float
+    hits_at_10: float
+
+
+@dataclass(frozen=True)
+class LinkPrediction:
+    """Link prediction with the original and with the artifact.
+
+    Attributes:
+        interaction: PyKEEN's name of what scores a triple.
+        triples: how many were ranked.
+        known: how many others were left out of the ranks.
+        before: with the original's tables.
+        after: with those of the artifact.
+    """
+
+    interaction: str
+    triples: int
+    known: int
+    before: Ranking
+    after: Ranking
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What `evaluate` found by comparing an artifact with its original.
+
+    Attributes:
+        input: the original.
+        artifact: what was evaluated.
+        tables: the compressed tables; `error` is None where a table cannot be compared, and a check says why.
+        checks: of the artifact.
+        link_prediction: None without triples.
+    """
+
+    command: str
+    input: InputFile
+    artifact: InputFile
+    tables: tuple[TableReport, ...]
+    totals: Totals
+    checks: tuple[Check, ...]
+    link_prediction: LinkPrediction | None = None
+    gates: tuple[Gate, ...] = ()
+    dry_run: bool = False
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class ReconstructResult:
+    """What `reconstruct` wrote."""
+
+    command: str
+    input: InputFile
+    output: OutputFile
+    tables: tuple[str, ...]
+    tensors: int
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class ListedTable:
+    """A matrix of a checkpoint, whether it would be compressed, and why."""
+
+    name: str
+    tied_names: tuple[str, ...]
+    rows: int
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    chosen: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class ListedTensor:
+    """A tensor of a checkpoint that cannot be a table."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class InspectResult:
+    """What a checkpoint holds."""
+
+    command: str
+    input: InputFile
+    tables: tuple[ListedTable, ...]
+    others: tuple[ListedTensor, ...]
+    skipped: tuple[Skipped, ...]

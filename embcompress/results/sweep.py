@@ -1,0 +1,111 @@
+"""What `sweep` found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embcompress.results.common import InputFile, Skipped
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """What one way of storing a table, or all tables together, leaves at one size.
+
+    Attributes:
+        asked_ratio: the ratio that it was made for; None for a way that has one size only.
+        ratio: by how many times its bytes are fewer.
+        bytes: of the tensors.
+        rank: the number of bases, or of coded columns; None in totals and for integers.
+        relative: the relative error; in totals the root mean square of those of the tables.
+        low: the lower end of its 95 % confidence band; `relative` itself where it is exact.
+        high: the upper end.
+        exact: whether every row was looked at, and not a sample.
+        bound_relative: the least relative error of a Gaussian source with the same spectrum at these bytes; None where
+            the spectrum is not known whole.
+        largest_relative: in totals the error of the worst table, the upper end of its band; else None.
+    """
+
+    asked_ratio: float | None
+    ratio: float
+    bytes: int
+    rank: int | None
+    relative: float
+    low: float
+    high: float
+    exact: bool
+    bound_relative: float | None
+    largest_relative: float | None = None
+
+
+@dataclass(frozen=True)
+class SweepCurve:
+    """One way of storing, by ascending ratio; empty where the way cannot be had."""
+
+    way: str
+    points: tuple[SweepPoint, ...]
+
+
+@dataclass(frozen=True)
+class SweptTable:
+    """Error against bytes of one table.
+
+    Attributes:
+        passes: how often its rows were read.
+        sample_rows: how many of them were encoded to see what is left.
+        remarks: sentences on what pays and what does not, without the table's name.
+    """
+
+    name: str
+    tied_names: tuple[str, ...]
+    rows: int
+    shape: tuple[int, ...]
+    dtype: str
+    bytes_before: int
+    passes: int
+    sample_rows: int
+    curves: tuple[SweepCurve, ...]
+    remarks: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SweepTotals:
+    """Error against bytes of all tables together, each counted once however many names it has."""
+
+    bytes_before: int
+    curves: tuple[SweepCurve, ...]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The point that a sweep recommends, and the command that makes it.
+
+    Attributes:
+        way: a way of the curves.
+        ratio: as the command asks for it.
+        bytes: of the tensors.
+        relative: the error in total.
+        is_within: whether every table keeps to the error that was allowed.
+        reason: one sentence.
+        command: ready to paste into a shell.
+    """
+
+    way: str
+    ratio: float
+    bytes: int
+    relative: float
+    is_within: bool
+    reason: str
+    command: str
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What `sweep` found; `recommendation` is None where not even the smallest ratio can be had."""
+
+    command: str
+    input: InputFile
+    tables: tuple[SweptTable, ...]
+    skipped: tuple[Skipped, ...]
+    totals: SweepTotals
+    recommendation: Recommendation | None

@@ -1,0 +1,240 @@
+"""What became of one table: its error, its bytes, how it is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class RowRelative:
+    """Relative error of the rows. Quantiles are within 0.1 % of their value."""
+
+    mean: float
+    p50: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Cosine of each row with its reconstruction. Quantiles of 1 - cosine are within 0.1 % of their value."""
+
+    mean: float
+    p01: float
+    min: float
+
+
+@dataclass(frozen=True)
+class WorstRow:
+    """One of the rows of the largest relative error."""
+
+    id: int
+    label: str | None
+    relative: float
+
+
+@dataclass(frozen=True)
+class NormRatio:
+    """Norm of each row as it is stored over what it was, of rows that are not zero. Within 0.1 % of the value."""
+
+    mean: float
+    p01: float
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many rows have a relative error from one edge up to the next.
+
+    Attributes:
+        edges: ascending, one more than counts; the first is 0, the last at least the largest error.
+        counts: of rows.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """The error of rows that are alike in norm, or in how often they occur.
+
+    Attributes:
+        rows: how many.
+        low: the least of their norms, or of their row weights.
+        high: the largest. Norms are within 0.5 % of their value.
+        relative: ||E - E_stored||_F / ||E||_F over these rows; None where they are all zero and not kept so.
+    """
+
+    rows: int
+    low: float
+    high: float
+    relative: float | None
+
+
+@dataclass(frozen=True)
+class TableErrorReport:
+    """The error of one table as it is stored.
+
+    Attributes:
+        relative: ||E - E_stored||_F / ||E||_F.
+        optimal_relative: the Eckart-Young optimum at this rank; None where the solver cannot know it.
+        weighted_relative: as relative, with the squares of each row times its row weight; None without row weights.
+        norm_ratio: of the rows; None where all are zero.
+        histogram: of the rows' relative errors.
+        by_norm: about ten groups of rows by ascending norm.
+        by_frequency: ten groups of equally many rows by ascending row weight; None without row weights.
+    """
+
+    relative: float
+    optimal_relative: float | None
+    weighted_relative: float | None = field(default=None, kw_only=True)
+    row_relative: RowRelative
+    cosine: Cosine
+    norm_ratio: NormRatio | None = field(kw_only=True)
+    worst_rows: tuple[WorstRow, ...]
+    histogram: Histogram = field(kw_only=True)
+    by_norm: tuple[RowGroup, ...] = field(kw_only=True)
+    by_frequency: tuple[RowGroup, ...] | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Mean share of the nearest rows of a query that stay among its nearest.
+
+    Attributes:
+        overlap: the mean over the queries.
+        low: the lower end of the confidence band for the mean over all rows.
+        high: the upper end. Both are `overlap` itself where every row was a query.
+    """
+
+    overlap: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class NeighboursReport:
+    """Whether rows keep their neighbours: what retrieval with the table sees of the error.
+
+    Attributes:
+        nearest: how many neighbours of a row are looked at, the row itself left out.
+        queries: rows whose neighbours were looked for among all rows, drawn with the run's seed.
+        confidence: of the bands.
+        cosine: neighbours by cosine.
+        inner_product: neighbours by inner product.
+    """
+
+    nearest: int
+    queries: int
+    confidence: float
+    cosine: Overlap
+    inner_product: Overlap
+
+
+@dataclass(frozen=True)
+class SpectrumReport:
+    """Singular values of a table, and the energy that its leading directions hold.
+
+    Attributes:
+        is_whole: whether all singular values are known, and not only the leading ones.
+        kept: the share of the squared norm in as many leading directions as the table has bases.
+        ranks: numbers of bases, ascending, thinned where there are many.
+        singular_values: the one at each of these ranks.
+        energy: the share of the squared norm that as many bases can hold.
+    """
+
+    is_whole: bool
+    kept: float
+    ranks: tuple[int, ...]
+    singular_values: tuple[float, ...]
+    energy: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class MatricesReport:
+    """The matrices of a bilinear table, in the order of its rows.
+
+    Attributes:
+        shape: (in1, in2) of each.
+        count: of them.
+        relative: the relative error of each; empty in a dry run.
+    """
+
+    shape: tuple[int, int]
+    count: int
+    relative: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """What the same bytes give by the other way of factoring a bilinear table: its rows over shared bases.
+
+    Attributes:
+        rank: the number of bases that the bytes pay for.
+        relative: the least error that they leave; None in a dry run.
+    """
+
+    kind: str
+    rank: int
+    relative: float | None
+
+
+@dataclass(frozen=True)
+class CodedReport:
+    """How the weights of a table are stored in few bits.
+
+    Attributes:
+        groups: of rows by norm, each with its own bits and scales.
+        is_rotated: whether there are bases; else the table's own columns are coded.
+        bases_dtype: what they are stored in; None without bases.
+        levels: "trellis" or "scalar".
+        bits_per_entry: of the table, everything counted.
+        bound_relative: the least relative error of a Gaussian source with the table's spectrum at these bytes; None
+            where the spectrum is not known whole, or rows count differently.
+        predicted_relative: the error that was expected, of rows counted by their weight; None in `evaluate`.
+    """
+
+    groups: int
+    is_rotated: bool
+    bases_dtype: str | None
+    levels: str
+    bits_per_entry: float
+    bound_relative: float | None
+    predicted_relative: float | None
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """What became of one table. `error` is None in a dry run.
+
+    Attributes:
+        matrices: of a bilinear table, whose `error` counts each matrix as a row; else None.
+        alternative: of a bilinear table, where its bytes pay for a basis; else None.
+        coded: of a table with weights in few bits; else None.
+        solver: what gave the bases, and in `solver_reason` why; None for what `evaluate` finds made.
+        spectrum: None where it is not known: of bilinear tables, of weighted rows, in a dry run.
+        neighbours: None where none were looked for, or the table has too few rows.
+    """
+
+    name: str
+    tied_names: tuple[str, ...]
+    rows: int
+    shape: tuple[int, ...]
+    dtype: str
+    kind: str
+    rank: int
+    coding: str
+    solver: str | None
+    solver_reason: str | None
+    passes: int
+    bytes_before: int
+    bytes_after: int
+    error: TableErrorReport | None
+    seconds: float
+    matrices: MatricesReport | None = None
+    alternative: Alternative | None = None
+    coded: CodedReport | None = None
+    spectrum: SpectrumReport | None = None
+    neighbours: NeighboursReport | None = None
