@@ -99,7 +99,7 @@ def backfill(
         report: files to write the report to; default `<output stem>.report.json`.
         force: overwrite existing outputs.
         dry_run: make all checks, read no row and write nothing.
-        progress: called with what is being done, rows done and rows in all.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:
         UsageError: arguments that contradict each other or lie outside their range.

@@ -57,7 +57,7 @@ class Setting:
         checkpoint: an open one, that holds them.
         device: where their rows are worked on.
         seed: of randomized solvers.
-        progress: called with what is being done, rows done and rows in all.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
         row_weights: how much the squared error of each row counts, for tables with as many rows; None: all alike.
         labels: of the rows, for tables with as many; empty: none are known.
     """

@@ -38,7 +38,7 @@ def reconstruct(
         report: files to write the report to; default `<output stem>.report.json`.
         force: overwrite existing outputs.
         dry_run: make all checks and write nothing.
-        progress: called with what is being done, rows done and rows in all.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:
         ArtifactError: not an artifact, or a stored tensor does not have the checksum of the header.
@@ -144,7 +144,7 @@ def _dense_codes(
         values = decoder.decode(codes, groups).clamp_(limits.min, limits.max)  # (block_rows, dim)
         yield tensor_bytes(values.to(dtype))
         if progress is not None:
-            progress(f"{table.name}: rows", first + len(groups), rows)
+            progress(f"{table.name}: rows", first + len(groups), rows, decoder.dim * dtype.itemsize)
     for one, checksum in zip(stored, checksums, strict=True):
         artifact.check(one, checksum)
 
