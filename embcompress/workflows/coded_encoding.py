@@ -21,11 +21,12 @@ from embcompress.coded_factors import (
 )
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.planning import PlannedTable
-from embcompress.results import CodedReport, TableReport
+from embcompress.results import TableReport
 from embcompress.safetensors_writer import Entry, SafetensorsWriter
 from embcompress.table import tensor_bytes
 from embcompress.workflows.encoding import Encoding, Setting, describe, held_error
 from embcompress.workflows.offers import Offer, TableOffers
+from embcompress.workflows.table_reports import coded_report, spectrum_report
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,28 +127,26 @@ class CodedEncoding(Encoding):
         return tensors
 
     def report(self) -> TableReport:  # noqa: D102 - as in Encoding
-        from embcompress.coding.bound import gaussian_bound
-
         allocation, item = self._allocation, self.planned.table
-        scheme = allocation.scheme
+        bases = allocation.scheme.bases
         nbytes = sum(entry.nbytes for entry in self.planned_entries())
-        rates = nbytes * 8 / item.rows
-        squares = self._offers.factors.singular_values.square()
-        is_whole = len(squares) == min(item.rows, item.dim) and self._offers.row_weights is None
+        is_even = self._offers.row_weights is None  # else the spectrum is that of weighted rows
+        factors = self._offers.factors if is_even else None
         found = replace(
             self._plain_report(),
             coding=CODED,
             passes=self.earlier_passes + self.own_passes,
             bytes_after=nbytes,
-            coded=CodedReport(
-                groups=scheme.groups,
-                is_rotated=scheme.bases is not None,
-                bases_dtype=None if scheme.bases is None else scheme.bases.dtype,
-                levels="trellis" if any(bits != window for bits, window in self.compressed.windows) else "scalar",
-                bits_per_entry=rates / item.dim,
-                bound_relative=gaussian_bound(squares, rates) if is_whole else None,
+            coded=coded_report(
+                item,
+                groups=allocation.scheme.groups,
+                bases_dtype=None if bases is None else bases.dtype,
+                windows=self.compressed.windows,
+                nbytes=nbytes,
+                factors=factors,
                 predicted_relative=math.sqrt(allocation.squared_error),
             ),
+            spectrum=None if factors is None else spectrum_report(factors, table=item, rank=self.planned.rank),
         )
         if not self._is_written:
             return found

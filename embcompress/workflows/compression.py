@@ -9,7 +9,7 @@ from pathlib import Path
 from embcompress.artifact import CompressedTable, artifact_metadata, widest_metadata
 from embcompress.budget import EFFORTS, Budget, choose_budget
 from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
-from embcompress.exceptions import IdsError, UsageError
+from embcompress.exceptions import UsageError
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.output import check_output
 from embcompress.planning import (
@@ -21,13 +21,12 @@ from embcompress.planning import (
     plan_tables,
 )
 from embcompress.results import ApproximateResult, InputFile, OutputFile, Skipped, TableReport, Totals
-from embcompress.row_weights import match_row_weights, read_row_weights
 from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
 from embcompress.suggestions import did_you_mean
-from embcompress.table import Table, read_bytes
-from embcompress.vocabulary import read_labels
+from embcompress.table import read_bytes
 from embcompress.workflows.budgeting import BudgetedTables
 from embcompress.workflows.encoding import Encoding, Setting, bytes_alone, make_encoding
+from embcompress.workflows.row_facts import read_row_facts
 from embcompress.workflows.run import (
     Progress,
     check_reports,
@@ -115,6 +114,8 @@ def approximate(
     _check_choices(dtype=dtype, solver=solver, seed=seed)
     if bilinear_shape is not None and (not bilinear or len(bilinear_shape) != 2 or min(bilinear_shape) < 1):
         raise UsageError("--bilinear-shape takes two sides of at least 1, and goes with --bilinear.")
+    if row_weights is not None and bilinear:
+        raise UsageError("--row-weights weighs rows, and --bilinear takes matrices: use one of them.")
     _check_choices_of_budget(budget, dtype=dtype, bilinear=bilinear, solver=solver)
     source = Path(path)
     target = Path(output) if output else source.with_name(f"{source.stem}-compressed.safetensors")
@@ -124,12 +125,12 @@ def approximate(
         resolved = check_output(target, force=force, inputs=inputs)
         reports = check_reports(report, output=target, force=force, inputs=inputs)
         place = resolve_device(device, dry_run=dry_run)
-        known = () if labels is None else tuple(read_labels(Path(labels)))
-        counted = None
-        if row_weights is not None:
-            rows = {item.rows for item in choose_tables(checkpoint, table=table, exclude=exclude, bilinear=bilinear)}
-            counted = _read_counts(Path(row_weights), labels=known, rows=rows)
-        setting = Setting(checkpoint, place, seed, progress, counted, known)
+        facts = read_row_facts(
+            row_weights=row_weights,
+            labels=labels,
+            tables=lambda: choose_tables(checkpoint, table=table, exclude=exclude, bilinear=bilinear),
+        )
+        setting = Setting(checkpoint, place, seed, progress, facts)
 
         def file_of(encodings: Sequence[Encoding]) -> _File:
             return _File(resolved, setting, encodings, force=force)
@@ -144,7 +145,7 @@ def approximate(
                 bilinear=bilinear,
                 bilinear_shape=bilinear_shape,
             )
-            _check_rows_known(setting, [planned.table for planned in plan.tables], bilinear=bilinear, inputs=inputs)
+            facts.check([planned.table for planned in plan.tables], path=row_weights)
             choices = [choose_solver(planned, solver=solver, device=place) for planned in plan.tables]
             encodings = [
                 make_encoding(planned, choice, setting) for planned, choice in zip(plan.tables, choices, strict=True)
@@ -152,7 +153,7 @@ def approximate(
             budgeted, left, memory = None, plan.skipped, estimate_memory(plan, choices)
         else:
             chosen = choose_tables(checkpoint, table=table, exclude=exclude)
-            _check_rows_known(setting, chosen, bilinear=(), inputs=inputs)
+            facts.check(chosen, path=row_weights)
             budgeted = BudgetedTables(
                 chosen,
                 budget,
@@ -230,12 +231,6 @@ class _File:
         return SafetensorsWriter(self._target, entries, metadata=metadata, force=self._force)
 
 
-def _read_counts(path: Path, *, labels: Sequence[str], rows: set[int]) -> Sequence[float]:
-    """Read row weights; where all chosen tables have equally many rows, ids without a number weigh 0."""
-    only = next(iter(rows)) if len(rows) == 1 and not labels else None
-    return read_row_weights(path, labels=labels or None, rows=only)
-
-
 def _check_choices_of_budget(budget: Budget, *, dtype: str, bilinear: Sequence[str] | str, solver: str) -> None:
     """Refuse what a budget leaves no choice of.
 
@@ -249,24 +244,6 @@ def _check_choices_of_budget(budget: Budget, *, dtype: str, bilinear: Sequence[s
         )
     if budget.kind != "bases" and (bilinear or solver != "auto"):
         raise UsageError(f"--{'bilinear' if bilinear else 'solver'} goes with --bases, not with {budget.option}.")
-
-
-def _check_rows_known(
-    setting: Setting, tables: Sequence[Table], *, bilinear: Sequence[str] | str, inputs: Sequence[Path]
-) -> None:
-    """Refuse row weights and labels that belong to no table.
-
-    Raises:
-        UsageError: row weights beside --bilinear.
-        IdsError: no table has as many rows.
-    """
-    if setting.row_weights is not None:
-        if bilinear:
-            raise UsageError("--row-weights weighs rows, and --bilinear takes matrices: use one of them.")
-        match_row_weights(setting.row_weights, {item.name: item.rows for item in tables}, path=inputs[1])
-    elif setting.labels and not any(len(setting.labels) == item.rows for item in tables):
-        rows = ", ".join(f"{item.name!r} has {item.rows}" for item in tables)
-        raise IdsError(f"--labels holds {len(setting.labels)} labels, and no chosen table has as many rows: {rows}.")
 
 
 def _copied(checkpoint: Checkpoint, compressed: Sequence[CompressedTable]) -> dict[Entry, StoredTensor]:

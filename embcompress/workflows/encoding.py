@@ -6,7 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,24 +23,17 @@ from embcompress.linalg.solvers import SolverChoice
 from embcompress.planning import PlannedTable
 from embcompress.results import (
     Alternative,
-    Cosine,
-    Histogram,
     MatricesReport,
-    NormRatio,
-    RowGroup,
-    RowRelative,
     TableErrorReport,
     TableReport,
-    WorstRow,
 )
 from embcompress.safetensors_writer import Entry, SafetensorsWriter
 from embcompress.table import Table, TableRows, tensor_bytes
+from embcompress.workflows.row_facts import RowFacts
 from embcompress.workflows.run import Progress, rows_of
+from embcompress.workflows.table_reports import error_report, spectrum_report
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from embcompress.linalg.error import RowGroup as MeasuredGroup
     from embcompress.linalg.error import TableError as MeasuredError
 
 STORING_ERROR: Mapping[str, float] = {"float64": 1e-13, "float32": 3e-7, "float16": 1.2e-3, "bfloat16": 1e-2}
@@ -58,33 +51,19 @@ class Setting:
         device: where their rows are worked on.
         seed: of randomized solvers.
         progress: called with what is being done, rows done, rows in all and bytes of a row.
-        row_weights: how much the squared error of each row counts, for tables with as many rows; None: all alike.
-        labels: of the rows, for tables with as many; empty: none are known.
+        facts: row weights and labels.
     """
 
     checkpoint: Checkpoint
     device: str
     seed: int
     progress: Progress | None
-    row_weights: Sequence[float] | None = None
-    labels: Sequence[str] = ()
+    facts: RowFacts = field(default_factory=RowFacts)
 
     def rows(self, table: Table, doing: str) -> TableRows:
         """Open the rows of a table, telling of the progress."""
         doing = f"{table.name}: {doing}"
         return rows_of(table.stored, self.checkpoint, device=self.device, progress=self.progress, doing=doing)
-
-    def weights_of(self, table: Table) -> Tensor | None:
-        """Give the weights of a table's rows, (rows,) float64; None where they are not this table's."""
-        import torch
-
-        if self.row_weights is None or len(self.row_weights) != table.rows:
-            return None
-        return torch.tensor(self.row_weights, dtype=torch.float64)
-
-    def labels_of(self, table: Table) -> Sequence[str]:
-        """Give the labels of a table's rows; empty where they are not this table's."""
-        return self.labels if len(self.labels) == table.rows else ()
 
 
 class Encoding(ABC):
@@ -146,7 +125,7 @@ class Encoding(ABC):
         return NonFiniteError(f"{self.setting.checkpoint.path}: {err.message}", hint=err.hint)
 
     def _error_report(self, measured: MeasuredError, optimal_relative: float | None) -> TableErrorReport:
-        return error_report(measured, optimal_relative, labels=self.setting.labels_of(self.planned.table))
+        return error_report(measured, optimal_relative, labels=self.setting.facts.labels_of(self.planned.table))
 
     def _plain_report(self) -> TableReport:
         item = self.planned.table
@@ -188,7 +167,7 @@ class PlainEncoding(Encoding):
         started = time.perf_counter()
         planned, rows = self.planned, self._rows("bases")
         tolerance = STORING_ERROR[planned.stored_dtype]
-        self._row_weights = self.setting.weights_of(planned.table)
+        self._row_weights = self.setting.facts.weights_of(planned.table)
         seen = rows if self._row_weights is None else WeightedRows(rows, self._row_weights)
         try:
             self._factors = factorize(
@@ -231,15 +210,17 @@ class PlainEncoding(Encoding):
         found = self._plain_report()
         if not hasattr(self, "_error"):
             return found
+        is_even = self._row_weights is None  # else the spectrum is that of weighted rows
         return replace(
             found,
             solver=self._factors.solver,
             solver_reason="; ".join(self._remarks),
             passes=self.earlier_passes + self._passes,
             bytes_after=sum(entry.nbytes for entry in self._entries),
-            error=self._error_report(
-                self._error.result(), self._factors.optimal_relative if self._row_weights is None else None
-            ),
+            error=self._error_report(self._error.result(), self._factors.optimal_relative if is_even else None),
+            spectrum=spectrum_report(self._factors, table=self.planned.table, rank=self.planned.rank)
+            if is_even
+            else None,
         )
 
     @property
@@ -369,32 +350,3 @@ def describe(planned: PlannedTable) -> CompressedTable:
 def held_error(measured: MeasuredError) -> float:
     """Choose the error that a budget holds: the weighted one, where rows have weights."""
     return measured.relative if measured.weighted_relative is None else measured.weighted_relative
-
-
-def error_report(
-    error: MeasuredError, optimal_relative: float | None, *, labels: Sequence[str] = ()
-) -> TableErrorReport:
-    """Turn what was measured into what the report says; `labels` of all rows, or none."""
-    return TableErrorReport(
-        relative=error.relative,
-        optimal_relative=optimal_relative,
-        weighted_relative=error.weighted_relative,
-        row_relative=RowRelative(
-            mean=error.row_relative.mean,
-            p50=error.row_relative.median,
-            p99=error.row_relative.tail,
-            max=error.row_relative.extreme,
-        ),
-        cosine=Cosine(mean=error.cosine.mean, p01=error.cosine.tail, min=error.cosine.extreme),
-        norm_ratio=None if error.norm_ratio is None else NormRatio(**asdict(error.norm_ratio)),
-        worst_rows=tuple(
-            WorstRow(row.id, labels[row.id] if labels else None, row.relative) for row in error.worst_rows
-        ),
-        histogram=Histogram(error.histogram.edges, error.histogram.counts),
-        by_norm=_row_groups(error.by_norm),
-        by_frequency=None if error.by_frequency is None else _row_groups(error.by_frequency),
-    )
-
-
-def _row_groups(groups: Sequence[MeasuredGroup]) -> tuple[RowGroup, ...]:
-    return tuple(RowGroup(group.rows, group.low, group.high, group.relative) for group in groups)

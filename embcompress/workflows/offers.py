@@ -235,7 +235,7 @@ def make_offers(table: Table, setting: Setting, *, stored_dtype: str, is_plain: 
             item_bytes=ITEM_BYTES[stored_dtype],
             is_plain=is_plain,
             has_trellis=effort == "best",
-            row_weights=setting.weights_of(table),
+            row_weights=setting.facts.weights_of(table),
             seed=setting.seed,
         )
     except NonFiniteError as err:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import zlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from embcompress.artifact import Artifact, CompressedTable, read_artifact, read_coded, read_tensor
+from embcompress.artifact import Artifact, CompressedTable, read_artifact
 from embcompress.checkpoints import open_checkpoint
-from embcompress.linalg.solvers import MATRICES_BYTES
+from embcompress.coded_factors import real_row_shape
+from embcompress.dense_rows import open_dense_rows
 from embcompress.output import check_output
 from embcompress.results import InputFile, OutputFile, ReconstructResult
 from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
-from embcompress.table import StoredRows, block_rows_for, tensor_bytes
-from embcompress.workflows.run import Progress, check_reports, check_space, resolve_device, rows_of, write_reports
+from embcompress.table import block_rows_for, tensor_bytes
+from embcompress.workflows.run import Progress, check_reports, check_space, resolve_device, write_reports
 
 
 def reconstruct(
@@ -55,8 +56,7 @@ def reconstruct(
         for table in artifact.tables:
             for name in (table.name, *table.tied_names):
                 entry = Entry(name, table.dtype, table.shape)
-                dense = _dense_codes if table.is_coded else _dense_rows if table.matrix is None else _dense_matrices
-                contents[entry] = lambda table=table, dense=dense: dense(  # type: ignore[misc]
+                contents[entry] = lambda table=table: _dense_bytes(  # type: ignore[misc]
                     artifact, table, device=place, progress=progress
                 )
         for stored in artifact.copied:
@@ -84,90 +84,26 @@ def reconstruct(
     return result
 
 
-def _dense_matrices(
+def _dense_bytes(
     artifact: Artifact, table: CompressedTable, *, device: str, progress: Progress | None
 ) -> Iterator[memoryview]:
-    """Yield the matrices of a table, multiplied out in float64 and rounded once, to the dtype of the original."""
+    """Yield the rows of a table, multiplied out and rounded once, to the dtype of the original.
+
+    In float64; coded weights of a table of at most float32, which are far from its rounding, in float32.
+    """
     import torch
-
-    dtype = getattr(torch, table.dtype)
-    limits = torch.finfo(dtype)
-    left, right = artifact.factors(table)
-    file = artifact.checkpoint.file
-    rows = rows_of(left, artifact.checkpoint, device="cpu", progress=progress, doing=f"{table.name}: rows")
-    others = StoredRows(right, file=file, folder=artifact.checkpoint.path.parent)
-    assert table.matrix is not None
-    (in1, in2), checksums = table.matrix, [0, 0]
-    first = 0
-    for block in rows.blocks():  # (block_rows, [matrices of a row,] in1, rank), flat
-        found = others.read(torch.arange(first, first + len(block))).view(getattr(torch, right.dtype))
-        for index, part in enumerate((block, found)):
-            checksums[index] = zlib.crc32(tensor_bytes(part), checksums[index])
-        factors = (part.to(device, torch.float64) for part in (block, found))
-        one, two = (part.reshape(-1, side, table.rank) for part, side in zip(factors, (in1, in2), strict=True))
-        step = max(1, MATRICES_BYTES // (8 * in1 * in2))
-        for left_part, right_part in zip(torch.split(one, step), torch.split(two, step), strict=True):
-            yield tensor_bytes((left_part @ right_part.mT).clamp_(limits.min, limits.max).to(dtype))
-        first += len(block)
-    for stored, checksum in zip((left, right), checksums, strict=True):
-        artifact.check(stored, checksum)
-
-
-def _dense_codes(
-    artifact: Artifact, table: CompressedTable, *, device: str, progress: Progress | None
-) -> Iterator[memoryview]:
-    """Yield the rows of a coded table, decoded and multiplied out in float32, or float64 for a float64 table."""
-    import torch
-
-    from embcompress.coding.decoder import Decoder
 
     dtype = getattr(torch, table.dtype).to_real()
-    limits = torch.finfo(dtype)
-    factors = read_coded(artifact, table)
-    decoder = Decoder(
-        factors.codebook, factors.bases, dtype=torch.promote_types(dtype, torch.float32), device=torch.device(device)
-    )
-    stored = artifact.codes(table)
-    folder = artifact.checkpoint.path.parent
-    readers = [StoredRows(one, file=artifact.checkpoint.file, folder=folder) for one in stored]
-    checksums, positions = [0] * len(stored), [0] * len(stored)
-    rows = table.shape[0]
-    step = block_rows_for(rows=rows, dim=decoder.dim, item_bytes=4)
-    for first in range(0, rows, step):
-        groups = factors.groups_of_rows[first : first + step]
-        codes = []
-        for group, count in enumerate(torch.bincount(groups, minlength=len(stored)).tolist()):
-            part = readers[group].read(torch.arange(positions[group], positions[group] + count))
-            positions[group] += count
-            checksums[group] = zlib.crc32(tensor_bytes(part), checksums[group])
-            codes.append(part)
-        values = decoder.decode(codes, groups).clamp_(limits.min, limits.max)  # (block_rows, dim)
-        yield tensor_bytes(values.to(dtype))
-        if progress is not None:
-            progress(f"{table.name}: rows", first + len(groups), rows, decoder.dim * dtype.itemsize)
-    for one, checksum in zip(stored, checksums, strict=True):
-        artifact.check(one, checksum)
-
-
-def _dense_rows(
-    artifact: Artifact, table: CompressedTable, *, device: str, progress: Progress | None
-) -> Iterator[memoryview]:
-    """Yield the rows of a table, multiplied out in float64 and rounded once, to the dtype of the original."""
-    import torch
-
-    bases = read_tensor(artifact, artifact.bases(table))
-    flat = (
-        (torch.view_as_real(bases) if bases.is_complex() else bases).flatten(1).to(device, torch.float64)
-    )  # (rank, dim)
-    dtype = getattr(torch, table.dtype).to_real()
-    stored = artifact.weights(table)
-    rows = rows_of(stored, artifact.checkpoint, device="cpu", progress=progress, doing=f"{table.name}: rows")
+    made_in = torch.promote_types(dtype, torch.float32) if table.is_coded else torch.float64
+    dense = open_dense_rows(artifact, table, dtype=made_in, device=device)
     limits = torch.finfo(
         dtype
     )  # an approximation of the largest float16 may lie above it, and must not become infinity
-    checksum = 0
-    for weights in rows.blocks():
-        checksum = zlib.crc32(tensor_bytes(weights), checksum)
-        values = (weights.to(device, torch.float64) @ flat).clamp_(limits.min, limits.max)  # (block_rows, dim)
+    rows, dim = table.shape[0], math.prod(real_row_shape(table))
+    step = block_rows_for(rows=rows, dim=dim, item_bytes=8)
+    for first in range(0, rows, step):
+        values = dense.read_next(min(step, rows - first)).clamp_(limits.min, limits.max)  # (block_rows, dim)
         yield tensor_bytes(values.to(dtype))
-    artifact.check(stored, checksum)
+        if progress is not None:
+            progress(f"{table.name}: rows", first + len(values), rows, dim * dtype.itemsize)
+    dense.check()
