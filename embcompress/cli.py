@@ -21,9 +21,10 @@ import embcompress
 from embcompress.budget import DEFAULT_MAX_ERROR, EFFORTS
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS
 from embcompress.exceptions import EmbcompressError, UsageError
+from embcompress.gates import DEFAULT_MAX_REGRESSION
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.output import discard_pending
-from embcompress.planning import STORED_DTYPES
+from embcompress.planning import DEFAULT_NEIGHBOURS, STORED_DTYPES
 from embcompress.results import Result
 from embcompress.suggestions import did_you_mean
 
@@ -63,8 +64,43 @@ Report = Annotated[
         "Default: OUTPUT's stem + .report.json.",
     ),
 ]
+OwnReport = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Where to write the report; the ending chooses its form (.json). Repeatable. Default: none.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
+Neighbours = Annotated[
+    int,
+    typer.Option(
+        "--neighbours",
+        metavar="N",
+        min=0,
+        help="Rows of each table whose 10 nearest rows are looked for before and after; 0 for none.",
+    ),
+]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if",
+        metavar="EXPR",
+        help="What must not be true of a number of the JSON report, as in 'error.relative > 0.05'; exits with 3. "
+        "Repeatable.",
+    ),
+]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline", metavar="FILE", help="JSON report of an earlier artifact, which this one must not be worse than."
+    ),
+]
+MaxRegression = Annotated[
+    str, typer.Option("--max-regression", metavar="F", help="By how much worse it may be, as in 1% or 0.01.")
+]
 Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
 
 
@@ -187,7 +223,13 @@ def approximate(
         str, typer.Option("--solver", metavar="SOLVER", help=f"auto, {', '.join(SOLVERS)}; with --bases.")
     ] = "auto",
     device: Device = "auto",
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Start of the randomized solver.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Of the randomized solver and the sample of --neighbours.")
+    ] = 0,
+    neighbours: Neighbours = DEFAULT_NEIGHBOURS,
+    fail_if: FailIf = None,
+    baseline: Baseline = None,
+    max_regression: MaxRegression = DEFAULT_MAX_REGRESSION,
     report: Report = None,
     force: Force = False,
     dry_run: DryRun = False,
@@ -220,6 +262,64 @@ def approximate(
             row_weights=row_weights,
             labels=labels,
             solver=solver,
+            device=device,
+            seed=seed,
+            neighbours=neighbours,
+            fail_if=fail_if or (),
+            baseline=baseline,
+            max_regression=max_regression,
+            report=report or (),
+            force=force,
+            dry_run=dry_run,
+            progress=progress,
+        )
+    _show(result, json=json, quiet=quiet, report=report)
+
+
+@app.command()
+def evaluate(
+    original: Annotated[Path, typer.Argument(metavar="ORIGINAL", help="The checkpoint that was compressed.")],
+    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="What `approximate` made of it.")],
+    neighbours: Neighbours = DEFAULT_NEIGHBOURS,
+    row_weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--row-weights",
+            metavar="FILE",
+            help="How much the error of each row counts: a number a line, .tsv of id or label<TAB>count, or .json.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="Labels of the rows, for --row-weights and the worst rows."),
+    ] = None,
+    fail_if: FailIf = None,
+    baseline: Baseline = None,
+    max_regression: MaxRegression = DEFAULT_MAX_REGRESSION,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the sample of --neighbours.")] = 0,
+    report: OwnReport = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure what an artifact leaves of its original, and check it, from the two files alone.
+
+    Exits with 3 where a check or a gate fails. Writes no file unless --report asks for one.
+    """
+    from embcompress import workflows
+
+    with _progress(json=json, quiet=quiet) as progress:
+        result = workflows.evaluate(
+            original,
+            artifact,
+            neighbours=neighbours,
+            row_weights=row_weights,
+            labels=labels,
+            fail_if=fail_if or (),
+            baseline=baseline,
+            max_regression=max_regression,
             device=device,
             seed=seed,
             report=report or (),
@@ -386,14 +486,7 @@ def sweep(
     ] = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Start of the randomized solver.")] = 0,
-    report: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--report",
-            metavar="FILE",
-            help="Where to write the report; the ending chooses its form (.json). Repeatable. Default: none.",
-        ),
-    ] = None,
+    report: OwnReport = None,
     force: Force = False,
     json: Json = False,
     quiet: Quiet = False,

@@ -17,6 +17,7 @@ from embcompress.suggestions import suggest_names
 from embcompress.table import RING_BYTES, Table, block_rows_for
 
 STORED_DTYPES = ("same", "float32", "float16", "bfloat16")  # of --dtype
+DEFAULT_NEIGHBOURS = 100  # queries of a table: a band of some +-3 %, for the price of two products with 100 columns
 WILDCARDS = frozenset("*?[")
 CODING_BYTES = 64 * 2**20  # of the ways of coding a table that compete, measured at 16 groups of 384 columns
 BASE_MEMORY_BYTES = 300 * 2**20  # Python with torch loaded, measured on Linux
@@ -193,6 +194,23 @@ def estimate_memory(plan: Plan, choices: Sequence[SolverChoice]) -> int:
         largest = max(largest, ring + solver * 8 + 4 * block * max(item_bytes, 4))
     bases = sum(planned.rank * planned.table.dim * 8 for planned in plan.tables)
     return BASE_MEMORY_BYTES + largest + bases
+
+
+def estimate_evaluation_memory(tables: Iterable[tuple[Table, int]]) -> int:
+    """Estimate the most bytes that comparing tables with their artifact holds at once.
+
+    Beside torch these are a few blocks, the Gram matrix of the smaller side with its eigenvectors, and the bases.
+
+    Args:
+        tables: each with its rank.
+    """
+    largest = 0
+    for item, rank in tables:
+        item_bytes = ITEM_BYTES[item.real_dtype]
+        block = block_rows_for(rows=item.rows, dim=item.dim, item_bytes=item_bytes) * item.dim
+        solver = 6 * min(item.rows, item.dim) ** 2 + 2 * rank * item.dim
+        largest = max(largest, min(RING_BYTES, item.nbytes) + solver * 8 + 5 * block * 8 + item.rows)
+    return BASE_MEMORY_BYTES + largest
 
 
 def _as_patterns(patterns: Sequence[str] | str) -> Sequence[str]:

@@ -96,6 +96,11 @@ class SafetensorsWriter:
         self._file.__exit__(*exception)
 
     @property
+    def path(self) -> Path:
+        """Where the file lies until `commit`; whole after `finish`."""
+        return self._file.path
+
+    @property
     def checksums(self) -> dict[str, str]:
         """The crc32 of each tensor by name, eight hexadecimal digits."""
         return {entry.name: f"{checksum:08x}" for entry, checksum in self._checksums.items()}

@@ -160,6 +160,16 @@ class TableRows:
                 self._on_rows(self.rows * (done + count) // self.dim - self.rows * done // self.dim)
                 done += count
 
+    def read(self, ids: Tensor) -> Tensor:
+        """Read a few rows by id, (count,) -> (count, dim), one after the other."""
+        import torch
+
+        reader = _PatchReader(self._file, self.dtype, self._item_bytes, table_bytes=self._table_bytes)
+        found = torch.empty(len(ids), self.dim, dtype=self.dtype)
+        for place, number in enumerate(ids.tolist()):
+            found[place] = self._read(reader, number, 1)[0]
+        return found.to(self.device)
+
     def sample(self, count: int) -> Tensor:
         """Read about `count` rows, spread evenly over the table in consecutive chunks."""
         import torch

@@ -10,6 +10,7 @@ from embcompress.exceptions import EmbcompressError
 from embcompress.results import SCHEMA_VERSION, ApproximateResult, EvaluateResult, InspectResult, Result
 
 DRY_RUN_FIELDS = ("dry_run", "memory_bytes")  # only in the report of a dry run
+FIELDS_OF_SOME_RUNS = (*DRY_RUN_FIELDS, "withheld", "skipped")  # left out where they would say nothing
 
 
 def render_json(result: Result) -> str:

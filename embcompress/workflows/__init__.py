@@ -5,8 +5,9 @@ Functions take the names and defaults of the command line, return what the repor
 
 from embcompress.workflows.backfilling import backfill
 from embcompress.workflows.compression import approximate
+from embcompress.workflows.evaluation import evaluate
 from embcompress.workflows.listing import inspect
 from embcompress.workflows.reconstruction import reconstruct
 from embcompress.workflows.sweeping import sweep
 
-__all__ = ["approximate", "backfill", "inspect", "reconstruct", "sweep"]
+__all__ = ["approximate", "backfill", "evaluate", "inspect", "reconstruct", "sweep"]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from embcompress.artifact import CompressedTable, artifact_metadata, widest_metadata
+from embcompress.artifact import CompressedTable, artifact_metadata, read_artifact, widest_metadata
 from embcompress.budget import EFFORTS, Budget, choose_budget
 from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
 from embcompress.exceptions import UsageError
+from embcompress.gates import DEFAULT_MAX_REGRESSION, read_conditions
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.output import check_output
 from embcompress.planning import (
+    DEFAULT_NEIGHBOURS,
     STORED_DTYPES,
     choose_solver,
     choose_tables,
@@ -23,8 +26,9 @@ from embcompress.planning import (
 from embcompress.results import ApproximateResult, InputFile, OutputFile, Skipped, TableReport, Totals
 from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
 from embcompress.suggestions import did_you_mean
-from embcompress.table import read_bytes
+from embcompress.table import Table, read_bytes
 from embcompress.workflows.budgeting import BudgetedTables
+from embcompress.workflows.comparison import check_neighbours, compare_neighbours
 from embcompress.workflows.encoding import Encoding, Setting, bytes_alone, make_encoding
 from embcompress.workflows.row_facts import read_row_facts
 from embcompress.workflows.run import (
@@ -60,6 +64,10 @@ def approximate(
     solver: str = "auto",
     device: str = "auto",
     seed: int = 0,
+    neighbours: int = DEFAULT_NEIGHBOURS,
+    fail_if: Sequence[str] | str = (),
+    baseline: str | Path | None = None,
+    max_regression: float | str = DEFAULT_MAX_REGRESSION,
     report: Sequence[str | Path] | str | Path = (),
     force: bool = False,
     dry_run: bool = False,
@@ -95,7 +103,12 @@ def approximate(
         labels: a file with the labels of the rows, for row weights by label and for the report.
         solver: a key of SOLVERS, or "auto".
         device: "auto", "cpu", "cuda" or "cuda:N".
-        seed: of the randomized solver's start.
+        seed: of the randomized solver's start, and of the rows whose neighbours are looked for.
+        neighbours: rows of each table whose nearest rows are looked for among all rows, before and after; 0 for none.
+        fail_if: conditions on the report that must not hold, such as "error.relative > 0.05". Where one does, the
+            artifact is withheld, and an old one stays.
+        baseline: the JSON report of an earlier artifact that this one must not be worse than.
+        max_regression: by how much it may be: a share, or a text such as "1%".
         report: files to write the report to, each ending choosing a renderer; default `<output stem>.report.json`.
         force: overwrite existing outputs.
         dry_run: make all checks, tell sizes and memory, and write nothing; reads no row with `bases`.
@@ -111,15 +124,13 @@ def approximate(
     budget = choose_budget(
         bases=bases, energy=energy, max_error=max_error, ratio=ratio, max_size=max_size, plain=plain, effort=effort
     )
-    _check_choices(dtype=dtype, solver=solver, seed=seed)
-    if bilinear_shape is not None and (not bilinear or len(bilinear_shape) != 2 or min(bilinear_shape) < 1):
-        raise UsageError("--bilinear-shape takes two sides of at least 1, and goes with --bilinear.")
-    if row_weights is not None and bilinear:
-        raise UsageError("--row-weights weighs rows, and --bilinear takes matrices: use one of them.")
+    _check_choices(dtype=dtype, solver=solver, seed=seed, neighbours=neighbours)
     _check_choices_of_budget(budget, dtype=dtype, bilinear=bilinear, solver=solver)
+    _check_bilinear(bilinear, shape=bilinear_shape, has_row_weights=row_weights is not None)
+    conditions = read_conditions(ApproximateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
     source = Path(path)
     target = Path(output) if output else source.with_name(f"{source.stem}-compressed.safetensors")
-    inputs = [source, *(Path(one) for one in (row_weights, labels) if one is not None)]
+    inputs = [source, *(Path(one) for one in (row_weights, labels, baseline) if one is not None)]
     with open_checkpoint(source) as checkpoint:
         refuse_compressed(checkpoint)
         resolved = check_output(target, force=force, inputs=inputs)
@@ -172,9 +183,10 @@ def approximate(
             size = file_of(encodings).sizes[0]
             check_space(resolved, size)
             tables = [encoding.report() for encoding in encodings]
-            return _approximate_result(
+            result = _approximate_result(
                 checkpoint, OutputFile(str(target), None, size), tables, skipped(), memory=memory
             )
+            return replace(result, gates=conditions.gates(result))
         while True:
             file = file_of(encodings)
             with file.open() as writer:
@@ -183,11 +195,23 @@ def approximate(
                 if budgeted is None or budgeted.accepts([encoding.measured_relative for encoding in encodings]):
                     sha256 = file.finish(writer, errors)
                     tables = [encoding.report() for encoding in encodings]
+                    tables = _with_neighbours(tables, writer.path, setting, queries=neighbours)
                     output_file = OutputFile(str(target), sha256, writer.nbytes)
                     result = _approximate_result(checkpoint, output_file, tables, skipped())
-                    write_reports(result, reports, force=force, before=writer.commit)
+                    result = _held_back(replace(result, gates=conditions.gates(result)))
+                    commit = _nothing if result.withheld else writer.commit
+                    write_reports(result, reports, force=force, before=commit)
                     return result
             encodings = _continue(budgeted.encodings(), encodings)
+
+
+def _held_back(result: ApproximateResult) -> ApproximateResult:
+    """Withhold the artifact where a gate failed."""
+    return replace(result, withheld=not all(gate.passed for gate in result.gates))
+
+
+def _nothing() -> None:
+    """Leave the artifact where it is, to be removed."""
 
 
 def _continue(encodings: list[Encoding], earlier: Sequence[Encoding]) -> list[Encoding]:
@@ -196,6 +220,28 @@ def _continue(encodings: list[Encoding], earlier: Sequence[Encoding]) -> list[En
     for encoding in encodings:
         encoding.continue_from(by_name[encoding.planned.table.name])
     return encodings
+
+
+def _with_neighbours(tables: Sequence[TableReport], path: Path, setting: Setting, *, queries: int) -> list[TableReport]:
+    """Look for the neighbours of rows in the tables and in what the file at `path` stores of them."""
+    if not queries:
+        return list(tables)
+    stored = {tensor.name: tensor for tensor in setting.checkpoint.tensors}
+    found = []
+    with open_checkpoint(path) as made:
+        artifact = read_artifact(made)
+        said = {table.name: table for table in artifact.tables}
+        for table in tables:
+            started = time.perf_counter()
+            rows = setting.rows(Table(table.name, (), stored[table.name]), "neighbours")
+            assert table.error is not None
+            compared = compare_neighbours(
+                rows, artifact, said[table.name], error=table.error, queries=queries, seed=setting.seed
+            )
+            seconds = table.seconds + time.perf_counter() - started
+            passes = table.passes + (compared is not None)
+            found.append(replace(table, neighbours=compared, passes=passes, seconds=seconds))
+    return found
 
 
 class _File:
@@ -252,7 +298,19 @@ def _copied(checkpoint: Checkpoint, compressed: Sequence[CompressedTable]) -> di
     return {copied_entry(stored): stored for stored in checkpoint.tensors if stored.name not in taken}
 
 
-def _check_choices(*, dtype: str, solver: str, seed: int) -> None:
+def _check_bilinear(bilinear: Sequence[str] | str, *, shape: tuple[int, int] | None, has_row_weights: bool) -> None:
+    """Refuse what does not go with --bilinear, or without it.
+
+    Raises:
+        UsageError: sides that are none, or of no matrices; row weights beside matrices.
+    """
+    if shape is not None and (not bilinear or len(shape) != 2 or min(shape) < 1):
+        raise UsageError("--bilinear-shape takes two sides of at least 1, and goes with --bilinear.")
+    if has_row_weights and bilinear:
+        raise UsageError("--row-weights weighs rows, and --bilinear takes matrices: use one of them.")
+
+
+def _check_choices(*, dtype: str, solver: str, seed: int, neighbours: int) -> None:
     if dtype not in STORED_DTYPES:
         raise UsageError(
             f"--dtype must be one of {', '.join(STORED_DTYPES)}; got {dtype!r}.",
@@ -264,6 +322,7 @@ def _check_choices(*, dtype: str, solver: str, seed: int) -> None:
             hint=did_you_mean(solver, ("auto", *SOLVERS)),
         )
     check_seed(seed)
+    check_neighbours(neighbours)
 
 
 def _approximate_result(

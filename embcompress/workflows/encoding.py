@@ -125,7 +125,10 @@ class Encoding(ABC):
         return NonFiniteError(f"{self.setting.checkpoint.path}: {err.message}", hint=err.hint)
 
     def _error_report(self, measured: MeasuredError, optimal_relative: float | None) -> TableErrorReport:
-        return error_report(measured, optimal_relative, labels=self.setting.facts.labels_of(self.planned.table))
+        item, matrix = self.planned.table, self.planned.matrix
+        has_row_ids = matrix is None or item.dim == math.prod(matrix)  # else errors are told by matrix, not by row
+        labels = self.setting.facts.labels_of(item) if has_row_ids else ()
+        return error_report(measured, optimal_relative, labels=labels)
 
     def _plain_report(self) -> TableReport:
         item = self.planned.table

@@ -11,6 +11,7 @@ from embcompress.artifact import Artifact, CompressedTable, read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.coded_factors import real_row_shape
 from embcompress.dense_rows import open_dense_rows
+from embcompress.memory import estimate_reconstruct_memory
 from embcompress.output import check_output
 from embcompress.results import InputFile, OutputFile, ReconstructResult
 from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
@@ -72,6 +73,7 @@ def reconstruct(
             tables=names,
             tensors=len(contents),
             dry_run=dry_run,
+            memory_bytes=estimate_reconstruct_memory(artifact.tables) if dry_run else None,
         )
         if dry_run:
             return result

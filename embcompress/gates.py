@@ -1,0 +1,271 @@
+"""Conditions on the numbers of a report: given as expressions, or as the report of an earlier run."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from embcompress.budget import parse_size
+from embcompress.exceptions import CheckpointError, UsageError
+from embcompress.results import SCHEMA_VERSION, ApproximateResult, EvaluateResult, Gate, TableReport
+from embcompress.suggestions import did_you_mean
+from embcompress.vocabulary import parse_json, read_text
+
+OPERATORS: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
+    {
+        ">=": operator.ge,
+        "<=": operator.le,
+        "==": operator.eq,
+        "!=": operator.ne,
+        ">": operator.gt,
+        "<": operator.lt,
+    }
+)  # longer ones first: `>` is the start of `>=`
+DEFAULT_MAX_REGRESSION = "1%"  # of each number that a baseline tells
+WORSE_IF_MORE, WORSE_IF_LESS = 1, -1
+TABLE_REGRESSIONS: Mapping[str, int] = MappingProxyType(
+    {
+        "error.relative": WORSE_IF_MORE,
+        "error.weighted_relative": WORSE_IF_MORE,
+        "error.row_relative.p99": WORSE_IF_MORE,
+        "neighbours.cosine.overlap": WORSE_IF_LESS,
+        "neighbours.inner_product.overlap": WORSE_IF_LESS,
+        "bytes_after": WORSE_IF_MORE,
+    }
+)
+REGRESSIONS: Mapping[str, int] = MappingProxyType(
+    {
+        "totals.ratio": WORSE_IF_LESS,
+        "link_prediction.after.mrr": WORSE_IF_LESS,
+        "link_prediction.after.hits_at_10": WORSE_IF_LESS,
+    }
+)
+# What --baseline compares -> which way it gets worse; of each table, and of the report.
+
+_CONDITION = re.compile(
+    r"\s*(?P<name>[A-Za-z_][\w.]*(?:\[\d+\][\w.]*)*)\s*(?P<sign>" + "|".join(OPERATORS) + r")\s*(?P<number>\S.*?)\s*"
+)
+Measured = ApproximateResult | EvaluateResult
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What must not be true of a report.
+
+    Attributes:
+        text: as it was given.
+        name: of a number of the report, by its fields, as in `error.row_relative.p99` or `worst_rows.0.relative`.
+        sign: a key of OPERATORS.
+        limit: what the number is compared with.
+        is_of_table: whether it is held for every table.
+    """
+
+    text: str
+    name: str
+    sign: str
+    limit: float
+    is_of_table: bool
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The numbers of an earlier report, and by how much a new one may be worse.
+
+    Attributes:
+        report: the JSON document.
+        allowed: the share of each number.
+    """
+
+    report: Mapping[str, Any]
+    allowed: float
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a report is held to: expressions, and an earlier report."""
+
+    expressions: tuple[Condition, ...]
+    baseline: Baseline | None = None
+
+    def gates(self, result: Measured) -> tuple[Gate, ...]:
+        """Hold a report to all of them.
+
+        A number that the report does not know passes no gate: a release shall not rest on it. In a dry run, which
+        knows few, such gates are left out.
+        """
+        gates = [gate for condition in self.expressions for gate in _held(result, condition)]
+        if self.baseline is not None:
+            gates += _regressions(result, self.baseline)
+        return tuple(gate for gate in gates if not (result.dry_run and gate.value is None))
+
+
+def read_conditions(
+    result_type: type[Measured],
+    *,
+    fail_if: Sequence[str] | str,
+    baseline: str | Path | None,
+    max_regression: float | str,
+) -> Conditions:
+    """Read what a report will be held to, before any work is done.
+
+    Args:
+        result_type: of the report.
+        fail_if: expressions, each `NAME SIGN NUMBER`; the number may end in `%`, or in a unit of bytes.
+        baseline: a JSON report of `approximate` or `evaluate`, or None.
+        max_regression: by how much worse than the baseline each number may be: a share, or a text such as "1%".
+
+    Raises:
+        UsageError: no such expression or share, or a name that no number of the report has.
+        CheckpointError: the baseline is not readable, or no such report.
+
+    Example:
+        >>> read_conditions(
+        ...     ApproximateResult, fail_if="totals.ratio < 4", baseline=None, max_regression=0
+        ... ).expressions[0].limit
+        4.0
+    """
+    texts = [fail_if] if isinstance(fail_if, str) else fail_if
+    expressions = tuple(_parse(text, result_type) for text in texts)
+    allowed = _number(str(max_regression))
+    if not 0 <= allowed < math.inf:  # NaN, too
+        raise UsageError(f"--max-regression takes a share of 0 or more, as in 1% or 0.01; got {str(max_regression)!r}.")
+    return Conditions(expressions, None if baseline is None else Baseline(_read_report(Path(baseline)), allowed))
+
+
+def _read_report(path: Path) -> Mapping[str, Any]:
+    found = parse_json(read_text(path), path, values="fields of a report")
+    is_report = isinstance(found, dict) and isinstance(found.get("tables"), list)
+    if not is_report or found.get("command") not in {"approximate", "evaluate"}:
+        raise CheckpointError(
+            f"--baseline {path} is not the report of a compression.",
+            hint="Name the .report.json that `approximate` wrote, or what `evaluate --report FILE.json` wrote.",
+        )
+    if found.get("schema_version") != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"--baseline {path} has schema version {str(found.get('schema_version'))[:20]}; this version reads "
+            f"{SCHEMA_VERSION}."
+        )
+    assert isinstance(found, dict)
+    return found
+
+
+def _held(result: Measured, condition: Condition) -> Iterator[Gate]:
+    compare = OPERATORS[condition.sign]
+    places = [(table.name, table) for table in result.tables] if condition.is_of_table else [(None, result)]
+    for table, place in places:
+        value = _look_up(place, condition.name)
+        passed = value is not None and not compare(value, condition.limit)
+        yield Gate(condition.text, table, value, passed)
+
+
+def _regressions(result: Measured, baseline: Baseline) -> Iterator[Gate]:
+    """Compare with the earlier report all that it knows of REGRESSIONS and of each of its tables."""
+    for name, direction in REGRESSIONS.items():
+        yield from _regression(result, baseline.report, name, direction, allowed=baseline.allowed, table=None)
+    now = {name: table for table in result.tables for name in (table.name, *table.tied_names)}
+    for before in baseline.report["tables"]:
+        called = before.get("name") if isinstance(before, dict) else None
+        found = now.get(called) if isinstance(called, str) else None
+        if found is None:
+            yield Gate("table of the baseline is missing", str(called), None, passed=False)
+            continue
+        for name, direction in TABLE_REGRESSIONS.items():
+            yield from _regression(found, before, name, direction, allowed=baseline.allowed, table=found.name)
+
+
+def _regression(
+    now: Any, before: Mapping[str, Any], name: str, direction: int, *, allowed: float, table: str | None
+) -> Iterator[Gate]:
+    earlier = _look_up(before, name)
+    if earlier is None:
+        return
+    limit = earlier * (1 + direction * allowed)
+    sign = ">" if direction == WORSE_IF_MORE else "<"
+    value = _look_up(now, name)
+    passed = value is not None and not OPERATORS[sign](value, limit)
+    change = f"{'+' if direction == WORSE_IF_MORE else '-'}{100 * allowed:g} %"
+    yield Gate(f"{name} {sign} {limit:.6g} (baseline {earlier:.6g} {change})", table, value, passed)
+
+
+def _parse(text: str, result_type: type[Measured]) -> Condition:
+    found = _CONDITION.fullmatch(text)
+    limit = _number(found["number"]) if found else math.nan
+    if found is None or math.isnan(limit):
+        raise UsageError(
+            f"--fail-if takes NAME SIGN NUMBER, as in 'error.relative > 0.05' or 'output.bytes > 20MB'; got {text!r}.",
+            hint=f"Signs are {' '.join(OPERATORS)}; names are those of the JSON report.",
+        )
+    name = re.sub(r"\[(\d+)\]", r".\1", found["name"])
+    of_table, of_report = number_names(TableReport), number_names(result_type)
+    pattern = re.sub(r"\.\d+(?=\.|$)", ".0", name)
+    if pattern not in of_table and pattern not in of_report:
+        raise UsageError(
+            f"--fail-if {text!r}: the report has no number {found['name']!r}.",
+            hint=did_you_mean(name, [*of_table, *(known for known in of_report if not known.startswith("tables."))])
+            or "Names are those of the JSON report, as in error.relative or totals.ratio.",
+        )
+    return Condition(text.strip(), name, found["sign"], limit, is_of_table=pattern in of_table)
+
+
+def _number(text: str) -> float:
+    """Read a number, which may end in `%` or in a unit of bytes; NaN for anything else."""
+    try:
+        return float(text.rstrip("%").rstrip()) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        pass
+    try:
+        return float(parse_size(text))
+    except UsageError:
+        return math.nan
+
+
+def number_names(kind: type[Any]) -> tuple[str, ...]:
+    """List the numbers of a dataclass by their fields; an item of a list as number 0.
+
+    Example:
+        >>> "error.row_relative.p99" in number_names(TableReport)
+        True
+    """
+    hints = typing.get_type_hints(kind)
+    return tuple(
+        f"{field.name}.{inner}" if inner else field.name
+        for field in fields(kind)
+        for inner in _numbers_in(hints[field.name])
+    )
+
+
+def _numbers_in(hint: Any) -> Iterator[str]:
+    """List the numbers inside a value of this type: an empty name for the value itself."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in {types.UnionType, typing.Union}:
+        for arg in args:
+            yield from _numbers_in(arg)
+    elif origin is tuple:
+        for inner in _numbers_in(args[0]):
+            yield f"0.{inner}" if inner else "0"
+    elif hint in {int, float}:
+        yield ""
+    elif is_dataclass(hint):
+        assert isinstance(hint, type)
+        yield from number_names(hint)
+
+
+def _look_up(place: Any, name: str) -> float | None:
+    """Follow fields, keys and places of a list to a number; None where there is none."""
+    for part in name.split("."):
+        if isinstance(place, Mapping):
+            place = place.get(part)
+        elif isinstance(place, (list, tuple)):
+            place = place[int(part)] if part.isdecimal() and int(part) < len(place) else None
+        else:
+            place = getattr(place, part, None)
+    is_number = isinstance(place, (int, float)) and not isinstance(place, bool) and math.isfinite(place)
+    return float(place) if is_number else None

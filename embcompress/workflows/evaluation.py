@@ -1,0 +1,288 @@
+"""Compare an artifact with its original, from the two files alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embcompress.artifact import Artifact, read_artifact
+from embcompress.checkpoints import open_checkpoint
+from embcompress.coded_factors import BASES_SUFFIX
+from embcompress.dense_rows import open_dense_rows
+from embcompress.exceptions import ArtifactError, NonFiniteError
+from embcompress.gates import DEFAULT_MAX_REGRESSION, read_conditions
+from embcompress.planning import DEFAULT_NEIGHBOURS, estimate_evaluation_memory
+from embcompress.results import Check, EvaluateResult, InputFile, MatricesReport, TableReport, Totals
+from embcompress.workflows.artifact_checks import (
+    TablePair,
+    all_checks,
+    check_copies,
+    check_recorded,
+    match_tables,
+    refuse_swapped,
+)
+from embcompress.workflows.comparison import (
+    add_block,
+    check_neighbours,
+    measure_error,
+    paired_blocks,
+    search_neighbours,
+)
+from embcompress.workflows.encoding import STORING_ERROR, Setting
+from embcompress.workflows.offers import RANK_MAX
+from embcompress.workflows.row_facts import read_row_facts
+from embcompress.workflows.run import Progress, check_reports, check_seed, resolve_device, write_reports
+from embcompress.workflows.table_reports import coded_report, error_report, neighbours_report, spectrum_report
+
+if TYPE_CHECKING:
+    import torch
+
+    from embcompress.linalg.error import TableError as MeasuredError
+    from embcompress.linalg.neighbours import NeighbourOverlap
+    from embcompress.linalg.svd import Factorization
+
+
+def evaluate(
+    original: str | Path,
+    artifact: str | Path,
+    *,
+    neighbours: int = DEFAULT_NEIGHBOURS,
+    row_weights: str | Path | None = None,
+    labels: str | Path | None = None,
+    fail_if: Sequence[str] | str = (),
+    baseline: str | Path | None = None,
+    max_regression: float | str = DEFAULT_MAX_REGRESSION,
+    device: str = "auto",
+    seed: int = 0,
+    report: Sequence[str | Path] | str | Path = (),
+    force: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> EvaluateResult:
+    """Measure what an artifact leaves of its original, and check the artifact, from the two files alone.
+
+    Goes over the rows of each table as often as the solver of its spectrum needs, mostly once, and once more beside
+    what is stored of them; memory as for `approximate`.
+
+    Args:
+        original: the checkpoint that was compressed.
+        artifact: what was made of it.
+        neighbours: rows of each table whose nearest rows are looked for among all rows; 0 for none.
+        row_weights: a file with how much the error of each row counts.
+        labels: a file with the labels of the rows, for row weights by label and for the worst rows.
+        fail_if: conditions on the report that must not hold, such as "error.relative > 0.05".
+        baseline: the JSON report of an earlier artifact that this one must not be worse than.
+        max_regression: by how much it may be: a share, or a text such as "1%".
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        seed: of the draw of rows.
+        report: files to write the report to, each ending choosing a renderer; default: none.
+        force: overwrite existing reports.
+        dry_run: compare the headers, tell the memory, read no row.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
+
+    Raises:
+        UsageError: an argument outside its range, a condition that is none.
+        CheckpointError: a file is not readable.
+        ArtifactError: the second file is no artifact, or none that can be read.
+        TableError: the first file is an artifact, or holds NaN or infinity.
+        OutputError, DeviceError: as for `approximate`.
+    """
+    check_neighbours(neighbours)
+    check_seed(seed)
+    conditions = read_conditions(EvaluateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
+    source, target = Path(original), Path(artifact)
+    with open_checkpoint(source) as checkpoint, open_checkpoint(target) as made:
+        refuse_swapped(checkpoint, made)
+        opened = read_artifact(made)
+        inputs = [source, target, *(Path(one) for one in (row_weights, labels, baseline) if one is not None)]
+        reports = check_reports(report, output=None, force=force, inputs=inputs)
+        place = resolve_device(device, dry_run=dry_run)
+        pairs, failed = match_tables(checkpoint, opened)
+        chosen = [pair.table for pair in pairs]
+        facts = read_row_facts(row_weights=row_weights, labels=labels, tables=lambda: chosen)
+        facts.check(chosen, path=row_weights)
+        tables = [_unmeasured(pair, opened) for pair in pairs]
+        if not dry_run:
+            setting = Setting(checkpoint, place, seed, progress, facts)
+            for number, pair in enumerate(pairs):
+                try:
+                    tables[number] = _Comparison(pair, opened, setting, neighbours=neighbours).report()
+                except ArtifactError as err:
+                    failed.append(Check("checksums", pair.table.name, passed=False, detail=err.message.rstrip(".")))
+                    continue
+                failed += check_recorded(pair, tables[number].error)
+            failed += check_copies(checkpoint, opened)
+        before, after = sum(table.bytes_before for table in tables), sum(table.bytes_after for table in tables)
+        memory = estimate_evaluation_memory([(pair.table, pair.compressed.rank) for pair in pairs])
+        result = EvaluateResult(
+            command="evaluate",
+            input=InputFile(str(source), checkpoint.nbytes),
+            artifact=InputFile(str(target), made.nbytes),
+            tables=tuple(tables),
+            totals=Totals(before, after, before / after if after else 1.0),
+            checks=all_checks(failed, opened, has_read=not dry_run),
+            dry_run=dry_run,
+            memory_bytes=memory if dry_run else None,
+        )
+        result = replace(result, gates=conditions.gates(result))
+        if not dry_run:
+            write_reports(result, reports, force=force)
+    return result
+
+
+def _unmeasured(pair: TablePair, artifact: Artifact) -> TableReport:
+    """Tell what the headers tell of a table."""
+    table, compressed = pair.table, pair.compressed
+    matrices = None
+    if compressed.matrix is not None:
+        matrices = MatricesReport(compressed.matrix, table.rows * pair.matrices_of_row, ())
+    return TableReport(
+        name=table.name,
+        tied_names=table.tied_names,
+        rows=table.rows,
+        shape=table.shape,
+        dtype=table.dtype,
+        kind=compressed.kind,
+        rank=compressed.rank,
+        coding=compressed.coding,
+        solver=None,
+        solver_reason=None,
+        passes=0,
+        bytes_before=table.nbytes,
+        bytes_after=sum(stored.nbytes for stored in artifact.factors(compressed)),
+        error=None,
+        seconds=0.0,
+        matrices=matrices,
+    )
+
+
+class _Comparison:
+    """One table beside what is stored of it.
+
+    Args:
+        pair: the table, and what the artifact says of it.
+        artifact: an open one.
+        setting: of the run.
+        neighbours: rows whose nearest rows are looked for.
+    """
+
+    def __init__(self, pair: TablePair, artifact: Artifact, setting: Setting, *, neighbours: int) -> None:
+        self._pair, self._artifact, self._setting, self._neighbours = pair, artifact, setting, neighbours
+        self._stored_dtypes = [stored.dtype for stored in artifact.factors(pair.compressed)]
+
+    def report(self) -> TableReport:
+        """Measure all that the report tells.
+
+        Raises:
+            ArtifactError: what is stored is damaged.
+            NonFiniteError: the original holds NaN or infinity.
+        """
+        started = time.perf_counter()
+        try:
+            return replace(self._measured(), seconds=time.perf_counter() - started)
+        except NonFiniteError as err:
+            raise NonFiniteError(f"{self._setting.checkpoint.path}: {err.message}", hint=err.hint) from err
+
+    def _measured(self) -> TableReport:
+        import torch
+
+        from embcompress.linalg.projection import FLOAT32_ERROR_MIN
+
+        found = _unmeasured(self._pair, self._artifact)
+        table, compressed = self._pair.table, self._pair.compressed
+        factors, optimum, passes = self._best_possible()
+        dtype = self._measuring_dtype(factors)
+        seen = self._compare(dtype)
+        if dtype == torch.float32 and seen.error.relative < FLOAT32_ERROR_MIN:  # less than the artifact tells
+            seen, passes = self._compare(torch.float64), passes + 1
+        coded = None
+        if compressed.is_coded:
+            bases = self._artifact.coded_factors(compressed).get(BASES_SUFFIX)
+            coded = coded_report(
+                table,
+                groups=len(self._artifact.codes(compressed)),
+                bases_dtype=None if bases is None else bases.dtype,
+                windows=compressed.windows,
+                nbytes=found.bytes_after,
+                factors=factors,
+                predicted_relative=None,
+            )
+        matrices = found.matrices
+        labels = self._setting.facts.labels_of(table) if self._pair.matrices_of_row == 1 else ()
+        return replace(
+            found,
+            passes=passes + 1,
+            error=error_report(seen.error, optimum, labels=labels),
+            matrices=None if matrices is None else replace(matrices, relative=seen.relatives),
+            coded=coded,
+            spectrum=None if factors is None else spectrum_report(factors, table=table, rank=compressed.rank),
+            neighbours=neighbours_report(seen.neighbours),
+        )
+
+    def _best_possible(self) -> tuple[Factorization | None, float | None, int]:
+        """Find the spectrum, the least error that factors of the same rank leave, and count the passes it took."""
+        import torch
+
+        from embcompress.linalg.bilinear import BilinearCompression
+        from embcompress.linalg.svd import factorize
+
+        table, compressed = self._pair.table, self._pair.compressed
+        if compressed.matrix is not None:
+            in1, in2 = compressed.matrix
+            made = BilinearCompression(
+                self._setting.rows(table, "matrices"), in1=in1, in2=in2, rank=compressed.rank, dtype=torch.float64
+            )
+            for _ in made.blocks():
+                pass
+            return None, made.optimal_relative, 1
+        stored = self._artifact.weights(compressed).dtype if not compressed.is_coded else table.real_dtype
+        rank = min(table.rows, table.dim, RANK_MAX) if compressed.is_coded else compressed.rank
+        factors = factorize(
+            self._setting.rows(table, "spectrum"), rank, tolerance=STORING_ERROR[stored], seed=self._setting.seed
+        )
+        return factors, None if compressed.is_coded else factors.optimal_relative, factors.passes
+
+    def _measuring_dtype(self, factors: Factorization | None) -> torch.dtype:
+        """Choose the dtype that the error is measured in, from what the artifact tells of it."""
+        import torch
+
+        from embcompress.linalg.projection import measuring_dtype
+
+        if factors is None:
+            return torch.float64
+        floats = {self._pair.table.real_dtype, *self._stored_dtypes} & set(STORING_ERROR)
+        return measuring_dtype(
+            relative=self._pair.compressed.error or 0.0,
+            norm=factors.squared_norm**0.5,
+            dtypes=tuple(getattr(torch, name) for name in sorted(floats)),
+        )
+
+    def _compare(self, dtype: torch.dtype) -> _Seen:
+        """Read the table and what is stored of it once."""
+        from embcompress.linalg.error import ErrorAccumulator
+
+        pair, setting = self._pair, self._setting
+        stored = open_dense_rows(self._artifact, pair.compressed, dtype=dtype, device=setting.device)
+        rows = setting.rows(pair.table, "comparison")
+        search = search_neighbours(rows, stored, queries=self._neighbours, seed=setting.seed)
+        error = ErrorAccumulator(None if pair.compressed.matrix else setting.facts.weights_of(pair.table))
+        relatives: list[float] = []
+        for block in paired_blocks(rows, stored):
+            found = measure_error(block, error, parts=pair.matrices_of_row)
+            if pair.compressed.matrix is not None:
+                relatives += found.tolist()
+            if search is not None:
+                add_block(search, block)
+        return _Seen(error.result(), tuple(relatives), None if search is None else search.result())
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one comparison found; `relatives` of the matrices of a bilinear table."""
+
+    error: MeasuredError
+    relatives: tuple[float, ...]
+    neighbours: NeighbourOverlap | None
