@@ -10,6 +10,7 @@ from rich.text import Text
 
 from embcompress.exceptions import EmbcompressError
 from embcompress.planning import human_bytes
+from embcompress.report.names import spelled
 from embcompress.results import (
     ApproximateResult,
     BackfillResult,
@@ -50,7 +51,7 @@ def plain(name: str) -> Text:
         >>> plain(chr(27) + "[2J").plain == r"\x1b[2J"
         True
     """
-    return Text("".join(char if char.isprintable() else ascii(char)[1:-1] for char in name), overflow="fold")
+    return Text(spelled(name), overflow="fold")
 
 
 def render_failure(failure: EmbcompressError) -> Text:
