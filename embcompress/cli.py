@@ -25,6 +25,7 @@ from embcompress.gates import DEFAULT_MAX_REGRESSION
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.output import discard_pending
 from embcompress.planning import DEFAULT_NEIGHBOURS, STORED_DTYPES
+from embcompress.report import RENDERERS
 from embcompress.results import Result
 from embcompress.suggestions import did_you_mean
 
@@ -60,7 +61,7 @@ Report = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
-        help="Where to write the report; the ending chooses its form (.json). Repeatable. "
+        help=f"Where to write the report; the ending chooses its form ({', '.join(RENDERERS)}). Repeatable. "
         "Default: OUTPUT's stem + .report.json.",
     ),
 ]
@@ -69,7 +70,8 @@ OwnReport = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
-        help="Where to write the report; the ending chooses its form (.json). Repeatable. Default: none.",
+        help=f"Where to write the report; the ending chooses its form ({', '.join(RENDERERS)}). Repeatable. "
+        "Default: none.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from embcompress.exceptions import EmbcompressError
 from embcompress.report.json import is_ok
+from embcompress.report.names import spelled
 from embcompress.results import (
     ApproximateResult,
     BackfillResult,
@@ -184,7 +185,7 @@ def _checks(result: Result) -> Iterable[Check]:
 
 def _printable(text: str) -> str:
     """Spell out what a terminal or a browser would obey, but for the ends of lines."""
-    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
+    return "\n".join(map(spelled, text.split("\n")))
 
 
 def _escape(text: str) -> str:
