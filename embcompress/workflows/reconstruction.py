@@ -55,8 +55,7 @@ def reconstruct(
         for table in artifact.tables:
             for name in (table.name, *table.tied_names):
                 entry = Entry(name, table.dtype, table.shape)
-                dense = _dense_codes if table.is_coded else _dense_rows if table.matrix is None else _dense_matrices
-                contents[entry] = lambda table=table, dense=dense: dense(  # type: ignore[misc]
+                contents[entry] = lambda table=table: dense_table(  # type: ignore[misc]
                     artifact, table, device=place, progress=progress
                 )
         for stored in artifact.copied:
@@ -82,6 +81,18 @@ def reconstruct(
             result = replace(result, output=replace(result.output, sha256=sha256))
             write_reports(result, reports, force=force, before=writer.commit)
     return result
+
+
+def dense_table(
+    artifact: Artifact, table: CompressedTable, *, device: str, progress: Progress | None
+) -> Iterator[memoryview]:
+    """Yield the row-major bytes of a table as the original had it: its shape, its dtype.
+
+    Raises:
+        ArtifactError: a stored tensor does not have the checksum of the header.
+    """
+    dense = _dense_codes if table.is_coded else _dense_rows if table.matrix is None else _dense_matrices
+    return dense(artifact, table, device=device, progress=progress)
 
 
 def _dense_matrices(
