@@ -163,7 +163,7 @@ def choose_interaction(checkpoint: Checkpoint, text: str | None, *, widths: Mapp
         likely = f" Its tables fit {', '.join(offered)}." if offered else ""
         raise UsageError(
             f"{checkpoint.path} does not tell how it scores triples: a state dict holds tensors alone.{likely}",
-            hint=f"Give {OPTION} {offered[0] if offered else 'NAME'}, or the model that PyKEEN pickled.",
+            hint=f"Give the one it was trained with, {OPTION} NAME, or the model that PyKEEN pickled.",
         )
     if chosen is not None and own is not None and classes[chosen.name] is not own:
         raise UsageError(

@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embcompress.artifact import Artifact, read_tensor
-from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.artifact import Artifact
+from embcompress.checkpoints import Checkpoint
 from embcompress.checkpoints.tensors import Named
-from embcompress.exceptions import ArtifactError, TableError
+from embcompress.exceptions import TableError
 from embcompress.results import LinkPrediction, Ranking
-from embcompress.table import read_bytes
 from embcompress.triples import IdMap, read_id_map, read_triples
 from embcompress.workflows.graph_tables import (
     GraphTable,
@@ -32,7 +31,7 @@ from embcompress.workflows.interactions import (
     load_pykeen,
     quiet,
 )
-from embcompress.workflows.reconstruction import dense_table
+from embcompress.workflows.reconstruction import read_dense, read_whole
 from embcompress.workflows.run import Progress
 
 if TYPE_CHECKING:
@@ -45,6 +44,11 @@ SCORING_BYTES = (
 )  # of what grows with the batch: entries of candidates, scores, and the mask of known triples
 BATCH_MAX = 1024  # triples
 HITS = (1, 3, 10)
+SCORING_FAILS = (
+    TypeError,
+    ValueError,
+    RuntimeError,
+)  # of torch, on arguments that a checkpoint made up; no memory left
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def measure_link_prediction(
         progress: called with what is being done, triples ranked and triples in all.
 
     Raises:
-        As check_link_prediction.
+        OutputError, UsageError, TableError, CheckpointError, IdsError: as check_link_prediction.
         ArtifactError: the artifact lacks a tensor of the original, or has another shape or checksum of it.
     """
     plan = check_link_prediction(
@@ -116,9 +120,16 @@ def measure_link_prediction(
         relation_labels=relation_labels,
     )
     stored = {tensor.name: tensor for tensor in original.tensors}
-    dense = partial(_dense_tensor, artifact, device=device)
-    before = _rank(plan, lambda name: _read(original, stored[name]), device=device, progress=progress, doing="before")
-    after = _rank(plan, lambda name: dense(stored[name]), device=device, progress=progress, doing="after")
+    before = _rank(
+        plan, lambda name: read_whole(original, stored[name]), device=device, progress=progress, doing="before"
+    )
+    after = _rank(
+        plan,
+        lambda name: read_dense(artifact, stored[name], device=device),
+        device=device,
+        progress=progress,
+        doing="after",
+    )
     ranked = _distinct(plan.triples)
     return LinkPrediction(
         interaction=plan.interaction.name,
@@ -187,44 +198,6 @@ def _distinct(ids: array[int]) -> set[tuple[int, int, int]]:
     return set(zip(ids[::3], ids[1::3], ids[2::3], strict=True))
 
 
-def _read(original: Checkpoint, stored: StoredTensor) -> Tensor:
-    return _gather(read_bytes(stored, file=original.file), stored)
-
-
-def _dense_tensor(artifact: Artifact, stored: StoredTensor, *, device: str) -> Tensor:
-    """Read what an artifact has in place of a tensor of its original, multiplied out."""
-    for table in artifact.tables:
-        if stored.name in (table.name, *table.tied_names):
-            if table.shape == stored.shape:
-                return _gather(dense_table(artifact, table, device=device, progress=None), stored)
-            shape: tuple[int, ...] | None = table.shape
-            break
-    else:
-        copied = artifact.tensors.get(stored.name)
-        if copied is not None and copied.shape == stored.shape:
-            tensor: Tensor = read_tensor(artifact, copied)
-            return tensor
-        shape = None if copied is None else copied.shape
-    raise ArtifactError(
-        f"{artifact.checkpoint.path} should hold {stored.name!r} of shape {stored.shape}, and holds {shape or 'none'}.",
-        hint="Name the original that it was made from.",
-    )
-
-
-def _gather(parts: Iterable[memoryview], stored: StoredTensor) -> Tensor:
-    import torch
-
-    buffer = bytearray(stored.nbytes)
-    position = 0
-    for part in parts:
-        buffer[position : position + len(part)] = part
-        position += len(part)
-    dtype = getattr(torch, stored.dtype)
-    return (
-        torch.frombuffer(buffer, dtype=dtype).view(stored.shape) if buffer else torch.empty(stored.shape, dtype=dtype)
-    )
-
-
 def _rank(
     plan: LinkPredictionPlan,
     read: Callable[[str], Tensor],
@@ -249,15 +222,18 @@ def _rank(
         if progress is not None:
             _follow(evaluator, progress, doing=f"link prediction {doing}", total=len(triples))
         batch, slice_size = _batch_size(plan, model, filters=len(triples) + len(known))
-        results = evaluator.evaluate(
-            model,
-            triples,
-            batch_size=batch,
-            slice_size=slice_size,
-            device=torch.device(device),
-            use_tqdm=False,
-            additional_filter_triples=[known],
-        )
+        try:
+            results = evaluator.evaluate(
+                model,
+                triples,
+                batch_size=batch,
+                slice_size=slice_size,
+                device=torch.device(device),
+                use_tqdm=False,
+                additional_filter_triples=[known],
+            )
+        except SCORING_FAILS as err:
+            raise TableError(f"PyKEEN cannot score triples by {plan.interaction.name}: {err}.") from err
     names = ("inverse_harmonic_mean_rank", *(f"hits_at_{count}" for count in HITS))
     mrr, *hits = (float(results.get_metric(f"both.realistic.{name}")) for name in names)
     return Ranking(mrr, *hits)
