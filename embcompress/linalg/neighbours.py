@@ -140,7 +140,7 @@ def _rounded(scores: Tensor) -> Tensor:
     Source: Dekker, A floating-point technique for extending the available precision (1971), Veltkamp's splitting.
     """
     dropped = {torch.float32: 24, torch.float64: 53}[scores.dtype] - SCORE_BITS[scores.dtype]
-    shifted = scores * (2**dropped + 1)
+    shifted: Tensor = scores * (2**dropped + 1)
     return shifted - (shifted - scores)
 
 
@@ -198,8 +198,10 @@ def overlap_band(shares: Tensor, *, population: int) -> OverlapBand:
     if count >= population:
         return OverlapBand(overlap, overlap, overlap)
     widened = torch.cat([shares.cpu(), torch.tensor([0.0, 1.0], dtype=torch.float64)])
-    center, deviation = float(widened.mean()), float(widened.std())
-    half = _student(len(widened) - 1) * deviation * math.sqrt((1 - count / population) / len(widened))
+    unseen = 1 - count / population
+    # What was added speaks for the rows that were not asked: the fewer these are, the less it may move the band.
+    center = overlap + (float(widened.mean()) - overlap) * unseen
+    half = _student(len(widened) - 1) * float(widened.std()) * math.sqrt(unseen / len(widened))
     low, high = max(center - half, 0.0), min(center + half, 1.0)
     return OverlapBand(overlap, min(low, overlap), max(high, overlap))
 
