@@ -10,6 +10,7 @@ from rich.text import Text
 
 from embcompress.exceptions import EmbcompressError
 from embcompress.planning import human_bytes
+from embcompress.report.names import spelled
 from embcompress.results import (
     ApproximateResult,
     BackfillResult,
@@ -50,7 +51,7 @@ def plain(name: str) -> Text:
         >>> plain(chr(27) + "[2J").plain == r"\x1b[2J"
         True
     """
-    return Text("".join(char if char.isprintable() else ascii(char)[1:-1] for char in name), overflow="fold")
+    return Text(spelled(name), overflow="fold")
 
 
 def render_failure(failure: EmbcompressError) -> Text:
@@ -71,9 +72,7 @@ def _approximate(result: ApproximateResult) -> RenderableType:
         (f"{totals.ratio:.2f}x", "bold"), " smaller)",
     )  # fmt: skip
     parts.append(summary)
-    if result.memory_bytes is not None:
-        parts.append(Text(f"memory needed: about {human_bytes(result.memory_bytes)}"))
-    return Group(*parts)
+    return Group(*parts, *_memory(result.memory_bytes))
 
 
 class _Records:
@@ -217,7 +216,7 @@ def _backfill(result: BackfillResult) -> RenderableType:
     read = human_bytes(sum(one.bytes for one in (result.input, *result.further_inputs)))
     size = f" ({human_bytes(result.output.bytes)}, from {read})"
     parts.append(Text.assemble(f"{verb} ", plain(result.output.path), size))
-    return Group(*parts)
+    return Group(*parts, *_memory(result.memory_bytes))
 
 
 def _grown_tables(tables: Sequence[GrownTable]) -> _Records:
@@ -250,7 +249,12 @@ def _reconstruct(result: ReconstructResult) -> RenderableType:
     count = len(result.tables)
     tables = f"{count} table{'s' * (count != 1)} multiplied out"
     counts = f" ({human_bytes(result.output.bytes)}, {result.tensors} tensors, {tables})"
-    return Text.assemble(f"{verb} ", plain(result.output.path), counts)
+    return Group(Text.assemble(f"{verb} ", plain(result.output.path), counts), *_memory(result.memory_bytes))
+
+
+def _memory(memory_bytes: int | None) -> list[RenderableType]:
+    """Tell what a dry run knows of the memory needed."""
+    return [] if memory_bytes is None else [Text(f"memory needed: about {human_bytes(memory_bytes)}")]
 
 
 def _sweep(result: SweepResult) -> RenderableType:

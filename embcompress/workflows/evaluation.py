@@ -88,7 +88,7 @@ def evaluate(
         report: files to write the report to, each ending choosing a renderer; default: none.
         force: overwrite existing reports.
         dry_run: compare the headers, tell the memory, read no row.
-        progress: called with what is being done, rows done and rows in all.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:
         UsageError: an argument outside its range, a condition that is none.

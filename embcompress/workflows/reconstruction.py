@@ -13,6 +13,7 @@ from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
 from embcompress.coded_factors import real_row_shape
 from embcompress.dense_rows import open_dense_rows
 from embcompress.exceptions import ArtifactError
+from embcompress.memory import estimate_reconstruct_memory
 from embcompress.output import check_output
 from embcompress.results import InputFile, OutputFile, ReconstructResult
 from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
@@ -44,7 +45,7 @@ def reconstruct(
         report: files to write the report to; default `<output stem>.report.json`.
         force: overwrite existing outputs.
         dry_run: make all checks and write nothing.
-        progress: called with what is being done, rows done and rows in all.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:
         ArtifactError: not an artifact, or a stored tensor does not have the checksum of the header.
@@ -77,6 +78,7 @@ def reconstruct(
             tables=names,
             tensors=len(contents),
             dry_run=dry_run,
+            memory_bytes=estimate_reconstruct_memory(artifact.tables) if dry_run else None,
         )
         if dry_run:
             return result
@@ -154,5 +156,5 @@ def _dense_bytes(
         values = dense.read_next(min(step, rows - first)).clamp_(limits.min, limits.max)  # (block_rows, dim)
         yield tensor_bytes(values.to(dtype))
         if progress is not None:
-            progress(f"{table.name}: rows", first + len(values), rows)
+            progress(f"{table.name}: rows", first + len(values), rows, dim * dtype.itemsize)
     dense.check()

@@ -187,4 +187,4 @@ def test_renderer_for_goes_by_the_ending() -> None:
 
     for ending in RENDERERS:
         assert renderer_for(Path(f"a.b{ending}")) == renderer_for(Path(f"a.b{ending.upper()}")) == ending
-        assert "entities.weight" in render(RESULT, ending)
+        assert "weight" in render(RESULT, ending)
