@@ -311,7 +311,7 @@ def _follow(evaluator: Any, progress: Progress, *, doing: str, total: int) -> No
         rank(hrt_batch=hrt_batch, target=target, **scores)
         if target == "tail":
             done += len(hrt_batch)
-            progress(doing, done, total)
+            progress(doing, done, total, 0)
 
     evaluator.process_scores_ = process
 
