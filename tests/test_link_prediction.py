@@ -58,10 +58,11 @@ def write_triples(path: Path, triples: Triples, *, model: Path | None = None) ->
     return path
 
 
-def measure(original: Path, artifact: Path, **options: Any) -> LinkPrediction:
-    """Open both files and measure."""
+def measure(original: Path, artifact: Path, *, progress: Any = None, **options: Any) -> LinkPrediction:
+    """Open both files, check and measure."""
     with open_checkpoint(original) as checkpoint, open_checkpoint(artifact) as other:
-        return measure_link_prediction(checkpoint, read_artifact(other), **options)
+        plan = check_link_prediction(checkpoint, **options)
+        return measure_link_prediction(plan, checkpoint, read_artifact(other), progress=progress)
 
 
 def check(original: Path, **options: Any) -> link_prediction.LinkPredictionPlan:
@@ -197,15 +198,22 @@ def read_dense(path: Path) -> dict[str, Tensor]:
     return dict(model.state_dict())
 
 
-@pytest.fixture(scope="module", params=["transe", "complex", "rescal"])
+WAYS: dict[str, dict[str, Any]] = {
+    "transe": {"bases": 16},
+    "complex": {"ratio": 6},  # weights in few bits
+    "rescal": {"bases": 16, "bilinear": "relation_*"},
+}
+
+
+@pytest.fixture(scope="module", params=WAYS)
 def compressed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Compress a sample with 16 bases, and draw triples to rank and to know, a few of them in both or repeated."""
+    """Compress a sample in one of the ways, and draw triples to rank and to know, a few of them in both or repeated."""
     folder = tmp_path_factory.mktemp(request.param)
     original = SAMPLES / f"kinships-{request.param}" / "trained_model.pkl"
     triples = draw_triples(150, entities=104, relations=25, seed=1)
     known = [*draw_triples(2000, entities=104, relations=25, seed=2), *triples[:5]]
     triples = [*triples, *triples[:3]]
-    embcompress.approximate(original, bases=16, output=folder / "artifact.safetensors")
+    embcompress.approximate(original, **WAYS[request.param], output=folder / "artifact.safetensors")
     embcompress.reconstruct(folder / "artifact.safetensors", output=folder / "dense.safetensors")
     return {
         "name": request.param,
@@ -264,23 +272,20 @@ def nations() -> Callable[[bool], Any]:
 
 @pytest.mark.pykeen
 @pytest.mark.parametrize(
-    ("name", "has_inverses"),
+    ("name", "has_inverses", "arguments"),
     [
-        *(
-            ("SimplE", False),
-            ("TuckER", False),
-            ("PairRE", False),
-            ("TransR", False),
-            ("NTN", False),
-            ("ConvKB", False),
-        ),
-        *(("RotatE", True), ("QuatE", True), ("MuRE", True), ("AutoSF", True)),
+        *(("SimplE", False, ""), ("TuckER", False, ""), ("TransR", False, ":p=1,power_norm=0"), ("NTN", False, "")),
+        *(("ConvKB", False, ""), ("PairRE", False, None), ("RotatE", True, None), ("QuatE", True, None)),
+        *(("MuRE", True, None), ("AutoSF", True, None)),
     ],
 )
 def test_models_of_pykeen_are_ranked_as_pykeen_does(
-    nations: Callable[[bool], Any], tmp_path: Path, name: str, *, has_inverses: bool
+    nations: Callable[[bool], Any], tmp_path: Path, name: str, arguments: str | None, *, has_inverses: bool
 ) -> None:
-    """Several tables a side, normalizers, parameters of the interaction and inverse relations give PyKEEN's ranks."""
+    """Several tables a side, normalizers, parameters of the interaction and inverse relations give PyKEEN's ranks.
+
+    So does the state dict alone, where it says all but the interaction and the arguments.
+    """
     from pykeen.evaluation import RankBasedEvaluator
     from pykeen.models import model_resolver
 
@@ -309,6 +314,10 @@ def test_models_of_pykeen_are_ranked_as_pykeen_does(
     expected = [metrics.get_metric(one) for one in ("mrr", "hits@1", "hits@3", "hits@10")]
     assert astuple(found.before) == pytest.approx(expected, abs=SWAPS / (2 * len(ids)))
     assert found.interaction == name
+    if arguments is not None:
+        torch.save(model.state_dict(), tmp_path / "state.pt")
+        options = {"triples": tmp_path / "test.tsv", "known": [numeric], "interaction": name + arguments}
+        assert measure(tmp_path / "state.pt", tmp_path / "artifact.safetensors", **options) == found
 
 
 @pytest.fixture
@@ -390,7 +399,12 @@ def some(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("sample", "interaction", "exception", "words"),
     [
-        ("complex/model.safetensors", None, UsageError, ["does not tell", "ComplEx", "DistMult", "--interaction"]),
+        (
+            "complex/model.safetensors",
+            None,
+            UsageError,
+            ["does not tell", "ComplEx, DistMA, DistMult,", "TransE:p=1", "--interaction"],
+        ),
         ("complex/model.safetensors", "complx", UsageError, ["'complx'", "Did you mean ComplEx?"]),
         ("complex/model.safetensors", "TransE", UsageError, ["needs p", "--interaction TransE:p=NUMBER"]),
         ("complex/model.safetensors", "ComplEx:p=2", UsageError, ["takes no arguments", "'p'"]),
@@ -399,6 +413,7 @@ def some(tmp_path: Path) -> Path:
         ("complex/model.safetensors", "TransD", TableError, ["takes 2 entity_representations", "has 1"]),
         ("complex/model.safetensors", "TuckER", TableError, ["'interaction.core_tensor' should be", "is missing"]),
         ("complex/model.safetensors", "CP", TableError, ["takes 2 entity_representations"]),
+        ("complex/model.safetensors", "AutoSF", UsageError, ["needs coefficients", "trained_model.pkl"]),
         ("transe/trained_model.pkl", "ComplEx", UsageError, ["trained with TransE", "Leave --interaction out"]),
         ("transe/trained_model.pkl", "TransE:p=2", UsageError, ["trained with p=1"]),
     ],

@@ -119,8 +119,9 @@ def evaluate(
         chosen = [pair.table for pair in pairs]
         facts = read_row_facts(row_weights=row_weights, labels=labels, tables=lambda: chosen)
         facts.check(chosen, path=row_weights)
+        plan = None
         if triples is not None:  # before any table is read
-            check_link_prediction(checkpoint, triples=Path(triples), known=others, interaction=interaction)
+            plan = check_link_prediction(checkpoint, triples=Path(triples), known=others, interaction=interaction)
         tables, ranked = [_unmeasured(pair, opened) for pair in pairs], None
         if not dry_run:
             setting = Setting(checkpoint, place, seed, progress, facts)
@@ -132,16 +133,8 @@ def evaluate(
                     continue
                 failed += check_recorded(pair, tables[number].error)
             failed += check_copies(checkpoint, opened)
-            if triples is not None and not failed:
-                ranked = measure_link_prediction(
-                    checkpoint,
-                    opened,
-                    triples=Path(triples),
-                    known=others,
-                    interaction=interaction,
-                    device=place,
-                    progress=progress,
-                )
+            if plan is not None and not failed:
+                ranked = measure_link_prediction(plan, checkpoint, opened, device=place, progress=progress)
         before, after = sum(table.bytes_before for table in tables), sum(table.bytes_after for table in tables)
         memory = estimate_evaluation_memory([(pair.table, pair.compressed.rank) for pair in pairs])
         result = EvaluateResult(

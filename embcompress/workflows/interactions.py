@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
 import inspect
-import logging
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from embcompress.checkpoints import Checkpoint
 from embcompress.checkpoints.tensors import Plain, StoredTensor, ToldModule
 from embcompress.choices import Choice
-from embcompress.exceptions import OutputError, TableError, UsageError
+from embcompress.exceptions import TableError, UsageError
 from embcompress.vocabulary import named
+from embcompress.workflows.pykeen_loading import load_pykeen, quiet
 
 OPTION = "--interaction"
 PART = "interaction"  # of a model of PyKEEN
 SUFFIX = "Interaction"  # of the names of its classes
 AROUND, BASE = "ClampedInteraction", "base"  # keeps the scores of its base within bounds; of SimplE
-LOGGERS = ("pykeen", "torch_max_mem")
+NUMBERS = ("int", "float", "bool", int, float, bool)  # annotations of what can be given as key=number
 OFFERED_MAX = 12  # interactions that a message names
 MAKING_FAILS = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError, AssertionError)
 # What constructors of PyKEEN raise on arguments that do not fit.
@@ -94,52 +90,6 @@ def dotted(thing: Any) -> str:
     return f"{thing.__module__}.{thing.__qualname__}"
 
 
-def load_pykeen(module: str) -> Any:
-    """Import a module of PyKEEN, without a word on stderr.
-
-    The first import makes PyKEEN's empty folders, in ~/.data/pykeen or where PYKEEN_HOME says.
-
-    Raises:
-        OutputError: PyKEEN is not installed, or its folders cannot be made.
-    """
-    try:
-        is_there = importlib.util.find_spec("pykeen") is not None
-    except ValueError:  # put in place by hand, without a spec
-        is_there = True
-    if not is_there:
-        raise OutputError(
-            "link prediction needs PyKEEN, which is not installed.",
-            hint="Install it: pip install 'embcompress[pykeen]'",
-        )
-    try:
-        with quiet():
-            return importlib.import_module(module)
-    except OSError as err:
-        raise OutputError(
-            f"PyKEEN cannot make its folders: {err}.", hint="Set PYKEEN_HOME to a folder that can be written."
-        ) from err
-    except ImportError as err:
-        raise OutputError(
-            f"PyKEEN cannot be imported: {err}.", hint="Install it again: pip install 'embcompress[pykeen]'"
-        ) from err
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep warnings of PyKEEN and of what it stands on from stderr; errors still show."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
 def choose_interaction(checkpoint: Checkpoint, text: str | None, *, widths: Mapping[str, Sequence[int]]) -> Interaction:
     """Settle which interaction scores the triples of a checkpoint.
 
@@ -159,7 +109,7 @@ def choose_interaction(checkpoint: Checkpoint, text: str | None, *, widths: Mapp
     own = _own_interaction(checkpoint, classes, is_given=text is not None)
     chosen = None if text is None else _parse(text, classes)
     if own is None and chosen is None:
-        offered = _fitting(classes, widths)
+        offered = _fitting(classes, checkpoint, widths)
         likely = f" Its tables fit {', '.join(offered)}." if offered else ""
         raise UsageError(
             f"{checkpoint.path} does not tell how it scores triples: a state dict holds tensors alone.{likely}",
@@ -180,25 +130,13 @@ def choose_interaction(checkpoint: Checkpoint, text: str | None, *, widths: Mapp
                 f"{OPTION} {text}: {checkpoint.path} was trained with {name}={known[name]}.",
                 hint=f"Leave {OPTION} out.",
             )
-    derived = {
-        "embedding_dim": widths["entity"][0],
-        "relation_dim": widths["relation"][0],
-        "apply_batch_normalization": any("batch_norm" in tensor.name for tensor in interaction_tensors(checkpoint)),
-    }
-    arguments: dict[str, Any] = {}
-    missing = []
-    for name, parameter in _parameters(cls).items():
-        for source in (given, known, derived):
-            if name in source:
-                arguments[name] = source[name]
-                break
-        else:
-            if parameter.default is parameter.empty:
-                missing.append(name)
+    arguments, missing = _collect_arguments(cls, (given, known, _derived(checkpoint, widths)))
     if missing:
         raise UsageError(
             f"the interaction {_short(cls)} needs {', '.join(missing)}, and nothing in {checkpoint.path} tells.",
-            hint=f"Give {OPTION} {_short(cls)}:{','.join(f'{name}=NUMBER' for name in missing)}.",
+            hint=f"Give {OPTION} {_short(cls)}:{','.join(f'{name}=NUMBER' for name in missing)}."
+            if all(_parameters(cls)[name].annotation in NUMBERS for name in missing)
+            else "Give the model that PyKEEN pickled, trained_model.pkl.",
         )
     if is_around:
         arguments = {BASE: cls, f"{BASE}_kwargs": arguments}
@@ -331,18 +269,46 @@ def _as_arguments(choice: Choice, cls: Any) -> dict[str, Any]:
     return arguments
 
 
-def _fitting(classes: Mapping[str, Any], widths: Mapping[str, Sequence[int]]) -> list[str]:
-    """List the interactions that tables of these widths could be of, those without arguments first."""
+def _derived(checkpoint: Checkpoint, widths: Mapping[str, Sequence[int]]) -> dict[str, Plain]:
+    """Tell arguments by the tensors: PyKEEN's names of what they show."""
+    return {
+        "embedding_dim": widths["entity"][0],
+        "relation_dim": widths["relation"][0],
+        "apply_batch_normalization": any("batch_norm" in tensor.name for tensor in interaction_tensors(checkpoint)),
+    }
+
+
+def _collect_arguments(cls: Any, sources: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """Find the arguments of an interaction in the first source that has each, and list those that none has."""
+    arguments: dict[str, Any] = {}
+    missing = []
+    for name, parameter in _parameters(cls).items():
+        source = next((one for one in sources if name in one), None)
+        if source is not None:
+            arguments[name] = source[name]
+        elif parameter.default is parameter.empty:
+            missing.append(name)
+    return arguments, missing
+
+
+def _fitting(classes: Mapping[str, Any], checkpoint: Checkpoint, widths: Mapping[str, Sequence[int]]) -> list[str]:
+    """List the interactions that a checkpoint could be of, as they are given, those without arguments first."""
     found = []
     for cls in classes.values():
-        needed = [name for name, one in _parameters(cls).items() if one.default is one.empty]
+        arguments, missing = _collect_arguments(cls, ({"p": 1}, _derived(checkpoint, widths)))
         shapes = getattr(cls, "entity_shape", None), getattr(cls, "relation_shape", None)
-        if set(needed) - {"p"} or not all(isinstance(shape, tuple) for shape in shapes):
+        if missing or not all(isinstance(shape, tuple) for shape in shapes):
             continue
-        symbols = (*shapes[0], *shapes[1])  # type: ignore[misc]
         step = 2 if cls.is_complex else 1
-        columns = [width // step for width in (*widths["entity"], *widths["relation"])]
-        is_even = all(width % step == 0 for width in (*widths["entity"], *widths["relation"]))
-        if is_even and len(shapes[0]) == len(widths["entity"]) and solve_shapes(symbols, columns):  # type: ignore[arg-type]
-            found.append((len(needed), _short(cls) + (":p=1" if needed else "")))
+        columns = [width for side in ("entity", "relation") for width in widths[side]]
+        symbols = [letters for side in shapes for letters in side or ()]
+        if any(width % step for width in columns) or len(shapes[0] or ()) != len(widths["entity"]):
+            continue
+        if solve_shapes(symbols, [width // step for width in columns]):
+            try:
+                check_parameters(Interaction(cls, arguments), checkpoint)
+            except TableError:
+                continue
+            is_free = _parameters(cls).get("p") is None or _parameters(cls)["p"].default is not inspect.Parameter.empty
+            found.append((not is_free, _short(cls) + ("" if is_free else ":p=1")))
     return [name for _, name in sorted(found)[:OFFERED_MAX]]
