@@ -361,11 +361,11 @@ def test_batches_and_slices_change_no_rank(
     }
     whole = measure(original, artifact, **options)
     monkeypatch.setattr(link_prediction, "SCORING_BYTES", 7 * 12 * 8)
-    calls: list[tuple[str, int, int]] = []
+    calls: list[tuple[str, int, int, int]] = []
     assert measure(original, artifact, **options, progress=lambda *call: calls.append(call)) == whole
     assert [call for call in calls if call[1] == 20] == [
-        ("link prediction before", 20, 20),
-        ("link prediction after", 20, 20),
+        ("link prediction before", 20, 20, 0),
+        ("link prediction after", 20, 20, 0),
     ]
     assert len(calls) == 40
 
