@@ -295,6 +295,26 @@ def evaluate(
         Path | None,
         typer.Option("--labels", metavar="FILE", help="Labels of the rows, for --row-weights and the worst rows."),
     ] = None,
+    triples: Annotated[
+        Path | None,
+        typer.Option(
+            "--triples",
+            metavar="FILE",
+            help="Triples of a knowledge graph to rank before and after, head<TAB>relation<TAB>tail. Needs PyKEEN.",
+        ),
+    ] = None,
+    known: Annotated[
+        list[Path] | None,
+        typer.Option("--known", metavar="FILE", help="Other triples that are true and count in no rank. Repeatable."),
+    ] = None,
+    interaction: Annotated[
+        str | None,
+        typer.Option(
+            "--interaction",
+            metavar="NAME",
+            help="What scores triples, as in ComplEx or TransE:p=1. Default: what the pickled model tells.",
+        ),
+    ] = None,
     fail_if: FailIf = None,
     baseline: Baseline = None,
     max_regression: MaxRegression = DEFAULT_MAX_REGRESSION,
@@ -319,6 +339,9 @@ def evaluate(
             neighbours=neighbours,
             row_weights=row_weights,
             labels=labels,
+            triples=triples,
+            known=known or (),
+            interaction=interaction,
             fail_if=fail_if or (),
             baseline=baseline,
             max_regression=max_regression,
