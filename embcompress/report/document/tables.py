@@ -103,7 +103,7 @@ def errors_figure(tables: Sequence[TableReport]) -> Figure | None:
     return Figure(
         "Error",
         f"Relative errors of {counted(len(shown), 'table')}, from {share(min(errors))} to {share(max(errors))}.",
-        f"The error of each table; the stronger colour is its {least}, which cannot be undercut.{_left_out(tables, shown)}",
+        f"The error of each table; the stronger colour is its {least}, the least possible.{_left_out(tables, shown)}",
         ErrorsDrawing(tuple(Name(table.name) for table in shown), errors, tuple(map(least_error, shown))),
     )
 
