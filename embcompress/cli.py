@@ -608,7 +608,7 @@ def _color_help() -> None:
     """Hold typer's help to NO_COLOR and FORCE_COLOR, as the reports are."""
     from typer import rich_utils
 
-    from embcompress.report.console import wants_color
+    from embcompress.report.colors import wants_color
 
     wanted = wants_color(os.environ)
     rich_utils.COLOR_SYSTEM = None if wanted is False else "auto"
@@ -621,7 +621,7 @@ def _fail(failure: EmbcompressError, args: Sequence[str]) -> int:
 
         _print_json(render_json_failure(failure))
     else:
-        from embcompress.report.console import render_text
+        from embcompress.report.colors import render_text
         from embcompress.report.terminal import render_failure
 
         _print_error(render_text(render_failure(failure), os.environ, like=sys.stderr, soft_wrap=True))
@@ -662,7 +662,7 @@ def _print(text: str) -> None:
 
 
 def _print_json(text: str) -> None:
-    from embcompress.report.console import spell_out_json
+    from embcompress.report.colors import spell_out_json
 
     _print(spell_out_json(text))
 
@@ -698,7 +698,7 @@ def _show(result: Result, *, json: bool, quiet: bool, report: Sequence[Path] | N
 
         _print_json(render_json(result))
     elif not quiet:
-        from embcompress.report.console import render_text
+        from embcompress.report.colors import render_text
         from embcompress.report.terminal import render_terminal
 
         width = None if sys.stdout.isatty() else PIPE_WIDTH
@@ -743,7 +743,7 @@ def _progress(*, json: bool, quiet: bool) -> Iterator[Callable[[str, int, int, i
     if json or quiet:
         yield None
         return
-    from embcompress.report.console import is_capable
+    from embcompress.report.colors import is_capable
     from embcompress.report.progress import ProgressLines, progress_bar
 
     if is_capable(sys.stderr, os.environ):

@@ -1,87 +1,54 @@
-"""Rich's renderables as text for a stream: with colours where it is a terminal that has them, or as the user says."""
+"""What reports at a prompt are made of: names that cannot move the cursor, and grids that become lines."""
 
 from __future__ import annotations
 
-import io
-import json
-import re
-from collections.abc import Mapping
-from typing import TextIO
+from collections.abc import Sequence
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
 
-DUMB_TERMINALS = ("dumb", "unknown")  # of TERM: they obey no escape code
-
-
-UNUSUAL = re.compile(r"[^\n\x20-\x7e]")
+from embcompress.report.names import spelled
+from embcompress.results import Skipped
 
 
-def is_capable(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Tell whether a stream is a terminal on which the cursor can be moved."""
-    return stream.isatty() and environment.get("TERM", "").lower() not in DUMB_TERMINALS
-
-
-def wants_color(environment: Mapping[str, str]) -> bool | None:
-    """Tell what the user says of colours: NO_COLOR, FORCE_COLOR, or None where neither is set; empty is not set.
-
-    Source: https://no-color.org and https://force-color.org.
-    """
-    if environment.get("NO_COLOR"):
-        return False
-    return True if environment.get("FORCE_COLOR") else None
-
-
-def spell_out_json(text: str) -> str:
-    r"""Spell out what a terminal would obey in the strings of a JSON document, which stays the same document.
+def plain(name: str) -> Text:
+    r"""Show a name as it is: no markup, no control characters, so that no file can move the cursor.
 
     Example:
-        >>> spell_out_json('"' + chr(0x9B) + '2J"') == r'"\u009b2J"'
+        >>> plain(chr(27) + "[2J").plain == r"\x1b[2J"
         True
     """
-    return UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
+    return Text(spelled(name), overflow="fold")
 
 
-def open_console(
-    stream: TextIO,
-    environment: Mapping[str, str],
-    *,
-    like: TextIO | None = None,
-    width: int | None = None,
-    soft_wrap: bool = False,
-) -> Console:
-    """Make a console that writes to a stream.
+class Records:
+    """A grid where the console is wide enough for it, else lines."""
 
-    Args:
-        stream: where it writes.
-        environment: of the process.
-        like: the stream that the text is for, if it is another.
-        width: columns; None for those of the terminal.
-        soft_wrap: leave it to the terminal to wrap lines.
-    """
-    meant = like or stream
-    wanted = wants_color(environment)
-    detected = None if wanted is False else "auto"
-    is_forced = wanted is True and not is_capable(meant, environment)
-    return Console(
-        file=stream,
-        highlight=False,
-        soft_wrap=soft_wrap,
-        width=width,
-        force_terminal=meant.isatty(),  # told, since rich reads an empty FORCE_COLOR as the wish for no terminal
-        color_system="standard" if is_forced else detected,  # type: ignore[arg-type]
-        no_color=False,  # rich would take away colours alone, and leave bold
-    )
+    def __init__(self, grid: Table, lines: Sequence[Text]) -> None:
+        self.grid = grid
+        self.lines = lines
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        is_wide = console.measure(self.grid, options=options.update(max_width=10_000)).maximum <= options.max_width
+        yield from [self.grid] if is_wide else self.lines
 
 
-def render_text(
-    renderable: RenderableType,
-    environment: Mapping[str, str],
-    *,
-    like: TextIO,
-    width: int | None = None,
-    soft_wrap: bool = False,
-) -> str:
-    """Render what will be written to a stream, as text with escape codes where it takes them."""
-    text = io.StringIO()
-    open_console(text, environment, like=like, width=width, soft_wrap=soft_wrap).print(renderable, crop=False)
-    return text.getvalue()
+def left_lines(skipped: tuple[Skipped, ...]) -> list[RenderableType]:
+    """Tell what was left as it was, and why."""
+    return [Text.assemble("left: ", plain(item.name), " ", plain(item.reason)) for item in skipped]
+
+
+def grid(*columns: tuple[str, str]) -> Table:
+    """Make a grid without lines: of each column its title, and to which side it goes."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for title, justify in columns:
+        folds = justify == "left"
+        made.add_column(title, justify=justify, no_wrap=not folds, overflow="fold")  # type: ignore[arg-type]
+    return made
+
+
+def bold(name: Text) -> Text:
+    """Make a name stand out."""
+    name.stylize("bold")
+    return name

@@ -11,7 +11,8 @@ from embcompress.report.names import Inline, Name, parts_of
 from embcompress.results import Result
 
 MARKS = {"good": "✅", "bad": "❌", "plain": "▪️"}
-MARKUP = re.compile(r"([\\`*_{}\[\]<>#+=!|~$&-]|(?<=^\d)[.)])")  # what can start markup, a formula or an entity
+MARKUP = re.compile(r"([\\`*_{}\[\]<>#+=!|~$&-])")  # what can start markup, a formula or an entity
+NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")  # what would start a list
 REFERENCE = re.compile(r"@|://|www\.|#\d|GH-\d", re.IGNORECASE)  # what GitHub links though it is no markup
 DETAILS_MAX = 20  # tables looked at closer: a job summary holds 1 MiB
 
@@ -88,7 +89,7 @@ def _line(inline: Inline) -> str:
 
 
 def _escaped(text: str) -> str:
-    return MARKUP.sub(r"\\\1", text)
+    return NUMBERED.sub(r"\1\\\2", MARKUP.sub(r"\\\1", text))
 
 
 def _code(text: str) -> str:

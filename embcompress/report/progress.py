@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from embcompress.planning import human_bytes
-from embcompress.report.console import open_console
-from embcompress.report.terminal import plain
+from embcompress.report.colors import open_console
+from embcompress.report.console import plain
 
 Advance = Callable[[str, int, int, int], None]  # what is being done, rows done, rows in all, bytes of a row
 MOMENT_SECONDS = 0.5  # shorter work shows no bar

@@ -63,7 +63,9 @@ class Browser:
         asked = []
         for entry in self._ask("se/log", {"type": "performance"}):
             message = json.loads(entry["message"])["message"]
-            if message["method"] == "Network.requestWillBeSent":
+            is_request = message["method"] == "Network.requestWillBeSent"
+            # The browser opens with a page of its own, which goes on loading for a moment.
+            if is_request and not message["params"]["documentURL"].startswith("chrome:"):
                 asked.append(message["params"]["request"]["url"])
         own = {page.as_uri(), "about:blank", "data:,"}
         return Seen(problems, tuple(address for address in asked if address not in own))
@@ -107,9 +109,7 @@ def open_browser(folder: Path) -> Iterator[Browser]:
         }
         session = _post(f"{root}/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
         address = f"{root}/session/{session}"
-        browser = Browser(address)
-        browser.look(folder)  # forgets what the browser's own first page asked for
-        yield browser
+        yield Browser(address)
         urllib.request.urlopen(urllib.request.Request(address, method="DELETE"), timeout=START_SECONDS).close()
     finally:
         os.killpg(driver.pid, signal.SIGKILL)

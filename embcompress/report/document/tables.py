@@ -84,7 +84,7 @@ def sizes_figure(tables: Sequence[TableReport]) -> Figure:
         f"Bytes of {counted(len(shown), 'table')}: {human_bytes(before)} before, {human_bytes(after)} after.",
         f"The table as it was, and what is left of it.{_left_out(tables, shown)}"
         if len(shown) == 1
-        else f"Each table as it was, and in the darker colour what is left of it.{_left_out(tables, shown)}",
+        else f"Each table as it was, and in the stronger colour what is left of it.{_left_out(tables, shown)}",
         SizesDrawing(
             tuple(Name(table.name) for table in shown),
             tuple(table.bytes_before for table in shown),
@@ -103,7 +103,7 @@ def errors_figure(tables: Sequence[TableReport]) -> Figure | None:
     return Figure(
         "Error",
         f"Relative errors of {counted(len(shown), 'table')}, from {share(min(errors))} to {share(max(errors))}.",
-        f"The error of each table; the darker part is its {least}, which cannot be undercut.{_left_out(tables, shown)}",
+        f"The error of each table; the stronger colour is its {least}, the least possible.{_left_out(tables, shown)}",
         ErrorsDrawing(tuple(Name(table.name) for table in shown), errors, tuple(map(least_error, shown))),
     )
 
@@ -162,7 +162,7 @@ def _errors(table: TableReport) -> list[Fact]:
         found = table.neighbours
         said = f"of the {found.nearest} nearest by cosine; by inner product {overlap_text(found.inner_product)}"
         facts.append(Fact("neighbours kept", overlap_text(found.cosine), said))
-    if table.spectrum is not None:
+    if table.spectrum is not None and bases_text(table) != "no":
         facts.append(Fact("energy kept", percent(table.spectrum.kept), f"in {table.rank} directions"))
     return facts
 
@@ -205,9 +205,11 @@ def _storage(table: TableReport) -> list[Fact]:
 
 
 def _made(table: TableReport) -> tuple[str, str]:
-    """Tell how a table is stored, and apart from it the groups of rows that its codes have."""
-    made, _, rest = means_text(table).rpartition(", ")
-    return (made, f"{rest}, ") if made else (rest, "")
+    """Tell how a table is stored; and apart from it the groups of rows that its codes have, or the solver."""
+    if table.coded is None:
+        return table.coding, f"by the {table.solver} solver, " if table.solver else ""
+    made, _, groups = means_text(table).rpartition(", ")
+    return made, f"{groups}, "
 
 
 def _worst_rows(error: TableErrorReport) -> Grid:
@@ -240,8 +242,8 @@ def _figures(table: TableReport) -> tuple[Figure, ...]:
         figures.append(
             Figure(
                 "Spectrum",
-                f"Singular values from {spectrum.singular_values[0]:.3g} down to {spectrum.singular_values[-1]:.3g}; "
-                f"{table.rank} directions hold {percent(spectrum.kept)} of the energy.",
+                f"Singular values from {spectrum.singular_values[0]:.3g} down to {spectrum.singular_values[-1]:.3g}"
+                + (f"; {table.rank} directions hold {percent(spectrum.kept)} of the energy." if rank else "."),
                 f"Singular values, and the energy that as many directions hold; a steep fall compresses well.{mark}"
                 + ("" if spectrum.is_whole else " Only the leading values are known."),
                 SpectrumDrawing(spectrum, rank),
