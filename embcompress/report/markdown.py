@@ -95,7 +95,7 @@ def _escaped(text: str) -> str:
 def _code(text: str) -> str:
     """Quote by more backticks than stand in a row in the text."""
     if not text.strip():
-        return "(no name)" if not text else "(blanks)"
+        return "`(no name)`" if not text else "`(blanks)`"
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     space = " " if text.startswith(("`", " ")) or text.endswith(("`", " ")) else ""
     return f"{fence}{space}{text}{space}{fence}"

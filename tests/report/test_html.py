@@ -7,7 +7,9 @@ import dataclasses
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,10 +18,15 @@ import pytest
 
 from embcompress.exceptions import OutputError
 from embcompress.report import render, renderer_for
-from embcompress.report.figures import VARIABLES
+from embcompress.report.document import document_of
+from embcompress.report.document.compression import FIGURED_MAX
+from embcompress.report.document.model import SizesDrawing
+from embcompress.report.figures import BAR_LETTERS, VARIABLES, render_figure
+from embcompress.report.names import Name, shortened, spelled
+from embcompress.results import Gate, WorstRow
 from tests.report.browser import CHROMEDRIVER, CHROMIUM, Browser, open_browser
 from tests.report.hostile import HOSTILE
-from tests.report.results import every_result, full_approximation, full_evaluation, full_table
+from tests.report.results import every_result, full_approximation, full_table
 
 ADDRESS = re.compile(r"(?:https?:)?//|www\.|url\((?!#)|@import|javascript:", re.IGNORECASE)
 VOID = {"meta", "wbr", "br", "img", "link", "input"}
@@ -61,10 +68,16 @@ class Page(HTMLParser):
         return [tag for tag, _ in self.elements if tag != "wbr"]
 
 
+@cache
+def page_of(command: str) -> str:
+    """Render the page of a command's result, whose names do no harm."""
+    return render(every_result()[command], ".html")
+
+
 @pytest.mark.parametrize("command", every_result())
 def test_render_html_is_whole_and_loads_nothing(command: str) -> None:
     """Elements close in order, ids are there once, references find them, and no address or script is in the page."""
-    text = render(every_result()[command], ".html")
+    text = page_of(command)
     page = Page(text)
     assert page.open == []
     assert not {"script", "link", "iframe", "object", "img", "base", "form"} & set(page.tags)
@@ -85,12 +98,11 @@ def test_render_html_is_whole_and_loads_nothing(command: str) -> None:
             assert re.search(r"\d", attributes["aria-label"] or "")
     style = text[text.index("<style>") : text.index("</style>")]
     assert not ADDRESS.search(style)
-    assert text == render(every_result()[command], ".html")  # the same result, the same bytes
 
 
 def test_render_html_says_what_a_person_asks() -> None:
     """What was compressed, by how much, how good, where it is bad and what failed stand in this order."""
-    page = Page(render(full_evaluation(), ".html"))
+    page = Page(page_of("evaluate"))
     words = " ".join(page.text.split())
     places = [
         words.index(part)
@@ -113,12 +125,13 @@ def test_render_html_says_what_a_person_asks() -> None:
     assert page.tags.count("svg") == len(labels)
 
 
-def test_render_html_of_many_tables_draws_the_largest() -> None:
-    """Of thirty tables twelve have figures of their own."""
+def test_document_of_many_tables_draws_the_largest() -> None:
+    """Of thirty tables the twelve largest have figures of their own, and all have their numbers."""
     tables = tuple(dataclasses.replace(full_table(f"layer{size}"), bytes_before=size) for size in range(30))
-    page = Page(render(dataclasses.replace(full_approximation(), tables=tables), ".html"))
-    assert page.tags.count("svg") == 2 + 12 * 4
-    assert page.tags.count("h2") == 3 + 30 + 1
+    document = document_of(dataclasses.replace(full_approximation(), tables=tables))
+    details = [section for section in document.sections if section.is_detail]
+    assert [len(section.figures) for section in details] == [0] * 18 + [4] * FIGURED_MAX
+    assert all(section.facts[0].value == "0.2031" for section in details)
 
 
 def test_render_html_leaves_colours_to_the_page() -> None:
@@ -126,6 +139,7 @@ def test_render_html_leaves_colours_to_the_page() -> None:
     before = dict(mpl.rcParams)
     text = render(full_approximation(), ".html")
     assert dict(mpl.rcParams) == before
+    assert text == page_of("approximate")  # the same result, the same bytes
     figures = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
     assert not re.search(r"#[0-9a-f]{6}|font-family|DejaVu", figures)
     used = set(re.findall(r"var\(--([\w-]+)\)", figures))
@@ -137,16 +151,46 @@ def test_render_html_leaves_colours_to_the_page() -> None:
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
 def test_render_html_is_safe_from_names(name: str) -> None:
     """Any name leaves the same elements with the same attributes, and no character that is not printed."""
-    for command, result in every_result(name).items():
-        if command == "evaluate":  # has what approximate has, and takes three times as long to draw
-            continue
-        text = render(result, ".html")
-        page, expected = Page(text), Page(render(every_result()[command], ".html"))
-        outside = [tag for tag in page.tags if tag not in {"g", "text"}]
-        assert outside == [tag for tag in expected.tags if tag not in {"g", "text"}]
+    for command in ("inspect", "backfill", "reconstruct"):
+        text = render(every_result(name)[command], ".html")
+        page, expected = Page(text), Page(page_of(command))
+        assert page.tags == expected.tags
+        assert [set(one) for _, one in page.elements if one] == [set(one) for _, one in expected.elements if one]
         assert all(char.isprintable() or char == "\n" for char in text)
-        for _, attributes in page.elements:
-            assert not any(key.startswith("on") for key in attributes)
+
+
+def test_render_html_is_safe_from_labels_gates_and_tables() -> None:
+    """All names at once as tables, tied names, labels, expressions and paths are as harmless as numbers are."""
+
+    def tags_with(names: Sequence[str]) -> list[str]:
+        table = full_table(names[0])
+        assert table.error is not None
+        rows = tuple(WorstRow(place, name, 0.5) for place, name in enumerate(names))
+        lone = dataclasses.replace(table, error=None, spectrum=None, neighbours=None, solver_reason="small")
+        tables = (
+            dataclasses.replace(
+                table, tied_names=tuple(names), error=dataclasses.replace(table.error, worst_rows=rows)
+            ),
+            *(dataclasses.replace(lone, name=name) for name in names[1:]),
+        )
+        gates = tuple(Gate(name, f"table {name}", None, passed=False) for name in names)
+        result = dataclasses.replace(full_approximation(names[0]), tables=tables, gates=gates)
+        text = render(result, ".html")
+        assert all(char.isprintable() or char == "\n" for char in text)
+        return Page(text).tags
+
+    assert tags_with(list(HOSTILE.values())) == tags_with([f"name{place}" for place in range(len(HOSTILE))])
+
+
+def test_render_figure_shows_names_as_they_are() -> None:
+    """Every name above a bar is its letters, spelled out and shortened: no markup, no formula."""
+    names = [name for name in HOSTILE.values() if name.strip()]
+    drawing = SizesDrawing(tuple(map(Name, names)), (1000,) * len(names), (10,) * len(names))
+    figure = ET.fromstring(render_figure(drawing, prefix="a-"))
+    shown = [element.text for element in figure.iter("text")][::2]
+    assert [one.strip() for one in shown if one] == [
+        shortened(spelled(name), limit=BAR_LETTERS - len("1 kB → 10 B")).strip() for name in names
+    ]
 
 
 def test_render_html_shows_names_as_they_are() -> None:
@@ -176,6 +220,18 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Write the page of every result, with short names and with long ones that break well or not at all."""
+    folder = tmp_path_factory.mktemp("pages")
+    long = every_result("name_of_a.table/" * 40 + "x" * 800)
+    texts = {command: page_of(command) for command in every_result()}
+    texts |= {f"{command}-long": render(long[command], ".html") for command in long if command != "evaluate"}
+    for command, text in texts.items():
+        (folder / f"{command}.html").write_text(text, encoding="utf-8")
+    return {command: folder / f"{command}.html" for command in texts}
+
+
 WIDER = """
 const wide = [];
 for (const element of document.querySelectorAll('main *')) {
@@ -193,13 +249,9 @@ DARK = "return getComputedStyle(document.body).backgroundColor;"
 
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
-def test_page_opens_without_complaint(browser: Browser, tmp_path: Path, width: int, is_dark: bool) -> None:
+def test_page_opens_without_complaint(browser: Browser, pages: Mapping[str, Path], width: int, is_dark: bool) -> None:
     """No message, no request, nothing wider than the window, in either scheme, of any result and of long names."""
-    long = {f"{command}-long": result for command, result in every_result("name_of_a.table/" * 40).items()}
-    unbroken = {f"{command}-unbroken": result for command, result in every_result("x" * 900).items()}
-    for command, result in (every_result() | long | unbroken).items():
-        page = tmp_path / f"{command}.html"
-        page.write_text(render(result, ".html"), encoding="utf-8")
+    for command, page in pages.items():
         browser.open(page, width=width, is_dark=is_dark)
         seen = browser.look(page)
         assert (seen.problems, seen.requests) == ((), ()), command

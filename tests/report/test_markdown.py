@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 
 import pytest
 from markdown_it import MarkdownIt
@@ -13,7 +14,7 @@ from embcompress.report.markdown import DETAILS_MAX
 from tests.report.hostile import HOSTILE
 from tests.report.results import every_result, full_approximation, full_evaluation, full_table
 
-FOLDS = {"<details>", "</details>", "<summary>", "</summary>"}
+LETTERS = {"text", "code_inline", "text_special"}  # tokens that are text, however it is escaped
 
 
 def tokens_of(text: str) -> list[Token]:
@@ -46,12 +47,7 @@ def test_render_markdown_shows_verdict_and_tables(command: str) -> None:
     assert heads.count("h2") == 1
     assert any(token.type == "table_open" for token in tokens)
     assert text.count("<details>") == text.count("</details>")
-    width = 0
-    for token in tokens:
-        if token.type == "thead_open":
-            width = 0
-        width += token.type == "th_open"
-    assert all(cells for cells in cells_of(text))
+    assert any("entities.weight" in row[0] for row in cells_of(text))
 
 
 def test_render_markdown_of_an_evaluation_tells_what_failed_first() -> None:
@@ -73,16 +69,20 @@ def test_render_markdown_of_an_evaluation_tells_what_failed_first() -> None:
     assert "worst by norm **0.3100** (2000 rows of norm 1 to 1.3)" in text
 
 
+@cache
+def kinds_of_harmless(command: str) -> list[str]:
+    """List what the report of a result is made of whose names do no harm."""
+    return [token.type for token in tokens_of(render(every_result()[command], ".md")) if token.type not in LETTERS]
+
+
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
 def test_render_markdown_is_safe_from_names(name: str) -> None:
     """No name, label, expression or reason makes a link, an image, HTML, a heading, a cell or a mention."""
     for command, result in every_result(name).items():
         text = render(result, ".md")
-        clean = tokens_of(render(every_result()[command], ".md"))
         found = tokens_of(text)
-        kinds = [token.type for token in found if token.type not in {"text", "code_inline", "text_special"}]
-        expected = [token.type for token in clean if token.type not in {"text", "code_inline", "text_special"}]
-        assert kinds == expected
+        kinds = [token.type for token in found if token.type not in LETTERS]
+        assert kinds == kinds_of_harmless(command)
         for token in found:
             if token.type.startswith("html"):
                 assert "example" not in token.content
