@@ -778,7 +778,7 @@ def _install_signal_handlers() -> None:
 def _stop(number: int, _: FrameType | None = None) -> NoReturn:
     """Remove what is half-written and end the process."""
     discard_pending()
-    bar = SHOW_CURSOR if os.isatty(2) else ""
+    bar = SHOW_CURSOR if os.isatty(2) and os.environ.get("TERM") != "dumb" else ""
     with suppress(OSError):  # a terminal that is gone
         os.write(2, f"{bar}{STOPPED}\n".encode())
     os._exit(EXIT_SIGNAL + number)

@@ -59,12 +59,13 @@ COMMANDS: dict[str, tuple[list[object], int]] = {
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("is_in_actions", [False, True], ids=["elsewhere", "Actions"])
-@pytest.mark.parametrize("shows", [at_pipe, run_at_terminal])
+@pytest.mark.parametrize(
+    ("shows", "is_in_actions"), [(run_at_terminal, False), (at_pipe, True)], ids=["at a terminal", "in Actions"]
+)
 def test_nothing_of_a_name_comes_through(
     shows: Callable[..., tuple[int, str]], is_in_actions: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In words and as JSON, at a terminal, in a pipe and in GitHub Actions: our own colours, and text."""
+    """In words and as JSON, at a terminal and in a pipe of GitHub Actions: our own colours, and text."""
     if is_in_actions:
         monkeypatch.setenv("GITHUB_ACTIONS", "true")
         monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary")

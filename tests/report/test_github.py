@@ -22,7 +22,7 @@ from embcompress.report.github import (
     inert,
     render_outputs,
 )
-from tests.command_line import Outcome, run, run_at_terminal
+from tests.command_line import Outcome, run
 
 HOSTILE = {
     "output": "x_embedding\n::set-output name=output::evil",
@@ -176,8 +176,7 @@ def test_warnings_of_a_backfill_are_annotated(step: Step) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
-@pytest.mark.parametrize("shows", [run, run_at_terminal])
-def test_hostile_names_command_nothing(step: Step, name: str, shows: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hostile_names_command_nothing(step: Step, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a tensor, a label or a file is called: no command of its own, no other output, no raw escape."""
     monkeypatch.setenv("COLUMNS", "60")
     torch.save({name: torch.randn(90, 12)}, "h.pt")
@@ -192,14 +191,13 @@ def test_hostile_names_command_nothing(step: Step, name: str, shows: object, mon
     ]
     for args in runs:
         step.outputs.unlink(missing_ok=True)
-        outcome = shows(*args)  # type: ignore[operator]
-        text = outcome[1] if isinstance(outcome, tuple) else outcome.out + outcome.err
+        outcome = run(*args)
+        text = outcome.out + outcome.err
         assert {command for command, _, _ in commands_in(text)} <= {"error"}
         assert all("failed" in properties["title"] for _, properties, _ in commands_in(text))
         assert set(step.read()) == {"ok", "output", "bytes", "ratio", "error", "report"}
-        plain = re.sub(r"\x1b\[[\d;]*[mK]|\x1b\[\?25[lh]|\x1b\[\d*A", "", text)
-        assert not set("\x1b\x9b\x07\u202e") & set(plain)
-        if isinstance(outcome, Outcome) and "--json" in args:
+        assert not set("\x1b\x9b\x07\u202e") & set(text)
+        if "--json" in args:
             assert json.loads(outcome.out)["tables"][0]["name"] == name
     summary = step.summary.read_text()
     assert "<script" not in re.sub(r"`.*?`", "", summary)  # what is quoted is text
