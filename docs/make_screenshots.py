@@ -24,11 +24,11 @@ SAMPLE = ROOT / "sample_checkpoints" / "words"
 COMMAND = "embcompress approximate model.pt --ratio 16 --labels vocabulary.txt --report report.html"
 COLUMNS = 148  # what the report needs beside its neighbours
 PICTURES = {
-    "page.png": {"width": 1100, "is_dark": False, "scale": 1.0},
-    "page-dark.png": {"width": 1100, "is_dark": True, "scale": 1.0},
+    "page.png": {"width": 1240, "is_dark": False, "scale": 1.0},
+    "page-dark.png": {"width": 1240, "is_dark": True, "scale": 1.0},
     "page-phone.png": {"width": 360, "is_dark": False, "scale": 2.0},
 }  # file -> how the page is opened
-HEIGHTS = {"page.png": 1280, "page-dark.png": 1280, "page-phone.png": 780}  # pixels of the page that are shown
+HEIGHTS = {"page.png": 1230, "page-dark.png": 1230, "page-phone.png": 780}  # pixels of the page that are shown
 WEB_FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)  # rich names a font that a reader would have to fetch
 
 

@@ -50,7 +50,7 @@ PALETTE = Palette(INK, MUTED, LINE, {way: VARIABLES[f"way-{number}"] for number,
 THEME: Mapping[str, Any] = MappingProxyType(
     {
         **SETTINGS,
-        "font.size": 9,
+        "font.size": 9.5,
         "text.color": INK,
         "axes.labelcolor": MUTED,
         "axes.edgecolor": LINE,
@@ -64,10 +64,10 @@ THEME: Mapping[str, Any] = MappingProxyType(
         "legend.fontsize": 8.5,
     }
 )
-WIDTH = 3.7  # inches: 266 units of the picture, so that letters of 9 are 11 pixels high at the width of a phone
-HEIGHT = 2.4
+WIDTH = 3.4  # inches: 245 units of the picture: letters of 9.5 are 12 pixels high on a phone, and 10 in a row of four
+HEIGHT = 2.3
 BAR_INCHES = 0.42  # a table of the size bars
-BAR_LETTERS = 50  # of the name and the value above a bar
+BAR_LETTERS = 44  # of the name and the value above a bar
 SVG = "{http://www.w3.org/2000/svg}"
 LINK = "{http://www.w3.org/1999/xlink}href"
 FONT = re.compile(r"font: (?:\w+ )*?([\d.]+px) [^;]*")  # how matplotlib says size and fonts at once
@@ -122,7 +122,7 @@ def _draw_spectrum(figure: Figure, drawing: SpectrumDrawing) -> None:
     below.set_ylim(0, 104)
     below.set_yticks([0, 50, 100], ["0", "50 %", "100 %"])
     for axes, title in ((above, "singular values"), (below, "energy held")):
-        axes.set_title(title, loc="left", fontsize=9, color=MUTED)
+        axes.set_title(title, loc="left", fontsize=9.5, color=MUTED)
         _grid(axes, "y")
         if drawing.rank is not None:
             axes.axvline(drawing.rank, color=INK, linewidth=1, linestyle=(0, (3, 2)))
@@ -157,13 +157,13 @@ def _draw_histogram(axes: Axes, drawing: HistogramDrawing) -> None:
         axes.axvline(value, color=INK, linewidth=1, linestyle=(0, (3, 2)))
         is_far = value - low > 0.6 * (high - low)
         axes.annotate(
-            f"{name} {share(value)}",
+            f"{name} {value:.3g}",
             (value, top),
             xytext=(-3 if is_far else 3, -1 - 11 * row),
             textcoords="offset points",
             ha="right" if is_far else "left",
             va="top",
-            fontsize=8.5,
+            fontsize=9,
         )
     axes.set_xlabel("relative error of a row")
     axes.set_ylabel("rows")
@@ -230,8 +230,8 @@ def _draw_bars(
         axes.barh(place, below, height=0.34, color=SOFT)
         axes.barh(place, above or 0, height=0.34, color=ACCENT)
         title = shortened(text_of(name), limit=BAR_LETTERS - len(value))
-        axes.text(0, place - 0.26, title, va="bottom", fontsize=8.5, parse_math=False)
-        axes.text(widest, place - 0.26, value, va="bottom", ha="right", fontsize=8.5, color=MUTED)
+        axes.text(0, place - 0.26, title, va="bottom", fontsize=9, parse_math=False)
+        axes.text(widest, place - 0.26, value, va="bottom", ha="right", fontsize=9, color=MUTED)
     axes.set_ylim(count - 0.7, -0.8)
     axes.set_xlim(0, widest)
     axes.set_axis_off()
