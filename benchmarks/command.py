@@ -21,8 +21,10 @@ def compare_with_bare_script(folder: Path) -> str:
     source = folder / "table.safetensors"
     run_command(python(HERE / "make_table.py", str(source), str(ROWS), str(DIM), "safetensors"))
     output = str(folder / "out.safetensors")
+    command = [*COMMAND, "approximate", str(source), "--bases", "8", "-o", output, "-f", "-q"]
     commands = {
-        "embcompress approximate": [*COMMAND, "approximate", str(source), "--bases", "8", "-o", output, "-f", "-q"],
+        "embcompress approximate --neighbours 0": [*command, "--neighbours", "0"],  # does what the script does
+        "embcompress approximate": command,
         "bare script": python(HERE / "bare_script.py", str(source), str(folder / "bare.safetensors")),
     }
     compared = compare_commands(commands, runs=RUNS, peer="bare script")

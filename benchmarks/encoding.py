@@ -96,7 +96,7 @@ def command(path: Path, effort: str) -> list[str]:
         "-f",
         "-q",
     ]
-    return [sys.executable, "-m", "embcompress", "approximate", str(path), *options]
+    return [sys.executable, "-m", "embcompress", "approximate", str(path), "--neighbours", "0", *options]
 
 
 def measure_commands(half: Path, whole: Path) -> str:

@@ -124,7 +124,7 @@ def time_ours(sample: Sample, budget: int, effort: str) -> float:
     """Time the whole command in a process of its own."""
     target = sample.path.with_name("command.safetensors")
     options = ["--ratio", repr(sample.nbytes / budget), "--effort", effort, "--table", NAME, "-o", str(target)]
-    command = [*python("-m"), "embcompress", "approximate", str(sample.path), *options, "--force", "--quiet"]
+    command = [*python("-m"), "embcompress", "approximate", str(sample.path), "--neighbours", "0", *options, "-f", "-q"]
     return run_command(command).seconds
 
 

@@ -18,6 +18,7 @@ SCRIPTS = (
     "bilinear.py",
     "rate_distortion.py",
     "encoding.py",
+    "evaluation.py",
 )
 PACKAGES = ("torch", "safetensors", "numba", "faiss-cpu", "scikit-learn", "typer", "rich")
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from embcompress.exceptions import UsageError
+from embcompress.suggestions import did_you_mean
 
 EFFORTS = ("best", "fast")  # the first is the default
 DEFAULT_MAX_ERROR = 0.1  # relative, that a sweep recommends to stay within
@@ -89,7 +90,9 @@ def choose_budget(
     if not is_inside:
         raise UsageError(f"{OPTIONS[kind]} must be {wanted}; got {amount:.15g}.")
     if effort not in EFFORTS:
-        raise UsageError(f"--effort must be {' or '.join(EFFORTS)}; got {effort!r}.")
+        raise UsageError(
+            f"--effort must be {' or '.join(EFFORTS)}; got {effort!r}.", hint=did_you_mean(effort, EFFORTS)
+        )
     is_plain = plain or kind not in CODING_OPTIONS
     if plain and kind not in CODING_OPTIONS:
         raise UsageError(

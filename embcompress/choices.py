@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from embcompress.exceptions import UsageError
+from embcompress.suggestions import did_you_mean
 
 INITIALIZERS: Mapping[str, str] = MappingProxyType(
     {
@@ -67,10 +67,9 @@ class Choice:
         """
         name, _, listed = text.partition(":")
         if name not in choices:
-            close = difflib.get_close_matches(name, choices, n=1)
             raise UsageError(
                 f"{option} must be one of {', '.join(choices)}; got {name!r}.",
-                hint=f"Did you mean {close[0]}?" if close else "",
+                hint=did_you_mean(name, choices),
             )
         arguments = {}
         for part in filter(None, listed.split(",")):

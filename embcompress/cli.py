@@ -25,7 +25,9 @@ from embcompress.gates import DEFAULT_MAX_REGRESSION
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.output import discard_pending
 from embcompress.planning import DEFAULT_NEIGHBOURS, STORED_DTYPES
+from embcompress.report import RENDERERS
 from embcompress.results import Result
+from embcompress.suggestions import did_you_mean
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -35,8 +37,8 @@ GRACE_SECONDS = 1.0  # what a signal leaves the main thread to run its handler; 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last when a terminal or a connection closes
 STOPPED = "stopped: no unfinished file was left behind."
 SHOW_CURSOR = "\n\x1b[?25h"  # a progress bar hides it
-LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
 PIPE_WIDTH = 160  # columns of a report that no terminal shows
+HELP_OPTIONS = frozenset({"-h", "--help"})
 
 app = typer.Typer(
     name="embcompress",
@@ -44,7 +46,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": sorted(HELP_OPTIONS)},
 )
 
 Checkpoint = Annotated[
@@ -59,7 +61,7 @@ Report = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
-        help="Where to write the report; the ending chooses its form (.json). Repeatable. "
+        help=f"Where to write the report; the ending chooses its form ({', '.join(RENDERERS)}). Repeatable. "
         "Default: OUTPUT's stem + .report.json.",
     ),
 ]
@@ -68,7 +70,8 @@ OwnReport = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
-        help="Where to write the report; the ending chooses its form (.json). Repeatable. Default: none.",
+        help=f"Where to write the report; the ending chooses its form ({', '.join(RENDERERS)}). Repeatable. "
+        "Default: none.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
@@ -127,7 +130,7 @@ def inspect(
     """List tables, shapes, dtypes and bytes, and what approximate would choose and why."""
     from embcompress import workflows
 
-    _show(workflows.inspect(checkpoint, report=report or (), force=force), json=json, quiet=quiet)
+    _show(workflows.inspect(checkpoint, report=report or (), force=force), json=json, quiet=quiet, report=report)
 
 
 @app.command()
@@ -272,7 +275,7 @@ def approximate(
             dry_run=dry_run,
             progress=progress,
         )
-    _show(result, json=json, quiet=quiet)
+    _show(result, json=json, quiet=quiet, report=report)
 
 
 @app.command()
@@ -291,6 +294,26 @@ def evaluate(
     labels: Annotated[
         Path | None,
         typer.Option("--labels", metavar="FILE", help="Labels of the rows, for --row-weights and the worst rows."),
+    ] = None,
+    triples: Annotated[
+        Path | None,
+        typer.Option(
+            "--triples",
+            metavar="FILE",
+            help="Triples of a knowledge graph to rank before and after, head<TAB>relation<TAB>tail. Needs PyKEEN.",
+        ),
+    ] = None,
+    known: Annotated[
+        list[Path] | None,
+        typer.Option("--known", metavar="FILE", help="Other triples that are true and count in no rank. Repeatable."),
+    ] = None,
+    interaction: Annotated[
+        str | None,
+        typer.Option(
+            "--interaction",
+            metavar="NAME",
+            help="What scores triples, as in ComplEx or TransE:p=1. Default: what the pickled model tells.",
+        ),
     ] = None,
     fail_if: FailIf = None,
     baseline: Baseline = None,
@@ -316,6 +339,9 @@ def evaluate(
             neighbours=neighbours,
             row_weights=row_weights,
             labels=labels,
+            triples=triples,
+            known=known or (),
+            interaction=interaction,
             fail_if=fail_if or (),
             baseline=baseline,
             max_regression=max_regression,
@@ -326,7 +352,7 @@ def evaluate(
             dry_run=dry_run,
             progress=progress,
         )
-    _show(result, json=json, quiet=quiet)
+    _show(result, json=json, quiet=quiet, report=report)
 
 
 @app.command()
@@ -422,7 +448,7 @@ def backfill(
             dry_run=dry_run,
             progress=progress,
         )
-    _show(result, json=json, quiet=quiet)
+    _show(result, json=json, quiet=quiet, report=report)
 
 
 @app.command()
@@ -452,7 +478,7 @@ def reconstruct(
             dry_run=dry_run,
             progress=progress,
         )
-    _show(result, json=json, quiet=quiet)
+    _show(result, json=json, quiet=quiet, report=report)
 
 
 @app.command()
@@ -511,7 +537,7 @@ def sweep(
             force=force,
             progress=progress,
         )
-    _show(result, json=json, quiet=quiet)
+    _show(result, json=json, quiet=quiet, report=report)
 
 
 def _sides(text: str | None) -> tuple[int, int] | None:
@@ -550,26 +576,27 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(args: list[str]) -> int:
-    is_json = "--json" in args
     try:
+        if not args or HELP_OPTIONS & set(args):
+            _color_help()
         returned = typer.main.get_command(app).main(args, prog_name="embcompress", standalone_mode=False)
         with _writing_stdout():
             pass  # what the help has left in the buffer
     except EmbcompressError as failure:
-        return _fail(failure, is_json=is_json)
+        return _fail(failure, args)
     except typer.BadParameter.__base__ as err:  # type: ignore[misc]  # every usage error, without importing click
-        return _fail_usage(err, is_json=is_json)
+        return _fail_usage(err, args)
     except MemoryError:
-        return _fail(_out_of_memory(""), is_json=is_json)
+        return _fail(_out_of_memory(""), args)
     except BrokenPipeError:
         raise
     except OSError as err:  # such as a disk that cannot be read any more in the middle of a file
         where = f"{err.filename}: " if err.filename else ""
-        return _fail(EmbcompressError(f"{where}{err.strerror or err}."), is_json=is_json)
+        return _fail(EmbcompressError(f"{where}{err.strerror or err}."), args)
     except RuntimeError as err:
         if "memory" not in str(err):  # how torch says it, on the CPU and on a GPU
             raise
-        return _fail(_out_of_memory(f" ({str(err).splitlines()[0]})"), is_json=is_json)
+        return _fail(_out_of_memory(f" ({str(err).splitlines()[0]})"), args)
     return returned if isinstance(returned, int) else 0
 
 
@@ -577,48 +604,109 @@ def _out_of_memory(detail: str) -> EmbcompressError:
     return EmbcompressError(f"out of memory{detail}.", hint="--dry-run tells the memory that a run needs.")
 
 
-def _fail(failure: EmbcompressError, *, is_json: bool) -> int:
-    if is_json:
+def _color_help() -> None:
+    """Hold typer's help to NO_COLOR and FORCE_COLOR, as the reports are."""
+    from typer import rich_utils
+
+    from embcompress.report.colors import wants_color
+
+    wanted = wants_color(os.environ)
+    rich_utils.COLOR_SYSTEM = None if wanted is False else "auto"
+    rich_utils.FORCE_TERMINAL = wanted is True or sys.stdout.isatty()
+
+
+def _fail(failure: EmbcompressError, args: Sequence[str]) -> int:
+    if "--json" in args:
         from embcompress.report.json import render_json_failure
 
-        with _writing_stdout():
-            sys.stdout.write(render_json_failure(failure))
+        _print_json(render_json_failure(failure))
     else:
-        from rich.console import Console
-
+        from embcompress.report.colors import render_text
         from embcompress.report.terminal import render_failure
 
-        Console(stderr=True, highlight=False, soft_wrap=True).print(render_failure(failure))
+        _print_error(render_text(render_failure(failure), os.environ, like=sys.stderr, soft_wrap=True))
+    if _is_in_actions():
+        from embcompress.step import tell_failure
+
+        known = {str(command.callback.__name__) for command in app.registered_commands if command.callback}
+        command = " ".join(["embcompress", *(known & set(args[:1]))])
+        _print_error(tell_failure(failure, os.environ, command=command), is_command=True)
     return EXIT_USAGE if isinstance(failure, UsageError) else EXIT_FAILED
 
 
-def _fail_usage(err: BaseException, *, is_json: bool) -> int:
+def _fail_usage(err: BaseException, args: Sequence[str]) -> int:
     context = getattr(err, "ctx", None)
     command = context.command_path if context is not None else "embcompress"
     format_message: Callable[[], str] = getattr(err, "format_message", lambda: str(err))
     message = format_message().rstrip()
-    if not is_json and type(err).__name__ == "NoArgsIsHelpError":
+    if "--json" not in args and type(err).__name__ == "NoArgsIsHelpError":
         print(message)  # noqa: T201 - the help text
         return EXIT_USAGE
-    return _fail(UsageError(message, hint=f"`{command} --help` lists the options."), is_json=is_json)
+    meant = ""
+    if (mistyped := getattr(err, "option_name", None)) and (said := getattr(err, "message", "")):
+        parameters = context.command.params if context is not None else ()
+        known = [name for parameter in parameters for name in parameter.opts if name.startswith("-")]
+        message, meant = f"{said.rstrip('.')}.", did_you_mean(mistyped, set(known) - {mistyped})
+    hint = f"{meant} `{command} --help` lists the options.".lstrip()
+    return _fail(UsageError(message, hint=hint), args)
 
 
-def _show(result: Result, *, json: bool, quiet: bool) -> None:
+def _print(text: str) -> None:
+    """Write to stdout: in GitHub Actions, nothing that would be a command there."""
+    if _is_in_actions():
+        from embcompress.report.github import inert
+
+        text = inert(text)
+    with _writing_stdout():
+        sys.stdout.write(text)
+
+
+def _print_json(text: str) -> None:
+    from embcompress.report.colors import spell_out_json
+
+    _print(spell_out_json(text))
+
+
+def _print_error(text: str, *, is_command: bool = False) -> None:
+    """Write to stderr, as `_print`; `is_command`: of GitHub Actions. What nobody can read any more is no failure."""
+    if _is_in_actions() and not is_command:
+        from embcompress.report.github import inert
+
+        text = inert(text)
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _is_in_actions() -> bool:
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def _show(result: Result, *, json: bool, quiet: bool, report: Sequence[Path] | None = None) -> None:
+    """Print a result, and exit with EXIT_GATE where a gate or a check failed.
+
+    Args:
+        result: of the command.
+        json: as one document, and nothing else.
+        quiet: not at all.
+        report: the files that the report was asked to go to.
+    """
     from embcompress.report.json import is_ok
 
     if json:
         from embcompress.report.json import render_json
 
-        with _writing_stdout():
-            sys.stdout.write(render_json(result))
+        _print_json(render_json(result))
     elif not quiet:
-        from rich.console import Console
-
+        from embcompress.report.colors import render_text
         from embcompress.report.terminal import render_terminal
 
         width = None if sys.stdout.isatty() else PIPE_WIDTH
-        with _writing_stdout():
-            Console(highlight=False, width=width).print(render_terminal(result), crop=False)
+        _print(render_text(render_terminal(result), os.environ, like=sys.stdout, width=width))
+    if _is_in_actions():
+        from embcompress.step import tell_result
+
+        _print_error(tell_result(result, os.environ, report=report or (), quiet=quiet), is_command=True)
     if not is_ok(result):
         raise typer.Exit(EXIT_GATE)
 
@@ -650,31 +738,26 @@ def _discard_stdout() -> None:
 
 
 @contextmanager
-def _progress(*, json: bool, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+def _progress(*, json: bool, quiet: bool) -> Iterator[Callable[[str, int, int, int], None] | None]:
     """Show progress on stderr: a bar at a terminal, a line now and then elsewhere, nothing for --json and --quiet."""
     if json or quiet:
         yield None
-    elif sys.stderr.isatty():
-        from embcompress.report.progress import progress_bar
+        return
+    from embcompress.report.colors import is_capable
+    from embcompress.report.progress import ProgressLines, progress_bar
 
-        with progress_bar() as advance:
+    if is_capable(sys.stderr, os.environ):
+        with progress_bar(os.environ) as advance:
             yield advance
-    else:
-        yield _progress_lines()
+        return
+    lines = ProgressLines(time.monotonic())
 
+    def show(doing: str, done: int, rows: int, row_bytes: int) -> None:
+        line = lines.advance(time.monotonic(), doing, done, rows, row_bytes)
+        if line:
+            _print_error(line + "\n")
 
-def _progress_lines() -> Callable[[str, int, int], None]:
-    started = last = time.monotonic()
-
-    def advance(doing: str, done: int, rows: int) -> None:
-        nonlocal started, last
-        now = time.monotonic()
-        if done >= rows or now - last < LINE_SECONDS:
-            return
-        last = now
-        print(f"{doing!a}: {done} of {rows} rows, {now - started:.0f} s", file=sys.stderr, flush=True)  # noqa: T201
-
-    return advance
+    yield show
 
 
 def _install_signal_handlers() -> None:
@@ -695,7 +778,7 @@ def _install_signal_handlers() -> None:
 def _stop(number: int, _: FrameType | None = None) -> NoReturn:
     """Remove what is half-written and end the process."""
     discard_pending()
-    bar = SHOW_CURSOR if os.isatty(2) else ""
+    bar = SHOW_CURSOR if os.isatty(2) and os.environ.get("TERM") != "dumb" else ""
     with suppress(OSError):  # a terminal that is gone
         os.write(2, f"{bar}{STOPPED}\n".encode())
     os._exit(EXIT_SIGNAL + number)

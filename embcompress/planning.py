@@ -11,8 +11,9 @@ from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.exceptions import RankError, TableError
 from embcompress.linalg.solvers import MATRICES_BYTES, SolverChoice, select_solver
-from embcompress.recognition import TABLE_DTYPES, Verdict, matches, rank_candidates, recognise, suggest_names
+from embcompress.recognition import TABLE_DTYPES, Verdict, matches, rank_candidates, recognise
 from embcompress.results import Skipped
+from embcompress.suggestions import suggest_names
 from embcompress.table import RING_BYTES, Table, block_rows_for
 
 STORED_DTYPES = ("same", "float32", "float16", "bfloat16")  # of --dtype

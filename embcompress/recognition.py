@@ -7,10 +7,9 @@ nothing is not a table: to miss one costs an error that lists it, to take a dens
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar
@@ -297,22 +296,3 @@ def matches(patterns: Iterable[str], names: Iterable[str]) -> bool:
     """Tell whether a shell pattern fits one of the names whole; `*` crosses dots, and every name fits itself."""
     known = tuple(names)
     return any(pattern == name or fnmatchcase(name, pattern) for pattern in patterns for name in known)
-
-
-def suggest_names(pattern: str, names: Sequence[str], *, count: int = 3) -> list[str]:
-    """List the names that a pattern which fits none was perhaps meant for, likeliest first."""
-    wanted = pattern.strip("*").lower()
-    if not wanted:
-        return []
-    contains = [name for name in names if wanted in name.lower()]
-    if contains:
-        return contains[:count]
-    by_lower: dict[str, str] = {}
-    for name in names:
-        # a user types the part that he remembers: compare with every run of its components
-        parts = name.lower().split(".")
-        for start in range(len(parts)):
-            for end in range(start + 1, len(parts) + 1):
-                by_lower.setdefault(".".join(parts[start:end]), name)
-    close = [by_lower[near] for near in difflib.get_close_matches(wanted, list(by_lower), n=3 * count, cutoff=0.7)]
-    return list(dict.fromkeys(close))[:count]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from embcompress.exceptions import CheckpointError, IdsError
+from embcompress.suggestions import suggest_file
 
 FILE_BYTES_MAX = 2**31  # of a file of ids, labels or weights, unpacked: a few bytes of gzip can promise any number
 GZIP_MAGIC = b"\x1f\x8b"
@@ -208,6 +209,8 @@ def read_text(path: Path) -> str:
             content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(FILE_BYTES_MAX + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as err:
         raise CheckpointError(f"{path} is a damaged gzip file: {err}.") from err
+    except FileNotFoundError as err:
+        raise CheckpointError(f"{path} does not exist.", hint=suggest_file(path)) from err
     except OSError as err:
         raise CheckpointError(f"{path} cannot be read: {err.strerror or err}.") from err
     if len(content) > FILE_BYTES_MAX:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import pty
 import stat
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,3 +44,43 @@ def snapshot(folder: Path) -> dict[str, object]:
             content = path.read_bytes()
         found[str(path.relative_to(folder))] = content
     return found
+
+
+@dataclass
+class Shown:
+    """What a terminal was sent."""
+
+    text: str = ""
+
+
+@contextlib.contextmanager
+def at_terminal() -> Iterator[Shown]:
+    """Put a pseudo terminal in place of stdout and stderr; what it shows is known afterwards."""
+    leader, follower = pty.openpty()
+    shown, parts = Shown(), bytearray()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # Linux's way of saying that the other end was closed
+            while part := os.read(leader, 65536):
+                parts.extend(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        with (
+            open(follower, "w", encoding="utf-8", errors="backslashreplace") as terminal,
+            contextlib.redirect_stdout(terminal),
+            contextlib.redirect_stderr(terminal),
+        ):
+            yield shown
+    finally:
+        reader.join(10)
+        os.close(leader)
+    shown.text = parts.decode(errors="backslashreplace").replace("\r\n", "\n")
+
+
+def run_at_terminal(*args: object) -> tuple[int, str]:
+    """Run the command line in this process at a pseudo terminal; returns its exit code and all that is shown."""
+    with at_terminal() as shown:
+        code = cli._run([str(arg) for arg in args])
+    return code, shown.text

@@ -9,9 +9,11 @@ from pathlib import Path
 from types import ModuleType
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads make a busy machine two hundred times slower
-
 import pytest
 import torch
+
+for _name in ("GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR"):  # what the machine that runs the tests sets changes reports
+    os.environ.pop(_name, None)
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -25,7 +25,7 @@ from torch import Tensor
 
 import embcompress
 from embcompress.checkpoints import open_checkpoint
-from tests.command_line import Outcome, run, snapshot
+from tests.command_line import Outcome, run, run_at_terminal, snapshot
 
 SAMPLES = Path(__file__).parent.parent / "sample_checkpoints"
 SAMPLE_FILES = (
@@ -430,7 +430,7 @@ def test_read_only_folder_is_refused(folder: Path) -> None:
     assert_refused(args, code=1, message="cannot be written by this user", folder=folder)
 
 
-@pytest.mark.parametrize("limit", [100, 2000, 8000])
+@pytest.mark.parametrize("limit", [100, 2000, 20_000])
 def test_full_disk_leaves_nothing(folder: Path, limit: int) -> None:
     """A disk that fills while the artifact or its report is being written ends in words, and the old output stays."""
     (folder / "old.report.json").write_bytes(b"old report")
@@ -443,7 +443,7 @@ def test_full_disk_leaves_nothing(folder: Path, limit: int) -> None:
         )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    if limit == 8000:  # enough for this artifact and its report
+    if limit == 20_000:  # enough for this artifact and its report
         assert (outcome.code, (folder / "old.safetensors").stat().st_size < limit) == (0, True)
         return
     assert (outcome.code, outcome.out) == (1, "")
@@ -580,6 +580,46 @@ def test_terminal_gets_no_foreign_escapes(folder: Path) -> None:
     assert b"wrote hostile-compressed.safetensors" in bytes(printed).replace(b"\r\n", b"")
     for escape in (b"\x1b[2J", b"\x1b]", b"\x07", b"\xc2\x9b", "\u202e".encode()):
         assert escape not in printed
+
+
+COLOR_COMMANDS = {
+    "report": (["inspect", "model.safetensors"], 0),
+    "failure": (["inspect", "missing"], 1),
+    "help": (["--help"], 0),
+    "help of a command": (["sweep", "-h"], 0),
+}
+ENVIRONMENTS: Mapping[str, tuple[dict[str, str], bool, bool]] = {
+    # what is set, then whether there are colours at a terminal and in a pipe
+    "neither": ({}, True, False),
+    "NO_COLOR": ({"NO_COLOR": "1"}, False, False),
+    "FORCE_COLOR": ({"FORCE_COLOR": "1"}, True, True),
+    "both": ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False, False),
+    "both empty": ({"NO_COLOR": "", "FORCE_COLOR": ""}, True, False),
+    "dumb": ({"TERM": "dumb"}, False, False),
+    "Actions": ({"GITHUB_ACTIONS": "true"}, True, False),
+}
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("args", "code"), COLOR_COMMANDS.values(), ids=COLOR_COMMANDS)
+@pytest.mark.parametrize(("environment", "at_terminal", "in_pipe"), ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+def test_colors_are_where_the_user_wants_them(
+    args: list[str],
+    code: int,
+    environment: dict[str, str],
+    at_terminal: bool,
+    in_pipe: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """NO_COLOR leaves no escape code, FORCE_COLOR colours a pipe too, the former wins, and an empty one is not set."""
+    for variable in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT", "COLORTERM"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in {"TERM": "xterm-256color", **environment}.items():
+        monkeypatch.setenv(variable, value)
+    ended, shown = run_at_terminal(*args)
+    assert (ended, "\x1b[" in shown) == (code, at_terminal)
+    piped = run(*args)
+    assert (piped.code, "\x1b[" in piped.out + piped.err) == (code, in_pipe)
 
 
 NO_TORCH = """

@@ -484,7 +484,8 @@ def test_missing_base_suggests_a_file(folder: Path) -> None:
     """A misspelt base is met with the name of the one that is there; a missing file of ids is named."""
     assert_refused(["backfill", "modle.safetensors", *BY_ID[2:]], code=1, message="modle.safetensors does not exist",
                    hint="Did you mean model.safetensors?", folder=folder)  # fmt: skip
-    assert_refused([*BY_ID[:4], "--base-ids", "nowhere"], code=1, message="nowhere cannot be read", folder=folder)
+    assert_refused([*BY_ID[:4], "--base-ids", "nowhere"], code=1, message="nowhere does not exist",
+                   hint="Check the path.", folder=folder)  # fmt: skip
 
 
 WRONG_USAGE: dict[str, tuple[list[str], str, str]] = {

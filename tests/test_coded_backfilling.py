@@ -641,12 +641,12 @@ def test_progress_counts_known_new_and_all_rows(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(table_module, "BLOCK_BYTES", 1)
     monkeypatch.setattr(table_module, "BLOCK_ROWS", 7)
     made = make(tmp_path, "rotated, three groups")
-    seen: list[tuple[str, int, int]] = []
+    seen: list[tuple[str, int, int, int]] = []
     grow(made, new=shuffled(61), progress=lambda *said: seen.append(said))
     wanted = {f"{NAME}: known rows": 40, f"{NAME}: new rows": 21, f"{NAME}: all rows": 61}
-    assert list(dict.fromkeys(doing for doing, _, _ in seen)) == list(wanted)
+    assert list(dict.fromkeys(doing for doing, *_ in seen)) == list(wanted)
     for doing, total in wanted.items():
-        counts = [done for said, done, rows in seen if said == doing and rows == total]
+        counts = [done for said, done, rows, _ in seen if said == doing and rows == total]
         assert counts == sorted(counts)
         assert (len(counts) > 2, counts[-1]) == (True, total)
 

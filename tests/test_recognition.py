@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from embcompress.recognition import matches, rank_candidates, recognise, suggest_names
+from embcompress.recognition import matches, rank_candidates, recognise
 
 # Each family: a model's embedding tables, and tensors beside them that must be left alone.
 Names = list[tuple[str, tuple[int, ...]]]
@@ -522,16 +522,6 @@ def test_matches_globs_the_whole_name(pattern: str, name: str, fits: bool) -> No
     """A pattern fits a whole name, case counts, `*` crosses dots, and a name with brackets fits itself."""
     assert matches([pattern], [name]) is fits
     assert matches(["nothing", pattern], ["other", name]) is fits
-
-
-def test_suggest_names_finds_what_was_meant() -> None:
-    """A part of a name, a typing error and another case lead to the name; nonsense leads nowhere."""
-    names = ["entity_representations.0._embeddings.weight", "relation_representations.0._embeddings.weight", "x.bias"]
-    assert suggest_names("entity_representations", names) == names[:1]
-    assert suggest_names("*relation_reprsentations*", names)[0] == names[1]
-    assert suggest_names("Entity_Representations.*", names)[0] == names[0]
-    assert suggest_names("zzzz", names) == []
-    assert suggest_names("*", names) == []
 
 
 def test_rank_candidates_takes_names_without_words() -> None:

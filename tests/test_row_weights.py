@@ -79,7 +79,7 @@ def test_read_row_weights_fills_up_where_the_rows_are_known(tmp_path: Path, name
 
 
 WRONG: dict[str, tuple[str, Any, type[EmbcompressError], str]] = {
-    "no file": ("no.txt", None, CheckpointError, "no.txt cannot be read: No such file"),
+    "no file": ("no.txt", None, CheckpointError, "no.txt does not exist"),
     "binary": ("w.txt", b"1\n\xff", CheckpointError, "is no text in UTF-8"),
     "empty": ("w.txt", "", IdsError, "w.txt gives no row a weight above 0"),
     "header alone": ("w.tsv", "id\tcount\n", IdsError, "w.tsv gives no row a weight above 0"),

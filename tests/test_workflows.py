@@ -631,13 +631,15 @@ def test_inspect_tells_what_approximate_would_do(tmp_path: Path) -> None:
 
 
 def test_progress_counts_the_rows(tmp_path: Path) -> None:
-    """Progress tells of bases and weights, never more rows than there are, and ends at all of them."""
+    """Progress tells of bases, weights and neighbours, never more rows than there are, and ends at all of them."""
     path = save(tmp_path / "model.safetensors", {"entities.weight": decaying(30_000, 64)})
-    seen: list[tuple[str, int, int]] = []
+    seen: list[tuple[str, int, int, int]] = []
     embcompress.approximate(path, bases=2, progress=lambda *said: seen.append(said))
-    assert list(dict.fromkeys(doing for doing, _, _ in seen)) == ["entities.weight: bases", "entities.weight: weights"]
+    assert list(dict.fromkeys(doing for doing, *_ in seen)) == [
+        f"entities.weight: {doing}" for doing in ("bases", "weights", "neighbours")
+    ]
     for doing in ("entities.weight: bases", "entities.weight: weights"):
-        counts = [done for said, done, rows in seen if said == doing and rows == 30_000]
+        counts = [done for said, done, rows, row_bytes in seen if (said, rows, row_bytes) == (doing, 30_000, 64 * 4)]
         assert counts == sorted(counts)
         assert counts[-1] == 30_000
         assert len(counts) > 1

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from embcompress.checkpoints import safetensors_file, torch_zip
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
 from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFormatError
+from embcompress.suggestions import suggest_file
 
 __all__ = ["FORMATS", "Checkpoint", "LeftOut", "StoredTensor", "open_checkpoint"]
 
@@ -84,7 +85,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
             raise CheckpointError(f"{path} is not a regular file.", hint="Copy its content to a file first.")
         file = open(path, "rb", buffering=0)  # noqa: SIM115 - the Checkpoint owns and closes it
     except FileNotFoundError as err:
-        raise CheckpointError(f"{path} does not exist.", hint=_similar_files(path)) from err
+        raise CheckpointError(f"{path} does not exist.", hint=suggest_file(path)) from err
     except OSError as err:
         raise CheckpointError(f"{path} cannot be opened: {err.strerror}.") from err
     try:
@@ -115,16 +116,3 @@ def _recognise(path: Path, head: bytes) -> ModuleType:
         f"no format recognised the content of {path} (tried {tried}).",
         hint="Save the model's state_dict with safetensors or torch.save.",
     )
-
-
-def _similar_files(path: Path) -> str:
-    import difflib
-
-    try:
-        siblings = sorted(path.parent / entry.name for entry in os.scandir(path.parent) if entry.is_file())
-    except OSError:
-        return f"The folder {path.parent} does not exist or cannot be listed."
-    # By stem, since `.safetensors` alone makes most names look alike; of equal stems the one with the same ending.
-    by_stem = {sibling.stem: sibling for sibling in sorted(siblings, key=lambda sibling: sibling.suffix == path.suffix)}
-    close = difflib.get_close_matches(path.stem, by_stem, n=1)
-    return f"Did you mean {by_stem[close[0]]}?" if close else "Check the path."

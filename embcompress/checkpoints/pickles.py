@@ -280,6 +280,8 @@ class _Machine:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Inert):
             parts = state if type(state) is tuple and len(state) == 2 else (state,)  # attributes, then those in slots
+            if target.global_name == "functools.partial" and type(state) is tuple and len(state) == 4:
+                parts = ({"args": state[1], "keywords": state[2]},)  # beside the function and its attributes
             mappings = [part for part in parts if type(part) is dict]
             if mappings:
                 target.state = mappings[0] if len(mappings) == 1 else ChainMap(*reversed(mappings))

@@ -78,18 +78,52 @@ class LeftOut:
     reason: str
 
 
+Plain = bool | int | float | str | tuple["Plain", ...] | None  # what an attribute may say of itself
+
+
+@dataclass(frozen=True)
+class Named:
+    """A function or class that an attribute of a pickled module names, never the thing itself.
+
+    Attributes:
+        name: with its module: "torch.nn.functional.normalize"; of an object that of its class.
+        keywords: arguments bound to the function; None where they are not known, or it is an object.
+    """
+
+    name: str
+    keywords: Mapping[str, Plain] | None = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ToldModule:
+    """What a pickled module says of itself besides its tensors.
+
+    Attributes:
+        class_name: with its module: "pykeen.nn.modules.TransEInteraction".
+        values: its attributes that are numbers, texts, booleans, None, or tuples of these.
+        names: its other attributes, by what they are.
+    """
+
+    class_name: str
+    values: Mapping[str, Plain] = field(default_factory=dict)
+    names: Mapping[str, Named] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Listing:
     """What a reader found: the tensors in the order of the file, what is not one, and the file's own metadata.
 
     Attributes:
         row_shapes: the shape of a row by the name of its table, where a module tells it and the tensor is flat.
+        graph_model: what a pickled knowledge-graph model of PyKEEN says of itself, by the path of each module in it;
+            empty for anything else.
     """
 
     tensors: tuple[StoredTensor, ...]
     left_out: tuple[LeftOut, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     row_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    graph_model: Mapping[str, ToldModule] = field(default_factory=dict)
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import BinaryIO
 
+from embcompress.checkpoints.pickled_modules import entries_of, module_state, tell_graph_model
 from embcompress.checkpoints.pickles import Inert, TensorReference, read_pickle
 from embcompress.checkpoints.tensors import (
     EXPANDED_BYTES_MAX,
@@ -79,6 +80,7 @@ def read_listing(file: BinaryIO) -> Listing:
         tensors=tuple(item for item in stored if isinstance(item, StoredTensor)),
         left_out=(*(item for item in stored if isinstance(item, LeftOut)), *tree.left_out),
         row_shapes=tree.row_shapes,
+        graph_model=tree.graph_model,
     )
 
 
@@ -242,6 +244,7 @@ class _Walk:
         self._left = WORK_MAX
         self._holders = self._find_holders(tree)
         model = self._unwrap(tree)
+        self.graph_model = tell_graph_model(model)
         if _is_tensor(model):
             self._visit("tensor", model)
         else:
@@ -255,7 +258,7 @@ class _Walk:
     def _unwrap(self, tree: object) -> object:
         """Find the model within a training checkpoint, and say which other models are not read."""
         for _ in range(DEPTH_MAX):
-            mapping = _entries(tree) or {}
+            mapping = entries_of(tree) or {}
             wrappers = [key for key in WRAPPER_KEYS if self._is_branch(mapping.get(key))]
             others = {
                 key: value
@@ -290,7 +293,7 @@ class _Walk:
             self._leave_out(name, UNHELD_TENSORS[value.origin.qualname])
         elif self._is_branch(value):
             self._descend(f"{name}.", value)
-        elif _module_state(value) is None:
+        elif module_state(value) is None:
             self._leave_out(name, NOT_A_TENSOR)
 
     def _descend(self, prefix: str, parent: object) -> None:
@@ -300,7 +303,7 @@ class _Walk:
         if len(self._ancestors) == DEPTH_MAX:
             raise self._damaged(f"is nested more than {DEPTH_MAX} deep")
         self._ancestors.append(id(parent))
-        shape = (_module_state(parent) or {}).get("shape")
+        shape = (module_state(parent) or {}).get("shape")
         if isinstance(shape, tuple) and all(type(size) is int and size > 0 for size in shape):
             self.row_shapes[f"{prefix}{OWNED_TABLE}"] = shape
         for key, value in self._children(parent):
@@ -341,8 +344,8 @@ class _Walk:
 
     def _children(self, node: object) -> Iterator[tuple[object, object]]:
         """Yield what lies directly in a module, dict or list, in the order of a state dict."""
-        state = _module_state(node)
-        mapping = _entries(node)
+        state = module_state(node)
+        mapping = entries_of(node)
         if state is not None:
             yield from self._module_children(state)
         elif mapping is not None:
@@ -363,7 +366,7 @@ class _Walk:
                 self._spend(8 * len(part))
                 skipped.update(item for item in part if isinstance(item, str))
         for kind in ("_parameters", "_buffers", "_modules"):
-            entries = _entries(state.get(kind)) or {}
+            entries = entries_of(state.get(kind)) or {}
             self._spend(8 * len(entries))
             for key, value in entries.items():
                 if value is not None and not (kind == "_buffers" and key in skipped):
@@ -376,21 +379,6 @@ class _Walk:
 
     def _damaged(self, what: str) -> DamagedFileError:
         return DamagedFileError(f"{self._path} {what}.", hint="Save the model's state_dict() anew with torch.save.")
-
-
-def _module_state(node: object) -> Mapping[object, object] | None:
-    """Return the attributes of a pickled torch.nn.Module; None if it is not one."""
-    if not isinstance(node, Inert) or node.state is None:
-        return None
-    parts = (node.state.get(kind) for kind in ("_parameters", "_buffers", "_modules"))
-    return node.state if all(isinstance(part, dict) for part in parts) else None
-
-
-def _entries(node: object) -> Mapping[object, object] | None:
-    """Return the content of a dict, or of an object of a class derived from it; None if it is neither."""
-    if isinstance(node, Inert):
-        return node.entries
-    return node if isinstance(node, dict) else None
 
 
 def _is_tensor(node: object) -> bool:
@@ -408,7 +396,7 @@ def _is_training_state(key: str) -> bool:
 
 
 def _describe(tree: object) -> str:
-    mapping = _entries(tree)
+    mapping = entries_of(tree)
     if mapping is None:
         return repr(tree) if isinstance(tree, Inert) else f"a value of type {type(tree).__name__}"
     keys = [repr(key)[:40] for key in itertools.islice(mapping, 12) if isinstance(key, str)]

@@ -141,9 +141,9 @@ def encode_rows(
         unsort = torch.empty_like(order)
         unsort[order] = torch.arange(len(order), device=device)
         error.add_norms(
-            norms=torch.cat(norms)[unsort],
-            reconstructed_norms=torch.cat(sizes)[unsort],
-            errors=torch.cat(errors)[unsort],
+            norms=torch.cat(norms)[unsort] * unit,
+            reconstructed_norms=torch.cat(sizes)[unsort] * unit,
+            errors=torch.cat(errors)[unsort] * unit,
             first=first,
         )
         yield EncodedBlock(tuple(codes))

@@ -64,7 +64,7 @@ class QuantileSketch:
             return 0.0
         wanted = max(1, math.ceil(share * total))
         index = int(torch.searchsorted(self.counts.cumsum(0), wanted))
-        return 0.0 if index == 0 else min(float(_middles(index)), self.largest)
+        return 0.0 if index == 0 else min(_middle(float(index)), self.largest)
 
     def histogram(self) -> Histogram:
         """Count the values in equal bins up to somewhat beyond the 99th percentile, and in one bin behind."""
@@ -73,15 +73,16 @@ class QuantileSketch:
         if self.largest > edges[-1] or not reach:
             edges.append(self.largest)
         found = self.counts.nonzero().squeeze(1)
-        values = torch.where(found == 0, 0.0, _middles(found)).clamp_max(self.largest)
+        # In float64: bin 20000 in float32 is off by the width of a bin.
+        values = torch.where(found == 0, 0.0, _middle(found.to(torch.float64))).clamp_max(self.largest)
         # A value on an edge belongs to the bin that starts there, the last edge to the last bin.
         bins = torch.bucketize(values, torch.tensor(edges[1:-1], dtype=torch.float64), right=True)
         counts = torch.zeros(len(edges) - 1, dtype=torch.int64).index_add_(0, bins, self.counts[found])
         return Histogram(tuple(edges), tuple(counts.tolist()))
 
 
-def _middles(index: int | Tensor) -> Any:
-    """Give the middle of bins of a sketch."""
+def _middle(index: Any) -> Any:
+    """Give the middle of a bin of a sketch, or of many: a float, or a tensor of float64."""
     return BIN_FLOOR * BIN_RATIO ** (index - 0.5)
 
 

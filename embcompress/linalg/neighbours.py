@@ -14,6 +14,8 @@ from embcompress.linalg.blocks import full_float32
 
 NEAREST = 10  # neighbours of a query, as retrieval at 10 looks at them
 CONFIDENCE = 0.95  # of the bands
+SCORE_BITS = {torch.float32: 18, torch.float64: 40}  # of a score that count: equal rows get scores an ulp or two apart,
+# by where in a block they lie, and which of 4000 equal rows are the nearest must not hang on that
 CHUNK_ROWS = 2048  # scored at once: so many scores of 100 queries stay in the cache of a core
 
 
@@ -50,8 +52,8 @@ def sample_queries(rows: int, count: int, *, seed: int) -> Tensor:
 class NearestRows:
     """The nearest rows of some queries by cosine and by inner product, found in one pass over blocks.
 
-    Holds a chunk of scores and the best so far. Of equal scores the row of the lower id is nearer. A row is no
-    neighbour of itself; a row of zeros has the cosine 0 with all others.
+    Holds a chunk of scores and the best so far. Of scores that are equal in SCORE_BITS the row of the lower id is
+    nearer. A row is no neighbour of itself; a row of zeros has the cosine 0 with all others.
 
     Args:
         ids: (queries,) of the queries, ascending.
@@ -122,7 +124,7 @@ class _BestSoFar:
         place = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
         width = int(counts.max())
         offered = gained.new_full((len(asked), width), -math.inf)
-        offered[query, place] = gained[query, column]
+        offered[query, place] = _rounded(gained[query, column])
         ids = kept_ids.new_full((len(asked), width), -1)
         ids[query, place] = column + first
         # Stable, with the earlier rows in front: of equal scores the lower id stays.
@@ -130,6 +132,16 @@ class _BestSoFar:
         nearest = self.ids.shape[1]
         self._scores[asked] = ranked[:, :nearest]
         self.ids[asked] = torch.cat([kept_ids, ids], dim=1).gather(1, order[:, :nearest])
+
+
+def _rounded(scores: Tensor) -> Tensor:
+    """Round to SCORE_BITS of the mantissa.
+
+    Source: Dekker, A floating-point technique for extending the available precision (1971), Veltkamp's splitting.
+    """
+    dropped = {torch.float32: 24, torch.float64: 53}[scores.dtype] - SCORE_BITS[scores.dtype]
+    shifted: Tensor = scores * (2**dropped + 1)
+    return shifted - (shifted - scores)
 
 
 class NeighbourSearch:
@@ -186,8 +198,10 @@ def overlap_band(shares: Tensor, *, population: int) -> OverlapBand:
     if count >= population:
         return OverlapBand(overlap, overlap, overlap)
     widened = torch.cat([shares.cpu(), torch.tensor([0.0, 1.0], dtype=torch.float64)])
-    center, deviation = float(widened.mean()), float(widened.std())
-    half = _student(len(widened) - 1) * deviation * math.sqrt((1 - count / population) / len(widened))
+    unseen = 1 - count / population
+    # What was added speaks for the rows that were not asked: the fewer these are, the less it may move the band.
+    center = overlap + (float(widened.mean()) - overlap) * unseen
+    half = _student(len(widened) - 1) * float(widened.std()) * math.sqrt(unseen / len(widened))
     low, high = max(center - half, 0.0), min(center + half, 1.0)
     return OverlapBand(overlap, min(low, overlap), max(high, overlap))
 

@@ -1,4 +1,4 @@
-"""Results to text: one pure function a form, in one table."""
+"""Results to text: one pure function a form, in one table; what a form needs is imported when it is asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,28 @@ from embcompress.results import Result
 
 __all__ = ["RENDERERS", "render", "renderer_for"]
 
-RENDERERS: Mapping[str, Callable[[Result], str]] = MappingProxyType({".json": render_json})
+
+def _render_markdown(result: Result) -> str:
+    from embcompress.report.markdown import render_markdown
+
+    return render_markdown(result)
+
+
+def _render_html(result: Result) -> str:
+    from embcompress.report.html import render_html
+
+    return render_html(result)
+
+
+def _render_junit(result: Result) -> str:
+    from embcompress.report.junit import render_junit
+
+    return render_junit(result)
+
+
+RENDERERS: Mapping[str, Callable[[Result], str]] = MappingProxyType(
+    {".json": render_json, ".md": _render_markdown, ".html": _render_html, ".xml": _render_junit}
+)
 # The ending of a report's file -> the function that writes it.
 
 
@@ -21,12 +42,18 @@ def renderer_for(path: Path) -> str:
 
     Raises:
         UsageError: no renderer has this ending.
+        OutputError: what draws the figures of a page is not installed.
     """
-    if path.suffix.lower() not in RENDERERS:
+    ending = path.suffix.lower()
+    if ending not in RENDERERS:
         raise UsageError(
             f"--report {path}: no report ends in {path.suffix or 'nothing'!r}.", hint=f"Use {', '.join(RENDERERS)}."
         )
-    return path.suffix.lower()
+    if ending == ".html":
+        from embcompress.report.drawing import need_matplotlib
+
+        need_matplotlib(f"--report {path}")
+    return ending
 
 
 def render(result: Result, renderer: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 from embcompress.exceptions import EmbcompressError
 from embcompress.results import SCHEMA_VERSION, ApproximateResult, EvaluateResult, InspectResult, Result
 
 DRY_RUN_FIELDS = ("dry_run", "memory_bytes")  # only in the report of a dry run
+UNPRINTABLE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 FIELDS_OF_SOME_RUNS = (*DRY_RUN_FIELDS, "withheld", "skipped")  # left out where they would say nothing
 
 
@@ -43,5 +45,6 @@ def is_ok(result: Result) -> bool:
 
 def _dump(document: dict[str, Any]) -> str:
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-    # A path that is not UTF-8 comes as lone surrogates, which become \udcxx here: that is how JSON writes them.
-    return text.encode("utf-8", "backslashreplace").decode()
+    # Only inside strings: control characters beyond ASCII and marks that turn the direction of text, which a terminal
+    # would obey, and lone surrogates, which a path that is not UTF-8 comes as.
+    return UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text)

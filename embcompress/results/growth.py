@@ -109,3 +109,4 @@ class BackfillResult:
     totals: Totals
     warnings: tuple[str, ...]
     dry_run: bool = False
+    memory_bytes: int | None = None  # the most that the run should hold at once, told by a dry run

@@ -94,6 +94,7 @@ class ReconstructResult:
     tables: tuple[str, ...]
     tensors: int
     dry_run: bool = False
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from embcompress.checkpoints import open_checkpoint
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, Choice
 from embcompress.exceptions import IdsError, TableError, UsageError
 from embcompress.growth import Base, Fill, GrowingTable, GrowthPlan, Part, RowRequest, names_of, plan_growth
+from embcompress.memory import estimate_backfill_memory
 from embcompress.output import check_output
 from embcompress.planning import group_tensors, quoted
 from embcompress.results import (
@@ -99,7 +100,7 @@ def backfill(
         report: files to write the report to; default `<output stem>.report.json`.
         force: overwrite existing outputs.
         dry_run: make all checks, read no row and write nothing.
-        progress: called with what is being done, rows done and rows in all.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:
         UsageError: arguments that contradict each other or lie outside their range.
@@ -162,7 +163,11 @@ def backfill(
             dry_run=dry_run,
         )
         if dry_run:
-            return result
+            texts = [file for file in files if file is not None and file != _path(fill)]
+            draws = any(plan.fill is None or plan.fill.stored.shape[0] < plan.placement.added for plan in plans)
+            has_gaussian = draws and request.method.name == "gaussian"
+            memory = estimate_backfill_memory(plans, texts=texts, needs_covariance=has_gaussian)
+            return replace(result, memory_bytes=memory)
         with writer:
             reported = [
                 _grow(plan, request, writer, folder=resolved.parent, device=place, progress=progress) for plan in plans

@@ -165,6 +165,8 @@ class CodedGrower(Grower):
         coder = None if self._growth.model is None else _Coder(self._book, device=self.device)
         rows = self.plan.placement.max_id
         step = self._block_rows(rows)
+        coded = sum(entry.nbytes for suffix, entry in entries.items() if suffix.startswith(CODES_SUFFIX))
+        row_bytes = max(1, coded // rows)
         for first in range(0, rows, step):
             owner, row = self._owner[first : first + step], self._row[first : first + step]
             codes = [reader.read(row[owner == number]) for number, reader in enumerate(self._readers)]
@@ -181,7 +183,7 @@ class CodedGrower(Grower):
                 self._count_energy(exact, exact - made.to(torch.float64))
             self._count(values, owner)
             if progress is not None:
-                progress(f"{self.name}: all rows", first + len(owner), rows)
+                progress(f"{self.name}: all rows", first + len(owner), rows, row_bytes)
 
     def _write_decoding(self, writer: SafetensorsWriter, progress: Progress | None) -> None:
         """Write what decodes the codes but for the groups: as it is, and bits and scales of the new rows behind it."""
@@ -208,6 +210,7 @@ class CodedGrower(Grower):
 
         ids, has_bits = self._new.ids, self._book.bits[model] > 0
         squares = self._squares.to(self.device)
+        row_bytes = math.prod(self._new.shape) * self._new.dtype.itemsize
         done = 0
         for part in torch.split(ids, self._block_rows(len(ids))):
             exact = self._make(part)
@@ -217,7 +220,7 @@ class CodedGrower(Grower):
             squares += numbers.square().sum(dim=0)
             done += len(part)
             if progress is not None:
-                progress(f"{self.name}: new rows", done, len(ids))
+                progress(f"{self.name}: new rows", done, len(ids), row_bytes)
         self._squares = squares.cpu()
         scales = (self._squares / len(ids)).sqrt()
         return torch.where(has_bits, scales, 0).to(torch.bfloat16)

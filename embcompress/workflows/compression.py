@@ -25,6 +25,7 @@ from embcompress.planning import (
 )
 from embcompress.results import ApproximateResult, InputFile, OutputFile, Skipped, TableReport, Totals
 from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
+from embcompress.suggestions import did_you_mean
 from embcompress.table import Table, read_bytes
 from embcompress.workflows.budgeting import BudgetedTables
 from embcompress.workflows.comparison import check_neighbours, compare_neighbours
@@ -111,7 +112,7 @@ def approximate(
         report: files to write the report to, each ending choosing a renderer; default `<output stem>.report.json`.
         force: overwrite existing outputs.
         dry_run: make all checks, tell sizes and memory, and write nothing; reads no row with `bases`.
-        progress: called with what is being done, rows done and rows in all.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:
         UsageError: an argument outside its range.
@@ -311,9 +312,15 @@ def _check_bilinear(bilinear: Sequence[str] | str, *, shape: tuple[int, int] | N
 
 def _check_choices(*, dtype: str, solver: str, seed: int, neighbours: int) -> None:
     if dtype not in STORED_DTYPES:
-        raise UsageError(f"--dtype must be one of {', '.join(STORED_DTYPES)}; got {dtype!r}.")
+        raise UsageError(
+            f"--dtype must be one of {', '.join(STORED_DTYPES)}; got {dtype!r}.",
+            hint=did_you_mean(dtype, STORED_DTYPES),
+        )
     if solver != "auto" and solver not in SOLVERS:
-        raise UsageError(f"--solver must be auto or one of {', '.join(SOLVERS)}; got {solver!r}.")
+        raise UsageError(
+            f"--solver must be auto or one of {', '.join(SOLVERS)}; got {solver!r}.",
+            hint=did_you_mean(solver, ("auto", *SOLVERS)),
+        )
     check_seed(seed)
     check_neighbours(neighbours)
 

@@ -50,7 +50,7 @@ class Setting:
         checkpoint: an open one, that holds them.
         device: where their rows are worked on.
         seed: of randomized solvers.
-        progress: called with what is being done, rows done and rows in all.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
         facts: row weights and labels.
     """
 

@@ -12,7 +12,7 @@ from embcompress.artifact import Artifact, read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.coded_factors import BASES_SUFFIX
 from embcompress.dense_rows import open_dense_rows
-from embcompress.exceptions import ArtifactError, NonFiniteError
+from embcompress.exceptions import ArtifactError, NonFiniteError, UsageError
 from embcompress.gates import DEFAULT_MAX_REGRESSION, read_conditions
 from embcompress.planning import DEFAULT_NEIGHBOURS, estimate_evaluation_memory
 from embcompress.results import Check, EvaluateResult, InputFile, MatricesReport, TableReport, Totals
@@ -32,6 +32,7 @@ from embcompress.workflows.comparison import (
     search_neighbours,
 )
 from embcompress.workflows.encoding import STORING_ERROR, Setting
+from embcompress.workflows.link_prediction import check_link_prediction, measure_link_prediction
 from embcompress.workflows.offers import RANK_MAX
 from embcompress.workflows.row_facts import read_row_facts
 from embcompress.workflows.run import Progress, check_reports, check_seed, resolve_device, write_reports
@@ -52,6 +53,9 @@ def evaluate(
     neighbours: int = DEFAULT_NEIGHBOURS,
     row_weights: str | Path | None = None,
     labels: str | Path | None = None,
+    triples: str | Path | None = None,
+    known: Sequence[str | Path] | str | Path = (),
+    interaction: str | None = None,
     fail_if: Sequence[str] | str = (),
     baseline: str | Path | None = None,
     max_regression: float | str = DEFAULT_MAX_REGRESSION,
@@ -65,7 +69,7 @@ def evaluate(
     """Measure what an artifact leaves of its original, and check the artifact, from the two files alone.
 
     Goes over the rows of each table as often as the solver of its spectrum needs, mostly once, and once more beside
-    what is stored of them; memory as for `approximate`.
+    what is stored of them; memory as for `approximate`, and with `triples` that of the dense tables.
 
     Args:
         original: the checkpoint that was compressed.
@@ -73,6 +77,9 @@ def evaluate(
         neighbours: rows of each table whose nearest rows are looked for among all rows; 0 for none.
         row_weights: a file with how much the error of each row counts.
         labels: a file with the labels of the rows, for row weights by label and for the worst rows.
+        triples: of a knowledge graph, head<TAB>relation<TAB>tail, ranked before and after; needs PyKEEN.
+        known: files of other triples that are true, which count in no rank.
+        interaction: what scores triples, as in "TransE:p=1", where the original does not tell.
         fail_if: conditions on the report that must not hold, such as "error.relative > 0.05".
         baseline: the JSON report of an earlier artifact that this one must not be worse than.
         max_regression: by how much it may be: a share, or a text such as "1%".
@@ -81,7 +88,7 @@ def evaluate(
         report: files to write the report to, each ending choosing a renderer; default: none.
         force: overwrite existing reports.
         dry_run: compare the headers, tell the memory, read no row.
-        progress: called with what is being done, rows done and rows in all.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:
         UsageError: an argument outside its range, a condition that is none.
@@ -92,19 +99,30 @@ def evaluate(
     """
     check_neighbours(neighbours)
     check_seed(seed)
+    others = tuple(Path(one) for one in ([known] if isinstance(known, (str, Path)) else known))
+    if triples is None and (others or interaction is not None):
+        raise UsageError(f"--{'known' if others else 'interaction'} goes with --triples.")
     conditions = read_conditions(EvaluateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
     source, target = Path(original), Path(artifact)
     with open_checkpoint(source) as checkpoint, open_checkpoint(target) as made:
         refuse_swapped(checkpoint, made)
         opened = read_artifact(made)
-        inputs = [source, target, *(Path(one) for one in (row_weights, labels, baseline) if one is not None)]
+        inputs = [
+            source,
+            target,
+            *others,
+            *(Path(one) for one in (row_weights, labels, baseline, triples) if one is not None),
+        ]
         reports = check_reports(report, output=None, force=force, inputs=inputs)
         place = resolve_device(device, dry_run=dry_run)
         pairs, failed = match_tables(checkpoint, opened)
         chosen = [pair.table for pair in pairs]
         facts = read_row_facts(row_weights=row_weights, labels=labels, tables=lambda: chosen)
         facts.check(chosen, path=row_weights)
-        tables = [_unmeasured(pair, opened) for pair in pairs]
+        plan = None
+        if triples is not None:  # before any table is read
+            plan = check_link_prediction(checkpoint, triples=Path(triples), known=others, interaction=interaction)
+        tables, ranked = [_unmeasured(pair, opened) for pair in pairs], None
         if not dry_run:
             setting = Setting(checkpoint, place, seed, progress, facts)
             for number, pair in enumerate(pairs):
@@ -115,6 +133,8 @@ def evaluate(
                     continue
                 failed += check_recorded(pair, tables[number].error)
             failed += check_copies(checkpoint, opened)
+            if plan is not None and not failed:
+                ranked = measure_link_prediction(plan, checkpoint, opened, device=place, progress=progress)
         before, after = sum(table.bytes_before for table in tables), sum(table.bytes_after for table in tables)
         memory = estimate_evaluation_memory([(pair.table, pair.compressed.rank) for pair in pairs])
         result = EvaluateResult(
@@ -123,6 +143,7 @@ def evaluate(
             artifact=InputFile(str(target), made.nbytes),
             tables=tuple(tables),
             totals=Totals(before, after, before / after if after else 1.0),
+            link_prediction=ranked,
             checks=all_checks(failed, opened, has_read=not dry_run),
             dry_run=dry_run,
             memory_bytes=memory if dry_run else None,

@@ -15,7 +15,7 @@ from embcompress.growth import Base, GrowthPlan, RowRequest
 from embcompress.safetensors_writer import SafetensorsWriter
 from embcompress.table import StoredRows, TableRows, block_rows_for, tensor_bytes
 from embcompress.workflows.new_rows import NewRows
-from embcompress.workflows.run import Progress
+from embcompress.workflows.run import Progress, row_bytes_of
 
 if TYPE_CHECKING:
     import torch
@@ -112,7 +112,7 @@ class Grower(ABC):
                 first += len(block)
                 done += len(block)
                 if progress is not None:
-                    progress(f"{self.name}: known rows", done, total)
+                    progress(f"{self.name}: known rows", done, total, row_bytes_of(source.stored))
             if artifact is not None:
                 artifact.check(source.stored, checksum)
         if left:
@@ -231,7 +231,7 @@ class FloatGrower(Grower):
             )
             yield memoryview(memory)[: (last - first) * width]
             if progress is not None:
-                progress(f"{self.name}: all rows", last, rows)
+                progress(f"{self.name}: all rows", last, rows, width)
 
     def _known_blocks(self, number: int) -> Iterator[Tensor]:
         source = self._sources[number]

@@ -6,16 +6,22 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embcompress.artifact import Artifact, CompressedTable, read_artifact
-from embcompress.checkpoints import open_checkpoint
+from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
 from embcompress.coded_factors import real_row_shape
 from embcompress.dense_rows import open_dense_rows
+from embcompress.exceptions import ArtifactError
+from embcompress.memory import estimate_reconstruct_memory
 from embcompress.output import check_output
 from embcompress.results import InputFile, OutputFile, ReconstructResult
 from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entry
-from embcompress.table import block_rows_for, tensor_bytes
+from embcompress.table import block_rows_for, read_bytes, tensor_bytes
 from embcompress.workflows.run import Progress, check_reports, check_space, resolve_device, write_reports
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def reconstruct(
@@ -39,7 +45,7 @@ def reconstruct(
         report: files to write the report to; default `<output stem>.report.json`.
         force: overwrite existing outputs.
         dry_run: make all checks and write nothing.
-        progress: called with what is being done, rows done and rows in all.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:
         ArtifactError: not an artifact, or a stored tensor does not have the checksum of the header.
@@ -72,6 +78,7 @@ def reconstruct(
             tables=names,
             tensors=len(contents),
             dry_run=dry_run,
+            memory_bytes=estimate_reconstruct_memory(artifact.tables) if dry_run else None,
         )
         if dry_run:
             return result
@@ -82,6 +89,50 @@ def reconstruct(
             result = replace(result, output=replace(result.output, sha256=sha256))
             write_reports(result, reports, force=force, before=writer.commit)
     return result
+
+
+def read_dense(artifact: Artifact, stored: StoredTensor, *, device: str) -> Tensor:
+    """Read into memory what an artifact has in place of a tensor of its original, multiplied out.
+
+    Args:
+        artifact: open.
+        stored: the tensor in the original.
+        device: where rows are multiplied out.
+
+    Raises:
+        ArtifactError: it has none of this name and shape, or one without the checksum of the header.
+    """
+    table = next((one for one in artifact.tables if stored.name in (one.name, *one.tied_names)), None)
+    found = artifact.tensors.get(stored.name) if table is None else table
+    if found is None or found.shape != stored.shape:
+        raise ArtifactError(
+            f"{artifact.checkpoint.path} should hold {stored.name!r} of shape {stored.shape}, "
+            f"and holds {'none' if found is None else found.shape}.",
+            hint="Name the original that it was made from.",
+        )
+    if isinstance(found, StoredTensor):
+        return _gather(artifact.read(found), found)
+    return _gather(_dense_bytes(artifact, found, device=device, progress=None), replace(stored, dtype=found.dtype))
+
+
+def read_whole(checkpoint: Checkpoint, stored: StoredTensor) -> Tensor:
+    """Read a tensor of a checkpoint into memory."""
+    return _gather(read_bytes(stored, file=checkpoint.file), stored)
+
+
+def _gather(parts: Iterator[memoryview], stored: StoredTensor) -> Tensor:
+    """Put bytes together to a tensor of the shape and dtype of a stored one."""
+    import torch
+
+    buffer = bytearray(stored.nbytes)
+    position = 0
+    for part in parts:
+        buffer[position : position + len(part)] = part
+        position += len(part)
+    dtype = getattr(torch, stored.dtype)
+    return (
+        torch.frombuffer(buffer, dtype=dtype).view(stored.shape) if buffer else torch.empty(stored.shape, dtype=dtype)
+    )
 
 
 def _dense_bytes(
@@ -105,5 +156,5 @@ def _dense_bytes(
         values = dense.read_next(min(step, rows - first)).clamp_(limits.min, limits.max)  # (block_rows, dim)
         yield tensor_bytes(values.to(dtype))
         if progress is not None:
-            progress(f"{table.name}: rows", first + len(values), rows)
+            progress(f"{table.name}: rows", first + len(values), rows, dim * dtype.itemsize)
     dense.check()

@@ -18,7 +18,8 @@ from embcompress.results import Result, Skipped
 from embcompress.table import TableRows
 
 SEED_MAX = 2**63 - 1  # what torch's generators take on every device
-Progress = Callable[[str, int, int], None]  # what is being done, rows done, rows in all
+Progress = Callable[[str, int, int, int], None]
+# What is being done, rows done, rows in all, bytes of a row as it is read or written; 0 where steps are counted.
 
 
 def resolve_device(device: str, *, dry_run: bool = False) -> str:
@@ -139,16 +140,22 @@ def left_out(checkpoint: Checkpoint) -> tuple[Skipped, ...]:
     return tuple(Skipped(left.name, left.reason) for left in checkpoint.listing.left_out)
 
 
+def row_bytes_of(stored: StoredTensor) -> int:
+    """Count the bytes of a row of a stored tensor; at least 1."""
+    return max(1, stored.nbytes // max(1, stored.shape[0]))
+
+
 def rows_of(
     stored: StoredTensor, checkpoint: Checkpoint, *, device: str, progress: Progress | None, doing: str
 ) -> TableRows:
     """Follow the rows of a stored tensor, telling `progress` of each block."""
     done = 0
+    row_bytes = row_bytes_of(stored)
 
     def advance(count: int) -> None:
         nonlocal done
         done = count if done >= stored.shape[0] else done + count  # a further pass starts from the first row
         if progress is not None:
-            progress(doing, done, stored.shape[0])
+            progress(doing, done, stored.shape[0], row_bytes)
 
     return TableRows(stored, file=checkpoint.file, device=device, on_rows=advance)

@@ -24,6 +24,7 @@ from embcompress.results import (
     SweepTotals,
     SweptTable,
 )
+from embcompress.suggestions import did_you_mean
 from embcompress.table import Table
 from embcompress.workflows.budgeting import TOO_SMALL, encoding_of, leave_dense
 from embcompress.workflows.encoding import ROUNDING, Setting, bytes_alone
@@ -92,7 +93,7 @@ def sweep(
         report: files to write the report to, each ending choosing a renderer; none by default.
         plot: a file to draw the curves into, .svg, .png or .pdf; needs matplotlib.
         force: overwrite existing outputs.
-        progress: called with what is being done, rows done and rows in all.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:
         UsageError: an argument outside its range.
@@ -103,7 +104,9 @@ def sweep(
         DeviceError: the device is not there.
     """
     if effort not in EFFORTS:
-        raise UsageError(f"--effort must be {' or '.join(EFFORTS)}; got {effort!r}.")
+        raise UsageError(
+            f"--effort must be {' or '.join(EFFORTS)}; got {effort!r}.", hint=did_you_mean(effort, EFFORTS)
+        )
     if not 0 < max_error < 1:
         raise UsageError(f"--max-error must be between 0 and 1; got {max_error:.15g}.")
     check_seed(seed)
@@ -322,7 +325,7 @@ def _measure(swept: Sequence[_Swept], way: str, setting: Setting) -> Iterator[tu
     name = swept[0].table.name if len(swept) == 1 else f"{len(swept)} tables"
     for step, ratio in enumerate(RATIOS):
         if setting.progress is not None:
-            setting.progress(f"{name}: {way}", step, len(RATIOS))
+            setting.progress(f"{name}: {way}", step, len(RATIOS), 0)
         offers = spend_bytes(
             [one.ways[way] for one in swept],
             limit=int(before / ratio),
@@ -334,7 +337,7 @@ def _measure(swept: Sequence[_Swept], way: str, setting: Setting) -> Iterator[tu
         point = _point(swept, sum(offer.nbytes for offer in offers), estimates)
         yield replace(point, asked_ratio=ratio, rank=offers[0].rank if len(swept) == 1 else None), offers
     if setting.progress is not None:
-        setting.progress(f"{name}: {way}", len(RATIOS), len(RATIOS))
+        setting.progress(f"{name}: {way}", len(RATIOS), len(RATIOS), 0)
 
 
 def _bytes_alone(swept: Sequence[_Swept], way: str, offers: Sequence[Offer], setting: Setting) -> int:

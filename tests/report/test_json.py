@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -187,4 +189,10 @@ def test_renderer_for_goes_by_the_ending() -> None:
 
     for ending in RENDERERS:
         assert renderer_for(Path(f"a.b{ending}")) == renderer_for(Path(f"a.b{ending.upper()}")) == ending
-        assert "entities.weight" in render(RESULT, ending)
+        assert "weight" in render(RESULT, ending)
+
+
+def test_json_reports_import_no_library_of_other_forms() -> None:
+    """What pages and pictures need is imported when one is asked for: a run for --json does not pay for it."""
+    lines = "import sys, embcompress.cli, embcompress.report.json; print({'matplotlib', 'jinja2'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from embcompress.exceptions import EmbcompressError
-from embcompress.report.progress import progress_bar
 from embcompress.report.terminal import plain, render_failure, render_terminal
 from embcompress.results import (
     ApproximateResult,
@@ -252,19 +251,6 @@ def test_render_terminal_is_safe_from_names(name: str, width: int) -> None:
         assert not FORBIDDEN & set(shown)
         if name.startswith("[") and width == 160:
             assert name in shown
-
-
-@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
-def test_progress_bar_is_safe_from_names(name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """A bar over a table of any name runs to its end and shows nothing that the terminal would obey."""
-    with progress_bar() as advance:
-        for done in (1, 2, 5):
-            advance(f"{name}: bases", done, 3)
-            advance(name, done, 3)
-    written = capfd.readouterr().err
-    assert not (FORBIDDEN - {"\r", "\x1b"}) & set(written)
-    assert "\x1b[2J" not in written
-    assert "\x1b]0" not in written
 
 
 def test_plain_shows_what_it_is_given() -> None:

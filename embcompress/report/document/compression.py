@@ -1,0 +1,209 @@
+"""What `approximate` and `evaluate` found, as a document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from embcompress.planning import human_bytes
+from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section, Tone
+from embcompress.report.document.tables import errors_figure, sizes_figure, table_section, tables_grid
+from embcompress.report.names import Inline, Name
+from embcompress.report.wording import counted, least_error, least_word, overlap_text, share, times_smaller
+from embcompress.results import ApproximateResult, Check, EvaluateResult, Gate, LinkPrediction, Skipped
+
+FIGURED_MAX = 12  # tables with figures of their own, the largest: a page of hundreds of pictures is slow, and not read
+
+Compression = ApproximateResult | EvaluateResult
+
+
+def compression_document(result: Compression) -> Document:
+    """Say what was compressed, by how much, how good it is, and where it is bad."""
+    gates = sorted(result.gates, key=lambda gate: gate.passed)  # failed ones first
+    checks = sorted(result.checks if isinstance(result, EvaluateResult) else (), key=lambda check: check.passed)
+    skipped = result.skipped if isinstance(result, ApproximateResult) else ()
+    failures = {table.name: _failures(table.name, gates, checks) for table in result.tables}
+    failed = frozenset(name for name, found in failures.items() if found)
+    largest = sorted(result.tables, key=lambda table: -table.bytes_before)[:FIGURED_MAX]
+    sections = [*_gate_sections(gates), *_check_sections(checks)]
+    if result.tables:
+        errors = errors_figure(result.tables)
+        figures = (sizes_figure(result.tables), *([errors] if errors else [])) if len(result.tables) > 1 else ()
+        sections.append(Section("Tables", grids=(tables_grid(result.tables, failed=failed),), figures=figures))
+    if isinstance(result, EvaluateResult) and result.link_prediction is not None:
+        sections.append(_link_prediction(result.link_prediction))
+    is_alone = len(result.tables) == 1
+    sections += [table_section(one, has_figures=one in largest, is_alone=is_alone) for one in result.tables]
+    sections += left_dense(skipped)
+    state, tone, verdict = _verdict(result, gates=gates, checks=checks)
+    cases = (
+        *(Case("table", Name(table.name), table.seconds, tuple(failures[table.name])) for table in result.tables),
+        *(Case("gate", _gate_name(gate), failures=() if gate.passed else (_gate_failure(gate),)) for gate in gates),
+        *(Case("check", _check_name(one), failures=() if one.passed else (one.detail,)) for one in checks),
+        *(Case("table", Name(item.name), skipped=item.reason) for item in skipped),
+    )
+    return Document(
+        result.command, _title(result), verdict, state, tone, _numbers(result), _files(result), tuple(sections), cases
+    )
+
+
+def left_dense(skipped: Sequence[Skipped]) -> list[Section]:
+    """List what was left as it was, and why."""
+    if not skipped:
+        return []
+    rows = tuple((Name(item.name), item.reason) for item in skipped)
+    return [Section("Left as it was", grids=(Grid("", (Column("name"), Column("why")), rows),))]
+
+
+def base_name(path: str) -> Name:
+    """Give the last part of a path."""
+    return Name(PurePath(path).name or path)
+
+
+def _title(result: Compression) -> Inline:
+    smaller = f"{times_smaller(result.totals.ratio)} smaller"
+    if isinstance(result, EvaluateResult):
+        return (base_name(result.artifact.path), " beside ", base_name(result.input.path), f", {smaller}")
+    return (base_name(result.input.path), f", {smaller}")
+
+
+def _verdict(result: Compression, *, gates: Sequence[Gate], checks: Sequence[Check]) -> tuple[str, Tone, Inline]:
+    bad_gates, bad_checks = sum(not gate.passed for gate in gates), sum(not check.passed for check in checks)
+    tables = counted(len(result.tables), "table")
+    if bad_gates or bad_checks:
+        of = [f"{bad_gates} of {counted(len(gates), 'gate')}"] if bad_gates else []
+        of += [f"{bad_checks} of {counted(len(checks), 'check')}"] if bad_checks else []
+        said = f"{' and '.join(of)} failed"
+        if isinstance(result, ApproximateResult) and result.withheld:
+            return "withheld", "bad", (f"{said}: the artifact was made and measured, and not put at ", _output(result))
+        return "failed", "bad", f"{said}."
+    held = [f"all {counted(len(gates), 'gate')} passed" if len(gates) > 1 else "the gate passed"] if gates else []
+    held += [f"all {len(checks)} checks hold" if len(checks) > 1 else "the check holds"] if checks else []
+    if result.dry_run:
+        return "dry run", "plain", f"Nothing was written. {tables} would be compressed."
+    if isinstance(result, EvaluateResult):
+        said = " and ".join(held) or "measured from the two files"
+        return ("passed" if held else "measured"), "good", f"{tables}: {said}."
+    tail = f"; {' and '.join(held)}" if held else ""
+    return ("passed" if held else "done"), "good", (f"{tables} compressed into ", _output(result), f"{tail}.")
+
+
+def _output(result: ApproximateResult) -> Name:
+    return base_name(result.output.path)
+
+
+def _numbers(result: Compression) -> tuple[Fact, ...]:
+    totals = result.totals
+    sizes = f"{human_bytes(totals.bytes_before)} → {human_bytes(totals.bytes_after)}"
+    numbers = [Fact("times smaller", f"{totals.ratio:.2f}", sizes)]
+    measured = [table for table in result.tables if table.error is not None]
+    where = f", worst of {len(measured)}" if len(measured) > 1 else ""
+    if measured:
+        worst = max(measured, key=lambda table: table.error.relative if table.error else 0.0)
+        assert worst.error is not None
+        known = least_error(worst)
+        least = "of the Frobenius norm" if known is None else f"{least_word(worst)} {share(known)}"
+        numbers.append(Fact(f"relative error{where}", share(worst.error.relative), least))
+        errors = [table.error.row_relative for table in measured if table.error is not None]
+        tail = max(errors, key=lambda rows: rows.p99)
+        numbers.append(
+            Fact(f"p99 row error{where}", share(tail.p99), f"median {share(tail.p50)}, max {share(tail.max)}")
+        )
+    found = [table.neighbours for table in result.tables if table.neighbours is not None]
+    if found:
+        least_kept = min(found, key=lambda neighbours: neighbours.cosine.overlap)
+        numbers.append(
+            Fact(
+                "neighbours kept" + (f", worst of {len(found)}" if len(found) > 1 else ""),
+                overlap_text(least_kept.cosine),
+                f"of the {least_kept.nearest} nearest by cosine",
+            )
+        )
+    elif measured:
+        cosines = [table.error.cosine for table in measured if table.error is not None]
+        cosine = min(cosines, key=lambda one: one.mean)
+        numbers.append(Fact(f"cosine{where}", f"{cosine.mean:.4f}", f"mean; p01 {cosine.p01:.4f}"))
+    if isinstance(result, EvaluateResult) and result.link_prediction is not None:
+        scores = result.link_prediction
+        numbers.append(Fact("MRR", f"{scores.after.mrr:.4f}", f"was {scores.before.mrr:.4f}"))
+    if result.memory_bytes is not None:
+        numbers.append(Fact("memory needed", f"about {human_bytes(result.memory_bytes)}"))
+    return tuple(numbers)
+
+
+def _files(result: Compression) -> tuple[Fact, ...]:
+    facts = [Fact("input", Name(result.input.path), human_bytes(result.input.bytes))]
+    if isinstance(result, EvaluateResult):
+        return (*facts, Fact("artifact", Name(result.artifact.path), human_bytes(result.artifact.bytes)))
+    what = "would write" if result.dry_run else "withheld" if result.withheld else "output"
+    facts.append(Fact(what, Name(result.output.path), human_bytes(result.output.bytes)))
+    if result.output.sha256 is not None:
+        facts.append(Fact("sha256", Name(result.output.sha256)))
+    seconds = sum(table.seconds for table in result.tables)
+    if seconds:
+        facts.append(Fact("time", f"{seconds:.1f} s", "spent on the tables"))
+    return tuple(facts)
+
+
+def _value(gate: Gate) -> str:
+    return "not known" if gate.value is None else f"{gate.value:.6g}"
+
+
+def _gate_name(gate: Gate) -> Inline:
+    expression = Name(gate.expression)
+    return expression if gate.table is None else (expression, " for ", Name(gate.table))
+
+
+def _gate_failure(gate: Gate) -> Inline:
+    return ("gate ", *(_as_parts(_gate_name(gate))), f" failed: the value is {_value(gate)}")
+
+
+def _check_name(check: Check) -> Inline:
+    return check.name if check.table is None else (f"{check.name} of ", Name(check.table))
+
+
+def _as_parts(inline: Inline) -> tuple[str | Name, ...]:
+    return inline if isinstance(inline, tuple) else (inline,)
+
+
+def _failures(name: str, gates: Sequence[Gate], checks: Sequence[Check]) -> list[Inline]:
+    found = [_gate_failure(gate) for gate in gates if gate.table == name and not gate.passed]
+    return found + [f"check {one.name} failed: {one.detail}" for one in checks if one.table == name and not one.passed]
+
+
+def _gate_sections(gates: Sequence[Gate]) -> list[Section]:
+    if not gates:
+        return []
+    rows: list[tuple[Inline, ...]] = []
+    for gate in gates:
+        table: Inline = "" if gate.table is None else Name(gate.table)
+        rows.append(("passed" if gate.passed else "FAILED", Name(gate.expression), table, _value(gate)))
+    columns = (Column("verdict"), Column("fails if"), Column("table"), Column("value", "right"))
+    return [Section("Gates", grids=(Grid("", columns, tuple(rows), _tones(gates)),))]
+
+
+def _check_sections(checks: Sequence[Check]) -> list[Section]:
+    if not checks:
+        return []
+    rows: list[tuple[Inline, ...]] = [
+        ("holds" if check.passed else "FAILED", _check_name(check), check.detail) for check in checks
+    ]
+    columns = (Column("verdict"), Column("check"), Column("found"))
+    return [Section("Checks", grids=(Grid("", columns, tuple(rows), _tones(checks)),))]
+
+
+def _tones(judged: Sequence[Gate] | Sequence[Check]) -> tuple[Tone, ...]:
+    return tuple("good" if one.passed else "bad" for one in judged)
+
+
+def _link_prediction(found: LinkPrediction) -> Section:
+    columns = (Column(""), *(Column(title, "right") for title in ("MRR", "Hits@1", "Hits@3", "Hits@10")))
+    rows = tuple(
+        (when, *(f"{value:.4f}" for value in (one.mrr, one.hits_at_1, one.hits_at_3, one.hits_at_10)))
+        for when, one in (("original", found.before), ("artifact", found.after))
+    )
+    facts = (
+        Fact("interaction", Name(found.interaction)),
+        Fact("triples ranked", str(found.triples), f"{found.known} known ones left out of the ranks"),
+    )
+    return Section("Link prediction", facts=facts, grids=(Grid("", columns, rows),))

@@ -1,0 +1,84 @@
+"""What `backfill` did, as a document."""
+
+from __future__ import annotations
+
+from embcompress.planning import human_bytes
+from embcompress.report.document.compression import base_name, left_dense
+from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section
+from embcompress.report.names import Inline, Name
+from embcompress.report.wording import counted, percent, shape_text
+from embcompress.results import BackfillResult, GrownTable, VocabularyReport
+
+
+def backfill_document(result: BackfillResult) -> Document:
+    """Say how many rows stay, are new and are gone, and how the new ones look beside the known."""
+    words = result.vocabulary
+    sections = [Section("Warnings", notes=result.warnings)] if result.warnings else []
+    sections += [Section("Tables", grids=(_tables(result.tables),)), _vocabulary(words), *left_dense(result.skipped)]
+    numbers = (
+        Fact("rows kept", str(words.kept), "identical to the bit"),
+        Fact("new rows", str(words.new)),
+        Fact("labels gone", str(words.dropped)),
+        Fact(
+            "size of the tables",
+            human_bytes(result.totals.bytes_after),
+            f"was {human_bytes(result.totals.bytes_before)}",
+        ),
+    )
+    inputs = (result.input, *result.further_inputs)
+    facts = [Fact("base", Name(one.path), human_bytes(one.bytes)) for one in inputs]
+    what = "would write" if result.dry_run else "output"
+    facts.append(Fact(what, Name(result.output.path), human_bytes(result.output.bytes)))
+    if result.output.sha256 is not None:
+        facts.append(Fact("sha256", Name(result.output.sha256)))
+    tables = counted(len(result.tables), "table")
+    verdict = f"Nothing was written. {tables} would grow." if result.dry_run else f"{tables} grown."
+    return Document(
+        result.command,
+        (base_name(result.input.path), f", {counted(words.new, 'row')} added"),
+        verdict,
+        "dry run" if result.dry_run else "done",
+        "plain" if result.dry_run or result.warnings else "good",
+        numbers,
+        tuple(facts),
+        tuple(sections),
+        (
+            *(Case("table", Name(table.name), table.seconds) for table in result.tables),
+            *(Case("table", Name(item.name), skipped=item.reason) for item in result.skipped),
+        ),
+    )
+
+
+def _tables(tables: tuple[GrownTable, ...]) -> Grid:
+    titles = ("kept", "added", "dropped")
+    columns = (
+        Column("table"), Column("shape"), *(Column(title, "right") for title in titles), Column("new rows by"),
+        Column("norm, kept / new", "right"), Column("cosine, kept / new", "right"), Column("held", "right"),
+    )  # fmt: skip
+    rows: list[tuple[Inline, ...]] = []
+    for table in tables:
+        seen = (table.base_rows, table.new_rows)
+        rows.append(
+            (
+                Name(table.name),
+                shape_text(table.rows, table.shape, table.dtype)
+                + ("" if table.rank is None else f", {table.rank} bases"),
+                str(table.rows_kept),
+                str(table.rows_added),
+                str(table.rows_dropped),
+                table.method + (f", {table.constrainer}" if table.constrainer else ""),
+                " / ".join("-" if one is None else f"{one.norm.mean:.4g}" for one in seen),
+                " / ".join("-" if one is None else f"{one.cosine.mean:.3f}" for one in seen),
+                "" if table.energy_held is None else percent(table.energy_held),
+            )
+        )
+    return Grid("", columns, tuple(rows))
+
+
+def _vocabulary(words: VocabularyReport) -> Section:
+    facts = [Fact("kept", str(words.kept)), Fact("new", str(words.new)), Fact("gone", str(words.dropped))]
+    facts.append(Fact("padding", str(words.padding), "base rows that had no label"))
+    for label, names in (("the first new labels", words.new_labels), ("the first gone", words.dropped_labels)):
+        if names:
+            facts.append(Fact(label, tuple(part for name in names for part in (", ", Name(name)))[1:]))
+    return Section("Vocabulary", facts=tuple(facts))

@@ -1,0 +1,177 @@
+"""A report as a document: what a renderer for people needs, and nothing of how it was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from embcompress.report.names import Inline, Name
+from embcompress.results import Histogram, RowGroup, SpectrumReport, SweepCurve, SweepPoint
+
+Align = Literal["left", "right"]
+Tone = Literal["plain", "good", "bad"]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A labelled value, with a remark where it needs one to be understood."""
+
+    label: str
+    value: Inline
+    remark: str = ""
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column."""
+
+    title: str
+    align: Align = "left"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows under columns.
+
+    Attributes:
+        title: what it lists; empty where the section says so.
+        tones: of each row, as many as rows; empty where all are plain.
+        is_folded: whether it may be shown on demand only.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Inline, ...], ...]
+    tones: tuple[Tone, ...] = ()
+    is_folded: bool = False
+
+
+@dataclass(frozen=True)
+class SpectrumDrawing:
+    """Singular values and the energy that the leading directions hold, with a mark at the rank in use."""
+
+    spectrum: SpectrumReport
+    rank: int | None
+
+
+@dataclass(frozen=True)
+class HistogramDrawing:
+    """How many rows have which error, with marks at the median and at p99."""
+
+    histogram: Histogram
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class GroupsDrawing:
+    """The error of groups of rows that are alike in norm or row weight, beside the error of all."""
+
+    groups: tuple[RowGroup, ...]
+    by: Literal["norm", "row weight"]
+    relative: float
+
+
+@dataclass(frozen=True)
+class SizesDrawing:
+    """Bytes of each table before and after."""
+
+    names: tuple[Name, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ErrorsDrawing:
+    """The error of each table, and the least that it could be; None where that is not known."""
+
+    names: tuple[Name, ...]
+    errors: tuple[float, ...]
+    least: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class CurvesDrawing:
+    """Error against ratio for every way of storing, with a ring around the point that is recommended."""
+
+    curves: tuple[SweepCurve, ...]
+    chosen: SweepPoint | None
+
+
+Drawing = SpectrumDrawing | HistogramDrawing | GroupsDrawing | SizesDrawing | ErrorsDrawing | CurvesDrawing
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture.
+
+    Attributes:
+        title: what it shows.
+        label: the same in numbers, for those who do not see it.
+        caption: how to read it.
+    """
+
+    title: str
+    label: str
+    caption: str
+    drawing: Drawing
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the document.
+
+    Attributes:
+        is_detail: whether it looks closer at one table of those listed before.
+    """
+
+    title: Inline
+    facts: tuple[Fact, ...] = ()
+    grids: tuple[Grid, ...] = ()
+    notes: tuple[Inline, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    is_detail: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that passes or fails on its own.
+
+    Attributes:
+        group: what it is: "table", "gate" or "check".
+        failures: a sentence each; none where it passes.
+        skipped: why it was left out; None where it was not.
+    """
+
+    group: str
+    name: Inline
+    seconds: float = 0.0
+    failures: tuple[Inline, ...] = ()
+    skipped: Inline | None = None
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a run found, in the order that a person reads it.
+
+    Attributes:
+        command: that was run.
+        title: what was done to what.
+        verdict: whether it may be relied on, in a sentence.
+        state: the verdict in a word or two.
+        tone: "bad" where a gate or a check failed.
+        numbers: the four or five that matter most.
+        facts: files, and what else belongs to the run as a whole.
+        cases: everything that passes or fails on its own.
+    """
+
+    command: str
+    title: Inline
+    verdict: Inline
+    state: str
+    tone: Tone
+    numbers: tuple[Fact, ...]
+    facts: tuple[Fact, ...]
+    sections: tuple[Section, ...]
+    cases: tuple[Case, ...]

@@ -1,0 +1,136 @@
+"""What `sweep` found, as a document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from embcompress.planning import human_bytes
+from embcompress.report.document.compression import base_name, left_dense
+from embcompress.report.document.model import Case, Column, CurvesDrawing, Document, Fact, Figure, Grid, Section, Tone
+from embcompress.report.names import Inline, Name
+from embcompress.report.wording import band_text, counted, over_text, points_by_size, shape_text, share
+from embcompress.results import SweepCurve, SweepPoint, SweepResult, SweptTable
+
+FIGURED_MAX = 12  # tables drawn, the largest first
+
+
+def sweep_document(result: SweepResult) -> Document:
+    """Say what is recommended, with its command, and show error against bytes for every way."""
+    said = result.recommendation
+    largest = sorted(result.tables, key=lambda table: -table.bytes_before)[:FIGURED_MAX]
+    sections: list[Section] = []
+    numbers = [Fact("all tables", human_bytes(result.totals.bytes_before), counted(len(result.tables), "table"))]
+    verdict: Inline = "Nothing to recommend: not even the smallest ratio can be had."
+    state, tone = "nothing to recommend", "plain"
+    title: Inline = (base_name(result.input.path), ", error against bytes")
+    chosen = recommended_point(result)
+    if said is not None:
+        state, tone = ("recommended", "good") if said.is_within else ("recommended with a larger error", "plain")
+        verdict = f"{said.way} at 1/{said.ratio:g}: {said.reason}."
+        title = (base_name(result.input.path), f", best kept {said.way} at 1/{said.ratio:g}")
+        numbers = [
+            Fact(
+                "times smaller",
+                f"{said.ratio:g}",
+                f"{human_bytes(result.totals.bytes_before)} → {human_bytes(said.bytes)}",
+            ),
+            Fact("relative error", share(said.relative), "all tables together" if len(result.tables) > 1 else ""),
+        ]
+        if chosen is not None and chosen.bound_relative:
+            numbers.append(Fact("times the bound", over_text(chosen), f"bound {share(chosen.bound_relative)}"))
+        if chosen is not None and chosen.largest_relative is not None and len(result.tables) > 1:
+            numbers.append(Fact("worst table", share(chosen.largest_relative), "upper end of its band"))
+        numbers.append(Fact("stored as", said.way))
+        sections.append(Section("To make it", facts=(Fact("command", Name(said.command)),)))
+    if len(result.tables) > 1:
+        sections.append(
+            Section(
+                "All tables together",
+                grids=(_grid(result.totals.curves),),
+                notes=("Errors are the root mean square of those of the tables.",),
+                figures=_figures(result.totals.curves, chosen=chosen),
+            )
+        )
+    for table in result.tables:
+        own = chosen if len(result.tables) == 1 else None
+        sections.append(_table(table, chosen=own, has_figure=table in largest))
+    points = [point for table in result.tables for curve in table.curves for point in curve.points]
+    if any(not point.exact for point in points):
+        sections.append(
+            Section("Bands", notes=("±: 95 % confidence, from a sample of the rows; what has none is exact.",))
+        )
+    return Document(
+        result.command,
+        title,
+        verdict,
+        state,
+        "good" if tone == "good" else "plain",
+        tuple(numbers),
+        (Fact("input", Name(result.input.path), human_bytes(result.input.bytes)),),
+        (*sections, *left_dense(result.skipped)),
+        (
+            *(Case("table", Name(table.name), table.seconds) for table in result.tables),
+            *(Case("table", Name(item.name), skipped=item.reason) for item in result.skipped),
+        ),
+    )
+
+
+def recommended_point(result: SweepResult) -> SweepPoint | None:
+    """Find the point of the totals that the sweep recommends."""
+    said = result.recommendation
+    if said is None:
+        return None
+    curves = {curve.way: curve.points for curve in result.totals.curves}
+    return next((point for point in curves[said.way] if point.asked_ratio == said.ratio), None)
+
+
+def _table(table: SweptTable, *, chosen: SweepPoint | None, has_figure: bool) -> Section:
+    facts = [Fact("shape", shape_text(table.rows, table.shape, table.dtype), human_bytes(table.bytes_before))]
+    if table.tied_names:
+        facts.append(Fact("also named", tuple(part for name in table.tied_names for part in (", ", Name(name)))[1:]))
+    return Section(
+        Name(table.name),
+        facts=tuple(facts),
+        grids=(_grid(table.curves),),
+        notes=tuple(f"{remark}." for remark in table.remarks),
+        figures=_figures(table.curves, chosen=chosen) if has_figure else (),
+    )
+
+
+def _grid(curves: Sequence[SweepCurve]) -> Grid:
+    shown = [curve for curve in curves if curve.points]
+    first = shown[0].way if shown else ""
+    columns = [Column("size", "right"), Column("bytes", "right"), Column("bound", "right")]
+    for curve in shown:
+        columns.append(Column(curve.way, "right"))
+        columns += [Column(f"{first} / bound", "right")] if curve.way == first else []
+    rows: list[tuple[Inline, ...]] = []
+    for ratio, found in points_by_size(curves):
+        one = next(iter(found.values()))
+        cells = [f"1/{ratio:.3g}", human_bytes(one.bytes)]
+        cells.append("" if one.bound_relative is None else share(one.bound_relative))
+        for curve in shown:
+            point = found.get(curve.way)
+            cells.append("" if point is None else band_text(point))
+            if curve.way == first:
+                cells.append("" if point is None or not point.bound_relative else over_text(point))
+        rows.append(tuple(cells))
+    tones: tuple[Tone, ...] = ()
+    return Grid("", tuple(columns), tuple(rows), tones)
+
+
+def _figures(curves: Sequence[SweepCurve], *, chosen: SweepPoint | None) -> tuple[Figure, ...]:
+    points = [(curve.way, point) for curve in curves for point in curve.points if point.relative > 0]
+    if not points:
+        return ()
+    said = ", ".join(f"{way} at 1/{point.ratio:.3g} leaves {share(point.relative)}" for way, point in points)
+    ring = " The ring is what is recommended." if chosen is not None else ""
+    return (
+        Figure(
+            "Error against ratio",
+            f"Relative error: {said}.",
+            "Lower is better, further right is smaller; no way of storing reaches below the dashed bound, "
+            f"which does not count what decoding needs.{ring}",
+            CurvesDrawing(tuple(curves), chosen),
+        ),
+    )

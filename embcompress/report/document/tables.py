@@ -1,0 +1,286 @@
+"""One compressed table in a document: its numbers, where it is bad, and what can be drawn of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from embcompress.planning import human_bytes
+from embcompress.report.document.model import (
+    Column,
+    ErrorsDrawing,
+    Fact,
+    Figure,
+    Grid,
+    GroupsDrawing,
+    HistogramDrawing,
+    Section,
+    SizesDrawing,
+    SpectrumDrawing,
+)
+from embcompress.report.names import Inline, Name
+from embcompress.report.wording import (
+    amount,
+    bases_text,
+    counted,
+    least_error,
+    least_word,
+    matrices_text,
+    means_text,
+    overlap_text,
+    percent,
+    shape_text,
+    share,
+)
+from embcompress.results import RowGroup, TableErrorReport, TableReport
+
+NOT_KNOWN = "not known"
+BARS_MAX = 12  # tables with a bar, the largest
+
+
+def tables_grid(tables: Sequence[TableReport], *, failed: frozenset[str]) -> Grid:
+    """List the tables, a line each; numbers that none of them has get no column.
+
+    Args:
+        tables: of the report.
+        failed: names of those with a failed gate or check.
+    """
+    errors = [table.error for table in tables]
+    is_weighted = any(error is not None and error.weighted_relative is not None for error in errors)
+    has_neighbours = any(table.neighbours is not None for table in tables)
+    is_measured = any(error is not None for error in errors)
+    least = " or ".join(dict.fromkeys(map(least_word, tables)))
+    titles = [("table", "left"), ("shape", "left"), ("before", "right"), ("after", "right")]
+    if is_measured:
+        titles += [("error", "right"), *([("weighted", "right")] if is_weighted else []), (least, "right")]
+        titles += [("p99 row", "right"), ("cosine", "right"), *([("neighbours", "right")] if has_neighbours else [])]
+    titles += [("stored as", "left")]
+    rows: list[tuple[Inline, ...]] = []
+    for table in tables:
+        error, known = table.error, least_error(table)
+        name: Inline = (Name(table.name), " (failed)") if table.name in failed else Name(table.name)
+        cells: list[Inline] = [name, shape_text(table.rows, table.shape, table.dtype)]
+        cells += [human_bytes(table.bytes_before), human_bytes(table.bytes_after)]
+        if is_measured:
+            cells.append("" if error is None else share(error.relative))
+            if is_weighted:
+                value = None if error is None else error.weighted_relative
+                cells.append("" if value is None else share(value))
+            cells.append("" if error is None else NOT_KNOWN if known is None else share(known))
+            cells.append("" if error is None else share(error.row_relative.p99))
+            cells.append("" if error is None else f"{error.cosine.mean:.4f}")
+            if has_neighbours:
+                cells.append("" if table.neighbours is None else overlap_text(table.neighbours.cosine))
+        rows.append((*cells, _made(table)[0]))
+    columns = tuple(Column(title, "right" if align == "right" else "left") for title, align in titles)
+    return Grid("", columns, tuple(rows), tuple("bad" if table.name in failed else "plain" for table in tables))
+
+
+def sizes_figure(tables: Sequence[TableReport]) -> Figure:
+    """Draw bytes before and after."""
+    shown = _largest(tables)
+    before, after = sum(table.bytes_before for table in shown), sum(table.bytes_after for table in shown)
+    return Figure(
+        "Size",
+        f"Bytes of {counted(len(shown), 'table')}: {human_bytes(before)} before, {human_bytes(after)} after.",
+        f"The table as it was, and what is left of it.{_left_out(tables, shown)}"
+        if len(shown) == 1
+        else f"Each table as it was, and in the stronger colour what is left of it.{_left_out(tables, shown)}",
+        SizesDrawing(
+            tuple(Name(table.name) for table in shown),
+            tuple(table.bytes_before for table in shown),
+            tuple(table.bytes_after for table in shown),
+        ),
+    )
+
+
+def errors_figure(tables: Sequence[TableReport]) -> Figure | None:
+    """Draw the errors of several tables beside the least that they could be; None where nothing was measured."""
+    shown = [table for table in _largest(tables) if table.error is not None]
+    if not shown:
+        return None
+    errors = tuple(table.error.relative for table in shown if table.error is not None)
+    least = " or ".join(dict.fromkeys(map(least_word, shown)))
+    return Figure(
+        "Error",
+        f"Relative errors of {counted(len(shown), 'table')}, from {share(min(errors))} to {share(max(errors))}.",
+        f"The error of each table; the stronger colour is its {least}, the least possible.{_left_out(tables, shown)}",
+        ErrorsDrawing(tuple(Name(table.name) for table in shown), errors, tuple(map(least_error, shown))),
+    )
+
+
+def _largest(tables: Sequence[TableReport]) -> list[TableReport]:
+    return sorted(tables, key=lambda table: -table.bytes_before)[:BARS_MAX]
+
+
+def _left_out(tables: Sequence[TableReport], shown: Sequence[TableReport]) -> str:
+    return f" {counted(len(tables) - len(shown), 'table')} left out." if len(tables) > len(shown) else ""
+
+
+def table_section(table: TableReport, *, has_figures: bool, is_alone: bool) -> Section:
+    """Look closer at one table.
+
+    Args:
+        table: of the report.
+        has_figures: whether to draw it.
+        is_alone: whether it is the only one, which has the figure of all tables among its own.
+    """
+    error = table.error
+    grids = () if error is None else (_worst_rows(error),) if error.worst_rows else ()
+    notes: list[Inline] = []
+    if "; " in (table.solver_reason or ""):  # a reason of more than the choice: something needed a further look
+        notes.append((table.solver_reason or "").partition("; ")[2] + ".")
+    return Section(
+        Name(table.name),
+        facts=(*_errors(table), *_worst_groups(error), *_storage(table)),
+        grids=grids,
+        notes=tuple(notes),
+        figures=(*_figures(table), *([sizes_figure([table])] if is_alone else [])) if has_figures else (),
+        is_detail=True,
+    )
+
+
+def _errors(table: TableReport) -> list[Fact]:
+    error, known = table.error, least_error(table)
+    if error is None:
+        return []
+    beside = ""
+    if known:
+        beside = f"{error.relative / known:.2f} times the {least_word(table)}" if error.relative < 100 * known else ""
+        beside = f"{least_word(table)} {share(known)}" + (beside and f": {beside}")
+    facts = [Fact("error", share(error.relative), beside)]
+    if error.weighted_relative is not None:
+        facts.append(Fact("weighted error", share(error.weighted_relative), "rows count by their row weight"))
+    rows = error.row_relative
+    facts.append(Fact("error of a row", share(rows.p50), f"median; p99 {share(rows.p99)}, largest {share(rows.max)}"))
+    cosine = error.cosine
+    facts.append(Fact("cosine", f"{cosine.mean:.4f}", f"mean; p01 {cosine.p01:.4f}, least {cosine.min:.4f}"))
+    if error.norm_ratio is not None:
+        norms = error.norm_ratio
+        said = f"median of stored over original; p01 {norms.p01:.3f}, p99 {norms.p99:.3f}"
+        facts.append(Fact("norm kept", f"{norms.p50:.3f}", said))
+    if table.neighbours is not None:
+        found = table.neighbours
+        said = f"of the {found.nearest} nearest by cosine; by inner product {overlap_text(found.inner_product)}"
+        facts.append(Fact("neighbours kept", overlap_text(found.cosine), said))
+    if table.spectrum is not None and bases_text(table) != "no":
+        facts.append(Fact("energy kept", percent(table.spectrum.kept), f"in {table.rank} directions"))
+    return facts
+
+
+def _worst_groups(error: TableErrorReport | None) -> list[Fact]:
+    if error is None:
+        return []
+    facts = []
+    for groups, label, unit in (
+        (error.by_norm, "worst by norm", "norm"),
+        (error.by_frequency or (), "worst by row weight", "row weight"),
+    ):
+        worst = worst_group(groups)
+        if worst is not None and len(groups) > 1:
+            place = f"{counted(worst.rows, 'row')} of {unit} {amount(worst.low)} to {amount(worst.high)}"
+            facts.append(Fact(label, share(worst.relative or 0.0), place))
+    return facts
+
+
+def worst_group(groups: Sequence[RowGroup]) -> RowGroup | None:
+    """Give the group of rows that has the largest error; None where none has one."""
+    known = [group for group in groups if group.relative is not None]
+    return max(known, key=lambda group: group.relative or 0.0, default=None)
+
+
+def _storage(table: TableReport) -> list[Fact]:
+    smaller = f"{table.bytes_before / table.bytes_after:.2f}x smaller" if table.bytes_after else ""
+    facts = [Fact("size", f"{human_bytes(table.bytes_before)} → {human_bytes(table.bytes_after)}", smaller)]
+    passes = f", {table.passes} passes" if table.passes else ""
+    made, rest = _made(table)
+    facts.append(Fact("stored as", made, f"{rest}{bases_text(table)} bases{passes}"))
+    if table.coded is not None and table.coded.predicted_relative is not None:
+        facts.append(Fact("error expected", share(table.coded.predicted_relative), "before the rows were encoded"))
+    if table.tied_names:
+        names = [part for name in table.tied_names for part in (", ", Name(name))][1:]
+        facts.append(Fact("also named", tuple(names)))
+    if table.matrices is not None:
+        facts.append(Fact("matrices", matrices_text(table)))
+    return facts
+
+
+def _made(table: TableReport) -> tuple[str, str]:
+    """Tell how a table is stored; and apart from it the groups of rows that its codes have, or the solver."""
+    if table.coded is None:
+        return table.coding, f"by the {table.solver} solver, " if table.solver else ""
+    made, _, groups = means_text(table).rpartition(", ")
+    return made, f"{groups}, "
+
+
+def _worst_rows(error: TableErrorReport) -> Grid:
+    has_labels = any(row.label is not None for row in error.worst_rows)
+    columns = (Column("row", "right"), *([Column("label")] if has_labels else []), Column("error", "right"))
+    rows: list[tuple[Inline, ...]] = []
+    for row in error.worst_rows:
+        label: tuple[Inline, ...] = ("" if row.label is None else Name(row.label),) if has_labels else ()
+        rows.append((str(row.id), *label, share(row.relative)))
+    return Grid("Worst rows", columns, tuple(rows), is_folded=True)
+
+
+def _figures(table: TableReport) -> tuple[Figure, ...]:
+    figures: list[Figure] = []
+    error, spectrum = table.error, table.spectrum
+    if error is not None and sum(count > 0 for count in error.histogram.counts) > 1:
+        rows = error.row_relative
+        figures.append(
+            Figure(
+                "Error of the rows",
+                f"Histogram of the error of {counted(table.rows, 'row')}: "
+                f"median {share(rows.p50)}, p99 {share(rows.p99)}, largest {share(rows.max)}.",
+                "How many rows have which error. A tail on the right is rows that fare worse than the rest.",
+                HistogramDrawing(error.histogram, rows.p50, rows.p99),
+            )
+        )
+    if spectrum is not None and len(spectrum.ranks) > 1:
+        rank = None if bases_text(table) == "no" else table.rank
+        mark = f" The line marks the {table.rank} bases in use." if rank is not None else ""
+        figures.append(
+            Figure(
+                "Spectrum",
+                f"Singular values from {spectrum.singular_values[0]:.3g} down to {spectrum.singular_values[-1]:.3g}"
+                + (f"; {table.rank} directions hold {percent(spectrum.kept)} of the energy." if rank else "."),
+                f"Singular values, and the energy that as many directions hold; a steep fall compresses well.{mark}"
+                + ("" if spectrum.is_whole else " Only the leading values are known."),
+                SpectrumDrawing(spectrum, rank),
+            )
+        )
+    if error is not None:
+        figures += _group_figures(error)
+    return tuple(figures)
+
+
+def _group_figures(error: TableErrorReport) -> list[Figure]:
+    figures = []
+    if len(error.by_norm) > 1 and worst_group(error.by_norm):
+        figures.append(
+            Figure(
+                "Error against norm",
+                _groups_label(error.by_norm, "norm"),
+                "Rows in groups from short to long; the dashed line is the error of all, the worst group stands out.",
+                GroupsDrawing(error.by_norm, "norm", error.relative),
+            )
+        )
+    if error.by_frequency is not None and len(error.by_frequency) > 1 and worst_group(error.by_frequency):
+        figures.append(
+            Figure(
+                "Error against row weight",
+                _groups_label(error.by_frequency, "row weight"),
+                "Rows in tenths from rare to frequent; frequent rows should do best.",
+                GroupsDrawing(error.by_frequency, "row weight", error.relative),
+            )
+        )
+    return figures
+
+
+def _groups_label(groups: Sequence[RowGroup], unit: str) -> str:
+    said = [
+        f"{share(group.relative)} for {unit} {amount(group.low)} to {amount(group.high)}"
+        for group in groups
+        if group.relative is not None
+    ]
+    return f"Error of groups of rows: {', '.join(said)}."

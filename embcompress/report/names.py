@@ -1,0 +1,54 @@
+"""Names from files that anyone may have made: shown as they are, and unable to do anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NAME_MAX = 200  # characters of a name in a document
+SENTENCE_MAX = 800  # of a sentence, which may hold names
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name, a path, a label or a command: text that was not written here, and is shown apart from our words."""
+
+    text: str
+
+
+Inline = str | Name | tuple[str | Name, ...]  # a line of text; a renderer escapes all of it, and quotes its names
+
+
+def spelled(text: str) -> str:
+    r"""Spell out what is not printed: control characters, line ends, marks that turn the direction, lone surrogates.
+
+    Example:
+        >>> spelled(chr(27) + "[2J")
+        '\\x1b[2J'
+    """
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def shortened(text: str, *, limit: int) -> str:
+    """Leave out the middle of a long text.
+
+    Example:
+        >>> shortened("abcdefgh", limit=5)
+        'ab…gh'
+    """
+    return text if len(text) <= limit else f"{text[: limit // 2]}…{text[len(text) - (limit - 1) // 2 :]}"
+
+
+def parts_of(inline: Inline) -> tuple[str | Name, ...]:
+    """List the parts of a line, each spelled out and of bounded length: what every renderer starts from."""
+    parts = inline if isinstance(inline, tuple) else (inline,)
+    return tuple(
+        Name(shortened(spelled(part.text), limit=NAME_MAX))
+        if isinstance(part, Name)
+        else shortened(spelled(part), limit=SENTENCE_MAX)
+        for part in parts
+    )
+
+
+def text_of(inline: Inline) -> str:
+    """Show a line as bare text."""
+    return "".join(part.text if isinstance(part, Name) else part for part in parts_of(inline))

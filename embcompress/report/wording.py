@@ -1,0 +1,135 @@
+"""How numbers are said: the same in every form of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from embcompress.results import Overlap, SweepCurve, SweepPoint, TableReport
+
+
+def share(value: float) -> str:
+    """Write an error so that a small one is not taken for none.
+
+    Example:
+        >>> share(0.12345), share(1e-9)
+        ('0.1235', '1.0e-09')
+    """
+    return f"{value:.4f}" if value >= 1e-3 or value == 0 else f"{value:.1e}"
+
+
+def percent(value: float) -> str:
+    """Write a share of a whole, which is 100 % only where nothing is missing.
+
+    Example:
+        >>> percent(0.9876), percent(0.99999), percent(1.0)
+        ('98.8 %', '> 99.9 %', '100.0 %')
+    """
+    shown = f"{100 * value:.1f} %"
+    return "> 99.9 %" if shown == "100.0 %" and value < 1 else shown
+
+
+def counted(count: int, noun: str) -> str:
+    """Write how many there are of something.
+
+    Example:
+        >>> counted(1, "table"), counted(2, "table")
+        ('1 table', '2 tables')
+    """
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def amount(value: float) -> str:
+    """Write a norm or a row weight.
+
+    Example:
+        >>> amount(0.12345), amount(1023.4), amount(12_345_678.0)
+        ('0.123', '1023', '1.23e+07')
+    """
+    return f"{value:.0f}" if 1000 <= value < 1e6 else f"{value:.3g}"
+
+
+def times_smaller(ratio: float) -> str:
+    """Write a ratio of bytes."""
+    return f"{ratio:.2f}x"
+
+
+def shape_text(rows: int, shape: Sequence[int], dtype: str) -> str:
+    """Write the size of a table."""
+    return f"{' x '.join(map(str, (rows, *shape)))} {dtype}"
+
+
+def bases_text(table: TableReport) -> str:
+    """Write how many bases a table has; one whose own columns are coded has none."""
+    return "no" if table.coded and not table.coded.is_rotated else str(table.rank)
+
+
+def means_text(table: TableReport) -> str:
+    """Tell what made the factors, or how the weights are coded."""
+    coded = table.coded
+    if coded is None:
+        return table.solver or table.coding
+    return f"{coded.levels}, {coded.bits_per_entry:.2f} bits, {counted(coded.groups, 'group')}"
+
+
+def least_word(table: TableReport) -> str:
+    """Name what stands beside the error: of coded tables the bound at their bytes, else the least of their rank."""
+    return "bound" if table.coded else "optimum"
+
+
+def least_error(table: TableReport) -> float | None:
+    """Give the least error that a table of these bytes or this rank can have, where it is known."""
+    if table.coded is not None:
+        return table.coded.bound_relative
+    return None if table.error is None else table.error.optimal_relative
+
+
+def overlap_text(overlap: Overlap, *, sign: str = "±") -> str:
+    """Write the share of neighbours that stay, with half of its confidence band.
+
+    Example:
+        >>> overlap_text(Overlap(0.931, 0.913, 0.949)), overlap_text(Overlap(1.0, 1.0, 1.0))
+        ('93 % ±2', '100 %')
+    """
+    half = 50 * (overlap.high - overlap.low)
+    shown = (
+        f"{100 * overlap.overlap:.0f}" if overlap.overlap in {0, 1} or half >= 0.5 else f"{100 * overlap.overlap:.1f}"
+    )
+    return f"{shown} %" + (f" {sign}{half:.0f}" if half >= 0.5 else f" {sign}{half:.1g}" if half > 0 else "")
+
+
+def matrices_text(table: TableReport) -> str:
+    """Tell how far the matrices of a bilinear table differ, and what its bytes would give as rows over shared bases."""
+    assert table.matrices is not None
+    in1, in2 = table.matrices.shape
+    text = f"{table.matrices.count} matrices of {in1} x {in2}"
+    if table.matrices.relative:
+        least, most = min(table.matrices.relative), max(table.matrices.relative)
+        text += f", with errors from {share(least)} to {share(most)}"
+    other = table.alternative
+    if other is not None:
+        leave = "" if other.relative is None else f", with an error of at least {share(other.relative)}"
+        text += f"; the same bytes pay for {other.rank} shared bases of whole rows{leave}"
+    return text
+
+
+def band_text(point: SweepPoint, *, sign: str = "±") -> str:
+    """Write the error of a point with half of its band, where it has one."""
+    return share(point.relative) + ("" if point.exact else f" {sign}{(point.high - point.low) / 2:.1g}")
+
+
+def over_text(point: SweepPoint) -> str:
+    """Write how many times the bound an error is."""
+    assert point.bound_relative
+    times = point.relative / point.bound_relative
+    return f"{times:.3f}" if times < 100 else f"{times:.0e}"
+
+
+def points_by_size(curves: Sequence[SweepCurve]) -> tuple[tuple[float, dict[str, SweepPoint]], ...]:
+    """List every size that some way was tried at, the largest first: 1 / size, and the point of each way there."""
+    # Ways held to the same ratio share a line; one that has a size of its own gets its own.
+    lines: dict[tuple[float, str], dict[str, SweepPoint]] = {}
+    for curve in curves:
+        for point in curve.points:
+            own = curve.way if point.asked_ratio is None else ""
+            lines.setdefault((point.asked_ratio or point.ratio, own), {})[curve.way] = point
+    return tuple((ratio, found) for (ratio, _), found in sorted(lines.items(), key=lambda line: line[0]))

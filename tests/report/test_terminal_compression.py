@@ -1,0 +1,81 @@
+"""What a compression says at a prompt beyond its table: what is kept, what is worst, what failed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from embcompress.report.terminal_compression import TABLES_MAX
+from tests.report.hostile import HOSTILE
+from tests.report.results import backfill_result, full_approximation, full_evaluation, full_table
+from tests.report.test_terminal import FORBIDDEN, show
+
+
+def test_render_terminal_tells_what_a_table_keeps() -> None:
+    """Neighbours with their band, energy, norms and the three worst rows are shown; of several tables by name."""
+    shown = " ".join(show(full_approximation(label="apple")).split())
+    assert "0.9791 87 % +-2 trellis, 1.98 bits, 2 groups, 3 passes" in shown
+    assert "p99 row cosine neighbours coding" in shown
+    assert "keeps: 98.8 % of the energy, 0.981 of a row's norm (p01 0.911, p99 1.034)" in shown
+    assert 'worst rows: 17 "apple" 0.4821, 48 "apple" 0.4721, 79 "apple" 0.4621' in shown
+    assert "keeps: entities.weight 98.8 %" in " ".join(show(full_evaluation()).split())
+
+
+def test_render_terminal_looks_closer_at_the_worst_tables() -> None:
+    """Of many tables the lines below the list tell of those with the largest error."""
+    tables = []
+    for number in range(9):
+        table = full_table(f"layer{number}")
+        assert table.error is not None
+        error = dataclasses.replace(table.error, relative=0.1 + 0.01 * number)
+        tables.append(dataclasses.replace(table, error=error, tied_names=()))
+    shown = show(dataclasses.replace(full_approximation(), tables=tuple(tables)))
+    told = [line.split()[1] for line in shown.splitlines() if line.startswith("keeps: ")]
+    assert told == [f"layer{number}" for number in range(9 - TABLES_MAX, 9)]
+
+
+def test_render_terminal_of_an_artifact_that_is_withheld() -> None:
+    """Each failed gate has its value, and the last line says that nothing was put in place."""
+    shown = show(full_approximation())
+    assert "gate failed: error.relative > 0.2 for entities.weight: the value is 0.2031\n" in shown
+    assert "gate failed: entities.weight: its value is not known\n" in shown
+    assert "withheld: entities.weight was made and measured, and not put there (700 kB, from 11 MB; " in shown
+    assert "wrote" not in shown
+    result = full_approximation()
+    gates = tuple(dataclasses.replace(gate, passed=True) for gate in result.gates)
+    shown = show(dataclasses.replace(result, gates=gates, withheld=False))
+    assert "gates: 2 of 2 passed\nwrote entities.weight (" in shown
+
+
+def test_render_terminal_of_an_evaluation() -> None:
+    """Checks stand with the failed one first, then gates; link prediction has both numbers; files come last."""
+    lines = show(full_evaluation()).splitlines()
+    assert lines[-6:] == [
+        "shapes: failed entities.weight has 7 rows, and the original 9",
+        "checksums: ok 14 tensors have the checksums that they were written with",
+        "untouched: ok 11 tensors are those of the original to the bit",
+        "gate failed: error.relative > 0.2 for entities.weight: the value is 0.2031",
+        "gates: 2 of 3 passed",
+        "compared entities.weight-compressed with entities.weight (700 kB, from 11 MB; the tables are 15.48x smaller)",
+    ]
+    assert (
+        "link prediction: complex, 1074 triples: MRR 0.8213 -> 0.8107, Hits@1 0.7412 -> 0.7281, "
+        "Hits@3 0.8931 -> 0.8852, Hits@10 0.9622 -> 0.9591"
+    ) in lines
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 160])
+def test_render_terminal_fits_its_width(width: int) -> None:
+    """No line is longer than the console is wide, whether there is a grid or lines in its place."""
+    for result in (full_approximation(), full_evaluation(), full_approximation("a.name_of/some-length" * 4)):
+        assert max(map(len, show(result, width=width).splitlines())) <= width
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+def test_render_terminal_of_a_full_report_is_safe_from_names(name: str) -> None:
+    """Labels, expressions, details and names are text: nothing that a terminal obeys, no markup."""
+    for result in (full_approximation(name), full_evaluation(name), backfill_result(name)):
+        shown = show(result)
+        assert not FORBIDDEN & set(shown)
+        assert all(char.isprintable() or char == "\n" for char in shown)

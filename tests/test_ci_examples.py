@@ -1,0 +1,268 @@
+"""The action and the pipelines of examples/ci run as they are written, and take nothing from outside for a script."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import embcompress
+from tests.report.test_github import commands_in, read_outputs
+
+ROOT = Path(__file__).parent.parent
+CI = ROOT / "examples" / "ci"
+MODEL = ROOT / "sample_checkpoints" / "words" / "model.pt"
+EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
+ACTIONS: Mapping[str, set[str]] = {
+    "actions/checkout@v4": set(),
+    "actions/setup-python@v5": {"python-version"},
+    "actions/upload-artifact@v4": {"name", "path"},
+}  # what is used of others, and the inputs given to it
+
+
+@dataclass
+class Runner:
+    """A machine that runs steps: a folder with a model, and a PATH on which `embcompress` is the tree under test.
+
+    Attributes:
+        folder: with models/model.pt and the report of its last release.
+        installed: the arguments of each call of pip.
+        outputs: of the steps that have run, by their ids.
+        log: stdout and stderr of all.
+    """
+
+    folder: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
+    outputs: dict[str, dict[str, str]] = field(default_factory=dict)
+    log: str = ""
+
+    def __post_init__(self) -> None:
+        tools = self.folder / "bin"
+        tools.mkdir()
+        record = shlex.quote(str(self.folder / "pip.txt"))
+        python = shlex.quote(sys.executable)
+        scripts = {
+            "pip": f'printf "%s\\n" "$*" >> {record}\n',
+            "python": f'if [ "${{1-}} ${{2-}}" = "-m pip" ]; then shift 2; exec pip "$@"; fi\nexec {python} "$@"\n',
+            "embcompress": f'exec {python} -m embcompress "$@"\n',
+        }
+        for name, text in scripts.items():
+            (tools / name).write_text(f"#!/bin/sh\n{text}")
+            (tools / name).chmod(0o755)
+
+    @property
+    def installed(self) -> list[str]:
+        """Read what pip was asked for."""
+        record = self.folder / "pip.txt"
+        return record.read_text().splitlines() if record.exists() else []
+
+    def shell(self, script: str, environment: Mapping[str, str], *, interpreter: str = "bash -eo pipefail") -> int:
+        """Run a script as a runner does, and return its exit code."""
+        base = {
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(self.folder),
+        }
+        path = self.folder / "script.sh"
+        path.write_text(script)
+        done = subprocess.run(
+            [*interpreter.split(), path],
+            cwd=self.folder, env={**base, **self.variables, **environment}, capture_output=True, text=True,
+            timeout=300, check=False,
+        )  # fmt: skip
+        self.log += done.stdout + done.stderr
+        return done.returncode
+
+    def github_step(self, step: Mapping[str, Any], inputs: Mapping[str, str], environment: Mapping[str, str]) -> int:
+        """Run a step of a workflow or of a composite action."""
+        step = self._evaluate(dict(step), inputs)
+        if step.get("if") == "False":
+            return 0
+        own = {**environment, **step.get("env", {})}
+        if "run" in step:
+            files = {name: self.folder / f"{name}.txt" for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+            files["GITHUB_OUTPUT"].write_text("")
+            code = self.shell(
+                step["run"],
+                {**own, "GITHUB_ACTIONS": "true", **{name: str(path) for name, path in files.items()}},
+            )
+            if "id" in step:
+                self.outputs[step["id"]] = read_outputs(files["GITHUB_OUTPUT"].read_text() or "\n")
+            return code
+        given = step.get("with", {})
+        if step["uses"] == "./":
+            return self._action(given, step["id"])
+        assert set(given) == ACTIONS[step["uses"]]
+        if "path" in given:
+            assert [path for path in given["path"].split() if not (self.folder / path).is_file()] == []
+        return 0
+
+    def _action(self, given: Mapping[str, str], step_id: str) -> int:
+        action = yaml.safe_load((ROOT / "action.yml").read_text())
+        assert set(given) <= set(action["inputs"])
+        inputs = {name: given.get(name, one.get("default", "")) for name, one in action["inputs"].items()}
+        code = 0
+        for step in action["runs"]["steps"]:
+            code = code or self.github_step(step, inputs, {"GITHUB_ACTION_PATH": str(ROOT)})
+        self.outputs[step_id] = {name: self._evaluate(one["value"], inputs) for name, one in action["outputs"].items()}
+        return code
+
+    def _evaluate(self, value: Any, inputs: Mapping[str, str]) -> Any:
+        """Put values in place of expressions, but never in a script: there none may be."""
+        if isinstance(value, dict):
+            assert not EXPRESSION.search(value.get("run", ""))
+            return {key: self._evaluate(one, inputs) for key, one in value.items()}
+        return EXPRESSION.sub(lambda found: self._value(found[1], inputs), value) if isinstance(value, str) else value
+
+    def _value(self, expression: str, inputs: Mapping[str, str]) -> str:
+        if expression == "!cancelled()":
+            return "True"
+        if parsed := re.fullmatch(r"inputs\.([\w-]+)( != '')?", expression):
+            return str(inputs[parsed[1]] != "") if parsed[2] else inputs[parsed[1]]
+        parsed = re.fullmatch(r"steps\.(\w+)\.outputs\.(\w+)", expression)
+        assert parsed is not None, expression
+        return self.outputs[parsed[1]].get(parsed[2], "")
+
+
+@pytest.fixture(scope="module")
+def last_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the report that a project keeps of its last release, which had weights as floats."""
+    folder = tmp_path_factory.mktemp("release")
+    report = folder / "last-release.report.json"
+    embcompress.approximate(MODEL, bases=8, output=folder / "old.safetensors", report=report)
+    return report
+
+
+@pytest.fixture
+def runner(tmp_path: Path, last_release: Path) -> Iterator[Runner]:
+    """Stand in a project with a model and the report of its last release."""
+    (tmp_path / "models").mkdir()
+    shutil.copy(MODEL, tmp_path / "models" / "model.pt")
+    shutil.copy(last_release, tmp_path / "models" / last_release.name)
+    yield Runner(tmp_path, {"OMP_NUM_THREADS": "1"})
+    assert (tmp_path / "models" / "model.pt").read_bytes() == MODEL.read_bytes()
+
+
+def assert_released(runner: Runner, *reports: str) -> dict[str, Any]:
+    """Check that the artifact is there, eight times smaller, and that no test of the JUnit reports failed."""
+    document: dict[str, Any] = json.loads((runner.folder / "model.report.json").read_text())
+    assert document["ok"] is True
+    assert document["totals"]["ratio"] >= 8
+    assert document["output"]["bytes"] == (runner.folder / "model.safetensors").stat().st_size
+    for report in reports:
+        suites = ET.parse(runner.folder / report).getroot()
+        assert suites.findall(".//testcase")
+        assert not suites.findall(".//failure")
+    return document
+
+
+@pytest.mark.parametrize("job", ["with-the-action", "step-by-step"])
+def test_github_workflow_runs(runner: Runner, job: str) -> None:
+    """Every step of either job ends well, the files to upload are there, and the summary holds the report."""
+    workflow = yaml.safe_load((CI / "github-actions.yml").read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+    for step in workflow["jobs"][job]["steps"]:
+        assert runner.github_step(step, {}, workflow["env"]) == 0, runner.log
+    assert commands_in(runner.log) == []
+    summary = (runner.folder / "GITHUB_STEP_SUMMARY.txt").read_text()
+    assert "embedding.weight" in summary
+    if job == "with-the-action":
+        document = assert_released(runner, "model.xml")
+        error = document["tables"][0]["error"]["relative"]
+        assert runner.outputs["compress"] == {
+            "ok": "true", "output": "model.safetensors", "bytes": str(document["output"]["bytes"]),
+            "ratio": repr(document["totals"]["ratio"]), "error": repr(error), "report": "model.report.json",
+        }  # fmt: skip
+        assert f"with an error of {error!r}\n" in runner.log
+        assert runner.installed == [f"install --quiet {ROOT}[plot]"]
+    else:
+        assert_released(runner, "evaluation.xml")
+        assert summary.count("\n## ") == 1  # after that of the first command
+        assert runner.installed == ["install embcompress[plot]"]
+
+
+def test_gitlab_pipeline_runs(runner: Runner) -> None:
+    """Every line of the script ends well, and what it keeps is there."""
+    job = yaml.safe_load((CI / "gitlab-ci.yml").read_text())["compress"]
+    for line in job["script"]:
+        assert runner.shell(line, job["variables"]) == 0, runner.log
+    kept = [*job["artifacts"]["paths"], *job["artifacts"]["reports"]["junit"]]
+    assert [path for path in kept if not (runner.folder / path).is_file()] == []
+    assert_released(runner, *job["artifacts"]["reports"]["junit"])
+    assert runner.installed == ["install embcompress[plot]"]
+
+
+def test_release_script_releases(runner: Runner) -> None:
+    """A model that keeps to the gate is released under the name asked for."""
+    script = (CI / "release.sh").read_text()
+    code = runner.shell(f"set -- models/model.pt 'a b.safetensors'\n{script}", {}, interpreter="sh")
+    assert (code, "released: a b.safetensors" in runner.log) == (0, True)
+    assert (runner.folder / "a b.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("ended", "code", "said"),
+    [(1, 1, "at fault"), (2, 1, "calls embcompress wrongly"), (3, 3, "would be too far"), (143, 1, "by a signal")],
+)
+def test_release_script_handles_every_exit_code(runner: Runner, ended: int, code: int, said: str) -> None:
+    """Each exit code of embcompress ends in its own words, and only a failed gate ends in 3."""
+    (runner.folder / "bin" / "embcompress").write_text(f"#!/bin/sh\nexit {ended}\n")
+    script = (CI / "release.sh").read_text()
+    assert runner.shell(f"set -- m a\n{script}", {}, interpreter="sh") == code
+    assert re.search(rf"^nothing released: .*{said}", runner.log, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"checkpoint": "$(touch evil)", "arguments": "--bases 2"},
+        {"checkpoint": "x'; touch evil; '", "arguments": "--bases 2"},
+        {"checkpoint": "models/model.pt", "arguments": "--bases 2 -n; touch evil"},
+        {
+            "checkpoint": "models/model.pt",
+            "arguments": "--bases 2 -n `touch evil` $(touch evil) | touch evil\ntouch evil",
+        },
+        {"checkpoint": "--version", "arguments": ""},
+        {"checkpoint": "models/model.pt", "arguments": "-n --bases 2", "command": "inspect x; touch evil #"},
+        {"checkpoint": "models/model.pt", "arguments": "-n --bases 'unclosed"},
+        {"checkpoint": "m", "arguments": "", "extras": "x]; touch evil; $(touch evil)"},
+    ],
+)
+def test_inputs_of_the_action_are_never_run(runner: Runner, given: dict[str, str]) -> None:
+    """Whatever the inputs hold, no shell runs it, and the step fails."""
+    assert runner.github_step({"id": "it", "uses": "./", "with": given}, {}, {}) != 0
+    assert not (runner.folder / "evil").exists()
+    assert "embcompress 0" not in runner.log
+    assert set(runner.outputs["it"]) == {"ok", "output", "bytes", "ratio", "error", "report"}
+    assert runner.outputs["it"]["ok"] in {"false", ""}
+
+
+def test_action_passes_arguments_and_gates_on(runner: Runner) -> None:
+    """Quoted arguments arrive whole, and a failed gate fails the step with 3, annotated, with no output to publish."""
+    given = {
+        "checkpoint": "models/model.pt",
+        "arguments": "--bases 2 --neighbours 0 --fail-if 'error.relative > 0.25' --output \"a b.safetensors\"",
+        "extras": "",
+        "python-version": "3.12",
+    }
+    assert runner.github_step({"id": "it", "uses": "./", "with": given}, {}, {}) == 3
+    assert runner.installed == [f"install --quiet {ROOT}"]
+    ((kind, properties, message),) = commands_in(runner.log)
+    assert (kind, properties["title"]) == ("error", "embcompress approximate: gate failed")
+    assert message.startswith("error.relative > 0.25 in table 'embedding.weight': it is 0.")
+    assert not (runner.folder / "a b.safetensors").exists()
+    said = runner.outputs["it"]
+    assert (said["ok"], said["output"], said["report"]) == ("false", "", "a b.report.json")
+    assert (runner.folder / "a b.report.json").is_file()
