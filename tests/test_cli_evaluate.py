@@ -1,0 +1,384 @@
+"""`evaluate` at the command line: each kind of damage and difference is told by the name of a check, with exit 3."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import embcompress
+from tests.command_line import Outcome, run, snapshot
+
+NAME = "entity.weight"
+CODED_PARTS = ("bases", "basis_scales", "bits", "codes.0", "groups", "levels", "scales")
+
+
+def state() -> dict[str, Tensor]:
+    """Build a table of uneven rows, a second one, and two tensors that stay as they are."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = torch.randn(300, 1, generator=generator).exp()
+    turn = torch.linalg.qr(torch.randn(16, 16, generator=generator)).Q
+    table = torch.randn(300, 16, generator=generator) * sizes * 0.8 ** torch.arange(16) @ turn
+    return {
+        NAME: table,
+        "relation.weight": torch.randn(60, 4, 4, generator=generator),
+        "layer.weight": torch.randn(3, 5, generator=generator),
+        "step": torch.tensor(7),
+    }
+
+
+OPTIONS: dict[str, Mapping[str, Any]] = {
+    "plain": {"bases": 4, "table": NAME},
+    "coded": {"ratio": 6, "effort": "fast", "table": NAME},
+    "bilinear": {"bases": 1, "table": ["relation.weight"], "bilinear": "relation.weight"},
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An original and its artifact, in a folder of their own."""
+
+    original: Path
+    artifact: Path
+
+    def evaluate(self, *options: object) -> Outcome:
+        """Run `evaluate` with a JSON report on stdout."""
+        return run("evaluate", self.original, self.artifact, "--json", "--neighbours", 5, *options)
+
+    def report(self, *options: object) -> dict[str, Any]:
+        """Run `evaluate`, which must end with a failed check or gate, and read its report."""
+        outcome = self.evaluate(*options)
+        assert (outcome.code, outcome.err) == (3, "")
+        said: dict[str, Any] = json.loads(outcome.out)
+        assert said["ok"] is False
+        return said
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Pair]:
+    """Compress one checkpoint in three ways."""
+    folder = tmp_path_factory.mktemp("made")
+    source = folder / "model.safetensors"
+    safetensors.torch.save_file(state(), source, metadata={"format": "pt", "epoch": "3"})
+    pairs = {}
+    for name, options in OPTIONS.items():
+        result = embcompress.approximate(source, output=folder / f"{name}.safetensors", neighbours=0, **options)
+        pairs[name] = Pair(source, Path(result.output.path))
+    return pairs
+
+
+@pytest.fixture
+def pair(request: pytest.FixtureRequest, made: Mapping[str, Pair], tmp_path: Path) -> Pair:
+    """Copy the pair named by the parameter, or the plain one, to be damaged."""
+    chosen = made[getattr(request, "param", "plain")]
+    return Pair(
+        Path(shutil.copy(chosen.original, tmp_path / "model.safetensors")),
+        Path(shutil.copy(chosen.artifact, tmp_path / "out.safetensors")),
+    )
+
+
+def header_of(path: Path) -> tuple[dict[str, Any], int]:
+    """Read the header of a safetensors file, and where its tensors start."""
+    raw = path.read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    return json.loads(raw[8:start]), start
+
+
+def flip(path: Path, tensor: str, *, bit: int, place: float) -> None:
+    """Flip a bit of a byte of a stored tensor, at a share of its length."""
+    header, start = header_of(path)
+    begin, end = header[tensor]["data_offsets"]
+    assert end > begin
+    raw = bytearray(path.read_bytes())
+    raw[start + begin + min(int(place * (end - begin)), end - begin - 1)] ^= 1 << bit
+    path.write_bytes(raw)
+
+
+def edit_document(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what an artifact says of itself, and keep the file well-formed."""
+    header, start = header_of(path)
+    document = json.loads(header["__metadata__"]["embcompress"])
+    change(document)
+    header["__metadata__"]["embcompress"] = json.dumps(document)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + path.read_bytes()[start:])
+
+
+def edit_original(pair: Pair, change: Callable[[dict[str, Tensor]], object], **metadata: str) -> None:
+    """Write the original again with something changed."""
+    tensors = safetensors.torch.load_file(pair.original)
+    change(tensors)
+    safetensors.torch.save_file(tensors, pair.original, metadata={"format": "pt", "epoch": "3", **metadata})
+
+
+def failed(report: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """List the checks that failed: their name, and the table or tensor."""
+    found = [(check["name"], check["table"]) for check in report["checks"] if not check["passed"]]
+    passed = {check["name"] for check in report["checks"] if check["passed"]}
+    assert passed.isdisjoint(name for name, _ in found)
+    return found
+
+
+DAMAGED = [
+    *[("plain", f"{NAME}.{part}", NAME) for part in ("bases", "weights")],
+    *[("coded", f"{NAME}.{part}", NAME) for part in CODED_PARTS],
+    *[("bilinear", f"relation.weight.{part}", "relation.weight") for part in ("left", "right")],
+    *[(kind, name, name) for kind in OPTIONS for name in ("layer.weight", "step")],
+]
+
+
+@pytest.mark.parametrize(("pair", "tensor", "told"), DAMAGED, indirect=["pair"], ids=str)
+def test_evaluate_names_what_a_flipped_bit_is_in(pair: Pair, tensor: str, told: str) -> None:
+    """Lowest and highest bit, first, middle and last byte: the check of checksums fails for the table or the tensor.
+
+    A damaged table has no error, and all others keep theirs.
+    """
+    whole = pair.artifact.read_bytes()
+    for place, bit in ((0.0, 0), (0.5, 7), (1.0, 6)):
+        flip(pair.artifact, tensor, bit=bit, place=place)
+        report = pair.report()
+        wrong = failed(report)
+        assert ("checksums", told) in wrong
+        assert {name for name, _ in wrong} <= {"checksums", "untouched"}
+        for table in report["tables"]:
+            assert (table["error"] is None) == (table["name"] == told)
+        pair.artifact.write_bytes(whole)
+    assert pair.evaluate().code == 0
+
+
+def test_coded_artifact_has_the_parts_that_are_damaged(made: Mapping[str, Pair]) -> None:
+    """The tests above flip a bit in every tensor of each artifact."""
+    for kind, pair in made.items():
+        wanted = {tensor for of, tensor, _ in DAMAGED if of == kind}
+        others = {name for name in header_of(pair.artifact)[0] if name != "__metadata__"} - wanted
+        assert {name.replace("codes.", "") for name in others} <= {f"{NAME}.{group}" for group in range(1, 9)} | {
+            "relation.weight",
+            NAME,
+        }
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda document: document.update(schema_version=2), "schema version 2"),
+        (lambda document: document.pop("crc32"), "does not follow the schema"),
+        (lambda document: document["tables"][NAME].update(rank=0), "rank 0"),
+        (lambda document: document["tables"][NAME].update(rank=3), "should hold"),
+        (lambda document: document["tables"][NAME]["error"].update(relative="x"), "error 'x'"),
+    ],
+)
+def test_evaluate_refuses_a_header_that_cannot_be_read(
+    change: Callable[[dict[str, Any]], object], says: str, pair: Pair
+) -> None:
+    """Exit code 1, and what is wrong with the header."""
+    edit_document(pair.artifact, change)
+    outcome = pair.evaluate()
+    assert outcome.code == 1
+    assert says in json.loads(outcome.out)["error"]["message"]
+
+
+@pytest.mark.parametrize("place", [3, 9, 40])
+def test_evaluate_refuses_a_broken_header(place: int, pair: Pair) -> None:
+    """A byte of the header's length, or of its JSON, that is another one ends in exit code 1 and no traceback."""
+    raw = bytearray(pair.artifact.read_bytes())
+    raw[place] ^= 0x80
+    pair.artifact.write_bytes(raw)
+    outcome = pair.evaluate()
+    assert (outcome.code, json.loads(outcome.out)["ok"]) == (1, False)
+
+
+def test_evaluate_notices_another_checksum_in_the_header(pair: Pair) -> None:
+    """The tensor is whole, and its checksum in the header is another: the check fails for its table."""
+    edit_document(pair.artifact, lambda document: document["crc32"].update({f"{NAME}.weights": "00000000"}))
+    assert failed(pair.report()) == [("checksums", NAME)]
+
+
+@pytest.mark.parametrize("pair", OPTIONS, indirect=True)
+@pytest.mark.parametrize("factor", [0.5, 0.99, 1.01, 0.0])
+def test_evaluate_notices_a_falsified_error(factor: float, pair: Pair) -> None:
+    """An error in the header that is off by 1 % or more fails the check of what is recorded, and is told."""
+
+    def falsify(document: dict[str, Any]) -> None:
+        for table in document["tables"].values():
+            table["error"]["relative"] *= factor
+
+    edit_document(pair.artifact, falsify)
+    report = pair.report()
+    assert failed(report) == [("recorded", report["tables"][0]["name"])]
+    assert report["tables"][0]["error"]["relative"] > 0
+
+
+def test_evaluate_takes_an_artifact_that_tells_no_error(pair: Pair) -> None:
+    """An error of null, as backfill writes it, is compared with nothing; all else is."""
+    edit_document(pair.artifact, lambda document: document["tables"][NAME]["error"].update(relative=None))
+    outcome = pair.evaluate()
+    assert outcome.code == 0
+    assert [check["name"] for check in json.loads(outcome.out)["checks"]] == [
+        "schema",
+        "tables",
+        "checksums",
+        "untouched",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda tensors: tensors["layer.weight"][2, 4].mul_(1.0000002), [("untouched", "layer.weight")]),
+        (lambda tensors: tensors["step"].add_(1), [("untouched", "step")]),
+        (lambda tensors: tensors.update(more=torch.zeros(2)), [("untouched", "more")]),
+        (lambda tensors: tensors.pop("step"), [("untouched", "step")]),
+        (lambda tensors: tensors.update(step=torch.tensor(7.0)), [("untouched", "step")]),
+        (lambda tensors: tensors.update(step=torch.tensor([7])), [("untouched", "step")]),
+        (lambda tensors: tensors["relation.weight"][59, 3, 3].neg_(), [("untouched", "relation.weight")]),
+        (lambda tensors: tensors.update({NAME: tensors[NAME][:-1].clone()}), [("tables", NAME)]),
+        (lambda tensors: tensors.update({NAME: tensors[NAME].half()}), [("tables", NAME)]),
+        (lambda tensors: tensors.update({NAME: tensors[NAME].view(300, 4, 4)}), [("tables", NAME)]),
+        (lambda tensors: tensors[NAME][5].mul_(1.5), [("recorded", NAME)]),
+    ],
+)
+def test_evaluate_notices_another_original(
+    change: Callable[[dict[str, Tensor]], object], expected: list[tuple[str, str]], pair: Pair
+) -> None:
+    """Another value, one tensor more or less, another dtype or shape: the check that is for it fails, and no other."""
+    edit_original(pair, change)
+    report = pair.report()
+    assert failed(report) == expected
+    assert [table["name"] for table in report["tables"]] == ([] if expected == [("tables", NAME)] else [NAME])
+
+
+def test_evaluate_tells_zero_from_minus_zero(pair: Pair) -> None:
+    """Tensors that stay are compared bit for bit: -0 is not 0, and NaN is itself."""
+    edit_original(pair, lambda tensors: tensors.update(zero=torch.zeros(3), odd=torch.tensor([float("nan")])))
+    embcompress.approximate(pair.original, output=pair.artifact, bases=4, table=NAME, force=True)
+    assert pair.evaluate().code == 0
+    edit_original(pair, lambda tensors: tensors["zero"].neg_())
+    assert failed(pair.report()) == [("untouched", "zero")]
+
+
+def test_evaluate_notices_other_metadata(pair: Pair) -> None:
+    """Metadata that `reconstruct` would put back is compared, too."""
+    edit_original(pair, lambda _: None, epoch="4")
+    assert failed(pair.report()) == [("untouched", None)]
+
+
+def test_evaluate_notices_ties_that_are_no_more(tmp_path: Path) -> None:
+    """Where the original has two tensors in the place of one with two names, the check of tables tells."""
+    table = state()[NAME]
+    source, other = tmp_path / "tied.pt", tmp_path / "apart.pt"
+    torch.save({NAME: table, "head.weight": table}, source)
+    torch.save({NAME: table, "head.weight": table.clone()}, other)
+    made = embcompress.approximate(source, bases=4, table=NAME, neighbours=0).output.path
+    assert Pair(source, Path(made)).evaluate().code == 0
+    report = Pair(other, Path(made)).report()
+    assert failed(report) == [("tables", NAME)]
+    assert "'head.weight'" in report["checks"][-1]["detail"]
+
+
+def test_evaluate_refuses_the_wrong_original(pair: Pair, tmp_path: Path) -> None:
+    """An original with none of the tables ends in exit code 1 and names both files and a table."""
+    other = tmp_path / "other.safetensors"
+    safetensors.torch.save_file({"something": torch.zeros(300, 16)}, other)
+    outcome = Pair(other, pair.artifact).evaluate()
+    message = json.loads(outcome.out)["error"]["message"]
+    assert outcome.code == 1
+    assert all(word in message for word in (str(other), str(pair.artifact), NAME))
+
+
+def test_evaluate_refuses_swapped_arguments(pair: Pair) -> None:
+    """Exit code 2, and the command as it should be; an artifact in both places, too; and an original in both, 1."""
+    outcome = run("evaluate", pair.artifact, pair.original, "--json")
+    assert outcome.code == 2
+    assert f"embcompress evaluate {pair.original} {pair.artifact}" in json.loads(outcome.out)["error"]["hint"]
+    assert run("evaluate", pair.artifact, pair.artifact).code == 2
+    outcome = run("evaluate", pair.original, pair.original)
+    assert outcome.code == 1
+    assert "is not a compressed file" in outcome.err
+
+
+def test_evaluate_notices_an_artifact_that_was_grown(pair: Pair, tmp_path: Path) -> None:
+    """Rows added by `backfill` make another table: the check of tables tells both sizes."""
+    grown = tmp_path / "grown.safetensors"
+    ids = tmp_path / "ids.txt"
+    ids.write_text("".join(f"{row}\n" for row in range(300)))
+    embcompress.backfill([pair.artifact], max_id=310, base_ids=[ids], table=NAME, output=grown)
+    report = Pair(pair.original, grown).report()
+    assert failed(report) == [("tables", NAME)]
+    detail = next(check["detail"] for check in report["checks"] if not check["passed"])
+    assert "300 x 16" in detail
+    assert "310 x 16" in detail
+
+
+@pytest.mark.parametrize("pair", OPTIONS, indirect=True)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_evaluate_refuses_an_original_with_nan(value: float, pair: Pair) -> None:
+    """NaN or infinity in a table ends in exit 1 and names file, table and row, or matrix; no report is written."""
+    name = "relation.weight" if pair.artifact.read_bytes().count(b"relation.weight.left") else NAME
+    edit_original(pair, lambda tensors: tensors[name][41].view(-1)[2:3].fill_(value))
+    report = pair.original.with_name("found.json")
+    outcome = pair.evaluate("--report", report)
+    message = json.loads(outcome.out)["error"]["message"]
+    assert outcome.code == 1
+    assert all(word in message for word in (str(pair.original), repr(name), " 41"))
+    assert not report.exists()
+
+
+def test_evaluate_dry_run_reads_headers_alone(pair: Pair) -> None:
+    """A damaged tensor passes a dry run, another shape does not; nothing is written, and the memory is told."""
+    flip(pair.artifact, f"{NAME}.weights", bit=7, place=0.5)
+    before = snapshot(pair.original.parent)
+    outcome = pair.evaluate("--dry-run", "--report", pair.original.with_name("found.json"))
+    assert outcome.code == 0
+    said = json.loads(outcome.out)
+    assert [check["name"] for check in said["checks"]] == ["schema", "tables"]
+    assert (said["tables"][0]["error"], said["dry_run"]) == (None, True)
+    assert said["memory_bytes"] > 2**20
+    edit_original(pair, lambda tensors: tensors.update({NAME: tensors[NAME][:-1].clone()}))
+    after = snapshot(pair.original.parent)
+    assert failed(pair.report("--dry-run")) == [("tables", NAME)]
+    assert snapshot(pair.original.parent) == after
+    assert set(after) == set(before)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (("--neighbours", "-1"), 2, "neighbours"),
+        (("--seed", "-1"), 2, "--seed"),
+        (("--device", "gpu"), 2, "--device"),
+        (("--row-weights", "none.txt"), 1, "none.txt"),
+        (("--labels", "none.txt"), 1, "none.txt"),
+        (("--report", "found.xyz"), 2, "found.xyz"),
+    ],
+)
+def test_evaluate_refuses_arguments(options: tuple[str, str], code: int, says: str, pair: Pair) -> None:
+    """Wrong arguments end before any work, and nothing is written."""
+    before = snapshot(pair.original.parent)
+    outcome = run("evaluate", pair.original, pair.artifact, *options)
+    assert outcome.code == code
+    assert says in outcome.err
+    assert snapshot(pair.original.parent) == before
+
+
+def test_evaluate_replaces_a_report_only_with_force(pair: Pair) -> None:
+    """An existing report stays, byte for byte, unless --force; neither file compared is ever replaced."""
+    path = pair.original.with_name("found.json")
+    path.write_text("old")
+    assert pair.evaluate("--report", path).code == 1
+    assert path.read_text() == "old"
+    assert pair.evaluate("--report", path, "--force").code == 0
+    assert json.loads(path.read_text())["command"] == "evaluate"
+    linked = pair.original.with_name("link.json")
+    linked.symlink_to(pair.artifact)
+    whole = pair.artifact.read_bytes()
+    assert pair.evaluate("--report", linked, "--force").code != 0
+    assert pair.artifact.read_bytes() == whole
