@@ -118,7 +118,8 @@ def evaluate(
         pairs, failed = match_tables(checkpoint, opened)
         chosen = [pair.table for pair in pairs]
         facts = read_row_facts(row_weights=row_weights, labels=labels, tables=lambda: chosen)
-        facts.check([pair.table for pair in pairs if pair.compressed.matrix is None], path=row_weights)
+        weighed = [pair.table for pair in pairs if pair.compressed.matrix is None or row_weights is None]
+        facts.check(weighed, path=row_weights)
         plan = None
         if triples is not None:  # before any table is read
             plan = check_link_prediction(checkpoint, triples=Path(triples), known=others, interaction=interaction)
