@@ -19,13 +19,62 @@ import typer
 
 import embcompress
 from embcompress.budget import DEFAULT_MAX_ERROR, EFFORTS
-from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS
 from embcompress.exceptions import EmbcompressError, UsageError
-from embcompress.gates import DEFAULT_MAX_REGRESSION
-from embcompress.linalg.solvers import SOLVERS
+from embcompress.options import (
+    AllowedError,
+    Artifact,
+    BaseFiles,
+    BaseIds,
+    BaseLabels,
+    Baseline,
+    Bases,
+    Bilinear,
+    BilinearShape,
+    Checkpoint,
+    Constrainer,
+    Device,
+    DrawSeed,
+    DryRun,
+    Dtype,
+    Effort,
+    Energy,
+    Evaluated,
+    Exclude,
+    FailIf,
+    Fill,
+    FillLabels,
+    Force,
+    Interaction,
+    Json,
+    Known,
+    Labels,
+    MaxError,
+    MaxId,
+    MaxRegression,
+    MaxSize,
+    Method,
+    Neighbours,
+    NewLabels,
+    Original,
+    Output,
+    OwnReport,
+    Plain,
+    Plot,
+    Quiet,
+    Ratio,
+    Report,
+    RowWeights,
+    SampleSeed,
+    Seed,
+    Solver,
+    SolverSeed,
+    Tables,
+    TablesToGrow,
+    TablesToTry,
+    Triples,
+)
 from embcompress.output import discard_pending
-from embcompress.planning import DEFAULT_NEIGHBOURS, STORED_DTYPES
-from embcompress.report import RENDERERS
+from embcompress.planning import DEFAULT_NEIGHBOURS
 from embcompress.results import Result
 from embcompress.suggestions import did_you_mean
 
@@ -48,67 +97,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": sorted(HELP_OPTIONS)},
 )
-
-Checkpoint = Annotated[
-    Path, typer.Argument(metavar="CKPT", help="A safetensors file, or a .pt, .pth, .bin, .ckpt, .pkl of torch.save.")
-]
-Artifact = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A file that `approximate` wrote.")]
-Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write the result.")]
-Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing outputs.")]
-DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Make all checks, tell sizes and memory, write nothing.")]
-Report = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--report",
-        metavar="FILE",
-        help=f"Where to write the report; the ending chooses its form ({', '.join(RENDERERS)}). Repeatable. "
-        "Default: OUTPUT's stem + .report.json.",
-    ),
-]
-OwnReport = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--report",
-        metavar="FILE",
-        help=f"Where to write the report; the ending chooses its form ({', '.join(RENDERERS)}). Repeatable. "
-        "Default: none.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
-Neighbours = Annotated[
-    int,
-    typer.Option(
-        "--neighbours",
-        metavar="N",
-        min=0,
-        help="Rows of each table whose 10 nearest rows are looked for before and after; 0 for none.",
-    ),
-]
-FailIf = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--fail-if",
-        metavar="EXPR",
-        help="What must not be true of a number of the JSON report, as in 'error.relative > 0.05'; exits with 3. "
-        "Repeatable.",
-    ),
-]
-Baseline = Annotated[
-    Path | None,
-    typer.Option(
-        "--baseline", metavar="FILE", help="JSON report of an earlier artifact, which this one must not be worse than."
-    ),
-]
-MaxRegression = Annotated[
-    str | None,
-    typer.Option(
-        "--max-regression",
-        metavar="F",
-        help=f"By how much worse than --baseline it may be, as in 1% or 0.01. Default: {DEFAULT_MAX_REGRESSION}.",
-    ),
-]
-Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
 
 
 class _StdoutError(Exception):
@@ -141,98 +129,24 @@ def inspect(
 @app.command()
 def approximate(
     checkpoint: Checkpoint,
-    bases: Annotated[
-        int | None,
-        typer.Option("--bases", metavar="K", min=1, help="Number of bases of every table; weights as floats."),
-    ] = None,
-    energy: Annotated[
-        float | None,
-        typer.Option(
-            "--energy", metavar="F", help="Share of its squared norm that each table keeps, 0 to 1; weights as floats."
-        ),
-    ] = None,
-    max_error: Annotated[
-        float | None,
-        typer.Option(
-            "--max-error",
-            metavar="F",
-            help="Relative error that no table exceeds, weighted by --row-weights; in the fewest bytes.",
-        ),
-    ] = None,
-    ratio: Annotated[
-        float | None,
-        typer.Option(
-            "--ratio", metavar="R", help="The chosen tables become R times smaller together; with the least error."
-        ),
-    ] = None,
-    max_size: Annotated[
-        str | None,
-        typer.Option(
-            "--max-size", metavar="SIZE", help="Bytes of the whole file, as in 1.5MB or 2GiB; with the least error."
-        ),
-    ] = None,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Keep --max-error, --ratio and --max-size to weights as floats.")
-    ] = False,
-    effort: Annotated[
-        str,
-        typer.Option(
-            "--effort", metavar="EFFORT", help=f"{' or '.join(EFFORTS)}: time or error of weights in few bits."
-        ),
-    ] = EFFORTS[0],
+    bases: Bases = None,
+    energy: Energy = None,
+    max_error: MaxError = None,
+    ratio: Ratio = None,
+    max_size: MaxSize = None,
+    plain: Plain = False,
+    effort: Effort = EFFORTS[0],
     output: Output = None,
-    dtype: Annotated[
-        str,
-        typer.Option(
-            "--dtype",
-            metavar="DTYPE",
-            help=f"What floats are stored in: {', '.join(STORED_DTYPES)}; with --plain, --bases or --energy.",
-        ),
-    ] = "same",
-    table: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--table", metavar="GLOB", help="Tables to compress, by name. Repeatable. Default: those recognised."
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Tables to leave dense. Repeatable.")
-    ] = None,
-    bilinear: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--bilinear",
-            metavar="GLOB",
-            help="Tables of which each matrix is factored by itself, into A B^T with K columns. Repeatable.",
-        ),
-    ] = None,
-    bilinear_shape: Annotated[
-        str | None,
-        typer.Option(
-            "--bilinear-shape",
-            metavar="IN1,IN2",
-            help="Sides of these matrices, where rows are flat and nothing tells.",
-        ),
-    ] = None,
-    row_weights: Annotated[
-        Path | None,
-        typer.Option(
-            "--row-weights",
-            metavar="FILE",
-            help="How much the error of each row counts: a number a line, .tsv of id or label<TAB>count, or .json.",
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option("--labels", metavar="FILE", help="Labels of the rows, for --row-weights and the report."),
-    ] = None,
-    solver: Annotated[
-        str, typer.Option("--solver", metavar="SOLVER", help=f"auto, {', '.join(SOLVERS)}; with --bases.")
-    ] = "auto",
+    dtype: Dtype = "same",
+    table: Tables = None,
+    exclude: Exclude = None,
+    bilinear: Bilinear = None,
+    bilinear_shape: BilinearShape = None,
+    row_weights: RowWeights = None,
+    labels: Labels = None,
+    solver: Solver = "auto",
     device: Device = "auto",
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", help="Of the randomized solver and the sample of --neighbours.")
-    ] = 0,
+    seed: Seed = 0,
     neighbours: Neighbours = DEFAULT_NEIGHBOURS,
     fail_if: FailIf = None,
     baseline: Baseline = None,
@@ -285,46 +199,19 @@ def approximate(
 
 @app.command()
 def evaluate(
-    original: Annotated[Path, typer.Argument(metavar="ORIGINAL", help="The checkpoint that was compressed.")],
-    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="What `approximate` made of it.")],
+    original: Original,
+    artifact: Evaluated,
     neighbours: Neighbours = DEFAULT_NEIGHBOURS,
-    row_weights: Annotated[
-        Path | None,
-        typer.Option(
-            "--row-weights",
-            metavar="FILE",
-            help="How much the error of each row counts: a number a line, .tsv of id or label<TAB>count, or .json.",
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option("--labels", metavar="FILE", help="Labels of the rows, for --row-weights and the worst rows."),
-    ] = None,
-    triples: Annotated[
-        Path | None,
-        typer.Option(
-            "--triples",
-            metavar="FILE",
-            help="Triples of a knowledge graph to rank before and after, head<TAB>relation<TAB>tail. Needs PyKEEN.",
-        ),
-    ] = None,
-    known: Annotated[
-        list[Path] | None,
-        typer.Option("--known", metavar="FILE", help="Other triples that are true and count in no rank. Repeatable."),
-    ] = None,
-    interaction: Annotated[
-        str | None,
-        typer.Option(
-            "--interaction",
-            metavar="NAME",
-            help="What scores triples, as in ComplEx or TransE:p=1. Default: what the pickled model tells.",
-        ),
-    ] = None,
+    row_weights: RowWeights = None,
+    labels: Labels = None,
+    triples: Triples = None,
+    known: Known = None,
+    interaction: Interaction = None,
     fail_if: FailIf = None,
     baseline: Baseline = None,
     max_regression: MaxRegression = None,
     device: Device = "auto",
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the sample of --neighbours.")] = 0,
+    seed: SampleSeed = 0,
     report: OwnReport = None,
     force: Force = False,
     dry_run: DryRun = False,
@@ -362,65 +249,19 @@ def evaluate(
 
 @app.command()
 def backfill(
-    bases: Annotated[
-        list[Path],
-        typer.Argument(metavar="BASE", help="Checkpoints or artifacts with the known rows."),
-    ],
-    max_id: Annotated[
-        int | None, typer.Option("--max-id", metavar="N", help="Number of ids. With --labels: if larger than theirs.")
-    ] = None,
-    base_ids: Annotated[
-        list[Path] | None,
-        typer.Option("--base-ids", metavar="FILE", help="Line j: the new id of base row j. Once for each BASE."),
-    ] = None,
-    base_labels: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--base-labels",
-            metavar="FILE",
-            help="Labels of the base rows: .tsv[.gz] of id<TAB>label, a JSON vocabulary or tokenizer, or one a line. "
-            "Once for each BASE.",
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option("--labels", metavar="FILE", help="The new labels, in the order of the new ids.")
-    ] = None,
-    table: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--table", metavar="GLOB", help="Tables to grow. Repeatable. Default: those recognised with as many rows."
-        ),
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            metavar="NAME",
-            help=f"How new rows are made: {', '.join(METHODS)}; arguments as in uniform:a=-1,b=1. "
-            f"Default: {DEFAULT_METHOD}, with mean and covariance of the known rows.",
-        ),
-    ] = None,
-    constrainer: Annotated[
-        str | None,
-        typer.Option(
-            "--constrainer",
-            metavar="NAME",
-            help=f"What new rows are held to: {', '.join(CONSTRAINERS)}; arguments as in clamp_norm:maxnorm=1.",
-        ),
-    ] = None,
-    fill: Annotated[
-        Path | None,
-        typer.Option("--fill", metavar="FILE", help="A checkpoint with the new rows, in the order of the new ids."),
-    ] = None,
-    fill_labels: Annotated[
-        Path | None,
-        typer.Option(
-            "--fill-labels", metavar="FILE", help="Labels of the rows of --fill; others are drawn by --method."
-        ),
-    ] = None,
+    bases: BaseFiles,
+    max_id: MaxId = None,
+    base_ids: BaseIds = None,
+    base_labels: BaseLabels = None,
+    labels: NewLabels = None,
+    table: TablesToGrow = None,
+    method: Method = None,
+    constrainer: Constrainer = None,
+    fill: Fill = None,
+    fill_labels: FillLabels = None,
     output: Output = None,
     device: Device = "auto",
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the draws.")] = 0,
+    seed: DrawSeed = 0,
     report: Report = None,
     force: Force = False,
     dry_run: DryRun = False,
@@ -489,33 +330,13 @@ def reconstruct(
 @app.command()
 def sweep(
     checkpoint: Checkpoint,
-    table: Annotated[
-        list[str] | None,
-        typer.Option("--table", metavar="GLOB", help="Tables to try, by name. Repeatable. Default: those recognised."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Tables to leave. Repeatable.")
-    ] = None,
-    effort: Annotated[
-        str,
-        typer.Option(
-            "--effort", metavar="EFFORT", help=f"{' or '.join(EFFORTS)}: time or error of weights in few bits."
-        ),
-    ] = EFFORTS[0],
-    max_error: Annotated[
-        float,
-        typer.Option(
-            "--max-error", metavar="F", help="Relative error, 0 to 1, that the recommendation allows each table."
-        ),
-    ] = DEFAULT_MAX_ERROR,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            "--plot", metavar="FILE", help="Where to draw error against size: .svg, .png or .pdf. Needs matplotlib."
-        ),
-    ] = None,
+    table: TablesToTry = None,
+    exclude: Exclude = None,
+    effort: Effort = EFFORTS[0],
+    max_error: AllowedError = DEFAULT_MAX_ERROR,
+    plot: Plot = None,
     device: Device = "auto",
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Start of the randomized solver.")] = 0,
+    seed: SolverSeed = 0,
     report: OwnReport = None,
     force: Force = False,
     json: Json = False,
