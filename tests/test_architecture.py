@@ -136,7 +136,7 @@ def test_libraries_are_imported_where_they_belong(library: str) -> None:
     homes = {
         "torch": ("embcompress.linalg", "embcompress.coding", "embcompress.nn"),  # elsewhere inside functions
         "rich": ("embcompress.report",),
-        "typer": ("embcompress.cli",),
+        "typer": ("embcompress.cli", "embcompress.options"),
         "safetensors": (),
         "numpy": tuple(COMPILED),
         "numba": ("embcompress.coding.kernels",),
