@@ -101,7 +101,12 @@ Baseline = Annotated[
     ),
 ]
 MaxRegression = Annotated[
-    str, typer.Option("--max-regression", metavar="F", help="By how much worse it may be, as in 1% or 0.01.")
+    str | None,
+    typer.Option(
+        "--max-regression",
+        metavar="F",
+        help=f"By how much worse than --baseline it may be, as in 1% or 0.01. Default: {DEFAULT_MAX_REGRESSION}.",
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
 
@@ -231,7 +236,7 @@ def approximate(
     neighbours: Neighbours = DEFAULT_NEIGHBOURS,
     fail_if: FailIf = None,
     baseline: Baseline = None,
-    max_regression: MaxRegression = DEFAULT_MAX_REGRESSION,
+    max_regression: MaxRegression = None,
     report: Report = None,
     force: Force = False,
     dry_run: DryRun = False,
@@ -317,7 +322,7 @@ def evaluate(
     ] = None,
     fail_if: FailIf = None,
     baseline: Baseline = None,
-    max_regression: MaxRegression = DEFAULT_MAX_REGRESSION,
+    max_regression: MaxRegression = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the sample of --neighbours.")] = 0,
     report: OwnReport = None,

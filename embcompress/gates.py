@@ -55,6 +55,8 @@ _CONDITION = re.compile(
 )
 Measured = ApproximateResult | EvaluateResult
 
+_known_names: dict[type[Any], tuple[str, ...]] = {}  # type hints take 5 ms to read
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -112,7 +114,7 @@ def read_conditions(
     *,
     fail_if: Sequence[str] | str,
     baseline: str | Path | None,
-    max_regression: float | str,
+    max_regression: float | str | None,
 ) -> Conditions:
     """Read what a report will be held to, before any work is done.
 
@@ -120,21 +122,24 @@ def read_conditions(
         result_type: of the report.
         fail_if: expressions, each `NAME SIGN NUMBER`; the number may end in `%`, or in a unit of bytes.
         baseline: a JSON report of `approximate` or `evaluate`, or None.
-        max_regression: by how much worse than the baseline each number may be: a share, or a text such as "1%".
+        max_regression: by how much worse than the baseline each number may be: a share, or a text such as "1%"; None
+            for DEFAULT_MAX_REGRESSION.
 
     Raises:
-        UsageError: no such expression or share, or a name that no number of the report has.
+        UsageError: no such expression or share, a name that no number of the report has, a share without a baseline.
         CheckpointError: the baseline is not readable, or no such report.
 
     Example:
         >>> read_conditions(
-        ...     ApproximateResult, fail_if="totals.ratio < 4", baseline=None, max_regression=0
+        ...     ApproximateResult, fail_if="totals.ratio < 4", baseline=None, max_regression=None
         ... ).expressions[0].limit
         4.0
     """
     texts = [fail_if] if isinstance(fail_if, str) else fail_if
     expressions = tuple(_parse(text, result_type) for text in texts)
-    allowed = _number(str(max_regression))
+    if baseline is None and max_regression is not None:
+        raise UsageError("--max-regression goes with --baseline.")
+    allowed = _share(str(DEFAULT_MAX_REGRESSION if max_regression is None else max_regression).strip())
     if not 0 <= allowed < math.inf:  # NaN, too
         raise UsageError(f"--max-regression takes a share of 0 or more, as in 1% or 0.01; got {str(max_regression)!r}.")
     return Conditions(expressions, None if baseline is None else Baseline(_read_report(Path(baseline)), allowed))
@@ -143,7 +148,7 @@ def read_conditions(
 def _read_report(path: Path) -> Mapping[str, Any]:
     found = parse_json(read_text(path), path, values="fields of a report")
     is_report = isinstance(found, dict) and isinstance(found.get("tables"), list)
-    if not is_report or found.get("command") not in {"approximate", "evaluate"}:
+    if not is_report or found.get("command") not in ("approximate", "evaluate"):
         raise CheckpointError(
             f"--baseline {path} is not the report of a compression.",
             hint="Name the .report.json that `approximate` wrote, or what `evaluate --report FILE.json` wrote.",
@@ -215,12 +220,19 @@ def _parse(text: str, result_type: type[Measured]) -> Condition:
     return Condition(text.strip(), name, found["sign"], limit, is_of_table=pattern in of_table)
 
 
+def _share(text: str) -> float:
+    """Read a number, which may end in `%`; NaN for anything else."""
+    try:
+        return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        return math.nan
+
+
 def _number(text: str) -> float:
     """Read a number, which may end in `%` or in a unit of bytes; NaN for anything else."""
-    try:
-        return float(text.rstrip("%").rstrip()) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        pass
+    share = _share(text)
+    if not math.isnan(share):
+        return share
     try:
         return float(parse_size(text))
     except UsageError:
@@ -234,12 +246,14 @@ def number_names(kind: type[Any]) -> tuple[str, ...]:
         >>> "error.row_relative.p99" in number_names(TableReport)
         True
     """
-    hints = typing.get_type_hints(kind)
-    return tuple(
-        f"{field.name}.{inner}" if inner else field.name
-        for field in fields(kind)
-        for inner in _numbers_in(hints[field.name])
-    )
+    if kind not in _known_names:
+        hints = typing.get_type_hints(kind)
+        _known_names[kind] = tuple(
+            f"{field.name}.{inner}" if inner else field.name
+            for field in fields(kind)
+            for inner in _numbers_in(hints[field.name])
+        )
+    return _known_names[kind]
 
 
 def _numbers_in(hint: Any) -> Iterator[str]:
@@ -267,5 +281,10 @@ def _look_up(place: Any, name: str) -> float | None:
             place = place[int(part)] if part.isdecimal() and int(part) < len(place) else None
         else:
             place = getattr(place, part, None)
-    is_number = isinstance(place, (int, float)) and not isinstance(place, bool) and math.isfinite(place)
-    return float(place) if is_number else None
+    if not isinstance(place, (int, float)) or isinstance(place, bool):
+        return None
+    try:
+        number = float(place)
+    except OverflowError:  # JSON has integers of any length
+        return None
+    return number if math.isfinite(number) else None

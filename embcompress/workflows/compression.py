@@ -11,7 +11,7 @@ from embcompress.artifact import CompressedTable, artifact_metadata, read_artifa
 from embcompress.budget import EFFORTS, Budget, choose_budget
 from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
 from embcompress.exceptions import UsageError
-from embcompress.gates import DEFAULT_MAX_REGRESSION, read_conditions
+from embcompress.gates import read_conditions
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.output import check_output
 from embcompress.planning import (
@@ -67,7 +67,7 @@ def approximate(
     neighbours: int = DEFAULT_NEIGHBOURS,
     fail_if: Sequence[str] | str = (),
     baseline: str | Path | None = None,
-    max_regression: float | str = DEFAULT_MAX_REGRESSION,
+    max_regression: float | str | None = None,
     report: Sequence[str | Path] | str | Path = (),
     force: bool = False,
     dry_run: bool = False,
@@ -108,7 +108,7 @@ def approximate(
         fail_if: conditions on the report that must not hold, such as "error.relative > 0.05". Where one does, the
             artifact is withheld, and an old one stays.
         baseline: the JSON report of an earlier artifact that this one must not be worse than.
-        max_regression: by how much it may be: a share, or a text such as "1%".
+        max_regression: by how much it may be: a share, or a text such as "1%", the default.
         report: files to write the report to, each ending choosing a renderer; default `<output stem>.report.json`.
         force: overwrite existing outputs.
         dry_run: make all checks, tell sizes and memory, and write nothing; reads no row with `bases`.

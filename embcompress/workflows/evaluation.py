@@ -13,7 +13,7 @@ from embcompress.checkpoints import open_checkpoint
 from embcompress.coded_factors import BASES_SUFFIX
 from embcompress.dense_rows import open_dense_rows
 from embcompress.exceptions import ArtifactError, NonFiniteError, UsageError
-from embcompress.gates import DEFAULT_MAX_REGRESSION, read_conditions
+from embcompress.gates import read_conditions
 from embcompress.planning import DEFAULT_NEIGHBOURS, estimate_evaluation_memory
 from embcompress.results import Check, EvaluateResult, InputFile, MatricesReport, TableReport, Totals
 from embcompress.workflows.artifact_checks import (
@@ -58,7 +58,7 @@ def evaluate(
     interaction: str | None = None,
     fail_if: Sequence[str] | str = (),
     baseline: str | Path | None = None,
-    max_regression: float | str = DEFAULT_MAX_REGRESSION,
+    max_regression: float | str | None = None,
     device: str = "auto",
     seed: int = 0,
     report: Sequence[str | Path] | str | Path = (),
@@ -82,7 +82,7 @@ def evaluate(
         interaction: what scores triples, as in "TransE:p=1", where the original does not tell.
         fail_if: conditions on the report that must not hold, such as "error.relative > 0.05".
         baseline: the JSON report of an earlier artifact that this one must not be worse than.
-        max_regression: by how much it may be: a share, or a text such as "1%".
+        max_regression: by how much it may be: a share, or a text such as "1%", the default.
         device: "auto", "cpu", "cuda" or "cuda:N".
         seed: of the draw of rows.
         report: files to write the report to, each ending choosing a renderer; default: none.
@@ -118,7 +118,8 @@ def evaluate(
         pairs, failed = match_tables(checkpoint, opened)
         chosen = [pair.table for pair in pairs]
         facts = read_row_facts(row_weights=row_weights, labels=labels, tables=lambda: chosen)
-        facts.check(chosen, path=row_weights)
+        weighed = [pair.table for pair in pairs if pair.compressed.matrix is None or row_weights is None]
+        facts.check(weighed, path=row_weights)
         plan = None
         if triples is not None:  # before any table is read
             plan = check_link_prediction(checkpoint, triples=Path(triples), known=others, interaction=interaction)
@@ -205,7 +206,8 @@ class _Comparison:
         try:
             return replace(self._measured(), seconds=time.perf_counter() - started)
         except NonFiniteError as err:
-            raise NonFiniteError(f"{self._setting.checkpoint.path}: {err.message}", hint=err.hint) from err
+            hint = "Name the original that the artifact was made from, or repair the row in both."
+            raise NonFiniteError(f"{self._setting.checkpoint.path}: {err.message}", hint=hint) from err
 
     def _measured(self) -> TableReport:
         import torch
