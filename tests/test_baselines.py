@@ -138,10 +138,17 @@ def test_baseline_compares_what_both_know(plain: EvaluateResult, tmp_path: Path)
 
 
 @pytest.mark.parametrize("allowed", ["-1%", "nan", "inf", "x", "", "1MB", -0.5, math.nan])
-def test_baseline_refuses_what_is_no_share(allowed: float | str) -> None:
+def test_baseline_refuses_what_is_no_share(allowed: float | str, plain: EvaluateResult, tmp_path: Path) -> None:
     """A usage error that names the option and what was given."""
-    with pytest.raises(UsageError, match="--max-regression"):
-        read_conditions(EvaluateResult, fail_if=(), baseline=None, max_regression=allowed)
+    with pytest.raises(UsageError, match="--max-regression takes a share") as refused:
+        regressions(plain, document(plain), tmp_path, max_regression=allowed)
+    assert repr(str(allowed)) in refused.value.message
+
+
+def test_baseline_is_needed_for_a_share() -> None:
+    """By how much worse than nothing cannot be asked."""
+    with pytest.raises(UsageError, match="--max-regression goes with --baseline"):
+        read_conditions(EvaluateResult, fail_if=(), baseline=None, max_regression=0.01)
 
 
 @pytest.mark.parametrize(
