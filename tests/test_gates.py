@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
 
 import embcompress
-from embcompress.exceptions import EmbcompressError, UsageError
-from embcompress.gates import REGRESSIONS, TABLE_REGRESSIONS, Measured, read_conditions
+from embcompress.exceptions import UsageError
+from embcompress.gates import Measured, read_conditions
 from embcompress.report.json import render_json
 from embcompress.results import ApproximateResult, EvaluateResult, Gate, LinkPrediction, Ranking
 from tests.test_cli_evaluate import NAME, OPTIONS, state
@@ -29,10 +27,9 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("gates")
     source, weights = folder / "model.safetensors", folder / "weights.txt"
     safetensors.torch.save_file(state(), source)
-    rows = 60 if request.param == "bilinear" else 300
-    weights.write_text("".join(f"{row + 1}\n" for row in range(rows)))
+    weights.write_text("".join(f"{row + 1}\n" for row in range(300)))
     made = embcompress.approximate(source, **OPTIONS[request.param])
-    found = embcompress.evaluate(source, made.output.path, row_weights=weights)
+    found = embcompress.evaluate(source, made.output.path, row_weights=None if request.param == "bilinear" else weights)
     ranks = LinkPrediction("DistMult", 10, 20, Ranking(0.5, 0.25, 0.5, 0.75), Ranking(0.4, 0.2, 0.4, 0.6))
     return made, replace(found, link_prediction=ranks)
 
@@ -55,7 +52,7 @@ def document(result: Measured) -> dict[str, Any]:
 
 def gates(result: Measured, *expressions: str) -> tuple[Gate, ...]:
     """Hold a result to expressions."""
-    return read_conditions(type(result), fail_if=expressions, baseline=None, max_regression=0).gates(result)
+    return read_conditions(type(result), fail_if=expressions, baseline=None, max_regression=None).gates(result)
 
 
 def walk(place: Any, name: str = "") -> Iterator[tuple[str, float]]:
@@ -168,7 +165,7 @@ def test_gates_read_expressions(expression: str, passed: bool, plain: EvaluateRe
 def test_gates_refuse_what_is_no_expression(expression: str) -> None:
     """A usage error that shows the expression and how one looks."""
     with pytest.raises(UsageError, match="--fail-if") as refused:
-        read_conditions(EvaluateResult, fail_if=expression, baseline=None, max_regression=0)
+        read_conditions(EvaluateResult, fail_if=expression, baseline=None, max_regression=None)
     assert repr(expression) in refused.value.message
 
 
@@ -185,7 +182,7 @@ def test_gates_refuse_what_is_no_expression(expression: str) -> None:
 def test_gates_tell_what_was_meant(name: str, meant: str) -> None:
     """A name that no number has is refused, with the nearest one."""
     with pytest.raises(UsageError, match="the report has no number") as refused:
-        read_conditions(ApproximateResult, fail_if=f"{name} > 1", baseline=None, max_regression=0)
+        read_conditions(ApproximateResult, fail_if=f"{name} > 1", baseline=None, max_regression=None)
     assert meant in refused.value.hint
 
 
@@ -195,7 +192,7 @@ def test_gates_tell_what_was_meant(name: str, meant: str) -> None:
 def test_gates_refuse_what_is_no_number(name: str) -> None:
     """Texts, truths, parts of a report and what Python alone knows are no numbers."""
     with pytest.raises(UsageError, match="the report has no number"):
-        read_conditions(EvaluateResult, fail_if=f"{name} > 1", baseline=None, max_regression=0)
+        read_conditions(EvaluateResult, fail_if=f"{name} > 1", baseline=None, max_regression=None)
 
 
 @pytest.mark.parametrize("sign", [">", "<", ">=", "<=", "==", "!="])
@@ -222,196 +219,3 @@ def test_gates_of_a_dry_run_leave_out_what_is_not_known(plain: EvaluateResult) -
     dry = replace(plain, tables=(replace(plain.tables[0], error=None),), dry_run=True)
     found = [(gate.expression, gate.passed) for gate in gates(dry, "error.relative > 0", "rank > 3", "rank > 4")]
     assert found == [("rank > 3", False), ("rank > 4", True)]
-
-
-def regressions(
-    result: Measured, before: Mapping[str, Any], folder: Path, *, max_regression: float | str = 0.0
-) -> tuple[Gate, ...]:
-    """Hold a result to an earlier report."""
-    path = folder / "old.report.json"
-    path.write_text(json.dumps(before))
-    return read_conditions(type(result), fail_if=(), baseline=path, max_regression=max_regression).gates(result)
-
-
-def put(place: Any, name: str, value: object) -> None:
-    """Change a number of a JSON document."""
-    *way, last = name.split(".")
-    for part in way:
-        place = place[part]
-    place[last] = value
-
-
-def look_up(place: Any, name: str) -> Any:
-    """Find a number of a JSON document; None where there is none."""
-    for part in name.split("."):
-        place = None if place is None else place[part]
-    return place
-
-
-def failing(found: tuple[Gate, ...]) -> list[str]:
-    """List the names of the numbers that are worse."""
-    return [gate.expression.split()[0] for gate in found if not gate.passed]
-
-
-def test_baseline_of_the_same_run_passes(results: tuple[Measured, Measured], tmp_path: Path) -> None:
-    """Nothing is worse than itself with 0 % allowed, and each number known is held."""
-    for result in results:
-        said = document(result)
-        found = regressions(result, said, tmp_path)
-        known = [name for name in REGRESSIONS if look_up(said.get(name.split(".")[0]) and said, name) is not None]
-        known += [name for name in TABLE_REGRESSIONS if look_up(said["tables"][0], name) is not None]
-        assert failing(found) == []
-        assert [gate.expression.split()[0] for gate in found] == known
-        assert {"totals.ratio", "error.relative", "bytes_after"} <= set(known)
-
-
-def test_baseline_fails_what_is_worse(results: tuple[Measured, Measured], tmp_path: Path) -> None:
-    """Each number alone: 10 % worse fails at 9 % and passes at 12 %, better passes, and names number and table."""
-    for result in results:
-        said = document(result)
-        for is_of_table, directions in ((True, TABLE_REGRESSIONS), (False, REGRESSIONS)):
-            place = said["tables"][0] if is_of_table else said
-            for name, direction in directions.items():
-                if look_up(place if name.split(".")[0] in place else None, name) is None:
-                    continue
-                value = look_up(place, name)
-                put(place, name, value / (1 + direction * 0.1))
-                assert failing(regressions(result, said, tmp_path, max_regression="9%")) == [name]
-                assert failing(regressions(result, said, tmp_path, max_regression=0.12)) == []
-                (gate,) = (one for one in regressions(result, said, tmp_path) if not one.passed)
-                assert (gate.value, gate.table) == (value, result.tables[0].name if is_of_table else None)
-                put(place, name, value * (1 + direction * 0.1))
-                assert failing(regressions(result, said, tmp_path)) == []
-                put(place, name, value)
-
-
-@pytest.mark.parametrize("name", TABLE_REGRESSIONS)
-def test_baseline_passes_exactly_at_the_limit(name: str, plain: EvaluateResult, tmp_path: Path) -> None:
-    """A number that is worse by just what is allowed passes, and by an ulp, or a byte, more it does not."""
-    said = document(plain)
-    direction = TABLE_REGRESSIONS[name]
-    now, earlier = (500, 400) if name == "bytes_after" else (0.5 + direction * 0.125, 0.5)
-    beyond = now + 1 if name == "bytes_after" else math.nextafter(now, direction * math.inf)
-    put(said["tables"][0], name, earlier)
-    for value, expected in ((now, []), (beyond, [name])):
-        table = _with(plain.tables[0], name, value)
-        found = regressions(replace(plain, tables=(table,)), said, tmp_path, max_regression="25%")
-        assert [one for one in failing(found) if one == name] == expected
-
-
-def _with(place: Any, name: str, value: float) -> Any:
-    first, _, rest = name.partition(".")
-    return replace(place, **{first: _with(getattr(place, first), rest, value) if rest else value})
-
-
-def test_baseline_of_no_error_allows_none(plain: EvaluateResult, tmp_path: Path) -> None:
-    """A share of 0 is 0: any error is worse than none."""
-    said = document(plain)
-    put(said["tables"][0], "error.relative", 0.0)
-    assert failing(regressions(plain, said, tmp_path, max_regression=1000)) == ["error.relative"]
-
-
-def test_baseline_looks_at_the_tables_of_both(plain: EvaluateResult, tmp_path: Path) -> None:
-    """A table that is gone fails and is named; a new one, and one under a tied name, is fine."""
-    said = document(plain)
-    said["tables"].append({**said["tables"][0], "name": "gone"})
-    assert [
-        (gate.table, gate.value, gate.passed) for gate in regressions(plain, said, tmp_path) if not gate.passed
-    ] == [("gone", None, False)]
-    said["tables"] = []
-    assert failing(regressions(plain, said, tmp_path)) == []
-    said = document(plain)
-    said["tables"][0]["name"] = "head.weight"
-    table = replace(plain.tables[0], tied_names=("head.weight",))
-    found = regressions(replace(plain, tables=(table,)), said, tmp_path)
-    assert failing(found) == []
-    assert sum(gate.table == NAME for gate in found) >= 4
-
-
-def test_baseline_compares_what_both_know(plain: EvaluateResult, tmp_path: Path) -> None:
-    """Null in the baseline is not compared; what the baseline knows and the run does not fails."""
-    said = document(plain)
-    known = len(regressions(plain, said, tmp_path))
-    put(said["tables"][0], "neighbours", None)
-    assert len(regressions(plain, said, tmp_path)) == known - 2
-    less = replace(plain, tables=(replace(plain.tables[0], neighbours=None),))
-    assert failing(regressions(less, document(plain), tmp_path)) == [
-        "neighbours.cosine.overlap",
-        "neighbours.inner_product.overlap",
-    ]
-
-
-@pytest.mark.parametrize("allowed", ["-1%", "nan", "inf", "x", "", "1MB", -0.5, math.nan])
-def test_baseline_refuses_what_is_no_share(allowed: float | str) -> None:
-    """A usage error that names the option and what was given."""
-    with pytest.raises(UsageError, match="--max-regression"):
-        read_conditions(EvaluateResult, fail_if=(), baseline=None, max_regression=allowed)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "no JSON",
-        "[]",
-        "3",
-        "null",
-        "{}",
-        '{"schema_version": 1, "command": "inspect", "tables": []}',
-        '{"schema_version": 1, "command": "evaluate", "tables": {}}',
-        '{"schema_version": 2, "command": "evaluate", "tables": []}',
-        '{"schema_version": "1", "command": "evaluate", "tables": []}',
-        '{"schema_version": 1, "command": ["evaluate"], "tables": []}',
-        '{"schema_version": 1, "command": "evaluate", "tables": [], "tables": []}',
-        "[" * 100_000,
-        '{"a":' * 100_000,
-        '{"schema_version": 1, "command": "evaluate", "tables": [], "x": ' + "9" * 5000 + "}",
-    ],
-)
-def test_baseline_refuses_what_is_no_report(text: str, tmp_path: Path) -> None:
-    """A failure of ours that names the file."""
-    path = tmp_path / "old.json"
-    path.write_text(text)
-    with pytest.raises(EmbcompressError) as refused:
-        read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0)
-    assert str(path) in refused.value.message
-
-
-@pytest.mark.parametrize(
-    "tables",
-    [
-        "[3]",
-        "[null]",
-        "[[]]",
-        '["text"]',
-        "[{}]",
-        '[{"name": ["entity.weight"]}]',
-        '[{"name": {"a": 1}}]',
-        '[{"name": null}]',
-        '[{"name": "\\ud800"}]',
-        '[{"name": "a\\nb <script> \\u001b[31m"}]',
-    ],
-)
-def test_baseline_misses_tables_that_are_none(tables: str, plain: EvaluateResult, tmp_path: Path) -> None:
-    """What is no table of this run is told as a missing one, in every renderer, and fails."""
-    path = tmp_path / "old.json"
-    path.write_text(f'{{"schema_version": 1, "command": "evaluate", "tables": {tables}}}')
-    conditions = read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0)
-    result = replace(plain, gates=conditions.gates(plain))
-    assert [gate.passed for gate in result.gates] == [False]
-    assert document(result)["ok"] is False
-
-
-@pytest.mark.parametrize(
-    "value", ["1" + "0" * 400, "1e999", "-1" + "0" * 400, "NaN", "true", '"0.1"', "[]", "{}", "[[1]]", "null"]
-)
-def test_baseline_takes_hostile_numbers_for_none(value: str, plain: EvaluateResult, tmp_path: Path) -> None:
-    """What is no finite number in the baseline is compared with nothing, and breaks nothing."""
-    path = tmp_path / "old.json"
-    numbers = ", ".join(f'"{name}": {value}' for name in ("bytes_after", "rank"))
-    said = f'{{"name": "{NAME}", {numbers}, "error": {{"relative": {value}}}, "neighbours": {value}}}'
-    path.write_text(
-        f'{{"schema_version": 1, "command": "evaluate", "tables": [{said}], "totals": {value}, '
-        f'"link_prediction": {value}}}'
-    )
-    assert read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0).gates(plain) == ()

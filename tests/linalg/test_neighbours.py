@@ -28,15 +28,11 @@ def dense_nearest(values: Tensor, ids: Tensor, *, by_cosine: bool, nearest: int 
     exact = values.to(torch.float64)
     lengths = exact.norm(dim=1)
     unit = torch.where(lengths[:, None] > 0, exact / lengths[:, None], 0.0)
-    found = []
-    for query in ids.tolist():
-        scores = (unit if by_cosine else exact) @ unit[query]
-        step = TIED * (1.0 if by_cosine else float(scores.abs().max()))
-        if step:
-            scores = (scores / step).round()
-        order = sorted((row for row in range(len(exact)) if row != query), key=lambda row: (-float(scores[row]), row))
-        found.append(order[:nearest])
-    return torch.tensor(found).view(len(ids), -1)
+    scores = (unit if by_cosine else exact) @ unit[ids].T  # (rows, queries)
+    step = TIED * (torch.ones(len(ids)) if by_cosine else scores.abs().amax(dim=0))
+    scores = torch.where(step > 0, (scores / step.clamp_min(1e-300)).round(), 0.0)
+    scores[ids, torch.arange(len(ids))] = -torch.inf
+    return scores.sort(dim=0, descending=True, stable=True).indices[:nearest].T
 
 
 def search(values: Tensor, ids: Tensor, *, block_rows: int, nearest: int = NEAREST) -> NearestRows:
