@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test check bench schema samples screenshots clean
+.PHONY: demo test check bench schema golden samples screenshots clean
 
 demo: .venv/installed  ## compress a sample checkpoint and show its report
 	mkdir -p build && $(BIN)/embcompress approximate sample_checkpoints/words/model.pt --ratio 16 --output build/words-compressed.safetensors --force
@@ -22,6 +22,9 @@ schema: .venv/installed  ## write docs/report.schema.json again, from the result
 
 samples: .venv/installed  ## train the sample checkpoints again, minutes long
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[pykeen]' && $(BIN)/python sample_checkpoints/make_samples.py
+
+golden: .venv/installed  ## write the reports that tests compare with again, after a change that is meant
+	$(BIN)/python -m tests.report.golden_reports
 
 screenshots: .venv/installed  ## take the pictures in docs/images again; needs Debian's chromium and chromium-driver
 	PYTHONPATH=. $(BIN)/python docs/make_screenshots.py

@@ -153,6 +153,8 @@ def _read_report(path: Path) -> Mapping[str, Any]:
             f"--baseline {path} is not the report of a compression.",
             hint="Name the .report.json that `approximate` wrote, or what `evaluate --report FILE.json` wrote.",
         )
+    if found.get("dry_run"):
+        raise CheckpointError(f"--baseline {path} is the report of a dry run, which measured nothing.")
     if found.get("schema_version") != SCHEMA_VERSION:
         raise CheckpointError(
             f"--baseline {path} has schema version {str(found.get('schema_version'))[:20]}; this version reads "

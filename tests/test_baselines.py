@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from embcompress.exceptions import EmbcompressError, UsageError
+from embcompress.exceptions import CheckpointError, EmbcompressError, UsageError
 from embcompress.gates import REGRESSIONS, TABLE_REGRESSIONS, Measured, read_conditions
 from embcompress.results import EvaluateResult, Gate
 from tests.test_cli_evaluate import NAME
@@ -218,3 +218,11 @@ def test_baseline_takes_hostile_numbers_for_none(value: str, plain: EvaluateResu
         f'"link_prediction": {value}}}'
     )
     assert read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0).gates(plain) == ()
+
+
+def test_baseline_refuses_the_report_of_a_dry_run(tmp_path: Path) -> None:
+    """A dry run measured nothing, so nothing could be worse than it."""
+    path = tmp_path / "dry.json"
+    path.write_text(json.dumps({"schema_version": 1, "command": "approximate", "dry_run": True, "tables": []}))
+    with pytest.raises(CheckpointError, match="dry run"):
+        read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0)

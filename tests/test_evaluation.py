@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import embcompress
-from embcompress.exceptions import IdsError
+from embcompress.exceptions import UsageError
 from embcompress.results import ApproximateResult, EvaluateResult, TableReport
 from tests.command_line import snapshot
 from tests.report_oracle import (
@@ -189,7 +189,7 @@ def test_evaluate_tells_the_optimum_and_the_spectrum_of_the_oracle(trip: Trip) -
 def test_evaluate_weighs_and_names_rows(trip: Trip) -> None:
     """The weighted error, the groups by row weight and the labels of the worst rows are those of the oracle."""
     if trip.result.tables[0].matrices is not None:  # its errors are those of matrices
-        with pytest.raises(IdsError, match="no table has as many rows"):
+        with pytest.raises(UsageError, match="holds matrices"):
             trip.evaluate(row_weights=trip.row_weights)
         return
     result = trip.evaluate(row_weights=trip.row_weights, labels=trip.labels)

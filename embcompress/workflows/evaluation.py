@@ -119,6 +119,8 @@ def evaluate(
         chosen = [pair.table for pair in pairs]
         facts = read_row_facts(row_weights=row_weights, labels=labels, tables=lambda: chosen)
         weighed = [pair.table for pair in pairs if pair.compressed.matrix is None or row_weights is None]
+        if row_weights is not None and not weighed:
+            raise UsageError(f"--row-weights weighs rows, and {target} holds matrices: leave it out.")
         facts.check(weighed, path=row_weights)
         plan = None
         if triples is not None:  # before any table is read
