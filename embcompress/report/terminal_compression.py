@@ -35,7 +35,7 @@ def render_compression(result: ApproximateResult | EvaluateResult) -> Renderable
         parts += left_lines(result.skipped)
     else:
         parts += [_link_prediction(result.link_prediction)] if result.link_prediction is not None else []
-        parts += [_check(check) for check in sorted(result.checks, key=lambda check: check.passed)]
+        parts += _checks(result.checks)
     parts += _gates(result.gates)
     parts.append(_written(result) if isinstance(result, ApproximateResult) else _compared(result))
     if result.memory_bytes is not None:
@@ -64,9 +64,19 @@ def _compared(result: EvaluateResult) -> Text:
     )  # fmt: skip
 
 
-def _check(check: Check) -> Text:
-    verdict = ("ok", "green") if check.passed else ("failed", "bold red")
-    return Text.assemble(f"{check.name}: ", verdict, " ", plain(check.detail))
+def _checks(checks: Sequence[Check]) -> list[Text]:
+    """Say what does not hold, each on its own line, and name the rest on one."""
+    lines = [
+        Text.assemble(("check failed: ", "bold red"), f"{check.name}: ", *_whose(check), plain(check.detail))
+        for check in checks
+        if not check.passed
+    ]
+    holding = ", ".join(check.name for check in checks if check.passed)
+    return [*lines, Text.assemble("checks: ", holding, (" ok", "green"))] if holding else lines
+
+
+def _whose(check: Check) -> tuple[Text, ...]:
+    return () if check.table is None else (plain(check.table), Text(": "))
 
 
 def _gates(gates: Sequence[Gate]) -> list[Text]:

@@ -61,7 +61,7 @@ class Check:
     """Something that must be true of an artifact, and whether it is.
 
     Attributes:
-        name: of the check: "shapes", "checksums", "untouched" or "recorded".
+        name: of the check: "schema", "tables", "checksums", "untouched" or "recorded".
         table: the tensor or table that it failed for; None where it is told of all at once.
         passed: whether it holds.
         detail: one sentence, without a full stop, on what was compared or what is wrong.

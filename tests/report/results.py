@@ -112,7 +112,7 @@ def full_evaluation(name: str = "entities.weight", *, label: str | None = None) 
         Totals(before, after, before / after),
         (
             Check("checksums", None, True, "14 tensors have the checksums that they were written with"),
-            Check("shapes", lost.name, False, f"{name} has 7 rows, and the original 9"),
+            Check("tables", lost.name, False, "the original has 9 rows, and the artifact is made for 7"),
             Check("untouched", None, True, "11 tensors are those of the original to the bit"),
         ),
         LinkPrediction(

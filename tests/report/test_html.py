@@ -111,7 +111,7 @@ def test_render_html_says_what_a_person_asks() -> None:
             "1 of 3 gates and 1 of 3 checks failed.",
             "10.4 MB → 675 kB",
             "error.relative > 0.2",
-            "entities.weight has 7 rows, and the original 9",
+            "the original has 9 rows, and the artifact is made for 7",
             "Link prediction",
             "2000 rows of norm 1 to 1.3",
             "Worst rows",

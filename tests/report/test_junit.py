@@ -40,12 +40,12 @@ def test_render_junit_fails_what_failed() -> None:
         for failure in case.findall("failure")
     }
     gate = "gate error.relative > 0.2 for entities.weight failed: the value is 0.2031"
-    check = "entities.weight has 7 rows, and the original 9"
+    check = "the original has 9 rows, and the artifact is made for 7"
     assert failed == {
         ("embcompress.evaluate.table", "entities.weight"): gate,
-        ("embcompress.evaluate.table", "entities.weight.3"): f"check shapes failed: {check}",
+        ("embcompress.evaluate.table", "entities.weight.3"): f"check tables failed: {check}",
         ("embcompress.evaluate.gate", "error.relative > 0.2 for entities.weight"): gate,
-        ("embcompress.evaluate.check", "shapes of entities.weight.3"): check,
+        ("embcompress.evaluate.check", "tables of entities.weight.3"): check,
     }
     assert (suite.get("tests"), suite.get("failures"), suite.get("time")) == ("9", "4", "37.500")
     properties = {one.get("name"): one.get("value") for one in suite.iter("property")}
