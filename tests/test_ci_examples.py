@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,17 @@ ACTIONS: Mapping[str, set[str]] = {
     "actions/setup-python@v5": {"python-version"},
     "actions/upload-artifact@v4": {"name", "path"},
 }  # what is used of others, and the inputs given to it
+# Records what pip is asked for and installs nothing, but lets Python look for pip, with the options that it was given.
+PYTHON = """#!/bin/sh
+option=
+if [ "${{1-}}" = -I ]; then option=-I; shift; fi
+if [ "${{1-}} ${{2-}}" = "-m pip" ]; then
+    shift 2
+    printf "%s\\n" "$*" >> {record}
+    set -- -c "import pip"
+fi
+exec {python} $option "$@"
+"""
 
 
 @dataclass
@@ -40,12 +51,14 @@ class Runner:
         folder: with models/model.pt and the report of its last release.
         installed: the arguments of each call of pip.
         outputs: of the steps that have run, by their ids.
+        uploads: the files of each upload, by its name.
         log: stdout and stderr of all.
     """
 
     folder: Path
     variables: Mapping[str, str] = field(default_factory=dict)
     outputs: dict[str, dict[str, str]] = field(default_factory=dict)
+    uploads: dict[str, list[str]] = field(default_factory=dict)
     log: str = ""
 
     def __post_init__(self) -> None:
@@ -54,12 +67,12 @@ class Runner:
         record = shlex.quote(str(self.folder / "pip.txt"))
         python = shlex.quote(sys.executable)
         scripts = {
-            "pip": f'printf "%s\\n" "$*" >> {record}\n',
-            "python": f'if [ "${{1-}} ${{2-}}" = "-m pip" ]; then shift 2; exec pip "$@"; fi\nexec {python} "$@"\n',
-            "embcompress": f'exec {python} -m embcompress "$@"\n',
+            "pip": f'#!/bin/sh\nprintf "%s\\n" "$*" >> {record}\n',
+            "python": PYTHON.format(record=record, python=python),
+            "embcompress": f"#!{sys.executable}\nfrom embcompress.__main__ import main\nmain()\n",  # as pip makes it
         }
         for name, text in scripts.items():
-            (tools / name).write_text(f"#!/bin/sh\n{text}")
+            (tools / name).write_text(text)
             (tools / name).chmod(0o755)
 
     @property
@@ -85,6 +98,38 @@ class Runner:
         self.log += done.stdout + done.stderr
         return done.returncode
 
+    def github_job(self, job: Mapping[str, Any], environment: Mapping[str, str]) -> int:
+        """Run the steps of a job: after one that fails, only those whose condition says so."""
+        code = 0
+        for step in job["steps"]:
+            if code == 0 or "!cancelled()" in step.get("if", ""):
+                code = self.github_step(step, {}, environment) or code
+        return code
+
+    def gitlab_job(self, job: Mapping[str, Any]) -> int:
+        """Run the script of a job up to the line that fails, and take its artifacts in.
+
+        Source: https://docs.gitlab.com/ci/yaml/#artifactswhen and #artifactsreports: reports are always taken in.
+        """
+        code = 0
+        for line in job["script"]:
+            code = code or self.shell(line, job["variables"])
+        kept = job["artifacts"]
+        if {"on_success": code == 0, "on_failure": code != 0, "always": True}[kept.get("when", "on_success")]:
+            self._upload("paths", kept["paths"])
+        self._upload("junit", kept["reports"]["junit"])
+        return code
+
+    def break_evaluate(self) -> None:
+        """Let `embcompress evaluate` find that a gate failed."""
+        tool = self.folder / "bin" / "embcompress"
+        good = tool.rename(tool.with_name("embcompress-good"))
+        tool.write_text(f'#!/bin/sh\n[ "$1" = evaluate ] && exit 3\nexec {shlex.quote(str(good))} "$@"\n')
+        tool.chmod(0o755)
+
+    def _upload(self, name: str, paths: Sequence[str]) -> None:
+        self.uploads[name] = [path for path in paths if (self.folder / path).is_file()]
+
     def github_step(self, step: Mapping[str, Any], inputs: Mapping[str, str], environment: Mapping[str, str]) -> int:
         """Run a step of a workflow or of a composite action."""
         step = self._evaluate(dict(step), inputs)
@@ -106,7 +151,7 @@ class Runner:
             return self._action(given, step["id"])
         assert set(given) == ACTIONS[step["uses"]]
         if "path" in given:
-            assert [path for path in given["path"].split() if not (self.folder / path).is_file()] == []
+            self._upload(given["name"], given["path"].split())
         return 0
 
     def _action(self, given: Mapping[str, str], step_id: str) -> int:
@@ -133,7 +178,7 @@ class Runner:
             return str(inputs[parsed[1]] != "") if parsed[2] else inputs[parsed[1]]
         parsed = re.fullmatch(r"steps\.(\w+)\.outputs\.(\w+)", expression)
         assert parsed is not None, expression
-        return self.outputs[parsed[1]].get(parsed[2], "")
+        return self.outputs.get(parsed[1], {}).get(parsed[2], "")
 
 
 @pytest.fixture(scope="module")
@@ -156,10 +201,14 @@ def runner(tmp_path: Path, last_release: Path) -> Iterator[Runner]:
 
 
 def assert_released(runner: Runner, *reports: str) -> dict[str, Any]:
-    """Check that the artifact is there, eight times smaller, and that no test of the JUnit reports failed."""
+    """Check that the artifact is there, eight times smaller and held to the last release, and that no test failed."""
     document: dict[str, Any] = json.loads((runner.folder / "model.report.json").read_text())
     assert document["ok"] is True
     assert document["totals"]["ratio"] >= 8
+    last = json.loads((runner.folder / "models" / "last-release.report.json").read_text())
+    earlier = last["tables"][0]["error"]["relative"]
+    expected = f"error.relative > {1.01 * earlier:.6g} (baseline {earlier:.6g} +1 %)"
+    assert expected in [gate["expression"] for gate in document["gates"]]
     assert document["output"]["bytes"] == (runner.folder / "model.safetensors").stat().st_size
     for report in reports:
         suites = ET.parse(runner.folder / report).getroot()
@@ -168,13 +217,25 @@ def assert_released(runner: Runner, *reports: str) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("job", ["with-the-action", "step-by-step"])
+UPLOADS = {
+    "with-the-action": {
+        "compressed-model-reports": ["model.report.json", "model.html", "model.xml"],
+        "compressed-model": ["model.safetensors"],
+    },
+    "step-by-step": {
+        "evaluated-model-reports": ["model.report.json", "evaluation.html", "evaluation.xml"],
+        "evaluated-model": ["model.safetensors"],
+    },
+}
+
+
+@pytest.mark.parametrize("job", UPLOADS)
 def test_github_workflow_runs(runner: Runner, job: str) -> None:
     """Every step of either job ends well, the files to upload are there, and the summary holds the report."""
     workflow = yaml.safe_load((CI / "github-actions.yml").read_text())
     assert workflow["permissions"] == {"contents": "read"}
-    for step in workflow["jobs"][job]["steps"]:
-        assert runner.github_step(step, {}, workflow["env"]) == 0, runner.log
+    assert runner.github_job(workflow["jobs"][job], workflow["env"]) == 0, runner.log
+    assert runner.uploads == UPLOADS[job]
     assert commands_in(runner.log) == []
     summary = (runner.folder / "GITHUB_STEP_SUMMARY.txt").read_text()
     assert "embedding.weight" in summary
@@ -196,12 +257,27 @@ def test_github_workflow_runs(runner: Runner, job: str) -> None:
 def test_gitlab_pipeline_runs(runner: Runner) -> None:
     """Every line of the script ends well, and what it keeps is there."""
     job = yaml.safe_load((CI / "gitlab-ci.yml").read_text())["compress"]
-    for line in job["script"]:
-        assert runner.shell(line, job["variables"]) == 0, runner.log
-    kept = [*job["artifacts"]["paths"], *job["artifacts"]["reports"]["junit"]]
-    assert [path for path in kept if not (runner.folder / path).is_file()] == []
+    assert runner.gitlab_job(job) == 0, runner.log
+    assert runner.uploads == {
+        "paths": ["model.safetensors", "model.report.json"],
+        "junit": ["model.xml", "evaluation.xml"],
+    }
     assert_released(runner, *job["artifacts"]["reports"]["junit"])
     assert runner.installed == ["install embcompress[plot]"]
+
+
+def test_artifact_that_fails_its_evaluation_is_not_uploaded(runner: Runner) -> None:
+    """Where `evaluate` ends with 3, the job does too, and of what it made only reports are uploaded."""
+    runner.break_evaluate()
+    workflow = yaml.safe_load((CI / "github-actions.yml").read_text())
+    assert runner.github_job(workflow["jobs"]["step-by-step"], workflow["env"]) == 3
+    assert runner.uploads == {"evaluated-model-reports": ["model.report.json"]}
+    for made in runner.folder.glob("model.*"):
+        made.unlink()
+    runner.uploads.clear()
+    assert runner.gitlab_job(yaml.safe_load((CI / "gitlab-ci.yml").read_text())["compress"]) == 3
+    assert runner.uploads == {"junit": ["model.xml"]}
+    assert (runner.folder / "model.safetensors").is_file()
 
 
 def test_release_script_releases(runner: Runner) -> None:
@@ -266,3 +342,17 @@ def test_action_passes_arguments_and_gates_on(runner: Runner) -> None:
     said = runner.outputs["it"]
     assert (said["ok"], said["output"], said["report"]) == ("false", "", "a b.report.json")
     assert (runner.folder / "a b.report.json").is_file()
+
+
+def test_action_runs_no_module_of_the_workspace(runner: Runner) -> None:
+    """Modules in the checked-out folder that are called like those of Python, pip and embcompress are not imported."""
+    evil = "import pathlib; pathlib.Path('evil').touch(); raise SystemExit('evil ran')\n"
+    for name in ("os.py", "shlex.py", "site.py", "embcompress.py", "torch.py", "pip/__init__.py", "pip/__main__.py"):
+        (runner.folder / name).parent.mkdir(exist_ok=True)
+        (runner.folder / name).write_text(evil)
+    given = {"checkpoint": "models/model.pt", "arguments": "--bases 2 --neighbours 0 --output a.safetensors"}
+    assert runner.github_step({"id": "it", "uses": "./", "with": given}, {}, {}) == 0, runner.log
+    assert runner.outputs["it"]["output"] == "a.safetensors"
+    assert not (runner.folder / "evil").exists()
+    assert runner.shell("python -m pip", {}) != 0  # without -I, the folder's modules come first
+    assert (runner.folder / "evil").exists()
