@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 import embcompress
 from embcompress.budget import DEFAULT_MAX_ERROR, EFFORTS
@@ -103,16 +104,25 @@ class _StdoutError(Exception):
     """Standard output is on a full disk, or the like."""
 
 
+class _Command(TyperCommand):
+    """A command that leaves its parsed arguments in the mapping that `_run` gave, for the reports of a failure."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        ctx.obj.update(ctx.params)
+        return super().invoke(ctx)
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
-        print(f"embcompress {embcompress.__version__}")  # noqa: T201
+        _print(f"embcompress {embcompress.__version__}\n")
         raise typer.Exit
 
 
-@app.command()
+@app.command(cls=_Command)
 def inspect(
     checkpoint: Checkpoint,
     report: Report = None,
@@ -126,7 +136,7 @@ def inspect(
     _show(workflows.inspect(checkpoint, report=report or (), force=force), json=json, quiet=quiet, report=report)
 
 
-@app.command()
+@app.command(cls=_Command)
 def approximate(
     checkpoint: Checkpoint,
     bases: Bases = None,
@@ -197,7 +207,7 @@ def approximate(
     _show(result, json=json, quiet=quiet, report=report)
 
 
-@app.command()
+@app.command(cls=_Command)
 def evaluate(
     original: Original,
     artifact: Evaluated,
@@ -247,7 +257,7 @@ def evaluate(
     _show(result, json=json, quiet=quiet, report=report)
 
 
-@app.command()
+@app.command(cls=_Command)
 def backfill(
     bases: BaseFiles,
     max_id: MaxId = None,
@@ -297,7 +307,7 @@ def backfill(
     _show(result, json=json, quiet=quiet, report=report)
 
 
-@app.command()
+@app.command(cls=_Command)
 def reconstruct(
     artifact: Artifact,
     output: Output = None,
@@ -327,7 +337,7 @@ def reconstruct(
     _show(result, json=json, quiet=quiet, report=report)
 
 
-@app.command()
+@app.command(cls=_Command)
 def sweep(
     checkpoint: Checkpoint,
     table: TablesToTry = None,
@@ -389,10 +399,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         # machine. OpenMP reads this once, when torch is imported.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
         code = _run(args)
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+    except SystemExit:  # how typer ends where the reader of its help went away
+        code = 0 if HELP_OPTIONS & set(args) else EXIT_FAILED
         _discard_stdout()
     except _StdoutError as err:
-        print(f"error: standard output cannot be written: {err}.", file=sys.stderr)  # noqa: T201
+        _print_error(f"error: standard output cannot be written: {err}.\n")
         _discard_stdout()
     finally:
         for number in STOP_SIGNALS:
@@ -402,27 +413,26 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(args: list[str]) -> int:
+    parsed: dict[str, Any] = {}
     try:
         if not args or HELP_OPTIONS & set(args):
             _color_help()
-        returned = typer.main.get_command(app).main(args, prog_name="embcompress", standalone_mode=False)
+        returned = typer.main.get_command(app).main(args, prog_name="embcompress", standalone_mode=False, obj=parsed)
         with _writing_stdout():
             pass  # what the help has left in the buffer
     except EmbcompressError as failure:
-        return _fail(failure, args)
+        return _fail(failure, args, parsed)
     except typer.BadParameter.__base__ as err:  # type: ignore[misc]  # every usage error, without importing click
         return _fail_usage(err, args)
     except MemoryError:
-        return _fail(_out_of_memory(""), args)
-    except BrokenPipeError:
-        raise
+        return _fail(_out_of_memory(""), args, parsed)
     except OSError as err:  # such as a disk that cannot be read any more in the middle of a file
         where = f"{err.filename}: " if err.filename else ""
-        return _fail(EmbcompressError(f"{where}{err.strerror or err}."), args)
+        return _fail(EmbcompressError(f"{where}{err.strerror or err}."), args, parsed)
     except RuntimeError as err:
         if "memory" not in str(err):  # how torch says it, on the CPU and on a GPU
             raise
-        return _fail(_out_of_memory(f" ({str(err).splitlines()[0]})"), args)
+        return _fail(_out_of_memory(f" ({str(err).splitlines()[0]})"), args, parsed)
     return returned if isinstance(returned, int) else 0
 
 
@@ -441,7 +451,13 @@ def _color_help() -> None:
     rich_utils.FORCE_TERMINAL = wanted is True or sys.stdout.isatty()
 
 
-def _fail(failure: EmbcompressError, args: Sequence[str]) -> int:
+def _fail(failure: EmbcompressError, args: Sequence[str], parsed: Mapping[str, Any]) -> int:
+    known = {str(command.callback.__name__) for command in app.registered_commands if command.callback}
+    command = " ".join(["embcompress", *(known & set(args[:1]))])
+    if _is_in_actions():
+        from embcompress.step import tell_failure
+
+        _print_error(tell_failure(failure, os.environ, command=command), is_command=True)
     if "--json" in args:
         from embcompress.report.json import render_json_failure
 
@@ -451,12 +467,6 @@ def _fail(failure: EmbcompressError, args: Sequence[str]) -> int:
         from embcompress.report.terminal import render_failure
 
         _print_error(render_text(render_failure(failure), os.environ, like=sys.stderr, soft_wrap=True))
-    if _is_in_actions():
-        from embcompress.step import tell_failure
-
-        known = {str(command.callback.__name__) for command in app.registered_commands if command.callback}
-        command = " ".join(["embcompress", *(known & set(args[:1]))])
-        _print_error(tell_failure(failure, os.environ, command=command), is_command=True)
     return EXIT_USAGE if isinstance(failure, UsageError) else EXIT_FAILED
 
 
@@ -466,7 +476,7 @@ def _fail_usage(err: BaseException, args: Sequence[str]) -> int:
     format_message: Callable[[], str] = getattr(err, "format_message", lambda: str(err))
     message = format_message().rstrip()
     if "--json" not in args and type(err).__name__ == "NoArgsIsHelpError":
-        print(message)  # noqa: T201 - the help text
+        _print(f"{message}\n")  # the help text
         return EXIT_USAGE
     meant = ""
     if (mistyped := getattr(err, "option_name", None)) and (said := getattr(err, "message", "")):
@@ -474,7 +484,7 @@ def _fail_usage(err: BaseException, args: Sequence[str]) -> int:
         known = [name for parameter in parameters for name in parameter.opts if name.startswith("-")]
         message, meant = f"{said.rstrip('.')}.", did_you_mean(mistyped, set(known) - {mistyped})
     hint = f"{meant} `{command} --help` lists the options.".lstrip()
-    return _fail(UsageError(message, hint=hint), args)
+    return _fail(UsageError(message, hint=hint), args, {})
 
 
 def _print(text: str) -> None:
@@ -509,7 +519,7 @@ def _is_in_actions() -> bool:
 
 
 def _show(result: Result, *, json: bool, quiet: bool, report: Sequence[Path] | None = None) -> None:
-    """Print a result, and exit with EXIT_GATE where a gate or a check failed.
+    """Print a result, and exit with EXIT_GATE where a gate or a check failed, whatever becomes of the printing.
 
     Args:
         result: of the command.
@@ -519,6 +529,27 @@ def _show(result: Result, *, json: bool, quiet: bool, report: Sequence[Path] | N
     """
     from embcompress.report.json import is_ok
 
+    code = 0 if is_ok(result) else EXIT_GATE
+    if _is_in_actions():
+        from embcompress.step import tell_result
+
+        _print_error(tell_result(result, os.environ, report=report or (), quiet=quiet), is_command=True)
+    try:
+        _print_result(result, json=json, quiet=quiet)
+    except _StdoutError as err:
+        from embcompress.report.names import spelled
+        from embcompress.step import files_of
+
+        files = ", ".join(map(spelled, files_of(result, report=report or ())))
+        done = f" The run is done; written: {files}." if files else ""
+        _print_error(f"error: standard output cannot be written: {err}.{done}\n")
+        _discard_stdout()
+        code = code or EXIT_FAILED
+    if code:
+        raise typer.Exit(code)
+
+
+def _print_result(result: Result, *, json: bool, quiet: bool) -> None:
     if json:
         from embcompress.report.json import render_json
 
@@ -529,12 +560,6 @@ def _show(result: Result, *, json: bool, quiet: bool, report: Sequence[Path] | N
 
         width = None if sys.stdout.isatty() else PIPE_WIDTH
         _print(render_text(render_terminal(result), os.environ, like=sys.stdout, width=width))
-    if _is_in_actions():
-        from embcompress.step import tell_result
-
-        _print_error(tell_result(result, os.environ, report=report or (), quiet=quiet), is_command=True)
-    if not is_ok(result):
-        raise typer.Exit(EXIT_GATE)
 
 
 def _open_streams(*, is_json: bool) -> None:
@@ -548,12 +573,15 @@ def _open_streams(*, is_json: bool) -> None:
 
 @contextmanager
 def _writing_stdout() -> Iterator[None]:
-    """Flush at the end, so that a full disk shows there, and tell it from other failures."""
+    """Flush at the end, so that a full disk shows there, and tell it from other failures.
+
+    A reader that went away, as `| head` does, has read what it wanted: no failure.
+    """
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        raise
+        _discard_stdout()
     except OSError as err:
         raise _StdoutError(err.strerror) from err
 

@@ -26,8 +26,16 @@ def tell_result(result: Result, environment: Mapping[str, str], *, report: Seque
     Returns:
         What goes to stderr: annotations, and a warning for each file that cannot be written.
     """
-    warnings = _append(render(result, ".md"), github.outputs_of(result, report=report), environment)
+    warnings = _append(
+        github.result_summary(render(result, ".md"), result), github.outputs_of(result, report=report), environment
+    )
     return github.annotate(result, quiet=quiet) + warnings
+
+
+def files_of(result: Result, *, report: Sequence[Path]) -> list[str]:
+    """List the files that a run has written: its output, and the reports that were asked for."""
+    reports = [] if github.is_dry(result) else [str(path) for path in report]
+    return [*filter(None, [github.written_path(result)]), *reports]
 
 
 def tell_failure(failure: EmbcompressError, environment: Mapping[str, str], *, command: str) -> str:

@@ -685,6 +685,25 @@ def test_streams_that_cannot_be_written(command: str, code: int, message: str) -
     assert bool(child.stderr) == bool(message)
 
 
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["approximate", "model.safetensors", "--bases", "3", "--json"], 0),
+        (["approximate", "model.safetensors", "--bases", "3", "--fail-if", "error.relative > 0"], 3),
+        (["inspect", "missing", "--json"], 1),
+        (["inspect", "--help"], 0),
+    ],
+)
+def test_reader_that_went_away_changes_no_exit_code(args: list[str], code: int) -> None:
+    """What a run found decides how it ends, also where the other end of its pipe is closed; nothing is said of it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    child = subprocess.run([*TOOL, *args], stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (child.returncode, child.stderr) == (code, b"")
+
+
 def test_names_outside_the_encoding_are_spelled_out(folder: Path) -> None:
     """A stdout of ASCII gets escapes where a name is not, and JSON stays UTF-8 that parses."""
     path = save(folder / "modèle.pt", {"entité_embedding.weight": table()})

@@ -29,6 +29,7 @@ from embcompress.results import (
 SUMMARY_BYTES_MAX = 2**20  # of a step; a longer file is not shown at all
 ANNOTATIONS_MAX = 10  # of a kind that GitHub keeps of a step
 CUT = "\n**GitHub shows 1 MiB of a step, so the end of this report is missing here; its own files are whole.**\n\n"
+NOTHING_WRITTEN = "Nothing was written."
 # Put first: at the end it could stand inside of something that is folded.
 COMMAND_START = re.compile(r"^((?:\s|\x1b\[[0-9;]*m)*):(?=:)", re.MULTILINE)
 OLD_COMMAND_START = "##["
@@ -109,13 +110,12 @@ def outputs_of(result: Result, *, report: Sequence[Path]) -> dict[str, str]:
         result: of the run.
         report: the files that the report was asked to go to; without any, it lies beside the output.
     """
-    output, nbytes, ratio, error = "", "", "", ""
+    output, nbytes, ratio, error = written_path(result), "", "", ""
     first = str(report[0]) if report else ""
     if isinstance(result, ApproximateResult | BackfillResult | ReconstructResult):
         target = Path(result.output.path)
         first = first or str(target.with_name(f"{target.stem}.report.json"))
-        is_there = not (result.dry_run or (isinstance(result, ApproximateResult) and result.withheld))
-        output, nbytes = str(target) if is_there else "", str(result.output.bytes)
+        nbytes = str(result.output.bytes) if output else ""
     elif isinstance(result, EvaluateResult):
         output, nbytes = result.artifact.path, str(result.artifact.bytes)
     if isinstance(result, ApproximateResult | BackfillResult | EvaluateResult):
@@ -123,15 +123,34 @@ def outputs_of(result: Result, *, report: Sequence[Path]) -> dict[str, str]:
     if isinstance(result, ApproximateResult | EvaluateResult):
         errors = [table.error.relative for table in result.tables if table.error is not None]
         error = repr(max(errors)) if errors else ""
-    is_dry = not isinstance(result, InspectResult | SweepResult) and result.dry_run
-    return _outputs(
-        is_ok(result), output=output, nbytes=nbytes, ratio=ratio, error=error, report="" if is_dry else first
-    )
+    ok = "false" if not is_ok(result) else "" if is_dry(result) else "true"
+    found = {"ok": ok, "output": output, "bytes": nbytes, "ratio": ratio, "error": error}
+    return {**found, "report": "" if is_dry(result) else first}
 
 
 def failure_outputs() -> dict[str, str]:
     """List the outputs of a step that failed."""
-    return _outputs(False, output="", nbytes="", ratio="", error="", report="")
+    return {"ok": "false", "output": "", "bytes": "", "ratio": "", "error": "", "report": ""}
+
+
+def is_dry(result: Result) -> bool:
+    """Whether a result is that of a dry run, which measures and writes nothing."""
+    return not isinstance(result, InspectResult | SweepResult) and result.dry_run
+
+
+def written_path(result: Result) -> str:
+    """Name the file that a run wrote beside its reports; empty where there is none."""
+    if not isinstance(result, ApproximateResult | BackfillResult | ReconstructResult) or result.dry_run:
+        return ""
+    return "" if isinstance(result, ApproximateResult) and result.withheld else str(Path(result.output.path))
+
+
+def result_summary(markdown: str, result: Result) -> str:
+    """Make the summary of a run from its report, whose verdict need not say of a dry run that nothing was written."""
+    if not is_dry(result) or NOTHING_WRITTEN in markdown.split("\n\n")[1]:
+        return markdown
+    title, _, rest = markdown.partition("\n")
+    return f"{title}\n\n{NOTHING_WRITTEN}\n{rest}"
 
 
 def render_outputs(outputs: Mapping[str, str], *, delimiter: str) -> str:
@@ -162,17 +181,6 @@ def cut_summary(markdown: str, *, already: int) -> bytes:
     if left < 0:
         return b""
     return CUT.encode() + content[: content.rfind(b"\n", 0, left) + 1]
-
-
-def _outputs(is_good: bool, **found: str) -> dict[str, str]:
-    return {
-        "ok": "true" if is_good else "false",
-        "output": found["output"],
-        "bytes": found["nbytes"],
-        "ratio": found["ratio"],
-        "error": found["error"],
-        "report": found["report"],
-    }
 
 
 def _gates(result: Result) -> Sequence[Gate]:

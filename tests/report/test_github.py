@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -11,6 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from embcompress import cli
 from embcompress.exceptions import EmbcompressError
 from embcompress.report.github import (
     CUT,
@@ -137,7 +140,53 @@ def test_failed_gate_is_annotated(step: Step) -> None:
     assert (kind, properties["title"]) == ("error", "embcompress approximate: gate failed")
     assert message == f"error.relative > 0.1 in table 'entities.weight': it is {error:.6g}."
     said = step.read()
-    assert (said["ok"], said["output"], said["report"], said["error"]) == ("false", "", "r.json", repr(error))
+    assert (said["ok"], said["report"], said["error"]) == ("false", "r.json", repr(error))
+    assert (said["output"], said["bytes"]) == ("", "")  # no size of what is not there
+
+
+DRY_RUNS = {
+    "approximate": (["approximate", "m.safetensors", "--bases", 4], 0, ""),
+    "failed gate": (["approximate", "m.safetensors", "--bases", 4, "--fail-if", "totals.ratio < 99"], 3, "false"),
+    "backfill": (["backfill", "m.safetensors", "--max-id", 95, "--base-ids", "ids"], 0, ""),
+    "reconstruct": (["reconstruct", "a.safetensors"], 0, ""),
+    "evaluate": (["evaluate", "m.safetensors", "a.safetensors"], 0, ""),
+}
+
+
+@pytest.mark.parametrize(("args", "code", "ok"), DRY_RUNS.values(), ids=DRY_RUNS)
+def test_dry_run_says_that_nothing_was_written(step: Step, args: list[object], code: int, ok: str) -> None:
+    """No dry run is called good in its outputs, none names a report, and each summary says so once, at its start."""
+    run("approximate", "m.safetensors", "--bases", 4, "--neighbours", 0, "-o", "a.safetensors")
+    Path("ids").write_text("\n".join(map(str, range(90))))
+    for file in (step.outputs, step.summary):
+        file.unlink()
+    assert run(*args, "-n", "--report", "r.json").code == code
+    said = step.read()
+    assert (said["ok"], said["report"], said["error"]) == (ok, "", "")
+    evaluated = args[0] == "evaluate"
+    size = str(Path("a.safetensors").stat().st_size)
+    assert (said["output"], said["bytes"]) == (("a.safetensors", size) if evaluated else ("", ""))
+    summary = step.summary.read_text()
+    assert summary.count("Nothing was written.") == 1
+    assert summary.splitlines()[2].startswith("Nothing was written.")
+    assert not Path("r.json").exists()
+
+
+@pytest.mark.parametrize(("gate", "code"), [([], 1), (["--fail-if", "error.relative > 0"], 3)])
+def test_outputs_are_there_before_stdout_fails(step: Step, gate: list[str], code: int) -> None:
+    """A full disk behind stdout costs no output, no summary and no gate's exit code; stderr says what was written."""
+    err = io.StringIO()
+    with open("/dev/full", "w") as full, contextlib.redirect_stderr(err), contextlib.redirect_stdout(full):
+        ended = cli._run(["approximate", "m.safetensors", "--bases", "4", "--report", "r.json", *gate])
+    assert ended == code
+    said = step.read()
+    assert (said["ok"], said["report"]) == (("false" if gate else "true"), "r.json")
+    assert step.summary.read_text().startswith("## ")
+    files = "r.json" if gate else "m-compressed.safetensors, r.json"
+    last = err.getvalue().splitlines()[-1]
+    assert last == (
+        f"error: standard output cannot be written: No space left on device. The run is done; written: {files}."
+    )
 
 
 @pytest.mark.parametrize(
