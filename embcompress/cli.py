@@ -454,6 +454,10 @@ def _color_help() -> None:
 def _fail(failure: EmbcompressError, args: Sequence[str], parsed: Mapping[str, Any]) -> int:
     known = {str(command.callback.__name__) for command in app.registered_commands if command.callback}
     command = " ".join(["embcompress", *(known & set(args[:1]))])
+    if parsed:
+        from embcompress.failure_reports import write_failure_reports
+
+        write_failure_reports(failure, parsed, command=command)
     if _is_in_actions():
         from embcompress.step import tell_failure
 
