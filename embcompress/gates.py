@@ -50,9 +50,15 @@ REGRESSIONS: Mapping[str, int] = MappingProxyType(
 )
 # What --baseline compares -> which way it gets worse; of each table, and of the report.
 
+PARTS = ("alternative", "coded", "matrices", "neighbours", "spectrum")  # of a table's report, that some kinds lack
+NOT_IN_BASELINE = "table is not in the baseline"
+NOT_COMPRESSED = "table of the baseline is not compressed"
+
 _CONDITION = re.compile(
-    r"\s*(?P<name>[A-Za-z_][\w.]*(?:\[\d+\][\w.]*)*)\s*(?P<sign>" + "|".join(OPERATORS) + r")\s*(?P<number>\S.*?)\s*"
+    r"\s*(?P<name>[A-Za-z_][\w.]*(?:\[\d+\][\w.]*)*)\s*(?P<sign>" + "|".join(OPERATORS) + r")\s*(?P<number>\S.*?)\s*",
+    re.ASCII,
 )
+_SHARE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%?)", re.ASCII)
 Measured = ApproximateResult | EvaluateResult
 
 _known_names: dict[type[Any], tuple[str, ...]] = {}  # type hints take 5 ms to read
@@ -100,13 +106,15 @@ class Conditions:
     def gates(self, result: Measured) -> tuple[Gate, ...]:
         """Hold a report to all of them.
 
-        A number that the report does not know passes no gate: a release shall not rest on it. In a dry run, which
-        knows few, such gates are left out.
+        A number that the report does not know passes no gate: a release shall not rest on it. What only tables of
+        another kind have (PARTS) is held for those that have it, if any does. In a dry run, which knows few numbers,
+        gates on others are left out.
         """
         gates = [gate for condition in self.expressions for gate in _held(result, condition)]
         if self.baseline is not None:
             gates += _regressions(result, self.baseline)
-        return tuple(gate for gate in gates if not (result.dry_run and gate.value is None))
+        told = (NOT_IN_BASELINE, NOT_COMPRESSED)
+        return tuple(gate for gate in gates if not result.dry_run or gate.value is not None or gate.expression in told)
 
 
 def read_conditions(
@@ -153,20 +161,37 @@ def _read_report(path: Path) -> Mapping[str, Any]:
             f"--baseline {path} is not the report of a compression.",
             hint="Name the .report.json that `approximate` wrote, or what `evaluate --report FILE.json` wrote.",
         )
-    if found.get("dry_run"):
-        raise CheckpointError(f"--baseline {path} is the report of a dry run, which measured nothing.")
+    assert isinstance(found, dict)
+    wrong = _why_no_baseline(found)
+    if wrong:
+        raise CheckpointError(f"--baseline {path} {wrong}.", hint="Name the report of the last good release.")
     if found.get("schema_version") != SCHEMA_VERSION:
         raise CheckpointError(
             f"--baseline {path} has schema version {str(found.get('schema_version'))[:20]}; this version reads "
             f"{SCHEMA_VERSION}."
         )
-    assert isinstance(found, dict)
     return found
+
+
+def _why_no_baseline(report: Mapping[str, Any]) -> str:
+    """Say why nothing can be compared with a report; empty where it can."""
+    if report.get("dry_run"):
+        return "is the report of a dry run, which measured nothing"
+    if report.get("withheld") or not report.get("ok"):
+        return "is the report of a run that failed a gate or a check"
+    tables = report["tables"]
+    if not tables or any(_look_up(table, "error.relative") is None for table in tables):
+        return "tells no error of its tables" if tables else "tells of no table"
+    return ""
 
 
 def _held(result: Measured, condition: Condition) -> Iterator[Gate]:
     compare = OPERATORS[condition.sign]
-    places = [(table.name, table) for table in result.tables] if condition.is_of_table else [(None, result)]
+    places: list[tuple[str | None, Any]] = [(None, result)]
+    if condition.is_of_table:
+        part = condition.name.partition(".")[0]
+        having = [table for table in result.tables if part not in PARTS or getattr(table, part) is not None]
+        places = [(table.name, table) for table in having or result.tables]
     for table, place in places:
         value = _look_up(place, condition.name)
         passed = value is not None and not compare(value, condition.limit)
@@ -176,16 +201,43 @@ def _held(result: Measured, condition: Condition) -> Iterator[Gate]:
 def _regressions(result: Measured, baseline: Baseline) -> Iterator[Gate]:
     """Compare with the earlier report all that it knows of REGRESSIONS and of each of its tables."""
     for name, direction in REGRESSIONS.items():
+        if name.startswith("link_prediction") and isinstance(result, ApproximateResult):
+            continue  # which ranks nothing
         yield from _regression(result, baseline.report, name, direction, allowed=baseline.allowed, table=None)
     now = {name: table for table in result.tables for name in (table.name, *table.tied_names)}
+    compared = set()
     for before in baseline.report["tables"]:
-        called = before.get("name") if isinstance(before, dict) else None
+        called = before.get("name")
         found = now.get(called) if isinstance(called, str) else None
         if found is None:
-            yield Gate("table of the baseline is missing", str(called), None, passed=False)
+            yield Gate(NOT_COMPRESSED, str(called), None, passed=False)
             continue
+        compared.add(found.name)
+        has_asked_others = _sample(found) != _sample(before)
         for name, direction in TABLE_REGRESSIONS.items():
-            yield from _regression(found, before, name, direction, allowed=baseline.allowed, table=found.name)
+            part = name.rpartition(".")[0]
+            if has_asked_others and name.endswith(".overlap"):
+                yield from _apart(found, before, part, allowed=baseline.allowed)
+            else:
+                yield from _regression(found, before, name, direction, allowed=baseline.allowed, table=found.name)
+    for table in result.tables:
+        if table.name not in compared:
+            yield Gate(NOT_IN_BASELINE, table.name, None, passed=False)
+
+
+def _sample(table: Any) -> tuple[float | None, ...]:
+    """Tell which rows were asked for their neighbours: equal where they are the same."""
+    return tuple(_look_up(table, name) for name in ("rows", *(f"neighbours.{one}" for one in ("queries", "seed"))))
+
+
+def _apart(now: TableReport, before: Mapping[str, Any], part: str, *, allowed: float) -> Iterator[Gate]:
+    """Compare the overlaps of two samples by their bands: worse only where even the upper end is."""
+    low = _look_up(before, f"{part}.low")
+    if low is None:
+        return
+    limit, value = low * (1 - allowed), _look_up(now, f"{part}.high")
+    told = f"{part}.high < {limit:.6g} (baseline, of other rows, from {low:.6g} -{100 * allowed:g} %)"
+    yield Gate(told, now.name, value, passed=value is not None and value >= limit)
 
 
 def _regression(
@@ -204,11 +256,12 @@ def _regression(
 
 def _parse(text: str, result_type: type[Measured]) -> Condition:
     found = _CONDITION.fullmatch(text)
-    limit = _number(found["number"]) if found else math.nan
-    if found is None or math.isnan(limit):
+    is_of_bytes = found is not None and "bytes" in found["name"].rpartition(".")[2]
+    limit = _number(found["number"], has_units=is_of_bytes) if found else math.nan
+    if found is None or not math.isfinite(limit):
         raise UsageError(
             f"--fail-if takes NAME SIGN NUMBER, as in 'error.relative > 0.05' or 'output.bytes > 20MB'; got {text!r}.",
-            hint=f"Signs are {' '.join(OPERATORS)}; names are those of the JSON report.",
+            hint=f"Signs are {' '.join(OPERATORS)}; names are those of the JSON report; units are for bytes.",
         )
     name = re.sub(r"\[(\d+)\]", r".\1", found["name"])
     of_table, of_report = number_names(TableReport), number_names(result_type)
@@ -224,16 +277,14 @@ def _parse(text: str, result_type: type[Measured]) -> Condition:
 
 def _share(text: str) -> float:
     """Read a number, which may end in `%`; NaN for anything else."""
-    try:
-        return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        return math.nan
+    found = _SHARE.fullmatch(text.strip())
+    return math.nan if found is None else float(found[1]) / (100 if found[2] else 1)
 
 
-def _number(text: str) -> float:
-    """Read a number, which may end in `%` or in a unit of bytes; NaN for anything else."""
+def _number(text: str, *, has_units: bool) -> float:
+    """Read a number, which may end in `%`, or in a unit of bytes; NaN for anything else."""
     share = _share(text)
-    if not math.isnan(share):
+    if not math.isnan(share) or not has_units:
         return share
     try:
         return float(parse_size(text))

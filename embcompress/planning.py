@@ -209,7 +209,7 @@ def estimate_evaluation_memory(tables: Iterable[tuple[Table, int]]) -> int:
         item_bytes = ITEM_BYTES[item.real_dtype]
         block = block_rows_for(rows=item.rows, dim=item.dim, item_bytes=item_bytes) * item.dim
         solver = 6 * min(item.rows, item.dim) ** 2 + 2 * rank * item.dim
-        largest = max(largest, min(RING_BYTES, item.nbytes) + solver * 8 + 5 * block * 8 + item.rows)
+        largest = max(largest, min(RING_BYTES, item.nbytes) + solver * 8 + 10 * block * 8 + item.rows)
     return BASE_MEMORY_BYTES + largest
 
 

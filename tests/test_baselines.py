@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from embcompress.exceptions import CheckpointError, EmbcompressError, UsageError
-from embcompress.gates import REGRESSIONS, TABLE_REGRESSIONS, Measured, read_conditions
+from embcompress.gates import NOT_COMPRESSED, NOT_IN_BASELINE, REGRESSIONS, TABLE_REGRESSIONS, Measured, read_conditions
 from embcompress.results import EvaluateResult, Gate
 from tests.test_cli_evaluate import NAME
 from tests.test_gates import document, plain, results
@@ -108,14 +108,16 @@ def test_baseline_of_no_error_allows_none(plain: EvaluateResult, tmp_path: Path)
 
 
 def test_baseline_looks_at_the_tables_of_both(plain: EvaluateResult, tmp_path: Path) -> None:
-    """A table that is gone fails and is named; a new one, and one under a tied name, is fine."""
+    """A table that is gone fails and is named, so does one that the baseline lacks; one under a tied name is fine."""
     said = document(plain)
     said["tables"].append({**said["tables"][0], "name": "gone"})
     assert [
         (gate.table, gate.value, gate.passed) for gate in regressions(plain, said, tmp_path) if not gate.passed
     ] == [("gone", None, False)]
-    said["tables"] = []
-    assert failing(regressions(plain, said, tmp_path)) == []
+    more = replace(plain, tables=(*plain.tables, replace(plain.tables[0], name="added")))
+    for result in (more, replace(more, dry_run=True)):
+        found = regressions(result, document(plain), tmp_path)
+        assert [(gate.expression, gate.table) for gate in found if not gate.passed] == [(NOT_IN_BASELINE, "added")]
     said = document(plain)
     said["tables"][0]["name"] = "head.weight"
     table = replace(plain.tables[0], tied_names=("head.weight",))
@@ -132,9 +134,30 @@ def test_baseline_compares_what_both_know(plain: EvaluateResult, tmp_path: Path)
     assert len(regressions(plain, said, tmp_path)) == known - 2
     less = replace(plain, tables=(replace(plain.tables[0], neighbours=None),))
     assert failing(regressions(less, document(plain), tmp_path)) == [
-        "neighbours.cosine.overlap",
-        "neighbours.inner_product.overlap",
+        "neighbours.cosine.high",
+        "neighbours.inner_product.high",
     ]
+
+
+def test_baseline_of_other_rows_is_compared_by_its_band(plain: EvaluateResult, tmp_path: Path) -> None:
+    """Where other rows were asked, overlaps are worse only if the upper end lies below the lower end of before."""
+    said = document(plain)
+    put(said["tables"][0], "neighbours.seed", 7)
+    high = plain.tables[0].neighbours.cosine.high if plain.tables[0].neighbours else math.nan
+    for low, worse in ((high - 0.01, []), (high + 0.01, ["neighbours.cosine.high"])):
+        put(said["tables"][0], "neighbours.cosine.low", low)
+        put(said["tables"][0], "neighbours.cosine.overlap", low + 0.005)
+        assert failing(regressions(plain, said, tmp_path)) == worse
+
+
+def test_baseline_of_link_prediction_holds_for_what_ranks(results: tuple[Measured, Measured], tmp_path: Path) -> None:
+    """An evaluation without triples fails a baseline with ranks; approximate, which never ranks, does not."""
+    ranks = {"link_prediction": {"after": {"mrr": 0.5, "hits_at_10": 0.5}}}
+    for result in results:
+        is_evaluation = isinstance(result, EvaluateResult)
+        silent = replace(result, link_prediction=None) if is_evaluation else result
+        wanted = ["link_prediction.after.mrr", "link_prediction.after.hits_at_10"] if is_evaluation else []
+        assert failing(regressions(silent, document(result) | ranks, tmp_path)) == wanted
 
 
 @pytest.mark.parametrize("allowed", ["-1%", "nan", "inf", "x", "", "1MB", -0.5, math.nan])
@@ -195,13 +218,23 @@ def test_baseline_refuses_what_is_no_report(text: str, tmp_path: Path) -> None:
         '[{"name": "a\\nb <script> \\u001b[31m"}]',
     ],
 )
-def test_baseline_misses_tables_that_are_none(tables: str, plain: EvaluateResult, tmp_path: Path) -> None:
-    """What is no table of this run is told as a missing one, in every renderer, and fails."""
+def test_baseline_refuses_tables_that_are_none(tables: str, tmp_path: Path) -> None:
+    """What tells no error of its tables is no baseline."""
     path = tmp_path / "old.json"
-    path.write_text(f'{{"schema_version": 1, "command": "evaluate", "tables": {tables}}}')
+    path.write_text(f'{{"schema_version": 1, "command": "evaluate", "ok": true, "tables": {tables}}}')
+    with pytest.raises(CheckpointError, match="tells no error of its tables"):
+        read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0)
+
+
+@pytest.mark.parametrize("name", ['["entity.weight"]', '{"a": 1}', "null", '"\\ud800"', '"a\\nb <script> \\u001b[31m"'])
+def test_baseline_misses_tables_of_no_name(name: str, plain: EvaluateResult, tmp_path: Path) -> None:
+    """A table that is none of this run's is told as a missing one, in every renderer, and fails."""
+    path = tmp_path / "old.json"
+    said = f'{{"name": {name}, "error": {{"relative": 0.5}}}}'
+    path.write_text(f'{{"schema_version": 1, "command": "evaluate", "ok": true, "tables": [{said}]}}')
     conditions = read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0)
     result = replace(plain, gates=conditions.gates(plain))
-    assert [gate.passed for gate in result.gates] == [False]
+    assert [gate.expression for gate in result.gates] == [NOT_COMPRESSED, NOT_IN_BASELINE]
     assert document(result)["ok"] is False
 
 
@@ -212,17 +245,31 @@ def test_baseline_takes_hostile_numbers_for_none(value: str, plain: EvaluateResu
     """What is no finite number in the baseline is compared with nothing, and breaks nothing."""
     path = tmp_path / "old.json"
     numbers = ", ".join(f'"{name}": {value}' for name in ("bytes_after", "rank"))
-    said = f'{{"name": "{NAME}", {numbers}, "error": {{"relative": {value}}}, "neighbours": {value}}}'
+    error = f'{{"relative": 9, "weighted_relative": {value}}}'
+    said = f'{{"name": "{NAME}", {numbers}, "error": {error}, "neighbours": {value}}}'
     path.write_text(
-        f'{{"schema_version": 1, "command": "evaluate", "tables": [{said}], "totals": {value}, '
+        f'{{"schema_version": 1, "command": "evaluate", "ok": true, "tables": [{said}], "totals": {value}, '
         f'"link_prediction": {value}}}'
     )
-    assert read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0).gates(plain) == ()
+    found = read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0).gates(plain)
+    assert [gate.expression.split()[0] for gate in found] == ["error.relative"]
 
 
-def test_baseline_refuses_the_report_of_a_dry_run(tmp_path: Path) -> None:
-    """A dry run measured nothing, so nothing could be worse than it."""
-    path = tmp_path / "dry.json"
-    path.write_text(json.dumps({"schema_version": 1, "command": "approximate", "dry_run": True, "tables": []}))
-    with pytest.raises(CheckpointError, match="dry run"):
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"dry_run": True}, "dry run"),
+        ({"ok": False}, "failed a gate or a check"),
+        ({"withheld": True}, "failed a gate or a check"),
+        ({"ok": None}, "failed a gate or a check"),
+        ({"tables": []}, "tells of no table"),
+    ],
+)
+def test_baseline_refuses_what_is_no_good_release(
+    change: Mapping[str, Any], why: str, plain: EvaluateResult, tmp_path: Path
+) -> None:
+    """What measured nothing, or failed, is nothing to compare with."""
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(document(plain) | change))
+    with pytest.raises(CheckpointError, match=why):
         read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0)

@@ -219,3 +219,22 @@ def test_gates_of_a_dry_run_leave_out_what_is_not_known(plain: EvaluateResult) -
     dry = replace(plain, tables=(replace(plain.tables[0], error=None),), dry_run=True)
     found = [(gate.expression, gate.passed) for gate in gates(dry, "error.relative > 0", "rank > 3", "rank > 4")]
     assert found == [("rank > 3", False), ("rank > 4", True)]
+
+
+@pytest.mark.parametrize("limit", ["5e999", "5k", "1_0", "٣", "0x10", "nan", "5%%", "20MB"])
+def test_gates_take_only_limits_that_can_bite(limit: str) -> None:
+    """What is no finite number, and a unit of bytes for what is no bytes, is refused before any work."""
+    with pytest.raises(UsageError, match="--fail-if takes NAME SIGN NUMBER"):
+        read_conditions(EvaluateResult, fail_if=f"error.relative > {limit}", baseline=None, max_regression=None)
+
+
+def test_gates_on_parts_hold_where_a_table_has_them(plain: EvaluateResult) -> None:
+    """A table of one row has no neighbours, which fails no gate on them; where no table has any, the gate fails."""
+    lonely = replace(plain.tables[0], name="lonely", neighbours=None)
+    condition = read_conditions(
+        EvaluateResult, fail_if="neighbours.cosine.overlap < 0", baseline=None, max_regression=None
+    )
+    both = replace(plain, tables=(plain.tables[0], lonely))
+    assert [(gate.table, gate.passed) for gate in condition.gates(both)] == [(plain.tables[0].name, True)]
+    alone = replace(plain, tables=(lonely,))
+    assert [(gate.table, gate.value, gate.passed) for gate in condition.gates(alone)] == [("lonely", None, False)]

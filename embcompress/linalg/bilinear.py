@@ -15,6 +15,8 @@ from embcompress.linalg.solvers import MATRICES_BYTES
 
 MAGNITUDES = (1e-138, 1e150)  # of the largest entry of a matrix, whose squares float64 holds
 
+RELATIVES_MAX = 10_000  # errors kept one by one; those of a million matrices would be larger than their factors
+
 
 @dataclass(frozen=True)
 class BilinearFactors:
@@ -90,7 +92,7 @@ class BilinearCompression:
 
     Attributes:
         error: of all matrices, each counted as a row.
-        relatives: of each matrix, its relative error.
+        relatives: of each matrix, its relative error; none of more than RELATIVES_MAX matrices.
 
     Raises:
         NonFiniteError: while iterating; a matrix holds NaN or infinity, or its factors leave the dtype.
@@ -139,7 +141,9 @@ class BilinearCompression:
         share = torch.where(
             factors.squared_norms > 0, errors / factors.squared_norms.clamp_min(1e-300), (errors > 0) * 1.0
         )
-        self.relatives += share.sqrt().tolist()
+        self.relatives += share.sqrt().tolist() if first + len(share) <= RELATIVES_MAX else []
+        if first + len(share) > RELATIVES_MAX:
+            self.relatives.clear()
         self._squared_norm += float(factors.squared_norms.sum())
         self._squared_optimum += float(factors.optimal_squared_errors.sum())
         return stored

@@ -120,7 +120,8 @@ class NeighboursReport:
 
     Attributes:
         nearest: how many neighbours of a row are looked at, the row itself left out.
-        queries: rows whose neighbours were looked for among all rows, drawn with the run's seed.
+        queries: rows whose neighbours were looked for among all rows.
+        seed: that they were drawn with.
         confidence: of the bands.
         cosine: neighbours by cosine.
         inner_product: neighbours by inner product.
@@ -128,6 +129,7 @@ class NeighboursReport:
 
     nearest: int
     queries: int
+    seed: int
     confidence: float
     cosine: Overlap
     inner_product: Overlap
@@ -159,7 +161,8 @@ class MatricesReport:
     Attributes:
         shape: (in1, in2) of each.
         count: of them.
-        relative: the relative error of each; empty in a dry run.
+        relative: the relative error of each; empty in a dry run, and of more than 10,000 matrices, of which the
+            histogram tells.
     """
 
     shape: tuple[int, int]

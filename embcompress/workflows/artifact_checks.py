@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from embcompress.artifact import SCHEMA_VERSION, Artifact, CompressedTable, is_artifact
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.exceptions import ArtifactError, UsageError
 from embcompress.planning import quoted
-from embcompress.results import Check, TableErrorReport
+from embcompress.results import Check, TableErrorReport, TableReport
 from embcompress.table import Table, read_bytes
 
 NAMED_MAX = 5  # tensors named in one sentence
@@ -144,6 +144,20 @@ def _is_same(original: Checkpoint, source: StoredTensor | None, artifact: Artifa
     return is_same
 
 
+def check_unmatched(artifact: Artifact, pairs: Sequence[TablePair]) -> list[Check]:
+    """Read what is stored of tables that the original does not have so, for the checksums; returns what failed."""
+    matched = {pair.compressed.name for pair in pairs}
+    failed = []
+    for said in artifact.tables:
+        for stored in () if said.name in matched else artifact.factors(said):
+            try:
+                for _ in artifact.read(stored):
+                    pass
+            except ArtifactError as err:
+                failed.append(Check("checksums", stored.name, passed=False, detail=err.message.rstrip(".")))
+    return failed
+
+
 def check_recorded(pair: TablePair, measured: TableErrorReport | None) -> list[Check]:
     """Compare the error that the artifact tells of a table with the one measured; returns what failed."""
     said = pair.compressed.error
@@ -155,15 +169,19 @@ def check_recorded(pair: TablePair, measured: TableErrorReport | None) -> list[C
     return [Check("recorded", pair.compressed.name, passed=False, detail=detail)]
 
 
-def all_checks(failed: list[Check], artifact: Artifact, *, has_read: bool) -> tuple[Check, ...]:
+def all_checks(
+    failed: list[Check], artifact: Artifact, *, tables: Sequence[TableReport], has_read: bool
+) -> tuple[Check, ...]:
     """Put what failed after one line for each check that did not.
 
     Args:
         failed: what did.
         artifact: the one checked.
+        tables: what was measured.
         has_read: whether the content was looked at, and not only the headers.
     """
-    told = [table for table in artifact.tables if table.error is not None]
+    measured = {table.name for table in tables if table.error is not None}
+    told = [table for table in artifact.tables if table.error is not None and table.name in measured]
     passed = {
         "schema": f"the header follows schema {SCHEMA_VERSION}",
         "tables": f"{_count(len(artifact.tables), 'table')} with the shapes and dtypes of the original",

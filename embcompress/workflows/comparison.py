@@ -157,4 +157,4 @@ def compare_neighbours(
         return None
     for block in paired_blocks(rows, stored):
         add_block(search, block)
-    return neighbours_report(search.result())
+    return neighbours_report(search.result(), seed=seed)

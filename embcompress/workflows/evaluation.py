@@ -21,6 +21,7 @@ from embcompress.workflows.artifact_checks import (
     all_checks,
     check_copies,
     check_recorded,
+    check_unmatched,
     match_tables,
     refuse_swapped,
 )
@@ -32,7 +33,11 @@ from embcompress.workflows.comparison import (
     search_neighbours,
 )
 from embcompress.workflows.encoding import STORING_ERROR, Setting
-from embcompress.workflows.link_prediction import check_link_prediction, measure_link_prediction
+from embcompress.workflows.link_prediction import (
+    check_link_prediction,
+    estimate_ranking_memory,
+    measure_link_prediction,
+)
 from embcompress.workflows.offers import RANK_MAX
 from embcompress.workflows.row_facts import read_row_facts
 from embcompress.workflows.run import Progress, check_reports, check_seed, resolve_device, write_reports
@@ -136,10 +141,15 @@ def evaluate(
                     continue
                 failed += check_recorded(pair, tables[number].error)
             failed += check_copies(checkpoint, opened)
-            if plan is not None and not failed:
-                ranked = measure_link_prediction(plan, checkpoint, opened, device=place, progress=progress)
+            failed += check_unmatched(opened, pairs)
+            if plan is not None:
+                try:
+                    ranked = measure_link_prediction(plan, checkpoint, opened, device=place, progress=progress)
+                except ArtifactError as err:
+                    failed.append(Check("link prediction", None, passed=False, detail=err.message.rstrip(".")))
         before, after = sum(table.bytes_before for table in tables), sum(table.bytes_after for table in tables)
         memory = estimate_evaluation_memory([(pair.table, pair.compressed.rank) for pair in pairs])
+        memory += 0 if plan is None else estimate_ranking_memory(plan)
         result = EvaluateResult(
             command="evaluate",
             input=InputFile(str(source), checkpoint.nbytes),
@@ -147,7 +157,7 @@ def evaluate(
             tables=tuple(tables),
             totals=Totals(before, after, before / after if after else 1.0),
             link_prediction=ranked,
-            checks=all_checks(failed, opened, has_read=not dry_run),
+            checks=all_checks(failed, opened, tables=tables, has_read=not dry_run),
             dry_run=dry_run,
             memory_bytes=memory if dry_run else None,
         )
@@ -244,7 +254,7 @@ class _Comparison:
             matrices=None if matrices is None else replace(matrices, relative=seen.relatives),
             coded=coded,
             spectrum=None if factors is None else spectrum_report(factors, table=table, rank=compressed.rank),
-            neighbours=neighbours_report(seen.neighbours),
+            neighbours=neighbours_report(seen.neighbours, seed=self._setting.seed),
         )
 
     def _best_possible(self) -> tuple[Factorization | None, float | None, int]:
@@ -287,6 +297,7 @@ class _Comparison:
 
     def _compare(self, dtype: torch.dtype) -> _Seen:
         """Read the table and what is stored of it once."""
+        from embcompress.linalg.bilinear import RELATIVES_MAX
         from embcompress.linalg.error import ErrorAccumulator
 
         pair, setting = self._pair, self._setting
@@ -295,9 +306,10 @@ class _Comparison:
         search = search_neighbours(rows, stored, queries=self._neighbours, seed=setting.seed)
         error = ErrorAccumulator(None if pair.compressed.matrix else setting.facts.weights_of(pair.table))
         relatives: list[float] = []
+        has_each = pair.compressed.matrix is not None and pair.table.rows * pair.matrices_of_row <= RELATIVES_MAX
         for block in paired_blocks(rows, stored):
             found = measure_error(block, error, parts=pair.matrices_of_row)
-            if pair.compressed.matrix is not None:
+            if has_each:
                 relatives += found.tolist()
             if search is not None:
                 add_block(search, block)

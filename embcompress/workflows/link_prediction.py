@@ -42,6 +42,7 @@ MAPS_FOLDER = "training_triples"  # beside the model, where PyKEEN puts its maps
 # triples among 14541 entities of 200 columns took 4.1 s in batches of 32 MiB, 6.7 in batches of 256 (DistMult).
 SCORING_BYTES = 32 * 2**20
 GPU_SCORING_BYTES = 256 * 2**20
+PYKEEN_BYTES = 128 * 2**20  # of what it imports beside torch, measured on Linux
 BATCH_MAX = 1024  # triples
 HITS = (1, 3, 10)
 SCORING_FAILS = (
@@ -179,6 +180,12 @@ def check_link_prediction(
         triples=arrays[0],
         known=others,
     )
+
+
+def estimate_ranking_memory(plan: LinkPredictionPlan) -> int:
+    """Estimate the most bytes that ranking holds: PyKEEN, the dense tables and what they are read from, and scores."""
+    dense = sum(table.stored.nbytes for table in (*plan.entities, *plan.relations))
+    return PYKEEN_BYTES + 2 * dense + SCORING_BYTES + 8 * (len(plan.triples) + len(plan.known))
 
 
 def _read_map(original: Checkpoint, side: str, *, rows: int, given: Path | None) -> IdMap:

@@ -86,8 +86,8 @@ def spectrum_report(factors: Factorization, *, table: Table, rank: int) -> Spect
     )
 
 
-def neighbours_report(found: NeighbourOverlap | None) -> NeighboursReport | None:
-    """Tell how many neighbours stay."""
+def neighbours_report(found: NeighbourOverlap | None, *, seed: int) -> NeighboursReport | None:
+    """Tell how many neighbours stay, of rows drawn with `seed`."""
     if found is None:
         return None
     from embcompress.linalg.neighbours import CONFIDENCE
@@ -95,6 +95,7 @@ def neighbours_report(found: NeighbourOverlap | None) -> NeighboursReport | None
     return NeighboursReport(
         nearest=found.nearest,
         queries=found.queries,
+        seed=seed,
         confidence=CONFIDENCE,
         cosine=Overlap(**asdict(found.cosine)),
         inner_product=Overlap(**asdict(found.inner_product)),
