@@ -11,7 +11,9 @@ from embcompress.planning import human_bytes
 from embcompress.report.console import Records, bold, grid, left_lines, plain
 from embcompress.report.wording import (
     bases_text,
+    check_sentence,
     counted,
+    gate_sentence,
     least_error,
     least_word,
     matrices_text,
@@ -67,7 +69,7 @@ def _compared(result: EvaluateResult) -> Text:
 def _checks(checks: Sequence[Check]) -> list[Text]:
     """Say what does not hold, each on its own line, and name the rest on one."""
     lines = [
-        Text.assemble(("check failed: ", "bold red"), f"{check.name}: ", *_whose(check), plain(check.detail))
+        Text.assemble(("check failed: ", "bold red"), plain(check_sentence(check)))
         for check in checks
         if not check.passed
     ]
@@ -75,18 +77,11 @@ def _checks(checks: Sequence[Check]) -> list[Text]:
     return [*lines, Text.assemble("checks: ", holding, (" ok", "green"))] if holding else lines
 
 
-def _whose(check: Check) -> tuple[Text, ...]:
-    return () if check.table is None else (plain(check.table), Text(": "))
-
-
 def _gates(gates: Sequence[Gate]) -> list[Text]:
     """Name every gate that failed, with its value, and count those that passed."""
-    lines = []
-    for gate in gates:
-        if not gate.passed:
-            place = Text() if gate.table is None else Text.assemble(" for ", plain(gate.table))
-            value = "its value is not known" if gate.value is None else f"the value is {gate.value:.6g}"
-            lines.append(Text.assemble(("gate failed: ", "bold red"), plain(gate.expression), place, f": {value}"))
+    lines = [
+        Text.assemble(("gate failed: ", "bold red"), plain(gate_sentence(gate))) for gate in gates if not gate.passed
+    ]
     passed = len(gates) - len(lines)
     if passed:
         lines.append(Text(f"gates: {passed} of {len(gates)} passed"))

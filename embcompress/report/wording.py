@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from embcompress.results import Overlap, SweepCurve, SweepPoint, TableReport
+from embcompress.results import Check, Gate, Overlap, SweepCurve, SweepPoint, TableReport
 
 
 def share(value: float) -> str:
@@ -95,6 +95,24 @@ def overlap_text(overlap: Overlap, *, sign: str = "±") -> str:
         f"{100 * overlap.overlap:.0f}" if overlap.overlap in {0, 1} or half >= 0.5 else f"{100 * overlap.overlap:.1f}"
     )
     return f"{shown} %" + (f" {sign}{half:.0f}" if half >= 0.5 else f" {sign}{half:.1g}" if half > 0 else "")
+
+
+def gate_sentence(gate: Gate) -> str:
+    """Say what a gate found.
+
+    Example:
+        >>> gate_sentence(Gate("error.relative > 0.2", "entities", 0.2031, passed=False))
+        "error.relative > 0.2 in table 'entities': it is 0.2031."
+    """
+    where = f" in table {gate.table!r}" if gate.table is not None else ""
+    found = "the report does not know it" if gate.value is None else f"it is {gate.value:.6g}"
+    return f"{gate.expression}{where}: {found}."
+
+
+def check_sentence(check: Check) -> str:
+    """Say what a check found."""
+    where = f" of {check.table!r}" if check.table is not None else ""
+    return f"{check.name}{where}: {check.detail}."
 
 
 def matrices_text(table: TableReport) -> str:

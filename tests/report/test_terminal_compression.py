@@ -38,8 +38,8 @@ def test_render_terminal_looks_closer_at_the_worst_tables() -> None:
 def test_render_terminal_of_an_artifact_that_is_withheld() -> None:
     """Each failed gate has its value, and the last line says that nothing was put in place."""
     shown = show(full_approximation())
-    assert "gate failed: error.relative > 0.2 for entities.weight: the value is 0.2031\n" in shown
-    assert "gate failed: entities.weight: its value is not known\n" in shown
+    assert "gate failed: error.relative > 0.2 in table 'entities.weight': it is 0.2031.\n" in shown
+    assert "gate failed: entities.weight: the report does not know it.\n" in shown
     assert "withheld: entities.weight was made and measured, and not put there (700 kB, from 11 MB; " in shown
     assert "wrote" not in shown
     result = full_approximation()
@@ -52,9 +52,9 @@ def test_render_terminal_of_an_evaluation() -> None:
     """A check that failed has a line, those that hold share one; then come gates, and the files last."""
     lines = show(full_evaluation()).splitlines()
     assert lines[-5:] == [
-        "check failed: tables: entities.weight.3: the original has 9 rows, and the artifact is made for 7",
+        "check failed: tables of 'entities.weight.3': the original has 9 rows, and the artifact is made for 7.",
         "checks: checksums, untouched ok",
-        "gate failed: error.relative > 0.2 for entities.weight: the value is 0.2031",
+        "gate failed: error.relative > 0.2 in table 'entities.weight': it is 0.2031.",
         "gates: 2 of 3 passed",
         "compared entities.weight-compressed with entities.weight (700 kB, from 11 MB; the tables are 15.48x smaller)",
     ]
