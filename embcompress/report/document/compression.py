@@ -10,9 +10,12 @@ from embcompress.report.document.model import Case, Column, Document, Fact, Grid
 from embcompress.report.document.tables import errors_figure, sizes_figure, table_section, tables_grid
 from embcompress.report.names import Inline, Name
 from embcompress.report.wording import (
+    DRY_RUN,
+    asked_text,
     check_sentence,
     counted,
     gate_sentence,
+    known_text,
     least_error,
     least_word,
     overlap_text,
@@ -99,15 +102,17 @@ def _verdict(result: Compression, *, gates: Sequence[Gate], checks: Sequence[Che
         said = f"{' and '.join(of)} failed"
         if isinstance(result, ApproximateResult) and result.withheld:
             return "withheld", "bad", (f"{said}: the artifact was made and measured, and not put at ", _output(result))
-        return "failed", "bad", f"{said}."
+        return "failed", "bad", f"{said}. {DRY_RUN}" if result.dry_run else f"{said}."
     held = [f"all {counted(len(gates), 'gate')} passed" if len(gates) > 1 else "the gate passed"] if gates else []
     held += [f"all {len(checks)} checks hold" if len(checks) > 1 else "the check holds"] if checks else []
+    tail = f"; {' and '.join(held)}" if held else ""
     if result.dry_run:
-        return "dry run", "plain", f"Nothing was written. {tables} would be compressed."
+        is_evaluation = isinstance(result, EvaluateResult)
+        said = f"Only the headers were compared, of {tables}" if is_evaluation else f"{tables} would be compressed"
+        return "dry run", "plain", f"{said}{tail}. {DRY_RUN}"
     if isinstance(result, EvaluateResult):
         said = " and ".join(held) or "measured from the two files"
         return ("passed" if held else "measured"), "good", f"{tables}: {said}."
-    tail = f"; {' and '.join(held)}" if held else ""
     return ("passed" if held else "done"), "good", (f"{tables} compressed into ", _output(result), f"{tail}.")
 
 
@@ -132,14 +137,14 @@ def _numbers(result: Compression) -> tuple[Fact, ...]:
         numbers.append(
             Fact(f"p99 row error{where}", share(tail.p99), f"median {share(tail.p50)}, max {share(tail.max)}")
         )
-    found = [table.neighbours for table in result.tables if table.neighbours is not None]
+    found = [(table, table.neighbours) for table in result.tables if table.neighbours is not None]
     if found:
-        least_kept = min(found, key=lambda neighbours: neighbours.cosine.overlap)
+        table, kept = min(found, key=lambda pair: pair[1].cosine.overlap)
         numbers.append(
             Fact(
                 "neighbours kept" + (f", worst of {len(found)}" if len(found) > 1 else ""),
-                overlap_text(least_kept.cosine),
-                f"of the {least_kept.nearest} nearest by cosine",
+                overlap_text(kept.cosine),
+                f"of the {kept.nearest} nearest by cosine; {asked_text(table)}",
             )
         )
     elif measured:
@@ -214,6 +219,6 @@ def _link_prediction(found: LinkPrediction) -> Section:
     )
     facts = (
         Fact("interaction", Name(found.interaction)),
-        Fact("triples ranked", str(found.triples), f"{found.known} known ones left out of the ranks"),
+        Fact("triples ranked", str(found.triples), known_text(found)),
     )
     return Section("Link prediction", facts=facts, grids=(Grid("", columns, rows),))
