@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from embcompress.gates import NOT_COMPRESSED, NOT_IN_BASELINE
 from embcompress.results import (
     Check,
     Gate,
@@ -153,6 +154,8 @@ def gate_sentence(gate: Gate) -> str:
         >>> gate_sentence(Gate("error.relative > 0.2", "entities", 0.2031, passed=False))
         "error.relative > 0.2 in table 'entities': it is 0.2031."
     """
+    if gate.expression in {NOT_COMPRESSED, NOT_IN_BASELINE}:  # no number
+        return f"{gate.expression}: {gate.table!r}."
     where = f" in table {gate.table!r}" if gate.table is not None else ""
     found = "the report does not know it" if gate.value is None else f"it is {gate.value:.6g}"
     return f"{gate.expression}{where}: {found}."

@@ -6,11 +6,12 @@ import dataclasses
 
 import pytest
 
+from embcompress.gates import NOT_COMPRESSED, NOT_IN_BASELINE
 from embcompress.report.document import document_of
 from embcompress.report.document.model import Fact, Grid
 from embcompress.report.names import text_of
-from embcompress.report.wording import DRY_RUN
-from embcompress.results import ApproximateResult, EvaluateResult, NeighboursReport, Overlap, Result
+from embcompress.report.wording import DRY_RUN, gate_sentence
+from embcompress.results import ApproximateResult, EvaluateResult, Gate, NeighboursReport, Overlap, Result
 from tests.report.results import backfill_result, full_approximation, full_evaluation, full_table, reconstruct_result
 
 
@@ -40,7 +41,7 @@ def test_document_says_that_the_overlap_is_of_a_sample() -> None:
 def test_document_says_that_all_rows_were_asked() -> None:
     """It says so, and speaks of no band."""
     overlap = Overlap(0.871, 0.871, 0.871)
-    table = dataclasses.replace(full_table(), neighbours=NeighboursReport(10, 20_000, 0.95, overlap, overlap))
+    table = dataclasses.replace(full_table(), neighbours=NeighboursReport(10, 20_000, 0, 0.95, overlap, overlap))
     assert remarks_of(dataclasses.replace(full_approximation(), tables=(table,))) == [
         "of the 10 nearest by cosine; all 20000 rows asked",
         "of the 10 nearest by cosine; by inner product 87.1 %; all 20000 rows asked",
@@ -88,6 +89,21 @@ def test_document_tells_the_memory_of_a_dry_run(result: Result) -> None:
     assert "memory needed" not in {fact.label for fact in document_of(result).numbers}
     dry = dataclasses.replace(result, dry_run=True, memory_bytes=320_000_000)
     assert fact_of(dry, "memory needed").value == "about 320 MB"
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        (Gate("error.relative > 0.2", "a", 0.25, passed=False), "error.relative > 0.2 in table 'a': it is 0.25."),
+        (Gate("totals.ratio < 4", None, 3.5, passed=False), "totals.ratio < 4: it is 3.5."),
+        (Gate("totals.ratio < 4", None, None, passed=False), "totals.ratio < 4: the report does not know it."),
+        (Gate(NOT_IN_BASELINE, "a", None, passed=False), "table is not in the baseline: 'a'."),
+        (Gate(NOT_COMPRESSED, "a", None, passed=False), "table of the baseline is not compressed: 'a'."),
+    ],
+)
+def test_gate_sentence_says_what_was_found(gate: Gate, said: str) -> None:
+    """It tells condition, table and value, and of a table that cannot be compared which one it is."""
+    assert gate_sentence(gate) == said
 
 
 def verdict_of(result: Result) -> str:

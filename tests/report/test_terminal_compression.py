@@ -33,7 +33,7 @@ def test_render_terminal_shows_no_band_where_all_rows_were_asked() -> None:
     result = full_approximation()
     table = result.tables[0]
     overlap = Overlap(0.871, 0.871, 0.871)
-    every = NeighboursReport(10, table.rows, 0.95, overlap, overlap)
+    every = NeighboursReport(10, table.rows, 0, 0.95, overlap, overlap)
     shown = show(dataclasses.replace(result, tables=(dataclasses.replace(table, neighbours=every),)))
     assert "87.1 % of the neighbours by inner product" in shown
     assert "+-" not in shown
