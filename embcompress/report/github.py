@@ -14,6 +14,7 @@ from pathlib import Path
 from embcompress.exceptions import EmbcompressError
 from embcompress.report.json import is_ok
 from embcompress.report.names import spelled
+from embcompress.report.wording import check_sentence, gate_sentence
 from embcompress.results import (
     ApproximateResult,
     BackfillResult,
@@ -88,19 +89,6 @@ def failure_summary(failure: EmbcompressError, *, command: str) -> str:
     """Tell in Markdown why a command failed."""
     message = "\n".join(filter(None, (f"error: {failure.message}", failure.hint and f"hint: {failure.hint}")))
     return f"### {command} failed\n\n<pre>{html.escape(_printable(message))}</pre>\n"
-
-
-def gate_sentence(gate: Gate) -> str:
-    """Say what a gate found."""
-    where = f" in table {gate.table!r}" if gate.table is not None else ""
-    found = "the report does not know it" if gate.value is None else f"it is {gate.value:.6g}"
-    return f"{gate.expression}{where}: {found}."
-
-
-def check_sentence(check: Check) -> str:
-    """Say what a check found."""
-    where = f" of {check.table!r}" if check.table is not None else ""
-    return f"{check.name}{where}: {check.detail}."
 
 
 def outputs_of(result: Result, *, report: Sequence[Path]) -> dict[str, str]:

@@ -13,7 +13,7 @@ NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def render_junit(result: Result) -> str:
-    """Render a result as JUnit XML; a table with a failed gate or check fails, and what stayed dense is skipped."""
+    """Render a result as JUnit XML: each fault fails one case, and what stayed dense is skipped."""
     document = document_of(result)
     cases = document.cases
     counts = {

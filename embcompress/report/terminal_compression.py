@@ -10,8 +10,13 @@ from rich.text import Text
 from embcompress.planning import human_bytes
 from embcompress.report.console import Records, bold, grid, left_lines, plain
 from embcompress.report.wording import (
+    DRY_RUN,
     bases_text,
+    check_sentence,
     counted,
+    gate_sentence,
+    group_text,
+    known_text,
     least_error,
     least_word,
     matrices_text,
@@ -21,16 +26,18 @@ from embcompress.report.wording import (
     shape_text,
     share,
     times_smaller,
+    worst_group,
 )
 from embcompress.results import ApproximateResult, Check, EvaluateResult, Gate, LinkPrediction, Ranking, TableReport
 
 TABLES_MAX = 4  # told more of below the list, those of the largest error; the other forms of the report tell of all
 WORST_ROWS = 3
+FAR_WORSE = 1.25  # times the error of its table: what a group of rows is told of for
 
 
 def render_compression(result: ApproximateResult | EvaluateResult) -> RenderableType:
     """Show the tables, what else is to know of them, what failed, and what became of the file."""
-    parts: list[RenderableType] = [_table_errors(result.tables), *_notes(result.tables)]
+    parts: list[RenderableType] = [_table_errors(result.tables), *_band(result.tables), *_notes(result.tables)]
     if isinstance(result, ApproximateResult):
         parts += left_lines(result.skipped)
     else:
@@ -38,6 +45,8 @@ def render_compression(result: ApproximateResult | EvaluateResult) -> Renderable
         parts += _checks(result.checks)
     parts += _gates(result.gates)
     parts.append(_written(result) if isinstance(result, ApproximateResult) else _compared(result))
+    if result.dry_run:
+        parts.append(Text(DRY_RUN))
     if result.memory_bytes is not None:
         parts.append(Text(f"memory needed: about {human_bytes(result.memory_bytes)}"))
     return Group(*parts)
@@ -67,7 +76,7 @@ def _compared(result: EvaluateResult) -> Text:
 def _checks(checks: Sequence[Check]) -> list[Text]:
     """Say what does not hold, each on its own line, and name the rest on one."""
     lines = [
-        Text.assemble(("check failed: ", "bold red"), f"{check.name}: ", *_whose(check), plain(check.detail))
+        Text.assemble(("check failed: ", "bold red"), plain(check_sentence(check)))
         for check in checks
         if not check.passed
     ]
@@ -75,18 +84,11 @@ def _checks(checks: Sequence[Check]) -> list[Text]:
     return [*lines, Text.assemble("checks: ", holding, (" ok", "green"))] if holding else lines
 
 
-def _whose(check: Check) -> tuple[Text, ...]:
-    return () if check.table is None else (plain(check.table), Text(": "))
-
-
 def _gates(gates: Sequence[Gate]) -> list[Text]:
     """Name every gate that failed, with its value, and count those that passed."""
-    lines = []
-    for gate in gates:
-        if not gate.passed:
-            place = Text() if gate.table is None else Text.assemble(" for ", plain(gate.table))
-            value = "its value is not known" if gate.value is None else f"the value is {gate.value:.6g}"
-            lines.append(Text.assemble(("gate failed: ", "bold red"), plain(gate.expression), place, f": {value}"))
+    lines = [
+        Text.assemble(("gate failed: ", "bold red"), plain(gate_sentence(gate))) for gate in gates if not gate.passed
+    ]
     passed = len(gates) - len(lines)
     if passed:
         lines.append(Text(f"gates: {passed} of {len(gates)} passed"))
@@ -103,7 +105,9 @@ def _link_prediction(found: LinkPrediction) -> Text:
             ("MRR", "Hits@1", "Hits@3", "Hits@10"), scores(found.before), scores(found.after), strict=True
         )
     )
-    return Text.assemble("link prediction: ", plain(found.interaction), f", {counted(found.triples, 'triple')}: {told}")
+    remark = "" if found.known else f"; {known_text(found)}"
+    counts = f", {counted(found.triples, 'triple')}: {told}{remark}"
+    return Text.assemble("link prediction: ", plain(found.interaction), counts)
 
 
 def _table_errors(tables: Sequence[TableReport]) -> Records:
@@ -151,6 +155,15 @@ def _measured(table: TableReport) -> tuple[str, str, str, str]:
     return (share(error.relative), least, share(error.row_relative.p99), f"{error.cosine.mean:.4f}")
 
 
+def _band(tables: Sequence[TableReport]) -> list[Text]:
+    """Say once what the band of the neighbours kept is, where only a sample of rows was asked."""
+    found = [table.neighbours for table in tables if table.neighbours and table.neighbours.queries < table.rows]
+    if not found:
+        return []
+    asked, confidence = max(one.queries for one in found), 100 * found[0].confidence
+    return [Text(f"+-: {confidence:.0f} % confidence, from {asked} rows asked for their neighbours.")]
+
+
 def _notes(tables: Sequence[TableReport]) -> list[RenderableType]:
     notes: list[RenderableType] = []
     for table in tables:
@@ -164,6 +177,8 @@ def _notes(tables: Sequence[TableReport]) -> list[RenderableType]:
             notes.append(Text.assemble("note: ", plain(table.name), f": {said}"))
     measured = [table for table in tables if table.error is not None]
     worst = sorted(measured, key=lambda table: -(table.error.relative if table.error else 0.0))[:TABLES_MAX]
+    if len(measured) > TABLES_MAX:
+        notes.append(Text(f"the {TABLES_MAX} of {len(measured)} tables with the largest error:"))
     for table in measured:
         if table in worst:
             notes += _looked_closer(table, name=Text.assemble(plain(table.name), " ") if len(tables) > 1 else Text())
@@ -171,7 +186,7 @@ def _notes(tables: Sequence[TableReport]) -> list[RenderableType]:
 
 
 def _looked_closer(table: TableReport, *, name: Text) -> list[Text]:
-    """Tell on a line what a table keeps, and on one which of its rows fare worst.
+    """Tell on a line each what a table keeps, which groups of rows fare far worse than it, and which rows worst.
 
     Args:
         table: with an error.
@@ -185,7 +200,20 @@ def _looked_closer(table: TableReport, *, name: Text) -> list[Text]:
     if error.norm_ratio is not None:
         norms = error.norm_ratio
         kept.append(f"{norms.p50:.3f} of a row's norm (p01 {norms.p01:.3f}, p99 {norms.p99:.3f})")
+    if table.neighbours is not None:
+        product = overlap_text(table.neighbours.inner_product, sign="+-")
+        kept.append(f"{product} of the neighbours by inner product")
     lines = [Text.assemble("keeps: ", name, ", ".join(kept))] if kept else []
+    for title, unit, groups in (
+        ("by norm: ", "norm", error.by_norm),
+        ("by frequency: ", "row weight", error.by_frequency or ()),
+    ):
+        group = worst_group(groups)
+        if group is not None and group.relative is not None and group.relative > FAR_WORSE * error.relative > 0:
+            times = f", {group.relative / error.relative:.2f} times that of the table"
+            lines.append(
+                Text.assemble(title, name, f"{group_text(group, unit=unit)}: error {share(group.relative)}{times}")
+            )
     rows = [
         Text.assemble(
             str(row.id), *((' "', plain(row.label), '"') if row.label is not None else ()), f" {share(row.relative)}"
@@ -193,5 +221,5 @@ def _looked_closer(table: TableReport, *, name: Text) -> list[Text]:
         for row in error.worst_rows[:WORST_ROWS]
     ]
     if rows and error.row_relative.max > 0:
-        lines.append(Text.assemble("worst rows: ", name, Text(", ").join(rows)))
+        lines.append(Text.assemble("largest row errors: ", name, Text(", ").join(rows)))
     return lines

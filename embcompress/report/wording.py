@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from embcompress.results import Overlap, SweepCurve, SweepPoint, TableReport
+from embcompress.gates import NOT_COMPRESSED, NOT_IN_BASELINE
+from embcompress.results import (
+    Check,
+    Gate,
+    LinkPrediction,
+    Overlap,
+    RowGroup,
+    SweepCurve,
+    SweepPoint,
+    TableReport,
+)
+
+DRY_RUN = "A dry run writes and measures nothing: gates on measured numbers were not judged."
 
 
 def share(value: float) -> str:
@@ -95,6 +107,64 @@ def overlap_text(overlap: Overlap, *, sign: str = "±") -> str:
         f"{100 * overlap.overlap:.0f}" if overlap.overlap in {0, 1} or half >= 0.5 else f"{100 * overlap.overlap:.1f}"
     )
     return f"{shown} %" + (f" {sign}{half:.0f}" if half >= 0.5 else f" {sign}{half:.1g}" if half > 0 else "")
+
+
+def asked_text(table: TableReport) -> str:
+    """Say of how many rows the neighbours were looked for, and what the band is where these are a sample."""
+    found = table.neighbours
+    assert found is not None
+    if found.queries >= table.rows:
+        return f"all {counted(table.rows, 'row')} asked"
+    return f"{found.queries} of {counted(table.rows, 'row')} asked, ± is the {100 * found.confidence:.0f} % band"
+
+
+def worst_group(groups: Sequence[RowGroup]) -> RowGroup | None:
+    """Give the group of rows that has the largest error; None where none has one."""
+    known = [group for group in groups if group.relative is not None]
+    return max(known, key=lambda group: group.relative or 0.0, default=None)
+
+
+def group_text(group: RowGroup, *, unit: str) -> str:
+    """Tell which rows a group holds.
+
+    Example:
+        >>> group_text(RowGroup(2000, 1.0, 1.3, 0.31), unit="norm")
+        '2000 rows of norm 1 to 1.3'
+    """
+    return f"{counted(group.rows, 'row')} of {unit} {span_text(group)}"
+
+
+def span_text(group: RowGroup) -> str:
+    """Write the norms or the row weights of a group."""
+    low, high = amount(group.low), amount(group.high)
+    return low if low == high else f"{low} to {high}"
+
+
+def known_text(found: LinkPrediction) -> str:
+    """Say how many triples were left out of the ranks, and how to leave some out where none were."""
+    if not found.known:
+        return "no known triples were left out of the ranks: --known names files of them"
+    return f"{counted(found.known, 'known triple')} left out of the ranks"
+
+
+def gate_sentence(gate: Gate) -> str:
+    """Say what a gate found.
+
+    Example:
+        >>> gate_sentence(Gate("error.relative > 0.2", "entities", 0.2031, passed=False))
+        "error.relative > 0.2 in table 'entities': it is 0.2031."
+    """
+    if gate.expression in {NOT_COMPRESSED, NOT_IN_BASELINE}:  # no number
+        return f"{gate.expression}: {gate.table!r}."
+    where = f" in table {gate.table!r}" if gate.table is not None else ""
+    found = "the report does not know it" if gate.value is None else f"it is {gate.value:.6g}"
+    return f"{gate.expression}{where}: {found}."
+
+
+def check_sentence(check: Check) -> str:
+    """Say what a check found."""
+    where = f" of {check.table!r}" if check.table is not None else ""
+    return f"{check.name}{where}: {check.detail}."
 
 
 def matrices_text(table: TableReport) -> str:

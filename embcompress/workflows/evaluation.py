@@ -15,7 +15,7 @@ from embcompress.dense_rows import open_dense_rows
 from embcompress.exceptions import ArtifactError, NonFiniteError, UsageError
 from embcompress.gates import read_conditions
 from embcompress.planning import DEFAULT_NEIGHBOURS, estimate_evaluation_memory
-from embcompress.results import Check, EvaluateResult, InputFile, MatricesReport, TableReport, Totals
+from embcompress.results import Check, CodedReport, EvaluateResult, InputFile, MatricesReport, TableReport, Totals
 from embcompress.workflows.artifact_checks import (
     TablePair,
     all_checks,
@@ -190,6 +190,24 @@ def _unmeasured(pair: TablePair, artifact: Artifact) -> TableReport:
         error=None,
         seconds=0.0,
         matrices=matrices,
+        coded=_coded(pair, artifact, None),
+    )
+
+
+def _coded(pair: TablePair, artifact: Artifact, factors: Factorization | None) -> CodedReport | None:
+    """Tell how the weights of a coded table are stored; None for other tables."""
+    compressed = pair.compressed
+    if not compressed.is_coded:
+        return None
+    bases = artifact.coded_factors(compressed).get(BASES_SUFFIX)
+    return coded_report(
+        pair.table,
+        groups=len(artifact.codes(compressed)),
+        bases_dtype=None if bases is None else bases.dtype,
+        windows=compressed.windows,
+        nbytes=sum(stored.nbytes for stored in artifact.factors(compressed)),
+        factors=factors,
+        predicted_relative=None,
     )
 
 
@@ -233,18 +251,6 @@ class _Comparison:
         seen = self._compare(dtype)
         if dtype == torch.float32 and seen.error.relative < FLOAT32_ERROR_MIN:  # less than the artifact tells
             seen, passes = self._compare(torch.float64), passes + 1
-        coded = None
-        if compressed.is_coded:
-            bases = self._artifact.coded_factors(compressed).get(BASES_SUFFIX)
-            coded = coded_report(
-                table,
-                groups=len(self._artifact.codes(compressed)),
-                bases_dtype=None if bases is None else bases.dtype,
-                windows=compressed.windows,
-                nbytes=found.bytes_after,
-                factors=factors,
-                predicted_relative=None,
-            )
         matrices = found.matrices
         labels = self._setting.facts.labels_of(table) if self._pair.matrices_of_row == 1 else ()
         return replace(
@@ -252,7 +258,7 @@ class _Comparison:
             passes=passes + 1,
             error=error_report(seen.error, optimum, labels=labels),
             matrices=None if matrices is None else replace(matrices, relative=seen.relatives),
-            coded=coded,
+            coded=_coded(self._pair, self._artifact, factors),
             spectrum=None if factors is None else spectrum_report(factors, table=table, rank=compressed.rank),
             neighbours=neighbours_report(seen.neighbours, seed=self._setting.seed),
         )

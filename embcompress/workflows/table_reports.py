@@ -123,16 +123,17 @@ def coded_report(
         factors: of the rows counted alike, for the bound; None where they are not known.
         predicted_relative: the error that was expected; None where nothing was.
     """
-    from embcompress.coding.bound import gaussian_bound
+    rate, bound = nbytes * 8 / table.rows, None
+    if factors is not None and len(factors.singular_values) == min(table.rows, table.dim):
+        from embcompress.coding.bound import gaussian_bound
 
-    rate = nbytes * 8 / table.rows
-    is_whole = factors is not None and len(factors.singular_values) == min(table.rows, table.dim)
+        bound = gaussian_bound(factors.singular_values.square(), rate)
     return CodedReport(
         groups=groups,
         is_rotated=bases_dtype is not None,
         bases_dtype=bases_dtype,
         levels="trellis" if any(bits != window for bits, window in windows) else "scalar",
         bits_per_entry=rate / table.dim,
-        bound_relative=gaussian_bound(factors.singular_values.square(), rate) if factors and is_whole else None,
+        bound_relative=bound,
         predicted_relative=predicted_relative,
     )

@@ -118,6 +118,8 @@ def test_render_html_says_what_a_person_asks() -> None:
         )
     ]
     assert places == sorted(places)
+    assert "Error against norm" in words
+    assert "Error by norm" not in words  # its grid, which a figure stands for
     labels = [attributes["aria-label"] for _, attributes in page.elements if attributes.get("role") == "img"]
     assert "Histogram of the error of 20000 rows: median 0.1834, p99 0.3127, largest 0.4821." in labels
     assert "Bytes of 3 tables: 10.4 MB before, 675 kB after." in labels

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from embcompress.report import render
-from embcompress.results import Result
+from embcompress.results import Check, Result
 from tests.report.hostile import HOSTILE
 from tests.report.results import every_result, full_approximation, full_evaluation
 
@@ -32,25 +32,46 @@ def test_render_junit_counts_its_cases(command: str) -> None:
 
 
 def test_render_junit_fails_what_failed() -> None:
-    """A table fails with its gates and checks, a failed gate and check on their own, each with value and words."""
+    """Each fault fails one case, with value and words: a gate its own, a check that of the table it was for."""
     suite = suite_of(full_evaluation())
     failed = {
         (case.get("classname"), case.get("name")): failure.get("message")
         for case in suite.findall("testcase")
         for failure in case.findall("failure")
     }
-    gate = "gate error.relative > 0.2 for entities.weight failed: the value is 0.2031"
     check = "the original has 9 rows, and the artifact is made for 7"
     assert failed == {
-        ("embcompress.evaluate.table", "entities.weight"): gate,
-        ("embcompress.evaluate.table", "entities.weight.3"): f"check tables failed: {check}",
-        ("embcompress.evaluate.gate", "error.relative > 0.2 for entities.weight"): gate,
-        ("embcompress.evaluate.check", "tables of entities.weight.3"): check,
+        ("embcompress.evaluate.table", "entities.weight.3"): f"tables of 'entities.weight.3': {check}.",
+        (
+            "embcompress.evaluate.gate",
+            "error.relative > 0.2 for entities.weight",
+        ): "error.relative > 0.2 in table 'entities.weight': it is 0.2031.",
     }
-    assert (suite.get("tests"), suite.get("failures"), suite.get("time")) == ("9", "4", "37.500")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("time")) == ("8", "2", "37.500")
     properties = {one.get("name"): one.get("value") for one in suite.iter("property")}
     assert properties["times smaller"] == "15.48"
     assert properties["relative error, worst of 2"] == "0.2031"
+
+
+def test_render_junit_has_a_case_for_what_only_a_check_names() -> None:
+    """A table that is not in the report fails in a case of its own, a tensor that is no table as a check."""
+    checks = (
+        Check("tables", "lost", passed=False, detail="the original has no tensor of this name"),
+        Check("untouched", "bias", passed=False, detail="has other bytes than the original"),
+        Check("untouched", None, passed=False, detail="the metadata is not that of the original"),
+    )
+    result = full_evaluation()
+    suite = suite_of(dataclasses.replace(result, tables=result.tables[:1], gates=(), checks=checks))
+    found = [
+        (str(case.get("classname")).rpartition(".")[2], case.get("name"), case.find("failure") is not None)
+        for case in suite.findall("testcase")
+    ]
+    assert found == [
+        ("table", "entities.weight", False),
+        ("table", "lost", True),
+        ("check", "untouched of bias", True),
+        ("check", "untouched", True),
+    ]
 
 
 def test_render_junit_passes_what_has_no_gate() -> None:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from embcompress.planning import human_bytes
 from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section, Tone
 from embcompress.report.document.tables import errors_figure, sizes_figure, table_section, tables_grid
 from embcompress.report.names import Inline, Name
-from embcompress.report.wording import counted, least_error, least_word, overlap_text, share, times_smaller
-from embcompress.results import ApproximateResult, Check, EvaluateResult, Gate, LinkPrediction, Skipped
+from embcompress.report.wording import (
+    DRY_RUN,
+    asked_text,
+    check_sentence,
+    counted,
+    gate_sentence,
+    known_text,
+    least_error,
+    least_word,
+    overlap_text,
+    share,
+    times_smaller,
+)
+from embcompress.results import ApproximateResult, Check, EvaluateResult, Gate, LinkPrediction, Skipped, TableReport
 
 FIGURED_MAX = 12  # tables with figures of their own, the largest: a page of hundreds of pictures is slow, and not read
 
@@ -22,8 +34,8 @@ def compression_document(result: Compression) -> Document:
     gates = sorted(result.gates, key=lambda gate: gate.passed)  # failed ones first
     checks = sorted(result.checks if isinstance(result, EvaluateResult) else (), key=lambda check: check.passed)
     skipped = result.skipped if isinstance(result, ApproximateResult) else ()
-    failures = {table.name: _failures(table.name, gates, checks) for table in result.tables}
-    failed = frozenset(name for name, found in failures.items() if found)
+    judged: list[Gate | Check] = [*gates, *checks]
+    failed = frozenset(one.table for one in judged if one.table is not None and not one.passed)
     largest = sorted(result.tables, key=lambda table: -table.bytes_before)[:FIGURED_MAX]
     sections = [*_gate_sections(gates), *_check_sections(checks)]
     if result.tables:
@@ -37,14 +49,28 @@ def compression_document(result: Compression) -> Document:
     sections += left_dense(skipped)
     state, tone, verdict = _verdict(result, gates=gates, checks=checks)
     cases = (
-        *(Case("table", Name(table.name), table.seconds, tuple(failures[table.name])) for table in result.tables),
-        *(Case("gate", _gate_name(gate), failures=() if gate.passed else (_gate_failure(gate),)) for gate in gates),
-        *(Case("check", _check_name(one), failures=() if one.passed else (one.detail,)) for one in checks),
-        *(Case("table", Name(item.name), skipped=item.reason) for item in skipped),
+        *_cases(result.tables, gates, checks),
+        *(Case("table", Name(one.name), skipped=one.reason) for one in skipped),
     )
     return Document(
         result.command, _title(result), verdict, state, tone, _numbers(result), _files(result), tuple(sections), cases
     )
+
+
+def _cases(tables: Sequence[TableReport], gates: Sequence[Gate], checks: Sequence[Check]) -> Iterator[Case]:
+    """Give every fault one case: a gate its own, a check that of its table, and its own where it is of no table."""
+    seconds = {table.name: table.seconds for table in tables}
+    for check in checks:
+        if check.name == "tables" and check.table is not None:  # one that does not fit, and is in no report
+            seconds.setdefault(check.table, 0.0)
+    for name, spent in seconds.items():
+        wrong = (check_sentence(check) for check in checks if check.table == name and not check.passed)
+        yield Case("table", Name(name), spent, tuple(wrong))
+    for gate in gates:
+        yield Case("gate", _gate_name(gate), failures=() if gate.passed else (gate_sentence(gate),))
+    for check in checks:
+        if check.table not in seconds:
+            yield Case("check", _check_name(check), failures=() if check.passed else (check_sentence(check),))
 
 
 def left_dense(skipped: Sequence[Skipped]) -> list[Section]:
@@ -76,15 +102,17 @@ def _verdict(result: Compression, *, gates: Sequence[Gate], checks: Sequence[Che
         said = f"{' and '.join(of)} failed"
         if isinstance(result, ApproximateResult) and result.withheld:
             return "withheld", "bad", (f"{said}: the artifact was made and measured, and not put at ", _output(result))
-        return "failed", "bad", f"{said}."
+        return "failed", "bad", f"{said}. {DRY_RUN}" if result.dry_run else f"{said}."
     held = [f"all {counted(len(gates), 'gate')} passed" if len(gates) > 1 else "the gate passed"] if gates else []
     held += [f"all {len(checks)} checks hold" if len(checks) > 1 else "the check holds"] if checks else []
+    tail = f"; {' and '.join(held)}" if held else ""
     if result.dry_run:
-        return "dry run", "plain", f"Nothing was written. {tables} would be compressed."
+        is_evaluation = isinstance(result, EvaluateResult)
+        said = f"Only the headers were compared, of {tables}" if is_evaluation else f"{tables} would be compressed"
+        return "dry run", "plain", f"{said}{tail}. {DRY_RUN}"
     if isinstance(result, EvaluateResult):
         said = " and ".join(held) or "measured from the two files"
         return ("passed" if held else "measured"), "good", f"{tables}: {said}."
-    tail = f"; {' and '.join(held)}" if held else ""
     return ("passed" if held else "done"), "good", (f"{tables} compressed into ", _output(result), f"{tail}.")
 
 
@@ -109,14 +137,14 @@ def _numbers(result: Compression) -> tuple[Fact, ...]:
         numbers.append(
             Fact(f"p99 row error{where}", share(tail.p99), f"median {share(tail.p50)}, max {share(tail.max)}")
         )
-    found = [table.neighbours for table in result.tables if table.neighbours is not None]
+    found = [(table, table.neighbours) for table in result.tables if table.neighbours is not None]
     if found:
-        least_kept = min(found, key=lambda neighbours: neighbours.cosine.overlap)
+        table, kept = min(found, key=lambda pair: pair[1].cosine.overlap)
         numbers.append(
             Fact(
                 "neighbours kept" + (f", worst of {len(found)}" if len(found) > 1 else ""),
-                overlap_text(least_kept.cosine),
-                f"of the {least_kept.nearest} nearest by cosine",
+                overlap_text(kept.cosine),
+                f"of the {kept.nearest} nearest by cosine; {asked_text(table)}",
             )
         )
     elif measured:
@@ -154,21 +182,8 @@ def _gate_name(gate: Gate) -> Inline:
     return expression if gate.table is None else (expression, " for ", Name(gate.table))
 
 
-def _gate_failure(gate: Gate) -> Inline:
-    return ("gate ", *(_as_parts(_gate_name(gate))), f" failed: the value is {_value(gate)}")
-
-
 def _check_name(check: Check) -> Inline:
     return check.name if check.table is None else (f"{check.name} of ", Name(check.table))
-
-
-def _as_parts(inline: Inline) -> tuple[str | Name, ...]:
-    return inline if isinstance(inline, tuple) else (inline,)
-
-
-def _failures(name: str, gates: Sequence[Gate], checks: Sequence[Check]) -> list[Inline]:
-    found = [_gate_failure(gate) for gate in gates if gate.table == name and not gate.passed]
-    return found + [f"check {one.name} failed: {one.detail}" for one in checks if one.table == name and not one.passed]
 
 
 def _gate_sections(gates: Sequence[Gate]) -> list[Section]:
@@ -204,6 +219,6 @@ def _link_prediction(found: LinkPrediction) -> Section:
     )
     facts = (
         Fact("interaction", Name(found.interaction)),
-        Fact("triples ranked", str(found.triples), f"{found.known} known ones left out of the ranks"),
+        Fact("triples ranked", str(found.triples), known_text(found)),
     )
     return Section("Link prediction", facts=facts, grids=(Grid("", columns, rows),))

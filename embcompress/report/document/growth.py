@@ -15,7 +15,7 @@ def backfill_document(result: BackfillResult) -> Document:
     words = result.vocabulary
     sections = [Section("Warnings", notes=result.warnings)] if result.warnings else []
     sections += [Section("Tables", grids=(_tables(result.tables),)), _vocabulary(words), *left_dense(result.skipped)]
-    numbers = (
+    numbers: tuple[Fact, ...] = (
         Fact("rows kept", str(words.kept), "identical to the bit"),
         Fact("new rows", str(words.new)),
         Fact("labels gone", str(words.dropped)),
@@ -25,6 +25,8 @@ def backfill_document(result: BackfillResult) -> Document:
             f"was {human_bytes(result.totals.bytes_before)}",
         ),
     )
+    if result.memory_bytes is not None:
+        numbers = (*numbers, Fact("memory needed", f"about {human_bytes(result.memory_bytes)}"))
     inputs = (result.input, *result.further_inputs)
     facts = [Fact("base", Name(one.path), human_bytes(one.bytes)) for one in inputs]
     what = "would write" if result.dry_run else "output"

@@ -63,17 +63,20 @@ def reconstruct_document(result: ReconstructResult) -> Document:
     )
     if result.output.sha256 is not None:
         facts.append(Fact("sha256", Name(result.output.sha256)))
+    numbers = [
+        Fact("tables", str(len(result.tables))),
+        Fact("tensors", str(result.tensors)),
+        Fact("dense file", human_bytes(result.output.bytes), f"from {human_bytes(result.input.bytes)}"),
+    ]
+    if result.memory_bytes is not None:
+        numbers.append(Fact("memory needed", f"about {human_bytes(result.memory_bytes)}"))
     return Document(
         result.command,
         (base_name(result.input.path), ", dense again"),
         f"{tables} {would}multiplied out, {counted(result.tensors, 'tensor')} in all.",
         "dry run" if result.dry_run else "done",
         "plain" if result.dry_run else "good",
-        (
-            Fact("tables", str(len(result.tables))),
-            Fact("tensors", str(result.tensors)),
-            Fact("dense file", human_bytes(result.output.bytes), f"from {human_bytes(result.input.bytes)}"),
-        ),
+        tuple(numbers),
         tuple(facts),
         (Section("Tables", grids=(grid,)),) if result.tables else (),
         tuple(Case("table", Name(name)) for name in result.tables),

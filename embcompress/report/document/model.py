@@ -38,6 +38,7 @@ class Grid:
         title: what it lists; empty where the section says so.
         tones: of each row, as many as rows; empty where all are plain.
         is_folded: whether it may be shown on demand only.
+        is_drawn: whether a figure of the section shows the same; without figures it is the grid that tells it.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Grid:
     rows: tuple[tuple[Inline, ...], ...]
     tones: tuple[Tone, ...] = ()
     is_folded: bool = False
+    is_drawn: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from embcompress.planning import human_bytes
 from embcompress.report.document.model import (
@@ -19,9 +20,10 @@ from embcompress.report.document.model import (
 )
 from embcompress.report.names import Inline, Name
 from embcompress.report.wording import (
-    amount,
+    asked_text,
     bases_text,
     counted,
+    group_text,
     least_error,
     least_word,
     matrices_text,
@@ -30,6 +32,8 @@ from embcompress.report.wording import (
     percent,
     shape_text,
     share,
+    span_text,
+    worst_group,
 )
 from embcompress.results import RowGroup, TableErrorReport, TableReport
 
@@ -125,7 +129,7 @@ def table_section(table: TableReport, *, has_figures: bool, is_alone: bool) -> S
         is_alone: whether it is the only one, which has the figure of all tables among its own.
     """
     error = table.error
-    grids = () if error is None else (_worst_rows(error),) if error.worst_rows else ()
+    grids = () if error is None else (*((_worst_rows(error),) if error.worst_rows else ()), *_group_grids(error))
     notes: list[Inline] = []
     if "; " in (table.solver_reason or ""):  # a reason of more than the choice: something needed a further look
         notes.append((table.solver_reason or "").partition("; ")[2] + ".")
@@ -160,7 +164,8 @@ def _errors(table: TableReport) -> list[Fact]:
         facts.append(Fact("norm kept", f"{norms.p50:.3f}", said))
     if table.neighbours is not None:
         found = table.neighbours
-        said = f"of the {found.nearest} nearest by cosine; by inner product {overlap_text(found.inner_product)}"
+        product = overlap_text(found.inner_product)
+        said = f"of the {found.nearest} nearest by cosine; by inner product {product}; {asked_text(table)}"
         facts.append(Fact("neighbours kept", overlap_text(found.cosine), said))
     if table.spectrum is not None and bases_text(table) != "no":
         facts.append(Fact("energy kept", percent(table.spectrum.kept), f"in {table.rank} directions"))
@@ -170,32 +175,41 @@ def _errors(table: TableReport) -> list[Fact]:
 def _worst_groups(error: TableErrorReport | None) -> list[Fact]:
     if error is None:
         return []
-    facts = []
-    for groups, label, unit in (
-        (error.by_norm, "worst by norm", "norm"),
-        (error.by_frequency or (), "worst by row weight", "row weight"),
-    ):
-        worst = worst_group(groups)
-        if worst is not None and len(groups) > 1:
-            place = f"{counted(worst.rows, 'row')} of {unit} {amount(worst.low)} to {amount(worst.high)}"
-            facts.append(Fact(label, share(worst.relative or 0.0), place))
-    return facts
+    return [
+        Fact(f"worst by {unit}", share(worst.relative or 0.0), group_text(worst, unit=unit))
+        for unit, groups in _groups(error)
+        if (worst := worst_group(groups)) is not None
+    ]
 
 
-def worst_group(groups: Sequence[RowGroup]) -> RowGroup | None:
-    """Give the group of rows that has the largest error; None where none has one."""
-    known = [group for group in groups if group.relative is not None]
-    return max(known, key=lambda group: group.relative or 0.0, default=None)
+def _group_grids(error: TableErrorReport) -> list[Grid]:
+    return [
+        Grid(
+            f"Error by {unit}",
+            (Column("rows", "right"), Column(unit), Column("error", "right")),
+            tuple(
+                (str(one.rows), span_text(one), NOT_KNOWN if one.relative is None else share(one.relative))
+                for one in groups
+            ),
+            is_folded=True,
+            is_drawn=True,
+        )
+        for unit, groups in _groups(error)
+    ]
+
+
+def _groups(error: TableErrorReport) -> list[tuple[Literal["norm", "row weight"], tuple[RowGroup, ...]]]:
+    """List the groups of rows that differ: what their rows are alike in, and the groups."""
+    known: list[tuple[Literal["norm", "row weight"], tuple[RowGroup, ...]]] = [("norm", error.by_norm)]
+    known += [("row weight", error.by_frequency or ())]
+    return [(unit, groups) for unit, groups in known if len(groups) > 1 and worst_group(groups)]
 
 
 def _storage(table: TableReport) -> list[Fact]:
     smaller = f"{table.bytes_before / table.bytes_after:.2f}x smaller" if table.bytes_after else ""
     facts = [Fact("size", f"{human_bytes(table.bytes_before)} → {human_bytes(table.bytes_after)}", smaller)]
-    passes = f", {table.passes} passes" if table.passes else ""
     made, rest = _made(table)
-    facts.append(Fact("stored as", made, f"{rest}{bases_text(table)} bases{passes}"))
-    if table.coded is not None and table.coded.predicted_relative is not None:
-        facts.append(Fact("error expected", share(table.coded.predicted_relative), "before the rows were encoded"))
+    facts.append(Fact("stored as", made, f"{rest}{bases_text(table)} bases"))
     if table.tied_names:
         names = [part for name in table.tied_names for part in (", ", Name(name))][1:]
         facts.append(Fact("also named", tuple(names)))
@@ -255,32 +269,21 @@ def _figures(table: TableReport) -> tuple[Figure, ...]:
 
 
 def _group_figures(error: TableErrorReport) -> list[Figure]:
-    figures = []
-    if len(error.by_norm) > 1 and worst_group(error.by_norm):
-        figures.append(
-            Figure(
-                "Error against norm",
-                _groups_label(error.by_norm, "norm"),
-                "Rows in groups from short to long; the dashed line is the error of all, the worst group stands out.",
-                GroupsDrawing(error.by_norm, "norm", error.relative),
-            )
+    captions = {
+        "norm": "Rows in groups from short to long; the dashed line is the error of all, the worst group stands out.",
+        "row weight": "Rows in tenths from rare to frequent; frequent rows should do best.",
+    }
+    return [
+        Figure(
+            f"Error against {unit}",
+            _groups_label(groups, unit),
+            captions[unit],
+            GroupsDrawing(groups, unit, error.relative),
         )
-    if error.by_frequency is not None and len(error.by_frequency) > 1 and worst_group(error.by_frequency):
-        figures.append(
-            Figure(
-                "Error against row weight",
-                _groups_label(error.by_frequency, "row weight"),
-                "Rows in tenths from rare to frequent; frequent rows should do best.",
-                GroupsDrawing(error.by_frequency, "row weight", error.relative),
-            )
-        )
-    return figures
+        for unit, groups in _groups(error)
+    ]
 
 
 def _groups_label(groups: Sequence[RowGroup], unit: str) -> str:
-    said = [
-        f"{share(group.relative)} for {unit} {amount(group.low)} to {amount(group.high)}"
-        for group in groups
-        if group.relative is not None
-    ]
+    said = [f"{share(group.relative)} for {unit} {span_text(group)}" for group in groups if group.relative is not None]
     return f"Error of groups of rows: {', '.join(said)}."
