@@ -53,7 +53,7 @@ def test_evaluate_notices_an_artifact_that_was_grown(pair: Pair, tmp_path: Path)
 @pytest.mark.parametrize("pair", OPTIONS, indirect=True)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_evaluate_refuses_an_original_with_nan(value: float, pair: Pair) -> None:
-    """NaN or infinity in a table ends in exit 1 and names file, table and row, or matrix; no report is written."""
+    """NaN or infinity in a table ends in exit 1 and names file, table and row, or matrix; the report says the same."""
     name = "relation.weight" if pair.artifact.read_bytes().count(b"relation.weight.left") else NAME
     edit_original(pair, lambda tensors: tensors[name][41].view(-1)[2:3].fill_(value))
     report = pair.original.with_name("found.json")
@@ -61,7 +61,7 @@ def test_evaluate_refuses_an_original_with_nan(value: float, pair: Pair) -> None
     message = json.loads(outcome.out)["error"]["message"]
     assert outcome.code == 1
     assert all(word in message for word in (str(pair.original), repr(name), " 41"))
-    assert not report.exists()
+    assert json.loads(report.read_text()) == json.loads(outcome.out)
 
 
 def test_evaluate_dry_run_reads_headers_alone(pair: Pair) -> None:
