@@ -14,11 +14,13 @@ from embcompress.report.failures import FAILURE_RENDERERS
 
 
 def write_failure_reports(failure: EmbcompressError, parsed: Mapping[str, Any], *, command: str) -> None:
-    """Write what went wrong to each report that was asked for and may be written, and pass over the others.
+    """Write what went wrong to each report that was asked for, and pass over those that may not be written.
+
+    A report that is there stays, with --force too: a command that fails leaves every old file as it was.
 
     Args:
         failure: of the command.
-        parsed: the arguments of the command by their names: "report", "force" and "dry_run" if it has them. Whatever
+        parsed: the arguments of the command by their names: "report" and "dry_run" if it has them. Whatever
             else may be a path is taken for an input or another output, which no report replaces.
         command: as in "embcompress approximate".
     """
@@ -31,8 +33,8 @@ def write_failure_reports(failure: EmbcompressError, parsed: Mapping[str, Any], 
         if ending not in FAILURE_RENDERERS or os.path.realpath(path) in taken:
             continue
         with suppress(OutputError):
-            target = check_output(path, force=bool(parsed.get("force")), inputs=others)
-            with AtomicFile(target, force=bool(parsed.get("force"))) as file:
+            target = check_output(path, force=False, inputs=others)
+            with AtomicFile(target, force=False) as file:
                 file.write(FAILURE_RENDERERS[ending](failure, command=command).encode())
                 file.commit()
 
