@@ -164,7 +164,8 @@ class TableRows:
         """Read a few rows by id, (count,) -> (count, dim), one after the other."""
         import torch
 
-        reader = _PatchReader(self._file, self.dtype, self._item_bytes, table_bytes=self._table_bytes)
+        row_bytes = self.dim * self._item_bytes
+        reader = _PatchReader(self._file, self.dtype, self._item_bytes, table_bytes=row_bytes)
         found = torch.empty(len(ids), self.dim, dtype=self.dtype)
         for place, number in enumerate(ids.tolist()):
             found[place] = self._read(reader, number, 1)[0]
