@@ -57,7 +57,7 @@ class DenseRows(ABC):
         return self._decode(torch.arange(first, first + count), is_in_order=True)
 
     def read(self, ids: Tensor) -> Tensor:
-        """Read rows by id, (count,) -> (count, dim), without a checksum."""
+        """Read rows by id, (count,) -> (count, dim), without a checksum; valid until the next read."""
         return self._decode(ids, is_in_order=False)
 
     def check(self) -> None:
@@ -91,17 +91,23 @@ class PlainRows(DenseRows):
         bases = read_tensor(artifact, artifact.bases(table))
         real = torch.view_as_real(bases) if bases.is_complex() else bases
         self._bases = real.flatten(1).to(device, dtype)  # (rank, dim)
+        # Used again for each block: new memory for each left up to 180 MB behind, torn in pieces.
+        self._kept = self._bases.new_empty(0, self._bases.shape[1])
         self._weights_dtype: torch.dtype = getattr(torch, artifact.weights(table).dtype)
 
     def _row_tensors(self) -> Sequence[StoredTensor]:
         return (self.artifact.weights(self.table),)
 
     def _decode(self, ids: Tensor, *, is_in_order: bool) -> Tensor:
+        import torch
+
         from embcompress.linalg.blocks import full_float32
 
         weights = self._stored_rows(0, ids, is_in_order=is_in_order).view(self._weights_dtype)  # (count, rank)
+        if len(self._kept) < len(ids):
+            self._kept = self._bases.new_empty(len(ids), self._bases.shape[1])
         with full_float32():
-            return weights.to(self.device, self.dtype) @ self._bases
+            return torch.mm(weights.to(self.device, self.dtype), self._bases, out=self._kept[: len(ids)])
 
 
 class MatrixRows(DenseRows):

@@ -83,19 +83,19 @@ def measure_error(block: PairedBlock, error: ErrorAccumulator, *, parts: int = 1
     """Measure a block, and return the relative error of each row, or part of a row, as (block_rows * parts,).
 
     Args:
-        block: of the table.
+        block: of the table; its `stored` rows become the difference from its values.
         error: takes what is measured.
         parts: equal parts of a row that count as a row each: the matrices of a bilinear table.
     """
     from embcompress.linalg.error import row_norms
 
     norms, stored_norms = block.norms, block.stored_norms
-    difference = block.stored - block.values
+    values, stored = block.values, block.stored
     if parts > 1:
-        shape = (len(difference) * parts, -1)
-        difference = difference.view(shape)
-        norms, stored_norms = row_norms(block.values.reshape(shape)), row_norms(block.stored.reshape(shape))
-    errors = row_norms(difference)
+        shape = (len(values) * parts, -1)
+        values, stored = values.reshape(shape), stored.reshape(shape)
+        norms, stored_norms = row_norms(values), row_norms(stored)
+    errors = row_norms(stored.sub_(values))
     error.add_norms(norms=norms, reconstructed_norms=stored_norms, errors=errors, first=block.first * parts)
     return (errors / norms.clamp_min(1e-300)).where(norms > 0, (errors > 0).to(errors.dtype))
 
@@ -117,7 +117,7 @@ def search_neighbours(rows: TableRows, stored: DenseRows, *, queries: int, seed:
     return NeighbourSearch(
         ids,
         queries=rows.read(ids).to(stored.dtype),
-        stored_queries=stored.read(ids),
+        stored_queries=stored.read(ids).clone(),
         rows=rows.rows,
         dtype=stored.dtype,
     )

@@ -314,11 +314,11 @@ class _Comparison:
         relatives: list[float] = []
         has_each = pair.compressed.matrix is not None and pair.table.rows * pair.matrices_of_row <= RELATIVES_MAX
         for block in paired_blocks(rows, stored):
+            if search is not None:
+                add_block(search, block)
             found = measure_error(block, error, parts=pair.matrices_of_row)
             if has_each:
                 relatives += found.tolist()
-            if search is not None:
-                add_block(search, block)
         return _Seen(error.result(), tuple(relatives), None if search is None else search.result())
 
 
