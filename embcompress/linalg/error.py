@@ -2,124 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from embcompress.exceptions import UsageError
+from embcompress.linalg.row_groups import FrequencyGroups, NormGroups, RowGroup, relative_error
+from embcompress.linalg.sketch import Histogram, QuantileSketch
 from embcompress.linalg.weighting import relative_row_weights
 
-BIN_RATIO = 1.002  # a quantile is off by at most half a bin: 0.1 %
-BIN_FLOOR = 1e-18  # smaller values count as zero
-BIN_COUNT = math.ceil(math.log(1e6 / BIN_FLOOR) / math.log(BIN_RATIO)) + 2  # from the floor to 1e6, and both ends
 WORST_ROWS = 10
-GROUPS = 10  # of rows by norm and by row weight
-NORM_RATIO = 1.01  # of two edges between bins of norms: a norm that bounds a group is off by at most half a bin, 0.5 %
-NORM_FLOOR = 1e-30  # smaller norms count as zero; those beyond 1e30 as 1e30
-NORM_BINS = math.ceil(math.log(1e60) / math.log(NORM_RATIO)) + 2
-HISTOGRAM_BINS = 40
-HISTOGRAM_REACH = 1.25  # times the 99th percentile: what lies beyond is one bin, or outliers would squeeze all others
 PENDING_ROWS_MAX = 2**18  # counted at once; block by block took twice the time of the projection itself
 FLOAT32_NORM_MIN = 1e-12  # squares of the entries of smaller rows lose digits in float32, and below 1e-19 all of them
-
-
-class QuantileSketch:
-    """Counts of non-negative values in logarithmic bins: quantiles to 0.1 % of their value, merged by adding.
-
-    Source: Masson, Rim & Lee, DDSketch (2019), section 2, with fixed bins.
-    """
-
-    def __init__(self) -> None:
-        self.counts = torch.zeros(BIN_COUNT, dtype=torch.int64)
-        self.largest = 0.0
-
-    def add(self, values: Tensor) -> None:
-        """Count values, (rows,) float64, non-negative and finite."""
-        if not len(values):
-            return
-        bins = (values / BIN_FLOOR).clamp_min(1e-300).log_().div_(math.log(BIN_RATIO)).ceil_()
-        index = bins.clamp_(0, BIN_COUNT - 1).to(torch.int64)
-        self.counts += torch.bincount(index, minlength=BIN_COUNT).cpu()
-        self.largest = max(self.largest, float(values.max()))
-
-    def merge(self, other: QuantileSketch) -> None:
-        """Add the counts of another sketch."""
-        self.counts += other.counts
-        self.largest = max(self.largest, other.largest)
-
-    def quantile(self, share: float) -> float:
-        """Estimate the value that `share` of the values do not exceed; 0 for no values.
-
-        Example:
-            >>> sketch = QuantileSketch()
-            >>> sketch.add(torch.arange(1, 101, dtype=torch.float64))
-            >>> round(sketch.quantile(0.5))
-            50
-        """
-        total = int(self.counts.sum())
-        if not total:
-            return 0.0
-        wanted = max(1, math.ceil(share * total))
-        index = int(torch.searchsorted(self.counts.cumsum(0), wanted))
-        return 0.0 if index == 0 else min(_middle(float(index)), self.largest)
-
-    def histogram(self) -> Histogram:
-        """Count the values in equal bins up to somewhat beyond the 99th percentile, and in one bin behind."""
-        reach = min(self.quantile(0.99) * HISTOGRAM_REACH, self.largest)
-        edges = [reach * step / HISTOGRAM_BINS for step in range(HISTOGRAM_BINS + 1)] if reach else [0.0]
-        if self.largest > edges[-1] or not reach:
-            edges.append(self.largest)
-        found = self.counts.nonzero().squeeze(1)
-        # In float64: bin 20000 in float32 is off by the width of a bin.
-        values = torch.where(found == 0, 0.0, _middle(found.to(torch.float64))).clamp_max(self.largest)
-        # A value on an edge belongs to the bin that starts there, the last edge to the last bin.
-        bins = torch.bucketize(values, torch.tensor(edges[1:-1], dtype=torch.float64), right=True)
-        counts = torch.zeros(len(edges) - 1, dtype=torch.int64).index_add_(0, bins, self.counts[found])
-        return Histogram(tuple(edges), tuple(counts.tolist()))
-
-
-def _middle(index: Any) -> Any:
-    """Give the middle of a bin of a sketch, or of many: a float, or a tensor of float64."""
-    return BIN_FLOOR * BIN_RATIO ** (index - 0.5)
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """How many values lie from one edge up to the next: (bins + 1) edges from 0 to the largest, (bins,) counts."""
-
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class RowGroup:
-    """The error of rows between two norms, or two row weights; `relative` is None of nothing but lost zeros."""
-
-    rows: int
-    low: float
-    high: float
-    relative: float | None
-
-
-class _GroupSums:
-    """Squared norms and errors of rows, summed in numbered bins; mergeable."""
-
-    def __init__(self, bins: int) -> None:
-        self.sums = torch.zeros(3, bins, dtype=torch.float64)  # rows, squared norms, squared errors
-
-    def add(self, bins: Tensor, norms: Tensor, errors: Tensor) -> None:
-        """Count rows, each (rows,): the bin, the norm, the norm of the error."""
-        for kind, values in enumerate((torch.ones_like(norms), norms.square(), errors.square())):
-            self.sums[kind] += torch.bincount(bins, weights=values, minlength=self.sums.shape[1])
-
-    def group(self, first: int, last: int, *, low: float, high: float) -> RowGroup:
-        """Take the bins from `first` up to but without `last` together."""
-        rows, squared_norm, squared_error = self.sums[:, first:last].sum(dim=1).tolist()
-        is_lost = not squared_norm and bool(squared_error)
-        return RowGroup(int(rows), low, high, None if is_lost else _relative(squared_error, squared_norm))
 
 
 @dataclass(frozen=True)
@@ -198,7 +93,7 @@ class ErrorAccumulator:
 
     def __init__(self, row_weights: Tensor | None = None) -> None:
         self._row_weights = None if row_weights is None else relative_row_weights(row_weights)
-        self._frequencies = None if row_weights is None else _FrequencyGroups(row_weights)
+        self._frequencies = None if row_weights is None else FrequencyGroups(row_weights)
         self._weighted_norm = 0.0  # squared, as below
         self._weighted_error = 0.0
         self._rows = 0
@@ -210,7 +105,7 @@ class ErrorAccumulator:
         self._distances = QuantileSketch()
         self._sum_ratio = 0.0  # of norms, reconstructed over true, of rows that are not zero
         self._ratios = QuantileSketch()
-        self._by_norm = _GroupSums(NORM_BINS)
+        self._by_norm = NormGroups()
         self._worst: list[WorstRow] = []
         self._pending: list[tuple[Tensor, ...]] = []  # norms of rows not yet counted: many blocks at once are cheaper
         self._pending_rows = 0
@@ -269,9 +164,9 @@ class ErrorAccumulator:
         self._distances.merge(other._distances)
         self._sum_ratio += other._sum_ratio
         self._ratios.merge(other._ratios)
-        self._by_norm.sums += other._by_norm.sums
+        self._by_norm.sums.merge(other._by_norm.sums)
         if self._frequencies is not None and other._frequencies is not None:
-            self._frequencies.sums.sums += other._frequencies.sums.sums
+            self._frequencies.sums.merge(other._frequencies.sums)
         self._keep_worst(other._worst)
 
     def _count_pending(self) -> None:
@@ -302,7 +197,7 @@ class ErrorAccumulator:
         ratios = (sizes / norms)[~is_empty]
         self._sum_ratio += float(ratios.sum())
         self._ratios.add(ratios)
-        self._by_norm.add(_norm_bins(norms).cpu(), norms.cpu(), errors.cpu())
+        self._by_norm.add(norms, errors)
         if self._frequencies is not None:
             self._frequencies.add(ids.cpu(), norms.cpu(), errors.cpu())
         least = relatives.topk(min(WORST_ROWS, len(relatives))).values[-1]
@@ -318,9 +213,9 @@ class ErrorAccumulator:
         """Compute the error of the rows seen so far."""
         self._count_pending()
         rows = max(self._rows, 1)
-        weighted = _relative(self._weighted_error, self._weighted_norm)
+        weighted = relative_error(self._weighted_error, self._weighted_norm)
         return TableError(
-            relative=_relative(self._squared_error, self._squared_norm),
+            relative=relative_error(self._squared_error, self._squared_norm),
             weighted_relative=None if self._row_weights is None else weighted,
             row_relative=Distribution(
                 mean=self._sum_relative / rows,
@@ -337,7 +232,7 @@ class ErrorAccumulator:
             worst_rows=tuple(self._worst),
             histogram=self._relatives.histogram(),
             norm_ratio=self._norm_ratio(),
-            by_norm=self._groups_by_norm(),
+            by_norm=self._by_norm.groups(),
             by_frequency=None if self._frequencies is None else self._frequencies.groups(),
         )
 
@@ -348,66 +243,9 @@ class ErrorAccumulator:
         p01, p50, p99 = (self._ratios.quantile(share) for share in (0.01, 0.5, 0.99))
         return NormRatio(self._sum_ratio / count, p01, p50, p99)
 
-    def _groups_by_norm(self) -> tuple[RowGroup, ...]:
-        """Cut the rows by norm into groups of about equally many; bins are not cut."""
-        counts = self._by_norm.sums[0]
-        # The group that most of a bin's rows lie in, were all rows cut into equal parts.
-        places = (counts.cumsum(0) - counts / 2) * (GROUPS / max(self._rows, 1))
-        groups = []
-        found = counts.nonzero().squeeze(1)
-        for number in range(GROUPS):
-            inside = found[places[found].long() == number].tolist()
-            if inside:
-                low, high = (0.0 if index == 0 else _norm_of(index) for index in (inside[0], inside[-1]))
-                groups.append(self._by_norm.group(inside[0], inside[-1] + 1, low=low, high=high))
-        return tuple(groups)
-
     def _keep_worst(self, found: list[WorstRow]) -> None:
         ranked = sorted([*self._worst, *found], key=lambda row: (-row.relative, row.id))
         self._worst = ranked[:WORST_ROWS]
-
-
-class _FrequencyGroups:
-    """Errors of GROUPS groups of equally many rows by ascending row weight, equal ones by id."""
-
-    def __init__(self, row_weights: Tensor) -> None:  # (rows,)
-        weights, order = row_weights.to("cpu", torch.float64).sort(stable=True)
-        places = torch.arange(len(weights)) * GROUPS // max(len(weights), 1)
-        self._group_of = torch.empty(len(weights), dtype=torch.uint8)
-        self._group_of[order] = places.to(torch.uint8)
-        self._numbers: list[int] = torch.unique(places).tolist()
-        inside = [weights[places == number] for number in self._numbers]
-        self._bounds = [(float(part[0]), float(part[-1])) for part in inside]
-        self.sums = _GroupSums(GROUPS)
-
-    def add(self, ids: Tensor, norms: Tensor, errors: Tensor) -> None:
-        """Count rows, each (rows,): the id, the norm, the norm of the error."""
-        self.sums.add(self._group_of[ids].long(), norms, errors)
-
-    def groups(self) -> tuple[RowGroup, ...]:
-        """Tell the error of each group."""
-        return tuple(
-            self.sums.group(number, number + 1, low=low, high=high)
-            for number, (low, high) in zip(self._numbers, self._bounds, strict=True)
-        )
-
-
-def _norm_bins(norms: Tensor) -> Tensor:
-    """Number the bin of each norm, (rows,); 0 for what counts as zero."""
-    places = (norms / NORM_FLOOR).clamp_min(1e-300).log_().div_(math.log(NORM_RATIO)).ceil_()
-    return places.clamp_(0, NORM_BINS - 1).long()
-
-
-def _norm_of(index: int) -> float:
-    """Give the middle of a bin of norms."""
-    return float(NORM_FLOOR * NORM_RATIO ** (index - 0.5))
-
-
-def _relative(squared_error: float, squared_norm: float) -> float:
-    """Divide norms; no error is 0 of nothing too, and an error of nothing is all of it."""
-    if not squared_error:
-        return 0.0
-    return math.sqrt(squared_error / squared_norm) if squared_norm else 1.0
 
 
 def row_norms(values: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from embcompress.linalg.blocks import full_float32, product_dtype
-from embcompress.linalg.error import Distribution, QuantileSketch, row_norms
+from embcompress.linalg.error import Distribution, row_norms
+from embcompress.linalg.sketch import QuantileSketch
 
 SKETCH_ROOM = 1e6  # how many times longer than the first rows later ones may be: the sketch has bins up to 10^6
 FLOAT32_RANGE = (1e-12, 1e12)  # of entries whose squares, summed, keep all digits of float32

@@ -24,9 +24,9 @@ from embcompress.results import (
 from embcompress.table import Table
 
 if TYPE_CHECKING:
-    from embcompress.linalg.error import RowGroup as MeasuredGroup
     from embcompress.linalg.error import TableError as MeasuredError
     from embcompress.linalg.neighbours import NeighbourOverlap
+    from embcompress.linalg.row_groups import RowGroup as MeasuredGroup
     from embcompress.linalg.svd import Factorization
 
 SPECTRUM_POINTS = 64  # at most, of a spectrum in a report, and the rank in use beside them

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from embcompress.exceptions import UsageError
-from embcompress.linalg.error import WORST_ROWS, ErrorAccumulator, QuantileSketch, TableError
+from embcompress.linalg.error import WORST_ROWS, ErrorAccumulator, TableError
+from embcompress.linalg.sketch import QuantileSketch
 from tests.linalg.tables import compress, gaussian, squared_error, table_of, token_like
 
 QUANTILE = 1e-3  # relative: half a bin of the sketch

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from embcompress.linalg.error import GROUPS, ErrorAccumulator, TableError
+from embcompress.linalg.error import ErrorAccumulator, TableError
+from embcompress.linalg.row_groups import GROUPS
 from tests.linalg.tables import gaussian
 from tests.linalg.test_error import nearest_rank
 
