@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from embcompress.linalg.blocks import full_float32
+from embcompress.linalg.solvers import CHUNK_ROWS, SCORES_MAX
 
 NEAREST = 10  # neighbours of a query, as retrieval at 10 looks at them
 CONFIDENCE = 0.95  # of the bands
 SCORE_BITS = {torch.float32: 18, torch.float64: 40}  # of a score that count: equal rows get scores an ulp or two apart,
 # by where in a block they lie, and which of 4000 equal rows are the nearest must not hang on that
-CHUNK_ROWS = 2048  # scored at once: so many scores of 100 queries stay in the cache of a core
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,16 @@ class NearestRows:
             first: the row number of the block's first row.
         """
         floor = torch.finfo(values.dtype).tiny
-        for start in range(0, len(values), CHUNK_ROWS):
-            chunk = values[start : start + CHUNK_ROWS]
+        step = max(1, min(CHUNK_ROWS, SCORES_MAX // len(self._queries)))
+        for start in range(0, len(values), step):
+            chunk = values[start : start + step]
             with full_float32():
                 scores = self._queries @ chunk.T  # (queries, chunk)
             low = first + start
             own = ((self._ids >= low) & (self._ids < low + len(chunk))).nonzero().squeeze(1)
             scores[own, self._ids[own] - low] = -math.inf
             self._by_product.offer(scores, first=low)
-            lengths = norms[start : start + CHUNK_ROWS].to(values.dtype).clamp_min(floor)
+            lengths = norms[start : start + step].to(values.dtype).clamp_min(floor)
             self._by_cosine.offer(scores.div_(lengths), first=low)
 
     @property

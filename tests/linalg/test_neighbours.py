@@ -10,13 +10,13 @@ from torch import Tensor
 
 from embcompress.linalg.error import row_norms
 from embcompress.linalg.neighbours import (
-    CHUNK_ROWS,
     NEAREST,
     NearestRows,
     NeighbourSearch,
     overlap_band,
     sample_queries,
 )
+from embcompress.linalg.solvers import CHUNK_ROWS, SCORES_MAX
 from tests.linalg.tables import gaussian
 
 TIED = 1e-9  # relative: scores nearer than this are equal; float64 rounding stays below 1e-13
@@ -123,6 +123,13 @@ def test_nearest_rows_cross_the_chunks_of_a_block() -> None:
     found = search(values, ids, block_rows=rows).by_cosine[:, :5].tolist()
     twins = [7, CHUNK_ROWS - 1, CHUNK_ROWS, 2 * CHUNK_ROWS - 1, 2 * CHUNK_ROWS, rows - 1]
     assert found == [[twin for twin in twins if twin != int(query)] for query in ids]
+
+
+def test_nearest_rows_of_many_queries_are_scored_in_parts() -> None:
+    """With more queries than a whole chunk has room for, all rows against all others are those of the oracle."""
+    rows = 1700
+    assert SCORES_MAX // rows < min(rows, CHUNK_ROWS)
+    assert_nearest(uneven(rows, 8), block_rows=rows)
 
 
 @pytest.mark.parametrize("rows", [2, 3, 10, 11, 12])
