@@ -465,7 +465,7 @@ def _fail(failure: EmbcompressError, args: Sequence[str], parsed: Mapping[str, A
     if "--json" in args:
         from embcompress.report.json import render_json_failure
 
-        _print_json(render_json_failure(failure))
+        _print(render_json_failure(failure))
     else:
         from embcompress.report.colors import render_text
         from embcompress.report.terminal import render_failure
@@ -499,12 +499,6 @@ def _print(text: str) -> None:
         text = inert(text)
     with _writing_stdout():
         sys.stdout.write(text)
-
-
-def _print_json(text: str) -> None:
-    from embcompress.report.colors import spell_out_json
-
-    _print(spell_out_json(text))
 
 
 def _print_error(text: str, *, is_command: bool = False) -> None:
@@ -557,7 +551,7 @@ def _print_result(result: Result, *, json: bool, quiet: bool) -> None:
     if json:
         from embcompress.report.json import render_json
 
-        _print_json(render_json(result))
+        _print(render_json(result))
     elif not quiet:
         from embcompress.report.colors import render_text
         from embcompress.report.terminal import render_terminal

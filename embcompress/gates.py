@@ -15,7 +15,15 @@ from typing import Any
 
 from embcompress.budget import parse_size
 from embcompress.exceptions import CheckpointError, UsageError
-from embcompress.results import SCHEMA_VERSION, ApproximateResult, EvaluateResult, Gate, TableReport
+from embcompress.results import (
+    NOT_COMPRESSED,
+    NOT_IN_BASELINE,
+    SCHEMA_VERSION,
+    ApproximateResult,
+    EvaluateResult,
+    Gate,
+    TableReport,
+)
 from embcompress.suggestions import did_you_mean
 from embcompress.vocabulary import parse_json, read_text
 
@@ -51,8 +59,6 @@ REGRESSIONS: Mapping[str, int] = MappingProxyType(
 # What --baseline compares -> which way it gets worse; of each table, and of the report.
 
 PARTS = ("alternative", "coded", "matrices", "neighbours", "spectrum")  # of a table's report, that some kinds lack
-NOT_IN_BASELINE = "table is not in the baseline"
-NOT_COMPRESSED = "table of the baseline is not compressed"
 
 _CONDITION = re.compile(
     r"\s*(?P<name>[A-Za-z_][\w.]*(?:\[\d+\][\w.]*)*)\s*(?P<sign>" + "|".join(OPERATORS) + r")\s*(?P<number>\S.*?)\s*",

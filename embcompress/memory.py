@@ -1,4 +1,4 @@
-"""How much memory backfills and reconstructions need, told without torch."""
+"""How much memory runs need, told without torch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,80 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from embcompress.artifact import CompressedTable
+from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.coded_factors import real_row_shape
 from embcompress.growth import GrowthPlan
-from embcompress.linalg.solvers import MATRICES_BYTES
-from embcompress.planning import BASE_MEMORY_BYTES, CODING_BYTES
-from embcompress.table import block_rows_for
+from embcompress.linalg.solvers import CHUNK_ROWS, MATRICES_BYTES, SCORES_MAX, SolverChoice
+from embcompress.planning import Plan
+from embcompress.table import RING_BYTES, Table, block_rows_for
 
+BASE_MEMORY_BYTES = 300 * 2**20  # Python with torch loaded, measured on Linux
+CODING_BYTES = 64 * 2**20  # of the ways of coding a table that compete, measured at 16 groups of 384 columns
 FLOAT64_BYTES = 8
+SCORE_BYTES = 64  # of a score of a neighbour while the best are chosen: itself, its place, and both again in order
 ROW_BYTES = 64  # of an id or a label of a base or of the new table, while they are matched: measured at 4.4 million
 ID_BYTES = 24  # of a new id: where its row comes from, three numbers
 TEXT_COPIES = 3  # of a file of ids or labels: its bytes, its characters and its lines
 GZIP_RATIO = 5  # of such a file
+
+
+def estimate_coding_memory(tables: Iterable[Table]) -> int:
+    """Estimate the most bytes that a run holds at once which surveys tables and codes their weights."""
+    largest = bases = 0
+    for item in tables:
+        item_bytes = max(ITEM_BYTES[item.real_dtype], 4)
+        block = block_rows_for(rows=item.rows, dim=item.dim, item_bytes=item_bytes) * item.dim
+        side = min(item.rows, item.dim)
+        largest = max(largest, min(RING_BYTES, item.nbytes) + 6 * 8 * side**2 + 10 * 4 * block)
+        bases += item.rows + CODING_BYTES + 8 * side * item.dim
+    return BASE_MEMORY_BYTES + largest + bases
+
+
+def estimate_memory(plan: Plan, choices: Sequence[SolverChoice]) -> int:
+    """Estimate the most bytes that a run holds at once.
+
+    They are torch itself, a few blocks, the matrix of a solver and the bases of all tables.
+    """
+    largest = 0
+    for planned, choice in zip(plan.tables, choices, strict=True):
+        item = planned.table
+        item_bytes = ITEM_BYTES[item.real_dtype]
+        block = block_rows_for(rows=item.rows, dim=item.dim, item_bytes=item_bytes) * item.dim
+        side = min(item.rows, item.dim)
+        solver = {
+            "dense": 3 * item.rows * item.dim,
+            "gram": 6 * side**2,
+            "qr": 4 * side**2 + 2 * block,
+            "krylov": 8 * item.dim * (planned.rank + max(32, planned.rank // 2)),
+        }[choice.name]
+        if planned.matrix is not None:
+            solver = 5 * max(MATRICES_BYTES // 8, math.prod(planned.matrix))
+        ring = min(RING_BYTES, item.nbytes)  # what the blocks are read into
+        largest = max(largest, ring + solver * 8 + 4 * block * max(item_bytes, 4))
+    bases = sum(planned.rank * planned.table.dim * 8 for planned in plan.tables)
+    return BASE_MEMORY_BYTES + largest + bases
+
+
+def estimate_evaluation_memory(tables: Iterable[tuple[Table, int]]) -> int:
+    """Estimate the most bytes that comparing tables with their artifact holds at once.
+
+    Beside torch these are a few blocks, the Gram matrix of the smaller side with its eigenvectors, and the bases.
+
+    Args:
+        tables: each with its rank.
+    """
+    largest = 0
+    for item, rank in tables:
+        item_bytes = ITEM_BYTES[item.real_dtype]
+        block = block_rows_for(rows=item.rows, dim=item.dim, item_bytes=item_bytes) * item.dim
+        solver = 6 * min(item.rows, item.dim) ** 2 + 2 * rank * item.dim
+        largest = max(largest, min(RING_BYTES, item.nbytes) + solver * 8 + 10 * block * 8 + item.rows)
+    return BASE_MEMORY_BYTES + largest
+
+
+def estimate_neighbour_memory(queries: int) -> int:
+    """Estimate the bytes of the scores that are held at once while the neighbours of so many rows are looked for."""
+    return SCORE_BYTES * min(CHUNK_ROWS * queries, SCORES_MAX)
 
 
 def estimate_reconstruct_memory(tables: Iterable[CompressedTable]) -> int:

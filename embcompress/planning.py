@@ -10,17 +10,15 @@ from pathlib import Path
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.exceptions import RankError, TableError
-from embcompress.linalg.solvers import MATRICES_BYTES, SolverChoice, select_solver
+from embcompress.linalg.solvers import SolverChoice, select_solver
 from embcompress.recognition import TABLE_DTYPES, Verdict, matches, rank_candidates, recognise
 from embcompress.results import Skipped
 from embcompress.suggestions import suggest_names
-from embcompress.table import RING_BYTES, Table, block_rows_for
+from embcompress.table import Table
 
 STORED_DTYPES = ("same", "float32", "float16", "bfloat16")  # of --dtype
 DEFAULT_NEIGHBOURS = 100  # queries of a table: a band of some +-3 %, for the price of two products with 100 columns
 WILDCARDS = frozenset("*?[")
-CODING_BYTES = 64 * 2**20  # of the ways of coding a table that compete, measured at 16 groups of 384 columns
-BASE_MEMORY_BYTES = 300 * 2**20  # Python with torch loaded, measured on Linux
 
 
 @dataclass(frozen=True)
@@ -148,18 +146,6 @@ def plan_tables(
     return Plan(tuple(planned), tuple(skipped))
 
 
-def estimate_coding_memory(tables: Iterable[Table]) -> int:
-    """Estimate the most bytes that a run holds at once which surveys tables and codes their weights."""
-    largest = bases = 0
-    for item in tables:
-        item_bytes = max(ITEM_BYTES[item.real_dtype], 4)
-        block = block_rows_for(rows=item.rows, dim=item.dim, item_bytes=item_bytes) * item.dim
-        side = min(item.rows, item.dim)
-        largest = max(largest, min(RING_BYTES, item.nbytes) + 6 * 8 * side**2 + 10 * 4 * block)
-        bases += item.rows + CODING_BYTES + 8 * side * item.dim
-    return BASE_MEMORY_BYTES + largest + bases
-
-
 def choose_solver(planned: PlannedTable, *, solver: str = "auto", device: str = "cpu") -> SolverChoice:
     """Choose the solver of a table for a device, "cpu" or "cuda...", unless one is asked for."""
     if planned.matrix is not None:
@@ -169,48 +155,6 @@ def choose_solver(planned: PlannedTable, *, solver: str = "auto", device: str = 
     table = planned.table
     kind = device.partition(":")[0]
     return select_solver(rows=table.rows, dim=table.dim, rank=planned.rank, dtype=table.real_dtype, device=kind)
-
-
-def estimate_memory(plan: Plan, choices: Sequence[SolverChoice]) -> int:
-    """Estimate the most bytes that a run holds at once.
-
-    They are torch itself, a few blocks, the matrix of a solver and the bases of all tables.
-    """
-    largest = 0
-    for planned, choice in zip(plan.tables, choices, strict=True):
-        item = planned.table
-        item_bytes = ITEM_BYTES[item.real_dtype]
-        block = block_rows_for(rows=item.rows, dim=item.dim, item_bytes=item_bytes) * item.dim
-        side = min(item.rows, item.dim)
-        solver = {
-            "dense": 3 * item.rows * item.dim,
-            "gram": 6 * side**2,
-            "qr": 4 * side**2 + 2 * block,
-            "krylov": 8 * item.dim * (planned.rank + max(32, planned.rank // 2)),
-        }[choice.name]
-        if planned.matrix is not None:
-            solver = 5 * max(MATRICES_BYTES // 8, math.prod(planned.matrix))
-        ring = min(RING_BYTES, item.nbytes)  # what the blocks are read into
-        largest = max(largest, ring + solver * 8 + 4 * block * max(item_bytes, 4))
-    bases = sum(planned.rank * planned.table.dim * 8 for planned in plan.tables)
-    return BASE_MEMORY_BYTES + largest + bases
-
-
-def estimate_evaluation_memory(tables: Iterable[tuple[Table, int]]) -> int:
-    """Estimate the most bytes that comparing tables with their artifact holds at once.
-
-    Beside torch these are a few blocks, the Gram matrix of the smaller side with its eigenvectors, and the bases.
-
-    Args:
-        tables: each with its rank.
-    """
-    largest = 0
-    for item, rank in tables:
-        item_bytes = ITEM_BYTES[item.real_dtype]
-        block = block_rows_for(rows=item.rows, dim=item.dim, item_bytes=item_bytes) * item.dim
-        solver = 6 * min(item.rows, item.dim) ** 2 + 2 * rank * item.dim
-        largest = max(largest, min(RING_BYTES, item.nbytes) + solver * 8 + 10 * block * 8 + item.rows)
-    return BASE_MEMORY_BYTES + largest
 
 
 def _as_patterns(patterns: Sequence[str] | str) -> Sequence[str]:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from embcompress.exceptions import CheckpointError, EmbcompressError, UsageError
-from embcompress.gates import NOT_COMPRESSED, NOT_IN_BASELINE, REGRESSIONS, TABLE_REGRESSIONS, Measured, read_conditions
+from embcompress.gates import REGRESSIONS, TABLE_REGRESSIONS, Measured, read_conditions
 from embcompress.results import EvaluateResult, Gate
+from embcompress.results.common import NOT_COMPRESSED, NOT_IN_BASELINE
 from tests.test_cli_evaluate import NAME
 from tests.test_gates import document, plain, results
 

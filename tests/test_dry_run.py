@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 import embcompress
-from embcompress.planning import BASE_MEMORY_BYTES
+from embcompress.memory import BASE_MEMORY_BYTES
 from tests.command_line import run
 from tests.test_cli import SAMPLE_FILES, SAMPLES
 

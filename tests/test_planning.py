@@ -12,10 +12,10 @@ import pytest
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.checkpoints.tensors import ITEM_BYTES, Listing, contiguous_strides
 from embcompress.exceptions import RankError, TableError
+from embcompress.memory import estimate_memory
 from embcompress.planning import (
     PlannedTable,
     choose_solver,
-    estimate_memory,
     factor_bytes,
     group_tensors,
     human_bytes,

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
-import re
 from collections.abc import Mapping
 from typing import TextIO
 
 from rich.console import Console, RenderableType
 
 DUMB_TERMINALS = ("dumb", "unknown")  # of TERM: they obey no escape code
-
-
-UNUSUAL = re.compile(r"[^\n\x20-\x7e]")
 
 
 def is_capable(stream: TextIO, environment: Mapping[str, str]) -> bool:
@@ -29,16 +24,6 @@ def wants_color(environment: Mapping[str, str]) -> bool | None:
     if environment.get("NO_COLOR"):
         return False
     return True if environment.get("FORCE_COLOR") else None
-
-
-def spell_out_json(text: str) -> str:
-    r"""Spell out what a terminal would obey in the strings of a JSON document, which stays the same document.
-
-    Example:
-        >>> spell_out_json('"' + chr(0x9B) + '2J"') == r'"\u009b2J"'
-        True
-    """
-    return UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
 
 
 def open_console(

@@ -11,7 +11,7 @@ from embcompress.exceptions import EmbcompressError
 from embcompress.results import SCHEMA_VERSION, ApproximateResult, EvaluateResult, InspectResult, Result
 
 DRY_RUN_FIELDS = ("dry_run", "memory_bytes")  # only in the report of a dry run
-UNPRINTABLE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+UNUSUAL = re.compile(r"[^\n\x20-\x7e]")
 FIELDS_OF_SOME_RUNS = (*DRY_RUN_FIELDS, "withheld", "skipped")  # left out where they would say nothing
 
 
@@ -45,6 +45,6 @@ def is_ok(result: Result) -> bool:
 
 def _dump(document: dict[str, Any]) -> str:
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-    # Only inside strings: control characters beyond ASCII and marks that turn the direction of text, which a terminal
-    # would obey, and lone surrogates, which a path that is not UTF-8 comes as.
-    return UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    # Only inside strings: what a terminal would obey, marks that turn the direction of text, and lone surrogates, which
+    # a path that is not UTF-8 comes as.
+    return UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from embcompress.gates import NOT_COMPRESSED, NOT_IN_BASELINE
 from embcompress.results import (
+    NOT_COMPRESSED,
+    NOT_IN_BASELINE,
     Check,
     Gate,
     LinkPrediction,

@@ -6,7 +6,16 @@ norm.
 
 from __future__ import annotations
 
-from embcompress.results.common import Check, Gate, InputFile, OutputFile, Skipped, Totals
+from embcompress.results.common import (
+    NOT_COMPRESSED,
+    NOT_IN_BASELINE,
+    Check,
+    Gate,
+    InputFile,
+    OutputFile,
+    Skipped,
+    Totals,
+)
 from embcompress.results.growth import (
     BackfillResult,
     GrownTable,
@@ -44,6 +53,8 @@ from embcompress.results.tables import (
 )
 
 __all__ = [
+    "NOT_COMPRESSED",
+    "NOT_IN_BASELINE",
     "SCHEMA_VERSION",
     "Alternative",
     "ApproximateResult",

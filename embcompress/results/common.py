@@ -39,6 +39,11 @@ class Totals:
     ratio: float
 
 
+NOT_IN_BASELINE = "table is not in the baseline"
+NOT_COMPRESSED = "table of the baseline is not compressed"
+# Expressions of gates on what an earlier report tells of, and not on a number.
+
+
 @dataclass(frozen=True)
 class Gate:
     """A condition on the report, and whether it held.

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from embcompress.linalg.neighbours import NeighbourSearch
 
 
-def check_neighbours(count: int | None) -> None:
+def check_neighbours(count: int) -> None:
     """Refuse a number of queries below 0.
 
     Raises:
         UsageError: it is.
     """
-    if count is not None and count < 0:
+    if count < 0:
         raise UsageError(f"--neighbours must be 0 or more; got {count}.")
 
 

@@ -13,14 +13,13 @@ from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
 from embcompress.exceptions import UsageError
 from embcompress.gates import read_conditions
 from embcompress.linalg.solvers import SOLVERS
+from embcompress.memory import estimate_coding_memory, estimate_memory, estimate_neighbour_memory
 from embcompress.output import check_output
 from embcompress.planning import (
     DEFAULT_NEIGHBOURS,
     STORED_DTYPES,
     choose_solver,
     choose_tables,
-    estimate_coding_memory,
-    estimate_memory,
     plan_tables,
 )
 from embcompress.results import ApproximateResult, InputFile, OutputFile, Skipped, TableReport, Totals
@@ -184,7 +183,11 @@ def approximate(
             check_space(resolved, size)
             tables = [encoding.report() for encoding in encodings]
             result = _approximate_result(
-                checkpoint, OutputFile(str(target), None, size), tables, skipped(), memory=memory
+                checkpoint,
+                OutputFile(str(target), None, size),
+                tables,
+                skipped(),
+                memory=memory + estimate_neighbour_memory(neighbours),
             )
             return replace(result, gates=conditions.gates(result))
         while True:

@@ -14,7 +14,8 @@ from embcompress.coded_factors import BASES_SUFFIX
 from embcompress.dense_rows import open_dense_rows
 from embcompress.exceptions import ArtifactError, NonFiniteError, UsageError
 from embcompress.gates import read_conditions
-from embcompress.planning import DEFAULT_NEIGHBOURS, estimate_evaluation_memory
+from embcompress.memory import estimate_evaluation_memory, estimate_neighbour_memory
+from embcompress.planning import DEFAULT_NEIGHBOURS
 from embcompress.results import Check, CodedReport, EvaluateResult, InputFile, MatricesReport, TableReport, Totals
 from embcompress.workflows.artifact_checks import (
     TablePair,
@@ -149,6 +150,7 @@ def evaluate(
                     failed.append(Check("link prediction", None, passed=False, detail=err.message.rstrip(".")))
         before, after = sum(table.bytes_before for table in tables), sum(table.bytes_after for table in tables)
         memory = estimate_evaluation_memory([(pair.table, pair.compressed.rank) for pair in pairs])
+        memory += estimate_neighbour_memory(neighbours)
         memory += 0 if plan is None else estimate_ranking_memory(plan)
         result = EvaluateResult(
             command="evaluate",
