@@ -192,8 +192,8 @@ def test_read_pickle_refuses_tensors_of_wrong_parts(arguments):
         (b"ctorch._utils\n_rebuild_parameter\nN\x85R.", "parameter"),
         (b"ctorch._tensor\n_rebuild_from_type_v2\n)R.", "subclass"),
         (b"ctorch._utils\n_rebuild_tensor_v3\n)R.", "without a dtype"),
-        (b"I" + b"9" * 10**6 + b"\n.", "ValueError"),
-        (b"L" + b"9" * 10**6 + b"L\n.", "ValueError"),
+        (b"I" + b"9" * 10**6 + b"\n.", "ValueError: Exceeds the limit"),  # before it is converted, in quadratic time
+        (b"L" + b"9" * 10**6 + b"L\n.", "ValueError: Exceeds the limit"),
         (b"F1.5.5\n.", "ValueError"),
         (b"F" + b"1" * 10**6 + b"x\n.", "ValueError"),
         (b"S'ab\n.", "ValueError"),
@@ -214,7 +214,7 @@ def test_read_pickle_refuses_tensors_of_wrong_parts(arguments):
 def test_read_pickle_names_damage(content, reason):
     """Whatever is wrong, one sentence of what and where, quickly and without a large allocation."""
     tracemalloc.start()
-    begin = time.monotonic()
+    begin = time.thread_time()
     with pytest.raises(DamagedFileError) as caught:
         read(content)
     peak = tracemalloc.get_traced_memory()[1]
@@ -223,7 +223,7 @@ def test_read_pickle_names_damage(content, reason):
     assert reason in caught.value.message
     assert len(str(caught.value)) < 600
     assert caught.value.hint
-    assert time.monotonic() - begin < 5
+    assert time.thread_time() - begin < 5  # computed by this thread; measured: 0.02
     assert peak < 2**20 + 10 * len(content)
 
 
@@ -257,36 +257,42 @@ def test_read_pickle_memo_index_costs_no_memory():
     assert peak < 100_000
 
 
-def test_read_pickle_does_not_hash_nested_tuples():
-    """A key of 2^200 leaves, written in 600 bytes, is kept apart by identity at once."""
-    key = b"N" + b"q\x00h\x00\x86" * 200
-    begin = time.monotonic()
+def test_read_pickle_does_not_hash_nested_tuples(monkeypatch):
+    """A key of 2^200 leaves, written in 600 bytes, is kept apart by identity: no leaf is asked for its hash."""
+
+    def refuse(leaf):
+        raise AssertionError(f"{leaf} was hashed")
+
+    monkeypatch.setattr(Global, "__hash__", refuse)
+    key = b"cm\nC\n" + b"q\x00h\x00\x86" * 200
     found = read(b"}" + key + b"K\x05s.")
     (opaque,) = found
     assert isinstance(opaque, OpaqueKey)
     assert found[opaque] == 5
     frozen = read(b"(" + key + b"\x91.")
     assert len(frozen.items) == 1
-    assert time.monotonic() - begin < 1
+    with pytest.raises(AssertionError, match="was hashed"):
+        hash(opaque.value)
 
 
 def test_read_pickle_does_not_hash_colliding_integers():
-    """Integers that share one hash do not turn a dict into a list of 30,000."""
-    keys = [pickle.encode_long(k * (2**61 - 1)) for k in range(1, 30_001)]
+    """Integers that share one hash do not turn a dict into a list of 30,000: its keys have hashes of their own."""
+    numbers = [k * (2**61 - 1) for k in range(1, 30_001)]
+    keys = [pickle.encode_long(number) for number in numbers]
     content = b"}(" + b"".join(b"\x8a" + bytes([len(key)]) + key + b"N" for key in keys) + b"u."
-    begin = time.monotonic()
     found = read(content)
-    assert len(found) == 30_000
-    assert time.monotonic() - begin < 2  # measured: 0.1 s, and 5 s if the integers were the keys
+    assert len({hash(number) for number in numbers}) == 1
+    assert len({hash(key) for key in found}) == 30_000
+    assert [key.value for key in found] == numbers
 
 
 def test_read_pickle_does_not_compare_long_texts():
-    """Two equal keys of a million characters are not compared for each of 200,000 entries set."""
+    """Two equal keys of a million characters are not compared for each of 200,000 entries set, but kept apart."""
     text = b"X" + (10**6).to_bytes(4, "little") + b"a" * 10**6
-    begin = time.monotonic()
     found = read(text + b"q\x000" + text + b"q\x010}(" + b"h\x00Nh\x01N" * 100_000 + b"u.")
-    assert len(found) == 200_000
-    assert time.monotonic() - begin < 4  # measured: 0.7 s
+    assert len(found) == 200_000  # a dict that compared them would have one entry
+    assert {type(key) for key in found} == {OpaqueKey}
+    assert len({id(key.value) for key in found}) == 2
 
 
 def test_read_pickle_accepts_unhashable_keys():

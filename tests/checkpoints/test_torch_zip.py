@@ -337,17 +337,25 @@ def test_read_listing_refuses_modules_within_themselves(tmp_path):
         list_file(path)
 
 
-def test_read_listing_refuses_exponential_names(tmp_path):
-    """Forty dicts that each hold the next one twice spell 2^40 names; the listing stops early."""
+def test_read_listing_refuses_exponential_names(tmp_path, monkeypatch):
+    """Forty dicts that each hold the next one twice spell 2^40 names; the listing stops at 2^22 or fewer."""
+    visits = 0
+    visit = torch_zip._Walk._visit
+
+    def count(walk, name, value):
+        nonlocal visits
+        visits += 1
+        visit(walk, name, value)
+
+    monkeypatch.setattr(torch_zip._Walk, "_visit", count)
     path = tmp_path / "model.pt"
     tree = {"weight": torch.ones(1)}
     for _ in range(40):
         tree = {"a": tree, "b": tree}
     torch.save(tree, path)
-    begin = time.monotonic()
     with pytest.raises(DamagedFileError, match="more ways than can be listed"):
         list_file(path)
-    assert time.monotonic() - begin < 60
+    assert 2**20 < visits <= 2**22
     for _ in range(100):
         tree = {"a": tree}
     torch.save(tree, path)
@@ -556,10 +564,10 @@ def originals(tmp_path_factory) -> tuple[Path, list[bytes]]:
     return folder / "damaged.pt", contents
 
 
-@settings(max_examples=300, deadline=datetime.timedelta(seconds=5))
+@settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_read_listing_of_damaged_files_is_safe(originals, data):
-    """Whatever bytes are changed, only our exceptions come out, and what is listed lies inside the file."""
+    """Whatever bytes are changed, only our exceptions come out, soon, and what is listed lies inside the file."""
     path, contents = originals
     content = bytearray(data.draw(st.sampled_from(contents)))
     directory = content.rindex(b"PK\x05\x06")
@@ -578,10 +586,13 @@ def test_read_listing_of_damaged_files_is_safe(originals, data):
         content[entry + 16 : entry + 20] = bytes(4)
     del content[data.draw(st.one_of(st.just(len(content)), st.integers(0, len(content)))) :]
     path.write_bytes(content)
+    begin = time.thread_time()
     try:
         listing = list_file(path)
     except EmbcompressError:
         return
+    finally:
+        assert time.thread_time() - begin < 5  # computed by this thread; measured: 0.002
     for tensor in listing.tensors:
         reach = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
         assert 0 <= tensor.start <= len(content)
