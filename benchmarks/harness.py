@@ -23,6 +23,7 @@ class Run:
 
     seconds: float
     peak_bytes: int
+    cpu_seconds: float = 0.0
 
 
 def run_command(command: Sequence[str], *, cwd: Path | None = None) -> Run:
@@ -37,7 +38,7 @@ def run_command(command: Sequence[str], *, cwd: Path | None = None) -> Run:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"{' '.join(command)} failed: {child.stderr.read().decode() if child.stderr else ''}")
-    return Run(seconds, usage.ru_maxrss * 1024)
+    return Run(seconds, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime)
 
 
 def commands_in_turn(commands: Mapping[str, Sequence[str]], *, runs: int) -> dict[str, list[Run]]:

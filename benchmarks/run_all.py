@@ -17,6 +17,7 @@ SCRIPTS = (
     "backfill.py",
     "bilinear.py",
     "rate_distortion.py",
+    "coding_parts.py",
     "encoding.py",
     "evaluation.py",
 )

@@ -9,17 +9,20 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
 from embcompress.checkpoints.safetensors_file import DTYPES
 from embcompress.coded_factors import (
+    CODEBOOK_SUFFIX,
     CODED,
     CODES_SUFFIX,
     CodedFactors,
+    WindowFactors,
     Windows,
     find_coded,
     read_factors,
+    read_window_factors,
     read_windows,
     real_row_shape,
 )
@@ -29,9 +32,19 @@ from embcompress.safetensors_writer import Entry
 from embcompress.table import REAL_PARTS, read_bytes
 
 if TYPE_CHECKING:
-    from embcompress.nn import CodedRepresentation, LowRankBilinear, LowRankRepresentation
+    from torch import Tensor
 
-SCHEMA_VERSION = 1
+    from embcompress.nn import (
+        CodedRepresentation,
+        LowRankBilinear,
+        LowRankRepresentation,
+        WindowCodedRepresentation,
+    )
+
+    LoadedTable: TypeAlias = LowRankRepresentation | CodedRepresentation | WindowCodedRepresentation | LowRankBilinear
+
+SCHEMA_VERSION = 2
+SCHEMAS_READ = (1, 2)
 KINDS = ("embedding", "bilinear")
 PLAIN = "plain"
 CODINGS = (PLAIN, CODED)
@@ -58,7 +71,8 @@ class CompressedTable:
         kind: "embedding": bases and weights; "bilinear": a left and a right factor of each matrix.
         coding: "plain": weights as floats; "coded": in few bits.
         matrix: (in1, in2) of a bilinear table, whose rows hold one matrix or several, row-major.
-        windows: of a coded table: bits of a column and of the window that its level depends on, ascending.
+        windows: of a table that is coded as in schema 1: bits of a column and of the window that its level depends on,
+            ascending.
     """
 
     name: str
@@ -74,8 +88,13 @@ class CompressedTable:
 
     @property
     def is_coded(self) -> bool:
-        """Whether its weights are stored in few bits."""
+        """Whether its weights are stored as codes."""
         return self.coding == CODED
+
+    @property
+    def is_windowed(self) -> bool:
+        """Whether its codes are those of schema 1, which are read and no longer written."""
+        return bool(self.windows)
 
     @property
     def factor_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -124,7 +143,7 @@ def artifact_metadata(
                 "rank": table.rank,
                 "error": {"relative": table.error},
                 **({} if table.matrix is None else {"matrix": list(table.matrix)}),
-                **({"levels": [list(pair) for pair in table.windows]} if table.is_coded else {}),
+                **({"levels": [list(pair) for pair in table.windows]} if table.windows else {}),
             }
             for table in tables
         },
@@ -169,7 +188,7 @@ class Artifact:
         return find_coded(table, self.tensors)
 
     def codes(self, table: CompressedTable) -> tuple[StoredTensor, ...]:
-        """Find the codes of a coded table, group by group."""
+        """Find the codes of a coded table; of one of schema 1 group by group."""
         found = self.coded_factors(table)
         return tuple(stored for suffix, stored in found.items() if suffix.startswith(CODES_SUFFIX))
 
@@ -233,9 +252,10 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
     try:
         document = json.loads(checkpoint.listing.metadata[DOCUMENT_KEY])
         version = document["schema_version"]
-        if version != SCHEMA_VERSION:
+        if version not in SCHEMAS_READ:
             raise ArtifactError(
-                f"{path} has schema version {version}; this version reads {SCHEMA_VERSION}.", hint="Update embcompress."
+                f"{path} has schema version {version}; this version reads {' and '.join(map(str, SCHEMAS_READ))}.",
+                hint="Update embcompress.",
             )
         tables = tuple(_read_table(name, said) for name, said in document["tables"].items())
         checksums = _texts(document["crc32"])
@@ -284,9 +304,7 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
     return artifact
 
 
-def load(
-    path: str | Path, *, device: str = "cpu"
-) -> dict[str, LowRankRepresentation | CodedRepresentation | LowRankBilinear]:
+def load(path: str | Path, *, device: str = "cpu") -> dict[str, LoadedTable]:
     """Load the tables of an artifact as trainable modules, by table name.
 
     A coded table keeps its codes, and decodes the rows that are looked up. A bilinear table becomes a LowRankBilinear
@@ -310,9 +328,7 @@ def load(
         return {table.name: load_table(artifact, table).to(device) for table in artifact.tables}
 
 
-def load_table(
-    artifact: Artifact, table: CompressedTable
-) -> LowRankRepresentation | CodedRepresentation | LowRankBilinear:
+def load_table(artifact: Artifact, table: CompressedTable) -> LoadedTable:
     """Load one table of an open artifact as a trainable module on the CPU.
 
     Raises:
@@ -320,15 +336,31 @@ def load_table(
     """
     import torch
 
-    from embcompress.nn import CodedRepresentation, LowRankBilinear, LowRankRepresentation
+    from embcompress.nn import (
+        CodedRepresentation,
+        LowRankBilinear,
+        LowRankRepresentation,
+        WindowCodedRepresentation,
+    )
 
+    if table.is_windowed:
+        window_factors = read_windowed(artifact, table)
+        return WindowCodedRepresentation.from_codes(
+            codes=[read_tensor(artifact, stored) for stored in artifact.codes(table)],
+            groups_of_rows=window_factors.groups_of_rows,
+            codebook=window_factors.codebook,
+            bases=_shaped(window_factors.bases, table),
+            shape=table.shape[1:],
+            dtype=getattr(torch, table.dtype),
+        )
     if table.is_coded:
         factors = read_coded(artifact, table)
+        (codes,) = artifact.codes(table)
         return CodedRepresentation.from_codes(
-            codes=[read_tensor(artifact, stored) for stored in artifact.codes(table)],
-            groups_of_rows=factors.groups_of_rows,
+            codes=read_tensor(artifact, codes),
+            index=factors.index,
             codebook=factors.codebook,
-            bases=None if factors.bases is None else factors.bases.view(table.rank, *real_row_shape(table)),
+            bases=_shaped(factors.bases, table),
             shape=table.shape[1:],
             dtype=getattr(torch, table.dtype),
         )
@@ -345,6 +377,32 @@ def read_coded(artifact: Artifact, table: CompressedTable) -> CodedFactors:
         ArtifactError: a tensor does not have the checksum of the header, or does not fit to the others.
     """
     return read_factors(table, artifact.coded_factors(table), lambda stored: read_tensor(artifact, stored))
+
+
+def read_windowed(artifact: Artifact, table: CompressedTable) -> WindowFactors:
+    """Read all of a table coded as in schema 1 but its codes; raises as `read_coded` does."""
+    return read_window_factors(table, artifact.coded_factors(table), lambda stored: read_tensor(artifact, stored))
+
+
+def describe_codes(artifact: Artifact, table: CompressedTable) -> tuple[int, bool, int | None]:
+    """Tell of a coded table how many kinds of rows it has, whether it has bases, and the states of the trellis.
+
+    Raises:
+        ArtifactError: the codebook does not have the checksum of the header, or is damaged.
+    """
+    from embcompress.coding.codebook import read_codebook
+
+    found = artifact.coded_factors(table)
+    if table.is_windowed:
+        return len(artifact.codes(table)), BASES_SUFFIX in found, None
+    stored = read_tensor(artifact, found[CODEBOOK_SUFFIX]).numpy()
+    book = read_codebook(stored, rank=table.rank, dim=math.prod(real_row_shape(table)))
+    return book.kinds - 1, book.rotation is not None, book.states
+
+
+def _shaped(bases: Tensor | None, table: CompressedTable) -> Tensor | None:
+    """Give bases the shape of a row."""
+    return None if bases is None else bases.view(table.rank, *real_row_shape(table))
 
 
 def read_tensor(artifact: Artifact, stored: StoredTensor) -> Any:
@@ -425,7 +483,7 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
         kind=said["kind"],
         coding=said["coding"],
         matrix=None if matrix is None else (matrix[0], matrix[1]),
-        windows=read_windows(said["levels"]) if is_coded else (),
+        windows=read_windows(said["levels"]) if is_coded and "levels" in said else (),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from embcompress.exceptions import UsageError
 from embcompress.suggestions import did_you_mean
 
-EFFORTS = ("best", "fast")  # the first is the default
+EFFORTS = ("default", "fast", "best")  # the first is the default
 DEFAULT_MAX_ERROR = 0.1  # relative, that a sweep recommends to stay within
 OPTIONS = {
     "bases": "--bases",

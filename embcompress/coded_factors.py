@@ -16,7 +16,8 @@ from embcompress.table import REAL_PARTS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from embcompress.coding.codebook import Codebook
+    from embcompress.coding.codebook import Codebook, RowIndex
+    from embcompress.coding.window_codebook import WindowCodebook
 
 CODED = "coded"  # the coding's name in the metadata
 BASES_SUFFIX = ".bases"
@@ -25,7 +26,9 @@ BITS_SUFFIX = ".bits"
 SCALES_SUFFIX = ".scales"
 LEVELS_SUFFIX = ".levels"
 GROUPS_SUFFIX = ".groups"
-CODES_SUFFIX = ".codes."  # and the group's number
+CODES_SUFFIX = ".codes"  # of schema 1 a dot and the group's number behind it
+INDEX_SUFFIX = ".index"
+CODEBOOK_SUFFIX = ".codebook"
 BASES_DTYPES = ("int8", "float16", "float32")
 GROUPS_MAX = 256
 
@@ -56,10 +59,16 @@ class Coded(Protocol):
         """Bits and windows of the levels."""
 
 
-def coded_entries(
+def coded_entries(name: str, *, codes: int, index: int, codebook: int) -> dict[str, Entry]:
+    """Name the tensors of a coded table, by what their names end in, with the bytes that they are expected to take."""
+    sizes = {CODES_SUFFIX: codes, INDEX_SUFFIX: index, CODEBOOK_SUFFIX: codebook}
+    return {suffix: Entry(name + suffix, "uint8", (nbytes,), is_growing=True) for suffix, nbytes in sizes.items()}
+
+
+def window_entries(
     table: Coded, *, bases_dtype: str | None, rows_in_groups: Sequence[int], row_bytes: Sequence[int], scales: int
 ) -> dict[str, Entry]:
-    """Name the tensors of a coded table, by what their names end in.
+    """Name the tensors of a table coded as in schema 1, by what their names end in.
 
     Args:
         table: that they belong to.
@@ -81,7 +90,7 @@ def coded_entries(
     if groups > 1:
         shapes[GROUPS_SUFFIX] = ("uint8", (-(-table.shape[0] * group_width(groups) // 8),))
     for group, (rows, width) in enumerate(zip(rows_in_groups, row_bytes, strict=True)):
-        shapes[f"{CODES_SUFFIX}{group}"] = ("uint8", (rows, width))
+        shapes[f"{CODES_SUFFIX}.{group}"] = ("uint8", (rows, width))
     return {suffix: Entry(table.name + suffix, dtype, shape) for suffix, (dtype, shape) in shapes.items()}
 
 
@@ -96,20 +105,34 @@ def real_row_shape(table: Coded) -> tuple[int, ...]:
 
 
 def find_coded(table: Coded, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Find the tensors of a coded table, by what their names end in, and check them against each other.
+    """Find the tensors of a coded table, by what their names end in, and check their dtypes and shapes.
 
     Raises:
         ValueError: one is missing, or has a dtype or a shape that cannot be.
     """
+    if table.windows:
+        return _find_windowed(table, tensors)
+    found = {}
+    for suffix in (CODES_SUFFIX, INDEX_SUFFIX, CODEBOOK_SUFFIX):
+        stored = tensors.get(table.name + suffix)
+        if stored is None or stored.dtype != "uint8" or len(stored.shape) != 1:
+            what = "none" if stored is None else f"{stored.dtype} {stored.shape}"
+            raise ValueError(f"it should hold {table.name + suffix!r} as bytes in one axis, and holds {what}")
+        found[suffix] = stored
+    return found
+
+
+def _find_windowed(table: Coded, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Find the tensors of a table coded as in schema 1, and check them against each other; raises as `find_coded`."""
     bits = tensors.get(table.name + BITS_SUFFIX)
     groups = bits.shape[0] if bits is not None and len(bits.shape) == 2 else 0
     if not 1 <= groups <= GROUPS_MAX:
         raise ValueError(f"table {table.name!r} has no bits of 1 to {GROUPS_MAX} groups")
-    codes = [tensors.get(f"{table.name}{CODES_SUFFIX}{group}") for group in range(groups)]
+    codes = [tensors.get(f"{table.name}{CODES_SUFFIX}.{group}") for group in range(groups)]
     if any(one is None or len(one.shape) != 2 for one in codes):
         raise ValueError(f"table {table.name!r} has {groups} groups, and not as many matrices of codes")
     scales, bases = tensors.get(table.name + SCALES_SUFFIX), tensors.get(table.name + BASES_SUFFIX)
-    wanted = coded_entries(
+    wanted = window_entries(
         table,
         bases_dtype=None if bases is None else bases.dtype,
         rows_in_groups=[one.shape[0] for one in codes if one is not None],
@@ -156,12 +179,27 @@ class CodedFactors:
     """A coded table but for its codes, in memory.
 
     Attributes:
+        codebook: what decodes the codes to weights.
+        bases: (rank, real entries of a row) float32; None where the table's own columns are coded.
+        index: the kind of every row, and where its string lies.
+    """
+
+    codebook: Codebook
+    bases: Tensor | None
+    index: RowIndex
+
+
+@dataclass(frozen=True)
+class WindowFactors:
+    """A table coded as in schema 1 but for its codes, in memory.
+
+    Attributes:
         codebook: bits, scales and levels.
         bases: (rank, real entries of a row) float32 or float64; None where the table's own columns are coded.
         groups_of_rows: (rows,) uint8.
     """
 
-    codebook: Codebook
+    codebook: WindowCodebook
     bases: Tensor | None
     groups_of_rows: Tensor
 
@@ -169,7 +207,31 @@ class CodedFactors:
 def read_factors(
     table: Coded, found: Mapping[str, StoredTensor], read: Callable[[StoredTensor], Tensor]
 ) -> CodedFactors:
-    """Read all tensors of a coded table but the codes.
+    """Read all tensors of a coded table but the codes; the arguments are those of `read_window_factors`.
+
+    Raises:
+        ArtifactError: what they hold does not fit together.
+    """
+    import torch
+
+    from embcompress.coding.codebook import read_codebook, read_row_index
+    from embcompress.coding.rotation import decode_rotation
+
+    dim = math.prod(real_row_shape(table))
+    codebook = read_codebook(read(found[CODEBOOK_SUFFIX]).numpy(), rank=table.rank, dim=dim)
+    index = read_row_index(read(found[INDEX_SUFFIX]).numpy(), rows=table.shape[0], codebook=codebook)
+    if index.nbytes != found[CODES_SUFFIX].nbytes:
+        raise _unfit(table, f"its strings have {index.nbytes} bytes, and its codes {found[CODES_SUFFIX].nbytes}")
+    bases = None
+    if codebook.rotation is not None:
+        bases = decode_rotation(codebook.rotation, table.rank).to(torch.float32)
+    return CodedFactors(codebook, bases, index)
+
+
+def read_window_factors(
+    table: Coded, found: Mapping[str, StoredTensor], read: Callable[[StoredTensor], Tensor]
+) -> WindowFactors:
+    """Read all tensors of a table coded as in schema 1 but the codes.
 
     Args:
         table: that they belong to.
@@ -181,7 +243,7 @@ def read_factors(
     """
     import torch
 
-    from embcompress.coding.codebook import Codebook, unpack_numbers
+    from embcompress.coding.window_codebook import WindowCodebook, unpack_numbers
 
     packed = read(found[BITS_SUFFIX])
     groups = len(packed)
@@ -196,9 +258,9 @@ def read_factors(
     spread = torch.zeros(bits.shape)
     spread[has_bits] = scales
     levels = read(found[LEVELS_SUFFIX]).to(torch.float32)
-    codebook = Codebook(bits=bits, scales=spread, windows=dict(table.windows), levels=levels)
+    codebook = WindowCodebook(bits=bits, scales=spread, windows=dict(table.windows), levels=levels)
     if any(
-        found[f"{CODES_SUFFIX}{group}"].shape[1] != layout.row_bytes for group, layout in enumerate(codebook.layouts)
+        found[f"{CODES_SUFFIX}.{group}"].shape[1] != layout.row_bytes for group, layout in enumerate(codebook.layouts)
     ):
         raise _unfit(table, "its codes are not as long as its bits say")
     rows = table.shape[0]
@@ -206,7 +268,7 @@ def read_factors(
     if groups > 1:
         groups_of_rows = unpack_numbers(read(found[GROUPS_SUFFIX]), group_width(groups), count=rows)
     counts = torch.bincount(groups_of_rows, minlength=groups).tolist()
-    if counts != [found[f"{CODES_SUFFIX}{group}"].shape[0] for group in range(groups)]:
+    if counts != [found[f"{CODES_SUFFIX}.{group}"].shape[0] for group in range(groups)]:
         raise _unfit(table, "its groups have other rows than its codes")
     bases = None
     if BASES_SUFFIX in found:
@@ -216,7 +278,7 @@ def read_factors(
     for values in (spread, levels, *([] if bases is None else [bases])):
         if not bool(torch.isfinite(values).all()):
             raise _unfit(table, "it holds NaN or infinity")
-    return CodedFactors(codebook, bases, groups_of_rows)
+    return WindowFactors(codebook, bases, groups_of_rows)
 
 
 def _unfit(table: Coded, why: str) -> ArtifactError:

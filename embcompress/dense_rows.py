@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
 
-from embcompress.artifact import Artifact, CompressedTable, read_coded, read_tensor
+from embcompress.artifact import Artifact, CompressedTable, read_coded, read_tensor, read_windowed
 from embcompress.checkpoints import StoredTensor
+from embcompress.checkpoints.tensors import read_into
 from embcompress.linalg.solvers import MATRICES_BYTES
 from embcompress.table import StoredRows, tensor_bytes
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
+
+    from embcompress.coding.codebook import Codebook, RowIndex
 
 COUNTED_ROWS = 2**16  # between two places at which the rows of each group are counted
 
@@ -137,17 +144,114 @@ class MatrixRows(DenseRows):
         return made.view(len(ids), -1)
 
 
+@dataclass(frozen=True)
+class Strings:
+    """Strings of some rows in memory.
+
+    Attributes:
+        codes: uint8, one behind the other in the order of the rows, and bytes behind the last that play no part.
+        positions: (count,) int64, where each starts.
+        lengths: (count,) int64, bytes of each.
+        kinds: (count,) int64, of the rows.
+    """
+
+    codes: NDArray[np.uint8]
+    positions: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    kinds: NDArray[np.int64]
+
+    @property
+    def used(self) -> memoryview:
+        """The bytes of the strings alone."""
+        return self.codes.data[: int(self.lengths.sum())]
+
+    def decode(self, codebook: Codebook) -> Tensor:
+        """Decode them to weights, (count, rank) float32."""
+        import torch
+
+        from embcompress.coding.coder import decode_block
+
+        return decode_block(
+            self.codes,
+            self.positions,
+            self.lengths,
+            kinds=self.kinds,
+            steps=codebook.row_steps(self.kinds),
+            codebook=codebook,
+            threads=torch.get_num_threads(),
+        )
+
+
+class StringReader:
+    """Strings of a coded table by row, in any order.
+
+    Args:
+        codes: the tensor that they lie in.
+        index: where.
+        file: the open file that holds it.
+    """
+
+    def __init__(self, codes: StoredTensor, index: RowIndex, *, file: BinaryIO) -> None:
+        self._codes, self._index, self._file = codes, index, file
+
+    def read(self, rows: NDArray[np.int64]) -> Strings:
+        """Read the strings of rows by number, (count,); of rows that follow each other at once."""
+        import numpy as np
+
+        from embcompress.coding.kernels import PADDING
+
+        kinds, lengths = self._index.kinds[rows].astype(np.int64), self._index.lengths[rows].astype(np.int64)
+        ends = lengths.cumsum()
+        codes = np.empty(int(lengths.sum()) + PADDING, np.uint8)
+        codes[-PADDING:] = 0
+        firsts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+        starts = (self._index.positions(rows[firsts]) + self._codes.start).tolist()
+        places = [*(ends - lengths)[firsts].tolist(), len(codes) - PADDING]
+        view, descriptor, preadv = codes.data, self._file.fileno(), os.preadv
+        for start, begin, end in zip(starts, places[:-1], places[1:], strict=True):
+            part = view[begin:end]
+            if preadv(descriptor, [part], start) < len(part):  # a million of these are most of what this takes
+                read_into(self._file, start, part)
+        return Strings(codes, ends - lengths, lengths, kinds)
+
+
 class CodedRows(DenseRows):
-    """Rows of weights in few bits."""
+    """Rows of weights as codes."""
+
+    def __init__(self, artifact: Artifact, table: CompressedTable, *, dtype: torch.dtype, device: str) -> None:
+        super().__init__(artifact, table, dtype=dtype, device=device)
+        factors = read_coded(artifact, table)
+        self._codebook = factors.codebook
+        self._bases = None if factors.bases is None else factors.bases.to(device, dtype)
+        self._strings = StringReader(self._stored[0], factors.index, file=artifact.checkpoint.file)
+
+    def _row_tensors(self) -> Sequence[StoredTensor]:
+        return self.artifact.codes(self.table)
+
+    def _decode(self, ids: Tensor, *, is_in_order: bool) -> Tensor:
+        from embcompress.linalg.blocks import full_float32
+
+        strings = self._strings.read(ids.numpy())
+        if is_in_order:
+            self._checksums[0] = zlib.crc32(strings.used, self._checksums[0])
+        weights = strings.decode(self._codebook).to(self.device, self.dtype)
+        if self._bases is None:
+            return weights
+        with full_float32():
+            return weights @ self._bases
+
+
+class WindowedRows(DenseRows):
+    """Rows of weights as codes of schema 1."""
 
     def __init__(self, artifact: Artifact, table: CompressedTable, *, dtype: torch.dtype, device: str) -> None:
         import torch
 
-        from embcompress.coding.decoder import Decoder
+        from embcompress.coding.window_decoder import WindowDecoder
 
         super().__init__(artifact, table, dtype=dtype, device=device)
-        factors = read_coded(artifact, table)
-        self._decoder = Decoder(factors.codebook, factors.bases, dtype=dtype, device=torch.device(device))
+        factors = read_windowed(artifact, table)
+        self._decoder = WindowDecoder(factors.codebook, factors.bases, dtype=dtype, device=torch.device(device))
         self._groups = factors.groups_of_rows
         chunks = torch.split(self._groups, COUNTED_ROWS)
         counts = torch.stack([torch.bincount(chunk, minlength=len(self._stored)) for chunk in chunks])
@@ -182,5 +286,7 @@ class CodedRows(DenseRows):
 
 def open_dense_rows(artifact: Artifact, table: CompressedTable, *, dtype: torch.dtype, device: str) -> DenseRows:
     """Open the rows of a table of an artifact, whatever its kind and coding: the arguments of DenseRows."""
-    kind = CodedRows if table.is_coded else PlainRows if table.matrix is None else MatrixRows
+    if table.is_coded:
+        return (WindowedRows if table.is_windowed else CodedRows)(artifact, table, dtype=dtype, device=device)
+    kind = PlainRows if table.matrix is None else MatrixRows
     return kind(artifact, table, dtype=dtype, device=device)

@@ -158,12 +158,12 @@ class Fill:
 
 @dataclass(frozen=True)
 class CodedGrowth:
-    """What will be written of a coded table: new rows are a group of their own, the last.
+    """What will be written of a coded table.
 
     Attributes:
         factors: all of the base's table but its codes.
-        model: the group whose bits the new rows get; None where no id is new.
-        entries: the tensors, by what their names end in.
+        model: a kind whose step and scale new rows get; None where no id is new.
+        entries: the tensors, by what their names end in; how long they get is known once they are written.
     """
 
     factors: CodedFactors
@@ -216,8 +216,8 @@ def plan_growth(
 
     Raises:
         IdsError: more or fewer ids than a table has rows.
-        TableError: no table, tables that differ between bases, dense bases beside compressed ones, or a coded table in
-            one of several bases.
+        TableError: no table, tables that differ between bases, dense bases beside compressed ones, a coded table in
+            one of several bases, or one that is coded as in schema 1.
     """
     chosen: tuple[Part, ...] = ()
     grown: list[list[Part]] = []
@@ -236,6 +236,7 @@ def plan_growth(
             found.append(part)
     tables = []
     for found in grown:
+        _refuse_windowed(found[0])
         padding = []
         for part, place in zip(found, placement.places, strict=True):
             padding.append(part.shape[0] - len(place))
@@ -316,6 +317,16 @@ def _check_alike(first: Part, part: Part) -> None:
             )
 
 
+def _refuse_windowed(part: Part) -> None:
+    if part.compressed is not None and part.compressed.is_windowed:
+        raise TableError(
+            f"table {part.name!r} in {part.base.path} is stored in few bits in the way of schema 1, to which no rows "
+            "are added any more.",
+            hint=f"Restore it: `embcompress reconstruct {quoted(part.base.path)}`, backfill that, and approximate "
+            "again.",
+        )
+
+
 def _wrong_count(part: Part, count: int) -> IdsError:
     rows = part.shape[0]
     if count < rows:
@@ -331,3 +342,8 @@ def names_of(tables: Iterable[GrowingTable]) -> set[str]:
     for table in tables:
         names |= {*table.first.names, *(tensor.name for tensor in table.first.tensors)}
     return names
+
+
+def planned_bytes(plan: GrowthPlan) -> int:
+    """Count the bytes of everything that holds a table, under one of its names; of a coded one about."""
+    return sum(entry.nbytes for entry in (plan.entries if plan.rank else plan.entries[:1]))

@@ -15,7 +15,12 @@ from embcompress.planning import Plan
 from embcompress.table import RING_BYTES, Table, block_rows_for
 
 BASE_MEMORY_BYTES = 300 * 2**20  # Python with torch loaded, measured on Linux
-CODING_BYTES = 64 * 2**20  # of the ways of coding a table that compete, measured at 16 groups of 384 columns
+CODING_BYTES = 64 * 2**20  # of the compiled coder, measured
+CODING_NUMBER_BYTES = 100  # of a number of the sample while it is encoded, measured at 8192 x 128 and 5461 x 384
+CODING_ROW_BYTES = 48  # of a row: its kind, its length and its scale, and copies of two for the index
+CODING_TRIES = 12  # steps that estimates are kept of
+KERNELS_BYTES = 128 * 2**20  # of numba and the compiled loops of the coder: 120 MB measured
+INDEX_ROW_BYTES = 56  # of the index of a coded table while it is read or written: 50 measured at 10^6 rows
 FLOAT64_BYTES = 8
 SCORE_BYTES = 64  # of a score of a neighbour while the best are chosen: itself, its place, and both again in order
 ROW_BYTES = 64  # of an id or a label of a base or of the new table, while they are matched: measured at 4.4 million
@@ -24,16 +29,42 @@ TEXT_COPIES = 3  # of a file of ids or labels: its bytes, its characters and its
 GZIP_RATIO = 5  # of such a file
 
 
-def estimate_coding_memory(tables: Iterable[Table]) -> int:
-    """Estimate the most bytes that a run holds at once which surveys tables and codes their weights."""
+def estimate_spectrum_memory(tables: Iterable[Table]) -> int:
+    """Estimate the most bytes that a run holds at once which chooses ranks by the spectra of tables."""
     largest = bases = 0
     for item in tables:
-        item_bytes = max(ITEM_BYTES[item.real_dtype], 4)
-        block = block_rows_for(rows=item.rows, dim=item.dim, item_bytes=item_bytes) * item.dim
         side = min(item.rows, item.dim)
-        largest = max(largest, min(RING_BYTES, item.nbytes) + 6 * 8 * side**2 + 10 * 4 * block)
-        bases += item.rows + CODING_BYTES + 8 * side * item.dim
+        largest = max(largest, _spectrum_bytes(item) + 10 * 4 * _block_numbers(item))
+        bases += item.rows + 8 * side * item.dim
     return BASE_MEMORY_BYTES + largest + bases
+
+
+def estimate_coding_memory(tables: Iterable[tuple[Table, int]]) -> int:
+    """Estimate the most bytes that a run holds at once which encodes tables.
+
+    Of every table it keeps the sample, the vectors and what tries left; of one at a time it holds the copies that
+    encoding makes of the sample or of a block, and some numbers of every row.
+
+    Args:
+        tables: each with the rows of its sample.
+    """
+    largest = kept = 0
+    for item, sample_rows in tables:
+        numbers = max(sample_rows * item.dim, _block_numbers(item))
+        vectors = min(item.rows, item.dim) * item.dim
+        largest = max(largest, _spectrum_bytes(item) + CODING_NUMBER_BYTES * numbers + CODING_ROW_BYTES * item.rows)
+        kept += 4 * sample_rows * item.dim + CODING_TRIES * (16 * sample_rows + 4 * vectors) + 2 * 8 * vectors
+    return BASE_MEMORY_BYTES + CODING_BYTES + largest + kept
+
+
+def _spectrum_bytes(item: Table) -> int:
+    """Count the bytes of what blocks are read into, and of a Gram matrix with its eigenvectors."""
+    return min(RING_BYTES, item.nbytes) + 6 * 8 * min(item.rows, item.dim) ** 2
+
+
+def _block_numbers(item: Table) -> int:
+    item_bytes = max(ITEM_BYTES[item.real_dtype], 4)
+    return block_rows_for(rows=item.rows, dim=item.dim, item_bytes=item_bytes) * item.dim
 
 
 def estimate_memory(plan: Plan, choices: Sequence[SolverChoice]) -> int:
@@ -121,5 +152,6 @@ def _table_bytes(plan: GrowthPlan, *, needs_covariance: bool) -> int:
     block = block_rows_for(rows=rows, dim=columns, item_bytes=4) * widest
     covariance = 5 * columns**2 + columns * dim if needs_covariance else 0
     bases = 3 * columns * dim if plan.rank else 0
-    coding = CODING_BYTES if plan.coded else 0
+    known = sum(part.shape[0] for part in plan.table.parts)
+    coding = KERNELS_BYTES + INDEX_ROW_BYTES * max(rows, known) if plan.coded else 0
     return FLOAT64_BYTES * (3 * block + covariance + bases) + coding

@@ -114,6 +114,13 @@ class AtomicFile:
         """Read back what was written, at most `nbytes` from a position."""
         return os.pread(self._descriptor, nbytes, at)
 
+    def truncate(self, nbytes: int) -> None:
+        """Cut off what was written beyond `nbytes`."""
+        try:
+            os.ftruncate(self._descriptor, nbytes)
+        except OSError as err:
+            raise self._failure(err) from err
+
     def commit(self) -> None:
         """Sync, rename into place, sync the folder.
 

@@ -22,11 +22,15 @@ HASH_BYTES = 2**20  # of one read
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor to be written: its name, torch's name of its dtype, its shape."""
+    """A tensor to be written: its name, torch's name of its dtype, its shape.
+
+    One that is growing has one axis of bytes, as many as are appended; its shape is an estimate.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    is_growing: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -42,8 +46,9 @@ def copied_entry(stored: StoredTensor) -> Entry:
 class SafetensorsWriter:
     """Writes the tensors of a safetensors file in any order, and its header, for which room is kept, at the end.
 
-    Tensors are laid out by descending element size, so that each is aligned, and in the order given within that. The
-    same entries and contents give the same bytes. A context manager; without `commit` nothing is left.
+    Tensors are laid out by descending element size, so that each is aligned, and in the order given within that;
+    growing ones come last, and are written one after the other. The same entries and contents give the same bytes. A
+    context manager; without `commit` nothing is left.
 
     Args:
         target: where the file goes.
@@ -66,8 +71,9 @@ class SafetensorsWriter:
                 "the checkpoint uses that name already.",
                 hint="Rename the tensor in the checkpoint, or leave its table out with --exclude.",
             )
-        self.entries = tuple(sorted(entries, key=lambda entry: -ITEM_BYTES[entry.dtype]))
-        self.header_bytes = _aligned(len(self._header(metadata)))
+        self.entries = tuple(sorted(entries, key=lambda entry: (entry.is_growing, -ITEM_BYTES[entry.dtype])))
+        self._growing = [entry for entry in self.entries if entry.is_growing]
+        self.header_bytes = _aligned(len(self._header(metadata, sizes=self._widest_sizes())))
         if self.header_bytes > HEADER_BYTES_MAX:
             raise OutputError(
                 f"the names and metadata of {target} take {self.header_bytes} bytes, and safetensors files "
@@ -78,7 +84,7 @@ class SafetensorsWriter:
         position = 8 + self.header_bytes
         for entry in self.entries:
             self._starts[entry] = position
-            position += entry.nbytes
+            position += 0 if entry.is_growing else entry.nbytes
         self._written = dict.fromkeys(self.entries, 0)  # bytes of each tensor so far
         self._checksums = dict.fromkeys(self.entries, 0)
         self._file = AtomicFile(target, force=force)
@@ -106,8 +112,11 @@ class SafetensorsWriter:
         return {entry.name: f"{checksum:08x}" for entry, checksum in self._checksums.items()}
 
     def append(self, entry: Entry, part: bytes | memoryview) -> None:
-        """Write the next bytes of a tensor. One pass over the rows may fill several tensors in turn."""
-        self._file.write(part, at=self._starts[entry] + self._written[entry])
+        """Write the next bytes of a tensor. One pass over the rows may fill several tensors in turn.
+
+        Of growing tensors the first is written whole before the second.
+        """
+        self._file.write(part, at=self._start(entry) + self._written[entry])
         self._checksums[entry] = zlib.crc32(part, self._checksums[entry])
         self._written[entry] += len(part)
 
@@ -116,11 +125,24 @@ class SafetensorsWriter:
         for part in content:
             self.append(entry, part)
 
+    def _start(self, entry: Entry) -> int:
+        """Tell where a tensor starts; of a growing one those before it are whole."""
+        if not entry.is_growing:
+            return self._starts[entry]
+        before = self._growing[: self._growing.index(entry)]
+        return self._starts[entry] + sum(self._written[other] for other in before)
+
+    def rewind(self, entry: Entry) -> None:
+        """Take back what was appended to a growing tensor, the last one written."""
+        self._written[entry] = self._checksums[entry] = 0
+
     def finish(self, metadata: Mapping[str, str]) -> str:
         """Fill in the header and return the sha256 of the whole file, which is still a temporary one."""
         for entry, written in self._written.items():
-            assert written == entry.nbytes, f"{entry.name}: {written} bytes for {entry.nbytes}"
-        header = self._header(metadata)
+            assert entry.is_growing or written == entry.nbytes, f"{entry.name}: {written} bytes for {entry.nbytes}"
+        self.nbytes = 8 + self.header_bytes + sum(self._written.values())
+        self._file.truncate(self.nbytes)
+        header = self._header(metadata, sizes=self._written)
         assert len(header) <= self.header_bytes
         header += b" " * (self.header_bytes - len(header))
         self._file.write(self.header_bytes.to_bytes(8, "little") + header, at=0)
@@ -133,14 +155,18 @@ class SafetensorsWriter:
         """Put the file in its place."""
         self._file.commit()
 
-    def _header(self, metadata: Mapping[str, str]) -> bytes:
+    def _widest_sizes(self) -> dict[Entry, int]:
+        """Give growing tensors a digit more than they are expected to need."""
+        return {entry: entry.nbytes * 10 + 10 if entry.is_growing else entry.nbytes for entry in self.entries}
+
+    def _header(self, metadata: Mapping[str, str], *, sizes: Mapping[Entry, int]) -> bytes:
         header: dict[str, Any] = {METADATA_KEY: dict(sorted(metadata.items()))} if metadata else {}
         position = 0
         for entry in self.entries:
-            end = position + entry.nbytes
+            end = position + sizes[entry]
             header[entry.name] = {
                 "dtype": NAMES_OF_DTYPES[entry.dtype],
-                "shape": list(entry.shape),
+                "shape": [sizes[entry]] if entry.is_growing else list(entry.shape),
                 "data_offsets": [position, end],
             }
             position = end

@@ -188,7 +188,9 @@ class TableRows:
 
     def _sample_chunks(self, count: int) -> tuple[range, int]:
         """Choose the first row of each chunk of a sample, and the rows of a chunk."""
-        count = max(1, min(count, self.rows))
+        if count >= self.rows:
+            return range(1), self.rows
+        count = max(1, count)
         chunk = min(max(1, count // SAMPLE_CHUNKS), self.rows)
         gap = max(1, chunk, self.rows * chunk // count)
         return range(0, self.rows - chunk + 1, gap), chunk

@@ -78,7 +78,7 @@ def test_artifact_header_is_canonical(artifact: Path) -> None:
     text = header["__metadata__"]["embcompress"]
     document = json.loads(text)
     assert text == json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert document["metadata"] == METADATA
     error = document["tables"]["entities.weight"].pop("error")
     assert document["tables"] == {
@@ -146,6 +146,29 @@ def test_writer_is_read_by_safetensors(tmp_path: Path) -> None:
     }
     for name, value in found.items():
         assert value.reshape(-1).view(torch.uint8).numpy().tobytes() == written[name]
+
+
+def test_writer_places_tensors_that_grow(tmp_path: Path) -> None:
+    """Tensors of a length that is known last follow each other, also where nothing comes first, or one is rewound."""
+    path = tmp_path / "grown"
+    first, second, third = (Entry(name, "uint8", (4,), is_growing=True) for name in "abc")
+    with SafetensorsWriter(path, [first, second, third, Entry("d", "uint8", (2,))], metadata={}) as writer:
+        writer.append(writer.entries[0], b"DD")
+        writer.append(first, b"AAAA")
+        for part in (b"", b"XX", b"", b"XXXXXX"):
+            writer.append(second, part)
+        writer.rewind(second)
+        for part in (b"", b"BB", b"", b"BBB"):
+            writer.append(second, part)
+        writer.append(third, b"")
+        writer.append(third, b"C")
+        writer.finish({})
+        writer.commit()
+    tensors = safetensors.torch.load_file(path)
+    assert {name: bytes(values.tolist()) for name, values in tensors.items()} == {
+        "a": b"AAAA", "b": b"BBBBB", "c": b"C", "d": b"DD",
+    }  # fmt: skip
+    assert path.stat().st_size == 8 + writer.header_bytes + 12
 
 
 def test_writer_leaves_nothing_without_commit(tmp_path: Path) -> None:
@@ -218,8 +241,8 @@ def test_artifact_with_a_flipped_bit_is_refused(artifact: Path, name: str, bit: 
 
 def test_artifact_of_a_newer_schema_is_refused(artifact: Path) -> None:
     """A schema this version does not know is named, with the advice to update."""
-    rebuild(artifact, lambda document: document.update(schema_version=2))
-    assert_refused(artifact, r"has schema version 2; this version reads 1\. Update embcompress")
+    rebuild(artifact, lambda document: document.update(schema_version=3))
+    assert_refused(artifact, r"has schema version 3; this version reads 1 and 2\. Update embcompress")
 
 
 def table_of(document: dict[str, Any]) -> dict[str, Any]:

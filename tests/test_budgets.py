@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -18,7 +21,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import embcompress
-from embcompress.budget import choose_budget, parse_size
+from embcompress.budget import EFFORTS, choose_budget, parse_size
 from embcompress.exceptions import BudgetError, NonFiniteError, UsageError
 from embcompress.results import ApproximateResult, TableReport
 
@@ -30,6 +33,7 @@ SAMPLE_FILES = (
     "kinships-rescal/trained_model.pkl",
     "words/model.pt",
 )
+SPARE_BYTES = 64  # that the smallest size of a refusal has beside what the estimate says
 HEADER_BYTES = 8  # a header is padded to a multiple of that
 few = settings(max_examples=2, deadline=None, derandomize=True)
 
@@ -53,7 +57,7 @@ def save(folder: Path, state: Mapping[str, Tensor], name: str = "model.safetenso
 
 
 def compress(source: Path, *, folder: Path | None = None, **options: Any) -> ApproximateResult:
-    """Compress a checkpoint, without the trellis unless asked for, and check what holds for every result."""
+    """Compress a checkpoint, by the quickest effort unless another is given, and check what holds for every result."""
     output = (folder or source.parent) / "out.safetensors"
     quick = {} if {"effort", "plain", "energy"} & set(options) else {"effort": "fast"}
     result = embcompress.approximate(source, output=output, force=True, **quick, **options)
@@ -63,9 +67,7 @@ def compress(source: Path, *, folder: Path | None = None, **options: Any) -> App
         own = sum(
             value.numel() * value.element_size()
             for name, value in held.items()
-            if re.fullmatch(
-                re.escape(table.name) + r"\.(bases|weights|basis_scales|bits|scales|levels|groups|codes\.\d+)", name
-            )
+            if re.fullmatch(re.escape(table.name) + r"\.(bases|weights|codes|index|codebook)", name)
         )
         assert table.bytes_after == own < table.bytes_before
         assert table.error is not None
@@ -120,15 +122,18 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("scratch")
 
 
+efforts = st.sampled_from(EFFORTS)
+
+
 @few
-@given(share=st.floats(0.0, 1.0))
+@given(share=st.floats(0.0, 1.0), effort=efforts)
 @pytest.mark.parametrize("name", SAMPLE_FILES)
-def test_max_size_is_never_exceeded(name: str, scratch: Path, share: float) -> None:
+def test_max_size_is_never_exceeded(name: str, scratch: Path, share: float, effort: str) -> None:
     """The whole file has at most the bytes asked for, at any size between the smallest and the original's."""
     whole = (SAMPLES / name).stat().st_size
     limit = int(whole * 0.02 * (30.0**share))
     try:
-        result = compress(SAMPLES / name, folder=scratch, max_size=limit)
+        result = compress(SAMPLES / name, folder=scratch, max_size=limit, effort=effort)
     except BudgetError as err:
         found = re.search(r"--max-size (\d+)", err.hint)
         assert found is not None
@@ -138,12 +143,12 @@ def test_max_size_is_never_exceeded(name: str, scratch: Path, share: float) -> N
 
 
 @few
-@given(ratio=st.floats(1.5, 24.0))
+@given(ratio=st.floats(1.5, 24.0), effort=efforts)
 @pytest.mark.parametrize("name", SAMPLE_FILES)
-def test_ratio_is_reached(name: str, scratch: Path, ratio: float) -> None:
+def test_ratio_is_reached(name: str, scratch: Path, ratio: float, effort: str) -> None:
     """The chosen tables are at least as many times smaller as asked for, or the refusal names a ratio below."""
     try:
-        result = compress(SAMPLES / name, folder=scratch, ratio=ratio)
+        result = compress(SAMPLES / name, folder=scratch, ratio=ratio, effort=effort)
     except BudgetError as err:
         found = re.search(r"--ratio ([0-9.]+)", err.hint)
         assert found is not None
@@ -154,12 +159,12 @@ def test_ratio_is_reached(name: str, scratch: Path, ratio: float) -> None:
 
 
 @few
-@given(power=st.floats(-1.5, -0.1))
+@given(power=st.floats(-1.5, -0.1), effort=efforts)
 @pytest.mark.parametrize("name", SAMPLE_FILES)
-def test_max_error_is_never_exceeded(name: str, scratch: Path, power: float) -> None:
+def test_max_error_is_never_exceeded(name: str, scratch: Path, power: float, effort: str) -> None:
     """No table is left with a larger error than asked for, as measured on what is stored."""
     target = 10**power
-    result = compress(SAMPLES / name, folder=scratch, max_error=target)
+    result = compress(SAMPLES / name, folder=scratch, max_error=target, effort=effort)
     assert max(error_of(table) for table in result.tables) <= target
     for table in result.tables:
         assert error_of(table) >= 0.5 * target  # not far more bytes than that takes
@@ -175,12 +180,13 @@ def test_trellis_keeps_to_a_size(name: str, scratch: Path) -> None:
 
 
 def test_smallest_size_that_is_named_works(sample: str, tmp_path: Path) -> None:
-    """A file of one byte is refused, and the smallest size that the refusal names is the size of a file that works."""
+    """A file of one byte is refused, and the smallest size that the refusal names works, with 0.2 % to spare."""
     least = smallest_size(sample)
     assert compress(SAMPLES / sample, folder=tmp_path, max_size=least, effort="fast").output.bytes <= least
+    spare = 0.002 * least + SPARE_BYTES + HEADER_BYTES
     with pytest.raises(BudgetError):
         embcompress.approximate(
-            SAMPLES / sample, output=tmp_path / "no.safetensors", max_size=least - HEADER_BYTES, effort="fast"
+            SAMPLES / sample, output=tmp_path / "no.safetensors", max_size=int(least - spare), effort="fast"
         )
     assert not (tmp_path / "no.safetensors").exists()
 
@@ -195,11 +201,31 @@ def test_smallest_ratio_that_is_named_works(tmp_path: Path) -> None:
     assert compress(source, ratio=float(found[1])).totals.ratio >= float(found[1])
 
 
-def test_bytes_are_spent(tmp_path: Path) -> None:
-    """What is spare of a size is less than a byte for every row and the levels for a new number of bits."""
-    source = save(tmp_path, {"entities.weight": draw(2000, 24)})
-    for size in (6000, 11111, 20000, 50000):
-        assert size - 2000 - 2 * 512 - HEADER_BYTES < compress(source, max_size=size).output.bytes <= size
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_bytes_are_spent(tmp_path: Path, effort: str) -> None:
+    """99.8 % of a size are used, and of a ratio, which counts the header of a file with the table alone."""
+    source = save(tmp_path, {"entities.weight": draw(3000, 24)})
+    for size in (25000, 50000, 111111):
+        assert 0.998 * size <= compress(source, max_size=size, effort=effort).output.bytes <= size
+    limit = 3000 * 24 * 4 / 10
+    assert 0.998 * limit <= compress(source, ratio=10, effort=effort).output.bytes <= limit
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_error_is_spent(tmp_path: Path, effort: str) -> None:
+    """99.8 % of an error are used, down to float32's precision; 99 % where few columns have bits, as it leaps there."""
+    source = save(tmp_path, {"entities.weight": draw(3000, 24)})
+    for target in (0.5, 0.05, 1e-3, 1e-4):
+        (found,) = compress(source, max_error=target, effort=effort).tables
+        assert (0.99 if target == 0.5 else 0.998) * target <= error_of(found) <= target
+
+
+@pytest.mark.parametrize("options", [{"ratio": 2}, {"ratio": 9}, {"max_error": 0.3}, {"max_error": 1e-4}], ids=str)
+def test_errors_are_as_predicted(tmp_path: Path, options: dict[str, Any]) -> None:
+    """The error that was expected before the rows were coded is that of what is stored, to 1 %."""
+    found = compress_one(tmp_path, draw(3000, 24), **options)
+    assert found.coded is not None
+    assert error_of(found) == pytest.approx(found.coded.predicted_relative, rel=0.01)
 
 
 def test_more_bytes_leave_less(tmp_path: Path) -> None:
@@ -209,7 +235,7 @@ def test_more_bytes_leave_less(tmp_path: Path) -> None:
     errors = [error_of(compress(source, max_size=size).tables[0]) for size in sizes]
     assert errors == sorted(errors, reverse=True)
     for size, error in zip(sizes[1:-1], errors[1:-1], strict=True):
-        assert compress(source, max_error=error * 1.001).output.bytes <= size * 1.05 + 2000
+        assert compress(source, max_error=error * 1.001).output.bytes <= size * 1.005
 
 
 def test_errors_are_as_reported(tmp_path: Path) -> None:
@@ -228,6 +254,21 @@ def test_same_input_same_bytes(tmp_path: Path, options: dict[str, Any]) -> None:
         compress(source, **options)
         digests.append(hashlib.sha256((tmp_path / "out.safetensors").read_bytes()).hexdigest())
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_same_input_same_bytes_in_every_process(tmp_path: Path, effort: str) -> None:
+    """Another process, with its own seed of hashes, writes the same file."""
+    source = save(tmp_path, {"entities.weight": draw(600, 20), "more.weight": draw(200, 12)})
+    compress(source, ratio=6, effort=effort, table="*.weight")
+    digests = {hashlib.sha256((tmp_path / "out.safetensors").read_bytes()).hexdigest()}
+    subprocess.run(
+        [sys.executable, "-m", "embcompress", "approximate", source, "--ratio", "6", "--effort", effort,
+         "--table", "*.weight", "--output", tmp_path / "out.safetensors", "--force", "--quiet"],
+        env={**os.environ, "PYTHONHASHSEED": "1"}, check=True, capture_output=True,
+    )  # fmt: skip
+    digests.add(hashlib.sha256((tmp_path / "out.safetensors").read_bytes()).hexdigest())
+    assert len(digests) == 1
 
 
 @pytest.mark.parametrize("share", [0.3, 0.8, 0.99])
@@ -254,13 +295,16 @@ def test_plain_keeps_weights_as_floats(tmp_path: Path, options: dict[str, Any]) 
 
 
 def test_best_leaves_less_than_fast(tmp_path: Path) -> None:
-    """At equal bytes the trellis leaves less than levels number by number, by 3 % of the error and more."""
-    table = draw(6000, 32, fall=0.97)
+    """At equal bytes the larger trellis leaves less than the smaller one, by 0.6 % of the error and more.
+
+    Of rows of 128 columns; in those of 32 the start of a path, where there is no choice yet, eats all but 0.1 % of it.
+    """
+    table = draw(2000, 128, fall=0.99)
     best, fast = (compress_one(tmp_path, table, ratio=12, effort=effort) for effort in ("best", "fast"))
     assert best.coded is not None
     assert fast.coded is not None
-    assert fast.coded.levels == "scalar"
-    assert error_of(best) <= error_of(fast) * 0.97
+    assert best.coded.states > fast.coded.states
+    assert error_of(best) <= error_of(fast) * 0.994
 
 
 def test_a_unit_changes_nothing(tmp_path: Path) -> None:
@@ -268,20 +312,74 @@ def test_a_unit_changes_nothing(tmp_path: Path) -> None:
     table = draw(800, 20)
     result = compress(save(tmp_path, {"a.weight": table, "b.weight": table * 1024}), ratio=10, table="*")
     first, second = result.tables
-    assert abs(first.bytes_after - second.bytes_after) <= 2 * 800  # what is left goes to one after the other
-    assert error_of(first) == pytest.approx(error_of(second), rel=0.15)
+    assert first.bytes_after == pytest.approx(second.bytes_after, rel=0.003)
+    assert error_of(first) == pytest.approx(error_of(second), rel=0.01)
     alone = [compress_one(tmp_path, values, ratio=10) for values in (table, table * 1024)]
     assert alone[0].bytes_after == alone[1].bytes_after
     assert error_of(alone[0]) == pytest.approx(error_of(alone[1]), rel=1e-5)
 
 
-def test_signs_are_kept_exactly(tmp_path: Path) -> None:
-    """A table of +-1 takes a bit an entry, unrotated, and comes out exact at 28 times fewer bytes."""
+def test_tables_share_one_price(tmp_path: Path) -> None:
+    """Bytes moved from one of two tables to the other, either way, leave no less squared error in all."""
+    state = {"a.weight": draw(2500, 24, fall=0.8), "b.weight": 7 * draw(1200, 40, seed=1, fall=0.97)}
+    shared = {table.name: table for table in compress(save(tmp_path, state), ratio=10, table="*").tables}
+    together = sum(error_of(table) ** 2 for table in shared.values())
+
+    def error_at(name: str, nbytes: float) -> float:
+        """Compress a table alone into so many bytes beside its header."""
+        source = save(tmp_path, {name: state[name]}, "alone.safetensors")
+        first = compress(source, ratio=10, table="*")
+        (found,) = compress(
+            source, max_size=int(nbytes) + first.output.bytes - first.tables[0].bytes_after, table="*"
+        ).tables
+        assert found.bytes_after == pytest.approx(nbytes, rel=0.003)
+        return error_of(found)
+
+    moved = 0.1 * min(table.bytes_after for table in shared.values())
+    for sign in (1, -1):
+        sizes = {"a.weight": shared["a.weight"].bytes_after + sign * moved,
+                 "b.weight": shared["b.weight"].bytes_after - sign * moved}  # fmt: skip
+        assert sum(error_at(name, nbytes) ** 2 for name, nbytes in sizes.items()) > together
+
+
+def test_signs_are_nearly_kept(tmp_path: Path) -> None:
+    """A table of +-1 is left with an error of 0.001 where that is asked for, though nothing in it is normal."""
     table = torch.randn(4000, 64, generator=torch.Generator().manual_seed(0)).sign()
-    found = compress_one(tmp_path, table, ratio=28)
-    assert found.coded is not None
-    assert (found.coded.is_rotated, error_of(found)) == (False, 0.0)
-    assert measure(tmp_path, {"entities.weight": table}) == {"entities.weight": 0.0}
+    assert error_of(compress_one(tmp_path, table, max_error=0.001)) <= 0.001
+    assert error_of(compress_one(tmp_path, table, ratio=8)) <= 0.08
+
+
+@pytest.mark.parametrize("options", [{"ratio": 10}, {"max_error": 0.1}, {"ratio": 3}], ids=str)
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_rows_of_zeros_are_exact(tmp_path: Path, options: dict[str, Any], effort: str) -> None:
+    """Rows of zeros, also of a table whose others have a mean, come out as zeros, and no others do."""
+    table = draw(1500, 20) + 0.5
+    table[::7] = 0
+    compress_one(tmp_path, table, effort=effort, **options)
+    dense = embcompress.reconstruct(tmp_path / "out.safetensors", output=tmp_path / "dense.safetensors", force=True)
+    rows = safetensors.torch.load_file(dense.output.path)["entities.weight"]
+    assert torch.equal((rows == 0).all(dim=1), (table == 0).all(dim=1))
+
+
+def test_dtypes_of_floats_are_refused_beside_codes(tmp_path: Path) -> None:
+    """--dtype says how floats are stored, and codes are none; what the refusal hints at works."""
+    source = save(tmp_path, {"entities.weight": draw(900, 24)})
+    with pytest.raises(UsageError, match="float16") as caught:
+        embcompress.approximate(source, ratio=4, dtype="float16")
+    assert "--plain" in caught.value.hint
+    assert compress(source, ratio=4, dtype="float16", plain=True).totals.ratio >= 4
+
+
+def test_least_error_that_is_named_works(tmp_path: Path) -> None:
+    """An error that no file smaller than the table has is refused, and the one that the refusal names is reached."""
+    source = save(tmp_path, {"entities.weight": draw(900, 24)})
+    with pytest.raises(BudgetError) as caught:
+        embcompress.approximate(source, max_error=1e-9, effort="fast")
+    found = re.search(r"no error below ([0-9.]+[0-9])", caught.value.message)
+    assert found is not None
+    least = float(found[1])
+    assert least < 1e-5
+    assert error_of(compress(source, max_error=least).tables[0]) <= least
 
 
 EDGES: Mapping[str, tuple[Tensor, dict[str, Any]]] = {
@@ -300,8 +398,13 @@ EDGES: Mapping[str, tuple[Tensor, dict[str, Any]]] = {
     "giant rows": (draw(600, 20) * torch.where(torch.arange(600)[:, None] % 100 == 0, 1e4, 1.0), {"ratio": 10}),
     "huge": (draw(600, 20) * 1e30, {"ratio": 6}),
     "tiny": (draw(600, 20) * 1e-30, {"ratio": 6}),
-    "huge float64": (draw(600, 20, dtype=torch.float64) * 1e120, {"ratio": 3}),
-    "tiny float64": (draw(600, 20, dtype=torch.float64) * 1e-120, {"ratio": 3}),
+    "huge float64": (draw(600, 20, dtype=torch.float64) * 1e120, {"ratio": 3, "plain": True}),
+    "tiny float64": (draw(600, 20, dtype=torch.float64) * 1e-120, {"ratio": 3, "plain": True}),
+    "half": (draw(2000, 24), {"ratio": 2}),
+    "a ten-thousandth": (draw(2000, 24), {"max_error": 1e-4}),
+    "one giant row": (draw(600, 20) * torch.where(torch.arange(600)[:, None] == 37, 1e6, 1.0), {"max_error": 0.01}),
+    "rank one": (draw(2000, 1) @ draw(1, 24), {"ratio": 20}),
+    "constant error": (torch.full((900, 24), 0.37), {"max_error": 0.001}),
     "large float16": ((draw(40, 64) * 1e4).clamp(-6e4, 6e4).half(), {"ratio": 1.6}),
     "signs": (draw(900, 40).sign(), {"max_error": 0.001}),
     "zeros": (torch.zeros(600, 20), {"ratio": 10}),
@@ -326,6 +429,16 @@ def test_edges_keep_to_their_budget(tmp_path: Path, table: Tensor, options: dict
 def test_tables_of_rank_one_are_nearly_exact(tmp_path: Path, name: str) -> None:
     """A table of zeros, of one value or of one row is left with no error to speak of at a 10th of its bytes."""
     assert error_of(compress_one(tmp_path, EDGES[name][0], ratio=10)) <= 2e-4
+
+
+@pytest.mark.parametrize("scale", [1e120, 1e-120])
+def test_magnitudes_beyond_float32_stay_floats(tmp_path: Path, scale: float) -> None:
+    """A float64 table that float32 cannot hold is not coded: named or not, the refusal says so, and --plain works."""
+    source = save(tmp_path, {"entities.weight": draw(600, 20, dtype=torch.float64) * scale})
+    for options in ({}, {"table": "entities.weight"}):
+        with pytest.raises(BudgetError, match="magnitudes") as caught:
+            embcompress.approximate(source, ratio=3, **options)
+        assert "--plain" in caught.value.hint
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -412,7 +525,7 @@ def test_choose_budget_tells_how_it_was_asked_for() -> None:
     chosen = choose_budget(**none | {"max_size": "1.5MB"}, plain=False, effort="fast")
     assert (chosen.kind, chosen.amount, chosen.is_plain, chosen.effort) == ("max_size", 1500000, False, "fast")
     assert chosen.option == "--max-size 1500000"
-    assert choose_budget(**none | {"energy": 0.9}, plain=False, effort="best").is_plain
+    assert choose_budget(**none | {"energy": 0.9}, plain=False, effort=EFFORTS[0]).is_plain
 
 
 def test_row_weights_lower_the_weighted_error(tmp_path: Path) -> None:
@@ -440,7 +553,7 @@ def test_row_weights_lower_the_weighted_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"ratio": 10}, {"max_error": 0.2}], ids=str)
 def test_equal_row_weights_change_nothing(tmp_path: Path, options: dict[str, Any]) -> None:
-    """Weights that are all 3 give the error of no weights, to 2 %, at the same bytes, to 2 %."""
+    """Weights that are all 3 give the error of no weights, to 1 %, at the same bytes, to 0.5 %."""
     table = draw(1200, 20)
     path = tmp_path / "counts.txt"
     path.write_text("3\n" * 1200)
@@ -450,8 +563,8 @@ def test_equal_row_weights_change_nothing(tmp_path: Path, options: dict[str, Any
     )
     assert weighted.error is not None
     assert weighted.error.weighted_relative == pytest.approx(error_of(weighted), rel=1e-6)
-    assert error_of(weighted) == pytest.approx(error_of(alone), rel=0.02)
-    assert weighted.bytes_after == pytest.approx(alone.bytes_after, rel=0.02)
+    assert error_of(weighted) == pytest.approx(error_of(alone), rel=0.01)
+    assert weighted.bytes_after == pytest.approx(alone.bytes_after, rel=0.005)
 
 
 @pytest.mark.parametrize("how", [{"effort": "fast"}, {"plain": True}], ids=["coded", "plain"])
@@ -486,8 +599,8 @@ def test_labels_are_in_the_report(tmp_path: Path) -> None:
 
 
 def test_dry_run_tells_the_size(tmp_path: Path) -> None:
-    """A dry run tells the size that the run then has, and writes nothing."""
+    """A dry run tells the size that the run then has, to 0.1 %, and writes nothing."""
     source = Path(shutil.copy(SAMPLES / "words/model.pt", tmp_path))
     planned = embcompress.approximate(source, ratio=12, effort="fast", dry_run=True)
     assert list(tmp_path.iterdir()) == [source]
-    assert compress(source, ratio=12).output.bytes == planned.output.bytes
+    assert compress(source, ratio=12).output.bytes == pytest.approx(planned.output.bytes, rel=1e-3)

@@ -16,6 +16,7 @@ from torch import Tensor
 import embcompress
 from embcompress.exceptions import UsageError
 from embcompress.results import ApproximateResult, EvaluateResult, TableReport
+from tests.artifact_oracle import decode
 from tests.command_line import snapshot
 from tests.report_oracle import (
     assert_error,
@@ -24,7 +25,6 @@ from tests.report_oracle import (
     real_rows,
     water_filling,
 )
-from tests.test_coded_artifact import decode
 
 NAME = "entity.weight"
 ROWS = 130

@@ -24,6 +24,7 @@ from tests.command_line import run, snapshot
 WORDS = Path(__file__).parent.parent / "sample_checkpoints" / "words" / "model.pt"
 WAYS = ["coded", "plain float32", "plain float16", "int8 per row", "int4 per row"]
 ITEM_BYTES = {"plain float32": 4, "plain float16": 2}
+CODED_TOLERANCE = 0.022  # of an error: 24 bytes fewer are 192 bits, of 400 x 16 numbers 0.03 bit each, times log 2
 POINT_KEYS = [
     "asked_ratio", "ratio", "bytes", "rank", "relative", "low", "high", "exact", "bound_relative", "largest_relative",
 ]  # fmt: skip
@@ -55,7 +56,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def swept(model: Path) -> SweepResult:
-    """Sweep it, without a trellis."""
+    """Sweep it."""
     return embcompress.sweep(model, effort="fast")
 
 
@@ -117,24 +118,27 @@ def test_integer_points_are_direct_quantization(swept: SweepResult, way: str, bi
 
 @pytest.mark.parametrize("ratio", [4, 8])
 def test_coded_points_are_what_approximate_makes(swept: SweepResult, model: Path, tmp_path: Path, ratio: int) -> None:
-    """A table alone and all together: the same bytes and, as the sample is the whole, the same error."""
+    """A table alone and all together: the same bytes and, as the sample is the whole, the same error.
+
+    A file may leave 0.04 % of its bytes, or 24 of them, unused.
+    """
     options: dict[str, Any] = {"ratio": ratio, "effort": "fast", "exclude": "tiny*", "force": True}
     for table in swept.tables:
         made = embcompress.approximate(model, table=table.name, output=tmp_path / "one.safetensors", **options)
         point = next(point for point in curve(table, "coded") if point.asked_ratio == ratio)
         assert made.tables[0].error is not None
-        assert point.bytes == made.tables[0].bytes_after
-        assert point.relative == pytest.approx(made.tables[0].error.relative, rel=1e-3)
+        assert point.bytes == pytest.approx(made.tables[0].bytes_after, rel=5e-4, abs=24)
+        assert point.relative == pytest.approx(made.tables[0].error.relative, rel=CODED_TOLERANCE)
     made = embcompress.approximate(model, output=tmp_path / "all.safetensors", **options)
     point = next(point for point in curve(swept.totals, "coded") if point.asked_ratio == ratio)
     errors = [table.error.relative for table in made.tables if table.error is not None]
-    assert point.bytes == made.totals.bytes_after
-    assert point.relative == pytest.approx(math.sqrt(sum(error**2 for error in errors) / 2), rel=1e-3)
-    assert point.largest_relative == pytest.approx(max(errors), rel=1e-3)
+    assert point.bytes == pytest.approx(made.totals.bytes_after, rel=5e-4, abs=2 * 24)
+    assert point.relative == pytest.approx(math.sqrt(sum(error**2 for error in errors) / 2), rel=CODED_TOLERANCE)
+    assert point.largest_relative == pytest.approx(max(errors), rel=CODED_TOLERANCE)
 
 
 def test_coded_point_of_a_trained_table(tmp_path: Path) -> None:
-    """Word vectors, 2325 x 64, with a trellis: the sample is the whole table, so the error is the artifact's."""
+    """Word vectors, 2325 x 64: the sample is the whole table, so the error is the artifact's."""
     (table,) = (found := embcompress.sweep(WORDS)).tables
     assert table.sample_rows == 2325
     point = next(point for point in curve(table, "coded") if point.asked_ratio == 16)
@@ -142,18 +146,18 @@ def test_coded_point_of_a_trained_table(tmp_path: Path) -> None:
     assert made.error is not None
     assert made.coded is not None
     assert point.relative == pytest.approx(made.error.relative, rel=1e-3)
-    assert point.bound_relative == pytest.approx(made.coded.bound_relative, rel=1e-9)
+    assert point.bound_relative == pytest.approx(made.coded.bound_relative, rel=1e-3)
     assert [one.points[0].relative for one in found.totals.curves] == [one.points[0].relative for one in table.curves]
     assert table.remarks[0].startswith("plain low rank buys little here: at 1/16 it leaves 0.7")
 
 
 def test_points_of_a_long_table_have_a_band(tmp_path: Path) -> None:
-    """9000 x 20 rows are sampled: the error of the whole lies within twice the band, and plain figures are exact."""
-    values = decaying(9000, 20, seed=2)
+    """20000 x 20 rows are sampled: the error of the whole lies within twice the band, and plain figures are exact."""
+    values = decaying(20_000, 20, seed=2)
     path = tmp_path / "long.safetensors"
     safetensors.torch.save_file({"entities.weight": values}, path)
     (table,) = embcompress.sweep(path, effort="fast").tables
-    assert table.sample_rows == 4500  # every second row, as 4096 are wanted
+    assert table.sample_rows == 8224  # chunks of 32, every 77 rows, as 8192 are wanted
     assert all(point.exact for point in curve(table, "plain float16"))
     point = next(point for point in curve(table, "coded") if point.asked_ratio == 8)
     made = embcompress.approximate(path, ratio=8, effort="fast", output=tmp_path / "o.safetensors").tables[0]
@@ -217,10 +221,12 @@ def test_the_command_that_is_recommended_runs(swept: SweepResult) -> None:
     program, *words = shlex.split(said.command)
     assert program == "embcompress"
     report = json.loads(run(*words, "--json").out)
-    assert report["totals"]["bytes_after"] == said.bytes
+    assert report["totals"]["bytes_after"] == pytest.approx(said.bytes, rel=5e-4, abs=2 * 24)
     errors = [table["error"]["relative"] for table in report["tables"]]
     assert max(errors) <= 0.1
-    assert math.sqrt(sum(error**2 for error in errors) / len(errors)) == pytest.approx(said.relative, rel=1e-3)
+    assert math.sqrt(sum(error**2 for error in errors) / len(errors)) == pytest.approx(
+        said.relative, rel=CODED_TOLERANCE
+    )
 
 
 def test_sweep_prints_one_json_document_and_writes_what_is_asked_for(model: Path, tmp_path: Path) -> None:
@@ -270,8 +276,47 @@ def test_signs_need_no_bases(tmp_path: Path) -> None:
     assert table.remarks[0].startswith("low rank buys nothing here: at 1/16 coding does best without bases")
 
 
+def test_a_table_of_low_rank_is_coded_in_few_columns(tmp_path: Path) -> None:
+    """3000 x 64 of rank 3: at 1/16 bases and codes leave what float32 holds, plain float16 the rounding of float16."""
+    random = torch.Generator().manual_seed(3)
+    values = torch.randn(3000, 3, generator=random) @ torch.randn(3, 64, generator=random)
+    path = tmp_path / "low.safetensors"
+    safetensors.torch.save_file({"entities.weight": values}, path)
+    (table,) = embcompress.sweep(path, effort="fast").tables
+    plain = next(point for point in curve(table, "plain float16") if point.asked_ratio == 16)
+    coded = next(point for point in curve(table, "coded") if point.asked_ratio == 16)
+    assert plain.relative == pytest.approx(3e-4, rel=0.01)
+    assert coded.rank == 3
+    assert coded.relative < 1e-5
+    made = embcompress.approximate(path, ratio=16, effort="fast", output=tmp_path / "o.safetensors").tables[0]
+    assert made.error is not None
+    assert made.error.relative < 1e-5
+
+
+def test_every_effort_recommends_a_command_that_names_it(model: Path) -> None:
+    """All but the default one; plain ways take none."""
+    said = embcompress.sweep(model, table="relations*", effort="best").recommendation
+    assert said is not None
+    assert said.way == "coded"
+    assert said.command.endswith(f"--ratio {said.ratio:g} --effort best --table 'relations*'")
+
+
+def test_rows_are_read_once_beside_the_sample(model: Path) -> None:
+    """Of a table of which the sample is the whole, each row is read twice, and no row more often."""
+    seen: dict[str, int] = {}
+
+    def progress(doing: str, done: int, rows: int, row_bytes: int) -> None:
+        if row_bytes:
+            seen[doing] = max(seen.get(doing, 0), done)
+            assert rows == 400
+
+    (table,) = embcompress.sweep(model, table="relations*", progress=progress).tables
+    assert table.passes == 1
+    assert seen == {"relations.weight: spectrum": 400}
+
+
 REFUSALS: Mapping[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "effort": ({"effort": "slow"}, UsageError, "--effort must be best or fast"),
+    "effort": ({"effort": "slow"}, UsageError, "--effort must be default or fast or best"),
     "error": ({"max_error": 1.0}, UsageError, "--max-error must be between 0 and 1; got 1"),
     "seed": ({"seed": -1}, UsageError, "--seed must be"),
     "picture": ({"plot": "x.gif"}, UsageError, "no picture ends in '.gif'"),

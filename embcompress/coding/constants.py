@@ -1,4 +1,4 @@
-"""What the format of codes fixes, and the prices that searches go through; known without torch."""
+"""What the format of codes of schema 1 fixes; known without torch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ HALF_BIT = 9  # what `bits` says of a column that shares one bit with another
 KINDS = HALF_BIT + 2  # of levels: none, those of 1 to 8 bits, those of the first and of the second of a pair
 WINDOW_MAX = 8  # bits of a row's string that a level depends on; with the shift in a byte they span two bytes
 GROUP_WIDTHS = (0, 1, 2, 4, 8)  # bits in which a row's group is written
-
-PRICES = (1e-22, 1.0)  # of a byte, as a share of the squared norm: everything pays, nothing does
-PRICE_STEPS = 14  # halvings of their logarithm, to 0.3 %: what is then left is given out piece by piece
 
 
 def group_width(groups: int) -> int:

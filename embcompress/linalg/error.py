@@ -107,7 +107,9 @@ class ErrorAccumulator:
         self._ratios = QuantileSketch()
         self._by_norm = NormGroups()
         self._worst: list[WorstRow] = []
-        self._pending: list[tuple[Tensor, ...]] = []  # norms of rows not yet counted: many blocks at once are cheaper
+        # Of rows not yet counted, as many blocks at once are cheaper. In two tensors made once: small ones that stay
+        # between large ones that go keep the freed memory from being used again, which took 10 MB a block.
+        self._pending: tuple[Tensor, Tensor] | None = None  # ids (PENDING_ROWS_MAX,), norms (3, PENDING_ROWS_MAX)
         self._pending_rows = 0
 
     def add(self, values: Tensor, reconstructed: Tensor, *, first: int) -> None:
@@ -135,11 +137,23 @@ class ErrorAccumulator:
             errors: (block_rows,) of the differences.
             first: the row number of the block's first row.
         """
-        ids = torch.arange(first, first + len(norms), device=norms.device)
-        self._pending.append((ids, norms, reconstructed_norms, errors))
-        self._pending_rows += len(norms)
-        if self._pending_rows >= PENDING_ROWS_MAX:
-            self._count_pending()
+        device, done = norms.device, 0
+        if self._pending is None:
+            self._pending = (
+                torch.empty(PENDING_ROWS_MAX, dtype=torch.int64, device=device),
+                torch.empty(3, PENDING_ROWS_MAX, dtype=torch.float64, device=device),
+            )
+        ids, sizes = self._pending
+        while done < len(norms):
+            begin = self._pending_rows
+            count = min(len(norms) - done, PENDING_ROWS_MAX - begin)
+            torch.arange(first + done, first + done + count, out=ids[begin : begin + count])
+            for own, part in zip(sizes, (norms, reconstructed_norms, errors), strict=True):
+                own[begin : begin + count] = part[done : done + count]
+            self._pending_rows += count
+            done += count
+            if self._pending_rows == PENDING_ROWS_MAX:
+                self._count_pending()
 
     def merge(self, other: ErrorAccumulator) -> None:
         """Add what was measured of other rows.
@@ -170,13 +184,11 @@ class ErrorAccumulator:
         self._keep_worst(other._worst)
 
     def _count_pending(self) -> None:
-        if not self._pending:
+        if self._pending is None or not self._pending_rows:
             return
-        ids, norms, sizes, errors = (torch.cat(parts) for parts in zip(*self._pending, strict=True))
-        self._pending, self._pending_rows = [], 0
-        if not len(ids):
-            return
-        norms, sizes, errors = (part.to(torch.float64) for part in (norms, sizes, errors))
+        ids = self._pending[0][: self._pending_rows]
+        norms, sizes, errors = self._pending[1][:, : self._pending_rows]
+        self._pending_rows = 0
         is_empty = norms == 0
         relatives = torch.where(is_empty, (errors > 0).to(torch.float64), errors / norms.clamp_min(1e-300))
         # 1 - cosine without the cancellation of 1 - <e, r> / (|e| |r|): 2 <e, r> = |e|^2 + |r|^2 - |e - r|^2

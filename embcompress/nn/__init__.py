@@ -15,6 +15,7 @@ from embcompress.nn.initializers import INITIALIZERS
 from embcompress.nn.low_rank import LowRankRepresentation
 from embcompress.nn.representation import Representation
 from embcompress.nn.serving import LowRankHead
+from embcompress.nn.window_coded import WindowCodedRepresentation
 
 __all__ = [
     "CONSTRAINERS",
@@ -31,4 +32,5 @@ __all__ = [
     "Partition",
     "PartitionRepresentation",
     "Representation",
+    "WindowCodedRepresentation",
 ]

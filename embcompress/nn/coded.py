@@ -1,102 +1,107 @@
-"""A table whose weights are stored in few bits, and decoded where they are looked up."""
+"""A table whose weights are stored as strings of bits, and decoded where they are looked up."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from embcompress.coding.codebook import Codebook, GroupLayout, decode, places_in_groups
-from embcompress.coding.constants import BITS_MAX, HALF_BIT, WINDOW_MAX, group_width
-from embcompress.linalg.blocks import BLOCK_ROWS, product_dtype
-from embcompress.nn.representation import Representation, Shape, as_shape
-from embcompress.nn.scoring import flat_query, score_normalized
+from embcompress.exceptions import ArtifactError
+from embcompress.nn.coded_base import CodedRows, check_bases, stored_row_shape
+from embcompress.nn.representation import Shape
 
-GROUPS_MAX = 256  # the group of a row is one byte
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    from embcompress.coding.codebook import Codebook, RowIndex
+
+# Fewer numbers are decoded by one thread: to start others takes about 0.6 ms, in which one decodes 2^16 numbers.
+THREADED_NUMBERS = 2**17
+# The buffers, each of one axis.
+BUFFERS = ("codes", "kinds", "lengths", "codebook_bytes")
 
 
-class CodedRepresentation(Representation):
+class CodedRepresentation(CodedRows):
     """Rows whose weights over shared bases are stored in few bits, and decoded by each lookup.
 
-    `row[i] = sum_k scales[g, k] * levels[what the code of row i says for k] * bases[k]`, with g the group of row i.
-    Without bases the weights are the entries of the row. Made by `from_codes`.
+    `row[i] = sum_k (scales[k] * steps[i] * numbers[i, k] + centers[p, k]) * bases[k]`, where the string of row i holds
+    the numbers, its kind tells its step and its profile p, and rows of zeros have no center. Without bases the weights
+    are the entries of the row. Made by `from_codes`.
 
-    A lookup decodes a row's columns that have bits, some eight operations each, multiplies them by their bases, and
-    never builds the table. Bases, levels and scales train, codes do not. These parameters are kept in float32 at least:
-    `half()` and `to(dtype)` change the dtype of the rows, not how they are decoded. A state dict holds all that decodes
-    the rows, and loads into a module of the same sizes. How many rows of each group are asked for is known only from
-    the ids: on a GPU a lookup waits for that, and torch.compile breaks the graph there, so that fullgraph fails.
+    A lookup decodes the strings of its rows and never builds the table. The strings are decoded on the CPU: on a GPU a
+    lookup waits for that, and copies the numbers there. Bases, scales and centers train, codes do not. These parameters
+    are kept in float32 at least: `half()` and `to(dtype)` change the dtype of the rows, not how they are decoded. A
+    state dict holds all that decodes the rows, and loads into a module of as many rows, columns and profiles;
+    torch.compile breaks the graph where rows are decoded, so that fullgraph fails.
 
     Attributes:
         bases: parameter (columns, real entries of a row), complex entries as pairs; None where the table's own columns
             are coded.
-        levels: parameter (all levels,).
-        scales: parameter (groups, columns); that of a column without bits plays no part.
-        groups_of_rows: buffer (max_id,) uint8; None where there is one group.
-        bits: buffer (groups, columns) uint8, as in Codebook.
-        windows: buffer (HALF_BIT + 1,) uint8: bits of a column -> bits of its window, 0 where there are no levels.
+        scales: parameter (columns,), the gain of each: ones in a new table.
+        centers: parameter (profiles, columns); None where all are zeros.
+        codes: buffer (bytes,) uint8, one string behind the other, with kernels.PADDING bytes behind the last.
+        kinds: buffer (max_id,) int16 or int32, which hold the bits of the unsigned integers.
+        lengths: buffer (max_id,), bytes of each string: int16 or int32, which hold the bits of the unsigned integers.
+        codebook_bytes: buffer (bytes,) uint8, Codebook.to_bytes() without bases and centers.
 
     Source: docs/artifact.md, tables whose coding is "coded".
 
     Example:
-        >>> ones = torch.ones(1, 2, dtype=torch.uint8)
-        >>> table = CodedRepresentation.from_codes(  # one bit for each of two columns, the last one first
-        ...     codes=[torch.tensor([[0b10_000000], [0b11_000000]], dtype=torch.uint8)],
-        ...     groups_of_rows=None,
-        ...     codebook=Codebook(ones, torch.tensor([[2.0, 4.0]]), {1: 1}, torch.tensor([-0.5, 0.5])),
+        >>> import numpy as np
+        >>> from embcompress.coding.codebook import Codebook, make_row_index
+        >>> from embcompress.coding.coder import encode_block
+        >>> values = torch.tensor([[3.1, -5.2], [0.0, 0.0]])
+        >>> none, kinds = np.zeros(2, np.int64), np.array([1, 0])
+        >>> codebook = Codebook(8, 2, (0.25,), none, none, none, none, np.array([[16, 16]]))
+        >>> block = encode_block(values, kinds, codebook=codebook, threads=1)
+        >>> table = CodedRepresentation.from_codes(
+        ...     codes=torch.from_numpy(block.strings),
+        ...     index=make_row_index(kinds, block.lengths),
+        ...     codebook=codebook,
         ...     bases=None,
         ...     shape=2,
         ...     dtype=torch.float32,
         ... )
-        >>> table(torch.tensor([1, 0])).tolist()
-        [[1.0, 2.0], [-1.0, 2.0]]
+        >>> table(torch.tensor([0, 1])).round().tolist()
+        [[3.0, -5.0], [0.0, 0.0]]
     """
 
-    groups_of_rows: Tensor | None
-    bits: Tensor
-    windows: Tensor
+    centers: nn.Parameter | None
+    codes: Tensor
+    kinds: Tensor
+    lengths: Tensor
+    codebook_bytes: Tensor
+    _plan: _Plan | None
 
     def __init__(
         self,
         *,
-        codes: Sequence[Tensor],
-        groups_of_rows: Tensor | None,
-        codebook: Codebook,
+        buffers: Mapping[str, Tensor],
         bases: Tensor | None,
+        scales: Tensor,
+        centers: Tensor | None,
         shape: Shape,
         dtype: torch.dtype,
         trainable: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(sum(map(len, codes)), shape, **kwargs)
-        self.is_complex = dtype.is_complex
-        kept = product_dtype(dtype.to_real())
-
-        def parameter(values: Tensor) -> nn.Parameter:
-            return nn.Parameter(values.detach().to(kept), requires_grad=trainable)
-
-        self.bases = None if bases is None else parameter(bases.reshape(len(bases), -1))
-        self.levels = parameter(codebook.levels)
-        self.scales = parameter(codebook.scales)
-        for group, part in enumerate(codes):
-            self.register_buffer(f"codes_{group}", part)
-        self.register_buffer("groups_of_rows", groups_of_rows if codebook.groups > 1 else None)
-        self.register_buffer("bits", codebook.bits.to(torch.uint8))
-        windows = torch.tensor([codebook.windows.get(count, 0) for count in range(HALF_BIT + 1)], dtype=torch.uint8)
-        self.register_buffer("windows", windows.to(self.levels.device))
-        self._real_dtype = dtype.to_real()  # of the rows
-        self._plan: _Plan | None = None
+        super().__init__(len(buffers["kinds"]), shape, dtype=dtype, bases=bases, trainable=trainable, **kwargs)
+        self.scales = self._parameter(scales, trainable)
+        self.centers = None if centers is None else self._parameter(centers, trainable)
+        for name in BUFFERS:
+            self.register_buffer(name, buffers[name])
 
     @classmethod
     def from_codes(
         cls,
         *,
-        codes: Sequence[Tensor],
-        groups_of_rows: Tensor | None,
+        codes: Tensor,
+        index: RowIndex,
         codebook: Codebook,
         bases: Tensor | None,
         shape: Shape,
@@ -104,33 +109,53 @@ class CodedRepresentation(Representation):
         trainable: bool = True,
         **kwargs: Any,
     ) -> CodedRepresentation:
-        """Take given codes, without copying them; `reset_parameters` leaves everything as it is.
+        """Take given codes; `reset_parameters` leaves everything as it is.
 
         Args:
-            codes: of each group (rows of the group, row_bytes) uint8, in the order of the rows.
-            groups_of_rows: (rows,) uint8; may be None where there is one group.
-            codebook: what decodes them.
+            codes: (bytes,) uint8, the strings of the rows, one behind the other. They are copied, but where
+                kernels.PADDING bytes of any value follow the last.
+            index: the kinds of the rows and the bytes of their strings.
+            codebook: what decodes them; its rotation plays no part.
             bases: (columns, *shape) of a float dtype, with a last axis of 2 for a complex table; None where the table's
                 own columns are coded: then they are the real entries of a row, complex ones as pairs.
             shape: of one row.
             dtype: of the rows that lookups return, real or complex.
-            trainable: whether gradients reach bases, levels and scales.
+            trainable: whether gradients reach bases, scales and centers.
             kwargs: normalizer, normalizer_kwargs, regularizer and dropout, as in Representation.
 
         Raises:
             ValueError: parts of sizes or dtypes that do not fit together; says which.
         """
-        if not (dtype.is_floating_point or dtype.is_complex):
-            raise ValueError(f"rows are floats or complex numbers; got {dtype}.")
-        stored_shape = (*as_shape(shape), 2) if dtype.is_complex else as_shape(shape)
-        _check_codebook(codebook)
-        _check_codes(codes, groups_of_rows, codebook)
-        _check_bases(bases, columns=codebook.columns, stored_shape=stored_shape)
+        check_bases(bases, columns=codebook.rank, stored_shape=stored_row_shape(shape, dtype))
+        if codes.dtype == torch.uint8 and codes.shape == (index.nbytes,):
+            codes = torch.cat([codes, codes.new_zeros(_padding())])
+        plain = replace(codebook, rotation=None, center_numbers=None, center_step=0.0)
+        buffers = {
+            "codes": codes,
+            "kinds": _keep_bits(index.kinds),
+            "lengths": _keep_bits(index.lengths),
+            "codebook_bytes": torch.tensor(plain.to_bytes()),
+        }
+        _make_plan(buffers, rows=len(index.kinds), rank=codebook.rank, profiles=None)
+        centers = codebook.centers
         return cls(
-            codes=codes,
-            groups_of_rows=groups_of_rows,
-            codebook=codebook,
+            buffers=buffers,
             bases=bases,
+            scales=torch.ones(codebook.rank),
+            centers=None if centers is None else torch.tensor(centers),
+            shape=shape,
+            dtype=dtype,
+            trainable=trainable,
+            **kwargs,
+        )
+
+    def reshape(self, *, shape: Shape, dtype: torch.dtype, trainable: bool, **kwargs: Any) -> Self:  # noqa: D102
+        centers = self.centers
+        return type(self)(
+            buffers=self._own_buffers(),
+            bases=self._reshape_bases(stored_row_shape(shape, dtype)),
+            scales=self.scales.detach(),
+            centers=None if centers is None else centers.detach(),
             shape=shape,
             dtype=dtype,
             trainable=trainable,
@@ -138,305 +163,151 @@ class CodedRepresentation(Representation):
         )
 
     @property
-    def codes(self) -> tuple[Tensor, ...]:
-        """The codes of each group, (rows of the group, row_bytes) uint8."""
-        return tuple(self.get_buffer(f"codes_{group}") for group in range(len(self.scales)))
-
-    @property
-    def codebook(self) -> Codebook:
-        """What decodes the codes, as trained so far; it shares the memory of the parameters."""
-        windows = {count: window for count, window in enumerate(self.windows.tolist()) if window}
-        return Codebook(self.bits, self.scales.detach(), windows, self.levels.detach())
-
-    @property
-    def num_bases(self) -> int:
-        """The rank: coded columns, with bits or without."""
-        return self.scales.shape[1]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the rows."""
-        return self._real_dtype.to_complex() if self.is_complex else self._real_dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where codes and parameters are."""
-        return self.levels.device
-
-    @property
-    def stored_shape(self) -> tuple[int, ...]:
-        """The shape of a row in reals: a complex one has its pairs in a further axis."""
-        return (*self.shape, 2) if self.is_complex else self.shape
-
-    def look_up(self, indices: Tensor | None) -> Tensor:
-        """Return rows without normalizer and dropout, (*s, *shape). Holds the weights of BLOCK_ROWS rows at once."""
-        ids = self._all_ids() if indices is None else indices.flatten()
-        rows = self._in_blocks(self._rows, ids, dim=math.prod(self.stored_shape))
-        rows = rows.view(*((self.max_id,) if indices is None else indices.shape), *self.stored_shape)
-        return torch.view_as_complex(rows) if self.is_complex else rows
-
-    def weights_of(self, indices: Tensor | None) -> Tensor:
-        """Return the decoded weights of rows, (*s, columns), real; ids as in `look_up`."""
-        ids = self._all_ids() if indices is None else indices.flatten()
-        weights = self._in_blocks(self._weights, ids, dim=self.num_bases)
-        return weights.view(*((self.max_id,) if indices is None else indices.shape), self.num_bases)
-
-    def scores(self, query: Tensor) -> Tensor:
-        """Score all rows against queries by inner product, without building the table: (query @ bases^T) @ weights^T.
-
-        Weights are decoded block by block. Where there is a normalizer, rows are looked up and scored block by block.
-        Dropout plays no part.
-
-        Args:
-            query: (*q, *shape), of the dtype of the rows, or wider.
-
-        Returns:
-            (*q, max_id), real. Of complex rows it is Re sum(query * conj(row)): the inner product of the pairs.
-
-        Raises:
-            ValueError: a query of another shape, or a complex one where rows are real or the other way round.
-        """
-        flat = flat_query(self, query)  # (*q, real dim)
-        told_in = torch.promote_types(self._real_dtype, flat.dtype)
-        flat = flat.to(torch.promote_types(flat.dtype, self.levels.dtype))
-        if self.normalizer is not None:
-            return score_normalized(self, flat).to(told_in)
-        projected = flat if self.bases is None else flat @ self.bases.to(flat.dtype).T  # (*q, columns)
-        plan = self._current_plan()
-        found = []
-        for group, layout in enumerate(plan.layouts):
-            own = projected.index_select(-1, layout.columns)  # (*q, coded)
-            for block in torch.split(self.codes[group], BLOCK_ROWS):
-                found.append((own @ self._decode(group, block).to(own.dtype).T).to(told_in))
-        scores = torch.cat(found, dim=-1)  # (*q, max_id), group after group
-        if plan.places is None or self.groups_of_rows is None:
-            return scores
-        return scores.index_select(-1, plan.starts.index_select(0, self.groups_of_rows.int()) + plan.places)
-
-    def reset_parameters(self) -> None:
-        """Do nothing: all was given."""
-
-    def post_parameter_update(self) -> None:
-        """Do nothing: there is no constraint."""
-
-    def extra_repr(self) -> str:
-        """Tell the rank and the bits of codes and groups for an entry, beside what every representation tells."""
-        bits = 8 * sum(part.numel() for part in self.codes) + self.max_id * group_width(len(self.scales))
-        per_entry = bits / (self.max_id * math.prod(self.stored_shape))
-        return f"{super().extra_repr()}, num_bases={self.num_bases}, bits_per_entry={per_entry:.3g}"
-
-    def _all_ids(self) -> Tensor:
-        return torch.arange(self.max_id, device=self.device)
-
-    def _in_blocks(self, make: Callable[[Tensor], Tensor], ids: Tensor, *, dim: int) -> Tensor:
-        """Make rows (count, dim) for ids (count,), BLOCK_ROWS at once."""
-        blocks = torch.split(ids, BLOCK_ROWS)
-        if len(blocks) == 1:
-            return make(ids).to(self._real_dtype)
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters()):
-            return torch.cat([make(block).to(self._real_dtype) for block in blocks])
-        rows = torch.empty(
-            len(ids), dim, dtype=self._real_dtype, device=self.device
-        )  # torch.cat would hold all of them twice
-        for part, block in zip(torch.split(rows, BLOCK_ROWS), blocks, strict=True):
-            part.copy_(make(block))
-        return rows
-
-    def _rows(self, ids: Tensor) -> Tensor:
-        """Make rows, (count,) -> (count, real entries of a row)."""
-        if self.bases is None:
-            return self._weights(ids)
-        split, layouts = self._split(ids), self._current_plan().layouts
-        found = [
-            self._decode(group, self._take(group, places)) @ self.bases.index_select(0, layouts[group].columns)
-            for group, places in split.places.items()
-        ]
-        return split.put_together(found)
+    def code_bits(self) -> int:
+        """Count the bits of all strings; what tells their kinds and lengths is not counted."""
+        return 8 * (self.codes.numel() - _padding())
 
     def _weights(self, ids: Tensor) -> Tensor:
-        """Decode weights, (count,) -> (count, columns)."""
-        split, layouts = self._split(ids), self._current_plan().layouts
-        found = []
-        for group, places in split.places.items():
-            coded = self._decode(group, self._take(group, places))
-            # Column by column in memory, as they are decoded: copying whole columns is faster.
-            weights = coded.new_zeros(self.num_bases, len(coded)).index_copy(0, layouts[group].columns, coded.T)
-            found.append(weights.T)
-        return split.put_together(found)
-
-    def _take(self, group: int, places: Tensor) -> Tensor:
-        return self.get_buffer(f"codes_{group}").index_select(0, places)
-
-    def _decode(self, group: int, codes: Tensor) -> Tensor:
-        """Decode rows of a group to the weights of its coded columns, (count, row_bytes) -> (count, coded)."""
-        layout = self._current_plan().layouts[group]
-        return decode(codes, layout, levels=self.levels, scales=self.scales[group].index_select(0, layout.columns))
-
-    def _split(self, ids: Tensor) -> _Split:
-        """Sort ids, (count,), by the groups of their rows.
+        """Decode weights, (count,) -> (count, columns).
 
         Raises:
-            IndexError: an id outside 0..max_id - 1, on the CPU.
+            IndexError: an id outside 0..max_id - 1.
         """
-        places = self._current_plan().places
-        if places is None or self.groups_of_rows is None:
-            # index_select looks at no id where rows have no bytes.
-            if ids.device.type == "cpu" and len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= self.max_id):
-                raise IndexError(f"ids must be in 0..{self.max_id - 1}; got {int(ids.min())}..{int(ids.max())}.")
-            return _Split({0: ids}, None)
-        groups = self.groups_of_rows.index_select(0, ids)
-        order = groups.sort(stable=True).indices
-        counts = torch.bincount(groups, minlength=len(self.scales)).tolist()
-        parts = torch.split(places.index_select(0, ids.index_select(0, order)), counts)
-        asked = {group: part for group, part in enumerate(parts) if len(part)}
-        inverse = torch.empty_like(order)
-        inverse[order] = torch.arange(len(order), device=order.device)
-        return _Split(asked or {0: parts[0]}, inverse)
+        numbers, profiles, is_used = self._decode(ids.cpu())
+        weights: Tensor = numbers.to(self.device, self.scales.dtype) * self.scales
+        if self.centers is None:
+            return weights
+        own = self.centers.index_select(0, profiles.to(self.device))  # (count, columns)
+        return torch.addcmul(weights, own, is_used.to(self.device, weights.dtype)[:, None])
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _decode(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Decode strings, in steps of float32: (count, columns), the profile of each row, and whether it is not zero.
+
+        Nothing of it is differentiable.
+        """
+        from embcompress.coding.codebook import ZERO_KIND
+        from embcompress.coding.coder import decode_block
+
+        self._refuse_ids_outside(ids)
+        plan = self._current_plan()
+        rows = ids.numpy()
+        kinds = plan.index.kinds[rows].astype("int64")
+        profiles, is_used = torch.from_numpy(plan.codebook.profiles[kinds]), torch.from_numpy(kinds != ZERO_KIND)
+        if not len(rows):
+            return torch.zeros(0, self.num_bases), profiles, is_used
+        numbers = decode_block(
+            plan.codes,
+            plan.index.positions(rows),
+            plan.index.lengths[rows].astype("int64"),
+            kinds=kinds,
+            steps=plan.codebook.row_steps(kinds),
+            codebook=plan.codebook,
+            threads=torch.get_num_threads() if len(rows) * self.num_bases >= THREADED_NUMBERS else 1,
+        )
+        return numbers, profiles, is_used
+
+    def _own_buffers(self) -> dict[str, Tensor]:
+        return {name: self.get_buffer(name) for name in BUFFERS}
 
     def _current_plan(self) -> _Plan:
-        """Give what follows from bits and groups, made anew after they moved or were loaded."""
-        if self._plan is None or self._plan.device != self.device:
-            with torch.inference_mode(False):  # what inference mode makes could not be used to train later
-                self._plan = self._make_plan()
-        return self._plan
-
-    def _make_plan(self) -> _Plan:
-        layouts = tuple(layout.to(self.device) for layout in self.codebook.layouts)
-        sizes = torch.tensor([len(part) for part in self.codes], device=self.device)
-        places = self.groups_of_rows
-        if places is not None:
-            places = places_in_groups(places, groups=len(layouts))
-            places = places.int() if self.max_id < 2**31 else places
-        return _Plan(layouts, places, sizes.cumsum(0) - sizes, self.device)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> CodedRepresentation:
-        """Move and cast, but keep the parameters in float32 at least: a scale may be below what float16 holds."""
-        self._plan = None
-        self._real_dtype = fn(torch.empty(0, dtype=self._real_dtype)).dtype
-
-        def apply(tensor: Tensor) -> Tensor:
-            changed = fn(tensor)
-            if not changed.is_floating_point():
-                return changed
-            wide = torch.promote_types(changed.dtype, torch.float32)
-            return changed if changed.dtype == wide else tensor.to(changed.device, wide)
-
-        super()._apply(apply, recurse)  # type: ignore[no-untyped-call]
-        return self
+        """Read the buffers as the decoder takes them, anew after others took their place."""
+        buffers = self._own_buffers()
+        plan = self._plan
+        if plan is None or any(plan.buffers[name] is not buffer for name, buffer in buffers.items()):
+            profiles = None if self.centers is None else len(self.centers)
+            plan = self._plan = _make_plan(buffers, rows=self.max_id, rank=self.num_bases, profiles=profiles)
+        return plan
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load, and refuse codes that what decodes them does not fit."""
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        self._plan = None
+        """Load codes of any length, and refuse those that what decodes them does not fit.
+
+        They are refused before anything is loaded: the decoder trusts the lengths of strings.
+        """
         messages: list[str] = args[-1]
-        if messages or self.bits.is_meta:
-            return
+        own = self._own_buffers()
+        buffers = {name: state_dict.get(prefix + name, buffer) for name, buffer in own.items()}
         try:
-            _check_codebook(self.codebook)
-            _check_codes(self.codes, self.groups_of_rows, self.codebook)
+            if not any(isinstance(buffer, Tensor) and buffer.is_meta for buffer in buffers.values()):
+                profiles = None if self.centers is None else len(self.centers)
+                _make_plan(buffers, rows=self.max_id, rank=self.num_bases, profiles=profiles)
         except ValueError as err:
             messages.append(f"{prefix or 'the state dict'}: {err}")
+            return
+        for name, buffer in own.items():
+            self.register_buffer(name, torch.empty_like(buffers[name], device=buffer.device))
+        self._plan = None
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What follows from the bits and the groups of rows.
+    """The buffers as the decoder takes them, on the CPU.
 
     Attributes:
-        layouts: of each group.
-        places: (max_id,) int32 where that is wide enough: which row of its group's codes each row is; None for one
-            group.
-        starts: (groups,) int64, rows of the groups before each.
-        device: where they are.
+        buffers: what it was made of.
+        codes: (bytes,) uint8, with padding.
+        index: of the rows.
+        codebook: without centers and bases.
     """
 
-    layouts: tuple[GroupLayout, ...]
-    places: Tensor | None
-    starts: Tensor
-    device: torch.device
+    buffers: Mapping[str, Tensor]
+    codes: NDArray[np.uint8]
+    index: RowIndex
+    codebook: Codebook
 
 
-@dataclass(frozen=True)
-class _Split:
-    """Ids by the groups of their rows.
+def _make_plan(buffers: Mapping[str, Tensor], *, rows: int, rank: int, profiles: int | None) -> _Plan:
+    """Read buffers, and check that they fit together.
 
-    Attributes:
-        places: group -> (count of the group,) places in its codes.
-        inverse: (count,) where in the order of the groups each id is; None where that is the order asked for.
+    Args:
+        buffers: by the names of BUFFERS.
+        rows: of the table.
+        rank: columns that are coded.
+        profiles: of the centers, if there are any.
+
+    Raises:
+        ValueError: they do not fit together; says which.
     """
+    from embcompress.coding.codebook import RowIndex, read_codebook
 
-    places: dict[int, Tensor]
-    inverse: Tensor | None
-
-    def put_together(self, found: list[Tensor]) -> Tensor:
-        """Bring what was found for each group, (count of the group, dim), into the order asked for, (count, dim)."""
-        return found[0].contiguous() if self.inverse is None else torch.cat(found).index_select(0, self.inverse)
-
-
-def _check_codebook(codebook: Codebook) -> None:
-    """Refuse a codebook whose parts do not fit together."""
-    bits, scales, levels = codebook.bits, codebook.scales, codebook.levels
-    if bits.ndim != 2 or not bits.numel() or bits.shape != scales.shape:
+    dtypes = dict.fromkeys(BUFFERS, (torch.uint8,)) | {
+        "kinds": (torch.int16, torch.int32),
+        "lengths": (torch.int16, torch.int32),
+    }
+    for name, allowed in dtypes.items():
+        buffer = buffers[name]
+        if not isinstance(buffer, Tensor) or buffer.dtype not in allowed or buffer.ndim != 1:
+            found = f"{buffer.dtype} {tuple(buffer.shape)}" if isinstance(buffer, Tensor) else type(buffer).__name__
+            raise ValueError(f"{name} must be {' or '.join(map(str, allowed))} of one axis; got {found}.")
+    codes, kinds, lengths, stored = (buffers[name].detach().cpu().contiguous().numpy() for name in BUFFERS)
+    if len(kinds) != rows or len(lengths) != rows:
+        raise ValueError(f"kinds and lengths are those of {rows} rows; got {len(kinds)} and {len(lengths)}.")
+    try:
+        codebook = read_codebook(stored, rank=rank, dim=rank)
+    except ArtifactError as err:
+        raise ValueError(f"the codebook is damaged, or not one of {rank} columns: {err}") from err
+    index = RowIndex(kinds.view(f"uint{8 * kinds.itemsize}"), lengths.view(f"uint{8 * lengths.itemsize}"))
+    if int(index.kinds.max()) >= codebook.kinds:
+        raise ValueError(f"a row is of kind {int(index.kinds.max())}; the codebook has {codebook.kinds} kinds.")
+    if profiles not in {None, len(codebook.classes)}:
+        raise ValueError(f"there are centers of {profiles} profiles; the codebook has {len(codebook.classes)}.")
+    if len(codes) != index.nbytes + _padding():
         raise ValueError(
-            f"bits and scales of a codebook are (groups, columns); got {tuple(bits.shape)} and {tuple(scales.shape)}."
+            f"the strings of all rows have {index.nbytes} bytes; "
+            f"got codes of {max(len(codes) - _padding(), 0)} and {_padding()} behind them."
         )
-    if len(bits) > GROUPS_MAX:
-        raise ValueError(f"rows fall into at most {GROUPS_MAX} groups; the codebook has {len(bits)}.")
-    if int(bits.min()) < 0 or int(bits.max()) > HALF_BIT:
-        raise ValueError(
-            f"a column has 0 to {BITS_MAX} bits, or {HALF_BIT} for half a bit; "
-            f"got {int(bits.min())} to {int(bits.max())}."
-        )
-    if missing := sorted(set(bits.flatten().tolist()) - {0} - set(codebook.windows)):
-        raise ValueError(f"the codebook has columns of {missing} bits and windows for {list(codebook.windows)} only.")
-    pairs = list(codebook.windows.items())
-    own = {count: 1 if count == HALF_BIT else count for count in range(1, HALF_BIT + 1)}
-    is_fit = all(count in own and own[count] <= window <= WINDOW_MAX for count, window in pairs)
-    if pairs != sorted(pairs) or not is_fit:
-        raise ValueError(
-            f"windows must be ascending in the bits, each of 1 to {WINDOW_MAX} bits and its column's at least; "
-            f"got {dict(pairs)}."
-        )
-    expected = sum((1 << window) * (2 if count == HALF_BIT else 1) for count, window in pairs)
-    if levels.shape != (expected,):
-        raise ValueError(f"windows {dict(pairs)} need {expected} levels in one list; got {tuple(levels.shape)}.")
+    return _Plan(dict(buffers), codes, index, codebook)
 
 
-def _check_codes(codes: Sequence[Tensor], groups_of_rows: Tensor | None, codebook: Codebook) -> None:
-    """Refuse codes and groups that are not those of a codebook, which is checked."""
-    if len(codes) != codebook.groups:
-        raise ValueError(f"the codebook has {codebook.groups} groups; got codes of {len(codes)}.")
-    for group, (part, layout) in enumerate(zip(codes, codebook.layouts, strict=True)):
-        if part.dtype != torch.uint8 or part.ndim != 2 or part.shape[1] != layout.row_bytes:
-            raise ValueError(
-                f"codes of group {group} must be torch.uint8 (rows, {layout.row_bytes}) by its bits; "
-                f"got {part.dtype} {tuple(part.shape)}."
-            )
-    sizes = [len(part) for part in codes]
-    if groups_of_rows is None:
-        if len(codes) > 1:
-            raise ValueError(f"groups_of_rows is missing: there are {len(codes)} groups.")
-        return
-    if groups_of_rows.dtype != torch.uint8 or groups_of_rows.shape != (sum(sizes),):
-        raise ValueError(
-            f"groups_of_rows must be torch.uint8 ({sum(sizes)},), one for each row of codes; "
-            f"got {groups_of_rows.dtype} {tuple(groups_of_rows.shape)}."
-        )
-    counts = torch.bincount(groups_of_rows, minlength=len(sizes)).tolist()
-    if counts != sizes:
-        raise ValueError(f"groups_of_rows puts {counts} rows into the groups, and their codes have {sizes}.")
+def _keep_bits(numbers: NDArray[Any]) -> Tensor:
+    """Copy unsigned integers into a tensor of signed ones with the same bits: torch knows little of unsigned ones."""
+    narrow = numbers if numbers.dtype.kind == "u" and numbers.itemsize in {2, 4} else numbers.astype("uint32")
+    return torch.tensor(narrow.view(f"int{8 * narrow.itemsize}"))
 
 
-def _check_bases(bases: Tensor | None, *, columns: int, stored_shape: tuple[int, ...]) -> None:
-    """Refuse bases that are not one for each column, or columns without bases that are not those of a row."""
-    if bases is None:
-        if columns != math.prod(stored_shape):
-            raise ValueError(
-                f"without bases the columns are the {math.prod(stored_shape)} real entries of a row; "
-                f"the codebook has {columns}."
-            )
-    elif not bases.is_floating_point() or bases.shape != (columns, *stored_shape):
-        raise ValueError(
-            f"bases must be real, {(columns, *stored_shape)} (columns, *shape, and 2 for complex rows); "
-            f"got {bases.dtype} {tuple(bases.shape)}."
-        )
+def _padding() -> int:
+    """Tell how many bytes follow the last string; numba, which is slow to import, is not needed by other modules."""
+    from embcompress.coding.kernels import PADDING
+
+    return PADDING

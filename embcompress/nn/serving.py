@@ -16,7 +16,7 @@ from embcompress.artifact import CompressedTable, load_table, read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.exceptions import TableError
 from embcompress.nn.bilinear import LowRankBilinear
-from embcompress.nn.coded import CodedRepresentation
+from embcompress.nn.coded_base import CodedRows
 from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.low_rank import LowRankRepresentation
 
@@ -25,7 +25,7 @@ TAKEN_CLASSES: Mapping[str, tuple[type[nn.Module], ...]] = MappingProxyType(
 )  # by the kind of a table; a class derived from these may do more
 BY_HAND = "Take the table from embcompress.load(path) and put it in place by hand."
 REPRESENTATION_PACKAGES = ("embcompress", "pykeen")
-FactoredTable = LowRankRepresentation | CodedRepresentation
+FactoredTable = LowRankRepresentation | CodedRows
 OWNED_TABLE = "_embeddings"  # under this name the representations of PyKEEN, and ours, keep their torch.nn.Embedding
 
 
@@ -290,7 +290,7 @@ def _fit(table: FactoredTable, sites: list[_Site]) -> FactoredTable:
     parameter = first.parameter
     stored = (*shape, 2) if is_complex else shape
     manners |= {"is_complex": is_complex, "dtype": parameter.dtype.to_real(), "trainable": parameter.requires_grad}
-    if isinstance(table, CodedRepresentation):
+    if isinstance(table, CodedRows):
         fitted: FactoredTable = _fit_codes(table, stored_shape=stored, **manners)
     else:
         fitted = _fit_factors(table, stored_shape=stored, **manners)
@@ -299,15 +299,10 @@ def _fit(table: FactoredTable, sites: list[_Site]) -> FactoredTable:
 
 
 def _fit_codes(
-    table: CodedRepresentation, *, stored_shape: tuple[int, ...], is_complex: bool, dtype: torch.dtype, **manners: Any
-) -> CodedRepresentation:
+    table: CodedRows, *, stored_shape: tuple[int, ...], is_complex: bool, dtype: torch.dtype, **manners: Any
+) -> CodedRows:
     """Give a coded table the shape of a row and a real dtype; codes, and what decodes them, stay as they are."""
-    bases = table.bases
-    return CodedRepresentation.from_codes(
-        codes=table.codes,
-        groups_of_rows=table.groups_of_rows,
-        codebook=table.codebook,
-        bases=None if bases is None else bases.detach().view(len(bases), *stored_shape),
+    return table.reshape(
         shape=stored_shape[:-1] if is_complex else stored_shape,
         dtype=dtype.to_complex() if is_complex else dtype,
         **manners,

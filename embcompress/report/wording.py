@@ -81,7 +81,9 @@ def means_text(table: TableReport) -> str:
     coded = table.coded
     if coded is None:
         return table.solver or table.coding
-    return f"{coded.levels}, {coded.bits_per_entry:.2f} bits, {counted(coded.groups, 'group')}"
+    # In few words: a table that the report is too narrow for is told in lines.
+    codes = "window codes" if coded.states is None else f"{coded.states} states"
+    return f"{codes}, {coded.bits_per_entry:.2f} bits, {counted(coded.kinds, 'kind')}"
 
 
 def least_word(table: TableReport) -> str:

@@ -186,23 +186,21 @@ class Alternative:
 
 @dataclass(frozen=True)
 class CodedReport:
-    """How the weights of a table are stored in few bits.
+    """How the weights of a table are stored as codes.
 
     Attributes:
-        groups: of rows by norm, each with its own bits and scales.
+        kinds: of rows, by their scale; of codes of schema 1 groups of rows by norm.
         is_rotated: whether there are bases; else the table's own columns are coded.
-        bases_dtype: what they are stored in; None without bases.
-        levels: "trellis" or "scalar".
+        states: of the trellis; None for codes of schema 1.
         bits_per_entry: of the table, everything counted.
         bound_relative: the least relative error of a Gaussian source with the table's spectrum at these bytes; None
             where the spectrum is not known whole, or rows count differently.
         predicted_relative: the error that was expected, of rows counted by their weight; None in `evaluate`.
     """
 
-    groups: int
+    kinds: int
     is_rotated: bool
-    bases_dtype: str | None
-    levels: str
+    states: int | None
     bits_per_entry: float
     bound_relative: float | None
     predicted_relative: float | None

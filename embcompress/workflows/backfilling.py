@@ -78,8 +78,8 @@ def backfill(
     """Add rows for new ids to the tables of one or more checkpoints, dense or compressed.
 
     Known rows keep their bits: those of a dense table, the weights or codes of a compressed one. On a compressed table
-    new rows are made in the table's space and projected on its bases; on a coded one they are then stored in as many
-    bits as known rows have at most. Goes over the base rows twice; memory does not grow with them, but for the numbers
+    new rows are made in the table's space and projected on its bases; on a coded one they are then coded by the step
+    that most known rows have. Goes over the base rows twice; memory does not grow with them, but for the numbers
     that say which row goes where.
 
     Args:
@@ -149,7 +149,6 @@ def backfill(
         check_space(resolved, writer.nbytes)
         inputs = tuple(InputFile(str(path), base.checkpoint.nbytes) for path, base in zip(paths, opened, strict=True))
         planned = tuple(table_report(plan, request) for plan in plans)
-        before, after = sum(one.bytes_before for one in planned), sum(one.bytes_after for one in planned)
         result = BackfillResult(
             command="backfill",
             input=inputs[0],
@@ -158,7 +157,7 @@ def backfill(
             vocabulary=vocabulary_report(placement, tables),
             tables=planned,
             skipped=tuple(skipped for base in opened for skipped in left_out(base.checkpoint)),
-            totals=Totals(before, after, before / after),
+            totals=_totals(planned),
             warnings=planned_warnings(opened, plans, placement, fill=fill),
             dry_run=dry_run,
         )
@@ -178,10 +177,12 @@ def backfill(
                 compressed = _with_errors(compressed, [grown.report for grown in reported])
                 metadata = artifact_metadata(compressed, checksums=writer.checksums, original=original)
             sha256 = writer.finish(metadata)
+            written = tuple(grown.report for grown in reported)
             result = replace(
                 result,
-                output=replace(result.output, sha256=sha256),
-                tables=tuple(grown.report for grown in reported),
+                output=replace(result.output, sha256=sha256, bytes=writer.nbytes),
+                tables=written,
+                totals=_totals(written),
                 warnings=(*result.warnings, *(text for grown in reported for text in grown.warnings)),
             )
             write_reports(result, reports, force=force, before=writer.commit)
@@ -369,6 +370,11 @@ def _with_errors(tables: Sequence[CompressedTable], grown: Sequence[GrownTable])
     return [replace(table, error=None) if table.name in changed else table for table in tables]
 
 
+def _totals(tables: Sequence[GrownTable]) -> Totals:
+    before, after = sum(one.bytes_before for one in tables), sum(one.bytes_after for one in tables)
+    return Totals(before, after, before / after)
+
+
 def _grow(
     plan: GrowthPlan,
     request: RowRequest,
@@ -389,6 +395,7 @@ def _grow(
         energy_held=grower.energy_held,
         base_rows=statistics_report(grower.kept_rows),
         new_rows=statistics_report(grower.new_rows),
+        bytes_after=grower.nbytes,
         seconds=time.perf_counter() - started,
     )
     return _Grown(found, (*grower.warnings, *measured_warnings(found, holdable=grower.holdable)))

@@ -1,4 +1,4 @@
-"""Tables held to a budget: what each is stored as, and again where a measured error misses its target."""
+"""Tables held to a budget with weights as floats: the rank of each, and another where a measured error misses."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from embcompress.budget import Budget
 from embcompress.exceptions import BudgetError
 from embcompress.linalg.solvers import SolverChoice
+from embcompress.memory import estimate_spectrum_memory
 from embcompress.planning import PlannedTable, human_bytes
 from embcompress.results import Skipped
 from embcompress.table import Table
-from embcompress.workflows.coded_encoding import CodedEncoding
 from embcompress.workflows.encoding import STORING_ERROR, Encoding, PlainEncoding, Setting
 from embcompress.workflows.offers import Offer, TableOffers, make_offers
 from embcompress.workflows.spending import spend_bytes
@@ -61,13 +61,13 @@ class _Held:
         return None if tried == finest else again
 
 
-def _ceil_digits(error: float) -> str:
+def ceil_digits(error: float) -> str:
     """Write an error in three digits, never rounded down."""
     digits = max(0, 2 - math.floor(math.log10(error))) if error else 0
     return f"{math.ceil(error * 10**digits) / 10**digits:.{digits}f}"
 
 
-def _floor_digits(ratio: float) -> str:
+def floor_digits(ratio: float) -> str:
     """Write a ratio in four digits or more, never rounded up."""
     digits = max(0, 3 - math.floor(math.log10(ratio)))
     return f"{math.floor(ratio * 10**digits) / 10**digits:.{digits}f}"
@@ -77,11 +77,7 @@ def encoding_of(offers: TableOffers, offer: Offer, setting: Setting, *, needs: s
     """Make what writes a table as one of its offers says; `needs` names what asked for its spectrum."""
     choice = SolverChoice(offers.factors.solver, f"for the spectrum, which {needs} needs")
     planned = PlannedTable(offers.table, offer.rank, offers.stored_dtype)
-    encoding: Encoding
-    if offer.allocation is None:
-        encoding = PlainEncoding(planned, choice, setting)
-    else:
-        encoding = CodedEncoding(planned, choice, setting, offers=offers, offer=offer)
+    encoding = PlainEncoding(planned, choice, setting)
     encoding.seconds, encoding.earlier_passes = offers.seconds, offers.passes
     return encoding
 
@@ -162,7 +158,7 @@ class BudgetedTables:
         for one, error in zip(self._held, errors, strict=True):
             again = one.learn(error, target=self._budget.amount, tries=self._tries)
             if again is None:
-                self._skip(one, f"reaches no error below {_ceil_digits(error)} in fewer bytes than it has")
+                self._skip(one, f"reaches no error below {ceil_digits(error)} in fewer bytes than it has")
                 is_final = False
                 continue
             is_final = is_final and again is one.offer
@@ -172,14 +168,12 @@ class BudgetedTables:
         self._refuse_nothing()
         return is_final
 
+    def estimate_memory(self) -> int:
+        """Estimate the most bytes that the run holds at once."""
+        return estimate_spectrum_memory(one.table for one in self._held)
+
     def _offers_of(self, table: Table) -> TableOffers:
-        return make_offers(
-            table,
-            self._setting,
-            stored_dtype=self._stored_dtype(table),
-            is_plain=self._budget.is_plain,
-            effort=self._budget.effort,
-        )
+        return make_offers(table, self._setting, stored_dtype=self._stored_dtype(table))
 
     def _is_smaller(self, one: _Held) -> bool:
         if one.offers.least().nbytes < one.table.nbytes:
@@ -204,12 +198,11 @@ class BudgetedTables:
             if one.offer is None and finest.squared_error <= target * HOPE**2 and self._budget.kind == "max_error":
                 one.offer = finest  # what it leaves will be measured
             if one.offer is None:
-                least = _ceil_digits(PREDICTION_MARGIN * finest.squared_error**0.5)
-                wider = ", or let --dtype float16 halve what floats take" if self._budget.is_plain else ""
+                least = ceil_digits(PREDICTION_MARGIN * finest.squared_error**0.5)
                 self._skip(
                     one,
                     f"reaches no error below {least} in fewer bytes than it has",
-                    hint=f"Ask for a larger error{wider}.",
+                    hint="Ask for a larger error, or let --dtype float16 halve what floats take.",
                 )
                 continue
             kept.append(one)
@@ -233,7 +226,7 @@ class BudgetedTables:
             if is_whole:
                 hint = f"The smallest file is {what}: --max-size {least}."
             elif least < before:
-                hint = f"The smallest that they can be is {what}: --ratio {_floor_digits(before / least)}."
+                hint = f"The smallest that they can be is {what}: --ratio {floor_digits(before / least)}."
             else:
                 hint = f"With all that a file needs they take {what}, and {before} as they are."
             raise BudgetError(f"{self._budget.option}: the tables of {self._path} cannot be so small.", hint=hint)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from embcompress.artifact import CompressedTable, artifact_metadata, read_artifact, widest_metadata
@@ -13,7 +14,7 @@ from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
 from embcompress.exceptions import UsageError
 from embcompress.gates import read_conditions
 from embcompress.linalg.solvers import SOLVERS
-from embcompress.memory import estimate_coding_memory, estimate_memory, estimate_neighbour_memory
+from embcompress.memory import estimate_memory, estimate_neighbour_memory
 from embcompress.output import check_output
 from embcompress.planning import (
     DEFAULT_NEIGHBOURS,
@@ -27,6 +28,7 @@ from embcompress.safetensors_writer import Entry, SafetensorsWriter, copied_entr
 from embcompress.suggestions import did_you_mean
 from embcompress.table import Table, read_bytes
 from embcompress.workflows.budgeting import BudgetedTables
+from embcompress.workflows.coded_budget import CodedTables
 from embcompress.workflows.comparison import check_neighbours, compare_neighbours
 from embcompress.workflows.encoding import Encoding, Setting, bytes_alone, make_encoding
 from embcompress.workflows.row_facts import read_row_facts
@@ -52,6 +54,7 @@ def approximate(
     max_size: int | str | None = None,
     plain: bool = False,
     effort: str = EFFORTS[0],
+    fixed_rows: bool = False,
     output: str | Path | None = None,
     dtype: str = "same",
     table: Sequence[str] | str = (),
@@ -75,8 +78,9 @@ def approximate(
     """Compress the embedding tables of a checkpoint, and measure the error of what is stored.
 
     Exactly one of `bases`, `energy`, `max_error`, `ratio` and `max_size` says how small. Goes over the rows of each
-    table twice with `bases`, else three times, and more often where a spectrum, row weights or a missed error demand it
-    (the report says how often); memory grows with the number of rows by a byte each, with row weights by some ten.
+    table twice with `bases` or as codes, else three times, and more often where a spectrum, row weights or a missed
+    error demand it (the report says how often); memory grows with the number of rows by a byte each, as codes by
+    some fifty, with row weights by some ten more.
 
     Args:
         path: a safetensors file, or any zip-format file of torch.save.
@@ -89,7 +93,9 @@ def approximate(
             the least error that can be had.
         max_size: bytes of the whole file, or a text such as "1.5MB"; with the least error that can be had.
         plain: keep max_error, ratio and max_size to weights as floats.
-        effort: "best", or "fast" for weights in few bits without a trellis.
+        effort: of codes: "fast", "default", or "best" for the least error in two to three times the time.
+        fixed_rows: of codes: give all strings of rows of one kind one length, for rows that are read in place; costs a
+            little error.
         output: default `<stem>-compressed.safetensors` beside the input.
         dtype: what the factors are stored in, one of STORED_DTYPES.
         table: shell patterns of the tables to take; empty: those recognised by name and shape.
@@ -124,6 +130,8 @@ def approximate(
         bases=bases, energy=energy, max_error=max_error, ratio=ratio, max_size=max_size, plain=plain, effort=effort
     )
     _check_choices(dtype=dtype, solver=solver, seed=seed, neighbours=neighbours)
+    if fixed_rows and budget.is_plain:
+        raise UsageError(f"--fixed-rows is for weights as codes, and {budget.option} stores floats.")
     _check_choices_of_budget(budget, dtype=dtype, bilinear=bilinear, solver=solver)
     _check_bilinear(bilinear, shape=bilinear_shape, has_row_weights=row_weights is not None)
     conditions = read_conditions(ApproximateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
@@ -142,9 +150,9 @@ def approximate(
         )
         setting = Setting(checkpoint, place, seed, progress, facts)
 
-        def file_of(encodings: Sequence[Encoding]) -> _File:
-            return _File(resolved, setting, encodings, force=force)
-
+        file_of = partial(_File, resolved, setting, force=force)
+        budgeted: BudgetedTables | CodedTables | None = None
+        left: Sequence[Skipped] = ()
         if budget.kind == "bases":
             plan = plan_tables(
                 checkpoint,
@@ -160,39 +168,31 @@ def approximate(
             encodings = [
                 make_encoding(planned, choice, setting) for planned, choice in zip(plan.tables, choices, strict=True)
             ]
-            budgeted, left, memory = None, plan.skipped, estimate_memory(plan, choices)
+            left, memory = plan.skipped, estimate_memory(plan, choices)
         else:
             chosen = choose_tables(checkpoint, table=table, exclude=exclude)
             facts.check(chosen, path=row_weights)
-            budgeted = BudgetedTables(
+            budgeted = hold_tables(
                 chosen,
                 budget,
                 setting,
-                stored_dtype=lambda item: item.real_dtype if dtype == "same" else dtype,
+                dtype=dtype,
                 named=[table] if isinstance(table, str) else table,
                 size_of=lambda encodings: file_of(encodings).sizes,
+                dry_run=dry_run,
+                fixed_rows=fixed_rows,
             )
-            encodings, left = budgeted.encodings(), ()
-            memory = estimate_coding_memory(encoding.planned.table for encoding in encodings)
-
-        def skipped() -> tuple[Skipped, ...]:
-            return (*left_out(checkpoint), *left, *(() if budgeted is None else budgeted.skipped))
+            encodings = budgeted.encodings()
+            memory = budgeted.estimate_memory()
 
         if dry_run:
-            size = file_of(encodings).sizes[0]
-            check_space(resolved, size)
-            tables = [encoding.report() for encoding in encodings]
-            result = _approximate_result(
-                checkpoint,
-                OutputFile(str(target), None, size),
-                tables,
-                skipped(),
-                memory=memory + estimate_neighbour_memory(neighbours),
+            memory += estimate_neighbour_memory(neighbours)
+            result = _planned_result(
+                file_of(encodings), encodings, resolved, target, _skipped(checkpoint, left, budgeted), memory=memory
             )
             return replace(result, gates=conditions.gates(result))
         while True:
-            file = file_of(encodings)
-            with file.open() as writer:
+            with (file := file_of(encodings)).open() as writer:
                 check_space(resolved, writer.nbytes)
                 errors = [encoding.write(writer) for encoding in encodings]
                 if budgeted is None or budgeted.accepts([encoding.measured_relative for encoding in encodings]):
@@ -200,12 +200,38 @@ def approximate(
                     tables = [encoding.report() for encoding in encodings]
                     tables = _with_neighbours(tables, writer.path, setting, queries=neighbours)
                     output_file = OutputFile(str(target), sha256, writer.nbytes)
-                    result = _approximate_result(checkpoint, output_file, tables, skipped())
+                    result = _approximate_result(checkpoint, output_file, tables, _skipped(checkpoint, left, budgeted))
                     result = _held_back(replace(result, gates=conditions.gates(result)))
                     commit = _nothing if result.withheld else writer.commit
                     write_reports(result, reports, force=force, before=commit)
                     return result
             encodings = _continue(budgeted.encodings(), encodings)
+
+
+def hold_tables(
+    tables: Sequence[Table],
+    budget: Budget,
+    setting: Setting,
+    *,
+    dtype: str,
+    named: Sequence[str],
+    size_of: Callable[[Sequence[Encoding]], tuple[int, int]],
+    dry_run: bool,
+    fixed_rows: bool,
+) -> BudgetedTables | CodedTables:
+    """Hold tables to a budget: with weights as floats of a dtype, or as codes; the arguments are those of either."""
+    if not budget.is_plain:
+        return CodedTables(
+            tables, budget, setting, named=named, size_of=size_of, dry_run=dry_run, fixed_rows=fixed_rows
+        )
+    return BudgetedTables(
+        tables,
+        budget,
+        setting,
+        stored_dtype=lambda item: item.real_dtype if dtype == "same" else dtype,
+        named=named,
+        size_of=size_of,
+    )
 
 
 def _held_back(result: ApproximateResult) -> ApproximateResult:
@@ -252,9 +278,9 @@ class _File:
 
     def __init__(self, target: Path, setting: Setting, encodings: Sequence[Encoding], *, force: bool) -> None:
         self._target, self._force, self._encodings = target, force, encodings
-        self._checkpoint = setting.checkpoint
+        self.checkpoint = setting.checkpoint
         self._compressed = [encoding.compressed for encoding in encodings]
-        self._copied = _copied(self._checkpoint, self._compressed)
+        self._copied = _copied(self.checkpoint, self._compressed)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -269,14 +295,14 @@ class _File:
     def finish(self, writer: SafetensorsWriter, errors: Sequence[float]) -> str:
         """Copy everything else, fill in the header, and return the sha256."""
         for entry, stored in self._copied.items():
-            writer.write(entry, read_bytes(stored, file=self._checkpoint.file))
+            writer.write(entry, read_bytes(stored, file=self.checkpoint.file))
         measured = [replace(one, error=error) for one, error in zip(self._compressed, errors, strict=True)]
-        original = self._checkpoint.listing.metadata
+        original = self.checkpoint.listing.metadata
         return writer.finish(artifact_metadata(measured, checksums=writer.checksums, original=original))
 
     def _writer(self, own: Sequence[Entry]) -> SafetensorsWriter:
         entries = [*own, *self._copied]
-        metadata = widest_metadata(self._compressed, entries=entries, original=self._checkpoint.listing.metadata)
+        metadata = widest_metadata(self._compressed, entries=entries, original=self.checkpoint.listing.metadata)
         return SafetensorsWriter(self._target, entries, metadata=metadata, force=self._force)
 
 
@@ -326,6 +352,29 @@ def _check_choices(*, dtype: str, solver: str, seed: int, neighbours: int) -> No
         )
     check_seed(seed)
     check_neighbours(neighbours)
+
+
+def _skipped(
+    checkpoint: Checkpoint, left: Sequence[Skipped], budgeted: BudgetedTables | CodedTables | None
+) -> tuple[Skipped, ...]:
+    """List what stays dense, and why."""
+    return (*left_out(checkpoint), *left, *(() if budgeted is None else budgeted.skipped))
+
+
+def _planned_result(
+    file: _File,
+    encodings: Sequence[Encoding],
+    resolved: Path,
+    target: Path,
+    skipped: Sequence[Skipped],
+    *,
+    memory: int,
+) -> ApproximateResult:
+    """Tell what a run would write."""
+    size = file.sizes[0]
+    check_space(resolved, size)
+    tables = [encoding.report() for encoding in encodings]
+    return _approximate_result(file.checkpoint, OutputFile(str(target), None, size), tables, skipped, memory=memory)
 
 
 def _approximate_result(

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embcompress.artifact import Artifact, read_artifact
+from embcompress.artifact import Artifact, describe_codes, read_artifact
 from embcompress.checkpoints import open_checkpoint
-from embcompress.coded_factors import BASES_SUFFIX
 from embcompress.dense_rows import open_dense_rows
 from embcompress.exceptions import ArtifactError, NonFiniteError, UsageError
 from embcompress.gates import read_conditions
@@ -39,9 +38,9 @@ from embcompress.workflows.link_prediction import (
     estimate_ranking_memory,
     measure_link_prediction,
 )
-from embcompress.workflows.offers import RANK_MAX
 from embcompress.workflows.row_facts import read_row_facts
 from embcompress.workflows.run import Progress, check_reports, check_seed, resolve_device, write_reports
+from embcompress.workflows.spectrum import RANK_MAX
 from embcompress.workflows.table_reports import coded_report, error_report, neighbours_report, spectrum_report
 
 if TYPE_CHECKING:
@@ -197,16 +196,19 @@ def _unmeasured(pair: TablePair, artifact: Artifact) -> TableReport:
 
 
 def _coded(pair: TablePair, artifact: Artifact, factors: Factorization | None) -> CodedReport | None:
-    """Tell how the weights of a coded table are stored; None for other tables."""
+    """Tell how the weights of a coded table are stored; None for other tables, and where that is damaged."""
     compressed = pair.compressed
     if not compressed.is_coded:
         return None
-    bases = artifact.coded_factors(compressed).get(BASES_SUFFIX)
+    try:
+        kinds, is_rotated, states = describe_codes(artifact, compressed)
+    except ArtifactError:  # told as a check that failed, when the rows are read
+        return None
     return coded_report(
         pair.table,
-        groups=len(artifact.codes(compressed)),
-        bases_dtype=None if bases is None else bases.dtype,
-        windows=compressed.windows,
+        kinds=kinds,
+        is_rotated=is_rotated,
+        states=states,
         nbytes=sum(stored.nbytes for stored in artifact.factors(compressed)),
         factors=factors,
         predicted_relative=None,

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embcompress.checkpoints import StoredTensor
-from embcompress.growth import Base, GrowthPlan, RowRequest
+from embcompress.growth import GrowthPlan, Part, RowRequest, planned_bytes
 from embcompress.safetensors_writer import SafetensorsWriter
 from embcompress.table import StoredRows, TableRows, block_rows_for, tensor_bytes
 from embcompress.workflows.new_rows import NewRows
@@ -22,28 +20,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
-class RowSource:
-    """Known rows that lie together: those of a base, or of a group of its rows.
-
-    Attributes:
-        stored: where they lie.
-        base: in which file.
-        places: int64, the new id of each, -1 for those that go; rows beyond go too.
-    """
-
-    stored: StoredTensor
-    base: Base
-    places: Tensor
-
-
 class Grower(ABC):
     """The rows of a growing table, in blocks in the order of the new ids.
 
     Args:
         plan: of the table.
         request: how new rows are made.
-        sources: where the known rows are.
         bases: (rank, dim) float64; None where the columns are the table's own.
         folder: for copies of what lies in no order.
         device: where it is computed.
@@ -58,7 +40,6 @@ class Grower(ABC):
         plan: GrowthPlan,
         request: RowRequest,
         *,
-        sources: Sequence[RowSource],
         bases: Tensor | None,
         folder: Path,
         device: str,
@@ -69,18 +50,16 @@ class Grower(ABC):
         self.name = plan.table.first.name
         self.device = torch.device(device)
         self.warnings: list[str] = []
-        self._sources = sources
         self._bases = None if bases is None else bases.to(self.device)
-        self._readers = [
-            StoredRows(source.stored, file=source.base.checkpoint.file, folder=folder) for source in sources
-        ]
-        # Which source a new id has its row from, and which row; -1 for new ones.
+        # Of each part the new id of each row, -1 for those that go; rows beyond are padding, and go too.
+        self._places = [torch.frombuffer(place, dtype=torch.int64) for place in plan.placement.places]
+        # Which part a new id has its row from, and which row; -1 for new ones.
         self._owner = torch.full((plan.placement.max_id,), -1, dtype=torch.int32)
         self._row = torch.full((plan.placement.max_id,), -1)
-        for number, source in enumerate(sources):
-            rows = (source.places >= 0).nonzero().squeeze(1)
-            self._owner[source.places[rows]] = number
-            self._row[source.places[rows]] = rows
+        for number, place in enumerate(self._places):
+            rows = (place >= 0).nonzero().squeeze(1)
+            self._owner[place[rows]] = number
+            self._row[place[rows]] = rows
         self._new = NewRows(plan, request, ids=(self._owner < 0).nonzero().squeeze(1), folder=folder)
         self._new_energy = self._lost_energy = 0.0
 
@@ -93,16 +72,13 @@ class Grower(ABC):
         needs_factor = self._new.needs_covariance
         seen = RowMoments(self._columns, rows=self.plan.placement.kept if needs_factor else None)
         left = 0
-        total = sum(source.stored.shape[0] for source in self._sources)
+        parts = self.plan.table.parts
+        total = sum(part.shape[0] for part in parts)
         done = 0
-        for number, source in enumerate(self._sources):
-            artifact = source.base.artifact
-            first = checksum = 0
-            for stored in self._known_blocks(number):
-                if artifact is not None:
-                    checksum = zlib.crc32(tensor_bytes(stored), checksum)
-                block = self._known_columns(stored.to(self.device), number)
-                kept = source.places[first : first + len(block)] >= 0
+        for number, part in enumerate(parts):
+            first = 0
+            for block in self._known_columns(number):
+                kept = self._places[number][first : first + len(block)] >= 0
                 kept = torch.nn.functional.pad(kept, (0, len(block) - len(kept))).to(self.device)  # rows of padding
                 if not bool(torch.isfinite(block.sum())):  # a sum is finite only of finite numbers, and quicker
                     finite = torch.isfinite(block).all(dim=1)
@@ -112,9 +88,7 @@ class Grower(ABC):
                 first += len(block)
                 done += len(block)
                 if progress is not None:
-                    progress(f"{self.name}: known rows", done, total, row_bytes_of(source.stored))
-            if artifact is not None:
-                artifact.check(source.stored, checksum)
+                    progress(f"{self.name}: known rows", done, total, self._row_bytes(part))
         if left:
             self.warnings.append(
                 f"{left} kept rows of {self.name!r} hold NaN or infinity: they stay, and count in no statistic"
@@ -148,13 +122,18 @@ class Grower(ABC):
         """Count the numbers of a row as it is written."""
         return self.plan.rank or math.prod(self._new.shape)
 
-    @abstractmethod
-    def _known_blocks(self, number: int) -> Iterator[Tensor]:
-        """Yield all rows of a source as they are stored, in their order."""
+    @property
+    def nbytes(self) -> int:
+        """Count the bytes of everything that holds the table, under one of its names; final once it is written."""
+        return planned_bytes(self.plan)
 
     @abstractmethod
-    def _known_columns(self, stored: Tensor, number: int) -> Tensor:
-        """Turn stored rows of a source into numbers, (block_rows, columns)."""
+    def _known_columns(self, number: int) -> Iterator[Tensor]:
+        """Yield all rows of a part in their order as numbers, (block_rows, columns), and check what was read."""
+
+    @abstractmethod
+    def _row_bytes(self, part: Part) -> int:
+        """Count the bytes that a row of a part is read from, about."""
 
     def _count_energy(self, exact: Tensor, lost: Tensor) -> None:
         """Take in new rows, (count, dim), and what they lost when they were stored."""
@@ -184,9 +163,8 @@ class FloatGrower(Grower):
         import torch
 
         parts = plan.table.parts
-        places = [torch.frombuffer(place, dtype=torch.int64) for place in plan.placement.places]
-        sources = [RowSource(part.stored, part.base, its) for part, its in zip(parts, places, strict=True)]
-        super().__init__(plan, request, sources=sources, bases=_read_bases(plan), folder=folder, device=device)
+        super().__init__(plan, request, bases=_read_bases(plan), folder=folder, device=device)
+        self._readers = [StoredRows(part.stored, file=part.base.checkpoint.file, folder=folder) for part in parts]
         self._dtype: torch.dtype = getattr(torch, parts[0].stored.dtype).to_real()  # of what is written
         if self._bases is not None:
             # Bases of several artifacts may span one space but for rounding, which perturbs singular values by at most
@@ -233,19 +211,23 @@ class FloatGrower(Grower):
             if progress is not None:
                 progress(f"{self.name}: all rows", last, rows, width)
 
-    def _known_blocks(self, number: int) -> Iterator[Tensor]:
-        source = self._sources[number]
-        return TableRows(source.stored, file=source.base.checkpoint.file).blocks()
+    def _row_bytes(self, part: Part) -> int:
+        return row_bytes_of(part.stored)
 
-    def _known_columns(self, stored: Tensor, number: int) -> Tensor:
-        """Put the weights of a part, (block_rows, its rank), in its columns."""
-        start = self._offset(number)
-        after = self._columns - start - stored.shape[1]
-        if not start and not after:
-            return stored
+    def _known_columns(self, number: int) -> Iterator[Tensor]:
+        """Yield the weights of a part, (block_rows, its rank), in its columns."""
         import torch
 
-        return torch.nn.functional.pad(stored, (start, after))
+        part = self.plan.table.parts[number]
+        artifact, checksum, start = part.base.artifact, 0, self._offset(number)
+        for stored in TableRows(part.stored, file=part.base.checkpoint.file).blocks():
+            if artifact is not None:
+                checksum = zlib.crc32(tensor_bytes(stored), checksum)
+            block = stored.to(self.device)
+            after = self._columns - start - block.shape[1]
+            yield torch.nn.functional.pad(block, (start, after)) if start or after else block
+        if artifact is not None:
+            artifact.check(part.stored, checksum)
 
     def _offset(self, number: int) -> int:
         """Tell the first column of a part: bases that differ stand beside each other."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embcompress.coded_factors import CODED
-from embcompress.growth import Base, GrowingTable, GrowthPlan, RowRequest, names_of
+from embcompress.growth import Base, GrowingTable, GrowthPlan, RowRequest, names_of, planned_bytes
 from embcompress.results import GrownTable, MeanCosine, Norms, RowStatisticsReport, VocabularyReport
 from embcompress.vocabulary import NAMED_MAX, Placement, named
 
@@ -125,7 +125,7 @@ def table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
         base_rows=None,
         new_rows=None,
         bytes_before=sum(tensor.nbytes for part in plan.table.parts for tensor in part.tensors),
-        bytes_after=sum(entry.nbytes for entry in (plan.entries if plan.rank else plan.entries[:1])),
+        bytes_after=planned_bytes(plan),
         seconds=0.0,
     )
 

@@ -15,7 +15,15 @@ from embcompress.artifact import (
     read_artifact,
 )
 from embcompress.checkpoints import open_checkpoint
-from embcompress.coded_factors import BASIS_SCALES_SUFFIX, BITS_SUFFIX, GROUPS_SUFFIX, LEVELS_SUFFIX, SCALES_SUFFIX
+from embcompress.coded_factors import (
+    BASIS_SCALES_SUFFIX,
+    BITS_SUFFIX,
+    CODEBOOK_SUFFIX,
+    GROUPS_SUFFIX,
+    INDEX_SUFFIX,
+    LEVELS_SUFFIX,
+    SCALES_SUFFIX,
+)
 from embcompress.planning import group_tensors, largest_matrix_rank, largest_rank, matrix_shape, table_widths
 from embcompress.results import InputFile, InspectResult, ListedTable, ListedTensor
 from embcompress.table import Table
@@ -31,6 +39,8 @@ ROLES = {
     SCALES_SUFFIX: "scales of the columns",
     LEVELS_SUFFIX: "levels",
     GROUPS_SUFFIX: "groups of the rows",
+    INDEX_SUFFIX: "index of the rows",
+    CODEBOOK_SUFFIX: "codebook",
 }
 FORM_WORDS = re.compile(r"(^|[^a-z])(bil|biaff|rel|form|rescal|ntn|pairwise|arc)")
 # in the names of tables whose rows are matrices

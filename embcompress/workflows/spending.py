@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from embcompress.coding.constants import PRICE_STEPS, PRICES
 from embcompress.workflows.offers import Offer, TableOffers
 
+# Of a byte, as a share of the squared norm: everything pays, nothing does.
+PRICES = (1e-22, 1.0)
+# Halvings of their logarithm, to 0.3 %: what is then left is given out table by table.
+PRICE_STEPS = 14
 TRIES = 8  # at what the header takes beside the tensors, which depends a little on what is chosen
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -26,9 +27,11 @@ from embcompress.results import (
 )
 from embcompress.suggestions import did_you_mean
 from embcompress.table import Table
-from embcompress.workflows.budgeting import TOO_SMALL, encoding_of, leave_dense
+from embcompress.workflows.budgeting import encoding_of, leave_dense
+from embcompress.workflows.coded_encoding import coded_bytes, coded_encoding_of
+from embcompress.workflows.coded_source import CodedSource
 from embcompress.workflows.encoding import ROUNDING, Setting, bytes_alone
-from embcompress.workflows.offers import Offer, TableOffers, make_offers
+from embcompress.workflows.offers import Offer, TableOffers
 from embcompress.workflows.run import (
     Progress,
     check_reports,
@@ -38,12 +41,14 @@ from embcompress.workflows.run import (
     resolve_device,
     write_reports,
 )
+from embcompress.workflows.shared_step import SharedStep
 from embcompress.workflows.spending import spend_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from embcompress.coding.trial import Estimate
+    from embcompress.coding.fitting import Estimate
+    from embcompress.coding.sample_error import SampleError
 
 RATIOS = (2, 4, 8, 16, 32, 64, 128)
 CODED = "coded"
@@ -72,11 +77,12 @@ def sweep(
     The ways are weights in few bits ("coded"), bases and weights as floats ("plain float32", "plain float16"), each
     at RATIOS, and integers with a scale for each row ("int8 per row", "int4 per row"), each at its own size; beside
     each point stands the Gaussian rate-distortion bound of the spectrum at its bytes. Goes over the rows of each table
-    twice and writes no artifact. What a point at a ratio has is what `approximate` makes of that ratio.
+    once, reads a sample of them, and writes no artifact. What a point at a ratio has is what `approximate` makes of
+    that ratio.
 
-    Plain errors follow from the spectrum. Coded and integer ones are measured on the sample of rows that the coder fits
-    its levels to: up to 4096 rows and 2^18 numbers, which is the whole of a small table. A point says whether it is
-    exact, and else its 95 % confidence band.
+    Plain errors follow from the spectrum. Coded and integer ones are measured on the sample: up to 8192 rows and 2^21
+    numbers, but 512 rows at least, and with `effort` "best" four times as much; of a smaller table that is the whole. A
+    point says whether it is exact, and else its 95 % confidence band.
 
     The recommendation is the largest ratio at which some way leaves no table with more than `max_error`, the upper end
     of its band counted; of several ways at that ratio the one of the least error; if there is no such ratio, the point
@@ -86,7 +92,7 @@ def sweep(
         path: a safetensors file, or any zip-format file of torch.save.
         table: shell patterns of the tables to take; empty: those recognised by name and shape.
         exclude: shell patterns of the tables to leave.
-        effort: "best", or "fast" for weights in few bits without a trellis.
+        effort: of codes: "fast", "default", or "best" for the least error in two to three times the time.
         max_error: relative Frobenius error that the recommendation allows each table.
         device: "auto", "cpu", "cuda" or "cuda:N".
         seed: of the randomized solver's start.
@@ -121,10 +127,10 @@ def sweep(
         swept, skipped = [], []
         for item in choose_tables(checkpoint, table=named, exclude=excluded):
             one = _Swept(item, setting, effort=effort)
-            if one.offers.least().nbytes >= item.nbytes:
-                skipped.append(leave_dense(item, TOO_SMALL, path=source, named=named))
-            else:
+            if any(one.can_be(way) for way in (CODED, *PLAIN_DTYPES)):
                 swept.append(one)
+            else:
+                skipped.append(leave_dense(item, one.source.why_dense, path=source, named=named))
         if not swept:
             what = "; ".join(f"table {item.name!r} {item.reason}" for item in skipped)
             raise BudgetError(f"nothing in {source} gets smaller: {what}.")
@@ -200,51 +206,46 @@ def _error_of(found: tuple[str, SweepPoint]) -> float:
 
 
 class _Swept:
-    """One table: what it can be had for, and what each way of that leaves."""
+    """One table: what is known of it, and what each way of storing it leaves."""
 
     def __init__(self, table: Table, setting: Setting, *, effort: str) -> None:
         started = time.perf_counter()
         self.table, self._setting = table, setting
-        self.offers = make_offers(table, setting, stored_dtype=table.real_dtype, is_plain=False, effort=effort)
-        self.ways: Mapping[str, TableOffers] = {
-            CODED: self.offers,
-            **{way: self.offers.as_plain(dtype) for way, dtype in PLAIN_DTYPES.items()},
+        self.source = CodedSource(table, setting, effort=effort)
+        self.plain: Mapping[str, TableOffers] = {
+            way: TableOffers(table, self.source.factors, stored_dtype=dtype) for way, dtype in PLAIN_DTYPES.items()
         }
         self._seconds = time.perf_counter() - started
+
+    def can_be(self, way: str) -> bool:
+        """Tell whether a way makes the table smaller; else `approximate` would leave it dense."""
+        if way == CODED:
+            return not self.source.why_dense
+        return self.plain[way].least().nbytes < self.table.nbytes
 
     @property
     def squares(self) -> Tensor | None:
         """All squared singular values; None where a randomized solver knows the leading ones only."""
-        found = self.offers.factors.singular_values
+        found = self.source.factors.singular_values
         return found.square() if len(found) == min(self.table.rows, self.table.dim) else None
 
-    def estimate(self, way: str, offer: Offer) -> Estimate:
-        """Find out what an offer leaves: from the spectrum, or by encoding the sample."""
-        from embcompress.coding.trial import Estimate, try_allocation
+    def integers(self, way: str) -> _Stored:
+        """Count the bytes of integers, and find out what they leave."""
+        from embcompress.coding.sample_error import integer_bytes, try_integers
 
-        offers = self.ways[way]
-        if offer.allocation is None:
-            rounding = ROUNDING[offers.stored_dtype] if offers.factors.squared_norm else 0.0
-            return Estimate(offers.tail(offer.rank) + rounding**2, 0.0, offers.factors.is_optimal)
-        assert offers.survey is not None
-        return try_allocation(offer.allocation, offers.survey, offers.factors.bases)
-
-    def integers(self, way: str) -> tuple[int, Estimate] | None:
-        """Count the bytes of integers, and find out what they leave; None without a sample."""
-        from embcompress.coding.trial import integer_bytes, try_integers
-
-        if self.offers.survey is None:
-            return None
         bits = INTEGER_BITS[way]
         nbytes = integer_bytes(rows=self.table.rows, dim=self.table.dim, bits=bits)
-        return nbytes, try_integers(self.offers.survey, bits)
+        return _Stored(nbytes, None, [try_integers(self.source.statistics, bits)])
 
     def report(self) -> SweptTable:
         """Measure every way at every size."""
         started = time.perf_counter()
-        item, survey = self.table, self.offers.survey
-        coded = list(_measure([self], CODED, self._setting))
-        curves = (SweepCurve(CODED, tuple(point for point, _ in coded)), *_curves([self], self._setting, but=CODED))
+        item = self.table
+        coded = list(_store([self], CODED, self._setting))
+        curves = (
+            SweepCurve(CODED, tuple(_point([self], one) for one in coded)),
+            *_curves([self], self._setting, but=CODED),
+        )
         return SweptTable(
             name=item.name,
             tied_names=item.tied_names,
@@ -252,14 +253,14 @@ class _Swept:
             shape=item.shape,
             dtype=item.dtype,
             bytes_before=item.nbytes,
-            passes=self.offers.passes,
-            sample_rows=0 if survey is None else len(survey.sample),
+            passes=self.source.passes,
+            sample_rows=len(self.source.statistics.sample),
             curves=curves,
-            remarks=tuple(self._remarks(curves, [offers[0] for _, offers in coded])),
+            remarks=tuple(self._remarks(curves, coded)),
             seconds=self._seconds + time.perf_counter() - started,
         )
 
-    def _remarks(self, curves: Sequence[SweepCurve], coded: Sequence[Offer]) -> Iterator[str]:
+    def _remarks(self, curves: Sequence[SweepCurve], coded: Sequence[_Stored]) -> Iterator[str]:
         """Say what pays and what does not."""
         points = {curve.way: {point.asked_ratio: point for point in curve.points} for curve in curves}
         by_ratio = points[CODED]
@@ -268,12 +269,15 @@ class _Swept:
             best = by_ratio[ratio]
             plain = [points[way][ratio] for way in PLAIN_DTYPES if ratio in points[way]]
             least = min((point.relative for point in plain), default=math.inf)
-            offer = coded[list(by_ratio).index(ratio)]
+            has_bases = coded[list(by_ratio).index(ratio)].has_bases
             if not plain:
                 yield f"plain low rank cannot be had at 1/{ratio:g}, where coding leaves {best.relative:.2g}"
-            elif offer.allocation is None:
-                yield f"plain low rank is all it takes at 1/{ratio:g}: weights in few bits leave more"
-            elif offer.allocation.scheme.bases is None:
+            elif least < best.relative:
+                yield (
+                    f"plain low rank is all it takes: at 1/{ratio:g} it leaves {least:.2g} where coding leaves "
+                    f"{best.relative:.2g}"
+                )
+            elif not has_bases:
                 yield (
                     f"low rank buys nothing here: at 1/{ratio:g} coding does best without bases and leaves "
                     f"{best.relative:.2g}, where plain low rank leaves {least:.2g}"
@@ -285,14 +289,15 @@ class _Swept:
                 )
         for way in INTEGER_BITS:
             for point in points[way].values():
-                found = self.offers.best_under(point.bytes)
-                if found is not None and found.squared_error > point.relative**2:
+                error = self._coded_error(point.bytes, coded, unless=point.relative)
+                if error is not None and error > point.relative:
                     yield (
                         f"{way} is hard to beat here: it leaves {point.relative:.2g} in {human_bytes(point.bytes)}, "
-                        f"where coding leaves about {math.sqrt(found.squared_error):.2g}"
+                        f"where coding leaves about {error:.2g}"
                     )
-        if RATIOS[-1] not in by_ratio:
-            least_bytes = _bytes_alone([self], CODED, [self.offers.least()], self._setting)
+        if RATIOS[-1] not in by_ratio and self.can_be(CODED):
+            least_estimates = SharedStep([self.source]).least()
+            least_bytes = sum(one.nbytes for one in least_estimates) + _beside([self], least_estimates, self._setting)
             most = self.table.nbytes / least_bytes
             yield (
                 f"it is too small to be {RATIOS[-1]} times smaller: {most:.3g} times, a file's header counted"
@@ -300,68 +305,127 @@ class _Swept:
                 else "it is so small that the header of a file takes more than it saves"
             )
 
+    def _coded_error(self, nbytes: int, coded: Sequence[_Stored], *, unless: float) -> float | None:
+        """Estimate what codes leave in so many bytes; None where fewer leave at most `unless`, or they cannot be."""
+        from embcompress.coding.sample_error import coded_error
+
+        fewer = [one.errors[0].relative for one in coded if one.nbytes <= nbytes]
+        if not self.can_be(CODED) or min(fewer, default=math.inf) <= unless:
+            return None
+        estimates = SharedStep([self.source]).fill(nbytes, beside=lambda _: 0)
+        return None if estimates is None else coded_error(estimates[0], self.source.statistics).relative
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Tables as one way stores them within one size.
+
+    Attributes:
+        nbytes: of their tensors.
+        ratio: that was asked for; None for a way that has one size only.
+        errors: of each table.
+        rank: of a table alone: the number of bases, or of coded columns.
+        has_bases: whether there are bases in a table.
+    """
+
+    nbytes: int
+    ratio: int | None
+    errors: Sequence[SampleError]
+    rank: int | None = None
+    has_bases: bool = True
+
 
 def _curves(swept: Sequence[_Swept], setting: Setting, *, but: str = "") -> tuple[SweepCurve, ...]:
     """Measure every way, of one table or of several together."""
     curves = [
-        SweepCurve(way, tuple(point for point, _ in _measure(swept, way, setting)))
+        SweepCurve(way, tuple(_point(swept, stored) for stored in _store(swept, way, setting)))
         for way in (CODED, *PLAIN_DTYPES)
         if way != but
     ]
     for way in INTEGER_BITS:
         found = [one.integers(way) for one in swept]
-        whole = [one for one in found if one is not None]
-        is_known = len(whole) == len(found)
-        points = (_point(swept, sum(nbytes for nbytes, _ in whole), [one for _, one in whole]),) if is_known else ()
-        curves.append(SweepCurve(way, points))
+        together = _Stored(sum(one.nbytes for one in found), None, [one.errors[0] for one in found])
+        curves.append(SweepCurve(way, (_point(swept, together),)))
     return tuple(curves)
 
 
-def _measure(swept: Sequence[_Swept], way: str, setting: Setting) -> Iterator[tuple[SweepPoint, Sequence[Offer]]]:
+def _store(swept: Sequence[_Swept], way: str, setting: Setting) -> Iterator[_Stored]:
     """Store tables in one way within each ratio, as `approximate` would, and find out what is left."""
-    if any(one.ways[way].least().nbytes >= one.table.nbytes for one in swept):
+    if not all(one.can_be(way) for one in swept):
         return  # `approximate` would leave that table dense
     before = sum(one.table.nbytes for one in swept)
     name = swept[0].table.name if len(swept) == 1 else f"{len(swept)} tables"
+    store = _store_codes if way == CODED else partial(_store_floats, way=way)
     for step, ratio in enumerate(RATIOS):
         if setting.progress is not None:
             setting.progress(f"{name}: {way}", step, len(RATIOS), 0)
-        offers = spend_bytes(
-            [one.ways[way] for one in swept],
-            limit=int(before / ratio),
-            size_of=lambda offers: _bytes_alone(swept, way, offers, setting),
-        )
-        if offers is None:
-            continue
-        estimates = [one.estimate(way, offer) for one, offer in zip(swept, offers, strict=True)]
-        point = _point(swept, sum(offer.nbytes for offer in offers), estimates)
-        yield replace(point, asked_ratio=ratio, rank=offers[0].rank if len(swept) == 1 else None), offers
+        stored = store(swept, setting, limit=int(before / ratio))
+        if stored is not None:
+            yield replace(stored, ratio=ratio, rank=stored.rank if len(swept) == 1 else None)
     if setting.progress is not None:
         setting.progress(f"{name}: {way}", len(RATIOS), len(RATIOS), 0)
 
 
-def _bytes_alone(swept: Sequence[_Swept], way: str, offers: Sequence[Offer], setting: Setting) -> int:
-    pairs = zip(swept, offers, strict=True)
-    return bytes_alone([encoding_of(one.ways[way], offer, setting, needs="a sweep") for one, offer in pairs])
+def _store_codes(swept: Sequence[_Swept], setting: Setting, *, limit: int) -> _Stored | None:
+    """Code tables within a file of `limit` bytes, and find out from their samples what is left."""
+    from embcompress.coding.sample_error import coded_error
+
+    estimates = SharedStep([one.source for one in swept]).fill(
+        limit, beside=lambda estimates: _beside(swept, estimates, setting)
+    )
+    if estimates is None:
+        return None
+    # What an estimate is over, the table is held to while it is written.
+    nbytes = min(math.ceil(sum(one.nbytes for one in estimates)), limit - _beside(swept, estimates, setting))
+    errors = [coded_error(estimate, one.source.statistics) for one, estimate in zip(swept, estimates, strict=True)]
+    has_bases = any(estimate.fit.bases is not None for estimate in estimates)
+    return _Stored(nbytes, None, errors, estimates[0].fit.codebook.rank, has_bases)
 
 
-def _point(swept: Sequence[_Swept], nbytes: int, estimates: Sequence[Estimate]) -> SweepPoint:
+def _beside(swept: Sequence[_Swept], estimates: Sequence[Estimate], setting: Setting) -> int:
+    """Count the bytes of a file of coded tables that are not their own."""
+    pairs = zip(swept, estimates, strict=True)
+    encodings = [coded_encoding_of(one.source, estimate, setting, needs="a sweep") for one, estimate in pairs]
+    return bytes_alone(encodings) - coded_bytes(encodings)
+
+
+def _store_floats(swept: Sequence[_Swept], setting: Setting, *, limit: int, way: str) -> _Stored | None:
+    """Choose ranks of tables within a file of `limit` bytes, and conclude from their spectra what is left."""
+    from embcompress.coding.sample_error import SampleError
+
+    tables = [one.plain[way] for one in swept]
+
+    def size_of(offers: Sequence[Offer]) -> int:
+        pairs = zip(tables, offers, strict=True)
+        return bytes_alone([encoding_of(table, offer, setting, needs="a sweep") for table, offer in pairs])
+
+    offers = spend_bytes(tables, limit=limit, size_of=size_of)
+    if offers is None:
+        return None
+    errors = []
+    for table, offer in zip(tables, offers, strict=True):
+        rounding = ROUNDING[table.stored_dtype] if table.factors.squared_norm else 0.0
+        errors.append(SampleError(table.tail(offer.rank) + rounding**2, 0.0, table.factors.is_optimal))
+    return _Stored(sum(offer.nbytes for offer in offers), None, errors, offers[0].rank)
+
+
+def _point(swept: Sequence[_Swept], stored: _Stored) -> SweepPoint:
     """Make the point of one table, or of several together."""
-    from embcompress.coding.trial import mean_estimate
+    from embcompress.coding.sample_error import mean_estimate
 
-    together = mean_estimate(estimates)
+    together = mean_estimate(stored.errors)
     low, high = together.band
     return SweepPoint(
-        asked_ratio=None,
-        ratio=sum(one.table.nbytes for one in swept) / nbytes,
-        bytes=nbytes,
-        rank=None,
+        asked_ratio=stored.ratio,
+        ratio=sum(one.table.nbytes for one in swept) / stored.nbytes,
+        bytes=stored.nbytes,
+        rank=stored.rank,
         relative=together.relative,
         low=low,
         high=high,
         exact=together.is_exact,
-        bound_relative=_bound(swept, nbytes),
-        largest_relative=max(one.band[1] for one in estimates) if len(swept) > 1 else None,
+        bound_relative=_bound(swept, stored.nbytes),
+        largest_relative=max(one.band[1] for one in stored.errors) if len(swept) > 1 else None,
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from embcompress.coded_factors import Windows
 from embcompress.results import (
     CodedReport,
     Cosine,
@@ -105,20 +104,20 @@ def neighbours_report(found: NeighbourOverlap | None, *, seed: int) -> Neighbour
 def coded_report(
     table: Table,
     *,
-    groups: int,
-    bases_dtype: str | None,
-    windows: Windows,
+    kinds: int,
+    is_rotated: bool,
+    states: int | None,
     nbytes: int,
     factors: Factorization | None,
     predicted_relative: float | None,
 ) -> CodedReport:
-    """Tell how the weights of a table are stored in few bits.
+    """Tell how the weights of a table are stored as codes.
 
     Args:
         table: the dense one.
-        groups: of rows.
-        bases_dtype: what bases are stored in; None without bases.
-        windows: bits of a column and of the window that its level depends on.
+        kinds: of rows, by their scale.
+        is_rotated: whether there are bases.
+        states: of the trellis; None for codes of schema 1.
         nbytes: of all that the table is stored as.
         factors: of the rows counted alike, for the bound; None where they are not known.
         predicted_relative: the error that was expected; None where nothing was.
@@ -129,10 +128,9 @@ def coded_report(
 
         bound = gaussian_bound(factors.singular_values.square(), rate)
     return CodedReport(
-        groups=groups,
-        is_rotated=bases_dtype is not None,
-        bases_dtype=bases_dtype,
-        levels="trellis" if any(bits != window for bits, window in windows) else "scalar",
+        kinds=kinds,
+        is_rotated=is_rotated,
+        states=states,
         bits_per_entry=rate / table.dim,
         bound_relative=bound,
         predicted_relative=predicted_relative,

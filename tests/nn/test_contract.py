@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +12,20 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
+from embcompress.coding.window_codebook import WindowCodebook
 from embcompress.nn import (
     REPRESENTATIONS,
     BackfillRepresentation,
+    CodedRepresentation,
     Embedding,
     LowRankRepresentation,
     MultiBackfillRepresentation,
     Partition,
     PartitionRepresentation,
     Representation,
+    WindowCodedRepresentation,
 )
+from tests.nn.coded_tables import make_table
 
 ROWS = 9
 SHAPES = [(6,), (3, 4)]
@@ -83,6 +88,32 @@ def make_backfill(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, 
     )
 
 
+def make_coded(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Representation:
+    """Make 9 rows of numbers over 2 bases."""
+    table, _ = make_table(shape, dtype, rows=ROWS, zero_rows=(), step=0.05, seed=seed, manners=manners)
+    return table
+
+
+def make_window_coded(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Representation:
+    """Make 9 rows over 3 bases, 4 bits for each weight and 16 levels."""
+    generator = seeded(seed)
+    stored = (*shape, 2) if dtype.is_complex else shape
+    return WindowCodedRepresentation.from_codes(
+        codes=[torch.randint(0, 256, (ROWS, 2), dtype=torch.uint8, generator=generator)],
+        groups_of_rows=None,
+        codebook=WindowCodebook(
+            bits=torch.full((1, 3), 4, dtype=torch.uint8),
+            scales=0.5 + torch.rand(1, 3, generator=generator),
+            windows={4: 4},
+            levels=torch.randn(16, generator=generator),
+        ),
+        bases=torch.randn(3, *stored, generator=generator) / math.sqrt(3),
+        shape=shape,
+        dtype=dtype,
+        **manners,
+    )
+
+
 @dataclass(frozen=True)
 class Case:
     """What is expected of one maker.
@@ -118,7 +149,16 @@ CASES = {
     ),
 }
 
-every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+# Tables that are made of codes, and never drawn: no name of a configuration makes them. What decodes them trains, stays
+# in float32 at least, and all rows share it; their lookup breaks the graph of torch.compile.
+CODED_CASES = {
+    "CodedRepresentation": Case(make_coded, lambda dim: (2 + 2 * dim, 2 + 2 * dim), {}),
+    "WindowCodedRepresentation": Case(make_window_coded, lambda dim: (19 + 3 * dim, 19 + 3 * dim), {}),
+}
+ALL_CASES = {**CASES, **CODED_CASES}
+
+every_drawn_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+every_case = pytest.mark.parametrize("case", ALL_CASES.values(), ids=ALL_CASES.keys())
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 real_and_complex = pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
 real_and_complex_double = pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
@@ -144,6 +184,8 @@ def test_contract_covers_every_representation() -> None:
     """Each entry of REPRESENTATIONS has a case here, which makes that very class."""
     made = {name: type(case.make(torch.float32, (6,))) for name, case in CASES.items()}
     assert made == dict(REPRESENTATIONS)
+    coded = [type(case.make(torch.float32, (6,))) for case in CODED_CASES.values()]
+    assert coded == [CodedRepresentation, WindowCodedRepresentation]
 
 
 @every_case
@@ -268,7 +310,7 @@ def test_contract_normalizes_each_row(case: Case, shape: tuple[int, ...], dtype:
         torch.testing.assert_close(norms, torch.ones_like(norms), rtol=1e-14, atol=1e-14)  # a few roundings of 1
 
 
-@every_case
+@every_drawn_case
 @real_and_complex
 def test_contract_reset_draws_what_trains(case: Case, dtype: torch.dtype) -> None:
     """reset_parameters changes every trainable parameter of a drawn table and no frozen one; frozen whole, none."""
@@ -291,7 +333,7 @@ def reset_bottom_up(module: nn.Module) -> None:
         reset()
 
 
-@every_case
+@every_drawn_case
 @real_and_complex
 def test_contract_reset_of_every_submodule_spares_frozen_tables(case: Case, dtype: torch.dtype) -> None:
     """A model that resets each of its submodules, torch.nn.Embedding included, leaves every frozen table as it was."""
@@ -313,6 +355,7 @@ def test_contract_reset_keeps_values_that_were_given(dtype: torch.dtype) -> None
         LowRankRepresentation.from_factors(bases=given, weights=weights),
         LowRankRepresentation.approximate(given, 2),
         BackfillRepresentation(max_id=ROWS, base_ids=range(ROWS), base=Embedding.from_pretrained(given)),
+        *(case.make(dtype, (3, 4)) for case in CODED_CASES.values()),
     ]
     before = [table().detach().clone() for table in tables]
     with torch.no_grad():
@@ -336,7 +379,7 @@ def test_contract_state_dict_round_trip(case: Case, shape: tuple[int, ...], dtyp
     assert torch.equal(nested["entity"](), table())
 
 
-@every_case
+@every_drawn_case
 @real_and_complex
 def test_contract_compiles_to_one_graph(case: Case, dtype: torch.dtype) -> None:
     """torch.compile(fullgraph=True) breaks nowhere and gives the rows that the eager module gives, gradients too."""
@@ -369,7 +412,7 @@ def test_contract_gradients(case: Case, shape: tuple[int, ...], dtype: torch.dty
     assert torch.autograd.gradcheck(look_up, tuple(start.values()), eps=1e-6, atol=1e-6, rtol=1e-6, fast_mode=True)
 
 
-@every_case
+@every_drawn_case
 @real_and_complex
 def test_contract_step_changes_only_what_was_looked_up(case: Case, dtype: torch.dtype) -> None:
     """One step of SGD on the rows of ids 2 and 5 changes those rows of what trains, and nothing else by a bit."""
@@ -386,7 +429,7 @@ def test_contract_step_changes_only_what_was_looked_up(case: Case, dtype: torch.
     assert {name: rows for name, rows in changed.items() if rows} == case.touched
 
 
-@every_case
+@every_drawn_case
 @every_shape
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_contract_half_precision(case: Case, shape: tuple[int, ...], dtype: torch.dtype) -> None:

@@ -79,7 +79,7 @@ def full_table(name: str = "entities.weight", *, label: str | None = None) -> Ta
         bytes_after=640_000,
         error=error,
         seconds=12.5,
-        coded=CodedReport(2, True, "float16", "trellis", 1.98, 0.1712, 0.2044),
+        coded=CodedReport(57, True, 8, 1.98, 0.1712, 0.2044),
         spectrum=SpectrumReport(True, energy[71], tuple(range(1, 129)), values, energy),
         neighbours=NeighboursReport(10, 100, 0, 0.95, Overlap(0.871, 0.849, 0.893), Overlap(0.842, 0.8, 0.88)),
     )

@@ -17,7 +17,7 @@ from tests.report.test_terminal import FORBIDDEN, show
 def test_render_terminal_tells_what_a_table_keeps() -> None:
     """Neighbours with their band, energy, norms and the three worst rows are shown; of several tables by name."""
     shown = " ".join(show(full_approximation(label="apple")).split())
-    assert "0.9791 87 % +-2 trellis, 1.98 bits, 2 groups, 3 passes" in shown
+    assert "0.9791 87 % +-2 8 states, 1.98 bits, 57 kinds, 3 passes" in shown
     assert "p99 row cosine neighbours coding" in shown
     assert (
         "keeps: 98.8 % of the energy, 0.981 of a row's norm (p01 0.911, p99 1.034), "

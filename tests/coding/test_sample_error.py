@@ -4,21 +4,47 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from embcompress.coding.survey import survey
-from embcompress.coding.trial import Estimate, estimate_share, integer_bytes, mean_estimate, try_integers
-from embcompress.linalg.blocks import TensorRows
+from embcompress.coding.fitting import Estimator, Statistics
+from embcompress.coding.sample_error import (
+    SampleError,
+    coded_error,
+    estimate_share,
+    integer_bytes,
+    mean_estimate,
+    try_integers,
+)
+from embcompress.coding.symbols import distortions_of, load_symbols
+
+
+def statistics_of(values: Tensor, *, every: int = 1, unit: float = 1.0) -> Statistics:
+    """Measure a table, (rows, dim) float64, with every so many rows as its sample."""
+    exact = values / unit
+    _, singular, right = torch.linalg.svd(exact, full_matrices=False)
+    return Statistics(
+        rows=len(values),
+        dim=values.shape[1],
+        unit=unit,
+        squared_norm=float(exact.square().sum()),
+        energies=singular.square().numpy(),
+        vectors=right,
+        sample=exact[::every].float(),
+        sample_ids=np.arange(0, len(values), every),
+        sample_weights=None,
+    )
 
 
 def test_estimate_of_all_rows_is_exact() -> None:
     """Errors 1 and 3 of norms 4 and 4 are a half, with no band; of nothing, nothing."""
     found = estimate_share(torch.tensor([1.0, 3.0]), torch.tensor([4.0, 4.0]), rows=2)
-    assert found == Estimate(0.5, 0.0, is_exact=True)
+    assert found == SampleError(0.5, 0.0, is_exact=True)
     assert found.relative == pytest.approx(math.sqrt(0.5))
     assert found.band == (found.relative, found.relative)
-    assert estimate_share(torch.zeros(3), torch.zeros(3), rows=9) == Estimate(0.0, 0.0, is_exact=False)
+    assert estimate_share(torch.zeros(3), torch.zeros(3), rows=9) == SampleError(0.0, 0.0, is_exact=False)
 
 
 def test_estimate_of_a_single_row_is_no_estimate() -> None:
@@ -53,11 +79,11 @@ def test_band_covers_the_table_as_often_as_it_says() -> None:
 
 def test_mean_of_estimates() -> None:
     """Squares 0.1 and 0.3 with standard errors 0.03 and 0.04 have the mean 0.2 with 0.025; exact if both are."""
-    found = mean_estimate([Estimate(0.1, 0.03, is_exact=False), Estimate(0.3, 0.04, is_exact=False)])
+    found = mean_estimate([SampleError(0.1, 0.03, is_exact=False), SampleError(0.3, 0.04, is_exact=False)])
     assert found.squared == pytest.approx(0.2)
     assert found.standard_error == pytest.approx(0.025)
     assert not found.is_exact
-    assert mean_estimate([Estimate(0.1), Estimate(0.3)]).is_exact
+    assert mean_estimate([SampleError(0.1), SampleError(0.3)]).is_exact
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -73,9 +99,40 @@ def test_integers_round_each_row_by_its_largest_magnitude(bits: int, scale: floa
     steps = torch.where(scales > 0, values / scales.clamp_min(1e-300), 0).round().clamp(-most, most)
     expected = float(torch.linalg.norm(values - steps * scales) / torch.linalg.norm(values))
     stored = (values * 2.0 ** round(math.log2(scale))).float()
-    found = survey(TensorRows(stored), torch.eye(24).double(), squared_norm=float(stored.double().square().sum()))
+    found = statistics_of(stored.double(), unit=2.0 ** round(math.log2(scale)))
     assert try_integers(found, bits).relative == pytest.approx(expected, rel=1e-3)
     assert try_integers(found, bits).is_exact
+
+
+@pytest.mark.parametrize("step", [1e-2, 1e-4])
+def test_coded_error_of_a_whole_sample_is_that_of_the_step(step: float) -> None:
+    """Each of 24 coordinates is off by what numbers of high classes are, to 12 %: few states and short rows cost some.
+
+    Also at 1e-4, where a difference of squared norms in float32 would be all noise.
+    """
+    values = torch.randn(300, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    values *= 0.9 ** torch.arange(24)
+    statistics = statistics_of(values)
+    estimate = Estimator(statistics, states=8, threads=1).at(step)
+    found = coded_error(estimate, statistics)
+    assert found.is_exact
+    assert found.squared == pytest.approx(estimate.squared_error, rel=1e-6)
+    (expected,) = distortions_of(np.array([60]), load_symbols()) * step**2 * values.numel()
+    assert found.squared * statistics.squared_norm == pytest.approx(expected, rel=0.12)
+
+
+def test_band_of_a_coded_sample_covers_the_whole() -> None:
+    """Every fourth of 2000 rows, of norms over a decade, tells the error of the rest within twice its band."""
+    random = torch.Generator().manual_seed(1)
+    values = torch.randn(2000, 16, generator=random, dtype=torch.float64)
+    values *= torch.exp(torch.randn(2000, 1, generator=random, dtype=torch.float64) / 2)
+    whole, part = statistics_of(values), statistics_of(values, every=4)
+    truth = coded_error(Estimator(whole, states=8, threads=1).at(0.5), whole).relative
+    found = coded_error(Estimator(part, states=8, threads=1).at(0.5), part)
+    low, high = found.band
+    assert not found.is_exact
+    assert 0 < high - low < 0.2 * truth
+    assert abs(found.relative - truth) <= high - low
 
 
 def test_integer_bytes() -> None:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from embcompress.coding.codebook import Codebook, decode
+from embcompress.coding.window_codebook import WindowCodebook, decode
 from embcompress.linalg.blocks import full_float32
 
 
-class Decoder:
+class WindowDecoder:
     """Decodes blocks of rows of which each may be of another group.
 
     Args:
@@ -22,7 +22,7 @@ class Decoder:
     """
 
     def __init__(
-        self, codebook: Codebook, bases: Tensor | None, *, dtype: torch.dtype, device: torch.device | str
+        self, codebook: WindowCodebook, bases: Tensor | None, *, dtype: torch.dtype, device: torch.device | str
     ) -> None:
         self.device = torch.device(device)
         self.dtype = dtype

@@ -1,0 +1,235 @@
+"""What tables whose weights are stored in few bits have in common, however they are decoded."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from embcompress.linalg.blocks import BLOCK_ROWS, product_dtype
+from embcompress.nn.representation import Representation, Shape, as_shape
+from embcompress.nn.scoring import flat_query, score_normalized
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class CodedRows(Representation):
+    """Rows `weights[i] @ bases` whose weights are decoded by each lookup; without bases the weights are the rows.
+
+    Parameters are kept in float32 at least: `half()` and `to(dtype)` change the dtype of the rows, not how they are
+    decoded. A class derived from this one decodes weights, and registers its buffers.
+
+    Args:
+        max_id: the number of rows.
+        shape: of one row.
+        dtype: of the rows, real or complex.
+        bases: (columns, *stored shape) of a float dtype; None where the table's own columns are coded.
+        trainable: whether gradients reach what decodes the codes.
+        kwargs: normalizer, normalizer_kwargs, regularizer and dropout, as in Representation.
+
+    Attributes:
+        bases: parameter (columns, real entries of a row), complex entries as pairs, or None.
+        scales: parameter (..., columns).
+    """
+
+    bases: nn.Parameter | None
+    scales: nn.Parameter
+    # What follows from the buffers: made where it is first needed, and never copied along.
+    _plan: object
+
+    def __init__(
+        self,
+        max_id: int,
+        shape: Shape,
+        *,
+        dtype: torch.dtype,
+        bases: Tensor | None,
+        trainable: bool,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(max_id, shape, **kwargs)
+        self.is_complex = dtype.is_complex
+        self._real_dtype = dtype.to_real()  # of the rows
+        self._plan = None
+        self.bases = None if bases is None else self._parameter(bases.reshape(len(bases), -1), trainable)
+
+    def _parameter(self, values: Tensor, trainable: bool) -> nn.Parameter:
+        """Make a parameter of given values, in float32 at least."""
+        return nn.Parameter(values.detach().to(product_dtype(self._real_dtype)), requires_grad=trainable)
+
+    @property
+    def num_bases(self) -> int:
+        """The rank: coded columns, with bits or without."""
+        return self.scales.shape[-1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the rows."""
+        return self._real_dtype.to_complex() if self.is_complex else self._real_dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.scales.device
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """The shape of a row in reals: a complex one has its pairs in a further axis."""
+        return (*self.shape, 2) if self.is_complex else self.shape
+
+    @property
+    @abstractmethod
+    def code_bits(self) -> int:
+        """Count the bits of all codes."""
+
+    @abstractmethod
+    def reshape(self, *, shape: Shape, dtype: torch.dtype, trainable: bool, **kwargs: Any) -> Self:
+        """Make the same table with rows of another shape, as many real entries each, and of another dtype.
+
+        Codes are shared; parameters too, where the dtype lets them. The arguments are those of the class.
+
+        Raises:
+            ValueError: rows of another number of real entries.
+        """
+
+    def _reshape_bases(self, stored_shape: tuple[int, ...]) -> Tensor | None:
+        """Give the bases, without gradient, the shape of a row, (columns, *stored shape); raises as `reshape`."""
+        if math.prod(stored_shape) != math.prod(self.stored_shape):
+            raise ValueError(f"rows have {math.prod(self.stored_shape)} real entries; got the shape {stored_shape}.")
+        return None if self.bases is None else self.bases.detach().view(self.num_bases, *stored_shape)
+
+    @abstractmethod
+    def _weights(self, ids: Tensor) -> Tensor:
+        """Decode weights, (count,) -> (count, columns).
+
+        Raises:
+            IndexError: an id outside 0..max_id - 1; of some tables on the CPU only.
+        """
+
+    def _rows(self, ids: Tensor) -> Tensor:
+        """Make rows, (count,) -> (count, real entries of a row)."""
+        weights = self._weights(ids)
+        return weights if self.bases is None else weights @ self.bases
+
+    def _score(self, projected: Tensor, *, dtype: torch.dtype) -> Tensor:
+        """Score the weights of all rows block by block, (*q, columns) -> (*q, max_id) of a dtype."""
+        blocks = torch.split(self._all_ids(), BLOCK_ROWS)
+        return torch.cat([(projected @ self._weights(ids).to(projected.dtype).T).to(dtype) for ids in blocks], dim=-1)
+
+    def look_up(self, indices: Tensor | None) -> Tensor:
+        """Return rows without normalizer and dropout, (*s, *shape). Holds the weights of BLOCK_ROWS rows at once."""
+        ids = self._all_ids() if indices is None else indices.flatten()
+        rows = self._in_blocks(self._rows, ids, dim=math.prod(self.stored_shape))
+        rows = rows.view(*((self.max_id,) if indices is None else indices.shape), *self.stored_shape)
+        return torch.view_as_complex(rows) if self.is_complex else rows
+
+    def weights_of(self, indices: Tensor | None) -> Tensor:
+        """Return the decoded weights of rows, (*s, columns), real; ids as in `look_up`."""
+        ids = self._all_ids() if indices is None else indices.flatten()
+        weights = self._in_blocks(self._weights, ids, dim=self.num_bases)
+        return weights.view(*((self.max_id,) if indices is None else indices.shape), self.num_bases)
+
+    def scores(self, query: Tensor) -> Tensor:
+        """Score all rows against queries by inner product, without building the table: (query @ bases^T) @ weights^T.
+
+        Weights are decoded block by block. Where there is a normalizer, rows are looked up and scored block by block.
+        Dropout plays no part.
+
+        Args:
+            query: (*q, *shape), of the dtype of the rows, or wider.
+
+        Returns:
+            (*q, max_id), real. Of complex rows it is Re sum(query * conj(row)): the inner product of the pairs.
+
+        Raises:
+            ValueError: a query of another shape, or a complex one where rows are real or the other way round.
+        """
+        flat = flat_query(self, query)  # (*q, real dim)
+        dtype = torch.promote_types(self._real_dtype, flat.dtype)
+        flat = flat.to(torch.promote_types(flat.dtype, self.scales.dtype))
+        if self.normalizer is not None:
+            return score_normalized(self, flat).to(dtype)
+        projected = flat if self.bases is None else flat @ self.bases.to(flat.dtype).T  # (*q, columns)
+        return self._score(projected, dtype=dtype)
+
+    def reset_parameters(self) -> None:
+        """Do nothing: all was given."""
+
+    def post_parameter_update(self) -> None:
+        """Do nothing: there is no constraint."""
+
+    def extra_repr(self) -> str:
+        """Tell the rank and the bits of codes for an entry, beside what every representation tells."""
+        per_entry = self.code_bits / (self.max_id * math.prod(self.stored_shape))
+        return f"{super().extra_repr()}, num_bases={self.num_bases}, bits_per_entry={per_entry:.3g}"
+
+    def _all_ids(self) -> Tensor:
+        return torch.arange(self.max_id, device=self.device)
+
+    def _refuse_ids_outside(self, ids: Tensor) -> None:
+        """Raise IndexError if an id, of (count,), is not that of a row."""
+        if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= self.max_id):
+            raise IndexError(f"ids must be in 0..{self.max_id - 1}; got {int(ids.min())}..{int(ids.max())}.")
+
+    def _in_blocks(self, make: Callable[[Tensor], Tensor], ids: Tensor, *, dim: int) -> Tensor:
+        """Make rows (count, dim) for ids (count,), BLOCK_ROWS at once."""
+        blocks = torch.split(ids, BLOCK_ROWS)
+        if len(blocks) == 1:
+            return make(ids).to(self._real_dtype)
+        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters()):
+            return torch.cat([make(block).to(self._real_dtype) for block in blocks])
+        # torch.cat would hold all of them twice.
+        rows = torch.empty(len(ids), dim, dtype=self._real_dtype, device=self.device)
+        for part, block in zip(torch.split(rows, BLOCK_ROWS), blocks, strict=True):
+            part.copy_(make(block))
+        return rows
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move and cast, but keep the parameters in float32 at least: a scale may be below what float16 holds."""
+        self._plan = None
+        self._real_dtype = fn(torch.empty(0, dtype=self._real_dtype)).dtype
+
+        def apply(tensor: Tensor) -> Tensor:
+            changed = fn(tensor)
+            if not changed.is_floating_point():
+                return changed
+            wide = torch.promote_types(changed.dtype, torch.float32)
+            return changed if changed.dtype == wide else tensor.to(changed.device, wide)
+
+        super()._apply(apply, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is made anew: a copy's would be that of the tensors it was copied from."""
+        return {**self.__dict__, "_plan": None}
+
+
+def stored_row_shape(shape: Shape, dtype: torch.dtype) -> tuple[int, ...]:
+    """Tell the shape of a row in reals, whose dtype may be complex.
+
+    Raises:
+        ValueError: rows of neither floats nor complex numbers.
+    """
+    if not (dtype.is_floating_point or dtype.is_complex):
+        raise ValueError(f"rows are floats or complex numbers; got {dtype}.")
+    return (*as_shape(shape), 2) if dtype.is_complex else as_shape(shape)
+
+
+def check_bases(bases: Tensor | None, *, columns: int, stored_shape: tuple[int, ...]) -> None:
+    """Refuse bases that are not one for each column, or columns without bases that are not those of a row."""
+    if bases is None:
+        if columns != math.prod(stored_shape):
+            raise ValueError(
+                f"without bases the columns are the {math.prod(stored_shape)} real entries of a row; "
+                f"the codebook has {columns}."
+            )
+    elif not bases.is_floating_point() or bases.shape != (columns, *stored_shape):
+        raise ValueError(
+            f"bases must be real, {(columns, *stored_shape)} (columns, *shape, and 2 for complex rows); "
+            f"got {bases.dtype} {tuple(bases.shape)}."
+        )

@@ -1,0 +1,95 @@
+"""Strings of given symbols and classes, for tests: written, read and settled by the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from embcompress.coding import kernels
+from embcompress.coding.symbols import SLOPE, load_symbols, prefixed_columns, raw_bits_of, table_of, trellis_of
+
+
+def layout_of(classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Tell the class tables and raw bits of columns, and how many of the last are in the prefix code."""
+    own = np.array(classes, np.int64)
+    tables, raw_bits = table_of(own), raw_bits_of(own)
+    return tables, raw_bits, prefixed_columns(tables, raw_bits, load_symbols())
+
+
+def search(values: np.ndarray, classes: Sequence[int], *, states: int) -> np.ndarray:
+    """Find the symbols of rows of values in steps, (rows, columns) int32."""
+    return kernels.search(
+        np.asarray(values, np.float32),
+        np.arange(len(values)),
+        np.arange(len(classes)),
+        layout_of(classes)[0],
+        symbols=load_symbols(),
+        trellis=trellis_of(states),
+        slopes=SLOPE,
+    )
+
+
+def settle(symbols: np.ndarray, classes: Sequence[int], *, states: int) -> np.ndarray:
+    """Tell what symbols stand for in steps, (rows, columns) float32."""
+    numbers = np.zeros(symbols.shape, np.float32)
+    tables, raw_bits, _ = layout_of(classes)
+    order, columns = np.arange(len(symbols)), np.arange(len(classes))
+    known: dict[str, Any] = {"symbols": load_symbols(), "trellis": trellis_of(states)}
+    kernels.settle(np.asarray(symbols, np.int32), order, columns, tables, raw_bits, decoded=numbers, **known)
+    return numbers
+
+
+def write(
+    symbols: np.ndarray, classes: Sequence[int], *, states: int, fillers: np.ndarray | None = None
+) -> list[bytes]:
+    """Write the symbols of rows, a string each."""
+    tables, raw_bits, prefixed = layout_of(classes)
+    strings, lengths = kernels.write_strings(
+        np.asarray(symbols, np.int32),
+        tables,
+        raw_bits,
+        prefixed=prefixed,
+        symbols=load_symbols(),
+        trellis=trellis_of(states),
+        fillers=fillers,
+    )
+    ends = lengths.cumsum().tolist()
+    assert len(strings) == (ends[-1] if ends else 0)
+    return [strings[end - length : end].tobytes() for end, length in zip(ends, lengths.tolist(), strict=True)]
+
+
+def read(
+    strings: Sequence[bytes],
+    classes: Sequence[int],
+    *,
+    states: int,
+    order: Sequence[int] | None = None,
+    padding: bytes = bytes(kernels.PADDING),
+) -> np.ndarray:
+    """Read strings that stand one behind the other, (rows, columns) float32; rows that are not in `order` are NaN."""
+    tables, raw_bits, prefixed = layout_of(classes)
+    lengths = np.array([len(string) for string in strings], np.int64)
+    numbers = np.full((len(strings), len(classes)), np.nan, np.float32)
+    kernels.read_strings(
+        np.frombuffer(b"".join(strings) + padding, np.uint8),
+        lengths.cumsum() - lengths,
+        lengths,
+        np.arange(len(strings)) if order is None else np.array(order, np.int64),
+        np.arange(len(classes)),
+        tables,
+        raw_bits,
+        prefixed=prefixed,
+        symbols=load_symbols(),
+        trellis=trellis_of(states),
+        decoded=numbers,
+    )
+    return numbers
+
+
+def count_bits(symbols: np.ndarray, classes: Sequence[int], *, states: int) -> np.ndarray:
+    """Count the bits of strings as the encoder does, (rows,) float64."""
+    tables, raw_bits, prefixed = layout_of(classes)
+    known: dict[str, Any] = {"symbols": load_symbols(), "trellis": trellis_of(states)}
+    return kernels.count_bits(np.asarray(symbols, np.int32), tables, raw_bits, prefixed=prefixed, **known)
