@@ -648,11 +648,6 @@ def _fit_deviations(squares: NDArray[np.float64], step: float) -> NDArray[np.flo
     return deviations
 
 
-def bits_of(estimate: Estimate, rows: int) -> float:
-    """Tell the bits a row of an estimate."""
-    return 8 * estimate.nbytes / rows
-
-
 def step_for_bits(statistics: Statistics, row_bits: float) -> float:
     """Guess the step that leads to so many bits a row: reverse water-filling over the energies."""
     logs = np.log2(np.maximum(statistics.energies / statistics.rows, 1e-300))

@@ -158,29 +158,6 @@ def decode(
     return (levels.index_select(0, found.reshape(-1)).view(found.shape) * scales[:, None]).T
 
 
-def pack_rows(values: Tensor, bits: Tensor) -> Tensor:
-    """Write the own bits of each column into one string a row.
-
-    Args:
-        values: (count, coded) uint8, each below 2^bits, in the order of the string.
-        bits: (coded,) of each.
-
-    Returns:
-        (count, row_bytes) uint8, the first bit highest, zeros behind the last.
-    """
-    count = len(values)
-    widths = bits.to("cpu", torch.int64)
-    total = int(widths.sum())
-    # For each bit of the string: the column it belongs to, and its place in there.
-    owners = torch.repeat_interleave(torch.arange(len(widths)), widths)
-    firsts = (widths.cumsum(0) - widths)[owners]
-    places = (widths[owners] - 1 - (torch.arange(total) - firsts)).to(torch.uint8)
-    single = (values.index_select(1, owners.to(values.device)) >> places.to(values.device)) & 1  # (count, total)
-    single = torch.nn.functional.pad(single, (0, -total % 8)).view(count, -1, 8)
-    powers = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=values.device)
-    return (single * powers).sum(dim=2, dtype=torch.uint8)
-
-
 def pack_numbers(numbers: Tensor, width: int) -> Tensor:
     """Pack numbers below 2^width, (count,) -> (bytes,) uint8, the first one highest; width 1, 2, 4 or 8."""
     share = 8 // width

@@ -82,6 +82,26 @@ def encoding_of(offers: TableOffers, offer: Offer, setting: Setting, *, needs: s
     return encoding
 
 
+def refuse_size(budget: Budget, path: Path, least: int, *, before: int, is_whole: bool) -> BudgetError:
+    """Make the exception for a size that cannot be had.
+
+    Args:
+        budget: the one asked for.
+        path: of the checkpoint.
+        least: bytes that can be had, of the file or of the tables.
+        before: bytes of the tables as they are.
+        is_whole: whether the file counts.
+    """
+    what = f"{least} bytes ({human_bytes(least)})"
+    if is_whole:
+        hint = f"The smallest file is {what}: --max-size {least}."
+    elif least < before:
+        hint = f"The smallest that they can be is {what}: --ratio {floor_digits(before / least)}."
+    else:
+        hint = f"With all that a file needs they take {what}, and {before} as they are."
+    return BudgetError(f"{budget.option}: the tables of {path} cannot be made that small.", hint=hint)
+
+
 def leave_dense(table: Table, reason: str, *, path: Path, named: Sequence[str], hint: str = "") -> Skipped:
     """Say why a table stays dense.
 
@@ -222,14 +242,7 @@ class BudgetedTables:
         chosen = spend_bytes([one.offers for one in self._held], limit=limit, size_of=size_of)
         if chosen is None:
             least = size_of([one.offers.least() for one in self._held])
-            what = f"{least} bytes ({human_bytes(least)})"
-            if is_whole:
-                hint = f"The smallest file is {what}: --max-size {least}."
-            elif least < before:
-                hint = f"The smallest that they can be is {what}: --ratio {floor_digits(before / least)}."
-            else:
-                hint = f"With all that a file needs they take {what}, and {before} as they are."
-            raise BudgetError(f"{self._budget.option}: the tables of {self._path} cannot be so small.", hint=hint)
+            raise refuse_size(self._budget, self._path, least, before=before, is_whole=is_whole)
         for one, offer in zip(self._held, chosen, strict=True):
             one.offer = offer
 

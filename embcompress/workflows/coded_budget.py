@@ -6,15 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from embcompress.budget import Budget
 from embcompress.exceptions import BudgetError
 from embcompress.memory import estimate_coding_memory
-from embcompress.planning import human_bytes
 from embcompress.results import Skipped
 from embcompress.table import Table
-from embcompress.workflows.budgeting import ceil_digits, floor_digits, leave_dense
+from embcompress.workflows.budgeting import ceil_digits, leave_dense, refuse_size
 from embcompress.workflows.coded_encoding import Allowance, CodedEncoding, coded_bytes, coded_encoding_of
 from embcompress.workflows.coded_source import NOT_NORMAL, CodedSource
 from embcompress.workflows.encoding import Encoding, Setting
@@ -177,18 +176,8 @@ class CodedTables:
         least = shared.least()
         smallest = math.ceil((sum(estimate.nbytes for estimate in least) + beside(least)) * 1.002) + 64
         if estimates is None or limit < smallest:
-            self._refuse_size(smallest, before=before, is_whole=is_whole)
+            raise refuse_size(self._budget, self._path, smallest, before=before, is_whole=is_whole)
         for held, estimate in zip(self._held, estimates, strict=True):
             held.estimate = estimate
         expected, least_of = ([one.nbytes for one in own] for own in (estimates, least))
         return Allowance(limit - beside(estimates), expected, least_of)
-
-    def _refuse_size(self, least: int, *, before: int, is_whole: bool) -> NoReturn:
-        what = f"{least} bytes ({human_bytes(least)})"
-        if is_whole:
-            hint = f"The smallest file is {what}: --max-size {least}."
-        elif least < before:
-            hint = f"The smallest that they can be is {what}: --ratio {floor_digits(before / least)}."
-        else:
-            hint = f"With all that a file needs they take {what}, and {before} as they are."
-        raise BudgetError(f"{self._budget.option}: the tables of {self._path} cannot be made that small.", hint=hint)

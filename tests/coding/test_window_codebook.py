@@ -13,7 +13,6 @@ from embcompress.coding.window_codebook import (
     WindowCodebook,
     decode,
     pack_numbers,
-    pack_rows,
     places_in_groups,
     read_levels,
     unpack_numbers,
@@ -82,6 +81,29 @@ def test_read_levels_are_those_of_the_format(codebook: WindowCodebook, seed: int
             for row in codes.tolist()
         ]
         assert found.tolist() == expected
+
+
+def pack_rows(values: Tensor, bits: Tensor) -> Tensor:
+    """Write the own bits of each column into one string a row.
+
+    Args:
+        values: (count, coded) uint8, each below 2^bits, in the order of the string.
+        bits: (coded,) of each.
+
+    Returns:
+        (count, row_bytes) uint8, the first bit highest, zeros behind the last.
+    """
+    count = len(values)
+    widths = bits.to("cpu", torch.int64)
+    total = int(widths.sum())
+    # For each bit of the string: the column it belongs to, and its place in there.
+    owners = torch.repeat_interleave(torch.arange(len(widths)), widths)
+    firsts = (widths.cumsum(0) - widths)[owners]
+    places = (widths[owners] - 1 - (torch.arange(total) - firsts)).to(torch.uint8)
+    single = (values.index_select(1, owners.to(values.device)) >> places.to(values.device)) & 1  # (count, total)
+    single = torch.nn.functional.pad(single, (0, -total % 8)).view(count, -1, 8)
+    powers = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=values.device)
+    return (single * powers).sum(dim=2, dtype=torch.uint8)
 
 
 @seldom
