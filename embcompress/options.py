@@ -14,19 +14,43 @@ from embcompress.linalg.solvers import SOLVERS
 from embcompress.planning import STORED_DTYPES
 from embcompress.report import RENDERERS
 
+# Panels of a command's help, in the order in which its parameters stand.
+SIZE, ROWS, TABLES, OUTPUT, QUALITY = "Size", "Rows", "Tables", "Output", "Quality and gates"
+ADVANCED = "Advanced"
+
 Checkpoint = Annotated[
-    Path, typer.Argument(metavar="CKPT", help="A safetensors file, or a .pt, .pth, .bin, .ckpt, .pkl of torch.save.")
+    Path,
+    typer.Argument(
+        metavar="CKPT", help="Checkpoint to read: .safetensors, or .pt, .pth, .bin, .ckpt, .pkl of torch.save."
+    ),
 ]
-Artifact = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A file that `approximate` wrote.")]
-Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write the result.")]
-Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing outputs.")]
-DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Make all checks, tell sizes and memory, write nothing.")]
+Artifact = Annotated[
+    Path, typer.Argument(metavar="ARTIFACT", help="Artifact to read: a file that `approximate` wrote.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+        help="File to write. Default: named after the input, beside it.",
+    ),
+]
+Force = Annotated[bool, typer.Option("-f", "--force", rich_help_panel=OUTPUT, help="Overwrite files that exist.")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "-n", "--dry-run", rich_help_panel=OUTPUT, help="Check everything, predict sizes and memory, write nothing."
+    ),
+]
 Report = Annotated[
     list[Path] | None,
     typer.Option(
         "--report",
         metavar="FILE",
-        help=f"Where to write the report; the ending chooses its form ({', '.join(RENDERERS)}). Repeatable. "
+        rich_help_panel=OUTPUT,
+        help=f"File to write the report to; its ending chooses the form: {', '.join(RENDERERS)}. Repeatable. "
         "Default: OUTPUT's stem + .report.json.",
     ),
 ]
@@ -35,19 +59,25 @@ OwnReport = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
-        help=f"Where to write the report; the ending chooses its form ({', '.join(RENDERERS)}). Repeatable. "
-        "Default: none.",
+        rich_help_panel=OUTPUT,
+        help=f"File to write the report to; its ending chooses the form: {', '.join(RENDERERS)}. Repeatable. "
+        "Default: no file.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
+Json = Annotated[
+    bool,
+    typer.Option("--json", rich_help_panel=ADVANCED, help="Print one JSON document on stdout and nothing else there."),
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", rich_help_panel=ADVANCED, help="Print only errors.")]
 Neighbours = Annotated[
     int,
     typer.Option(
         "--neighbours",
         metavar="N",
         min=0,
-        help="Rows of each table whose 10 nearest rows are looked for before and after; 0 for none.",
+        rich_help_panel=ADVANCED,
+        help="Number of sampled rows per table whose 10 nearest neighbours are compared before and after compression; "
+        "0 turns it off.",
     ),
 ]
 FailIf = Annotated[
@@ -55,14 +85,18 @@ FailIf = Annotated[
     typer.Option(
         "--fail-if",
         metavar="EXPR",
-        help="What must not be true of a number of the JSON report, as in 'error.relative > 0.05'; exits with 3. "
+        rich_help_panel=QUALITY,
+        help="Fail (exit code 3) if this condition on a field of the JSON report holds, e.g. 'error.relative > 0.05'. "
         "Repeatable.",
     ),
 ]
 Baseline = Annotated[
     Path | None,
     typer.Option(
-        "--baseline", metavar="FILE", help="JSON report of an earlier artifact, which this one must not be worse than."
+        "--baseline",
+        metavar="FILE",
+        rich_help_panel=ADVANCED,
+        help="Fail (exit code 3) if this artifact is worse than the one in this earlier JSON report.",
     ),
 ]
 MaxRegression = Annotated[
@@ -70,18 +104,33 @@ MaxRegression = Annotated[
     typer.Option(
         "--max-regression",
         metavar="F",
-        help=f"By how much worse than --baseline it may be, as in 1% or 0.01. Default: {DEFAULT_MAX_REGRESSION}.",
+        rich_help_panel=ADVANCED,
+        help=f"Increase over --baseline that is accepted, e.g. 1% or 0.01. Default: {DEFAULT_MAX_REGRESSION}.",
     ),
 ]
-Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="DEVICE", rich_help_panel=ADVANCED, help="Where to compute: auto, cpu, cuda or cuda:N."
+    ),
+]
 Bases = Annotated[
     int | None,
-    typer.Option("--bases", metavar="K", min=1, help="Number of bases of every table; weights as floats."),
+    typer.Option(
+        "--bases",
+        metavar="K",
+        min=1,
+        rich_help_panel=SIZE,
+        help="Rank: number of bases per table. Weights are stored as floats.",
+    ),
 ]
 Energy = Annotated[
     float | None,
     typer.Option(
-        "--energy", metavar="F", help="Share of its squared norm that each table keeps, 0 to 1; weights as floats."
+        "--energy",
+        metavar="F",
+        rich_help_panel=SIZE,
+        help="Fraction of its squared norm that each table keeps, 0 to 1. Weights are stored as floats.",
     ),
 ]
 MaxError = Annotated[
@@ -89,35 +138,54 @@ MaxError = Annotated[
     typer.Option(
         "--max-error",
         metavar="F",
-        help="Relative error that no table exceeds, weighted by --row-weights; in the fewest bytes.",
+        rich_help_panel=SIZE,
+        help="Make the smallest file in which no table's relative error exceeds F (rows weighted by --row-weights, if "
+        "given).",
     ),
 ]
 Ratio = Annotated[
     float | None,
     typer.Option(
-        "--ratio", metavar="R", help="The chosen tables become R times smaller together; with the least error."
+        "--ratio",
+        metavar="R",
+        rich_help_panel=SIZE,
+        help="Shrink the chosen tables R-fold in total, with the smallest error.",
     ),
 ]
 MaxSize = Annotated[
     str | None,
     typer.Option(
-        "--max-size", metavar="SIZE", help="Bytes of the whole file, as in 1.5MB or 2GiB; with the least error."
+        "--max-size",
+        metavar="SIZE",
+        rich_help_panel=SIZE,
+        help="Make the whole file at most this large, e.g. 1.5MB or 2GiB, with the smallest error.",
     ),
 ]
-Plain = Annotated[bool, typer.Option("--plain", help="Keep --max-error, --ratio and --max-size to weights as floats.")]
+Plain = Annotated[
+    bool,
+    typer.Option(
+        "--plain",
+        rich_help_panel=ADVANCED,
+        help="Store weights as floats, never as codes, with --max-error, --ratio or --max-size.",
+    ),
+]
 Effort = Annotated[
     str,
     typer.Option(
         "--effort",
         metavar="EFFORT",
-        help=f"{', '.join(EFFORTS)}. best: 2 to 4 % less error in two to three times the time. Only for coded weights.",
+        rich_help_panel=ADVANCED,
+        help=f"Time against error of coded weights: {', '.join(EFFORTS)}. best: 2 to 4 % less error than default, two "
+        "to three times as slow. fast: 1 % more error.",
     ),
 ]
 FixedRows = Annotated[
     bool,
     typer.Option(
         "--fixed-rows",
-        help="Give all coded rows of one kind one length, for rows read in place from disk; 0.5 to 3 % more error.",
+        rich_help_panel=ADVANCED,
+        help="Give coded rows of one kind the same length in bytes, so that they can be read from disk in place; 0.5 to "
+        "3 % more error.",
     ),
 ]
 Dtype = Annotated[
@@ -125,22 +193,33 @@ Dtype = Annotated[
     typer.Option(
         "--dtype",
         metavar="DTYPE",
-        help=f"What floats are stored in: {', '.join(STORED_DTYPES)}; with --plain, --bases or --energy.",
+        rich_help_panel=ADVANCED,
+        help=f"Dtype of stored floats: {', '.join(STORED_DTYPES)}. Only with --plain, --bases or --energy.",
     ),
 ]
 Tables = Annotated[
     list[str] | None,
-    typer.Option("--table", metavar="GLOB", help="Tables to compress, by name. Repeatable. Default: those recognised."),
+    typer.Option(
+        "--table",
+        metavar="GLOB",
+        rich_help_panel=TABLES,
+        help="Tables to compress, by name. Repeatable. Default: the recognised embedding tables.",
+    ),
 ]
 Exclude = Annotated[
-    list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Tables to leave as they are. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--exclude", metavar="GLOB", rich_help_panel=TABLES, help="Tables to leave dense, by name. Repeatable."
+    ),
 ]
 Bilinear = Annotated[
     list[str] | None,
     typer.Option(
         "--bilinear",
         metavar="GLOB",
-        help="Tables of which each matrix is factored by itself, into A B^T with K columns. Repeatable.",
+        rich_help_panel=ADVANCED,
+        help="Tables whose rows are matrices (e.g. RESCAL relations): factor each matrix as A B^T of rank K. "
+        "Repeatable.",
     ),
 ]
 BilinearShape = Annotated[
@@ -148,7 +227,8 @@ BilinearShape = Annotated[
     typer.Option(
         "--bilinear-shape",
         metavar="IN1,IN2",
-        help="Sides of these matrices, where rows are flat and nothing tells.",
+        rich_help_panel=ADVANCED,
+        help="Shape of these matrices, if rows are stored flat and the checkpoint does not record it.",
     ),
 ]
 RowWeights = Annotated[
@@ -156,67 +236,117 @@ RowWeights = Annotated[
     typer.Option(
         "--row-weights",
         metavar="FILE",
-        help="How much the error of each row counts: a number a line, .tsv of id or label<TAB>count, or .json.",
+        rich_help_panel=ADVANCED,
+        help="Weight of each row's error: a file with a number per line, .tsv of id or label<TAB>count, or .json.",
     ),
 ]
 Labels = Annotated[
     Path | None,
-    typer.Option("--labels", metavar="FILE", help="Labels of the rows, for --row-weights and the report."),
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        rich_help_panel=ADVANCED,
+        help="Labels of the rows: used by --row-weights and in the report.",
+    ),
 ]
-Solver = Annotated[str, typer.Option("--solver", metavar="SOLVER", help=f"auto, {', '.join(SOLVERS)}; with --bases.")]
+Solver = Annotated[
+    str,
+    typer.Option(
+        "--solver",
+        metavar="SOLVER",
+        rich_help_panel=ADVANCED,
+        help=f"Solver of the SVD: auto, {', '.join(SOLVERS)}. Only with --bases.",
+    ),
+]
 Seed = Annotated[
-    int, typer.Option("--seed", metavar="N", help="Of the randomized solver and the sample of --neighbours.")
+    int,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        rich_help_panel=ADVANCED,
+        help="Random seed of the randomized solver and of the --neighbours sample.",
+    ),
 ]
-Original = Annotated[Path, typer.Argument(metavar="ORIGINAL", help="The checkpoint that was compressed.")]
-Evaluated = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="What `approximate` made of it.")]
+Original = Annotated[Path, typer.Argument(metavar="ORIGINAL", help="Checkpoint that was compressed.")]
+Evaluated = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="File that `approximate` made of it.")]
 Triples = Annotated[
     Path | None,
     typer.Option(
         "--triples",
         metavar="FILE",
-        help="Triples of a knowledge graph to rank before and after, head<TAB>relation<TAB>tail. Needs PyKEEN.",
+        rich_help_panel=QUALITY,
+        help="Knowledge-graph triples to rank before and after, head<TAB>relation<TAB>tail. Needs PyKEEN.",
     ),
 ]
 Known = Annotated[
     list[Path] | None,
-    typer.Option("--known", metavar="FILE", help="Other triples that are true and count in no rank. Repeatable."),
+    typer.Option(
+        "--known",
+        metavar="FILE",
+        rich_help_panel=ADVANCED,
+        help="Further true triples, filtered out of the ranking (e.g. the training set). Repeatable.",
+    ),
 ]
 Interaction = Annotated[
     str | None,
     typer.Option(
         "--interaction",
         metavar="NAME",
-        help="What scores triples, as in ComplEx or TransE:p=1. Default: what the pickled model tells.",
+        rich_help_panel=ADVANCED,
+        help="Interaction that scores triples, e.g. ComplEx or TransE:p=1. Default: that of the pickled model.",
     ),
 ]
-SampleSeed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the sample of --neighbours.")]
+SampleSeed = Annotated[
+    int, typer.Option("--seed", metavar="N", rich_help_panel=ADVANCED, help="Random seed of the --neighbours sample.")
+]
 BaseFiles = Annotated[
     list[Path],
-    typer.Argument(metavar="BASE", help="Checkpoints or artifacts with the known rows."),
+    typer.Argument(metavar="BASE", help="Checkpoints or artifacts that hold the known rows."),
 ]
 MaxId = Annotated[
-    int | None, typer.Option("--max-id", metavar="N", help="Number of ids. With --labels: if larger than theirs.")
+    int | None,
+    typer.Option(
+        "--max-id",
+        metavar="N",
+        rich_help_panel=SIZE,
+        help="Rows of the new table. Optional with --labels; a larger N pads it.",
+    ),
 ]
 BaseIds = Annotated[
     list[Path] | None,
-    typer.Option("--base-ids", metavar="FILE", help="Line j: the new id of base row j. Once for each BASE."),
+    typer.Option(
+        "--base-ids",
+        metavar="FILE",
+        rich_help_panel=ROWS,
+        help="File with one new id per line: line j is where row j of BASE goes. Give one per BASE.",
+    ),
 ]
 BaseLabels = Annotated[
     list[Path] | None,
     typer.Option(
         "--base-labels",
         metavar="FILE",
-        help="Labels of the base rows: .tsv[.gz] of id<TAB>label, a JSON vocabulary or tokenizer, or one a line. "
-        "Once for each BASE.",
+        rich_help_panel=ROWS,
+        help="Labels of the base rows: .tsv[.gz] of id<TAB>label, a JSON vocabulary or tokenizer, or one per line. "
+        "Give one per BASE.",
     ),
 ]
 NewLabels = Annotated[
-    Path | None, typer.Option("--labels", metavar="FILE", help="The new labels, in the order of the new ids.")
+    Path | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        rich_help_panel=ROWS,
+        help="Labels of the new table, in the order of its ids; formats as in --base-labels.",
+    ),
 ]
 TablesToGrow = Annotated[
     list[str] | None,
     typer.Option(
-        "--table", metavar="GLOB", help="Tables to grow. Repeatable. Default: those recognised with as many rows."
+        "--table",
+        metavar="GLOB",
+        rich_help_panel=TABLES,
+        help="Tables to grow, by name. Repeatable. Default: the recognised ones that have as many rows.",
     ),
 ]
 Method = Annotated[
@@ -224,8 +354,9 @@ Method = Annotated[
     typer.Option(
         "--method",
         metavar="NAME",
-        help=f"How new rows are made: {', '.join(METHODS)}; arguments as in uniform:a=-1,b=1. "
-        f"Default: {DEFAULT_METHOD}, with mean and covariance of the known rows.",
+        rich_help_panel=ROWS,
+        help=f"Initializer of new rows: {', '.join(METHODS)}; with arguments, e.g. uniform:a=-1,b=1. "
+        f"Default: {DEFAULT_METHOD}, with the mean and covariance of the known rows.",
     ),
 ]
 Constrainer = Annotated[
@@ -233,30 +364,58 @@ Constrainer = Annotated[
     typer.Option(
         "--constrainer",
         metavar="NAME",
-        help=f"What new rows are held to: {', '.join(CONSTRAINERS)}; arguments as in clamp_norm:maxnorm=1.",
+        rich_help_panel=ADVANCED,
+        help=f"Constraint applied to new rows: {', '.join(CONSTRAINERS)}; with arguments, e.g. clamp_norm:maxnorm=1.",
     ),
 ]
 Fill = Annotated[
     Path | None,
-    typer.Option("--fill", metavar="FILE", help="A checkpoint with the new rows, in the order of the new ids."),
+    typer.Option(
+        "--fill",
+        metavar="FILE",
+        rich_help_panel=ROWS,
+        help="Checkpoint with the new rows, in the order of the new ids.",
+    ),
 ]
 FillLabels = Annotated[
     Path | None,
-    typer.Option("--fill-labels", metavar="FILE", help="Labels of the rows of --fill; others are drawn by --method."),
+    typer.Option(
+        "--fill-labels",
+        metavar="FILE",
+        rich_help_panel=ADVANCED,
+        help="Labels of the rows of --fill; rows without one are drawn by --method.",
+    ),
 ]
-DrawSeed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the draws.")]
+DrawSeed = Annotated[
+    int, typer.Option("--seed", metavar="N", rich_help_panel=ADVANCED, help="Random seed of new rows.")
+]
 TablesToTry = Annotated[
     list[str] | None,
-    typer.Option("--table", metavar="GLOB", help="Tables to try, by name. Repeatable. Default: those recognised."),
+    typer.Option(
+        "--table",
+        metavar="GLOB",
+        rich_help_panel=TABLES,
+        help="Tables to try, by name. Repeatable. Default: the recognised embedding tables.",
+    ),
 ]
 AllowedError = Annotated[
     float,
-    typer.Option("--max-error", metavar="F", help="Relative error, 0 to 1, that the recommendation allows each table."),
+    typer.Option(
+        "--max-error",
+        metavar="F",
+        rich_help_panel=SIZE,
+        help="Largest relative error, 0 to 1, that the recommendation allows any table.",
+    ),
 ]
 Plot = Annotated[
     Path | None,
     typer.Option(
-        "--plot", metavar="FILE", help="Where to draw error against size: .svg, .png or .pdf. Needs matplotlib."
+        "--plot",
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+        help="File to draw error against size in: .svg, .png or .pdf. Needs matplotlib.",
     ),
 ]
-SolverSeed = Annotated[int, typer.Option("--seed", metavar="N", help="Start of the randomized solver.")]
+SolverSeed = Annotated[
+    int, typer.Option("--seed", metavar="N", rich_help_panel=ADVANCED, help="Random seed of the randomized solver.")
+]
