@@ -184,8 +184,8 @@ FixedRows = Annotated[
     typer.Option(
         "--fixed-rows",
         rich_help_panel=ADVANCED,
-        help="Give coded rows of one kind the same length in bytes, so that they can be read from disk in place; 0.5 to "
-        "3 % more error.",
+        help="Give coded rows of one kind the same length in bytes, so that they can be read in place from disk; 0.5 "
+        "to 3 % more error.",
     ),
 ]
 Dtype = Annotated[
