@@ -67,23 +67,44 @@ REFUSED_ANYWHERE = (
     (r"(.+_)?(relpos|rel_pos|attn|attention|position)_bias(_.+)?", "an attention bias"),
 )
 
+# What the rows of a table of something are called, behind its name: user_factors, entity_vec, word2vec.
+ROWS_OF = r"(_?(vec(tor)?s?|factors?|latents?|matri(x|ces)|mats?|tables?|repr(esentation)?s?|preferences?))"
+
 # Looked up before REFUSED: whole names, so that a word in them does not mislead.
 LITERALS = (
-    _Literal(r"wte|tok|syn|syn1(neg)?", "token embedding"),
+    _Literal(r"wte|tok|syn|syn1(neg)?|vocab|token_types", "token embedding"),
     _Literal(r"wpe|(position|pos)\.pe|pos(ition(al)?)?_encodings?", "position embedding"),
-    _Literal(r"vectors|lookup_table", "embedding"),
+    _Literal(r"vectors|(.+_)?lookup(_tables?)?|luts?|words?_to_vec|word2vec|glove|fast_?text", "embedding"),
+    _Literal(rf"(tokens?|words?|chars?|subwords?){ROWS_OF}", "token embedding"),
+    _Literal(rf"(docs?|documents?|topics?|nodes?|speakers?|movies?|products?|category|tags?){ROWS_OF}", "embedding"),
+    # Of skip-gram models, the one that looks up and the one that predicts.
+    _Literal(r"(in(put)?|out(put)?|context|center|target|[iouv])_?(vectors|vecs)", "embedding"),
     _Literal(r"(.+_)?codebook", "codebook"),
     _Literal(r"(entity|relation)_representations?", "representation"),  # PyKEEN's LowRank: its weights, a row per id
-    _Literal(r"entity|entities|ent|lhs|rhs|ent_transfer|ent_proj_vect", "entity embedding"),
-    _Literal(r"relations?|rel|rel_transfer|rel_proj_vect|rel_mat(rices)?|rel_diag", "relation embedding"),
-    _Literal(r"transfer_matrix|norm_vect(or)?", "relation embedding"),  # OpenKE and TorchKGE: TransR, TransH
-    _Literal(r"users?|user_(factors?|vectors|matrix)", "user embedding"),
-    _Literal(r"items?|item_(factors?|vectors|matrix)", "item embedding"),
+    _Literal(
+        rf"entity|entities|ent|lhs|rhs|ent_transfer|ent_proj_vect|(entity|ent){ROWS_OF}|init_ent", "entity embedding"
+    ),
+    _Literal(
+        rf"relations?|(init_)?rel|rel_transfer|rel_proj_vect|rel_(diag|phase)|(relation|rel){ROWS_OF}",
+        "relation embedding",
+    ),
+    _Literal(r"transfer_matrix|norm_vect(or)?|trans_m", "relation embedding"),  # OpenKE, TorchKGE, KGAT: TransR, TransH
+    _Literal(rf"users?{ROWS_OF}?", "user embedding"),
+    _Literal(rf"items?{ROWS_OF}?", "item embedding"),
     # T5, BART, Marian. 256: no vocabulary is smaller than the bytes; the trunks of multi-task networks often are.
     _Literal(r"shared", "token embedding", rows_min=256),
-    # The table is the encoder of torch's word_language_model and fastai, w of CTRL, P and Q of matrix factorisations,
-    # E of TuckER. Dense layers have these names too, but are not many times longer than wide.
-    _Literal(r"encoder|[pquvwer]", "embedding", rows_min=500, aspect_min=8),
+    # The table is the encoder of torch's word_language_model and fastai, w of CTRL, P and Q, pu and qi, W and H of
+    # matrix factorisations, E of TuckER, wi, wj and wo of word2vec and GloVe, lt of Poincare embeddings, D of paragraph
+    # vectors. Dense layers have these names too, but are not many times longer than wide.
+    _Literal(
+        r"encoder|[dehpqruvw]|pu|qi|w(_?in|_?out|[ijo])|lt|[ui]_weights?", "embedding", rows_min=500, aspect_min=8
+    ),
+    _Literal(
+        r"(?!(.+_)?(scales?|zeros?|bias|mask|rope|sin|cos|rout(er|ing)|gates?)_)[^.]+_tables?",
+        "embedding",
+        rows_min=500,
+        aspect_min=8,
+    ),
 )
 
 # Looked for in the owner; the first that fits names the reason.
@@ -110,8 +131,10 @@ REFUSED = (
     (r"^([qkvow]|query|key|value|w?qkv|w[qkvo]|query_key_value|c_attn|(self_)?att(n|ention)?)$", "an attention layer"),
 )
 
-EMBEDDING_WORD = re.compile(r"embed|(?:^|_)emb(?:s|d)?(?:_|$)")  # not member, not assembler
-CONTAINER = re.compile(r"emb(?:ed|edding|edder)?s$|emb\w*_(?:bags?|dict|list|tables?|collection)$")
+EMBEDDING_WORD = re.compile(r"embed|(?:^|_)w?emb(?:s|d)?(?:_|$)")  # not member, not assembler
+CONTAINER = re.compile(
+    r"emb(?:ed|edding|edder)?s$|emb\w*_(?:bags?|dict|list|tables?|collection)$|embed(?:ding)?_layers$|^tables$"
+)
 
 # Which kind, from the words of the owner or of the nearest component above it; the first that fits.
 KINDS = (
@@ -129,6 +152,7 @@ KINDS = (
 WRAPPERS = re.compile(
     r"weights?|kernel|data|(\w+_)?module|orig_mod|weight_orig|original(_module)?|parametrizations"  # torch
     r"|default|base_layer|modules_to_save|attributes|variable_value"  # PEFT, TensorFlow
+    r"|list|weight_[qr]|shard"  # Merlin's list columns, DLRM's quotients and remainders, parts of n-gram tables
 )
 
 
