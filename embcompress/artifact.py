@@ -406,7 +406,7 @@ def _shaped(bases: Tensor | None, table: CompressedTable) -> Tensor | None:
 
 
 def read_tensor(artifact: Artifact, stored: StoredTensor) -> Any:
-    """Read a whole tensor of an artifact into memory, with its checksum.
+    """Read a whole tensor of an artifact into memory, with its checksum; an opaque one as its bytes.
 
     Raises:
         ArtifactError: the checksum is not the one of the header.
@@ -418,6 +418,8 @@ def read_tensor(artifact: Artifact, stored: StoredTensor) -> Any:
     for part in artifact.read(stored):
         buffer[position : position + len(part)] = part
         position += len(part)
+    if stored.opaque_bytes is not None:
+        return torch.frombuffer(buffer, dtype=torch.uint8)
     dtype = getattr(torch, stored.dtype)
     if not buffer:
         return torch.empty(stored.shape, dtype=dtype)

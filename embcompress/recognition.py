@@ -216,7 +216,10 @@ def recognise(names: tuple[str, ...], *, shape: tuple[int, ...], dtype: str) -> 
 def _why_unfit(shape: tuple[int, ...], *, dtype: str) -> str:
     """Say why no name could make this tensor a table; empty where one could."""
     if dtype not in TABLE_DTYPES:
-        return f"{'integers' if 'int' in dtype else 'not floating point'} ({dtype})"
+        kind = (
+            "integers" if "int" in dtype else "truth values" if dtype == "bool" else "a dtype that is copied as it is"
+        )
+        return f"{kind} ({dtype})"
     if len(shape) < 2:
         return "1-D" if shape else "a single number"
     dim = math.prod(shape[1:])

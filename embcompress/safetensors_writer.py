@@ -24,23 +24,25 @@ HASH_BYTES = 2**20  # of one read
 class Entry:
     """A tensor to be written: its name, torch's name of its dtype, its shape.
 
-    One that is growing has one axis of bytes, as many as are appended; its shape is an estimate.
+    One that is growing has one axis of bytes, as many as are appended; its shape is an estimate. The dtype of an opaque
+    one, as in `StoredTensor`, is the file's name of it.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     is_growing: bool = False
+    opaque_bytes: int | None = None
 
     @property
     def nbytes(self) -> int:
         """Count its bytes."""
-        return StoredTensor(self.name, self.dtype, self.shape, (), 0).nbytes
+        return StoredTensor(self.name, self.dtype, self.shape, (), 0, self.opaque_bytes).nbytes
 
 
 def copied_entry(stored: StoredTensor) -> Entry:
     """Make the entry of a tensor that is copied bit for bit."""
-    return Entry(stored.name, stored.dtype, stored.shape)
+    return Entry(stored.name, stored.dtype, stored.shape, opaque_bytes=stored.opaque_bytes)
 
 
 class SafetensorsWriter:
@@ -71,7 +73,7 @@ class SafetensorsWriter:
                 "the checkpoint uses that name already.",
                 hint="Rename the tensor in the checkpoint, or leave its table out with --exclude.",
             )
-        self.entries = tuple(sorted(entries, key=lambda entry: (entry.is_growing, -ITEM_BYTES[entry.dtype])))
+        self.entries = tuple(sorted(entries, key=lambda entry: (entry.is_growing, -ITEM_BYTES.get(entry.dtype, 1))))
         self._growing = [entry for entry in self.entries if entry.is_growing]
         self.header_bytes = _aligned(len(self._header(metadata, sizes=self._widest_sizes())))
         if self.header_bytes > HEADER_BYTES_MAX:
@@ -165,7 +167,7 @@ class SafetensorsWriter:
         for entry in self.entries:
             end = position + sizes[entry]
             header[entry.name] = {
-                "dtype": NAMES_OF_DTYPES[entry.dtype],
+                "dtype": NAMES_OF_DTYPES.get(entry.dtype, entry.dtype),
                 "shape": [sizes[entry]] if entry.is_growing else list(entry.shape),
                 "data_offsets": [position, end],
             }

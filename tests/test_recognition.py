@@ -472,7 +472,7 @@ def test_recognise_leaves_others_of(family: str) -> None:
         ("embedding.weight", (0, 64), "float32", "0 rows"),
         ("embedding.weight", (64, 1), "float32", "1 column: nothing to save"),
         ("embedding.weight", (64, 8), "int8", "integers (int8)"),
-        ("embedding.weight", (64, 8), "bool", "not floating point (bool)"),
+        ("embedding.weight", (64, 8), "bool", "truth values (bool)"),
     ],
 )
 def test_recognise_says_why(name: str, shape: tuple[int, ...], dtype: str, reason: str) -> None:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from embcompress.checkpoints import safetensors_file, torch_zip
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
+from embcompress.checkpoints.unread import HEAD_BYTES, tell_folder, tell_unread
 from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFormatError
 from embcompress.suggestions import suggest_file
 
@@ -18,28 +19,6 @@ __all__ = ["FORMATS", "Checkpoint", "LeftOut", "StoredTensor", "open_checkpoint"
 
 FORMATS: tuple[ModuleType, ...] = (safetensors_file, torch_zip)
 # Each has NAME, is_recognised(head: bytes) -> bool and read_listing(file) -> Listing.
-
-HEAD_BYTES = 64  # enough for every signature below
-
-NOT_READ: tuple[tuple[bytes, str, str], ...] = (
-    (
-        b"version https://git-lfs",
-        "is a git-lfs pointer, not the file itself",
-        "Fetch the file with `git lfs pull`.",
-    ),
-    (
-        b"\x80",
-        "is a pickle outside a zip archive (torch.save before 1.6, or pickle.dump)",
-        "Load it where you trust it and save its state_dict with torch.save or safetensors.",
-    ),
-    (b"\x89HDF", "is an HDF5 file", "Save its weights as safetensors."),
-    (b"\x93NUMPY", "is a NumPy array", "Save it as safetensors: safetensors.numpy.save_file({'weight': array}, path)."),
-    (b"\x1f\x8b", "is compressed with gzip", "Unpack it first."),
-    (b"<!doctype", "is an HTML page, probably an error page of the server", "Download the file again."),
-    (b"<html", "is an HTML page, probably an error page of the server", "Download the file again."),
-    (b"<?xml", "is an XML page, probably an error message of the server", "Download the file again."),
-    (b"{", "is JSON, not tensors", "Name the file that holds the tensors."),
-)  # first bytes -> what the file is, and what to do about it
 
 
 @dataclass(frozen=True)
@@ -80,7 +59,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     try:
         mode = os.stat(path).st_mode  # before opening: opening a pipe would wait for a writer
         if stat.S_ISDIR(mode):
-            raise CheckpointError(f"{path} is a folder.", hint="Name the checkpoint file inside it.")
+            what, hint = tell_folder(path)
+            raise CheckpointError(f"{path} {what}.", hint=hint)
         if not stat.S_ISREG(mode):
             raise CheckpointError(f"{path} is not a regular file.", hint="Copy its content to a file first.")
         file = open(path, "rb", buffering=0)  # noqa: SIM115 - the Checkpoint owns and closes it
@@ -104,13 +84,15 @@ def open_checkpoint(path: Path) -> Checkpoint:
 def _recognise(path: Path, head: bytes) -> ModuleType:
     if not head:
         raise UnknownFormatError(f"{path} is empty.", hint="Copy or download it again.")
+    # A part of a distributed checkpoint is one archive of torch.save behind the other.
+    is_part = path.name.endswith(".distcp")
     for candidate in FORMATS:
-        if candidate.is_recognised(head):
+        if candidate.is_recognised(head) and not is_part:
             return candidate
-    start = head.lstrip().lower()  # servers write <!DOCTYPE in either case, some after an empty line
-    for signature, what, hint in NOT_READ:
-        if start.startswith(signature.lower()):
-            raise UnknownFormatError(f"{path} {what}.", hint=hint)
+    unread = tell_unread(path, head)
+    if unread is not None:
+        what, hint = unread
+        raise UnknownFormatError(f"{path} {what}.", hint=hint)
     tried = ", ".join(candidate.NAME for candidate in FORMATS)
     raise UnknownFormatError(
         f"no format recognised the content of {path} (tried {tried}).",

@@ -8,16 +8,25 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from embcompress.checkpoints.tensors import ITEM_BYTES, Listing, StoredTensor, contiguous_strides, read_exactly
-from embcompress.exceptions import DamagedFileError, UnknownFormatError
+from embcompress.checkpoints.tensors import (
+    ITEM_BYTES,
+    LeftOut,
+    Listing,
+    StoredTensor,
+    contiguous_strides,
+    read_exactly,
+)
+from embcompress.exceptions import DamagedFileError
 
 NAME = "safetensors"
 HEADER_BYTES_MAX = 100_000_000  # the format's own limit
 DIMS_MAX = 64  # axes of a tensor, where torch's operations stop; the product of a million sizes would take for ever
+CODE = re.compile(r"[A-Z][A-Z0-9_]{0,31}")  # of a dtype
 METADATA_KEY = "__metadata__"  # its place in the header; no tensor can have this name
 
 DTYPES: Mapping[str, str] = MappingProxyType(
@@ -27,6 +36,7 @@ DTYPES: Mapping[str, str] = MappingProxyType(
         "I8": "int8",
         "F8_E4M3": "float8_e4m3fn",
         "F8_E5M2": "float8_e5m2",
+        "F8_E8M0": "float8_e8m0fnu",
         "I16": "int16",
         "U16": "uint16",
         "F16": "float16",
@@ -49,11 +59,11 @@ def is_recognised(head: bytes) -> bool:
 
 
 def read_listing(file: BinaryIO) -> Listing:
-    """List the tensors.
+    """List the tensors. Those of a dtype of fewer than 8 bits, or of one newer than this reader, are opaque.
 
     Raises:
-        DamagedFileError: the header is cut, too long, not JSON, or tells of tensors that do not fill the file exactly.
-        UnknownFormatError: a dtype of fewer than 8 bits or one newer than this reader.
+        DamagedFileError: the header is cut, too long, not JSON, or tells of tensors that overlap, leave a gap or reach
+            beyond the end of the file.
     """
     size = os.fstat(file.fileno()).st_size
     header_bytes = int.from_bytes(read_exactly(file, 0, 8), "little")
@@ -74,10 +84,11 @@ def read_listing(file: BinaryIO) -> Listing:
             raise _damaged(file, f"leaves a gap or an overlap before tensor {name!r}, at byte {expected} of its buffer")
         expected = end
         tensors.append(tensor)
-    if buffer_start + expected != size:
-        kind = "is cut short" if buffer_start + expected > size else "has bytes that belong to no tensor"
-        raise _damaged(file, f"should be {buffer_start + expected} bytes by its header and is {size}: it {kind}")
-    return Listing(tensors=tuple(tensors), metadata=metadata)
+    behind = size - buffer_start - expected
+    if behind < 0:
+        raise _damaged(file, f"should be {size - behind} bytes by its header and is {size}: it is cut short")
+    left_out = (LeftOut("the end of the file", f"{behind} bytes behind the last tensor"),) if behind else ()
+    return Listing(tensors=tuple(tensors), left_out=left_out, metadata=metadata)
 
 
 def _parse(file: BinaryIO, raw: bytes) -> dict[str, Any]:
@@ -111,11 +122,13 @@ def _tensor(file: BinaryIO, name: str, entry: dict[str, Any], buffer_start: int)
     if not (isinstance(shape, list) and len(shape) <= DIMS_MAX and all(_is_size(size) for size in shape)):
         raise _damaged(file, f"gives tensor {name!r} no shape")
     code = entry.get("dtype")
-    if not isinstance(code, str) or code not in DTYPES:
-        raise UnknownFormatError(
-            f"{file.name} stores tensor {name!r} as dtype {code!r}, which this version does not read.",
-            hint=f"It reads {', '.join(DTYPES)}.",
-        )
+    if not isinstance(code, str) or not CODE.fullmatch(code):
+        raise _damaged(file, f"gives tensor {name!r} no dtype")
+    if code not in DTYPES:
+        dims, numel = tuple(shape), math.prod(shape)
+        if not 0 <= begin <= end or 8 * (end - begin) % max(numel, 1) or (end > begin) != (numel > 0):
+            raise _damaged(file, f"gives tensor {name!r} {end - begin} bytes, which no dtype of shape {shape} takes")
+        return StoredTensor(name, code, dims, contiguous_strides(dims), buffer_start + begin, end - begin), end
     dtype = DTYPES[code]
     if end - begin != math.prod(shape) * ITEM_BYTES[dtype]:
         raise _damaged(file, f"gives tensor {name!r} {end - begin} bytes, which is not {code} of shape {shape}")

@@ -18,6 +18,7 @@ ITEM_BYTES: Mapping[str, int] = MappingProxyType(
         "int8": 1,
         "float8_e4m3fn": 1,
         "float8_e5m2": 1,
+        "float8_e8m0fnu": 1,
         "int16": 2,
         "uint16": 2,
         "float16": 2,
@@ -42,10 +43,11 @@ class StoredTensor:
 
     Attributes:
         name: as the checkpoint's state dict names it.
-        dtype: torch's name of it, a key of ITEM_BYTES.
+        dtype: torch's name of it, a key of ITEM_BYTES; of an opaque tensor the file's own name.
         shape: sizes of the axes.
         strides: step of each axis, in elements, never negative.
         start: position in the file of the element at index zero, in bytes.
+        opaque_bytes: its size, where the dtype is one that is not read: such a tensor is copied as bytes.
     """
 
     name: str
@@ -53,6 +55,7 @@ class StoredTensor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     start: int
+    opaque_bytes: int | None = None
 
     @property
     def numel(self) -> int:
@@ -62,7 +65,7 @@ class StoredTensor:
     @property
     def nbytes(self) -> int:
         """Count the bytes of the dense tensor."""
-        return self.numel * ITEM_BYTES[self.dtype]
+        return self.numel * ITEM_BYTES[self.dtype] if self.opaque_bytes is None else self.opaque_bytes
 
     @property
     def place(self) -> tuple[int, str, tuple[int, ...], tuple[int, ...]]:

@@ -25,6 +25,7 @@ from embcompress.checkpoints.tensors import (
     StoredTensor,
     read_exactly,
 )
+from embcompress.checkpoints.unread import tell_archive
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
 NAME = "torch"
@@ -121,10 +122,8 @@ class _Archive:
     def _find_prefix(self) -> str:
         prefixes = [name[:-9] for name in self.members if name.endswith("/data.pkl") and name.count("/") == 1]
         if not prefixes:
-            raise UnknownFormatError(
-                f"{self.path} is a zip archive without data.pkl, so torch.save did not write it.",
-                hint="If it is an archive of checkpoints (.zip, .npz, .keras), unpack it first.",
-            )
+            what, hint = tell_archive(self.members)
+            raise UnknownFormatError(f"{self.path} {what}.", hint=hint)
         if len(prefixes) > 1:
             raise self._damaged("has more than one data.pkl")
         prefix = prefixes[0]

@@ -121,7 +121,7 @@ def read_whole(checkpoint: Checkpoint, stored: StoredTensor) -> Tensor:
 
 
 def _gather(parts: Iterator[memoryview], stored: StoredTensor) -> Tensor:
-    """Put bytes together to a tensor of the shape and dtype of a stored one."""
+    """Put bytes together to a tensor of the shape and dtype of a stored one; of an opaque one they stay bytes."""
     import torch
 
     buffer = bytearray(stored.nbytes)
@@ -129,6 +129,8 @@ def _gather(parts: Iterator[memoryview], stored: StoredTensor) -> Tensor:
     for part in parts:
         buffer[position : position + len(part)] = part
         position += len(part)
+    if stored.opaque_bytes is not None:
+        return torch.frombuffer(buffer, dtype=torch.uint8)
     dtype = getattr(torch, stored.dtype)
     return (
         torch.frombuffer(buffer, dtype=dtype).view(stored.shape) if buffer else torch.empty(stored.shape, dtype=dtype)

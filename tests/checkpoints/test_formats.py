@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import pickle
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from embcompress.checkpoints import FORMATS, HEAD_BYTES, NOT_READ, open_checkpoint
+from embcompress.checkpoints import FORMATS, open_checkpoint
+from embcompress.checkpoints.unread import HEAD_BYTES, SIGNATURES
 from embcompress.exceptions import CheckpointError, UnknownFormatError
 from embcompress.table import read_bytes
 
@@ -63,7 +68,7 @@ def test_format_is_told_by_its_content(module: ModuleType, tmp_path: Path) -> No
             assert checkpoint.format == module.NAME
         head = (tmp_path / name).read_bytes()[:HEAD_BYTES]
         assert [other.NAME for other in FORMATS if other.is_recognised(head)] == [module.NAME]
-    assert not any(module.is_recognised(signature.ljust(HEAD_BYTES, b" ")) for signature, _, _ in NOT_READ)
+    assert not any(module.is_recognised(signature.ljust(HEAD_BYTES, b" ")) for signature, _, _ in SIGNATURES)
     assert not any(module.is_recognised(head) for head in (b"", b"\0", bytes(HEAD_BYTES), b"text\n" * 20))
 
 
@@ -117,7 +122,7 @@ def test_format_closes_its_file(module: ModuleType, tmp_path: Path) -> None:
         open_checkpoint(path)  # a file left open would be a ResourceWarning, which is an error here
 
 
-@pytest.mark.parametrize(("signature", "what", "hint"), NOT_READ, ids=[what for _, what, _ in NOT_READ])
+@pytest.mark.parametrize(("signature", "what", "hint"), SIGNATURES, ids=[what for _, what, _ in SIGNATURES])
 def test_open_checkpoint_says_what_an_unread_file_is(tmp_path: Path, signature: bytes, what: str, hint: str) -> None:
     """A file of a known other kind is named as what it is, with what to do about it."""
     path = tmp_path / "model.safetensors"
@@ -125,3 +130,103 @@ def test_open_checkpoint_says_what_an_unread_file_is(tmp_path: Path, signature: 
     with pytest.raises(UnknownFormatError) as caught:
         open_checkpoint(path)
     assert (caught.value.message, caught.value.hint) == (f"{path} {what}.", hint)
+
+
+def gensim_like() -> bytes:
+    """Pickle an object of a module that gensim has, without gensim."""
+    return b"\x80\x04\x95\x30" + bytes(7) + b"\x8c\x1bgensim.models.keyedvectors\x94\x8c\x0cKeyedVectors\x94\x93\x94."
+
+
+def old_torch() -> bytes:
+    """Save by torch's format of before 1.6."""
+    buffer = io.BytesIO()
+    torch.save({"embedding.weight": torch.ones(5, 3)}, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+def archive_of(name: str, content: bytes) -> bytes:
+    """Put one member into a zip archive."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+VECTORS = b"the 0.1 -0.2 0.3 1e-4 .5 6\nof 0.1 0.2 0.3 0.4 0.5 -6.25\n"
+KINDS_OF_FILES: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
+    "torch before 1.6": (
+        "model.pt",
+        old_torch,
+        "was written by torch.save before torch 1.6",
+        "torch.load(path, weights",
+    ),
+    "gensim": ("model.kv", gensim_like, "is a model that gensim has pickled", "KeyedVectors.load(path)"),
+    "arrays": (
+        "vectors.pkl",
+        lambda: pickle.dumps({"a": np.ones(3)}),
+        "is a pickle of NumPy arrays",
+        "numpy.stack(list(vectors.values()))",
+    ),
+    "GloVe": ("glove.txt", lambda: VECTORS, "is word vectors as text (GloVe)", "no_header=True"),
+    "word2vec": (
+        "model.vec",
+        lambda: b"2 6\n" + VECTORS,
+        "is word vectors as text (word2vec",
+        "load_word2vec_format(path)",
+    ),
+    "word2vec, binary": (
+        "model.bin",
+        lambda: b"2 6\nthe " + np.arange(6, dtype=np.float32).tobytes() + b"\xff\xfe " + bytes(24),
+        "is word vectors in word2vec's binary form",
+        "binary=True",
+    ),
+    "ONNX": (
+        "model.onnx",
+        lambda: b"\x08\x07\x12\x07pytorch\x1a\x05" + bytes(50),
+        "is an ONNX model",
+        "onnx.load(path)",
+    ),
+    "Flax": ("flax_model.msgpack", lambda: b"\x81\xa6params" + bytes(50), "is a msgpack file", "msgpack_restore"),
+    "TensorFlow": ("model.ckpt.data-00000-of-00001", lambda: bytes(99), "is a part of a TensorFlow", "load_checkpoint"),
+    "tar": ("model.tar", lambda: bytes(257) + b"ustar" + bytes(99), "is a tar archive", "tar -xf"),
+    "npz": (
+        "vectors.npz",
+        lambda: archive_of("vectors.npy", b"\x93NUMPY"),
+        "is an archive of NumPy arrays",
+        "numpy.load",
+    ),
+    "Keras": ("model.keras", lambda: archive_of("model.weights.h5", b"\x89HDF"), "is a Keras model", "h5py.File"),
+    "distcp": (
+        "__0_0.distcp",
+        lambda: bytes(9) + archive_of("archive/data.pkl", b"."),
+        "of a distributed",
+        "dcp_to_torch",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_FILES)
+def test_open_checkpoint_names_formats_that_are_not_read(tmp_path: Path, kind: str) -> None:
+    """A file of another format is named as that, with the line that converts it."""
+    name, make, what, hint = KINDS_OF_FILES[kind]
+    (tmp_path / name).write_bytes(make())
+    with pytest.raises(UnknownFormatError) as caught:
+        open_checkpoint(tmp_path / name)
+    assert what in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_open_checkpoint_names_what_a_folder_holds(tmp_path: Path) -> None:
+    """Of a folder the checkpoints in it are named, or how a distributed one is converted."""
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "config.json").write_bytes(b"{}")
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path)
+    assert caught.value.hint == f"Name the checkpoint file in it: {tmp_path / 'model.safetensors'}."
+    shards = tmp_path / "step-1"
+    shards.mkdir()
+    (shards / ".metadata").write_bytes(b"")
+    (shards / "__0_0.distcp").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is a folder with a distributed checkpoint") as caught:
+        open_checkpoint(shards)
+    assert "dcp_to_torch" in caught.value.hint

@@ -431,7 +431,7 @@ def test_read_listing_refuses_other_zip_archives(tmp_path):
     """Archives without data.pkl and TorchScript are told apart."""
     path = tmp_path / "model.pt"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("weight.npy", b"x")
+        archive.writestr("weight.bin", b"x")
     with pytest.raises(UnknownFormatError, match=r"without data\.pkl"):
         list_file(path)
     with zipfile.ZipFile(path, "w") as archive:

@@ -1,0 +1,185 @@
+"""Formats that are recognised and not read, each with what to do instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+# Bytes from the start of a file that tell a format: a tar archive says so at byte 257, text in its first lines.
+HEAD_BYTES = 4096
+
+SAVE_AS = "safetensors.torch.save_file({'embedding.weight': %s}, 'vectors.safetensors')"
+# torch.save before 1.6 writes this number first.
+OLD_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+GENSIM_LINE = (
+    "Convert it where you trust it: vectors = gensim.models.KeyedVectors.load(path).vectors; "
+    + SAVE_AS % "torch.tensor(vectors)"
+)
+
+# First bytes -> what the file is, and what to do about it. The first that fits.
+SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
+    (
+        b"version https://git-lfs",
+        "is a git-lfs pointer, not the file itself",
+        "Fetch the file with `git lfs pull`.",
+    ),
+    (
+        OLD_TORCH,
+        "was written by torch.save before torch 1.6, or in its old format",
+        "Convert it: torch.save(torch.load(path, weights_only=True, map_location='cpu'), new_path)",
+    ),
+    (
+        b"GGUF",
+        "is a GGUF file",
+        "Convert it with the package gguf: GGUFReader(path).tensors, and dequantize(data, type).",
+    ),
+    (b"\x89HDF", "is an HDF5 file", "Convert it: " + SAVE_AS % "torch.tensor(h5py.File(path)[NAME][:])"),
+    (b"\x93NUMPY", "is a NumPy array", "Convert it: " + SAVE_AS % "torch.tensor(numpy.load(path))"),
+    (
+        b"\xba\x16\x4f\x2f",
+        "is a binary model of fastText",
+        "Convert it: " + SAVE_AS % "torch.tensor(fasttext.load_model(path).get_input_matrix())",
+    ),
+    (b"PAR1", "is a Parquet file", "Convert it: " + SAVE_AS % "torch.tensor(pandas.read_parquet(path).to_numpy())"),
+    (b"ARROW1", "is an Arrow file", "Convert it: " + SAVE_AS % "torch.tensor(pandas.read_feather(path).to_numpy())"),
+    (b"MATLAB 5.0", "is a MATLAB file", "Convert it: " + SAVE_AS % "torch.tensor(scipy.io.loadmat(path)[NAME])"),
+    (b"SQLite format 3", "is an SQLite database", "Name the file that holds the tensors."),
+    (b"\x1f\x8b", "is compressed with gzip", "Unpack it first: `gunzip -k`."),
+    (b"BZh", "is compressed with bzip2", "Unpack it first: `bunzip2 -k`."),
+    (b"\xfd7zXZ", "is compressed with xz", "Unpack it first: `unxz -k`."),
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "Unpack it first: `unzstd`."),
+    (b"<!doctype", "is an HTML page, probably an error page of the server", "Download the file again."),
+    (b"<html", "is an HTML page, probably an error page of the server", "Download the file again."),
+    (b"<?xml", "is an XML page, probably an error message of the server", "Download the file again."),
+    (b"{", "is JSON, not tensors", "Name the file that holds the tensors."),
+)
+
+DISTRIBUTED_LINE = "Convert its folder: `python -m torch.distributed.checkpoint.format_utils dcp_to_torch %s model.pt`."
+# Endings of files whose content tells nothing, or as much as another's.
+ENDINGS: tuple[tuple[str, str, str], ...] = (
+    (r"\.distcp", "is a part of a distributed checkpoint", DISTRIBUTED_LINE % "FOLDER"),
+    (
+        r"\.data-\d+-of-\d+|\.ckpt\.(index|meta)|\.index",
+        "is a part of a TensorFlow checkpoint",
+        "Convert it: " + SAVE_AS % "torch.tensor(tensorflow.train.load_checkpoint(prefix).get_tensor(NAME))",
+    ),
+    (r"\.pb|\.tflite", "is a TensorFlow graph", "Name the checkpoint with its variables."),
+)
+
+NUMBER = rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
+VECTORS_LINE = "Convert it: vectors = gensim.models.KeyedVectors.load_word2vec_format(path%s).vectors; " + SAVE_AS % (
+    "torch.tensor(vectors)"
+)
+
+
+# Members of zip archives that torch.save did not write.
+MEMBERS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"\.npy",
+        "is an archive of NumPy arrays (.npz)",
+        "Convert it: " + SAVE_AS % "torch.tensor(numpy.load(path)[NAME])",
+    ),
+    (
+        r"model\.weights\.h5",
+        "is a Keras model",
+        "Unpack it, and convert its model.weights.h5: " + SAVE_AS % "torch.tensor(h5py.File(path)[NAME][:])",
+    ),
+)
+# Endings of files that a folder may hold for us.
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl")
+NAMED_MAX = 3
+
+
+def tell_folder(path: Path) -> tuple[str, str]:
+    """Tell what a folder holds, and what to do about it."""
+    try:
+        names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
+    except OSError:
+        names = []
+    if any(name.endswith(".distcp") for name in names):
+        return "is a folder with a distributed checkpoint", DISTRIBUTED_LINE % path
+    files = [str(path / name) for name in names if name.endswith(CHECKPOINTS)]
+    if not files:
+        return "is a folder", "Name a checkpoint file."
+    more = f" or {len(files) - NAMED_MAX} more" if len(files) > NAMED_MAX else ""
+    return "is a folder", f"Name the checkpoint file in it: {', '.join(files[:NAMED_MAX])}{more}."
+
+
+def tell_archive(members: Iterable[str]) -> tuple[str, str]:
+    """Tell what a zip archive is that torch.save did not write, and what to do about it."""
+    for member in members:
+        for pattern, what, hint in MEMBERS:
+            if re.search(f"{pattern}$", member):
+                return what, hint
+    return (
+        "is a zip archive without data.pkl, so torch.save did not write it",
+        "If it is an archive of checkpoints, unpack it first.",
+    )
+
+
+def tell_ending(path: Path) -> tuple[str, str] | None:
+    """Tell what a file is by its name alone; None where that tells nothing."""
+    return next(((what, hint) for ending, what, hint in ENDINGS if re.search(f"({ending})$", path.name)), None)
+
+
+def tell_unread(path: Path, head: bytes) -> tuple[str, str] | None:
+    """Tell what a file is that no reader takes, and what to do about it; None where nothing tells.
+
+    Args:
+        path: of the file.
+        head: its first HEAD_BYTES bytes.
+    """
+    # Servers write <!DOCTYPE in either case, some after an empty line.
+    start = head.lstrip().lower()
+    for signature, what, hint in SIGNATURES:
+        if head.startswith(signature) or (signature[:1] in b"<{v" and start.startswith(signature.lower())):
+            return what, hint
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return _tell_pickle(head)
+    if head[257:262] == b"ustar":
+        return "is a tar archive", "Unpack it first: `tar -xf`."
+    # The first fields of ONNX's ModelProto: the version of the format, then the producer's name or the graph.
+    if re.match(rb"\x08[\x01-\x10][\x12:\x1a]", head):
+        return (
+            "is an ONNX model",
+            "Convert it: onnx.numpy_helper.to_array() of each of onnx.load(path).graph.initializer.",
+        )
+    # A map of one to fifteen keys that are text.
+    if re.match(rb"[\x81-\x8f][\xa1-\xbf\xd9][a-zA-Z]", head):
+        return (
+            "is a msgpack file, as Flax writes it",
+            "Convert it: flax.serialization.msgpack_restore(open(path, 'rb').read()), then safetensors.flax.save_file.",
+        )
+    return _tell_vectors(head) or tell_ending(path)
+
+
+def _tell_pickle(head: bytes) -> tuple[str, str]:
+    if b"gensim" in head:
+        return "is a model that gensim has pickled", GENSIM_LINE
+    if b"numpy" in head:
+        return (
+            "is a pickle of NumPy arrays outside a zip archive",
+            "Convert it where you trust it: " + SAVE_AS % "torch.tensor(numpy.stack(list(vectors.values())))",
+        )
+    return (
+        "is a pickle outside a zip archive (pickle.dump or joblib)",
+        "Load it where you trust it and save its state_dict with torch.save or safetensors.",
+    )
+
+
+def _tell_vectors(head: bytes) -> tuple[str, str] | None:
+    """Tell the word vectors of word2vec, fastText and GloVe by their first lines."""
+    first, _, rest = head.partition(b"\n")
+    if re.fullmatch(rb"\d+ \d+\s*", first):
+        try:
+            rest[: rest.rfind(b" ")].decode()
+        except UnicodeDecodeError:
+            return "is word vectors in word2vec's binary form", VECTORS_LINE % ", binary=True"
+        return "is word vectors as text (word2vec, fastText)", VECTORS_LINE % ""
+    fields = first.split(b" ")
+    is_cut = b"\n" not in head
+    numbers = [field for field in fields[-5 - is_cut : len(fields) - is_cut] if re.fullmatch(NUMBER, field.strip())]
+    if len(fields) > 5 and len(numbers) == 5:
+        return "is word vectors as text (GloVe)", VECTORS_LINE % ", no_header=True"
+    return None
