@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from embcompress.exceptions import DamagedFileError
+from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
-OPCODES_MAX = 2**22  # of up to 150 bytes of memory each; a state dict takes about 40 per tensor, a vocabulary 4 a word
+# Of up to 150 bytes of memory each; a state dict takes about 40 per tensor, a vocabulary of list and dict 8 a word: the
+# 2.2 million words of GloVe's largest table must pass.
+OPCODES_MAX = 2**25
 DIMS_MAX = 64  # axes of a tensor, numpy's limit; torch's operations stop at the same number
 INTEGER_MAX = 2**63 - 1  # sizes, strides and offsets are int64 in torch
 KEY_MAX = 2**31  # larger integers can be chosen so that all of them collide in a dict
@@ -115,6 +117,10 @@ class TensorReference:
     pending: tuple[str, ...] = ()
 
 
+class _LimitError(ValueError):
+    """The pickle is larger than what is read, and may be sound."""
+
+
 class _MalformedError(ValueError):
     """What the pickle says cannot be, in words that follow "its pickle ..."."""
 
@@ -130,9 +136,15 @@ def read_pickle(content: bytes, *, name: str) -> object:
 
     Raises:
         DamagedFileError: it is cut short, is no pickle, or does what no pickle of plain data or torch tensors does.
+        UnknownFormatError: it has more than OPCODES_MAX opcodes.
     """
     try:
         return _Machine().run(content)
+    except _LimitError as err:
+        raise UnknownFormatError(
+            f"{name} holds a pickle of more than {OPCODES_MAX} opcodes, the most that are read.",
+            hint="Save the model's state_dict() alone with torch.save.",
+        ) from err
     # ValueError: genops on any bytes that are not a pickle, and _MalformedError. IndexError: the stack or the marks are
     # used up. KeyError: no such memo. Warning: a bad escape in a STRING, where the caller made warnings errors.
     except (ValueError, IndexError, KeyError, Warning) as err:
@@ -158,7 +170,7 @@ class _Machine:
             if handler is None:
                 raise _MalformedError(f"uses the opcode {opcode.name}, which is not read")
             if count == OPCODES_MAX:
-                raise _MalformedError(f"is longer than {OPCODES_MAX} opcodes")
+                raise _LimitError
             handler(self, argument)
         return self.stack.pop()
 

@@ -41,6 +41,14 @@ TRAINING_KEYS = (
     *("scheduler_state_dict", "callbacks", "loops", "hyper_parameters", "rng_state", "rng_states"),
 )  # what lies beside it and only training needs; so does every key with "optimizer" in it
 
+# Keys beside the model that are named, and how many characters of each.
+KEYS_NAMED_MAX = 12
+KEY_SHOWN_MAX = 60
+ARRAYS_HINT = (
+    "Convert its NumPy arrays where you trust it: safetensors.torch.save_file({'embedding.weight': "
+    "torch.tensor(numpy.stack(list(vectors.values())))}, 'vectors.safetensors')"
+)
+
 OWNED_TABLE = "_embeddings.weight"  # of a representation of PyKEEN, which tells the shape of its rows
 NOT_A_TENSOR = "not a tensor"
 UNHELD_TENSORS: Mapping[str, str] = MappingProxyType(
@@ -173,7 +181,10 @@ class _Archive:
     def read(self, name: str, limit: int) -> bytes:
         start, nbytes = self.locate(name)
         if nbytes > limit:
-            raise self._damaged(f"has {nbytes} bytes in its member {name!r}, more than the {limit} that are read")
+            raise UnknownFormatError(
+                f"{self.path} has {nbytes} bytes in its member {name!r}, and at most {limit} are read.",
+                hint="Save the model's state_dict() alone with torch.save.",
+            )
         content = read_exactly(self.file, start, nbytes)
         crc = self.members[f"{self.prefix}/{name}"].CRC
         if crc not in (0, zlib.crc32(content)):  # 0: torch.serialization.set_crc32_options(False)
@@ -242,20 +253,29 @@ class _Walk:
         self._ancestors: list[int] = []
         self._left = WORK_MAX
         self._holders = self._find_holders(tree)
+        self._siblings: list[tuple[str, object]] = []
+        self._passed_over: list[str] = []
         model = self._unwrap(tree)
         self.graph_model = tell_graph_model(model)
         if _is_tensor(model):
             self._visit("tensor", model)
         else:
             self._descend("", model)
+        for key, value in self._siblings:
+            self._visit_sibling(key, value)
+        if self._passed_over:
+            self._leave_out(", ".join(self._passed_over), "lie beside the model and are not carried along")
         if not self.tensors and all(entry.reason == NOT_A_TENSOR for entry in self.left_out):
             raise UnknownFormatError(
                 f"no tensor was found in {path}: it holds {_describe(tree)}.",
-                hint="Name the file of the model's weights.",
+                hint=ARRAYS_HINT if _has_arrays(tree) else "Name the file of the model's weights.",
             )
 
     def _unwrap(self, tree: object) -> object:
-        """Find the model within a training checkpoint, and say which other models are not read."""
+        """Find the model within a training checkpoint, and note what lies beside it.
+
+        Other tensors keep their names: an OpenNMT model, for one, lies under 'model' and 'generator'.
+        """
         for _ in range(DEPTH_MAX):
             mapping = entries_of(tree) or {}
             wrappers = [key for key in WRAPPER_KEYS if self._is_branch(mapping.get(key))]
@@ -269,10 +289,21 @@ class _Walk:
             if not wrappers or any(_is_floating(value, axes_min=2) for value in others.values()):
                 break
             tree = mapping[wrappers[0]]
-            for key, value in others.items():
-                if value is not tree and (self._is_branch(value) or _is_floating(value, axes_min=0)):
-                    self._leave_out(str(key), f"beside {wrappers[0]!r}, which is read as the model")
+            for key, value in mapping.items():
+                if value is tree or not isinstance(key, str):
+                    continue
+                if key in others and (self._is_branch(value) or _is_floating(value, axes_min=0)):
+                    self._siblings.append((key, value))
+                elif len(self._passed_over) < KEYS_NAMED_MAX:
+                    self._passed_over.append(key[:KEY_SHOWN_MAX])
         return tree
+
+    def _visit_sibling(self, key: str, value: object) -> None:
+        """Visit what lies beside the model, under its own key, where the model leaves that free."""
+        if any(name == key or name.startswith(f"{key}.") for name in self._taken):
+            self._leave_out(key, "the model has tensors of that name")
+        else:
+            self._visit(key, value)
 
     def _is_branch(self, value: object) -> bool:
         return id(value) in self._holders and not _is_tensor(value)
@@ -397,9 +428,17 @@ def _is_training_state(key: str) -> bool:
 def _describe(tree: object) -> str:
     mapping = entries_of(tree)
     if mapping is None:
-        return repr(tree) if isinstance(tree, Inert) else f"a value of type {type(tree).__name__}"
+        is_object = isinstance(tree, Inert)
+        return f"an object of class {tree.global_name[:200]}" if is_object else f"a value of type {type(tree).__name__}"
     keys = [repr(key)[:40] for key in itertools.islice(mapping, 12) if isinstance(key, str)]
     return f"a dict of {len(mapping)} entries ({', '.join(keys)})" if keys else f"a dict of {len(mapping)} entries"
+
+
+def _has_arrays(tree: object) -> bool:
+    """Tell whether this is NumPy arrays, or a dict or list of them."""
+    values = (entries_of(tree) or {}).values() or (tree if isinstance(tree, (list, tuple)) else (tree,))
+    first = next(iter(values), None)
+    return isinstance(first, Inert) and first.origin.module.partition(".")[0] == "numpy"
 
 
 def _name_fault(name: str) -> str:

@@ -142,7 +142,7 @@ def test_read_listing_names_bare_tensors_and_lists(tmp_path):
 
 
 def test_read_listing_takes_the_model_out_of_a_lightning_checkpoint(tmp_path):
-    """The state_dict is listed; optimizer, callbacks and counters are not."""
+    """The state_dict is listed; optimizer, callbacks and counters are not, and are named."""
     model = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 2))
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.tensor([1])).sum().backward()
@@ -162,7 +162,13 @@ def test_read_listing_takes_the_model_out_of_a_lightning_checkpoint(tmp_path):
         },
         path,
     )
-    assert assert_listed(path, model.state_dict()).left_out == ()
+    assert [(left.name, left.reason) for left in assert_listed(path, model.state_dict()).left_out] == [
+        (
+            "epoch, global_step, pytorch-lightning_version, loops, callbacks, optimizer_states, lr_schedulers, "
+            "hyper_parameters",
+            "lie beside the model and are not carried along",
+        )
+    ]
 
 
 def test_read_listing_keeps_a_matrix_beside_a_wrapper(tmp_path):
@@ -176,12 +182,12 @@ def test_read_listing_keeps_a_matrix_beside_a_wrapper(tmp_path):
 
 
 def test_read_listing_tells_of_floats_beside_a_wrapper(tmp_path):
-    """A vector of floats beside `state_dict` may matter to someone and is told; a generator's state is not."""
+    """A vector of floats beside `state_dict` is kept under its name; a generator's state is not, and is named."""
     path = tmp_path / "a.pt"
     torch.save({"state_dict": {"a": torch.ones(2, 2)}, "mean": torch.ones(3), "rng": torch.get_rng_state()}, path)
     listing = list_file(path)
-    assert [tensor.name for tensor in listing.tensors] == ["a"]
-    assert [left.name for left in listing.left_out] == ["mean"]
+    assert [tensor.name for tensor in listing.tensors] == ["a", "mean"]
+    assert [left.name for left in listing.left_out] == ["rng"]
 
 
 def test_read_listing_takes_the_model_out_of_a_pykeen_checkpoint(tmp_path):
@@ -201,17 +207,25 @@ def test_read_listing_takes_the_model_out_of_a_pykeen_checkpoint(tmp_path):
         path,
         pickle_protocol=5,
     )
-    assert assert_listed(path, state).left_out == ()
-
-
-def test_read_listing_says_which_second_model_it_leaves(tmp_path):
-    """Of two models beside each other one is read and the other named."""
-    path = tmp_path / "model.pt"
-    torch.save({"model_ema": {"w": torch.zeros(2)}, "model": {"w": torch.ones(2)}}, path)
-    listing = assert_listed(path, {"w": torch.ones(2)})
-    assert [(entry.name, entry.reason) for entry in listing.left_out] == [
-        ("model_ema", "beside 'model', which is read as the model")
+    assert [left.name for left in assert_listed(path, state).left_out] == [
+        "epoch, loss, optimizer_state_dict, random_state, torch_random_state, entity_to_id_dict"
     ]
+
+
+def test_read_listing_keeps_a_second_model(tmp_path):
+    """Of two models beside each other the second keeps its key in its names, as OpenNMT's generator must."""
+    path = tmp_path / "model.pt"
+    torch.save({"generator": {"0.bias": torch.zeros(2)}, "model": {"w": torch.ones(2)}, "opt": {"layers": 2}}, path)
+    listing = assert_listed(path, {"w": torch.ones(2), "generator.0.bias": torch.zeros(2)})
+    assert [entry.name for entry in listing.left_out] == ["opt"]
+
+
+def test_read_listing_leaves_out_a_second_model_of_a_taken_name(tmp_path):
+    """What lies beside the model under a name that the model uses is left out, and said so."""
+    path = tmp_path / "model.pt"
+    torch.save({"model": {"ema": {"w": torch.ones(2)}}, "ema": {"w": torch.zeros(2)}}, path)
+    listing = assert_listed(path, {"ema.w": torch.ones(2)})
+    assert [(entry.name, entry.reason) for entry in listing.left_out] == [("ema", "the model has tensors of that name")]
 
 
 def test_read_listing_joins_nested_names(tmp_path):
@@ -534,7 +548,7 @@ def test_read_listing_refuses_a_large_pickle(tmp_path):
         file.write(content[:directory])
         file.seek(2**30 + 2**20)
         file.write(content[directory:])
-    with pytest.raises(DamagedFileError, match=r"1073741825 bytes in its member 'data\.pkl', more than the 1073741824"):
+    with pytest.raises(UnknownFormatError, match=r"1073741825 bytes in its member 'data\.pkl', and at most 1073741824"):
         list_file(path)
 
 
