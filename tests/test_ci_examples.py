@@ -123,7 +123,9 @@ class Runner:
     def break_evaluate(self) -> None:
         """Let `embcompress evaluate` find that a gate failed, and what comes before it leave files and end well."""
         tool = self.folder / "bin" / "embcompress"
-        tool.write_text('#!/bin/sh\n[ "$1" = evaluate ] && exit 3\ntouch model.safetensors model.report.json model.xml\n')
+        tool.write_text(
+            '#!/bin/sh\n[ "$1" = evaluate ] && exit 3\ntouch model.safetensors model.report.json model.xml\n'
+        )
 
     def _upload(self, name: str, paths: Sequence[str]) -> None:
         self.uploads[name] = [path for path in paths if (self.folder / path).is_file()]
