@@ -601,17 +601,17 @@ ENVIRONMENTS: Mapping[str, tuple[dict[str, str], bool, bool]] = {
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize(("args", "code"), COLOR_COMMANDS.values(), ids=COLOR_COMMANDS)
-@pytest.mark.parametrize(("environment", "at_terminal", "in_pipe"), ENVIRONMENTS.values(), ids=ENVIRONMENTS)
-def test_colors_are_where_the_user_wants_them(
-    args: list[str],
-    code: int,
-    environment: dict[str, str],
-    at_terminal: bool,
-    in_pipe: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        *(("report", name) for name in ENVIRONMENTS),
+        *((command, name) for command in ("failure", "help") for name in ("neither", "NO_COLOR", "FORCE_COLOR")),
+        *(("help of a command", name) for name in ("both", "FORCE_COLOR")),
+    ],
+)
+def test_colors_are_where_the_user_wants_them(command: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_COLOR leaves no escape code, FORCE_COLOR colours a pipe too, the former wins, and an empty one is not set."""
+    (args, code), (environment, at_terminal, in_pipe) = COLOR_COMMANDS[command], ENVIRONMENTS[name]
     for variable in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT", "COLORTERM"):
         monkeypatch.delenv(variable, raising=False)
     for variable, value in {"TERM": "xterm-256color", **environment}.items():
@@ -689,7 +689,7 @@ def test_streams_that_cannot_be_written(command: str, code: int, message: str) -
 @pytest.mark.parametrize(
     ("args", "code"),
     [
-        (["approximate", "model.safetensors", "--bases", "3", "--json"], 0),
+        (["approximate", "model.safetensors", "--bases", "3", "--dry-run", "--json"], 0),
         (["approximate", "model.safetensors", "--bases", "3", "--fail-if", "error.relative > 0"], 3),
         (["inspect", "missing", "--json"], 1),
         (["inspect", "--help"], 0),
