@@ -51,7 +51,7 @@ def compress(folder: Path, table: Tensor, **options: Any) -> Path:
     """Save a table and compress it; return the artifact, which holds it coded."""
     source = folder / "model.safetensors"
     safetensors.torch.save_file({"entities.weight": table, "steps": torch.arange(3)}, source)
-    result = embcompress.approximate(source, output=folder / "small.safetensors", force=True, **options)
+    result = embcompress.approximate(source, output=folder / "small.safetensors", force=True, neighbours=0, **options)
     assert [said.coding for said in result.tables] == ["coded"]
     return folder / "small.safetensors"
 
