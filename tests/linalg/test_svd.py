@@ -307,15 +307,24 @@ STEEP = {
 }
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("is_wide", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "is_wide"),
+    [
+        (torch.float64, False),
+        (torch.float64, True),
+        (torch.float32, False),
+        (torch.float32, True),
+        (torch.float16, True),
+        (torch.bfloat16, False),
+    ],
+)
 @pytest.mark.parametrize("name", STEEP)
 def test_krylov_svd_meets_steep_spectra(name: str, is_wide: bool, dtype: torch.dtype, device: str) -> None:
     """Where float32 products hide what is left, more exact ones find it: the bound holds down to the storing error."""
     table = 10 * with_spectrum(900, 320, singular_values=STEEP[name])
     table = (table.T.contiguous() if is_wide else table).to(dtype)
     singular_values = torch.linalg.svdvals(table.double())
-    for rank in (4, 19, 20, 21, 35, 60):
+    for rank in (4, 20, 21, 60):
         compressed = compress(table, rank, solver="krylov", device=device)
         excess = EXCESS if compressed.factors.is_optimal else KRYLOV_EXCESS
         bound = squared_bound(squared_optimum(singular_values, rank), dtype, excess=excess)
