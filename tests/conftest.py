@@ -18,7 +18,7 @@ for _name in ("GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR"):  # what the machine 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
-    """Name a device to compute on; the CUDA one skips where there is none."""
+    """Name a device to compute on; the CUDA one is collected where there is one, or where `-m gpu` asks for it."""
     name: str = request.param
     if name == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device: torch.cuda.is_available() is False")
@@ -39,8 +39,15 @@ def make_samples() -> ModuleType:
     return module
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked pykeen where it is missing; where it is not, what it and its dependencies warn of may pass."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests marked gpu where there is none; skip those marked pykeen where it is missing.
+
+    Asked for by `-m gpu`, they are kept, and skip with their reason. Where PyKEEN is there, what it and its
+    dependencies warn of may pass.
+    """
+    if not torch.cuda.is_available() and "gpu" not in config.getoption("markexpr"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("gpu")])
+        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
     is_missing = importlib.util.find_spec("pykeen") is None
     for item in items:
         if item.get_closest_marker("pykeen"):

@@ -16,8 +16,6 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 import embcompress
@@ -35,7 +33,6 @@ SAMPLE_FILES = (
 )
 SPARE_BYTES = 64  # that the smallest size of a refusal has beside what the estimate says
 HEADER_BYTES = 8  # a header is padded to a multiple of that
-few = settings(max_examples=2, deadline=None, derandomize=True)
 
 
 def draw(rows: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32, fall: float = 0.9) -> Tensor:
@@ -57,10 +54,13 @@ def save(folder: Path, state: Mapping[str, Tensor], name: str = "model.safetenso
 
 
 def compress(source: Path, *, folder: Path | None = None, **options: Any) -> ApproximateResult:
-    """Compress a checkpoint, by the quickest effort unless another is given, and check what holds for every result."""
+    """Compress a checkpoint, by the quickest effort unless another is given, and check what holds for every result.
+
+    No budget looks at neighbours, which take a sixth of the time of a small table.
+    """
     output = (folder or source.parent) / "out.safetensors"
     quick = {} if {"effort", "plain", "energy"} & set(options) else {"effort": "fast"}
-    result = embcompress.approximate(source, output=output, force=True, **quick, **options)
+    result = embcompress.approximate(source, output=output, force=True, neighbours=0, **quick, **options)
     assert result.output.bytes == output.stat().st_size
     held = safetensors.torch.load_file(output)
     for table in result.tables:
@@ -122,12 +122,18 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("scratch")
 
 
-efforts = st.sampled_from(EFFORTS)
-
-
-@few
-@given(share=st.floats(0.0, 1.0), effort=efforts)
-@pytest.mark.parametrize("name", SAMPLE_FILES)
+@pytest.mark.parametrize(
+    ("name", "share", "effort"),
+    [
+        ("kinships-complex/trained_model.pkl", 0.0, "fast"),
+        ("kinships-complex/trained_model.pkl", 0.71, "best"),
+        ("kinships-complex/model.safetensors", 0.83, "default"),
+        ("kinships-transe/trained_model.pkl", 0.92, "fast"),
+        ("kinships-rescal/trained_model.pkl", 0.57, "default"),
+        ("words/model.pt", 0.43, "default"),
+        ("words/model.pt", 0.97, "fast"),
+    ],
+)
 def test_max_size_is_never_exceeded(name: str, scratch: Path, share: float, effort: str) -> None:
     """The whole file has at most the bytes asked for, at any size between the smallest and the original's."""
     whole = (SAMPLES / name).stat().st_size
@@ -142,9 +148,18 @@ def test_max_size_is_never_exceeded(name: str, scratch: Path, share: float, effo
     assert result.output.bytes <= limit
 
 
-@few
-@given(ratio=st.floats(1.5, 24.0), effort=efforts)
-@pytest.mark.parametrize("name", SAMPLE_FILES)
+@pytest.mark.parametrize(
+    ("name", "ratio", "effort"),
+    [
+        ("kinships-complex/trained_model.pkl", 7.3, "default"),
+        ("kinships-complex/model.safetensors", 23.9, "best"),
+        ("kinships-transe/trained_model.pkl", 3.1, "fast"),
+        ("kinships-rescal/trained_model.pkl", 11.7, "best"),
+        ("kinships-rescal/trained_model.pkl", 23.9, "fast"),
+        ("words/model.pt", 1.5, "fast"),
+        ("words/model.pt", 13.3, "default"),
+    ],
+)
 def test_ratio_is_reached(name: str, scratch: Path, ratio: float, effort: str) -> None:
     """The chosen tables are at least as many times smaller as asked for, or the refusal names a ratio below."""
     try:
@@ -158,9 +173,17 @@ def test_ratio_is_reached(name: str, scratch: Path, ratio: float, effort: str) -
     assert not result.skipped or result.totals.bytes_after <= result.totals.bytes_before / ratio
 
 
-@few
-@given(power=st.floats(-1.5, -0.1), effort=efforts)
-@pytest.mark.parametrize("name", SAMPLE_FILES)
+@pytest.mark.parametrize(
+    ("name", "power", "effort"),
+    [
+        ("kinships-complex/trained_model.pkl", -0.2, "fast"),
+        ("kinships-complex/model.safetensors", -0.9, "best"),
+        ("kinships-transe/trained_model.pkl", -1.5, "fast"),
+        ("kinships-rescal/trained_model.pkl", -0.5, "default"),
+        ("words/model.pt", -0.3, "default"),
+        ("words/model.pt", -1.2, "fast"),
+    ],
+)
 def test_max_error_is_never_exceeded(name: str, scratch: Path, power: float, effort: str) -> None:
     """No table is left with a larger error than asked for, as measured on what is stored."""
     target = 10**power
@@ -201,21 +224,25 @@ def test_smallest_ratio_that_is_named_works(tmp_path: Path) -> None:
     assert compress(source, ratio=float(found[1])).totals.ratio >= float(found[1])
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
-def test_bytes_are_spent(tmp_path: Path, effort: str) -> None:
+@pytest.mark.parametrize(
+    ("effort", "sizes"), [("fast", (25000, 50000, 111111)), ("default", (50000,)), ("best", (25000,))]
+)
+def test_bytes_are_spent(tmp_path: Path, effort: str, sizes: tuple[int, ...]) -> None:
     """99.8 % of a size are used, and of a ratio, which counts the header of a file with the table alone."""
     source = save(tmp_path, {"entities.weight": draw(3000, 24)})
-    for size in (25000, 50000, 111111):
+    for size in sizes:
         assert 0.998 * size <= compress(source, max_size=size, effort=effort).output.bytes <= size
     limit = 3000 * 24 * 4 / 10
     assert 0.998 * limit <= compress(source, ratio=10, effort=effort).output.bytes <= limit
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
-def test_error_is_spent(tmp_path: Path, effort: str) -> None:
+@pytest.mark.parametrize(
+    ("effort", "targets"), [("fast", (0.5, 0.05, 1e-3, 1e-4)), ("default", (0.05, 1e-4)), ("best", (0.5, 0.05))]
+)
+def test_error_is_spent(tmp_path: Path, effort: str, targets: tuple[float, ...]) -> None:
     """99.8 % of an error are used, down to float32's precision; 99 % where few columns have bits, as it leaps there."""
     source = save(tmp_path, {"entities.weight": draw(3000, 24)})
-    for target in (0.5, 0.05, 1e-3, 1e-4):
+    for target in targets:
         (found,) = compress(source, max_error=target, effort=effort).tables
         assert (0.99 if target == 0.5 else 0.998) * target <= error_of(found) <= target
 
@@ -231,7 +258,7 @@ def test_errors_are_as_predicted(tmp_path: Path, options: dict[str, Any]) -> Non
 def test_more_bytes_leave_less(tmp_path: Path) -> None:
     """The error falls from size to size, and a size is what an error takes."""
     source = save(tmp_path, {"entities.weight": draw(2000, 24)})
-    sizes = (5000, 8000, 12000, 20000, 32000, 60000)
+    sizes = (5000, 12000, 32000, 60000)
     errors = [error_of(compress(source, max_size=size).tables[0]) for size in sizes]
     assert errors == sorted(errors, reverse=True)
     for size, error in zip(sizes[1:-1], errors[1:-1], strict=True):
@@ -256,19 +283,27 @@ def test_same_input_same_bytes(tmp_path: Path, options: dict[str, Any]) -> None:
     assert digests[0] == digests[1]
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
-def test_same_input_same_bytes_in_every_process(tmp_path: Path, effort: str) -> None:
-    """Another process, with its own seed of hashes, writes the same file."""
+def test_same_input_same_bytes_in_every_process(tmp_path: Path) -> None:
+    """Another process, with its own seed of hashes, writes the same files by every effort."""
     source = save(tmp_path, {"entities.weight": draw(600, 20), "more.weight": draw(200, 12)})
-    compress(source, ratio=6, effort=effort, table="*.weight")
-    digests = {hashlib.sha256((tmp_path / "out.safetensors").read_bytes()).hexdigest()}
-    subprocess.run(
-        [sys.executable, "-m", "embcompress", "approximate", source, "--ratio", "6", "--effort", effort,
-         "--table", "*.weight", "--output", tmp_path / "out.safetensors", "--force", "--quiet"],
-        env={**os.environ, "PYTHONHASHSEED": "1"}, check=True, capture_output=True,
+    digests = []
+    for effort in EFFORTS:
+        compress(source, ratio=6, effort=effort, table="*.weight")
+        digests.append(hashlib.sha256((tmp_path / "out.safetensors").read_bytes()).hexdigest())
+    script = (
+        "import embcompress, hashlib, sys\n"
+        "for effort in sys.argv[3:]:\n"
+        "    embcompress.approximate(sys.argv[1], output=sys.argv[2], ratio=6, effort=effort, table='*.weight',\n"
+        "                           neighbours=0)\n"
+        "    print(hashlib.sha256(open(sys.argv[2], 'rb').read()).hexdigest())\n"
+        "    sys.argv[2] += '.safetensors'\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, source, tmp_path / "other.safetensors", *EFFORTS],
+        env={**os.environ, "PYTHONHASHSEED": "1"}, check=True, capture_output=True, text=True,
     )  # fmt: skip
-    digests.add(hashlib.sha256((tmp_path / "out.safetensors").read_bytes()).hexdigest())
-    assert len(digests) == 1
+    assert done.stdout.split() == digests
+    assert len(set(digests)) == len(EFFORTS)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.8, 0.99])
@@ -321,17 +356,19 @@ def test_a_unit_changes_nothing(tmp_path: Path) -> None:
 
 def test_tables_share_one_price(tmp_path: Path) -> None:
     """Bytes moved from one of two tables to the other, either way, leave no less squared error in all."""
-    state = {"a.weight": draw(2500, 24, fall=0.8), "b.weight": 7 * draw(1200, 40, seed=1, fall=0.97)}
+    state = {"a.weight": draw(1500, 24, fall=0.8), "b.weight": 7 * draw(800, 40, seed=1, fall=0.97)}
     shared = {table.name: table for table in compress(save(tmp_path, state), ratio=10, table="*").tables}
     together = sum(error_of(table) ** 2 for table in shared.values())
 
+    sources = {name: save(tmp_path, {name: values}, f"{name}.safetensors") for name, values in state.items()}
+    headers = {}
+    for name, source in sources.items():
+        alone = compress(source, ratio=10, table="*")
+        headers[name] = alone.output.bytes - alone.tables[0].bytes_after
+
     def error_at(name: str, nbytes: float) -> float:
         """Compress a table alone into so many bytes beside its header."""
-        source = save(tmp_path, {name: state[name]}, "alone.safetensors")
-        first = compress(source, ratio=10, table="*")
-        (found,) = compress(
-            source, max_size=int(nbytes) + first.output.bytes - first.tables[0].bytes_after, table="*"
-        ).tables
+        (found,) = compress(sources[name], max_size=int(nbytes) + headers[name], table="*").tables
         assert found.bytes_after == pytest.approx(nbytes, rel=0.003)
         return error_of(found)
 
@@ -344,13 +381,22 @@ def test_tables_share_one_price(tmp_path: Path) -> None:
 
 def test_signs_are_nearly_kept(tmp_path: Path) -> None:
     """A table of +-1 is left with an error of 0.001 where that is asked for, though nothing in it is normal."""
-    table = torch.randn(4000, 64, generator=torch.Generator().manual_seed(0)).sign()
+    table = torch.randn(2000, 64, generator=torch.Generator().manual_seed(0)).sign()
     assert error_of(compress_one(tmp_path, table, max_error=0.001)) <= 0.001
     assert error_of(compress_one(tmp_path, table, ratio=8)) <= 0.08
 
 
-@pytest.mark.parametrize("options", [{"ratio": 10}, {"max_error": 0.1}, {"ratio": 3}], ids=str)
-@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize(
+    ("options", "effort"),
+    [
+        ({"ratio": 10}, "fast"),
+        ({"max_error": 0.1}, "fast"),
+        ({"ratio": 3}, "fast"),
+        ({"ratio": 10}, "default"),
+        ({"ratio": 10}, "best"),
+    ],
+    ids=str,
+)
 def test_rows_of_zeros_are_exact(tmp_path: Path, options: dict[str, Any], effort: str) -> None:
     """Rows of zeros, also of a table whose others have a mean, come out as zeros, and no others do."""
     table = draw(1500, 20) + 0.5

@@ -121,11 +121,11 @@ class Runner:
         return code
 
     def break_evaluate(self) -> None:
-        """Let `embcompress evaluate` find that a gate failed."""
+        """Let `embcompress evaluate` find that a gate failed, and what comes before it leave files and end well."""
         tool = self.folder / "bin" / "embcompress"
-        good = tool.rename(tool.with_name("embcompress-good"))
-        tool.write_text(f'#!/bin/sh\n[ "$1" = evaluate ] && exit 3\nexec {shlex.quote(str(good))} "$@"\n')
-        tool.chmod(0o755)
+        tool.write_text(
+            '#!/bin/sh\n[ "$1" = evaluate ] && exit 3\ntouch model.safetensors model.report.json model.xml\n'
+        )
 
     def _upload(self, name: str, paths: Sequence[str]) -> None:
         self.uploads[name] = [path for path in paths if (self.folder / path).is_file()]

@@ -51,7 +51,7 @@ def compress(folder: Path, table: Tensor, **options: Any) -> Path:
     """Save a table and compress it; return the artifact, which holds it coded."""
     source = folder / "model.safetensors"
     safetensors.torch.save_file({"entities.weight": table, "steps": torch.arange(3)}, source)
-    result = embcompress.approximate(source, output=folder / "small.safetensors", force=True, **options)
+    result = embcompress.approximate(source, output=folder / "small.safetensors", force=True, neighbours=0, **options)
     assert [said.coding for said in result.tables] == ["coded"]
     return folder / "small.safetensors"
 
@@ -543,7 +543,7 @@ def test_edited_parts_of_schema_2_are_refused_or_read(tmp_path: Path, name: str,
     draw = np.random.default_rng(len(name) + len(suffix))
     path = tmp_path / "small.safetensors"
     refused = 0
-    for _ in range(60):
+    for _ in range(16):
         path.write_bytes(COMMITTED_V2.read_bytes())
         rewrite(path, tensors=lambda held: held.update({name + suffix: edit(held[name + suffix], draw)}), name=name)
         try:
@@ -561,7 +561,7 @@ def test_edited_parts_of_schema_2_are_refused_or_read(tmp_path: Path, name: str,
                 embcompress.reconstruct(path, force=True)
             continue
         embcompress.reconstruct(path, output=tmp_path / "dense.safetensors", force=True)
-    assert suffix == ".codes" or refused > 10
+    assert suffix == ".codes" or refused > 3
 
 
 @pytest.mark.parametrize("path", [COMMITTED, COMMITTED_V2], ids=["schema 1", "schema 2"])

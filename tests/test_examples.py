@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,14 @@ pytestmark = pytest.mark.pykeen
 
 ROOT = Path(__file__).parent.parent
 BACKFILL = ROOT / "examples" / "backfill_nations.py"
+# Runs commands one after the other as scripts of one process, which imports PyKEEN once.
+RUN_ALL = """
+import runpy, shlex, sys
+for command in sys.argv[1:]:
+    print("$", command)
+    sys.argv = shlex.split(command)[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def commands_of(script: Path) -> list[str]:
@@ -32,25 +39,31 @@ def test_backfill_nations_tells_how_to_run_it() -> None:
     ]
 
 
+@pytest.fixture(scope="module")
+def printed() -> dict[str, str]:
+    """Run the commands, and keep what each prints."""
+    run = subprocess.run(
+        [sys.executable, "-c", RUN_ALL, *commands_of(BACKFILL)],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return dict(part.split("\n", 1) for part in run.stdout.removeprefix("$ ").split("\n$ "))
+
+
 @pytest.mark.parametrize("command", commands_of(BACKFILL))
-def test_backfill_nations_keeps_what_it_says(command: str, make_samples: ModuleType) -> None:
+def test_backfill_nations_keeps_what_it_says(command: str, printed: dict[str, str], make_samples: ModuleType) -> None:
     """Frozen rows keep their bits and trainable ones do not; both models learn, and the four know more than chance."""
     from pykeen.datasets import Nations
 
-    _, *arguments = shlex.split(command)
-    run = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    lines = run.stdout.splitlines()
+    lines = printed[command].splitlines()
     names = re.fullmatch(r"trained: 54 triples among (.*)", lines[0])
     assert names is not None
     nations = Nations()
     ids = [nations.training.entity_to_id[name] for name in names[1].split(", ")]
     assert ids == [2, 0, 3, 1]
     assert lines[1] == f"widened: to 14 countries, of which rows {ids} were known"
-    assert lines[4] == f"known rows: {'changed' if '--trainable' in arguments else 'identical to the bit'}"
-    figures = dict(re.findall(r"^MRR (.*): (0\.\d{4})$", run.stdout, re.MULTILINE))
+    assert lines[4] == f"known rows: {'changed' if '--trainable' in command else 'identical to the bit'}"
+    figures = dict(re.findall(r"^MRR (.*): (0\.\d{4})$", printed[command], re.MULTILINE))
     assert list(figures) == ["widened, before training", "widened, after training", "from scratch, after training"]
     before, after, scratch = map(float, figures.values())
     known = [nations.training.mapped_triples, nations.validation.mapped_triples]

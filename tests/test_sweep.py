@@ -139,10 +139,10 @@ def test_coded_points_are_what_approximate_makes(swept: SweepResult, model: Path
 
 def test_coded_point_of_a_trained_table(tmp_path: Path) -> None:
     """Word vectors, 2325 x 64: the sample is the whole table, so the error is the artifact's."""
-    (table,) = (found := embcompress.sweep(WORDS)).tables
+    (table,) = (found := embcompress.sweep(WORDS, effort="fast")).tables
     assert table.sample_rows == 2325
     point = next(point for point in curve(table, "coded") if point.asked_ratio == 16)
-    made = embcompress.approximate(WORDS, ratio=16, output=tmp_path / "words.safetensors").tables[0]
+    made = embcompress.approximate(WORDS, ratio=16, effort="fast", output=tmp_path / "words.safetensors").tables[0]
     assert made.error is not None
     assert made.coded is not None
     assert point.relative == pytest.approx(made.error.relative, rel=1e-3)

@@ -313,7 +313,7 @@ def views(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
 
 
 @given(both=views())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_table_rows_reads_drawn_layouts(both: tuple[Tensor, Tensor], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Small tables of any shape and non-negative strides are read bit for bit."""
     base, view = both

@@ -32,7 +32,11 @@ NAME = "torch"
 
 PICKLE_BYTES_MAX = 2**30  # bytes; a larger data.pkl holds arrays inline, which torch.save never writes
 DEPTH_MAX = 64  # modules or dicts within each other; the deepest published models have about 15
-WORK_MAX = 2**28  # 64 per name and its characters; shared parts let 1 kB of pickle spell 2^100 names
+# 64 per name and its characters. Shared parts let 1 kB of pickle spell 2^100 names; without them a name takes a byte of
+# pickle at the very least, and a tensor 60: what is allowed for a byte lets one name every one of its bytes.
+WORK_MAX = 2**28
+WORK_MIN = 2**22
+WORK_PER_BYTE = 2**8
 
 WRAPPER_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "params")
 # Where training scripts keep the model in a dict of other things, most telling first.
@@ -83,7 +87,8 @@ def read_listing(file: BinaryIO) -> Listing:
         DamagedFileError: cut short, or what it says of its members or tensors cannot be true.
     """
     archive = _Archive(file)
-    tree = _Walk(read_pickle(archive.read("data.pkl", PICKLE_BYTES_MAX), name=archive.path), archive.path)
+    content = archive.read("data.pkl", PICKLE_BYTES_MAX)
+    tree = _Walk(read_pickle(content, name=archive.path), archive.path, pickle_bytes=len(content))
     stored = [_place(archive, name, tensor) for name, tensor in tree.tensors]
     return Listing(
         tensors=tuple(item for item in stored if isinstance(item, StoredTensor)),
@@ -242,16 +247,17 @@ class _Walk:
     Args:
         tree: what the pickle holds.
         path: what messages call the file.
+        pickle_bytes: the length of the pickle, which bounds the work: names beyond it are made by shared parts.
     """
 
-    def __init__(self, tree: object, path: str) -> None:
+    def __init__(self, tree: object, path: str, *, pickle_bytes: int) -> None:
         self.tensors: list[tuple[str, TensorReference]] = []
         self.left_out: list[LeftOut] = []
         self.row_shapes: dict[str, tuple[int, ...]] = {}
         self._path = path
         self._taken: set[str] = set()
         self._ancestors: list[int] = []
-        self._left = WORK_MAX
+        self._left = min(WORK_MAX, WORK_MIN + WORK_PER_BYTE * pickle_bytes)
         self._holders = self._find_holders(tree)
         self._siblings: list[tuple[str, object]] = []
         self._passed_over: list[str] = []

@@ -180,8 +180,14 @@ class CodedRepresentation(CodedRows):
         own = self.centers.index_select(0, profiles.to(self.device))  # (count, columns)
         return torch.addcmul(weights, own, is_used.to(self.device, weights.dtype)[:, None])
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _decode(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # As a decorator it would import torch's compiler, two seconds for everyone who never compiles.
+        if torch.compiler.is_compiling():
+            decoded: tuple[Tensor, Tensor, Tensor] = torch.compiler.disable(self._decode_rows)(ids)  # type: ignore[no-untyped-call]
+            return decoded
+        return self._decode_rows(ids)
+
+    def _decode_rows(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Decode strings, in steps of float32: (count, columns), the profile of each row, and whether it is not zero.
 
         Nothing of it is differentiable.

@@ -209,7 +209,7 @@ ENTRIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(header=st.dictionaries(st.sampled_from(["a", "b", "", "__metadata__"]), ENTRIES), size=st.integers(0, 24))
 def test_read_listing_believes_no_header_that_safetensors_refuses(tmp_path: Path, header: object, size: int) -> None:
     """Of random headers of known dtypes none gets through that safetensors' own reader refuses; all lies inside."""
@@ -226,7 +226,7 @@ def test_read_listing_believes_no_header_that_safetensors_refuses(tmp_path: Path
         assert len(content) == math.prod(shape) * ITEM_BYTES[dtype]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.integers(0, 140), value=st.integers(0, 255))
 def test_read_listing_survives_a_changed_byte(tmp_path: Path, position: int, value: int) -> None:
     """One changed byte anywhere in the header is refused, or leaves a listing that fits the file."""

@@ -144,9 +144,12 @@ def test_read_listing_names_bare_tensors_and_lists(tmp_path):
 def test_read_listing_takes_the_model_out_of_a_lightning_checkpoint(tmp_path):
     """The state_dict is listed; optimizer, callbacks and counters are not, and are named."""
     model = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 2))
-    optimizer = torch.optim.Adam(model.parameters())
-    model(torch.tensor([1])).sum().backward()
-    optimizer.step()
+    # As Adam writes it: to make one and take a step imports torch's compiler, which takes two seconds.
+    averages = {
+        number: {"step": torch.tensor(1.0), "exp_avg": torch.zeros_like(one), "exp_avg_sq": torch.zeros_like(one)}
+        for number, one in enumerate(model.parameters())
+    }
+    optimizer = {"state": averages, "param_groups": [{"lr": 1e-3, "betas": (0.9, 0.999), "params": [0, 1, 2]}]}
     path = tmp_path / "epoch=1.ckpt"
     torch.save(
         {
@@ -156,7 +159,7 @@ def test_read_listing_takes_the_model_out_of_a_lightning_checkpoint(tmp_path):
             "state_dict": model.state_dict(),
             "loops": {"fit_loop": {"state_dict": {}}},
             "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.5)}},
-            "optimizer_states": [optimizer.state_dict()],
+            "optimizer_states": [optimizer],
             "lr_schedulers": [],
             "hyper_parameters": {"dim": 4, "path": Path("x")},
         },
@@ -351,25 +354,20 @@ def test_read_listing_refuses_modules_within_themselves(tmp_path):
         list_file(path)
 
 
-def test_read_listing_refuses_exponential_names(tmp_path, monkeypatch):
-    """Forty dicts that each hold the next one twice spell 2^40 names; the listing stops at 2^22 or fewer."""
-    visits = 0
-    visit = torch_zip._Walk._visit
+def test_read_listing_refuses_exponential_names(tmp_path):
+    """Forty dicts that each hold the next one twice, in 2 kB, spell 2^40 names; the listing stops long before.
 
-    def count(walk, name, value):
-        nonlocal visits
-        visits += 1
-        visit(walk, name, value)
-
-    monkeypatch.setattr(torch_zip._Walk, "_visit", count)
+    In time of this thread, with a margin: 0.1 s was measured, and 2^40 names would take a month.
+    """
     path = tmp_path / "model.pt"
     tree = {"weight": torch.ones(1)}
     for _ in range(40):
         tree = {"a": tree, "b": tree}
     torch.save(tree, path)
+    begin = time.thread_time()
     with pytest.raises(DamagedFileError, match="more ways than can be listed"):
         list_file(path)
-    assert 2**20 < visits <= 2**22
+    assert time.thread_time() - begin < 5
     for _ in range(100):
         tree = {"a": tree}
     torch.save(tree, path)
@@ -377,10 +375,21 @@ def test_read_listing_refuses_exponential_names(tmp_path, monkeypatch):
         list_file(path)
 
 
-def test_read_listing_passes_over_long_lists(tmp_path):
-    """A million losses beside the model cost one look, not a name each."""
+def test_read_listing_names_shared_parts_by_every_way(tmp_path):
+    """Six dicts that each hold the next one four times are no fault: 4096 names of one tensor are listed."""
     path = tmp_path / "model.pt"
-    torch.save({"encoder": {"weight": torch.ones(1)}, "losses": [0.5] * 10**6, "pairs": [(1, 2)] * 1000}, path)
+    tree = {"weight": torch.ones(1)}
+    for _ in range(6):
+        tree = dict.fromkeys(("first", "second", "third", "fourth"), tree)
+    torch.save(tree, path)
+    assert path.stat().st_size < 3000
+    assert len(list_file(path).tensors) == 4**6
+
+
+def test_read_listing_passes_over_long_lists(tmp_path):
+    """200,000 losses beside the model cost one look, not a name each."""
+    path = tmp_path / "model.pt"
+    torch.save({"encoder": {"weight": torch.ones(1)}, "losses": [0.5] * 200_000, "pairs": [(1, 2)] * 1000}, path)
     listing = assert_listed(path, {"encoder.weight": torch.ones(1)})
     assert [entry.name for entry in listing.left_out] == ["losses", "pairs"]
 
@@ -578,7 +587,7 @@ def originals(tmp_path_factory) -> tuple[Path, list[bytes]]:
     return folder / "damaged.pt", contents
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_read_listing_of_damaged_files_is_safe(originals, data):
     """Whatever bytes are changed, only our exceptions come out, soon, and what is listed lies inside the file."""

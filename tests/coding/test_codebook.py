@@ -19,7 +19,7 @@ from embcompress.exceptions import ArtifactError
 from tests.coding.codebooks import make_codebook
 from tests.coding.reference_decoder import choose_prefixed, table_and_raw_bits, tables
 
-often = settings(max_examples=150, deadline=None)
+often = settings(max_examples=30, deadline=None)
 ARRAYS = ("profiles", "shifts", "scales", "step_numbers", "classes", "center_numbers")
 ROWS = 500
 
@@ -47,7 +47,7 @@ def assert_same(found: Codebook, codebook: Codebook) -> None:
             assert getattr(found.rotation, name).tolist() == getattr(codebook.rotation, name).tolist()
 
 
-@pytest.mark.parametrize("states", [4, 8, 32, 256])
+@pytest.mark.parametrize("states", [4, 256])
 @pytest.mark.parametrize(("profiles", "kinds", "steps"), [(1, 0, 1), (1, 1, 1), (1, 60, 3), (7, 300, 16)])
 def test_codebook_round_trip(profiles: int, kinds: int, steps: int, states: int) -> None:
     """Codebooks of one profile and many, with and without centers, of one step and 16, come back."""

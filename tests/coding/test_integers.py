@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from embcompress.coding.integers import TREE_BITS, WIDTH_MAX, decode_integers, encode_integers
 from embcompress.exceptions import ArtifactError
 
-seldom = settings(max_examples=80, deadline=None)
+seldom = settings(max_examples=25, deadline=None)
 
 
 @seldom

@@ -14,7 +14,7 @@ from embcompress.coding.symbols import CLASS_MAX, CLASS_MIN, CLASS_TRAINED, PER_
 from tests.coding.coded_strings import count_bits, layout_of, read, search, settle, write
 from tests.coding.reference_decoder import bits_of_symbols, choose_prefixed, decode_string, table_and_raw_bits, tables
 
-seldom = settings(max_examples=60, deadline=None)
+seldom = settings(max_examples=25, deadline=None)
 FURTHEST = 2**22  # the symbol of 2^23 steps, which is as far as the encoder reaches
 ALL_CLASSES = range(CLASS_MIN, CLASS_MAX + 1)
 
@@ -55,10 +55,10 @@ def test_strings_round_trip(classes: list[int], rows: int, seed: int, states: in
 
 @pytest.mark.parametrize("states", [4, 8, 32, 256])
 def test_strings_of_each_class(states: int) -> None:
-    """17 rows of 12 columns of each class alone, found by the encoder, come back; 1000 deviations out, too."""
+    """5 rows of 12 columns of each class alone, found by the encoder, come back; 1000 deviations out, too."""
     for number in ALL_CLASSES:
         classes = [number] * 12
-        values = np.random.default_rng(number - CLASS_MIN).standard_normal((17, 12)) * 2.0 ** (number / PER_OCTAVE)
+        values = np.random.default_rng(number - CLASS_MIN).standard_normal((5, 12)) * 2.0 ** (number / PER_OCTAVE)
         values[3, 5] *= 1e3
         values[4] *= 1e3
         assert_round_trip(search(values, classes, states=states), classes, states=states)

@@ -19,7 +19,7 @@ from embcompress.coding.window_codebook import (
 )
 from embcompress.coding.window_decoder import WindowDecoder
 
-seldom = settings(max_examples=60, deadline=None)
+seldom = settings(max_examples=20, deadline=None)
 
 
 def make_codebook(bits: list[list[int]], windows: dict[int, int]) -> WindowCodebook:

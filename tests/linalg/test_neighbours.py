@@ -127,7 +127,7 @@ def test_nearest_rows_cross_the_chunks_of_a_block() -> None:
 
 def test_nearest_rows_of_many_queries_are_scored_in_parts() -> None:
     """With more queries than a whole chunk has room for, all rows against all others are those of the oracle."""
-    rows = 1700
+    rows = 1500
     assert SCORES_MAX // rows < min(rows, CHUNK_ROWS)
     assert_nearest(uneven(rows, 8), block_rows=rows)
 
@@ -246,17 +246,17 @@ def real_shares() -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", ["low", "middle", "high"])
 @pytest.mark.parametrize(("count", "population"), [(10, 1200), (100, 1200), (600, 1200), (100, 104), (103, 104)])
 def test_overlap_band_covers_the_truth(name: str, count: int, population: int, real_shares: dict[str, Tensor]) -> None:
-    """Of 500 draws 95 % cover the mean of all, less 2 % for chance (two deviations): few, half or nearly all rows."""
+    """Of 200 draws 95 % cover the mean of all, less 3 % for chance (two deviations): few, half or nearly all rows."""
     shares = real_shares[name][:population]
     truth = float(shares.mean())
     generator = torch.Generator().manual_seed(count)
     covered = 0
-    for _ in range(500):
+    for _ in range(200):
         drawn = shares[torch.randperm(population, generator=generator)[:count]]
         band = overlap_band(drawn, population=population)
         assert 0 <= band.low <= band.overlap <= band.high <= 1
         covered += band.low - 1e-12 <= truth <= band.high + 1e-12
-    assert covered / 500 >= 0.93
+    assert covered / 200 >= 0.92
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

@@ -285,13 +285,15 @@ def orthonormal_pair() -> tuple[Tensor, Tensor]:
     return torch.linalg.qr(gaussian(2600, 1024)).Q, torch.linalg.qr(gaussian(1024, 1024, seed=1)).Q
 
 
-@pytest.mark.parametrize("is_wide", [False, True])
-@pytest.mark.parametrize("spectrum", ["i^-0.5", "i^-1", "i^-2", "exp(-i/100)"])
+@pytest.mark.parametrize(
+    ("spectrum", "is_wide"),
+    [("i^-0.5", False), ("i^-0.5", True), ("i^-1", False), ("i^-2", True), ("exp(-i/100)", False)],
+)
 def test_krylov_svd_comes_near_the_optimum(spectrum: str, is_wide: bool, device: str) -> None:
     """On decaying spectra the error is within 1e-3 of the optimum, for every seed, and is not called optimal."""
     table, singular_values = decaying(spectrum)
     table = table.T.contiguous() if is_wide else table
-    for rank, seed in ((4, 0), (64, 1), (64, 2), (120, 3)):
+    for rank, seed in ((4, 0), (64, 1), (120, 2)):
         compressed = compress(table, rank, solver="krylov", device=device, block_rows=1000, seed=seed)
         bound = squared_bound(squared_optimum(singular_values, rank), torch.float32, excess=KRYLOV_EXCESS)
         assert squared_error(table, compressed) <= bound, f"rank {rank}, seed {seed}"
@@ -305,15 +307,24 @@ STEEP = {
 }
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("is_wide", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "is_wide"),
+    [
+        (torch.float64, False),
+        (torch.float64, True),
+        (torch.float32, False),
+        (torch.float32, True),
+        (torch.float16, True),
+        (torch.bfloat16, False),
+    ],
+)
 @pytest.mark.parametrize("name", STEEP)
 def test_krylov_svd_meets_steep_spectra(name: str, is_wide: bool, dtype: torch.dtype, device: str) -> None:
     """Where float32 products hide what is left, more exact ones find it: the bound holds down to the storing error."""
     table = 10 * with_spectrum(900, 320, singular_values=STEEP[name])
     table = (table.T.contiguous() if is_wide else table).to(dtype)
     singular_values = torch.linalg.svdvals(table.double())
-    for rank in (4, 19, 20, 21, 35, 60):
+    for rank in (4, 20, 21, 60):
         compressed = compress(table, rank, solver="krylov", device=device)
         excess = EXCESS if compressed.factors.is_optimal else KRYLOV_EXCESS
         bound = squared_bound(squared_optimum(singular_values, rank), dtype, excess=excess)
