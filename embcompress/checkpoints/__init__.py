@@ -12,7 +12,7 @@ from typing import BinaryIO
 from embcompress.checkpoints import safetensors_file, torch_zip
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
 from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFormatError
-from embcompress.suggestions import suggest_file
+from embcompress.text import suggest_file
 
 __all__ = ["FORMATS", "Checkpoint", "LeftOut", "StoredTensor", "open_checkpoint"]
 
