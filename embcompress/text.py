@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -61,8 +62,6 @@ def suggest_file(path: Path) -> str:
 
 def quoted(value: Path | str) -> str:
     """Quote a path or a name for a shell."""
-    import shlex
-
     return shlex.quote(str(value))
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from embcompress.artifact.reader import Artifact
 from embcompress.artifact.schema import (
@@ -23,14 +25,11 @@ from embcompress.artifact.schema import (
 )
 from embcompress.artifact.tensors import read_tensor
 from embcompress.checkpoints import StoredTensor
+from embcompress.coding.codebook import Codebook, RowIndex, read_codebook, read_row_index
 from embcompress.coding.constants import HALF_BIT, group_width
+from embcompress.coding.rotation import decode_rotation
+from embcompress.coding.window_codebook import WindowCodebook, unpack_numbers
 from embcompress.exceptions import ArtifactError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from embcompress.coding.codebook import Codebook, RowIndex
-    from embcompress.coding.window_codebook import WindowCodebook
 
 
 def read_coded(artifact: Artifact, table: CompressedTable) -> CodedFactors:
@@ -53,8 +52,6 @@ def describe_codes(artifact: Artifact, table: CompressedTable) -> tuple[int, boo
     Raises:
         ArtifactError: the codebook does not have the checksum of the header, or is damaged.
     """
-    from embcompress.coding.codebook import read_codebook
-
     found = artifact.coded_factors(table)
     if table.is_windowed:
         return len(artifact.codes(table)), BASES_SUFFIX in found, None
@@ -101,11 +98,6 @@ def read_factors(
     Raises:
         ArtifactError: what they hold does not fit together.
     """
-    import torch
-
-    from embcompress.coding.codebook import read_codebook, read_row_index
-    from embcompress.coding.rotation import decode_rotation
-
     dim = math.prod(real_row_shape(table))
     codebook = read_codebook(read(found[CODEBOOK_SUFFIX]).numpy(), rank=table.rank, dim=dim)
     index = read_row_index(read(found[INDEX_SUFFIX]).numpy(), rows=table.shape[0], codebook=codebook)
@@ -130,10 +122,6 @@ def read_window_factors(
     Raises:
         ArtifactError: what they hold does not fit together.
     """
-    import torch
-
-    from embcompress.coding.window_codebook import WindowCodebook, unpack_numbers
-
     packed = read(found[BITS_SUFFIX])
     groups = len(packed)
     bits = unpack_numbers(packed.flatten(), 4, count=packed.numel() * 2).view(groups, -1)[:, : table.rank]

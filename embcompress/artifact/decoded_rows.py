@@ -7,7 +7,12 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from embcompress.artifact.coded import read_coded, read_windowed
 from embcompress.artifact.reader import Artifact
@@ -15,17 +20,13 @@ from embcompress.artifact.schema import CompressedTable
 from embcompress.artifact.tensors import read_tensor
 from embcompress.checkpoints import StoredTensor
 from embcompress.checkpoints.tensors import read_into
+from embcompress.coding.codebook import Codebook, RowIndex
+from embcompress.coding.coder import decode_block
+from embcompress.coding.kernels import PADDING
+from embcompress.coding.window_decoder import WindowDecoder
+from embcompress.linalg.blocks import full_float32
 from embcompress.linalg.solvers import MATRICES_BYTES
 from embcompress.tables.rows import StoredRows, tensor_bytes
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from embcompress.coding.codebook import Codebook, RowIndex
-
 
 COUNTED_ROWS = 2**16  # between two places at which the rows of each group are counted
 
@@ -62,8 +63,6 @@ class DenseRows(ABC):
 
     def read_next(self, count: int) -> Tensor:
         """Read the next rows, (count, dim); valid until the next read."""
-        import torch
-
         first, self._next = self._next, self._next + count
         return self._decode(torch.arange(first, first + count), is_in_order=True)
 
@@ -96,8 +95,6 @@ class PlainRows(DenseRows):
     """Rows of weights as floats over shared bases."""
 
     def __init__(self, artifact: Artifact, table: CompressedTable, *, dtype: torch.dtype, device: str) -> None:
-        import torch
-
         super().__init__(artifact, table, dtype=dtype, device=device)
         bases = read_tensor(artifact, artifact.bases(table))
         real = torch.view_as_real(bases) if bases.is_complex() else bases
@@ -110,10 +107,6 @@ class PlainRows(DenseRows):
         return (self.artifact.weights(self.table),)
 
     def _decode(self, ids: Tensor, *, is_in_order: bool) -> Tensor:
-        import torch
-
-        from embcompress.linalg.blocks import full_float32
-
         weights = self._stored_rows(0, ids, is_in_order=is_in_order).view(self._weights_dtype)  # (count, rank)
         if len(self._kept) < len(ids):
             self._kept = self._bases.new_empty(len(ids), self._bases.shape[1])
@@ -128,10 +121,6 @@ class MatrixRows(DenseRows):
         return self.artifact.factors(self.table)
 
     def _decode(self, ids: Tensor, *, is_in_order: bool) -> Tensor:
-        import torch
-
-        from embcompress.linalg.blocks import full_float32
-
         assert self.table.matrix is not None
         factors = []
         for number, (stored, side) in enumerate(zip(self._stored, self.table.matrix, strict=True)):
@@ -171,10 +160,6 @@ class Strings:
 
     def decode(self, codebook: Codebook) -> Tensor:
         """Decode them to weights, (count, rank) float32."""
-        import torch
-
-        from embcompress.coding.coder import decode_block
-
         return decode_block(
             self.codes,
             self.positions,
@@ -200,10 +185,6 @@ class StringReader:
 
     def read(self, rows: NDArray[np.int64]) -> Strings:
         """Read the strings of rows by number, (count,); of rows that follow each other at once."""
-        import numpy as np
-
-        from embcompress.coding.kernels import PADDING
-
         kinds, lengths = self._index.kinds[rows].astype(np.int64), self._index.lengths[rows].astype(np.int64)
         ends = lengths.cumsum()
         codes = np.empty(int(lengths.sum()) + PADDING, np.uint8)
@@ -233,8 +214,6 @@ class CodedRows(DenseRows):
         return self.artifact.codes(self.table)
 
     def _decode(self, ids: Tensor, *, is_in_order: bool) -> Tensor:
-        from embcompress.linalg.blocks import full_float32
-
         strings = self._strings.read(ids.numpy())
         if is_in_order:
             self._checksums[0] = zlib.crc32(strings.used, self._checksums[0])
@@ -249,10 +228,6 @@ class WindowedRows(DenseRows):
     """Rows of weights as codes of schema 1."""
 
     def __init__(self, artifact: Artifact, table: CompressedTable, *, dtype: torch.dtype, device: str) -> None:
-        import torch
-
-        from embcompress.coding.window_decoder import WindowDecoder
-
         super().__init__(artifact, table, dtype=dtype, device=device)
         factors = read_windowed(artifact, table)
         self._decoder = WindowDecoder(factors.codebook, factors.bases, dtype=dtype, device=torch.device(device))
@@ -265,8 +240,6 @@ class WindowedRows(DenseRows):
         return self.artifact.codes(self.table)
 
     def _decode(self, ids: Tensor, *, is_in_order: bool) -> Tensor:
-        import torch
-
         groups = self._groups[ids]
         codes = []
         for group in range(len(self._stored)):
@@ -278,8 +251,6 @@ class WindowedRows(DenseRows):
         return self._decoder.decode(codes, groups)
 
     def _places(self, ids: Tensor, group: int) -> Tensor:
-        import torch
-
         return torch.tensor([self._place(number, group) for number in ids.tolist()], dtype=torch.int64)
 
     def _place(self, number: int, group: int) -> int:

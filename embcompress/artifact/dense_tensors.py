@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from embcompress.artifact.decoded_rows import open_dense_rows
 from embcompress.artifact.reader import Artifact
@@ -15,9 +17,6 @@ from embcompress.exceptions import ArtifactError
 from embcompress.tables.progress import Progress
 from embcompress.tables.rows import read_bytes, tensor_bytes
 from embcompress.tables.table import block_rows_for
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def read_dense(artifact: Artifact, stored: StoredTensor, *, device: str) -> Tensor:
@@ -51,8 +50,6 @@ def read_whole(checkpoint: Checkpoint, stored: StoredTensor) -> Tensor:
 
 def _gather(parts: Iterator[memoryview], stored: StoredTensor) -> Tensor:
     """Put bytes together to a tensor of the shape and dtype of a stored one."""
-    import torch
-
     buffer = bytearray(stored.nbytes)
     position = 0
     for part in parts:
@@ -71,8 +68,6 @@ def dense_bytes(
 
     In float64; coded weights of a table of at most float32, which are far from its rounding, in float32.
     """
-    import torch
-
     dtype = getattr(torch, table.dtype).to_real()
     made_in = torch.promote_types(dtype, torch.float32) if table.is_coded else torch.float64
     dense = open_dense_rows(artifact, table, dtype=made_in, device=device)

@@ -31,10 +31,10 @@ from embcompress.artifact.schema import (
     window_entries,
 )
 from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.checkpoints.tensors import contiguous_bytes
 from embcompress.coding.constants import HALF_BIT, WINDOW_MAX
 from embcompress.exceptions import ArtifactError
 from embcompress.tables.recognition import TABLE_DTYPES
-from embcompress.tables.rows import read_bytes
 from embcompress.tables.table import REAL_PARTS
 
 
@@ -84,7 +84,7 @@ class Artifact:
             ArtifactError: after the last byte, if the checksum is not the one of the header.
         """
         checksum = 0
-        for part in read_bytes(stored, file=self.checkpoint.file):
+        for part in contiguous_bytes(stored, file=self.checkpoint.file):
             checksum = zlib.crc32(part, checksum)
             yield part
         self.check(stored, checksum)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from embcompress.artifact.reader import Artifact
 from embcompress.checkpoints import StoredTensor
 
@@ -14,8 +16,6 @@ def read_tensor(artifact: Artifact, stored: StoredTensor) -> Any:
     Raises:
         ArtifactError: the checksum is not the one of the header.
     """
-    import torch
-
     buffer = bytearray(stored.nbytes)
     position = 0
     for part in artifact.read(stored):

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer import rich_utils
 from typer.core import TyperCommand
 
 import embcompress
 from embcompress.artifact.atomic_file import discard_pending
 from embcompress.choices import DEFAULT_NEIGHBOURS
+from embcompress.cli.failure_reports import write_failure_reports
+from embcompress.cli.github_step import files_of, tell_failure, tell_result
 from embcompress.cli.options import (
     AllowedError,
     Artifact,
@@ -88,6 +91,11 @@ from embcompress.cli.process import (
 )
 from embcompress.compression.budget import DEFAULT_MAX_ERROR, EFFORTS
 from embcompress.exceptions import EmbcompressError, UsageError
+from embcompress.report.colors import is_capable, render_text, wants_color
+from embcompress.report.json import is_ok, render_json, render_json_failure
+from embcompress.report.names import spelled
+from embcompress.report.progress import ProgressLines, progress_bar
+from embcompress.report.terminal import render_failure, render_terminal
 from embcompress.results import Result
 from embcompress.text import did_you_mean
 
@@ -443,10 +451,6 @@ def _out_of_memory(detail: str) -> EmbcompressError:
 
 def _color_help() -> None:
     """Hold typer's help to NO_COLOR and FORCE_COLOR, as the reports are."""
-    from typer import rich_utils
-
-    from embcompress.report.colors import wants_color
-
     wanted = wants_color(os.environ)
     rich_utils.COLOR_SYSTEM = None if wanted is False else "auto"
     rich_utils.FORCE_TERMINAL = wanted is True or sys.stdout.isatty()
@@ -456,21 +460,12 @@ def _fail(failure: EmbcompressError, args: Sequence[str], parsed: Mapping[str, A
     known = {str(command.callback.__name__) for command in app.registered_commands if command.callback}
     command = " ".join(["embcompress", *(known & set(args[:1]))])
     if parsed:
-        from embcompress.cli.failure_reports import write_failure_reports
-
         write_failure_reports(failure, parsed, command=command)
     if is_in_actions():
-        from embcompress.cli.github_step import tell_failure
-
         print_error(tell_failure(failure, os.environ, command=command), is_command=True)
     if "--json" in args:
-        from embcompress.report.json import render_json_failure
-
         print_text(render_json_failure(failure))
     else:
-        from embcompress.report.colors import render_text
-        from embcompress.report.terminal import render_failure
-
         print_error(render_text(render_failure(failure), os.environ, like=sys.stderr, soft_wrap=True))
     return EXIT_USAGE if isinstance(failure, UsageError) else EXIT_FAILED
 
@@ -501,19 +496,12 @@ def _show(result: Result, *, json: bool, quiet: bool, report: Sequence[Path] | N
         quiet: not at all.
         report: the files that the report was asked to go to.
     """
-    from embcompress.report.json import is_ok
-
     code = 0 if is_ok(result) else EXIT_GATE
     if is_in_actions():
-        from embcompress.cli.github_step import tell_result
-
         print_error(tell_result(result, os.environ, report=report or (), quiet=quiet), is_command=True)
     try:
         _print_result(result, json=json, quiet=quiet)
     except StdoutError as err:
-        from embcompress.cli.github_step import files_of
-        from embcompress.report.names import spelled
-
         files = ", ".join(map(spelled, files_of(result, report=report or ())))
         done = f" The run is done; written: {files}." if files else ""
         print_error(f"error: standard output cannot be written: {err}.{done}\n")
@@ -525,13 +513,8 @@ def _show(result: Result, *, json: bool, quiet: bool, report: Sequence[Path] | N
 
 def _print_result(result: Result, *, json: bool, quiet: bool) -> None:
     if json:
-        from embcompress.report.json import render_json
-
         print_text(render_json(result))
     elif not quiet:
-        from embcompress.report.colors import render_text
-        from embcompress.report.terminal import render_terminal
-
         width = None if sys.stdout.isatty() else PIPE_WIDTH
         print_text(render_text(render_terminal(result), os.environ, like=sys.stdout, width=width))
 
@@ -542,9 +525,6 @@ def _progress(*, json: bool, quiet: bool) -> Iterator[Callable[[str, int, int, i
     if json or quiet:
         yield None
         return
-    from embcompress.report.colors import is_capable
-    from embcompress.report.progress import ProgressLines, progress_bar
-
     if is_capable(sys.stderr, os.environ):
         with progress_bar(os.environ) as advance:
             yield advance

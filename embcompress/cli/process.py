@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from embcompress.artifact.atomic_file import discard_pending
+from embcompress.report.github import inert
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -32,8 +33,6 @@ class StdoutError(Exception):
 def print_text(text: str) -> None:
     """Write to stdout: in GitHub Actions, nothing that would be a command there."""
     if is_in_actions():
-        from embcompress.report.github import inert
-
         text = inert(text)
     with writing_stdout():
         sys.stdout.write(text)
@@ -42,8 +41,6 @@ def print_text(text: str) -> None:
 def print_error(text: str, *, is_command: bool = False) -> None:
     """Write to stderr, as `print_text`; `is_command`: of GitHub Actions. What nobody can read is no failure."""
     if is_in_actions() and not is_command:
-        from embcompress.report.github import inert
-
         text = inert(text)
     with suppress(OSError):
         sys.stderr.write(text)

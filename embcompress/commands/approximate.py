@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from embcompress.artifact.atomic_file import check_output
 from embcompress.checkpoints import Checkpoint, open_checkpoint
 from embcompress.choices import DEFAULT_NEIGHBOURS, STORED_DTYPES
-from embcompress.commands.compress import continue_encodings, held_back, hold_tables, nothing, with_neighbours
 from embcompress.commands.memory import estimate_neighbour_memory
 from embcompress.commands.run import (
     check_neighbours,
@@ -20,23 +18,19 @@ from embcompress.commands.run import (
     left_out,
     refuse_compressed,
     resolve_device,
-    write_reports,
 )
-from embcompress.compression.artifact_file import ArtifactFile, make_encoding
+from embcompress.compression.artifact_file import ArtifactFile, approximate_result
 from embcompress.compression.budget import EFFORTS, Budget, choose_budget
-from embcompress.compression.budget_search import BudgetedTables
-from embcompress.compression.coded_budget import CodedTables
-from embcompress.compression.encoding import Encoding
 from embcompress.compression.memory import estimate_memory
-from embcompress.compression.plan import choose_solver, plan_tables
+from embcompress.compression.plan import Plan, choose_solver, describe, plan_tables, planned_entries, planned_report
 from embcompress.evaluation.gates import read_conditions
 from embcompress.exceptions import UsageError
-from embcompress.linalg.solvers import SOLVERS
-from embcompress.results import ApproximateResult, InputFile, OutputFile, Skipped, TableReport, Totals
+from embcompress.linalg.solvers import SOLVERS, SolverChoice
+from embcompress.results import ApproximateResult, OutputFile
 from embcompress.tables.progress import Progress
 from embcompress.tables.row_info import read_row_facts
 from embcompress.tables.selection import choose_tables
-from embcompress.tables.source import Setting
+from embcompress.tables.table import Table
 from embcompress.text import did_you_mean
 
 
@@ -144,13 +138,10 @@ def approximate(
             labels=labels,
             tables=lambda: choose_tables(checkpoint, table=table, exclude=exclude, bilinear=bilinear),
         )
-        setting = Setting(checkpoint, place, seed, progress, facts)
-
-        file_of = partial(ArtifactFile, resolved, setting, force=force)
-        budgeted: BudgetedTables | CodedTables | None = None
-        left: Sequence[Skipped] = ()
+        chosen: Plan | Sequence[Table]
+        choices: list[SolverChoice] = []
         if budget.kind == "bases":
-            plan = plan_tables(
+            chosen = plan_tables(
                 checkpoint,
                 bases=int(budget.amount),
                 dtype=dtype,
@@ -159,49 +150,36 @@ def approximate(
                 bilinear=bilinear,
                 bilinear_shape=bilinear_shape,
             )
-            facts.check([planned.table for planned in plan.tables], path=row_weights)
-            choices = [choose_solver(planned, solver=solver, device=place) for planned in plan.tables]
-            encodings = [
-                make_encoding(planned, choice, setting) for planned, choice in zip(plan.tables, choices, strict=True)
-            ]
-            left, memory = plan.skipped, estimate_memory(plan, choices)
+            facts.check([planned.table for planned in chosen.tables], path=row_weights)
+            choices = [choose_solver(planned, solver=solver, device=place) for planned in chosen.tables]
+            if dry_run:
+                result = _planned_result(checkpoint, chosen, choices, resolved, target, neighbours=neighbours)
+                return replace(result, gates=conditions.gates(result))
         else:
             chosen = choose_tables(checkpoint, table=table, exclude=exclude)
             facts.check(chosen, path=row_weights)
-            budgeted = hold_tables(
-                chosen,
-                budget,
-                setting,
-                dtype=dtype,
-                named=[table] if isinstance(table, str) else table,
-                size_of=lambda encodings: file_of(encodings).sizes,
-                dry_run=dry_run,
-                fixed_rows=fixed_rows,
-            )
-            encodings = budgeted.encodings()
-            memory = budgeted.estimate_memory()
 
+        from embcompress.commands.compress import Compression
+
+        compression = Compression(
+            checkpoint,
+            budget,
+            device=place,
+            seed=seed,
+            facts=facts,
+            dtype=dtype,
+            named=[table] if isinstance(table, str) else table,
+            fixed_rows=fixed_rows,
+            neighbours=neighbours,
+            conditions=conditions,
+            target=target,
+            resolved=resolved,
+            force=force,
+            progress=progress,
+        )
         if dry_run:
-            memory += estimate_neighbour_memory(neighbours)
-            result = _planned_result(
-                file_of(encodings), encodings, resolved, target, _skipped(checkpoint, left, budgeted), memory=memory
-            )
-            return replace(result, gates=conditions.gates(result))
-        while True:
-            with (file := file_of(encodings)).open() as writer:
-                check_space(resolved, writer.nbytes)
-                errors = [encoding.write(writer) for encoding in encodings]
-                if budgeted is None or budgeted.accepts([encoding.measured_relative for encoding in encodings]):
-                    sha256 = file.finish(writer, errors)
-                    tables = [encoding.report() for encoding in encodings]
-                    tables = with_neighbours(tables, writer.path, setting, queries=neighbours)
-                    output_file = OutputFile(str(target), sha256, writer.nbytes)
-                    result = _approximate_result(checkpoint, output_file, tables, _skipped(checkpoint, left, budgeted))
-                    result = held_back(replace(result, gates=conditions.gates(result)))
-                    commit = nothing if result.withheld else writer.commit
-                    write_reports(result, reports, force=force, before=commit)
-                    return result
-            encodings = continue_encodings(budgeted.encodings(), encodings)
+            return compression.plan(chosen)
+        return compression.run(chosen, choices, reports=reports)
 
 
 def _check_choices_of_budget(budget: Budget, *, dtype: str, bilinear: Sequence[str] | str, solver: str) -> None:
@@ -246,46 +224,23 @@ def _check_choices(*, dtype: str, solver: str, seed: int, neighbours: int) -> No
     check_neighbours(neighbours)
 
 
-def _skipped(
-    checkpoint: Checkpoint, left: Sequence[Skipped], budgeted: BudgetedTables | CodedTables | None
-) -> tuple[Skipped, ...]:
-    """List what stays dense, and why."""
-    return (*left_out(checkpoint), *left, *(() if budgeted is None else budgeted.skipped))
-
-
 def _planned_result(
-    file: ArtifactFile,
-    encodings: Sequence[Encoding],
+    checkpoint: Checkpoint,
+    plan: Plan,
+    choices: Sequence[SolverChoice],
     resolved: Path,
     target: Path,
-    skipped: Sequence[Skipped],
     *,
-    memory: int,
+    neighbours: int,
 ) -> ApproximateResult:
-    """Tell what a run would write."""
-    size = file.sizes[0]
+    """Tell what a run with a number of bases would write."""
+    file = ArtifactFile(resolved, checkpoint, [describe(planned) for planned in plan.tables], force=True)
+    size = file.writer([entry for planned in plan.tables for entry in planned_entries(planned)]).nbytes
     check_space(resolved, size)
-    tables = [encoding.report() for encoding in encodings]
-    return _approximate_result(file.checkpoint, OutputFile(str(target), None, size), tables, skipped, memory=memory)
-
-
-def _approximate_result(
-    checkpoint: Checkpoint,
-    output: OutputFile,
-    tables: Sequence[TableReport],
-    skipped: Sequence[Skipped],
-    *,
-    memory: int | None = None,
-) -> ApproximateResult:
-    before = sum(table.bytes_before for table in tables)
-    after = sum(table.bytes_after for table in tables)
-    return ApproximateResult(
-        command="approximate",
-        input=InputFile(str(checkpoint.path), checkpoint.nbytes),
-        output=output,
-        tables=tuple(tables),
-        skipped=tuple(skipped),
-        totals=Totals(before, after, before / after),
-        dry_run=memory is not None,
-        memory_bytes=memory,
+    return approximate_result(
+        checkpoint,
+        OutputFile(str(target), None, size),
+        [planned_report(planned, choice) for planned, choice in zip(plan.tables, choices, strict=True)],
+        (*left_out(checkpoint), *plan.skipped),
+        memory=estimate_memory(plan, choices) + estimate_neighbour_memory(neighbours),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +18,9 @@ from embcompress.artifact.schema import (
 from embcompress.artifact.writer import Entry, SafetensorsWriter, copied_entry
 from embcompress.checkpoints import open_checkpoint
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, Choice
-from embcompress.commands.grow import grow_table
 from embcompress.commands.memory import estimate_backfill_memory
 from embcompress.commands.run import check_reports, check_seed, check_space, left_out, resolve_device, write_reports
 from embcompress.exceptions import IdsError, TableError, UsageError
-from embcompress.growth.coded_row_writer import plan_coded
 from embcompress.growth.findings import (
     ENERGY_EXACT,
     planned_warnings,
@@ -30,7 +28,7 @@ from embcompress.growth.findings import (
     vocabulary_report,
 )
 from embcompress.growth.placement import Placement, match_labels, place_ids
-from embcompress.growth.plan import Base, Fill, GrowingTable, GrowthPlan, Part, RowRequest, names_of
+from embcompress.growth.plan import Base, CodedGrowth, Fill, GrowingTable, GrowthPlan, Part, RowRequest, names_of
 from embcompress.growth.plan_tables import plan_growth
 from embcompress.results import (
     BackfillResult,
@@ -122,18 +120,27 @@ def backfill(
         resolved = check_output(target, force=force, inputs=sources)
         reports = check_reports(report, output=target, force=force, inputs=sources)
         fills = _find_fills(fill, tables, stack)
-        if not (dry_run and request.is_plain):
-            from embcompress.growth.drawing import check_request
-
-            for grown in tables:
-                check_request(request.method, request.constrainer, shape=grown.first.shape[1:], dtype=grown.first.dtype)
         place = resolve_device(device, dry_run=dry_run)
-        plans = [_plan_table(grown, fills.get(grown.first.name), placement, given, request) for grown in tables]
+        coded: Mapping[str, CodedGrowth] = {}
+        if not (dry_run and request.is_plain and not any(grown.first.is_coded for grown in tables)):
+            from embcompress.commands import grow  # with torch, which no other dry run needs
+
+            coded = grow.prepare_tables(tables, request, placement)
+        plans = [
+            _plan_table(
+                grown,
+                placement,
+                request,
+                coded=coded.get(grown.first.name),
+                fill=fills.get(grown.first.name),
+                given=given,
+            )
+            for grown in tables
+        ]
         compressed = _compressed_tables(opened[0], plans)
-        entries = [entry for plan in plans for entry in plan.entries]
         taken = names_of(tables)
         copied = {copied_entry(stored): stored for stored in opened[0].checkpoint.tensors if stored.name not in taken}
-        entries += copied
+        entries = [*(entry for plan in plans for entry in plan.entries), *copied]
         original = opened[0].artifact.original_metadata if opened[0].artifact else opened[0].checkpoint.listing.metadata
         metadata = {"format": "pt", **original}
         if compressed:
@@ -162,11 +169,11 @@ def backfill(
             return replace(result, memory_bytes=memory)
         with writer:
             reported = [
-                grow_table(plan, request, writer, folder=resolved.parent, device=place, progress=progress)
+                grow.grow_table(plan, request, writer, folder=resolved.parent, device=place, progress=progress)
                 for plan in plans
             ]
             for entry, stored in copied.items():
-                writer.write(entry, opened[0].read(stored))
+                writer.write(entry, grow.read_stored(opened[0], stored))
             if compressed:
                 compressed = _with_errors(compressed, [grown.report for grown in reported])
                 metadata = artifact_metadata(compressed, checksums=writer.checksums, original=original)
@@ -277,16 +284,18 @@ def _find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: 
 
 def _plan_table(
     table: GrowingTable,
-    fill: Fill | None,
     placement: Placement,
-    given: tuple[int, ...] | None,
     request: RowRequest,
+    *,
+    coded: CodedGrowth | None,
+    fill: Fill | None,
+    given: tuple[int, ...] | None,
 ) -> GrowthPlan:
     first, rows = table.first, placement.max_id
     ranks = [part.compressed.rank for part in table.parts if part.compressed]
-    rank, coded = None, None
-    if first.is_coded:
-        rank, coded = ranks[0], plan_coded(first, placement)
+    rank = None
+    if coded is not None:
+        rank = ranks[0]
         entries = tuple(coded.entries.values())
     elif ranks:
         assert first.bases is not None
@@ -320,7 +329,8 @@ def _have_same_bases(parts: Sequence[Part]) -> bool:
     contents = []
     for part in parts:
         assert part.bases is not None
-        contents.append(b"".join(map(bytes, part.base.read(part.bases))))
+        assert part.base.artifact is not None
+        contents.append(b"".join(map(bytes, part.base.artifact.read(part.bases))))
     return all(content == contents[0] for content in contents)
 
 

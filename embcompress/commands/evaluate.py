@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from embcompress.artifact.reader import read_artifact
 from embcompress.checkpoints import open_checkpoint
@@ -28,9 +27,6 @@ from embcompress.results import Check, EvaluateResult, InputFile, Totals
 from embcompress.tables.progress import Progress
 from embcompress.tables.row_info import read_row_facts
 from embcompress.tables.source import Setting
-
-if TYPE_CHECKING:
-    pass
 
 
 def evaluate(

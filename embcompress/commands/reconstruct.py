@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from embcompress.artifact.atomic_file import check_output
-from embcompress.artifact.dense_tensors import dense_bytes
 from embcompress.artifact.reader import read_artifact
 from embcompress.artifact.writer import Entry, SafetensorsWriter, copied_entry
 from embcompress.checkpoints import open_checkpoint
@@ -16,9 +14,6 @@ from embcompress.commands.memory import estimate_reconstruct_memory
 from embcompress.commands.run import check_reports, check_space, resolve_device, write_reports
 from embcompress.results import InputFile, OutputFile, ReconstructResult
 from embcompress.tables.progress import Progress
-
-if TYPE_CHECKING:
-    pass
 
 
 def reconstruct(
@@ -55,17 +50,14 @@ def reconstruct(
         resolved = check_output(target, force=force, inputs=[source])
         reports = check_reports(report, output=target, force=force, inputs=[source])
         place = resolve_device(device, dry_run=dry_run)
-        contents: dict[Entry, Callable[[], Iterator[memoryview]]] = {}
-        for table in artifact.tables:
-            for name in (table.name, *table.tied_names):
-                entry = Entry(name, table.dtype, table.shape)
-                contents[entry] = lambda table=table: dense_bytes(  # type: ignore[misc]
-                    artifact, table, device=place, progress=progress
-                )
-        for stored in artifact.copied:
-            contents[copied_entry(stored)] = lambda stored=stored: artifact.read(stored)  # type: ignore[misc]
+        dense = {
+            Entry(name, table.dtype, table.shape): table
+            for table in artifact.tables
+            for name in (table.name, *table.tied_names)
+        }
+        copied = {copied_entry(stored): stored for stored in artifact.copied}
         metadata = {"format": "pt", **artifact.original_metadata}
-        writer = SafetensorsWriter(resolved, list(contents), metadata=metadata, force=force)
+        writer = SafetensorsWriter(resolved, [*dense, *copied], metadata=metadata, force=force)
         check_space(resolved, writer.nbytes)
         names = tuple(table.name for table in artifact.tables)
         result = ReconstructResult(
@@ -73,15 +65,21 @@ def reconstruct(
             input=InputFile(str(source), checkpoint.nbytes),
             output=OutputFile(str(target), None, writer.nbytes),
             tables=names,
-            tensors=len(contents),
+            tensors=len(writer.entries),
             dry_run=dry_run,
             memory_bytes=estimate_reconstruct_memory(artifact.tables) if dry_run else None,
         )
         if dry_run:
             return result
+
+        from embcompress.artifact.dense_tensors import dense_bytes
+
         with writer:
             for entry in writer.entries:
-                writer.write(entry, contents[entry]())
+                if entry in dense:
+                    writer.write(entry, dense_bytes(artifact, dense[entry], device=place, progress=progress))
+                else:
+                    writer.write(entry, artifact.read(copied[entry]))
             sha256 = writer.finish(metadata)
             result = replace(result, output=replace(result.output, sha256=sha256))
             write_reports(result, reports, force=force, before=writer.commit)

@@ -7,19 +7,14 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from embcompress.artifact.atomic_file import AtomicFile, check_output
 from embcompress.artifact.reader import is_artifact
 from embcompress.checkpoints import Checkpoint
-from embcompress.exceptions import DeviceError, OutputError, TableError, UsageError
+from embcompress.exceptions import OutputError, TableError, UsageError
 from embcompress.report import render, renderer_for
 from embcompress.results import Result, Skipped
 from embcompress.text import human_bytes, quoted
-
-if TYPE_CHECKING:
-    pass
-
 
 SEED_MAX = 2**63 - 1  # what torch's generators take on every device
 
@@ -38,14 +33,9 @@ def resolve_device(device: str, *, dry_run: bool = False) -> str:
         raise UsageError(f"--device must be auto, cpu, cuda or cuda:N; got {device!r}.")
     if device == "cpu" or (device == "auto" and dry_run):
         return "cpu"
-    import torch
+    from embcompress.linalg.devices import find_device
 
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        return "cuda" if count else "cpu"
-    if int(number or 0) >= count:
-        raise DeviceError(f"--device {device}: torch sees {count} GPUs here.", hint="Use --device auto or cpu.")
-    return device
+    return find_device(device)
 
 
 def check_seed(seed: int) -> None:

@@ -9,10 +9,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from embcompress.artifact.atomic_file import AtomicFile, check_output
 from embcompress.checkpoints import open_checkpoint
+from embcompress.coding.bound import gaussian_bound
+from embcompress.coding.fitting import Estimate
+from embcompress.coding.sample_error import SampleError, coded_error, integer_bytes, mean_estimate, try_integers
 from embcompress.commands.run import (
     check_reports,
     check_seed,
@@ -21,16 +26,17 @@ from embcompress.commands.run import (
     resolve_device,
     write_reports,
 )
-from embcompress.compression.artifact_file import bytes_alone
 from embcompress.compression.budget import DEFAULT_MAX_ERROR, EFFORTS
 from embcompress.compression.budget_search import encoding_of, leave_dense
 from embcompress.compression.candidates import Offer, TableOffers
 from embcompress.compression.coded_encoding import coded_bytes, coded_encoding_of
 from embcompress.compression.coded_source import CodedSource
+from embcompress.compression.encoding import bytes_alone
 from embcompress.compression.shared_bytes import spend_bytes
 from embcompress.compression.shared_step import SharedStep
 from embcompress.exceptions import BudgetError, UsageError
 from embcompress.linalg.precision import ROUNDING
+from embcompress.report.plot import plot_form, render_plot
 from embcompress.results import (
     InputFile,
     Recommendation,
@@ -45,13 +51,6 @@ from embcompress.tables.selection import choose_tables
 from embcompress.tables.source import Setting
 from embcompress.tables.table import Table
 from embcompress.text import did_you_mean, human_bytes, quoted
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from embcompress.coding.fitting import Estimate
-    from embcompress.coding.sample_error import SampleError
-
 
 RATIOS = (2, 4, 8, 16, 32, 64, 128)
 CODED = "coded"
@@ -158,8 +157,6 @@ def sweep(
     if picture is None:
         write_reports(result, reports, force=force)
         return result
-    from embcompress.report.plot import render_plot
-
     target, form = picture
     with AtomicFile(target, force=force) as file:
         file.write(render_plot(result, form))
@@ -234,8 +231,6 @@ class _Swept:
 
     def integers(self, way: str) -> _Stored:
         """Count the bytes of integers, and find out what they leave."""
-        from embcompress.coding.sample_error import integer_bytes, try_integers
-
         bits = INTEGER_BITS[way]
         nbytes = integer_bytes(rows=self.table.rows, dim=self.table.dim, bits=bits)
         return _Stored(nbytes, None, [try_integers(self.source.statistics, bits)])
@@ -310,8 +305,6 @@ class _Swept:
 
     def _coded_error(self, nbytes: int, coded: Sequence[_Stored], *, unless: float) -> float | None:
         """Estimate what codes leave in so many bytes; None where fewer leave at most `unless`, or they cannot be."""
-        from embcompress.coding.sample_error import coded_error
-
         fewer = [one.errors[0].relative for one in coded if one.nbytes <= nbytes]
         if not self.can_be(CODED) or min(fewer, default=math.inf) <= unless:
             return None
@@ -371,8 +364,6 @@ def _store(swept: Sequence[_Swept], way: str, setting: Setting) -> Iterator[_Sto
 
 def _store_codes(swept: Sequence[_Swept], setting: Setting, *, limit: int) -> _Stored | None:
     """Code tables within a file of `limit` bytes, and find out from their samples what is left."""
-    from embcompress.coding.sample_error import coded_error
-
     estimates = SharedStep([one.source for one in swept]).fill(
         limit, beside=lambda estimates: _beside(swept, estimates, setting)
     )
@@ -394,8 +385,6 @@ def _beside(swept: Sequence[_Swept], estimates: Sequence[Estimate], setting: Set
 
 def _store_floats(swept: Sequence[_Swept], setting: Setting, *, limit: int, way: str) -> _Stored | None:
     """Choose ranks of tables within a file of `limit` bytes, and conclude from their spectra what is left."""
-    from embcompress.coding.sample_error import SampleError
-
     tables = [one.plain[way] for one in swept]
 
     def size_of(offers: Sequence[Offer]) -> int:
@@ -414,8 +403,6 @@ def _store_floats(swept: Sequence[_Swept], setting: Setting, *, limit: int, way:
 
 def _point(swept: Sequence[_Swept], stored: _Stored) -> SweepPoint:
     """Make the point of one table, or of several together."""
-    from embcompress.coding.sample_error import mean_estimate
-
     together = mean_estimate(stored.errors)
     low, high = together.band
     return SweepPoint(
@@ -434,10 +421,6 @@ def _point(swept: Sequence[_Swept], stored: _Stored) -> SweepPoint:
 
 def _bound(swept: Sequence[_Swept], nbytes: int) -> float | None:
     """Compute the Gaussian bound of tables at some bytes; of several, with each one's squares as shares of its norm."""
-    import torch
-
-    from embcompress.coding.bound import gaussian_bound
-
     squares = [one.squares for one in swept]
     if any(one is None for one in squares):
         return None
@@ -460,8 +443,6 @@ def _alone(table: SweptTable) -> tuple[SweepCurve, ...]:
 
 def _check_picture(plot: Path, reports: Sequence[tuple[Path, str]], *, force: bool, source: Path) -> tuple[Path, str]:
     """Check that a picture can be drawn, in which form and where it goes, before any work is done."""
-    from embcompress.report.plot import plot_form
-
     form = plot_form(plot)
     picture = check_output(plot, force=force, inputs=[source])
     if picture in dict(reports):

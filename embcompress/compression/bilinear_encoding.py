@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from embcompress.artifact.schema import (
-    bilinear_entries,
-)
+import torch
+
 from embcompress.artifact.writer import Entry, SafetensorsWriter
 from embcompress.compression.encoding import Encoding, held_error
+from embcompress.compression.plan import planned_entries
 from embcompress.exceptions import NonFiniteError
+from embcompress.linalg.bilinear import BilinearCompression
+from embcompress.linalg.svd import factorize
 from embcompress.results import (
     Alternative,
     MatricesReport,
@@ -19,20 +20,15 @@ from embcompress.results import (
 )
 from embcompress.tables.rows import tensor_bytes
 
-if TYPE_CHECKING:
-    pass
-
 
 class BilinearEncoding(Encoding):
     """Each matrix of the table as the product of a left and a right factor."""
 
     def planned_entries(self) -> tuple[Entry, ...]:  # noqa: D102 - as in Encoding
-        return bilinear_entries(self.compressed, dtype=self.planned.stored_dtype)
+        return planned_entries(self.planned)
 
     def fit(self) -> tuple[Entry, ...]:
         """Measure what the same bytes give by the other way of factoring; matrices need no look ahead."""
-        from embcompress.linalg.svd import factorize
-
         started = time.perf_counter()
         self._rows_error, self._passes = None, 1
         if self.planned.rows_rank:
@@ -47,10 +43,6 @@ class BilinearEncoding(Encoding):
         return self.planned_entries()
 
     def write(self, writer: SafetensorsWriter) -> float:  # noqa: D102 - as in Encoding
-        import torch
-
-        from embcompress.linalg.bilinear import BilinearCompression
-
         assert self.planned.matrix is not None
         started = time.perf_counter()
         in1, in2 = self.planned.matrix

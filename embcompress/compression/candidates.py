@@ -5,18 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.compression.spectrum import find_spectrum
+from embcompress.linalg.exact import Factorization
 from embcompress.linalg.precision import STORING_ERROR
 from embcompress.tables.factor_sizes import factor_bytes
 from embcompress.tables.source import Setting
 from embcompress.tables.table import Table
-
-if TYPE_CHECKING:
-    from embcompress.linalg.exact import Factorization
-
 
 FLOAT16_SAFE = 30_000.0  # weights below this are stored in float16 without a look at them
 ENTRY_BYTES = 110  # of a tensor in the header, its checksum counted, beside its name twice
@@ -136,7 +133,7 @@ def make_offers(table: Table, setting: Setting, *, stored_dtype: str) -> TableOf
     """
     started = time.perf_counter()
     factors = find_spectrum(table, setting, stored_dtype=stored_dtype)
-    is_weighted = setting.facts.weights_of(table) is not None
+    is_weighted = setting.row_weights(table) is not None
     offers = TableOffers(table, factors, stored_dtype=stored_dtype, is_weighted=is_weighted)
     offers.seconds = time.perf_counter() - started
     return offers

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from embcompress.coding.fitting import Estimate
 from embcompress.compression.budget import Budget
 from embcompress.compression.budget_search import ceil_digits, leave_dense, refuse_size
 from embcompress.compression.coded_encoding import Allowance, CodedEncoding, coded_bytes, coded_encoding_of
@@ -19,10 +19,6 @@ from embcompress.exceptions import BudgetError
 from embcompress.results import Skipped
 from embcompress.tables.source import Setting
 from embcompress.tables.table import Table
-
-if TYPE_CHECKING:
-    from embcompress.coding.fitting import Estimate
-
 
 PLAIN_HINT = "Add --plain to store its weights as floats."
 # What an estimate of the error aims at, as a share of what is allowed.

@@ -6,7 +6,11 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from embcompress.artifact.schema import (
     CODEBOOK_SUFFIX,
@@ -17,25 +21,20 @@ from embcompress.artifact.schema import (
     coded_entries,
 )
 from embcompress.artifact.writer import Entry, SafetensorsWriter
+from embcompress.coding.codebook import KINDS_MAX, Codebook, make_row_index
+from embcompress.coding.coder import CodedBlock, encode_block
+from embcompress.coding.fitting import Estimate, Fit, Kinds, fine_steps, fitted_kinds, kinds_of_rows, scales_of
+from embcompress.coding.symbols import PER_OCTAVE
 from embcompress.compression.coded_source import CodedSource
 from embcompress.compression.encoding import Encoding, held_error
 from embcompress.compression.plan import PlannedTable, describe
 from embcompress.compression.table_reports import coded_report, spectrum_report
 from embcompress.exceptions import BudgetError
+from embcompress.linalg.blocks import full_float32
+from embcompress.linalg.error import ErrorAccumulator, row_norms
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.results import TableReport
 from embcompress.tables.source import Setting
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from embcompress.coding.codebook import Codebook
-    from embcompress.coding.coder import CodedBlock
-    from embcompress.coding.fitting import Estimate, Fit, Kinds
-    from embcompress.linalg.error import ErrorAccumulator
-
 
 # Shares of the rows after which the step is set anew, so that the whole comes out as it was meant to: what the rows
 # before were off by is small, and the rows behind take it over.
@@ -137,8 +136,6 @@ class CodedEncoding(Encoding):
         return self.planned_entries()
 
     def write(self, writer: SafetensorsWriter) -> float:  # noqa: D102 - as in Encoding
-        from embcompress.linalg.error import ErrorAccumulator
-
         started = time.perf_counter()
         entries = dict(zip((CODES_SUFFIX, INDEX_SUFFIX, CODEBOOK_SUFFIX), self.planned_entries(), strict=True))
         target = 1.0
@@ -290,11 +287,6 @@ class _Run:
     def __init__(
         self, source: CodedSource, estimate: Estimate, *, goal: _Goal, error: ErrorAccumulator, fixed_rows: bool
     ) -> None:
-        import numpy as np
-        import torch
-
-        from embcompress.coding.fitting import Kinds, fine_steps, scales_of
-
         self._source, self._estimate, self._goal, self._error = source, estimate, goal, error
         self._fit: Fit = estimate.fit
         self._excess = round(estimate.excess) if fixed_rows else None
@@ -333,21 +325,11 @@ class _Run:
             first = last
 
     def _in_units(self, block: Tensor) -> Tensor:
-        import torch
-
         wide = block if block.dtype == torch.float64 else block.to(torch.float32)
         return (wide / self._source.statistics.unit).to(self._dtype)
 
     def _code(self, values: Tensor, first: int) -> _Coded:
         """Encode a block at the step of now, and measure what is left of it."""
-        import torch
-
-        from embcompress.coding.coder import encode_block
-        from embcompress.coding.fitting import fitted_kinds, kinds_of_rows
-        from embcompress.coding.symbols import PER_OCTAVE
-        from embcompress.linalg.blocks import full_float32
-        from embcompress.linalg.error import row_norms
-
         device = values.device
         bases = None if self._fit.bases is None else self._fit.bases.to(device, self._dtype)
         with full_float32():
@@ -393,8 +375,6 @@ class _Run:
 
     def _revise(self, first: int) -> None:
         """Set the step of the rows from `first` on so that all together come out at the goal."""
-        import numpy as np
-
         if not first or self._excess is not None:
             return
         estimate, rows, goal = self._estimate, self._source.table.rows, self._goal
@@ -418,8 +398,6 @@ class _Run:
 
     def _set_step(self, step: float) -> None:
         """Use another step from now on; one that no row has yet is replaced."""
-        import numpy as np
-
         step = float(np.float32(max(step, self._source.statistics.finest_step)))
         if step == self._steps[-1]:
             return
@@ -507,8 +485,6 @@ class _Run:
         Raises:
             BudgetError: there are.
         """
-        from embcompress.coding.codebook import KINDS_MAX
-
         if len(self._table.table) > KINDS_MAX:
             raise BudgetError(
                 f"table {self._source.table.name!r} has more than {KINDS_MAX} kinds of rows.",
@@ -517,8 +493,6 @@ class _Run:
 
     def _finish(self, coded: _Coded) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Make index and codebook as they are stored, the block counted that is not taken yet."""
-        from embcompress.coding.codebook import make_row_index
-
         self._refuse_kinds()
 
         first = self._source.table.rows - len(coded.kinds)

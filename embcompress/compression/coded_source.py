@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
 
+import torch
+
+from embcompress.coding.fitting import Estimate, Estimator, Statistics, sample_rows
 from embcompress.compression.budget_search import TOO_SMALL
 from embcompress.compression.spectrum import find_spectrum
 from embcompress.tables.source import Setting
 from embcompress.tables.table import Table
-
-if TYPE_CHECKING:
-    from embcompress.coding.fitting import Estimate, Statistics
-
 
 # Typical entries that a step in float32 serves, the finest of them a millionth of the longest row; tables of others
 # stay as they are.
@@ -47,13 +45,9 @@ class CodedSource:
     """
 
     def __init__(self, table: Table, setting: Setting, *, effort: str) -> None:
-        import torch
-
-        from embcompress.coding.fitting import Estimator
-
         started = time.perf_counter()
         self.table = table
-        self.row_weights = setting.facts.weights_of(table)
+        self.row_weights = setting.row_weights(table)
         self.factors = find_spectrum(table, setting, stored_dtype=table.real_dtype)
         self.passes = self.factors.passes
         self.statistics = self._measure(setting, profiles=PROFILES[effort])
@@ -64,10 +58,6 @@ class CodedSource:
         self.seconds = time.perf_counter() - started
 
     def _measure(self, setting: Setting, *, profiles: int) -> Statistics:
-        import torch
-
-        from embcompress.coding.fitting import Statistics, sample_rows
-
         table, factors = self.table, self.factors
         scale = 1.0  # from rows scaled by weight / largest weight to weights of 1 on average
         if self.row_weights is not None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 from embcompress.artifact.schema import (
     CompressedTable,
+    widest_metadata,
 )
 from embcompress.artifact.writer import Entry, SafetensorsWriter
-from embcompress.compression.plan import PlannedTable, describe
+from embcompress.compression.plan import PlannedTable, describe, planned_report
 from embcompress.compression.table_reports import error_report
 from embcompress.exceptions import NonFiniteError
+from embcompress.linalg.error import TableError as MeasuredError
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.results import (
     TableErrorReport,
@@ -20,9 +23,6 @@ from embcompress.results import (
 )
 from embcompress.tables.rows import TableRows
 from embcompress.tables.source import Setting
-
-if TYPE_CHECKING:
-    from embcompress.linalg.error import TableError as MeasuredError
 
 
 class Encoding(ABC):
@@ -90,26 +90,16 @@ class Encoding(ABC):
         return error_report(measured, optimal_relative, labels=labels)
 
     def _plain_report(self) -> TableReport:
-        item = self.planned.table
-        return TableReport(
-            name=item.name,
-            tied_names=item.tied_names,
-            rows=item.rows,
-            shape=item.shape,
-            dtype=item.dtype,
-            kind=self.compressed.kind,
-            rank=self.planned.rank,
-            coding="plain",
-            solver=self.choice.name,
-            solver_reason=self.choice.reason,
-            passes=0,
-            bytes_before=item.nbytes,
-            bytes_after=self.planned.bytes_after,
-            error=None,
-            seconds=self.seconds,
-        )
+        return planned_report(self.planned, self.choice, seconds=self.seconds)
 
 
 def held_error(measured: MeasuredError) -> float:
     """Choose the error that a budget holds: the weighted one, where rows have weights."""
     return measured.relative if measured.weighted_relative is None else measured.weighted_relative
+
+
+def bytes_alone(encodings: Sequence[Encoding]) -> int:
+    """Count the bytes of a file that holds these tables and nothing else, as far as they are known."""
+    own = [entry for encoding in encodings for entry in encoding.planned_entries()]
+    metadata = widest_metadata([encoding.compressed for encoding in encodings], entries=own, original={})
+    return SafetensorsWriter(Path("artifact"), own, metadata=metadata).nbytes

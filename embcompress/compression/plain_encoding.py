@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+import torch
 
 from embcompress.artifact.schema import (
     factor_dtypes,
@@ -14,38 +15,32 @@ from embcompress.artifact.schema import (
 )
 from embcompress.artifact.writer import Entry, SafetensorsWriter
 from embcompress.compression.encoding import Encoding, held_error
+from embcompress.compression.plan import planned_entries
 from embcompress.compression.table_reports import spectrum_report
 from embcompress.exceptions import NonFiniteError
+from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.precision import ROUNDING, STORING_ERROR
+from embcompress.linalg.projection import fitting_dtype, largest_weight, measuring_dtype, project
+from embcompress.linalg.svd import factorize
+from embcompress.linalg.weighting import WeightedRows
 from embcompress.results import (
     TableReport,
 )
 from embcompress.tables.rows import tensor_bytes
-
-if TYPE_CHECKING:
-    pass
 
 
 class PlainEncoding(Encoding):
     """Rows as real weights over shared bases: a truncated SVD."""
 
     def planned_entries(self) -> tuple[Entry, ...]:  # noqa: D102 - as in Encoding
-        bases_dtype, weights_dtype = factor_dtypes(self.planned.table.dtype, self.planned.stored_dtype)
-        return factor_entries(self.compressed, bases_dtype=bases_dtype, weights_dtype=weights_dtype)
+        return planned_entries(self.planned)
 
     def fit(self) -> tuple[Entry, ...]:
         """Compute the bases as they will be stored, and settle the dtype of the weights."""
-        import torch
-
-        from embcompress.linalg.error import ErrorAccumulator
-        from embcompress.linalg.projection import fitting_dtype, largest_weight
-        from embcompress.linalg.svd import factorize
-        from embcompress.linalg.weighting import WeightedRows
-
         started = time.perf_counter()
         planned, rows = self.planned, self._rows("bases")
         tolerance = STORING_ERROR[planned.stored_dtype]
-        self._row_weights = self.setting.facts.weights_of(planned.table)
+        self._row_weights = self.setting.row_weights(planned.table)
         seen = rows if self._row_weights is None else WeightedRows(rows, self._row_weights)
         try:
             self._factors = factorize(
@@ -111,10 +106,6 @@ class PlainEncoding(Encoding):
 
     def _weights(self) -> Iterator[memoryview]:
         """Yield the weights as stored, and measure their error on the way."""
-        import torch
-
-        from embcompress.linalg.projection import measuring_dtype, project
-
         weights_dtype: torch.dtype = getattr(torch, self._entries[1].dtype)
         rows = self._rows("weights")
         expected = max(self._factors.relative, ROUNDING[self.planned.stored_dtype])

@@ -6,26 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from embcompress.artifact.schema import (
-    CompressedTable,
-)
+from embcompress.artifact.schema import CompressedTable, bilinear_entries, factor_dtypes, factor_entries
+from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import Checkpoint
 from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.exceptions import RankError
 from embcompress.linalg.solvers import SolverChoice, select_solver
-from embcompress.results import (
-    Skipped,
-)
+from embcompress.results import Alternative, MatricesReport, Skipped, TableReport
 from embcompress.tables.factor_sizes import factor_bytes, largest_rank
 from embcompress.tables.matrices import matrix_of
 from embcompress.tables.recognition import matches
 from embcompress.tables.selection import as_patterns, choose_tables
 from embcompress.tables.table import Table
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -168,4 +161,45 @@ def describe(planned: PlannedTable) -> CompressedTable:
         error=None,
         kind="embedding" if planned.matrix is None else "bilinear",
         matrix=planned.matrix,
+    )
+
+
+def planned_entries(planned: PlannedTable) -> tuple[Entry, ...]:
+    """Name the tensors of a planned table, as far as they are known without reading a row.
+
+    Raises:
+        OutputError: as `factor_dtypes`.
+    """
+    table = describe(planned)
+    if planned.matrix is not None:
+        return bilinear_entries(table, dtype=planned.stored_dtype)
+    bases_dtype, weights_dtype = factor_dtypes(planned.table.dtype, planned.stored_dtype)
+    return factor_entries(table, bases_dtype=bases_dtype, weights_dtype=weights_dtype)
+
+
+def planned_report(planned: PlannedTable, choice: SolverChoice, *, seconds: float = 0.0) -> TableReport:
+    """Tell of a planned table what is known without reading a row."""
+    item, matrix = planned.table, planned.matrix
+    matrices, alternative = None, None
+    if matrix is not None:
+        matrices = MatricesReport(matrix, item.rows * item.dim // math.prod(matrix), ())
+        alternative = Alternative("embedding", planned.rows_rank, None) if planned.rows_rank else None
+    return TableReport(
+        name=item.name,
+        tied_names=item.tied_names,
+        rows=item.rows,
+        shape=item.shape,
+        dtype=item.dtype,
+        kind="embedding" if matrix is None else "bilinear",
+        rank=planned.rank,
+        coding="plain",
+        solver=choice.name,
+        solver_reason=choice.reason,
+        passes=0,
+        bytes_before=item.nbytes,
+        bytes_after=planned.bytes_after,
+        error=None,
+        seconds=seconds,
+        matrices=matrices,
+        alternative=alternative,
     )

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
+from embcompress.coding.fitting import Estimate, step_for_bits
 from embcompress.compression.coded_source import CodedSource
-
-if TYPE_CHECKING:
-    from embcompress.coding.fitting import Estimate
-
 
 SEARCH_TRIES = 16
 # How near an estimate comes to its goal: what is left is made up while the table is written.
@@ -68,8 +64,6 @@ class SharedStep:
 
     def _search(self, limit: int, *, like: list[Estimate]) -> list[Estimate]:
         """Find the share at which all tables together are expected to take `limit` bytes; `like` fits them."""
-        from embcompress.coding.fitting import step_for_bits
-
         bits = 8 * limit / sum(source.table.rows * source.table.dim for source in self._sources)
         largest = max(self._sources, key=lambda source: source.table.nbytes)
         known: list[tuple[float, float, list[Estimate]]] = []  # log2 of the share, bytes over the limit

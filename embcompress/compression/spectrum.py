@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from embcompress.exceptions import NonFiniteError
+from embcompress.linalg.blocks import Rows
+from embcompress.linalg.exact import Factorization
 from embcompress.linalg.precision import STORING_ERROR
+from embcompress.linalg.svd import factorize
+from embcompress.linalg.weighting import WeightedRows
 from embcompress.tables.source import Setting
 from embcompress.tables.table import Table
-
-if TYPE_CHECKING:
-    from embcompress.linalg.blocks import Rows
-    from embcompress.linalg.exact import Factorization
-
 
 # Columns that are rotated: more need a matrix and a time that no table has paid back.
 RANK_MAX = 4096
@@ -29,10 +26,7 @@ def find_spectrum(table: Table, setting: Setting, *, stored_dtype: str) -> Facto
     Raises:
         NonFiniteError: the table holds NaN or infinity; names the file.
     """
-    from embcompress.linalg.svd import factorize
-    from embcompress.linalg.weighting import WeightedRows
-
-    plain_rows, row_weights = setting.rows(table, "spectrum"), setting.facts.weights_of(table)
+    plain_rows, row_weights = setting.rows(table, "spectrum"), setting.row_weights(table)
     rows: Rows = plain_rows if row_weights is None else WeightedRows(plain_rows, row_weights)
     rank = min(table.rows, table.dim, RANK_MAX)
     try:

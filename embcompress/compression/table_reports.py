@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
+from embcompress.coding.bound import gaussian_bound
+from embcompress.linalg.error import TableError as MeasuredError
+from embcompress.linalg.neighbours import CONFIDENCE, NeighbourOverlap
+from embcompress.linalg.row_groups import RowGroup as MeasuredGroup
+from embcompress.linalg.svd import Factorization
 from embcompress.results import (
     CodedReport,
     Cosine,
@@ -21,13 +25,6 @@ from embcompress.results import (
     WorstRow,
 )
 from embcompress.tables.table import Table
-
-if TYPE_CHECKING:
-    from embcompress.linalg.error import TableError as MeasuredError
-    from embcompress.linalg.neighbours import NeighbourOverlap
-    from embcompress.linalg.row_groups import RowGroup as MeasuredGroup
-    from embcompress.linalg.svd import Factorization
-
 
 SPECTRUM_POINTS = 64  # at most, of a spectrum in a report, and the rank in use beside them
 
@@ -90,8 +87,6 @@ def neighbours_report(found: NeighbourOverlap | None, *, seed: int) -> Neighbour
     """Tell how many neighbours stay, of rows drawn with `seed`."""
     if found is None:
         return None
-    from embcompress.linalg.neighbours import CONFIDENCE
-
     return NeighboursReport(
         nearest=found.nearest,
         queries=found.queries,
@@ -125,8 +120,6 @@ def coded_report(
     """
     rate, bound = nbytes * 8 / table.rows, None
     if factors is not None and len(factors.singular_values) == min(table.rows, table.dim):
-        from embcompress.coding.bound import gaussian_bound
-
         bound = gaussian_bound(factors.singular_values.square(), rate)
     return CodedReport(
         kinds=kinds,

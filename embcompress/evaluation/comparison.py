@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from embcompress.artifact.decoded_rows import DenseRows, open_dense_rows
 from embcompress.artifact.reader import Artifact
 from embcompress.artifact.schema import CompressedTable
 from embcompress.compression.table_reports import neighbours_report
 from embcompress.exceptions import ArtifactError
+from embcompress.linalg.blocks import refuse_non_finite
+from embcompress.linalg.error import ErrorAccumulator, row_norms
+from embcompress.linalg.neighbours import NeighbourSearch, sample_queries
+from embcompress.linalg.projection import measuring_dtype
 from embcompress.results import NeighboursReport, TableErrorReport
 from embcompress.tables.rows import TableRows
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from embcompress.linalg.error import ErrorAccumulator
-    from embcompress.linalg.neighbours import NeighbourSearch
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,6 @@ def paired_blocks(rows: TableRows, stored: DenseRows) -> Iterator[PairedBlock]:
         NonFiniteError: the table holds NaN or infinity.
         ArtifactError: what is stored decodes to them, or does not have the checksum of the header.
     """
-    import torch
-
-    from embcompress.linalg.blocks import refuse_non_finite
-    from embcompress.linalg.error import row_norms
-
     first = 0
     for block in rows.blocks():
         values, decoded = block.to(stored.dtype), stored.read_next(len(block))
@@ -78,8 +73,6 @@ def measure_error(block: PairedBlock, error: ErrorAccumulator, *, parts: int = 1
         error: takes what is measured.
         parts: equal parts of a row that count as a row each: the matrices of a bilinear table.
     """
-    from embcompress.linalg.error import row_norms
-
     norms, stored_norms = block.norms, block.stored_norms
     values, stored = block.values, block.stored
     if parts > 1:
@@ -100,8 +93,6 @@ def search_neighbours(rows: TableRows, stored: DenseRows, *, queries: int, seed:
         queries: how many rows look for their neighbours.
         seed: of the draw.
     """
-    from embcompress.linalg.neighbours import NeighbourSearch, sample_queries
-
     if not queries or rows.rows < 2:
         return None
     ids = sample_queries(rows.rows, queries, seed=seed)
@@ -138,8 +129,6 @@ def compare_neighbours(
         queries: how many rows look for their neighbours.
         seed: of their draw.
     """
-    from embcompress.linalg.projection import measuring_dtype
-
     largest = max((group.high for group in error.by_norm), default=0.0)  # norm of a row
     dtype = measuring_dtype(relative=error.relative, norm=largest, dtypes=(rows.dtype,))
     stored = open_dense_rows(artifact, compressed, dtype=dtype, device=str(rows.device))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import torch
 
 from embcompress.artifact.coded import describe_codes
 from embcompress.artifact.decoded_rows import open_dense_rows
@@ -16,16 +17,15 @@ from embcompress.evaluation.checks import (
 )
 from embcompress.evaluation.comparison import add_block, measure_error, paired_blocks, search_neighbours
 from embcompress.exceptions import ArtifactError, NonFiniteError
+from embcompress.linalg.bilinear import RELATIVES_MAX, BilinearCompression
+from embcompress.linalg.error import ErrorAccumulator
+from embcompress.linalg.error import TableError as MeasuredError
+from embcompress.linalg.neighbours import NeighbourOverlap
 from embcompress.linalg.precision import STORING_ERROR
+from embcompress.linalg.projection import FLOAT32_ERROR_MIN, measuring_dtype
+from embcompress.linalg.svd import Factorization, factorize
 from embcompress.results import CodedReport, MatricesReport, TableReport
 from embcompress.tables.source import Setting
-
-if TYPE_CHECKING:
-    import torch
-
-    from embcompress.linalg.error import TableError as MeasuredError
-    from embcompress.linalg.neighbours import NeighbourOverlap
-    from embcompress.linalg.svd import Factorization
 
 
 def unmeasured_report(pair: TablePair, artifact: Artifact) -> TableReport:
@@ -104,10 +104,6 @@ class TableComparison:
             raise NonFiniteError(f"{self._setting.checkpoint.path}: {err.message}", hint=hint) from err
 
     def _measured(self) -> TableReport:
-        import torch
-
-        from embcompress.linalg.projection import FLOAT32_ERROR_MIN
-
         found = unmeasured_report(self._pair, self._artifact)
         table, compressed = self._pair.table, self._pair.compressed
         factors, optimum, passes = self._best_possible()
@@ -129,11 +125,6 @@ class TableComparison:
 
     def _best_possible(self) -> tuple[Factorization | None, float | None, int]:
         """Find the spectrum, the least error that factors of the same rank leave, and count the passes it took."""
-        import torch
-
-        from embcompress.linalg.bilinear import BilinearCompression
-        from embcompress.linalg.svd import factorize
-
         table, compressed = self._pair.table, self._pair.compressed
         if compressed.matrix is not None:
             in1, in2 = compressed.matrix
@@ -152,10 +143,6 @@ class TableComparison:
 
     def _measuring_dtype(self, factors: Factorization | None) -> torch.dtype:
         """Choose the dtype that the error is measured in, from what the artifact tells of it."""
-        import torch
-
-        from embcompress.linalg.projection import measuring_dtype
-
         if factors is None:
             return torch.float64
         floats = {self._pair.table.real_dtype, *self._stored_dtypes} & set(STORING_ERROR)
@@ -167,14 +154,11 @@ class TableComparison:
 
     def _compare(self, dtype: torch.dtype) -> _Seen:
         """Read the table and what is stored of it once."""
-        from embcompress.linalg.bilinear import RELATIVES_MAX
-        from embcompress.linalg.error import ErrorAccumulator
-
         pair, setting = self._pair, self._setting
         stored = open_dense_rows(self._artifact, pair.compressed, dtype=dtype, device=setting.device)
         rows = setting.rows(pair.table, "comparison")
         search = search_neighbours(rows, stored, queries=self._neighbours, seed=setting.seed)
-        error = ErrorAccumulator(None if pair.compressed.matrix else setting.facts.weights_of(pair.table))
+        error = ErrorAccumulator(None if pair.compressed.matrix else setting.row_weights(pair.table))
         relatives: list[float] = []
         has_each = pair.compressed.matrix is not None and pair.table.rows * pair.matrices_of_row <= RELATIVES_MAX
         for block in paired_blocks(rows, stored):

@@ -7,29 +7,29 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from embcompress.artifact.coded import read_coded
 from embcompress.artifact.decoded_rows import StringReader
 from embcompress.artifact.schema import CODEBOOK_SUFFIX, CODES_SUFFIX, INDEX_SUFFIX, coded_entries
 from embcompress.artifact.writer import SafetensorsWriter
+from embcompress.coding import kernels
+from embcompress.coding.codebook import KINDS_MAX, ZERO_KIND, Codebook, make_row_index
+from embcompress.coding.coder import CodedBlock, encode_block
+from embcompress.coding.fitting import SHIFT_MAX, Fit, Kinds
+from embcompress.coding.symbols import CLASS_MAX, PER_OCTAVE, distortions_of, load_symbols
 from embcompress.exceptions import TableError
 from embcompress.growth.placement import Placement
 from embcompress.growth.plan import CodedGrowth, GrowthPlan, Part, RowRequest
 from embcompress.growth.row_writer import Grower
+from embcompress.linalg.blocks import full_float32
 from embcompress.tables.progress import Progress
 from embcompress.tables.table import block_rows_for
 from embcompress.text import quoted
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from embcompress.coding.codebook import Codebook
-    from embcompress.coding.coder import CodedBlock
-    from embcompress.coding.fitting import Fit
-
 
 # Numbers in steps are cut off here, far beyond the reach of the coder, so that their squares stay finite.
 NUMBERS_MAX = 2.0**40
@@ -46,11 +46,6 @@ def plan_coded(part: Part, placement: Placement) -> CodedGrowth:
         ArtifactError: what decodes the codes does not fit together.
         TableError: there may be more kinds of rows than there can be.
     """
-    import numpy as np
-
-    from embcompress.coding.codebook import KINDS_MAX, ZERO_KIND
-    from embcompress.coding.fitting import SHIFT_MAX
-
     artifact, compressed = part.base.artifact, part.compressed
     assert artifact is not None
     assert compressed is not None
@@ -85,17 +80,11 @@ def plan_coded(part: Part, placement: Placement) -> CodedGrowth:
 
 def _codings(book: Codebook) -> NDArray[np.int64]:
     """Tell step and scale of each kind, (kinds, 2)."""
-    import numpy as np
-
     return np.stack([book.step_numbers, book.scales], axis=1)
 
 
 def _commonest(book: Codebook, counts: NDArray[np.int64]) -> int:
     """Find a kind whose step and scale most rows have, zeros not counted; kind 0 where all are zeros."""
-    import numpy as np
-
-    from embcompress.coding.codebook import ZERO_KIND
-
     counts = counts.copy()
     counts[ZERO_KIND] = 0
     if not counts.any():
@@ -110,12 +99,6 @@ def _fit_in_steps(growth: CodedGrowth) -> tuple[tuple[int, int], float, Fit]:
 
     A fit tells profiles and shifts; columns are just of their class where the shift is 0.
     """
-    import numpy as np
-
-    from embcompress.coding.codebook import ZERO_KIND
-    from embcompress.coding.fitting import Fit
-    from embcompress.coding.symbols import PER_OCTAVE
-
     book = growth.factors.codebook
     step_number, scale = _codings(book)[growth.model or ZERO_KIND].tolist()
     step = book.steps[step_number] * 2.0 ** (scale / PER_OCTAVE)
@@ -136,11 +119,6 @@ class CodedGrower(Grower):
     """
 
     def __init__(self, plan: GrowthPlan, request: RowRequest, *, folder: Path, device: str) -> None:
-        import numpy as np
-        import torch
-
-        from embcompress.coding.fitting import Kinds
-
         part, growth = plan.table.first, plan.coded
         assert part.base.artifact is not None
         assert part.compressed is not None
@@ -166,10 +144,6 @@ class CodedGrower(Grower):
     @property
     def holdable(self) -> float:
         """What codes hold of normal rows whose columns have the classes of the new rows; 1 where all are zeros."""
-        import numpy as np
-
-        from embcompress.coding.symbols import CLASS_MAX, PER_OCTAVE, distortions_of, load_symbols
-
         book, counts = self._codebook, self._count_new_kinds()
         used = counts.nonzero()[0]
         # (kinds, columns), and in squared steps as what follows from them.
@@ -181,11 +155,6 @@ class CodedGrower(Grower):
         return 1 - float(weights @ left) / total if total else 1.0
 
     def write(self, writer: SafetensorsWriter, progress: Progress | None) -> None:  # noqa: D102 - as in Grower
-        import torch
-
-        from embcompress.coding.codebook import make_row_index
-        from embcompress.linalg.blocks import full_float32
-
         entries, rows = self._growth.entries, self.plan.placement.max_id
         bases = None if self._bases is None else self._bases.to(self._decoded_in)
         step = self._block_rows(rows)
@@ -231,11 +200,6 @@ class CodedGrower(Grower):
             count: of rows.
             exact: the new ones among them, (new, dim) float64, or None.
         """
-        import numpy as np
-        import torch
-
-        from embcompress.coding import kernels
-
         owner = self._owner[first : first + count].numpy()
         known, new = np.flatnonzero(owner >= 0), np.flatnonzero(owner < 0)
         strings = self._strings.read(self._row[first : first + count].numpy()[known])
@@ -258,12 +222,6 @@ class CodedGrower(Grower):
 
     def _encode(self, exact: Tensor, *, ids: Tensor) -> tuple[NDArray[np.int64], CodedBlock]:
         """Encode new rows, (count, dim) float64: their kinds, which are added to the codebook, and their strings."""
-        import numpy as np
-        import torch
-
-        from embcompress.coding.codebook import ZERO_KIND
-        from embcompress.coding.coder import encode_block
-
         book, (step_number, scale) = self._codebook, self._coding
         self._new.refuse_non_finite(ids, exact.to(self._new.dtype))
         weights = exact if self._bases is None else exact @ self._bases.T
@@ -294,10 +252,6 @@ class CodedGrower(Grower):
 
     def _count_new_kinds(self) -> NDArray[np.int64]:
         """Count the new rows of each kind, (kinds,), zeros left out."""
-        import numpy as np
-
-        from embcompress.coding.codebook import ZERO_KIND
-
         counts = np.bincount(self._kinds[self._owner.numpy() < 0], minlength=self._codebook.kinds)
         counts[ZERO_KIND] = 0
         return counts
@@ -311,8 +265,6 @@ class CodedGrower(Grower):
         return block_rows_for(rows=rows, dim=dim, item_bytes=4)
 
     def _known_columns(self, number: int) -> Iterator[Tensor]:
-        import numpy as np
-
         rows, checksum = self.plan.table.parts[number].shape[0], 0
         step = self._block_rows(rows)
         for first in range(0, rows, step):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from embcompress.choices import FITTED
 from embcompress.exceptions import NonFiniteError
+from embcompress.growth.drawing import Fitted, RowDraw, bind_constrainer
 from embcompress.growth.plan import Fill, GrowthPlan, RowRequest
+from embcompress.linalg.blocks import product_dtype
 from embcompress.tables.rows import StoredRows
 from embcompress.tables.table import REAL_PARTS
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 
 
 class NewRows:
@@ -27,11 +27,6 @@ class NewRows:
     """
 
     def __init__(self, plan: GrowthPlan, request: RowRequest, *, ids: Tensor, folder: Path) -> None:
-        import torch
-
-        from embcompress.growth.drawing import bind_constrainer
-        from embcompress.linalg.blocks import product_dtype
-
         first = plan.table.first
         self.name = first.name
         self.ids = ids
@@ -51,8 +46,6 @@ class NewRows:
 
     def fit(self, mean: Tensor, factor: Tensor | None) -> None:
         """Take what was measured of the kept rows: their mean, (dim,), and a factor of the covariance, (k, dim)."""
-        from embcompress.growth.drawing import Fitted, RowDraw
-
         fitted = Fitted(mean.cpu(), None if factor is None else factor.cpu())
         method = self._request.method
         self._draw = RowDraw(
@@ -66,8 +59,6 @@ class NewRows:
 
     def make(self, ids: Tensor) -> Tensor:
         """Make the rows of some of the ids, (count, dim) on the CPU, in at least float32."""
-        import torch
-
         rows = torch.empty(len(ids), *self.shape, dtype=self._wide)
         source = self._fill_row[ids]
         drawn = (source < 0).nonzero().squeeze(1)
@@ -84,8 +75,6 @@ class NewRows:
         Raises:
             NonFiniteError: one holds NaN or infinity; names the first such id.
         """
-        import torch
-
         if bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all()):
             return  # a sum is finite only of finite numbers, and quicker
         bad = int(ids[(~torch.isfinite(values)).any(dim=1).cpu()][0])
@@ -99,8 +88,6 @@ class _FillRows:
     """Rows given for new ids, read in any order."""
 
     def __init__(self, fill: Fill, *, folder: Path) -> None:
-        import torch
-
         self.rows = fill.stored.shape[0]
         self._reader = StoredRows(fill.stored, file=fill.base.checkpoint.file, folder=folder)
         self._dtype: torch.dtype = getattr(torch, fill.stored.dtype).to_real()

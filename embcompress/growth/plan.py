@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +13,11 @@ from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.choices import Choice
 from embcompress.growth.placement import Placement
-from embcompress.tables.rows import read_bytes
 
 if TYPE_CHECKING:
     from embcompress.artifact.coded import CodedFactors
 
 
-# in the names of tables that differ in whose rows they hold, even where they have equally many
 PICKY = frozenset({"init_phases", "complex_normalize", "clamp", "clamp_norm"})  # need pairs, a bound, a norm
 
 
@@ -39,12 +37,6 @@ class Base:
     def path(self) -> Path:
         """Where it lies."""
         return self.checkpoint.path
-
-    def read(self, stored: StoredTensor) -> Iterator[memoryview]:
-        """Yield the bytes of a tensor; of an artifact's, check them against its header."""
-        if self.artifact is None:
-            return read_bytes(stored, file=self.checkpoint.file)
-        return self.artifact.read(stored)
 
     @property
     def dense(self) -> tuple[StoredTensor, ...]:

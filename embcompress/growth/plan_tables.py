@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from embcompress.exceptions import IdsError, TableError
 from embcompress.growth.placement import Placement
@@ -12,10 +11,7 @@ from embcompress.tables.recognition import matches
 from embcompress.tables.selection import group_tensors, recognised_name, refuse_unmatched
 from embcompress.text import quoted
 
-if TYPE_CHECKING:
-    pass
-
-
+# In the names of tables that differ in whose rows they hold, even where they have equally many.
 KINDS = ("entit", "relation", "user", "item", "wpe", "pos", "token_type", "segment")
 PADDING_ROWS = 7  # a table may have a few more rows than labels: published vocabularies are padded to multiples of 8,
 PADDING_SHARE = 32  # those of 30 000 and more by up to 400 rows; here a 32nd of the labels

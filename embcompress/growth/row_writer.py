@@ -7,18 +7,19 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from embcompress.artifact.writer import SafetensorsWriter
+from embcompress.checkpoints import StoredTensor
 from embcompress.growth.new_rows import NewRows
-from embcompress.growth.plan import GrowthPlan, Part, RowRequest, planned_bytes
+from embcompress.growth.plan import Base, GrowthPlan, Part, RowRequest, planned_bytes
+from embcompress.linalg.blocks import full_float32
+from embcompress.linalg.moments import RowMoments, RowStatistics, measure_rows
 from embcompress.tables.progress import Progress, row_bytes_of
-from embcompress.tables.rows import StoredRows, TableRows, tensor_bytes
+from embcompress.tables.rows import StoredRows, TableRows, read_bytes, tensor_bytes
 from embcompress.tables.table import block_rows_for
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 
 
 class Grower(ABC):
@@ -45,8 +46,6 @@ class Grower(ABC):
         folder: Path,
         device: str,
     ) -> None:
-        import torch
-
         self.plan = plan
         self.name = plan.table.first.name
         self.device = torch.device(device)
@@ -66,10 +65,6 @@ class Grower(ABC):
 
     def measure(self, progress: Progress | None) -> None:
         """Go over the kept rows once: their mean, and what the method is fitted to."""
-        import torch
-
-        from embcompress.linalg.moments import RowMoments, RowStatistics
-
         needs_factor = self._new.needs_covariance
         seen = RowMoments(self._columns, rows=self.plan.placement.kept if needs_factor else None)
         left = 0
@@ -143,10 +138,6 @@ class Grower(ABC):
 
     def _count(self, values: Tensor, owner: Tensor) -> None:
         """Take a block of rows as it is stored, (block_rows, dim), into the statistics."""
-        import torch
-
-        from embcompress.linalg.moments import measure_rows
-
         seen = measure_rows(values, self._mean)
         is_new = (owner < 0).to(self.device)
         finite = torch.isfinite(seen.norms)
@@ -161,8 +152,6 @@ class FloatGrower(Grower):
     """
 
     def __init__(self, plan: GrowthPlan, request: RowRequest, *, folder: Path, device: str) -> None:
-        import torch
-
         parts = plan.table.parts
         super().__init__(plan, request, bases=_read_bases(plan), folder=folder, device=device)
         self._readers = [StoredRows(part.stored, file=part.base.checkpoint.file, folder=folder) for part in parts]
@@ -185,8 +174,6 @@ class FloatGrower(Grower):
 
     def _blocks(self, progress: Progress | None) -> Iterator[memoryview]:
         """Yield the rows of consecutive new ids, as bytes."""
-        import torch
-
         rows, item_bytes = self.plan.placement.max_id, self._dtype.itemsize
         width = self._columns * item_bytes
         step = block_rows_for(rows=rows, dim=self._columns, item_bytes=item_bytes)
@@ -217,8 +204,6 @@ class FloatGrower(Grower):
 
     def _known_columns(self, number: int) -> Iterator[Tensor]:
         """Yield the weights of a part, (block_rows, its rank), in its columns."""
-        import torch
-
         part = self.plan.table.parts[number]
         artifact, checksum, start = part.base.artifact, 0, self._offset(number)
         for stored in TableRows(part.stored, file=part.base.checkpoint.file).blocks():
@@ -237,10 +222,6 @@ class FloatGrower(Grower):
 
     def _make(self, ids: Tensor) -> Tensor:
         """Make the rows of new ids, (count, columns) as they are written."""
-        import torch
-
-        from embcompress.linalg.blocks import full_float32
-
         flat = self._new.make(ids)  # (count, dim)
         if self._bases is not None:
             exact = flat.to(self.device, torch.float64)
@@ -255,17 +236,20 @@ class FloatGrower(Grower):
         return flat.contiguous()
 
 
+def read_stored(base: Base, stored: StoredTensor) -> Iterator[memoryview]:
+    """Yield the bytes of a tensor of a base; of an artifact's, check them against its header."""
+    return read_bytes(stored, file=base.checkpoint.file) if base.artifact is None else base.artifact.read(stored)
+
+
 def _bases_bytes(plan: GrowthPlan) -> Iterator[bytes | memoryview]:
     """Yield the bases as they are stored: once if all parts share them, else one after the other."""
     for part in plan.table.parts if plan.is_stacked else plan.table.parts[:1]:
         assert part.bases is not None
-        yield from part.base.read(part.bases)
+        yield from read_stored(part.base, part.bases)
 
 
 def _read_bases(plan: GrowthPlan) -> Tensor | None:
     """Read the bases, (rank, dim) float64, for what is computed in the table's space."""
-    import torch
-
     if plan.rank is None:
         return None
     dtype = getattr(torch, plan.entries[0].dtype).to_real()

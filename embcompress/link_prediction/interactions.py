@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from embcompress.checkpoints import Checkpoint
 from embcompress.checkpoints.tensors import Plain, StoredTensor, ToldModule
 from embcompress.choices import Choice
@@ -155,8 +157,6 @@ def check_parameters(interaction: Interaction, checkpoint: Checkpoint) -> Any:
     Raises:
         TableError: it has others; names the first few.
     """
-    import torch
-
     with torch.device("meta"), quiet():  # no memory is taken for sizes that a file only claims
         module = interaction.make()
         expected = {f"{PART}.{name}": tuple(value.shape) for name, value in module.state_dict().items()}

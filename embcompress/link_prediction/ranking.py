@@ -7,7 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
 
 from embcompress.artifact.dense_tensors import read_dense, read_whole
 from embcompress.artifact.reader import Artifact
@@ -32,10 +36,6 @@ from embcompress.link_prediction.pykeen import load_pykeen, quiet
 from embcompress.link_prediction.triples import IdMap, read_id_map, read_triples
 from embcompress.results import LinkPrediction, Ranking
 from embcompress.tables.progress import Progress
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 MAPS = {"entity": "entity_to_id.tsv.gz", "relation": "relation_to_id.tsv.gz"}
 MAPS_FOLDER = "training_triples"  # beside the model, where PyKEEN puts its maps
@@ -208,8 +208,6 @@ def _rank(
     doing: str,
 ) -> Ranking:
     """Rank the triples with the tensors that `read` gives by name."""
-    import torch
-
     evaluation = load_pykeen("pykeen.evaluation")
     triples, known = (torch.tensor(ids, dtype=torch.int64).view(-1, 3) for ids in (plan.triples, plan.known))
     with quiet():
@@ -242,8 +240,6 @@ def _rank(
 
 def _build(plan: LinkPredictionPlan, read: Callable[[str], Tensor]) -> Any:
     """Build PyKEEN's model of the interaction and the tables, on the CPU."""
-    import torch
-
     models, triples = load_pykeen("pykeen.models"), load_pykeen("pykeen.triples")
     representations, utils = load_pykeen("pykeen.nn.representation"), load_pykeen("pykeen.utils")
 
@@ -295,8 +291,6 @@ def _normalizer(said: Named | None) -> Callable[..., Any] | None:
         return None
     module, _, name = said.name.rpartition(".")
     if module == "torch.nn.functional":
-        from torch.nn import functional
-
         function: Callable[..., Any] = functional.normalize
     else:
         function = getattr(load_pykeen(module), name)

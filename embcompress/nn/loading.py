@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+import torch
+from torch import Tensor
+
 from embcompress.artifact.coded import (
     read_coded,
     read_windowed,
@@ -13,17 +16,12 @@ from embcompress.artifact.reader import Artifact, read_artifact
 from embcompress.artifact.schema import CompressedTable, real_row_shape
 from embcompress.artifact.tensors import read_tensor
 from embcompress.checkpoints import open_checkpoint
+from embcompress.nn.bilinear import LowRankBilinear
+from embcompress.nn.coded import CodedRepresentation
+from embcompress.nn.low_rank import LowRankRepresentation
+from embcompress.nn.window_coded import WindowCodedRepresentation
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from embcompress.nn import (
-        CodedRepresentation,
-        LowRankBilinear,
-        LowRankRepresentation,
-        WindowCodedRepresentation,
-    )
-
     LoadedTable: TypeAlias = LowRankRepresentation | CodedRepresentation | WindowCodedRepresentation | LowRankBilinear
 
 
@@ -57,15 +55,6 @@ def load_table(artifact: Artifact, table: CompressedTable) -> LoadedTable:
     Raises:
         ArtifactError: a factor does not have the checksum of the header.
     """
-    import torch
-
-    from embcompress.nn import (
-        CodedRepresentation,
-        LowRankBilinear,
-        LowRankRepresentation,
-        WindowCodedRepresentation,
-    )
-
     if table.is_windowed:
         window_factors = read_windowed(artifact, table)
         return WindowCodedRepresentation.from_codes(

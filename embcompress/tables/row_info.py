@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from embcompress.exceptions import IdsError
 from embcompress.tables.labels import read_labels
 from embcompress.tables.row_weights import match_row_weights, read_row_weights
 from embcompress.tables.table import Table
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -28,13 +24,11 @@ class RowFacts:
     row_weights: Sequence[float] | None = None
     labels: Sequence[str] = ()
 
-    def weights_of(self, table: Table) -> Tensor | None:
-        """Give the weights of a table's rows, (rows,) float64; None where they are not this table's."""
-        import torch
-
+    def weights_of(self, table: Table) -> Sequence[float] | None:
+        """Give the weights of a table's rows; None where they are not this table's."""
         if self.row_weights is None or len(self.row_weights) != table.rows:
             return None
-        return torch.tensor(self.row_weights, dtype=torch.float64)
+        return self.row_weights
 
     def labels_of(self, table: Table) -> Sequence[str]:
         """Give the labels of a table's rows; empty where they are not this table's."""

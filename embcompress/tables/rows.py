@@ -9,16 +9,14 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-from embcompress.checkpoints.tensors import ITEM_BYTES, StoredTensor, read_into
+import torch
+from torch import Tensor
+
+from embcompress.checkpoints.tensors import ITEM_BYTES, StoredTensor, contiguous_bytes, is_contiguous, read_into
 from embcompress.exceptions import OutputError
-from embcompress.tables.table import BLOCK_BYTES, BLOCK_BYTES_MAX, RING_BYTES, as_real, block_rows_for
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
+from embcompress.tables.table import BLOCK_BYTES_MAX, RING_BYTES, as_real, block_rows_for
 
 ALIGNMENT = 4096  # of blocks, in bytes: products over rows that straddle cache lines took twice as long
 SAMPLE_CHUNKS = 256  # places from which a sample of rows is read
@@ -46,8 +44,6 @@ class TableRows:
         device: str = "cpu",
         on_rows: Callable[[int], None] | None = None,
     ) -> None:
-        import torch
-
         real = as_real(stored)
         self.name = f"table {stored.name!r}"
         self.rows = real.shape[0]
@@ -87,8 +83,6 @@ class TableRows:
 
     def read(self, ids: Tensor) -> Tensor:
         """Read a few rows by id, (count,) -> (count, dim), one after the other."""
-        import torch
-
         row_bytes = self.dim * self._item_bytes
         reader = _PatchReader(self._file, self.dtype, self._item_bytes, table_bytes=row_bytes)
         found = torch.empty(len(ids), self.dim, dtype=self.dtype)
@@ -98,16 +92,12 @@ class TableRows:
 
     def sample(self, count: int) -> Tensor:
         """Read about `count` rows, spread evenly over the table in consecutive chunks."""
-        import torch
-
         reader = _PatchReader(self._file, self.dtype, self._item_bytes, table_bytes=self._table_bytes)
         firsts, chunk = self._sample_chunks(count)
         return torch.cat([self._read(reader, first, chunk).clone() for first in firsts]).to(self.device)
 
     def sample_ids(self, count: int) -> Tensor:
         """Tell the ids of the rows that `sample(count)` reads, (about count,) int64."""
-        import torch
-
         firsts, chunk = self._sample_chunks(count)
         return (torch.tensor(firsts)[:, None] + torch.arange(chunk)).flatten()  # (chunks, chunk) -> (chunks * chunk,)
 
@@ -124,8 +114,6 @@ class TableRows:
         start = self._start + first * self._row_step * self._item_bytes
         if len(self._segments) == 1:
             return reader.read(start, (count, self.dim), (self._row_step, self._column_step))
-        import torch
-
         result = torch.empty(count, len(self._segments), self._columns, dtype=self.dtype)
         for index, segment in enumerate(self._segments):
             patch_start = start + segment * self._item_bytes
@@ -166,8 +154,6 @@ class _PatchReader:
     def read(self, start: int, shape: tuple[int, int], strides: tuple[int, int]) -> Tensor:
         """Read (count, columns) elements from byte `start`; strides in elements. Valid until the next read."""
         if not shape[0] * shape[1]:
-            import torch
-
             return torch.empty(shape, dtype=self._dtype)
         if shape[0] > 1 and strides[0] < strides[1]:  # the long way through the file comes first
             return self.read(start, (shape[1], shape[0]), (strides[1], strides[0])).T
@@ -184,8 +170,6 @@ class _PatchReader:
 
     def _read_halves(self, start: int, shape: tuple[int, int], strides: tuple[int, int]) -> Tensor:
         """Read a patch whose elements lie too far apart for the buffer, in two, and pack it."""
-        import torch
-
         (count, columns), (row_step, column_step) = shape, strides
         result = torch.empty(shape, dtype=self._dtype)
         if count > 1:
@@ -200,8 +184,6 @@ class _PatchReader:
 
     def _fill(self, starts: list[int], length: int) -> Tensor:
         """Read `length` elements from each of the starts, one after the other."""
-        import torch
-
         piece = length * self._item_bytes
         needed = piece * len(starts)
         padded = -(-needed // ALIGNMENT) * ALIGNMENT
@@ -232,7 +214,7 @@ class StoredRows:
     def __init__(self, stored: StoredTensor, *, file: BinaryIO, folder: Path) -> None:
         self.row_bytes = stored.nbytes // max(stored.shape[0], 1)
         self._file, self._start = file, stored.start
-        if not _is_dense(stored):
+        if not is_contiguous(stored):
             self._file, self._start = tempfile.TemporaryFile(dir=folder, buffering=0), 0  # noqa: SIM115 - the next line
             weakref.finalize(self, self._file.close)
             try:
@@ -250,8 +232,6 @@ class StoredRows:
 
         Rows that follow each other in the file are read at once.
         """
-        import torch
-
         count, width = len(rows), self.row_bytes
         if not count * width:
             return torch.empty(count, width, dtype=torch.uint8)
@@ -270,12 +250,8 @@ def read_bytes(stored: StoredTensor, *, file: BinaryIO) -> Iterator[memoryview]:
     """Yield the dense, row-major bytes of a tensor of any dtype and strides, bit for bit, in blocks."""
     if stored.numel == 0:
         return
-    if _is_dense(stored):
-        buffer = memoryview(bytearray(min(BLOCK_BYTES, stored.nbytes)))
-        for position in range(0, stored.nbytes, len(buffer)):
-            part = buffer[: min(len(buffer), stored.nbytes - position)]
-            read_into(file, stored.start + position, part)
-            yield part
+    if is_contiguous(stored):
+        yield from contiguous_bytes(stored, file=file)
         return
     # Bytes are moved as they are: through an integer view, so that no NaN is made quiet on the way.
     real = as_real(stored)
@@ -287,19 +263,8 @@ def read_bytes(stored: StoredTensor, *, file: BinaryIO) -> Iterator[memoryview]:
 
 def tensor_bytes(values: Tensor) -> memoryview:
     """Copy a tensor's elements, row-major, from whatever device to bytes."""
-    import torch
-
     if values.numel() == 0:
         return memoryview(b"")
     buffer = bytearray(values.numel() * values.element_size())
     torch.frombuffer(buffer, dtype=values.dtype).view(values.shape).copy_(values)
     return memoryview(buffer)
-
-
-def _is_dense(stored: StoredTensor) -> bool:
-    expected = 1
-    for size, step in zip(reversed(stored.shape), reversed(stored.strides), strict=True):
-        if size != 1 and step != expected:
-            return False
-        expected *= size
-    return True

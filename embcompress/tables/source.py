@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.tables.progress import Progress, row_bytes_of
 from embcompress.tables.row_info import RowFacts
 from embcompress.tables.rows import TableRows
 from embcompress.tables.table import Table
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,11 @@ class Setting:
         """Open the rows of a table, telling of the progress."""
         doing = f"{table.name}: {doing}"
         return rows_of(table.stored, self.checkpoint, device=self.device, progress=self.progress, doing=doing)
+
+    def row_weights(self, table: Table) -> Tensor | None:
+        """Give the weights of a table's rows, (rows,) float64; None where all count alike."""
+        weights = self.facts.weights_of(table)
+        return None if weights is None else torch.tensor(weights, dtype=torch.float64)
 
 
 def rows_of(

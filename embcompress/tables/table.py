@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from embcompress.checkpoints.tensors import StoredTensor
-
-if TYPE_CHECKING:
-    pass
-
 
 BLOCK_BYTES = 4 * 2**20  # at least: smaller blocks pay for their calls, larger ones leave the cache
 BLOCK_ROWS = 4096  # at least, while that stays under BLOCK_BYTES_MAX: adding up a Gram matrix per block must stay cheap
