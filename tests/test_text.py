@@ -1,12 +1,13 @@
-"""Mistyped names lead to what was meant."""
+"""Names and sizes in sentences, and mistyped names that lead to what was meant."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from embcompress.text import did_you_mean, suggest_file, suggest_names
+from embcompress.text import NAMED_MAX, did_you_mean, human_bytes, named, quoted, suggest_file, suggest_names
 from tests.command_line import run
 
 WORDS = Path(__file__).parent.parent / "sample_checkpoints" / "words" / "model.pt"
@@ -82,3 +83,30 @@ def test_command_line_asks_what_was_meant(args: list[object], code: int, hint: s
     assert (outcome.code, outcome.out) == (code, "")
     assert hint in outcome.err
     assert "Possible options" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(1, "0"), (NAMED_MAX, "0, 1, 2, 3, 4"), (NAMED_MAX + 1, "0, 1, 2, 3, 4 and 1 more")],
+)
+def test_named_stops_after_a_few(count: int, expected: str) -> None:
+    """The first few are named, and the others counted."""
+    assert named(range(count)) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1_234_567, "1.23 MB"), (999_499, "999 kB"), (999_500, "1 MB"),
+        (5 * 10**12, "5 TB"), (10**18, "1e+03 PB"),
+    ],
+)  # fmt: skip
+def test_human_bytes_rounds_to_three_digits(count: int, text: str) -> None:
+    """Decimal units, three digits, and never 1000 of one that has a next."""
+    assert human_bytes(count) == text
+
+
+def test_quoted_survives_a_shell() -> None:
+    """Names with blanks, quotes and dollars come back from a shell's parser as they were."""
+    for name in ("plain", "a b", "it's", '$HOME `x` "y"', "ü\n"):
+        assert shlex.split(quoted(name)) == [name]

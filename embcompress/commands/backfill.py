@@ -21,22 +21,11 @@ from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, Choice
 from embcompress.commands.memory import estimate_backfill_memory
 from embcompress.commands.run import check_reports, check_seed, check_space, left_out, resolve_device, write_reports
 from embcompress.exceptions import IdsError, TableError, UsageError
-from embcompress.growth.findings import (
-    ENERGY_EXACT,
-    planned_warnings,
-    table_report,
-    vocabulary_report,
-)
+from embcompress.growth.findings import ENERGY_EXACT, planned_warnings, table_report, vocabulary_report
 from embcompress.growth.placement import Placement, match_labels, place_ids
 from embcompress.growth.plan import Base, CodedGrowth, Fill, GrowingTable, GrowthPlan, Part, RowRequest, names_of
 from embcompress.growth.plan_tables import plan_growth
-from embcompress.results import (
-    BackfillResult,
-    GrownTable,
-    InputFile,
-    OutputFile,
-    Totals,
-)
+from embcompress.results import BackfillResult, GrownTable, InputFile, OutputFile, Totals
 from embcompress.tables.labels import read_ids, read_labels
 from embcompress.tables.progress import Progress
 from embcompress.tables.selection import group_tensors

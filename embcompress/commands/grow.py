@@ -10,17 +10,11 @@ from pathlib import Path
 from embcompress.artifact.writer import SafetensorsWriter
 from embcompress.growth.coded_row_writer import CodedGrower, plan_coded
 from embcompress.growth.drawing import check_request
-from embcompress.growth.findings import (
-    measured_warnings,
-    statistics_report,
-    table_report,
-)
+from embcompress.growth.findings import measured_warnings, statistics_report, table_report
 from embcompress.growth.placement import Placement
 from embcompress.growth.plan import CodedGrowth, GrowingTable, GrowthPlan, RowRequest
 from embcompress.growth.row_writer import FloatGrower, read_stored
-from embcompress.results import (
-    GrownTable,
-)
+from embcompress.results import GrownTable
 from embcompress.tables.progress import Progress
 
 __all__ = ["Grown", "grow_table", "prepare_tables", "read_stored"]

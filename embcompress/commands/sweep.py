@@ -37,15 +37,7 @@ from embcompress.compression.shared_step import SharedStep
 from embcompress.exceptions import BudgetError, UsageError
 from embcompress.linalg.precision import ROUNDING
 from embcompress.report.plot import plot_form, render_plot
-from embcompress.results import (
-    InputFile,
-    Recommendation,
-    SweepCurve,
-    SweepPoint,
-    SweepResult,
-    SweepTotals,
-    SweptTable,
-)
+from embcompress.results import InputFile, Recommendation, SweepCurve, SweepPoint, SweepResult, SweepTotals, SweptTable
 from embcompress.tables.progress import Progress
 from embcompress.tables.selection import choose_tables
 from embcompress.tables.source import Setting

@@ -13,11 +13,7 @@ from embcompress.compression.plan import planned_entries
 from embcompress.exceptions import NonFiniteError
 from embcompress.linalg.bilinear import BilinearCompression
 from embcompress.linalg.svd import factorize
-from embcompress.results import (
-    Alternative,
-    MatricesReport,
-    TableReport,
-)
+from embcompress.results import Alternative, MatricesReport, TableReport
 from embcompress.tables.rows import tensor_bytes
 
 

@@ -7,20 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-from embcompress.artifact.schema import (
-    CompressedTable,
-    widest_metadata,
-)
+from embcompress.artifact.schema import CompressedTable, widest_metadata
 from embcompress.artifact.writer import Entry, SafetensorsWriter
 from embcompress.compression.plan import PlannedTable, describe, planned_report
 from embcompress.compression.table_reports import error_report
 from embcompress.exceptions import NonFiniteError
 from embcompress.linalg.error import TableError as MeasuredError
 from embcompress.linalg.solvers import SolverChoice
-from embcompress.results import (
-    TableErrorReport,
-    TableReport,
-)
+from embcompress.results import TableErrorReport, TableReport
 from embcompress.tables.rows import TableRows
 from embcompress.tables.source import Setting
 

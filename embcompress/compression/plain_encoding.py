@@ -9,10 +9,7 @@ from dataclasses import replace
 
 import torch
 
-from embcompress.artifact.schema import (
-    factor_dtypes,
-    factor_entries,
-)
+from embcompress.artifact.schema import factor_dtypes, factor_entries
 from embcompress.artifact.writer import Entry, SafetensorsWriter
 from embcompress.compression.encoding import Encoding, held_error
 from embcompress.compression.plan import planned_entries
@@ -23,9 +20,7 @@ from embcompress.linalg.precision import ROUNDING, STORING_ERROR
 from embcompress.linalg.projection import fitting_dtype, largest_weight, measuring_dtype, project
 from embcompress.linalg.svd import factorize
 from embcompress.linalg.weighting import WeightedRows
-from embcompress.results import (
-    TableReport,
-)
+from embcompress.results import TableReport
 from embcompress.tables.rows import tensor_bytes
 
 

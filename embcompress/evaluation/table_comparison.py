@@ -12,9 +12,7 @@ from embcompress.artifact.decoded_rows import open_dense_rows
 from embcompress.artifact.reader import Artifact
 from embcompress.compression.spectrum import RANK_MAX
 from embcompress.compression.table_reports import coded_report, error_report, neighbours_report, spectrum_report
-from embcompress.evaluation.checks import (
-    TablePair,
-)
+from embcompress.evaluation.checks import TablePair
 from embcompress.evaluation.comparison import add_block, measure_error, paired_blocks, search_neighbours
 from embcompress.exceptions import ArtifactError, NonFiniteError
 from embcompress.linalg.bilinear import RELATIVES_MAX, BilinearCompression

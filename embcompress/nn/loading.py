@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
-from embcompress.artifact.coded import (
-    read_coded,
-    read_windowed,
-)
+from embcompress.artifact.coded import read_coded, read_windowed
 from embcompress.artifact.reader import Artifact, read_artifact
 from embcompress.artifact.schema import CompressedTable, real_row_shape
 from embcompress.artifact.tensors import read_tensor

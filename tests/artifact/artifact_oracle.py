@@ -16,14 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.coding.reference_decoder import (
-    CLASS_MAX,
-    CLASS_MIN,
-    PER_OCTAVE,
-    decode_string,
-    table_and_raw_bits,
-    tables,
-)
+from tests.coding.reference_decoder import CLASS_MAX, CLASS_MIN, PER_OCTAVE, decode_string, table_and_raw_bits, tables
 
 DTYPES = {"U8": "<u1", "I8": "<i1", "F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2", "I64": "<i8", "C64": "<c8"}
 CENTER_CONTEXTS = 64

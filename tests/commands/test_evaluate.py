@@ -18,13 +18,7 @@ from embcompress.exceptions import UsageError
 from embcompress.results import ApproximateResult, EvaluateResult, TableReport
 from tests.artifact.artifact_oracle import decode
 from tests.command_line import snapshot
-from tests.report_oracle import (
-    assert_error,
-    assert_neighbours,
-    assert_spectrum,
-    real_rows,
-    water_filling,
-)
+from tests.report_oracle import assert_error, assert_neighbours, assert_spectrum, real_rows, water_filling
 
 NAME = "entity.weight"
 ROWS = 130

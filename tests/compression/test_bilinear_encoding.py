@@ -19,14 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import embcompress
-from embcompress.exceptions import (
-    ArtifactError,
-    NonFiniteError,
-    OutputError,
-    RankError,
-    TableError,
-    UsageError,
-)
+from embcompress.exceptions import ArtifactError, NonFiniteError, OutputError, RankError, TableError, UsageError
 from embcompress.linalg.bilinear import matrices_at_once
 from embcompress.nn import LowRankBilinear, LowRankRepresentation
 from embcompress.results import ApproximateResult, TableReport

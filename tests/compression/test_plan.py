@@ -18,7 +18,6 @@ from embcompress.tables.factor_sizes import factor_bytes, largest_rank
 from embcompress.tables.recognition import TABLE_DTYPES
 from embcompress.tables.selection import group_tensors
 from embcompress.tables.table import RING_BYTES, Table
-from embcompress.text import human_bytes, quoted
 
 
 def stored(name: str, *shape: int, dtype: str = "float32", start: int | None = None) -> StoredTensor:
@@ -222,21 +221,3 @@ def test_estimate_memory_holds_no_rows_of_a_long_table() -> None:
     assert memory(10**7, "gram") == memory(10**6, "gram")
     assert memory(10**7, "dense") - memory(10**6, "dense") == 9 * 10**6 * 100 * 24
     assert memory(10**6, "gram") - memory(10**5, "gram") == RING_BYTES - 10**5 * 100 * 4
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1_234_567, "1.23 MB"), (999_499, "999 kB"), (999_500, "1 MB"),
-        (5 * 10**12, "5 TB"), (10**18, "1e+03 PB"),
-    ],
-)  # fmt: skip
-def test_human_bytes_rounds_to_three_digits(count: int, text: str) -> None:
-    """Decimal units, three digits, and never 1000 of one that has a next."""
-    assert human_bytes(count) == text
-
-
-def test_quoted_survives_a_shell() -> None:
-    """Names with blanks, quotes and dollars come back from a shell's parser as they were."""
-    for name in ("plain", "a b", "it's", '$HOME `x` "y"', "ü\n"):
-        assert shlex.split(quoted(name)) == [name]
