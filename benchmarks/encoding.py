@@ -196,7 +196,8 @@ def measure_decoding(path: Path) -> str:
     """Time one core that decodes random rows to numbers, without the product with the bases."""
     import numpy as np
 
-    from embcompress.artifact import read_artifact, read_coded
+    from embcompress.artifact.coded import read_coded
+    from embcompress.artifact.reader import read_artifact
     from embcompress.checkpoints import open_checkpoint
     from embcompress.coding.coder import decode_block
     from embcompress.coding.kernels import PADDING

@@ -11,29 +11,29 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from embcompress.artifact import load as load
+    from embcompress.commands.approximate import approximate as approximate
+    from embcompress.commands.backfill import backfill as backfill
+    from embcompress.commands.evaluate import evaluate as evaluate
+    from embcompress.commands.inspect import inspect as inspect
+    from embcompress.commands.reconstruct import reconstruct as reconstruct
+    from embcompress.commands.sweep import sweep as sweep
+    from embcompress.nn.loading import load as load
     from embcompress.nn.serving import apply_to as apply_to
-    from embcompress.workflows import approximate as approximate
-    from embcompress.workflows import backfill as backfill
-    from embcompress.workflows import evaluate as evaluate
-    from embcompress.workflows import inspect as inspect
-    from embcompress.workflows import reconstruct as reconstruct
-    from embcompress.workflows import sweep as sweep
 
 __version__ = "0.1.0"
 
 _HOMES = MappingProxyType(
     {
         "apply_to": "embcompress.nn.serving",
-        "approximate": "embcompress.workflows",
-        "backfill": "embcompress.workflows",
-        "evaluate": "embcompress.workflows",
+        "approximate": "embcompress.commands.approximate",
+        "backfill": "embcompress.commands.backfill",
+        "evaluate": "embcompress.commands.evaluate",
         "exceptions": "embcompress.exceptions",
-        "inspect": "embcompress.workflows",
-        "load": "embcompress.artifact",
+        "inspect": "embcompress.commands.inspect",
+        "load": "embcompress.nn.loading",
         "nn": "embcompress.nn",
-        "reconstruct": "embcompress.workflows",
-        "sweep": "embcompress.workflows",
+        "reconstruct": "embcompress.commands.reconstruct",
+        "sweep": "embcompress.commands.sweep",
     }
 )  # public name -> the module that holds it, or that it is
 
@@ -45,7 +45,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'embcompress' has no attribute {name!r}")
     module = importlib.import_module(home)
-    return module if home.endswith(f".{name}") else getattr(module, name)
+    return module if home == f"embcompress.{name}" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

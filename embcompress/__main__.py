@@ -6,13 +6,13 @@ import os
 import sys
 from typing import NoReturn
 
-EXIT_INTERRUPTED = 130  # as embcompress.cli exits on the same signal
+EXIT_INTERRUPTED = 130  # as embcompress.cli.process exits on the same signal
 
 
 def main() -> NoReturn:
     """Run the command line; Ctrl-C while it is still being imported, before it has its handlers, ends quietly too."""
     try:
-        from embcompress.cli import main as run
+        from embcompress.cli.app import main as run
 
         run()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What new rows can be drawn from and held to, by name: one list for the modules, the command line and the tests."""
+"""The choices of options: one list for the modules, the command line and the tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from embcompress.exceptions import UsageError
-from embcompress.suggestions import did_you_mean
+from embcompress.text import did_you_mean
 
 INITIALIZERS: Mapping[str, str] = MappingProxyType(
     {
@@ -44,6 +44,9 @@ CONSTRAINERS: Mapping[str, str] = MappingProxyType(
     }
 )  # a function of embcompress.nn.constrainers -> what it does to rows
 DEFAULT_METHOD = "gaussian"
+
+STORED_DTYPES = ("same", "float32", "float16", "bfloat16")  # of --dtype
+DEFAULT_NEIGHBOURS = 100  # queries of a table: a band of some +-3 %, for the price of two products with 100 columns
 
 
 @dataclass(frozen=True)

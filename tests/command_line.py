@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from embcompress import cli
+from embcompress.cli import app as cli
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,62 @@ import pytest
 import embcompress
 
 ROOT = Path(embcompress.__file__).parent
-NUMERICS = ("linalg", "coding")  # these know torch, the standard library, themselves and the exceptions
+# From the bottom to the top: a room imports itself and those before it.
+ROOMS = (
+    "exceptions",
+    "text",
+    "choices",
+    "results",
+    "checkpoints",
+    "tables",
+    "linalg",
+    "coding",
+    "artifact",
+    "nn",
+    "compression",
+    "growth",
+    "evaluation",
+    "link_prediction",
+    "report",
+    "commands",
+    "cli",
+    "__main__",
+)
+NUMERICS = ("linalg", "coding")  # these know torch, the standard library, each other, the results and the exceptions
+# What help, listing a file and a dry run with a number of bases go through: seconds less without torch. All else in
+# these rooms may import it, at the top.
+TORCH_FREE = {
+    "exceptions": (),
+    "text": (),
+    "choices": (),
+    "results": (),
+    "checkpoints": (),
+    "tables": ("rows", "source"),
+    "linalg": ("*", "precision", "solvers"),
+    "coding": ("*", "constants"),
+    "artifact": ("coded", "decoded_rows", "dense_tensors", "tensors"),
+    "compression": ("*", "artifact_file", "budget", "memory", "plan"),
+    "growth": ("*", "findings", "placement", "plan", "plan_tables"),
+    "evaluation": ("*", "gates"),
+    "report": (),
+    "commands": ("compress", "evaluate", "grow", "sweep"),
+    "cli": (),
+    "__main__": (),
+}  # room -> its modules that import torch, or, after a star, the only ones that do not
+# Where a module of ours is imported inside a function: a command is imported when it is called, and three of them
+# import what reads rows only where they begin to.
+IMPORTED_WHEN_CALLED = {
+    "embcompress.__main__": {"main": "embcompress.cli.app"},
+    "embcompress.cli.app": {
+        name: f"embcompress.commands.{name}"
+        for name in ("approximate", "backfill", "evaluate", "inspect", "reconstruct", "sweep")
+    },
+    "embcompress.commands.approximate": {"approximate": "embcompress.commands.compress"},
+    "embcompress.commands.backfill": {"backfill": "embcompress.commands.grow"},
+    "embcompress.commands.reconstruct": {"reconstruct": "embcompress.artifact.dense_tensors"},
+    "embcompress.commands.run": {"resolve_device": "embcompress.linalg.devices"},
+}
+EXTRAS = {"matplotlib", "jinja2"}  # imported by what draws a picture or a page, when one is asked for
 # The strings of coded tables are NumPy's arrays, which numba works on; the codes of schema 1 are read by torch alone.
 WITH_NUMPY = {
     f"embcompress.coding.{name}"
@@ -23,7 +78,7 @@ COMPILED = {"embcompress.coding.kernels"}
 # The tables of symbols are shipped beside the module that reads them.
 READ_SHIPPED_FILES = {"embcompress.coding.symbols"}
 CALLS_OF_THE_COMMAND_LINE = {"print", "exit", "quit", "sys.exit", "os._exit", "os.abort", "sys.stdout.write"}
-MAY_END_THE_PROCESS = {"embcompress.cli", "embcompress.__main__"}
+MAY_END_THE_PROCESS = {"embcompress.cli.app", "embcompress.cli.process", "embcompress.__main__"}
 
 
 def read_sources() -> dict[str, ast.Module]:
@@ -65,6 +120,50 @@ def imports_of(name: str, *, at_import: bool) -> set[str]:
     return found
 
 
+def room_of(name: str) -> str:
+    """Tell the room of a module: the first name below the package; of the package itself an empty one."""
+    return name.partition(".")[2].partition(".")[0]
+
+
+def ours(imported: set[str]) -> set[str]:
+    """Keep the modules of the package, each with the packages that it lies in, which are imported first."""
+    found = {name for name in imported if name in SOURCES}
+    return found | {package for name in found for package in SOURCES if name.startswith(f"{package}.")}
+
+
+def imports_inside_functions(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the function and what it imports, for every import that does not run when a module is imported."""
+    for function in ast.walk(SOURCES[name]):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import):
+                    yield from ((function.name, alias.name) for alias in node.names)
+                elif isinstance(node, ast.ImportFrom):
+                    for alias in node.names:
+                        inner = f"{node.module}.{alias.name}"
+                        yield function.name, inner if inner in SOURCES else str(node.module)
+
+
+def is_torch_free(name: str) -> bool:
+    """Tell whether a module must not reach torch when it is imported, by TORCH_FREE; packages never do."""
+    room, _, module = name.partition(".")[2].partition(".")
+    if not room or room not in TORCH_FREE:
+        return not room
+    others = TORCH_FREE[room]
+    if others[:1] == ("*",):
+        return not module or module in others
+    return module not in others
+
+
+def imports_for_types(name: str) -> set[str]:
+    """List what only type checkers import."""
+    return (
+        imports_of(name, at_import=False)
+        - imports_of(name, at_import=True)
+        - {other for _, other in imports_inside_functions(name)}
+    )
+
+
 def is_below(name: str, package: str) -> bool:
     """Tell whether a module is a package or lies in it."""
     return name == package or name.startswith(f"{package}.")
@@ -72,13 +171,13 @@ def is_below(name: str, package: str) -> bool:
 
 def test_source_is_found() -> None:
     """The rules below are held against the whole package."""
-    assert {"embcompress", "embcompress.cli", "embcompress.linalg.svd", "embcompress.workflows"} <= set(SOURCES)
+    assert {"embcompress", "embcompress.cli.app", "embcompress.linalg.svd", "embcompress.commands"} <= set(SOURCES)
+    assert {room_of(name) for name in SOURCES} == {"", *ROOMS}
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if name.split(".")[1:2] and name.split(".")[1] in NUMERICS])
 def test_numerics_know_no_file_and_no_console(name: str) -> None:
     """Numerics import torch, the standard library, their own package and the exceptions, and open no file."""
-    own = ".".join(name.split(".")[:2])
     allowed = {"embcompress.exceptions", "torch"}
     allowed |= {"numpy", "numpy.typing"} if name in WITH_NUMPY else set()
     allowed |= {"numba"} if name in COMPILED else set()
@@ -87,10 +186,8 @@ def test_numerics_know_no_file_and_no_console(name: str) -> None:
     )
     for imported in imports_of(name, at_import=False):
         root = imported.partition(".")[0]
-        is_below_own = any(
-            is_below(imported, package) for package in (own, "embcompress.linalg")
-        )  # coding stands on it
-        assert root in sys.stdlib_module_names or root == "torch" or imported in allowed or is_below_own, (
+        is_known = any(is_below(imported, f"embcompress.{room}") for room in (*NUMERICS, "results"))
+        assert root in sys.stdlib_module_names or root == "torch" or imported in allowed or is_known, (
             f"{name} imports {imported}"
         )
         assert root not in closed, f"{name} imports {imported}"
@@ -109,24 +206,58 @@ def test_only_the_command_line_prints_and_exits(name: str) -> None:
 
 
 def test_modules_import_in_no_circle() -> None:
-    """The imports that run at import time, those of a module's own package included, have no cycle."""
+    """The imports of all modules, those inside functions included, have no cycle."""
     graph: Mapping[str, set[str]] = {
-        name: {other for other in imports_of(name, at_import=True) if other in SOURCES} for name in SOURCES
+        name: {other for other in imports_of(name, at_import=False) - imports_for_types(name) if other in SOURCES}
+        for name in SOURCES
     }
     assert len(tuple(TopologicalSorter(graph).static_order())) == len(SOURCES)  # raises CycleError
 
 
-def test_reports_and_workflows_share_only_results() -> None:
-    """Renderers know what was found, never how: report imports no workflow, and results import nothing of ours."""
+@pytest.mark.parametrize("name", [name for name in SOURCES if room_of(name)])
+def test_no_import_goes_upward(name: str) -> None:
+    """A module imports from its own room and those below it, also inside functions and for types."""
+    for imported in imports_of(name, at_import=False):
+        if room_of(imported) and imported in SOURCES:
+            assert ROOMS.index(room_of(imported)) <= ROOMS.index(room_of(name)), f"{name} imports {imported}"
+
+
+def test_results_import_nothing() -> None:
+    """What reports are made of knows only the standard library and itself."""
     for name in SOURCES:
-        imported = imports_of(name, at_import=False)
-        if is_below(name, "embcompress.report"):
-            assert not any(is_below(other, "embcompress.workflows") for other in imported), name
         if is_below(name, "embcompress.results"):
-            ours = {other for other in imported if is_below(other, "embcompress")}
-            assert all(is_below(other, "embcompress.results") for other in ours), name
-        if not is_below(name, "embcompress.cli") and name != "embcompress.__main__":
-            assert "embcompress.cli" not in imported, name
+            for imported in imports_of(name, at_import=False):
+                root = imported.partition(".")[0]
+                assert root in sys.stdlib_module_names or is_below(imported, "embcompress.results"), name
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if is_torch_free(name)])
+def test_light_modules_never_reach_torch(name: str) -> None:
+    """Neither they nor what they import, packages included, imports torch, NumPy or numba, in a function either."""
+    reached, waiting = set(), [name]
+    while waiting:
+        module = waiting.pop()
+        if module in reached:
+            continue
+        reached.add(module)
+        imported = imports_of(module, at_import=True)
+        roots = {
+            other.partition(".")[0] for other in imported | {other for _, other in imports_inside_functions(module)}
+        }
+        assert not roots & {"torch", "numpy", "numba"}, f"{name} reaches {module}"
+        waiting += ours(imported)
+
+
+def test_ours_are_imported_inside_functions_only_by_commands() -> None:
+    """No function hides a neighbour of its module, but for one import a command."""
+    for name in SOURCES:
+        found = [
+            (function, other) for function, other in imports_inside_functions(name) if is_below(other, "embcompress")
+        ]
+        assert dict(found) == IMPORTED_WHEN_CALLED.get(name, {}), name
+        assert len(found) == len(dict(found)), name
+        others = {other.partition(".")[0] for _, other in imports_inside_functions(name)} - {"embcompress"}
+        assert others <= EXTRAS, name
 
 
 def test_nothing_catches_everything() -> None:
@@ -146,15 +277,21 @@ def test_nothing_catches_everything() -> None:
 def test_libraries_are_imported_where_they_belong(library: str) -> None:
     """What is slow, prints, or runs what a file says is imported only where the design puts it."""
     homes = {
-        "torch": ("embcompress.linalg", "embcompress.coding", "embcompress.nn"),  # elsewhere inside functions
+        "torch": tuple(name for name in SOURCES if room_of(name) and not is_torch_free(name)),
         "rich": ("embcompress.report",),
-        "typer": ("embcompress.cli", "embcompress.options"),
+        "typer": ("embcompress.cli",),
         "safetensors": (),
-        "numpy": tuple(WITH_NUMPY),  # elsewhere inside functions
+        "numpy": (
+            *WITH_NUMPY,
+            "embcompress.artifact",
+            "embcompress.compression",
+            "embcompress.growth",
+            "embcompress.nn",
+        ),
         "numba": tuple(COMPILED),
         "pickle": (),
         "click": (),  # typer carries its own
-        "matplotlib": (),  # report.plot, inside functions: an extra
+        "matplotlib": (),  # report, inside functions: an extra
     }[library]
     for name in SOURCES:
         imported = {other.partition(".")[0] for other in imports_of(name, at_import=True)}

@@ -13,7 +13,7 @@ from embcompress.checkpoints import safetensors_file, torch_zip
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
 from embcompress.checkpoints.unread import HEAD_BYTES, tell_folder, tell_unread
 from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFormatError
-from embcompress.suggestions import suggest_file
+from embcompress.text import suggest_file
 
 __all__ = ["FORMATS", "Checkpoint", "LeftOut", "StoredTensor", "open_checkpoint"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import BinaryIO
@@ -34,6 +34,7 @@ ITEM_BYTES: Mapping[str, int] = MappingProxyType(
     }
 )  # bytes of one element, by torch's name of the dtype
 
+PIECE_BYTES = 4 * 2**20  # of one read of a tensor that lies in one piece
 EXPANDED_BYTES_MAX = 64 * 2**20  # a broadcast buffer may be larger than its storage, but not without limit
 
 
@@ -168,3 +169,22 @@ def read_into(file: BinaryIO, start: int, buffer: memoryview) -> None:
                 hint="Copy or download it again.",
             )
         done += count
+
+
+def is_contiguous(stored: StoredTensor) -> bool:
+    """Tell whether a tensor's elements lie in one piece, row-major."""
+    expected = 1
+    for size, step in zip(reversed(stored.shape), reversed(stored.strides), strict=True):
+        if size != 1 and step != expected:
+            return False
+        expected *= size
+    return True
+
+
+def contiguous_bytes(stored: StoredTensor, *, file: BinaryIO) -> Iterator[memoryview]:
+    """Yield the bytes of a contiguous tensor, bit for bit, in pieces that are valid until the next."""
+    buffer = memoryview(bytearray(min(PIECE_BYTES, stored.nbytes)))
+    for position in range(0, stored.nbytes, PIECE_BYTES):
+        piece = buffer[: min(len(buffer), stored.nbytes - position)]
+        read_into(file, stored.start + position, piece)
+        yield piece

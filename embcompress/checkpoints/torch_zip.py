@@ -434,8 +434,9 @@ def _is_training_state(key: str) -> bool:
 def _describe(tree: object) -> str:
     mapping = entries_of(tree)
     if mapping is None:
-        is_object = isinstance(tree, Inert)
-        return f"an object of class {tree.global_name[:200]}" if is_object else f"a value of type {type(tree).__name__}"
+        if isinstance(tree, Inert):
+            return f"an object of class {tree.global_name[:200]}"
+        return f"a value of type {type(tree).__name__}"
     keys = [repr(key)[:40] for key in itertools.islice(mapping, 12) if isinstance(key, str)]
     return f"a dict of {len(mapping)} entries ({', '.join(keys)})" if keys else f"a dict of {len(mapping)} entries"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embcompress.coding.integers import decode_integers, encode_integers
+from embcompress.coding.kernels import add_up
 from embcompress.coding.rotation import CodedRotation
 from embcompress.coding.symbols import (
     CLASS_MAX,
@@ -25,9 +26,6 @@ from embcompress.coding.symbols import (
     trellis_of,
 )
 from embcompress.exceptions import ArtifactError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # A row of zeros: no string.
 ZERO_KIND = 0
@@ -331,8 +329,6 @@ class RowIndex:
 
     def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Tell where the strings of rows start, (n,) int64."""
-        from embcompress.coding.kernels import add_up
-
         return add_up(rows, self._before, self.lengths, SPACING)
 
     def to_bytes(self, codebook: Codebook) -> NDArray[np.uint8]:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from typing_extensions import Self
 
+from embcompress.coding.codebook import ZERO_KIND, Codebook, RowIndex, read_codebook
+from embcompress.coding.coder import decode_block
+from embcompress.coding.kernels import PADDING
 from embcompress.exceptions import ArtifactError
 from embcompress.nn.coded_base import CodedRows, check_bases, stored_row_shape
 from embcompress.nn.representation import Shape
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from typing_extensions import Self
-
-    from embcompress.coding.codebook import Codebook, RowIndex
 
 # Fewer numbers are decoded by one thread: to start others takes about 0.6 ms, in which one decodes 2^16 numbers.
 THREADED_NUMBERS = 2**17
@@ -192,9 +191,6 @@ class CodedRepresentation(CodedRows):
 
         Nothing of it is differentiable.
         """
-        from embcompress.coding.codebook import ZERO_KIND
-        from embcompress.coding.coder import decode_block
-
         self._refuse_ids_outside(ids)
         plan = self._current_plan()
         rows = ids.numpy()
@@ -275,8 +271,6 @@ def _make_plan(buffers: Mapping[str, Tensor], *, rows: int, rank: int, profiles:
     Raises:
         ValueError: they do not fit together; says which.
     """
-    from embcompress.coding.codebook import RowIndex, read_codebook
-
     dtypes = dict.fromkeys(BUFFERS, (torch.uint8,)) | {
         "kinds": (torch.int16, torch.int32),
         "lengths": (torch.int16, torch.int32),
@@ -314,6 +308,4 @@ def _keep_bits(numbers: NDArray[Any]) -> Tensor:
 
 def _padding() -> int:
     """Tell how many bytes follow the last string; numba, which is slow to import, is not needed by other modules."""
-    from embcompress.coding.kernels import PADDING
-
     return PADDING

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from embcompress.linalg.blocks import BLOCK_ROWS, product_dtype
 from embcompress.nn.representation import Representation, Shape, as_shape
 from embcompress.nn.scoring import flat_query, score_normalized
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class CodedRows(Representation):

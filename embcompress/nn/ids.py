@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from embcompress.exceptions import IdsError
-from embcompress.vocabulary import named
+from embcompress.text import named
 
 Ids = Iterable[int] | Tensor
 

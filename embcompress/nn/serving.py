@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from embcompress.artifact import CompressedTable, load_table, read_artifact
+from embcompress.artifact.reader import read_artifact
+from embcompress.artifact.schema import CompressedTable
 from embcompress.checkpoints import open_checkpoint
 from embcompress.exceptions import TableError
 from embcompress.nn.bilinear import LowRankBilinear
 from embcompress.nn.coded_base import CodedRows
 from embcompress.nn.constrainers import RowFunction
+from embcompress.nn.loading import load_table
 from embcompress.nn.low_rank import LowRankRepresentation
 
 TAKEN_CLASSES: Mapping[str, tuple[type[nn.Module], ...]] = MappingProxyType(

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from embcompress.coding.constants import BITS_MAX, HALF_BIT, WINDOW_MAX, group_width
 from embcompress.coding.window_codebook import GroupLayout, WindowCodebook, decode, places_in_groups
 from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.nn.coded_base import CodedRows, check_bases, stored_row_shape
 from embcompress.nn.representation import Shape
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 GROUPS_MAX = 256  # the group of a row is one byte
 

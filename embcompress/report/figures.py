@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from embcompress.planning import human_bytes
 from embcompress.report.document.model import (
     CurvesDrawing,
     Drawing,
@@ -23,6 +22,7 @@ from embcompress.report.document.model import (
 from embcompress.report.drawing import SETTINGS, STYLES, Palette, draw_curves
 from embcompress.report.names import Name, shortened, text_of
 from embcompress.report.wording import amount, share
+from embcompress.text import human_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

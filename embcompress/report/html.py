@@ -7,6 +7,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup, escape
+
 from embcompress.report.document import document_of
 from embcompress.report.document.model import Figure
 from embcompress.report.figures import render_figure
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
+
 PIECES = re.compile(r"[^._/-]*[._/-]|[^._/-]+")  # of a name, each up to where it may be broken
 
 
@@ -25,8 +28,6 @@ def render_html(result: Result) -> str:
     count = 0
 
     def drawn(figure: Figure) -> Markup:
-        from markupsafe import Markup
-
         nonlocal count
         count += 1
         # What figures.py returns is built as XML from numbers and from text that XML has escaped.
@@ -48,8 +49,6 @@ def _template() -> Template:
 
 def _line(inline: Inline) -> Markup:
     """Escape a line; names are set as code."""
-    from markupsafe import Markup, escape
-
     return Markup("").join(
         Markup("<code>{}</code>").format(_with_breaks(part.text)) if isinstance(part, Name) else escape(part)
         for part in parts_of(inline)
@@ -58,6 +57,4 @@ def _line(inline: Inline) -> Markup:
 
 def _with_breaks(name: str) -> Markup:
     """Let a long name go on in the next line after its dots and slashes."""
-    from markupsafe import Markup
-
     return Markup("<wbr>").join(PIECES.findall(name))

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from embcompress.exceptions import UsageError
-from embcompress.planning import human_bytes
 from embcompress.report.document.sweep import recommended_point
 from embcompress.report.drawing import SETTINGS, STYLES, draw_curves, need_matplotlib
 from embcompress.report.names import shortened, spelled
 from embcompress.report.wording import shape_text
 from embcompress.results import SweepResult, SweptTable
+from embcompress.text import human_bytes
 
 __all__ = ["PANELS_MAX", "PLOT_FORMS", "STYLES", "plot_form", "render_plot"]
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from embcompress.planning import human_bytes
 from embcompress.report.colors import open_console
 from embcompress.report.console import plain
+from embcompress.text import human_bytes
 
 Advance = Callable[[str, int, int, int], None]  # what is being done, rows done, rows in all, bytes of a row
 MOMENT_SECONDS = 0.5  # shorter work shows no bar

@@ -8,11 +8,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from embcompress.exceptions import EmbcompressError
-from embcompress.planning import human_bytes
 from embcompress.report.console import Records, bold, grid, left_lines, plain
 from embcompress.report.terminal_compression import render_compression
 from embcompress.report.terminal_sweep import render_sweep
 from embcompress.results import BackfillResult, GrownTable, InspectResult, ReconstructResult, Result, SweepResult
+from embcompress.text import human_bytes
 
 __all__ = ["plain", "render_failure", "render_terminal"]
 

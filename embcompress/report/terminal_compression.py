@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from embcompress.planning import human_bytes
 from embcompress.report.console import Records, bold, grid, left_lines, plain
 from embcompress.report.wording import (
     DRY_RUN,
@@ -29,6 +28,7 @@ from embcompress.report.wording import (
     worst_group,
 )
 from embcompress.results import ApproximateResult, Check, EvaluateResult, Gate, LinkPrediction, Ranking, TableReport
+from embcompress.text import human_bytes
 
 TABLES_MAX = 4  # told more of below the list, those of the largest error; the other forms of the report tell of all
 WORST_ROWS = 3

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from embcompress.planning import human_bytes
 from embcompress.report.console import Records, bold, grid, left_lines, plain
 from embcompress.report.wording import band_text, over_text, points_by_size, shape_text, share
 from embcompress.results import SweepCurve, SweepResult
+from embcompress.text import human_bytes
 
 
 def render_sweep(result: SweepResult) -> RenderableType:

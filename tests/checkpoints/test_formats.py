@@ -18,7 +18,7 @@ from torch import Tensor
 from embcompress.checkpoints import FORMATS, open_checkpoint
 from embcompress.checkpoints.unread import HEAD_BYTES, SIGNATURES
 from embcompress.exceptions import CheckpointError, UnknownFormatError
-from embcompress.table import read_bytes
+from embcompress.tables.rows import read_bytes
 
 STATE: Mapping[str, Tensor] = {
     "z.weight": torch.arange(24, dtype=torch.float32).view(6, 4),

@@ -18,7 +18,7 @@ from embcompress.checkpoints import open_checkpoint
 from embcompress.checkpoints.safetensors_file import DTYPES, is_recognised
 from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.exceptions import CheckpointError, DamagedFileError
-from embcompress.table import read_bytes
+from embcompress.tables.rows import read_bytes
 
 SHAPES = ((), (1,), (0,), (3,), (2, 0, 4), (2, 3), (2, 1, 3, 2))
 

@@ -137,7 +137,7 @@ class Compressed:
 def compress(
     table: Tensor, rank: int, *, solver: str, device: str = "cpu", block_rows: int = BLOCK_ROWS, seed: int = 0
 ) -> Compressed:
-    """Take a table the way of workflows/compression.py: factor, store the bases, project on them as they are stored."""
+    """Take a table the way of compression/plain_encoding.py: factor, store the bases, project on them as stored."""
     rows = TensorRows(table.to(device), block_rows=block_rows)
     factors = factorize(rows, rank, solver=solver, tolerance=EPS[table.dtype], seed=seed)
     bases = factors.bases.to(table.dtype)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
-from embcompress.planning import human_bytes
 from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section, Tone
 from embcompress.report.document.tables import errors_figure, sizes_figure, table_section, tables_grid
 from embcompress.report.names import Inline, Name
@@ -23,6 +22,7 @@ from embcompress.report.wording import (
     times_smaller,
 )
 from embcompress.results import ApproximateResult, Check, EvaluateResult, Gate, LinkPrediction, Skipped, TableReport
+from embcompress.text import human_bytes
 
 FIGURED_MAX = 12  # tables with figures of their own, the largest: a page of hundreds of pictures is slow, and not read
 

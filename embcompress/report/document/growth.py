@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from embcompress.planning import human_bytes
 from embcompress.report.document.compression import base_name, left_dense
 from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section
 from embcompress.report.names import Inline, Name
 from embcompress.report.wording import counted, percent, shape_text
 from embcompress.results import BackfillResult, GrownTable, VocabularyReport
+from embcompress.text import human_bytes
 
 
 def backfill_document(result: BackfillResult) -> Document:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from embcompress.planning import human_bytes
 from embcompress.report.document.compression import base_name, left_dense
 from embcompress.report.document.model import Case, Column, CurvesDrawing, Document, Fact, Figure, Grid, Section, Tone
 from embcompress.report.names import Inline, Name
 from embcompress.report.wording import band_text, counted, over_text, points_by_size, shape_text, share
 from embcompress.results import SweepCurve, SweepPoint, SweepResult, SweptTable
+from embcompress.text import human_bytes
 
 FIGURED_MAX = 12  # tables drawn, the largest first
 

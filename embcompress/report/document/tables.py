@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from embcompress.planning import human_bytes
 from embcompress.report.document.model import (
     Column,
     ErrorsDrawing,
@@ -36,6 +35,7 @@ from embcompress.report.wording import (
     worst_group,
 )
 from embcompress.results import RowGroup, TableErrorReport, TableReport
+from embcompress.text import human_bytes
 
 NOT_KNOWN = "not known"
 BARS_MAX = 12  # tables with a bar, the largest

@@ -1,0 +1,1 @@
+"""The compressed file: its schema, reading it, writing it, and its rows multiplied out."""

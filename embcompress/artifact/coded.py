@@ -1,0 +1,164 @@
+"""What decodes the rows of a coded table, read from an artifact. docs/artifact.md tells the bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from embcompress.artifact.reader import Artifact
+from embcompress.artifact.schema import (
+    BASES_SUFFIX,
+    BASIS_SCALES_SUFFIX,
+    BITS_SUFFIX,
+    CODEBOOK_SUFFIX,
+    CODES_SUFFIX,
+    GROUPS_SUFFIX,
+    INDEX_SUFFIX,
+    LEVELS_SUFFIX,
+    SCALES_SUFFIX,
+    CompressedTable,
+    real_row_shape,
+)
+from embcompress.artifact.tensors import read_tensor
+from embcompress.checkpoints import StoredTensor
+from embcompress.coding.codebook import Codebook, RowIndex, read_codebook, read_row_index
+from embcompress.coding.constants import HALF_BIT, group_width
+from embcompress.coding.rotation import decode_rotation
+from embcompress.coding.window_codebook import WindowCodebook, unpack_numbers
+from embcompress.exceptions import ArtifactError
+
+
+def read_coded(artifact: Artifact, table: CompressedTable) -> CodedFactors:
+    """Read all of a coded table but its codes.
+
+    Raises:
+        ArtifactError: a tensor does not have the checksum of the header, or does not fit to the others.
+    """
+    return read_factors(table, artifact.coded_factors(table), lambda stored: read_tensor(artifact, stored))
+
+
+def read_windowed(artifact: Artifact, table: CompressedTable) -> WindowFactors:
+    """Read all of a table coded as in schema 1 but its codes; raises as `read_coded` does."""
+    return read_window_factors(table, artifact.coded_factors(table), lambda stored: read_tensor(artifact, stored))
+
+
+def describe_codes(artifact: Artifact, table: CompressedTable) -> tuple[int, bool, int | None]:
+    """Tell of a coded table how many kinds of rows it has, whether it has bases, and the states of the trellis.
+
+    Raises:
+        ArtifactError: the codebook does not have the checksum of the header, or is damaged.
+    """
+    found = artifact.coded_factors(table)
+    if table.is_windowed:
+        return len(artifact.codes(table)), BASES_SUFFIX in found, None
+    stored = read_tensor(artifact, found[CODEBOOK_SUFFIX]).numpy()
+    book = read_codebook(stored, rank=table.rank, dim=math.prod(real_row_shape(table)))
+    return book.kinds - 1, book.rotation is not None, book.states
+
+
+@dataclass(frozen=True)
+class CodedFactors:
+    """A coded table but for its codes, in memory.
+
+    Attributes:
+        codebook: what decodes the codes to weights.
+        bases: (rank, real entries of a row) float32; None where the table's own columns are coded.
+        index: the kind of every row, and where its string lies.
+    """
+
+    codebook: Codebook
+    bases: Tensor | None
+    index: RowIndex
+
+
+@dataclass(frozen=True)
+class WindowFactors:
+    """A table coded as in schema 1 but for its codes, in memory.
+
+    Attributes:
+        codebook: bits, scales and levels.
+        bases: (rank, real entries of a row) float32 or float64; None where the table's own columns are coded.
+        groups_of_rows: (rows,) uint8.
+    """
+
+    codebook: WindowCodebook
+    bases: Tensor | None
+    groups_of_rows: Tensor
+
+
+def read_factors(
+    table: CompressedTable, found: Mapping[str, StoredTensor], read: Callable[[StoredTensor], Tensor]
+) -> CodedFactors:
+    """Read all tensors of a coded table but the codes; the arguments are those of `read_window_factors`.
+
+    Raises:
+        ArtifactError: what they hold does not fit together.
+    """
+    dim = math.prod(real_row_shape(table))
+    codebook = read_codebook(read(found[CODEBOOK_SUFFIX]).numpy(), rank=table.rank, dim=dim)
+    index = read_row_index(read(found[INDEX_SUFFIX]).numpy(), rows=table.shape[0], codebook=codebook)
+    if index.nbytes != found[CODES_SUFFIX].nbytes:
+        raise _unfit(table, f"its strings have {index.nbytes} bytes, and its codes {found[CODES_SUFFIX].nbytes}")
+    bases = None
+    if codebook.rotation is not None:
+        bases = decode_rotation(codebook.rotation, table.rank).to(torch.float32)
+    return CodedFactors(codebook, bases, index)
+
+
+def read_window_factors(
+    table: CompressedTable, found: Mapping[str, StoredTensor], read: Callable[[StoredTensor], Tensor]
+) -> WindowFactors:
+    """Read all tensors of a table coded as in schema 1 but the codes.
+
+    Args:
+        table: that they belong to.
+        found: by `find_coded`.
+        read: reads a tensor and checks it.
+
+    Raises:
+        ArtifactError: what they hold does not fit together.
+    """
+    packed = read(found[BITS_SUFFIX])
+    groups = len(packed)
+    bits = unpack_numbers(packed.flatten(), 4, count=packed.numel() * 2).view(groups, -1)[:, : table.rank]
+    known = torch.tensor([0, *(bits for bits, _ in table.windows)], dtype=torch.uint8)
+    if not bool(torch.isin(bits, known).all()) or bool(((bits == HALF_BIT).sum(dim=1) % 2).any()):
+        raise _unfit(table, "its bits have no levels, or half bits are not in pairs")
+    has_bits = bits > 0
+    scales = read(found[SCALES_SUFFIX]).to(torch.float32)
+    if int(has_bits.sum()) != len(scales):
+        raise _unfit(table, f"{int(has_bits.sum())} columns have bits, and {len(scales)} a scale")
+    spread = torch.zeros(bits.shape)
+    spread[has_bits] = scales
+    levels = read(found[LEVELS_SUFFIX]).to(torch.float32)
+    codebook = WindowCodebook(bits=bits, scales=spread, windows=dict(table.windows), levels=levels)
+    if any(
+        found[f"{CODES_SUFFIX}.{group}"].shape[1] != layout.row_bytes for group, layout in enumerate(codebook.layouts)
+    ):
+        raise _unfit(table, "its codes are not as long as its bits say")
+    rows = table.shape[0]
+    groups_of_rows = torch.zeros(rows, dtype=torch.uint8)
+    if groups > 1:
+        groups_of_rows = unpack_numbers(read(found[GROUPS_SUFFIX]), group_width(groups), count=rows)
+    counts = torch.bincount(groups_of_rows, minlength=groups).tolist()
+    if counts != [found[f"{CODES_SUFFIX}.{group}"].shape[0] for group in range(groups)]:
+        raise _unfit(table, "its groups have other rows than its codes")
+    bases = None
+    if BASES_SUFFIX in found:
+        bases = read(found[BASES_SUFFIX]).flatten(1).to(torch.float32)
+        if BASIS_SCALES_SUFFIX in found:
+            bases = bases * read(found[BASIS_SCALES_SUFFIX])[:, None]
+    for values in (spread, levels, *([] if bases is None else [bases])):
+        if not bool(torch.isfinite(values).all()):
+            raise _unfit(table, "it holds NaN or infinity")
+    return WindowFactors(codebook, bases, groups_of_rows)
+
+
+def _unfit(table: CompressedTable, why: str) -> ArtifactError:
+    return ArtifactError(
+        f"coded table {table.name!r} does not fit together: {why}.", hint="Compress the original again."
+    )

@@ -1,0 +1,299 @@
+"""An artifact that is open: its header, checked, and its tensors by name."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from embcompress.artifact.schema import (
+    BASES_DTYPES,
+    BASES_SUFFIX,
+    BITS_SUFFIX,
+    CODEBOOK_SUFFIX,
+    CODED,
+    CODES_SUFFIX,
+    CODINGS,
+    DOCUMENT_KEY,
+    GROUPS_MAX,
+    INDEX_SUFFIX,
+    KINDS,
+    SCALES_SUFFIX,
+    SCHEMAS_READ,
+    WEIGHTS_SUFFIX,
+    CompressedTable,
+    Windows,
+    real_row_shape,
+    window_entries,
+)
+from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.checkpoints.tensors import contiguous_bytes
+from embcompress.coding.constants import HALF_BIT, WINDOW_MAX
+from embcompress.exceptions import ArtifactError
+from embcompress.tables.recognition import TABLE_DTYPES
+from embcompress.tables.table import REAL_PARTS
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An open artifact: its tables, and its tensors by name."""
+
+    checkpoint: Checkpoint
+    tables: tuple[CompressedTable, ...]
+    tensors: Mapping[str, StoredTensor]
+    checksums: Mapping[str, str]
+    original_metadata: Mapping[str, str]
+
+    def bases(self, table: CompressedTable) -> StoredTensor:
+        """Find the bases of a table, (rank, *shape)."""
+        return self.tensors[table.name + BASES_SUFFIX]
+
+    def weights(self, table: CompressedTable) -> StoredTensor:
+        """Find the weights of a table, (rows, rank)."""
+        return self.tensors[table.name + WEIGHTS_SUFFIX]
+
+    def coded_factors(self, table: CompressedTable) -> dict[str, StoredTensor]:
+        """Find the tensors of a coded table, by what their names end in."""
+        return find_coded(table, self.tensors)
+
+    def codes(self, table: CompressedTable) -> tuple[StoredTensor, ...]:
+        """Find the codes of a coded table; of one of schema 1 group by group."""
+        found = self.coded_factors(table)
+        return tuple(stored for suffix, stored in found.items() if suffix.startswith(CODES_SUFFIX))
+
+    def factors(self, table: CompressedTable) -> tuple[StoredTensor, ...]:
+        """Find the tensors of a table: bases and weights, left and right, or codes and what decodes them."""
+        if table.is_coded:
+            return tuple(self.coded_factors(table).values())
+        return tuple(self.tensors[table.name + suffix] for suffix in table.factor_shapes)
+
+    @property
+    def copied(self) -> tuple[StoredTensor, ...]:
+        """The tensors that are no part of a compressed table."""
+        factors = {factor.name for table in self.tables for factor in self.factors(table)}
+        return tuple(tensor for tensor in self.checkpoint.tensors if tensor.name not in factors)
+
+    def read(self, stored: StoredTensor) -> Iterator[memoryview]:
+        """Yield the bytes of a tensor and check them.
+
+        Raises:
+            ArtifactError: after the last byte, if the checksum is not the one of the header.
+        """
+        checksum = 0
+        for part in contiguous_bytes(stored, file=self.checkpoint.file):
+            checksum = zlib.crc32(part, checksum)
+            yield part
+        self.check(stored, checksum)
+
+    def check(self, stored: StoredTensor, checksum: int) -> None:
+        """Compare a crc32 of a tensor's bytes with the header's.
+
+        Raises:
+            ArtifactError: they differ.
+        """
+        expected = self.checksums.get(stored.name)
+        if expected != f"{checksum:08x}":
+            raise ArtifactError(
+                f"tensor {stored.name!r} in {self.checkpoint.path} has the crc32 {checksum:08x}, "
+                f"where its header says {expected}: the file was changed or damaged.",
+                hint="Copy it again, or compress the original again.",
+            )
+
+
+def is_artifact(checkpoint: Checkpoint) -> bool:
+    """Tell whether a checkpoint is an artifact of this tool."""
+    return DOCUMENT_KEY in checkpoint.listing.metadata and checkpoint.format == "safetensors"
+
+
+def read_artifact(checkpoint: Checkpoint) -> Artifact:
+    """Read what an artifact says of itself, and check that it holds what it says.
+
+    Raises:
+        ArtifactError: not an artifact, of a newer schema, or one whose tensors are not those of its header.
+    """
+    path = checkpoint.path
+    if not is_artifact(checkpoint):
+        raise ArtifactError(
+            f"{path} is not a compressed file: its metadata has no {DOCUMENT_KEY!r} entry.",
+            hint="Make one with `embcompress approximate CKPT --bases K`.",
+        )
+    tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
+    try:
+        document = json.loads(checkpoint.listing.metadata[DOCUMENT_KEY])
+        version = document["schema_version"]
+        if version not in SCHEMAS_READ:
+            raise ArtifactError(
+                f"{path} has schema version {version}; this version reads {' and '.join(map(str, SCHEMAS_READ))}.",
+                hint="Update embcompress.",
+            )
+        tables = tuple(_read_table(name, said) for name, said in document["tables"].items())
+        checksums = _texts(document["crc32"])
+        original = _texts(document.get("metadata", {}))
+    # ValueError: no JSON, numbers of too many digits, and what the functions below find wrong.
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        raise ArtifactError(
+            f"the header of {path} does not follow the schema of artifacts ({type(err).__name__}: {err}).",
+            hint="Compress the original again.",
+        ) from err
+    for table in tables:
+        if table.is_coded:
+            try:
+                find_coded(table, tensors)
+            except ValueError as err:
+                raise ArtifactError(
+                    f"{path} does not fit together: {err}.", hint="Compress the original again."
+                ) from err
+            continue
+        for suffix, shape in table.factor_shapes.items():
+            is_complex = suffix == BASES_SUFFIX and table.dtype in REAL_PARTS
+            found = tensors.get(table.name + suffix)
+            if found is None or found.shape != shape:
+                raise ArtifactError(
+                    f"{path} should hold {table.name + suffix!r} of shape {shape}, "
+                    f"and holds {'none' if found is None else found.shape}.",
+                    hint="Compress the original again.",
+                )
+            if found.dtype not in TABLE_DTYPES or (found.dtype in REAL_PARTS) != is_complex:
+                raise ArtifactError(
+                    f"{path} holds {found.name!r} as {found.dtype}, which cannot be a factor of a {table.dtype} table.",
+                    hint="Compress the original again.",
+                )
+        sides = {tensors[table.name + suffix].dtype for suffix in table.factor_shapes}
+        if table.matrix is not None and len(sides) > 1:
+            raise ArtifactError(
+                f"{path} holds the factors of {table.name!r} in two dtypes.", hint="Compress the original again."
+            )
+    artifact = Artifact(checkpoint, tables, tensors, checksums, original)
+    names = [name for table in tables for name in (table.name, *table.tied_names)]
+    names += [tensor.name for tensor in artifact.copied]
+    if len(set(names)) < len(names):
+        raise ArtifactError(
+            f"the header of {path} gives two dense tensors one name.", hint="Compress the original again."
+        )
+    return artifact
+
+
+def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
+    shape, rank, tied_names, error = said["shape"], said["rank"], said["tied_names"], said["error"]["relative"]
+    if not isinstance(shape, list) or len(shape) < 2 or not all(type(size) is int and size > 0 for size in shape):
+        raise ValueError(f"table {name!r} has the shape {shape!r}")
+    if type(rank) is not int or rank < 1:
+        raise ValueError(f"table {name!r} has the rank {rank!r}")
+    if not isinstance(tied_names, list) or not all(isinstance(tied, str) for tied in tied_names):
+        raise ValueError(f"table {name!r} has the tied names {tied_names!r}")
+    if error is not None and (type(error) not in {int, float} or not 0 <= error <= sys.float_info.max):
+        raise ValueError(f"table {name!r} has the error {error!r}")
+    "".join(tied_names).encode()  # lone surrogates, which no file can hold: UnicodeEncodeError is a ValueError
+    if said["kind"] not in KINDS or said["coding"] not in CODINGS or said["dtype"] not in TABLE_DTYPES:
+        raise ArtifactError(
+            f"table {name!r} is a {said['kind']} of {said['dtype']} in {said['coding']} coding, "
+            "which this version does not read.",
+            hint="Update embcompress.",
+        )
+    is_coded = said["coding"] == CODED
+    matrix = said["matrix"] if said["kind"] == "bilinear" else None
+    if matrix is not None and is_coded:
+        raise ValueError(f"table {name!r} is a coded bilinear one")
+    if matrix is not None:
+        if (
+            not isinstance(matrix, list)
+            or len(matrix) != 2
+            or not all(type(side) is int and side > 0 for side in matrix)
+        ):
+            raise ValueError(f"table {name!r} has the matrices {matrix!r}")
+        if math.prod(shape[1:]) % math.prod(matrix) or said["dtype"] in REAL_PARTS or rank > min(matrix):
+            raise ValueError(f"table {name!r} of {said['dtype']} {shape!r} has the matrices {matrix!r}")
+    return CompressedTable(
+        name=name,
+        tied_names=tuple(tied_names),
+        shape=tuple(shape),
+        dtype=said["dtype"],
+        rank=rank,
+        error=None if error is None else float(error),
+        kind=said["kind"],
+        coding=said["coding"],
+        matrix=None if matrix is None else (matrix[0], matrix[1]),
+        windows=read_windows(said["levels"]) if is_coded and "levels" in said else (),
+    )
+
+
+def _texts(said: object) -> dict[str, str]:
+    """Check that a part of the document maps texts to texts that a file can hold."""
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise ValueError("a map from texts to texts is something else")
+    "".join((*said, *said.values())).encode()
+    return said
+
+
+def find_coded(table: CompressedTable, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Find the tensors of a coded table, by what their names end in, and check their dtypes and shapes.
+
+    Raises:
+        ValueError: one is missing, or has a dtype or a shape that cannot be.
+    """
+    if table.windows:
+        return _find_windowed(table, tensors)
+    found = {}
+    for suffix in (CODES_SUFFIX, INDEX_SUFFIX, CODEBOOK_SUFFIX):
+        stored = tensors.get(table.name + suffix)
+        if stored is None or stored.dtype != "uint8" or len(stored.shape) != 1:
+            what = "none" if stored is None else f"{stored.dtype} {stored.shape}"
+            raise ValueError(f"it should hold {table.name + suffix!r} as bytes in one axis, and holds {what}")
+        found[suffix] = stored
+    return found
+
+
+def _find_windowed(table: CompressedTable, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Find the tensors of a table coded as in schema 1, and check them against each other; raises as `find_coded`."""
+    bits = tensors.get(table.name + BITS_SUFFIX)
+    groups = bits.shape[0] if bits is not None and len(bits.shape) == 2 else 0
+    if not 1 <= groups <= GROUPS_MAX:
+        raise ValueError(f"table {table.name!r} has no bits of 1 to {GROUPS_MAX} groups")
+    codes = [tensors.get(f"{table.name}{CODES_SUFFIX}.{group}") for group in range(groups)]
+    if any(one is None or len(one.shape) != 2 for one in codes):
+        raise ValueError(f"table {table.name!r} has {groups} groups, and not as many matrices of codes")
+    scales, bases = tensors.get(table.name + SCALES_SUFFIX), tensors.get(table.name + BASES_SUFFIX)
+    wanted = window_entries(
+        table,
+        bases_dtype=None if bases is None else bases.dtype,
+        rows_in_groups=[one.shape[0] for one in codes if one is not None],
+        row_bytes=[one.shape[1] for one in codes if one is not None],
+        scales=math.prod(scales.shape) if scales is not None else 0,
+    )
+    found = {}
+    for suffix, entry in wanted.items():
+        stored = tensors.get(entry.name)
+        if stored is None or (stored.dtype, stored.shape) != (entry.dtype, entry.shape):
+            what = "none" if stored is None else f"{stored.dtype} {stored.shape}"
+            raise ValueError(f"it should hold {entry.name!r} as {entry.dtype} {entry.shape}, and holds {what}")
+        found[suffix] = stored
+    if bases is None and table.rank != math.prod(real_row_shape(table)):
+        raise ValueError(f"table {table.name!r} has no bases, and {table.rank} coded columns")
+    if bases is not None and bases.dtype not in BASES_DTYPES:
+        raise ValueError(f"table {table.name!r} has bases of {bases.dtype}")
+    if sum(one.shape[0] for one in codes if one is not None) != table.shape[0]:
+        raise ValueError(f"the groups of table {table.name!r} do not have {table.shape[0]} rows together")
+    return found
+
+
+def read_windows(said: Any) -> Windows:
+    """Read the pairs of `levels` in the metadata.
+
+    Raises:
+        ValueError: not pairs of bits and window, ascending.
+    """
+    pairs = tuple((bits, window) for bits, window in said)
+    is_right = all(
+        type(bits) is int
+        and type(window) is int
+        and 1 <= bits <= HALF_BIT
+        and max(bits % HALF_BIT, 1) <= window <= WINDOW_MAX
+        for bits, window in pairs
+    )
+    if not pairs or not is_right or list(pairs) != sorted(dict(pairs).items()):
+        raise ValueError(f"levels are {said!r}")
+    return pairs

@@ -1,0 +1,217 @@
+"""The schema of the compressed file: its tensors and its metadata. docs/artifact.md describes it byte by byte."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from embcompress.artifact.writer import Entry
+from embcompress.checkpoints.safetensors_file import DTYPES
+from embcompress.coding.constants import HALF_BIT, group_width
+from embcompress.exceptions import OutputError
+from embcompress.tables.table import REAL_PARTS
+
+SCHEMA_VERSION = 2
+SCHEMAS_READ = (1, 2)
+KINDS = ("embedding", "bilinear")
+PLAIN = "plain"
+CODED = "coded"  # the coding's name in the metadata
+CODINGS = (PLAIN, CODED)
+DOCUMENT_KEY = "embcompress"  # in the metadata: the artifact's own JSON
+FORMAT_ENTRY = ("format", "pt")  # Hugging Face loaders refuse a file without it
+BASES_SUFFIX = ".bases"
+WEIGHTS_SUFFIX = ".weights"
+LEFT_SUFFIX = ".left"
+RIGHT_SUFFIX = ".right"
+BASIS_SCALES_SUFFIX = ".basis_scales"
+BITS_SUFFIX = ".bits"
+SCALES_SUFFIX = ".scales"
+LEVELS_SUFFIX = ".levels"
+GROUPS_SUFFIX = ".groups"
+CODES_SUFFIX = ".codes"  # of schema 1 a dot and the group's number behind it
+INDEX_SUFFIX = ".index"
+CODEBOOK_SUFFIX = ".codebook"
+BASES_DTYPES = ("int8", "float16", "float32")
+GROUPS_MAX = 256
+WIDEST_ERROR = -1.2345678901234567e-300  # as many characters as a float can take in JSON
+
+Windows = tuple[tuple[int, int], ...]  # (bits, window), ascending
+
+
+@dataclass(frozen=True)
+class CompressedTable:
+    """What the artifact says of one table.
+
+    Attributes:
+        name: of the table, which the names of its tensors start with.
+        tied_names: other names that the original had the same memory under.
+        shape: of the dense table, rows first.
+        dtype: of the dense table.
+        rank: the number of bases.
+        error: the relative Frobenius error, as stored; None where it is not known.
+        kind: "embedding": bases and weights; "bilinear": a left and a right factor of each matrix.
+        coding: "plain": weights as floats; "coded": in few bits.
+        matrix: (in1, in2) of a bilinear table, whose rows hold one matrix or several, row-major.
+        windows: of a table that is coded as in schema 1: bits of a column and of the window that its level depends on,
+            ascending.
+    """
+
+    name: str
+    tied_names: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    rank: int
+    error: float | None
+    kind: str = "embedding"
+    coding: str = PLAIN
+    matrix: tuple[int, int] | None = None
+    windows: Windows = ()
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether its weights are stored as codes."""
+        return self.coding == CODED
+
+    @property
+    def is_windowed(self) -> bool:
+        """Whether its codes are those of schema 1, which are read and no longer written."""
+        return bool(self.windows)
+
+    @property
+    def factor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of its tensors, by what their names end in; of a plain table."""
+        if self.matrix is None:
+            return {BASES_SUFFIX: (self.rank, *self.shape[1:]), WEIGHTS_SUFFIX: (self.shape[0], self.rank)}
+        in1, in2 = self.matrix
+        count = math.prod(self.shape[1:]) // (in1 * in2)  # matrices of a row
+        lead = self.shape[:1] if count == 1 else (self.shape[0], count)
+        return {LEFT_SUFFIX: (*lead, in1, self.rank), RIGHT_SUFFIX: (*lead, in2, self.rank)}
+
+
+def bilinear_entries(table: CompressedTable, *, dtype: str) -> tuple[Entry, Entry]:
+    """Name the two tensors of a bilinear table: left (..., in1, rank) and right (..., in2, rank)."""
+    left, right = (Entry(table.name + suffix, dtype, shape) for suffix, shape in table.factor_shapes.items())
+    return left, right
+
+
+def factor_entries(table: CompressedTable, *, bases_dtype: str, weights_dtype: str) -> tuple[Entry, Entry]:
+    """Name the two tensors of a table: bases (rank, *shape) and weights (rows, rank)."""
+    return (
+        Entry(table.name + BASES_SUFFIX, bases_dtype, (table.rank, *table.shape[1:])),
+        Entry(table.name + WEIGHTS_SUFFIX, weights_dtype, (table.shape[0], table.rank)),
+    )
+
+
+def artifact_metadata(
+    tables: Sequence[CompressedTable], *, checksums: Mapping[str, str], original: Mapping[str, str]
+) -> dict[str, str]:
+    """Make the metadata of an artifact: the format, and one canonical JSON of what is in it.
+
+    Args:
+        tables: with their errors.
+        checksums: name -> crc32 of every stored tensor, eight hexadecimal digits.
+        original: the metadata of the checkpoint, which `reconstruct` puts back.
+    """
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "tables": {
+            table.name: {
+                "kind": table.kind,
+                "coding": table.coding,
+                "shape": list(table.shape),
+                "dtype": table.dtype,
+                "tied_names": list(table.tied_names),
+                "rank": table.rank,
+                "error": {"relative": table.error},
+                **({} if table.matrix is None else {"matrix": list(table.matrix)}),
+                **({"levels": [list(pair) for pair in table.windows]} if table.windows else {}),
+            }
+            for table in tables
+        },
+        "crc32": dict(checksums),
+        "metadata": dict(original),
+    }
+    text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return dict([FORMAT_ENTRY, (DOCUMENT_KEY, text)])
+
+
+def widest_metadata(
+    tables: Sequence[CompressedTable], *, entries: Sequence[Entry], original: Mapping[str, str]
+) -> dict[str, str]:
+    """Make metadata as long as it can get, to keep room for."""
+    return artifact_metadata(
+        [replace(table, error=WIDEST_ERROR) for table in tables],
+        checksums={entry.name: "0" * 8 for entry in entries},
+        original=original,
+    )
+
+
+def factor_dtypes(dtype: str, stored_dtype: str) -> tuple[str, str]:
+    """Tell the dtypes of bases and weights of a table of `dtype` whose real parts are stored as `stored_dtype`.
+
+    A complex table keeps complex bases, where safetensors has the dtype, so that its bases have the table's shape.
+
+    Raises:
+        OutputError: a complex table whose bases would need a complex dtype that safetensors does not have.
+    """
+    if dtype not in REAL_PARTS:
+        return stored_dtype, stored_dtype
+    complex_dtype = next((name for name, part in REAL_PARTS.items() if part == stored_dtype), None)
+    if complex_dtype is None or complex_dtype not in DTYPES.values():
+        raise OutputError(
+            f"complex bases cannot be stored in {stored_dtype}: safetensors has complex64 only.",
+            hint="Use --dtype same or float32, or save the table as pairs of reals.",
+        )
+    return complex_dtype, stored_dtype
+
+
+def coded_entries(name: str, *, codes: int, index: int, codebook: int) -> dict[str, Entry]:
+    """Name the tensors of a coded table, by what their names end in, with the bytes that they are expected to take."""
+    sizes = {CODES_SUFFIX: codes, INDEX_SUFFIX: index, CODEBOOK_SUFFIX: codebook}
+    return {suffix: Entry(name + suffix, "uint8", (nbytes,), is_growing=True) for suffix, nbytes in sizes.items()}
+
+
+def window_entries(
+    table: CompressedTable,
+    *,
+    bases_dtype: str | None,
+    rows_in_groups: Sequence[int],
+    row_bytes: Sequence[int],
+    scales: int,
+) -> dict[str, Entry]:
+    """Name the tensors of a table coded as in schema 1, by what their names end in.
+
+    Args:
+        table: that they belong to.
+        bases_dtype: one of BASES_DTYPES; None where the table's own columns are coded.
+        rows_in_groups: how many rows each group has.
+        row_bytes: of a row's string in each group.
+        scales: how many columns of groups have bits.
+    """
+    groups = len(rows_in_groups)
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+        BITS_SUFFIX: ("uint8", (groups, -(-table.rank // 2))),
+        SCALES_SUFFIX: ("bfloat16", (scales,)),
+        LEVELS_SUFFIX: ("float16", (count_levels(table.windows),)),
+    }
+    if bases_dtype is not None:
+        shapes[BASES_SUFFIX] = (bases_dtype, (table.rank, *real_row_shape(table)))
+    if bases_dtype == "int8":
+        shapes[BASIS_SCALES_SUFFIX] = ("float32", (table.rank,))
+    if groups > 1:
+        shapes[GROUPS_SUFFIX] = ("uint8", (-(-table.shape[0] * group_width(groups) // 8),))
+    for group, (rows, width) in enumerate(zip(rows_in_groups, row_bytes, strict=True)):
+        shapes[f"{CODES_SUFFIX}.{group}"] = ("uint8", (rows, width))
+    return {suffix: Entry(table.name + suffix, dtype, shape) for suffix, (dtype, shape) in shapes.items()}
+
+
+def count_levels(windows: Windows) -> int:
+    """Count the levels of all tables."""
+    return sum((1 << window) * (2 if bits == HALF_BIT else 1) for bits, window in windows)
+
+
+def real_row_shape(table: CompressedTable) -> tuple[int, ...]:
+    """Tell the shape of a row as reals: complex ones have a last axis of 2."""
+    return (*table.shape[1:], 2) if table.dtype in REAL_PARTS else table.shape[1:]

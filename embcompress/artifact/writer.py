@@ -1,0 +1,179 @@
+"""Writing a safetensors file tensor by tensor, with a header that is filled in at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embcompress.artifact.atomic_file import AtomicFile
+from embcompress.checkpoints import StoredTensor
+from embcompress.checkpoints.safetensors_file import HEADER_BYTES_MAX, METADATA_KEY, NAMES_OF_DTYPES
+from embcompress.checkpoints.tensors import ITEM_BYTES
+from embcompress.exceptions import OutputError
+
+HEADER_ALIGNMENT = 8  # bytes; what safetensors' own writer pads its header to
+HASH_BYTES = 2**20  # of one read
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor to be written: its name, torch's name of its dtype, its shape.
+
+    One that is growing has one axis of bytes, as many as are appended; its shape is an estimate. The dtype of an opaque
+    one, as in `StoredTensor`, is the file's name of it.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    is_growing: bool = False
+    opaque_bytes: int | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Count its bytes."""
+        return StoredTensor(self.name, self.dtype, self.shape, (), 0, self.opaque_bytes).nbytes
+
+
+def copied_entry(stored: StoredTensor) -> Entry:
+    """Make the entry of a tensor that is copied bit for bit."""
+    return Entry(stored.name, stored.dtype, stored.shape, opaque_bytes=stored.opaque_bytes)
+
+
+class SafetensorsWriter:
+    """Writes the tensors of a safetensors file in any order, and its header, for which room is kept, at the end.
+
+    Tensors are laid out by descending element size, so that each is aligned, and in the order given within that;
+    growing ones come last, and are written one after the other. The same entries and contents give the same bytes. A
+    context manager; without `commit` nothing is left.
+
+    Args:
+        target: where the file goes.
+        entries: every tensor of the file.
+        metadata: as large as it can get; `finish` gives the final one.
+        force: whether a file that is there by the time of `commit` is replaced.
+
+    Raises:
+        OutputError: two entries of one name, or a header longer than readers take.
+    """
+
+    def __init__(
+        self, target: Path, entries: Sequence[Entry], *, metadata: Mapping[str, str], force: bool = True
+    ) -> None:
+        names = [entry.name for entry in entries]
+        twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+        if twice is not None or METADATA_KEY in names:
+            raise OutputError(
+                f"two tensors of the output would be named {twice or METADATA_KEY!r}: "
+                "the checkpoint uses that name already.",
+                hint="Rename the tensor in the checkpoint, or leave its table out with --exclude.",
+            )
+        self.entries = tuple(sorted(entries, key=lambda entry: (entry.is_growing, -ITEM_BYTES.get(entry.dtype, 1))))
+        self._growing = [entry for entry in self.entries if entry.is_growing]
+        self.header_bytes = _aligned(len(self._header(metadata, sizes=self._widest_sizes())))
+        if self.header_bytes > HEADER_BYTES_MAX:
+            raise OutputError(
+                f"the names and metadata of {target} take {self.header_bytes} bytes, and safetensors files "
+                f"have at most {HEADER_BYTES_MAX}."
+            )
+        self.nbytes = 8 + self.header_bytes + sum(entry.nbytes for entry in entries)
+        self._starts: dict[Entry, int] = {}
+        position = 8 + self.header_bytes
+        for entry in self.entries:
+            self._starts[entry] = position
+            position += 0 if entry.is_growing else entry.nbytes
+        self._written = dict.fromkeys(self.entries, 0)  # bytes of each tensor so far
+        self._checksums = dict.fromkeys(self.entries, 0)
+        self._file = AtomicFile(target, force=force)
+
+    def __enter__(self) -> SafetensorsWriter:
+        self._file.__enter__()
+        try:
+            self._file.write(b"\0" * (8 + self.header_bytes))
+        except BaseException:  # `with` calls no __exit__ for what fails in here
+            self._file.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._file.__exit__(*exception)
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies until `commit`; whole after `finish`."""
+        return self._file.path
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The crc32 of each tensor by name, eight hexadecimal digits."""
+        return {entry.name: f"{checksum:08x}" for entry, checksum in self._checksums.items()}
+
+    def append(self, entry: Entry, part: bytes | memoryview) -> None:
+        """Write the next bytes of a tensor. One pass over the rows may fill several tensors in turn.
+
+        Of growing tensors the first is written whole before the second.
+        """
+        self._file.write(part, at=self._start(entry) + self._written[entry])
+        self._checksums[entry] = zlib.crc32(part, self._checksums[entry])
+        self._written[entry] += len(part)
+
+    def write(self, entry: Entry, content: Iterable[bytes | memoryview]) -> None:
+        """Write a whole tensor."""
+        for part in content:
+            self.append(entry, part)
+
+    def _start(self, entry: Entry) -> int:
+        """Tell where a tensor starts; of a growing one those before it are whole."""
+        if not entry.is_growing:
+            return self._starts[entry]
+        before = self._growing[: self._growing.index(entry)]
+        return self._starts[entry] + sum(self._written[other] for other in before)
+
+    def rewind(self, entry: Entry) -> None:
+        """Take back what was appended to a growing tensor, the last one written."""
+        self._written[entry] = self._checksums[entry] = 0
+
+    def finish(self, metadata: Mapping[str, str]) -> str:
+        """Fill in the header and return the sha256 of the whole file, which is still a temporary one."""
+        for entry, written in self._written.items():
+            assert entry.is_growing or written == entry.nbytes, f"{entry.name}: {written} bytes for {entry.nbytes}"
+        self.nbytes = 8 + self.header_bytes + sum(self._written.values())
+        self._file.truncate(self.nbytes)
+        header = self._header(metadata, sizes=self._written)
+        assert len(header) <= self.header_bytes
+        header += b" " * (self.header_bytes - len(header))
+        self._file.write(self.header_bytes.to_bytes(8, "little") + header, at=0)
+        digest = hashlib.sha256()
+        for position in range(0, self.nbytes, HASH_BYTES):
+            digest.update(self._file.read(HASH_BYTES, at=position))
+        return digest.hexdigest()
+
+    def commit(self) -> None:
+        """Put the file in its place."""
+        self._file.commit()
+
+    def _widest_sizes(self) -> dict[Entry, int]:
+        """Give growing tensors a digit more than they are expected to need."""
+        return {entry: entry.nbytes * 10 + 10 if entry.is_growing else entry.nbytes for entry in self.entries}
+
+    def _header(self, metadata: Mapping[str, str], *, sizes: Mapping[Entry, int]) -> bytes:
+        header: dict[str, Any] = {METADATA_KEY: dict(sorted(metadata.items()))} if metadata else {}
+        position = 0
+        for entry in self.entries:
+            end = position + sizes[entry]
+            header[entry.name] = {
+                "dtype": NAMES_OF_DTYPES.get(entry.dtype, entry.dtype),
+                "shape": [sizes[entry]] if entry.is_growing else list(entry.shape),
+                "data_offsets": [position, end],
+            }
+            position = end
+        return json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // HEADER_ALIGNMENT) * HEADER_ALIGNMENT

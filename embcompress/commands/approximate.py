@@ -1,0 +1,246 @@
+"""Compress the tables of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from embcompress.artifact.atomic_file import check_output
+from embcompress.checkpoints import Checkpoint, open_checkpoint
+from embcompress.choices import DEFAULT_NEIGHBOURS, STORED_DTYPES
+from embcompress.commands.memory import estimate_neighbour_memory
+from embcompress.commands.run import (
+    check_neighbours,
+    check_reports,
+    check_seed,
+    check_space,
+    left_out,
+    refuse_compressed,
+    resolve_device,
+)
+from embcompress.compression.artifact_file import ArtifactFile, approximate_result
+from embcompress.compression.budget import EFFORTS, Budget, choose_budget
+from embcompress.compression.memory import estimate_memory
+from embcompress.compression.plan import Plan, choose_solver, describe, plan_tables, planned_entries, planned_report
+from embcompress.evaluation.gates import read_conditions
+from embcompress.exceptions import UsageError
+from embcompress.linalg.solvers import SOLVERS, SolverChoice
+from embcompress.results import ApproximateResult, OutputFile
+from embcompress.tables.progress import Progress
+from embcompress.tables.row_info import read_row_facts
+from embcompress.tables.selection import choose_tables
+from embcompress.tables.table import Table
+from embcompress.text import did_you_mean
+
+
+def approximate(
+    path: str | Path,
+    *,
+    bases: int | None = None,
+    energy: float | None = None,
+    max_error: float | None = None,
+    ratio: float | None = None,
+    max_size: int | str | None = None,
+    plain: bool = False,
+    effort: str = EFFORTS[0],
+    fixed_rows: bool = False,
+    output: str | Path | None = None,
+    dtype: str = "same",
+    table: Sequence[str] | str = (),
+    exclude: Sequence[str] | str = (),
+    bilinear: Sequence[str] | str = (),
+    bilinear_shape: tuple[int, int] | None = None,
+    row_weights: str | Path | None = None,
+    labels: str | Path | None = None,
+    solver: str = "auto",
+    device: str = "auto",
+    seed: int = 0,
+    neighbours: int = DEFAULT_NEIGHBOURS,
+    fail_if: Sequence[str] | str = (),
+    baseline: str | Path | None = None,
+    max_regression: float | str | None = None,
+    report: Sequence[str | Path] | str | Path = (),
+    force: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> ApproximateResult:
+    """Compress the embedding tables of a checkpoint, and measure the error of what is stored.
+
+    Exactly one of `bases`, `energy`, `max_error`, `ratio` and `max_size` says how small. Goes over the rows of each
+    table twice with `bases` or as codes, else three times, and more often where a spectrum, row weights or a missed
+    error demand it (the report says how often); memory grows with the number of rows by a byte each, as codes by
+    some fifty, with row weights by some ten more.
+
+    Args:
+        path: a safetensors file, or any zip-format file of torch.save.
+        bases: the number of bases of every table, at least 1, with weights as floats.
+        energy: the share of its squared norm that every table keeps, above 0: as many bases as that takes, with weights
+            as floats.
+        max_error: relative Frobenius error that no table exceeds, in as few bytes as can be; the weighted error where
+            `row_weights` are given.
+        ratio: by how many times the chosen tables together get smaller, everything that decoding needs counted; with
+            the least error that can be had.
+        max_size: bytes of the whole file, or a text such as "1.5MB"; with the least error that can be had.
+        plain: keep max_error, ratio and max_size to weights as floats.
+        effort: of codes: "fast", "default", or "best" for the least error in two to three times the time.
+        fixed_rows: of codes: give all strings of rows of one kind one length, for rows that are read in place; costs a
+            little error.
+        output: default `<stem>-compressed.safetensors` beside the input.
+        dtype: what the factors are stored in, one of STORED_DTYPES.
+        table: shell patterns of the tables to take; empty: those recognised by name and shape.
+        exclude: shell patterns of the tables to leave dense.
+        bilinear: shell patterns of the tables of which each matrix is factored by itself, into A B^T with `bases`
+            columns.
+        bilinear_shape: (in1, in2) of these matrices, where rows are flat and neither the checkpoint nor its other
+            tables tell.
+        row_weights: a file with how much the error of each row counts; the weighted error is minimised.
+        labels: a file with the labels of the rows, for row weights by label and for the report.
+        solver: a key of SOLVERS, or "auto".
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        seed: of the randomized solver's start, and of the rows whose neighbours are looked for.
+        neighbours: rows of each table whose nearest rows are looked for among all rows, before and after; 0 for none.
+        fail_if: conditions on the report that must not hold, such as "error.relative > 0.05". Where one does, the
+            artifact is withheld, and an old one stays.
+        baseline: the JSON report of an earlier artifact that this one must not be worse than.
+        max_regression: by how much it may be: a share, or a text such as "1%", the default.
+        report: files to write the report to, each ending choosing a renderer; default `<output stem>.report.json`.
+        force: overwrite existing outputs.
+        dry_run: make all checks, tell sizes and memory, and write nothing; reads no row with `bases`.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
+
+    Raises:
+        UsageError: an argument outside its range.
+        CheckpointError: the input is not readable.
+        TableError: no table, a rank that a table named in full does not have, NaN or infinity.
+        OutputError: the output exists, is the input, cannot be written, or the disk is full.
+        DeviceError: the device is not there.
+    """
+    budget = choose_budget(
+        bases=bases, energy=energy, max_error=max_error, ratio=ratio, max_size=max_size, plain=plain, effort=effort
+    )
+    _check_choices(dtype=dtype, solver=solver, seed=seed, neighbours=neighbours)
+    if fixed_rows and budget.is_plain:
+        raise UsageError(f"--fixed-rows is for weights as codes, and {budget.option} stores floats.")
+    _check_choices_of_budget(budget, dtype=dtype, bilinear=bilinear, solver=solver)
+    _check_bilinear(bilinear, shape=bilinear_shape, has_row_weights=row_weights is not None)
+    conditions = read_conditions(ApproximateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
+    source = Path(path)
+    target = Path(output) if output else source.with_name(f"{source.stem}-compressed.safetensors")
+    inputs = [source, *(Path(one) for one in (row_weights, labels, baseline) if one is not None)]
+    with open_checkpoint(source) as checkpoint:
+        refuse_compressed(checkpoint)
+        resolved = check_output(target, force=force, inputs=inputs)
+        reports = check_reports(report, output=target, force=force, inputs=inputs)
+        place = resolve_device(device, dry_run=dry_run)
+        facts = read_row_facts(
+            row_weights=row_weights,
+            labels=labels,
+            tables=lambda: choose_tables(checkpoint, table=table, exclude=exclude, bilinear=bilinear),
+        )
+        chosen: Plan | Sequence[Table]
+        choices: list[SolverChoice] = []
+        if budget.kind == "bases":
+            chosen = plan_tables(
+                checkpoint,
+                bases=int(budget.amount),
+                dtype=dtype,
+                table=table,
+                exclude=exclude,
+                bilinear=bilinear,
+                bilinear_shape=bilinear_shape,
+            )
+            facts.check([planned.table for planned in chosen.tables], path=row_weights)
+            choices = [choose_solver(planned, solver=solver, device=place) for planned in chosen.tables]
+            if dry_run:
+                result = _planned_result(checkpoint, chosen, choices, resolved, target, neighbours=neighbours)
+                return replace(result, gates=conditions.gates(result))
+        else:
+            chosen = choose_tables(checkpoint, table=table, exclude=exclude)
+            facts.check(chosen, path=row_weights)
+
+        from embcompress.commands.compress import Compression
+
+        compression = Compression(
+            checkpoint,
+            budget,
+            device=place,
+            seed=seed,
+            facts=facts,
+            dtype=dtype,
+            named=[table] if isinstance(table, str) else table,
+            fixed_rows=fixed_rows,
+            neighbours=neighbours,
+            conditions=conditions,
+            target=target,
+            resolved=resolved,
+            force=force,
+            progress=progress,
+        )
+        if dry_run:
+            return compression.plan(chosen)
+        return compression.run(chosen, choices, reports=reports)
+
+
+def _check_choices_of_budget(budget: Budget, *, dtype: str, bilinear: Sequence[str] | str, solver: str) -> None:
+    """Refuse what a budget leaves no choice of.
+
+    Raises:
+        UsageError: --dtype beside weights in few bits; --bilinear or --solver beside anything but --bases.
+    """
+    if dtype != "same" and not budget.is_plain:
+        raise UsageError(
+            f"--dtype {dtype} is for weights as floats; {budget.option} chooses how weights and bases are stored.",
+            hint="Add --plain to keep weights as floats of this dtype.",
+        )
+    if budget.kind != "bases" and (bilinear or solver != "auto"):
+        raise UsageError(f"--{'bilinear' if bilinear else 'solver'} goes with --bases, not with {budget.option}.")
+
+
+def _check_bilinear(bilinear: Sequence[str] | str, *, shape: tuple[int, int] | None, has_row_weights: bool) -> None:
+    """Refuse what does not go with --bilinear, or without it.
+
+    Raises:
+        UsageError: sides that are none, or of no matrices; row weights beside matrices.
+    """
+    if shape is not None and (not bilinear or len(shape) != 2 or min(shape) < 1):
+        raise UsageError("--bilinear-shape takes two sides of at least 1, and goes with --bilinear.")
+    if has_row_weights and bilinear:
+        raise UsageError("--row-weights weighs rows, and --bilinear takes matrices: use one of them.")
+
+
+def _check_choices(*, dtype: str, solver: str, seed: int, neighbours: int) -> None:
+    if dtype not in STORED_DTYPES:
+        raise UsageError(
+            f"--dtype must be one of {', '.join(STORED_DTYPES)}; got {dtype!r}.",
+            hint=did_you_mean(dtype, STORED_DTYPES),
+        )
+    if solver != "auto" and solver not in SOLVERS:
+        raise UsageError(
+            f"--solver must be auto or one of {', '.join(SOLVERS)}; got {solver!r}.",
+            hint=did_you_mean(solver, ("auto", *SOLVERS)),
+        )
+    check_seed(seed)
+    check_neighbours(neighbours)
+
+
+def _planned_result(
+    checkpoint: Checkpoint,
+    plan: Plan,
+    choices: Sequence[SolverChoice],
+    resolved: Path,
+    target: Path,
+    *,
+    neighbours: int,
+) -> ApproximateResult:
+    """Tell what a run with a number of bases would write."""
+    file = ArtifactFile(resolved, checkpoint, [describe(planned) for planned in plan.tables], force=True)
+    size = file.writer([entry for planned in plan.tables for entry in planned_entries(planned)]).nbytes
+    check_space(resolved, size)
+    return approximate_result(
+        checkpoint,
+        OutputFile(str(target), None, size),
+        [planned_report(planned, choice) for planned, choice in zip(plan.tables, choices, strict=True)],
+        (*left_out(checkpoint), *plan.skipped),
+        memory=estimate_memory(plan, choices) + estimate_neighbour_memory(neighbours),
+    )

@@ -1,0 +1,360 @@
+"""Add rows for new ids to the tables of a checkpoint; the known rows stay as they are, to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from embcompress.artifact.atomic_file import check_output
+from embcompress.artifact.schema import (
+    BASES_SUFFIX,
+    WEIGHTS_SUFFIX,
+    CompressedTable,
+    artifact_metadata,
+    widest_metadata,
+)
+from embcompress.artifact.writer import Entry, SafetensorsWriter, copied_entry
+from embcompress.checkpoints import open_checkpoint
+from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, Choice
+from embcompress.commands.memory import estimate_backfill_memory
+from embcompress.commands.run import check_reports, check_seed, check_space, left_out, resolve_device, write_reports
+from embcompress.exceptions import IdsError, TableError, UsageError
+from embcompress.growth.findings import ENERGY_EXACT, planned_warnings, table_report, vocabulary_report
+from embcompress.growth.placement import Placement, match_labels, place_ids
+from embcompress.growth.plan import Base, CodedGrowth, Fill, GrowingTable, GrowthPlan, Part, RowRequest, names_of
+from embcompress.growth.plan_tables import plan_growth
+from embcompress.results import BackfillResult, GrownTable, InputFile, OutputFile, Totals
+from embcompress.tables.labels import read_ids, read_labels
+from embcompress.tables.progress import Progress
+from embcompress.tables.selection import group_tensors
+from embcompress.tables.table import REAL_PARTS
+from embcompress.text import named, quoted
+
+Paths = Sequence[str | Path] | str | Path
+
+
+def backfill(
+    bases: Paths,
+    *,
+    max_id: int | None = None,
+    base_ids: Paths = (),
+    base_labels: Paths = (),
+    labels: str | Path | None = None,
+    table: Sequence[str] | str = (),
+    method: str | None = None,
+    constrainer: str | None = None,
+    fill: str | Path | None = None,
+    fill_labels: str | Path | None = None,
+    output: str | Path | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    report: Paths = (),
+    force: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> BackfillResult:
+    """Add rows for new ids to the tables of one or more checkpoints, dense or compressed.
+
+    Known rows keep their bits: those of a dense table, the weights or codes of a compressed one. On a compressed table
+    new rows are made in the table's space and projected on its bases; on a coded one they are then coded by the step
+    that most known rows have. Goes over the base rows twice; memory does not grow with them, but for the numbers
+    that say which row goes where.
+
+    Args:
+        bases: checkpoints or artifacts; the other tensors come from the first.
+        max_id: the number of ids. Needed with `base_ids`; with `labels` more than there are labels.
+        base_ids: for each base a file: line j is the new id of row j.
+        base_labels: for each base a file of its labels, in the order of its rows.
+        labels: a file of the new labels, in the order of the new ids.
+        table: shell patterns of the tables to grow; empty: those recognised whose rows the ids are.
+        method: `NAME` or `NAME:key=number,...`, a name of METHODS; default "gaussian", fitted to the kept rows.
+        constrainer: the same for CONSTRAINERS; applied to new rows alone.
+        fill: a checkpoint with the new rows, in the order of the new ids.
+        fill_labels: a file of the labels of these rows, in their order. New ids without one are drawn if `method` is
+            given.
+        output: default `<stem>-backfilled.safetensors` beside the first base.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        seed: of the draws. The row of an id depends on seed, table and id alone.
+        report: files to write the report to; default `<output stem>.report.json`.
+        force: overwrite existing outputs.
+        dry_run: make all checks, read no row and write nothing.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
+
+    Raises:
+        UsageError: arguments that contradict each other or lie outside their range.
+        IdsError: ids or labels that do not say which row is whose.
+        CheckpointError, ArtifactError, TableError, OutputError, DeviceError: as for `approximate`.
+    """
+    paths = _paths(bases)
+    request = RowRequest(
+        method=Choice.parse(method or DEFAULT_METHOD, METHODS, option="--method"),
+        constrainer=None if constrainer is None else Choice.parse(constrainer, CONSTRAINERS, option="--constrainer"),
+        seed=seed,
+        may_draw=method is not None or fill is None,
+    )
+    check_seed(seed)
+    placement = _place(
+        paths, max_id=max_id, base_ids=_paths(base_ids), base_labels=_paths(base_labels), labels=_path(labels)
+    )
+    given = _read_fill_labels(fill, fill_labels, placement, labels=_path(labels))
+    patterns = (table,) if isinstance(table, str) else tuple(table)
+    target = Path(output) if output else paths[0].with_name(f"{paths[0].stem}-backfilled.safetensors")
+    with ExitStack() as stack:
+        opened = [Base.of(stack.enter_context(open_checkpoint(path))) for path in paths]
+        tables = plan_growth(opened, placement, table=patterns, may_be_padded=bool(labels))
+        files = (*_paths(base_ids), *_paths(base_labels), _path(labels), _path(fill), _path(fill_labels))
+        sources = [*paths, *(file for file in files if file is not None)]
+        resolved = check_output(target, force=force, inputs=sources)
+        reports = check_reports(report, output=target, force=force, inputs=sources)
+        fills = _find_fills(fill, tables, stack)
+        place = resolve_device(device, dry_run=dry_run)
+        coded: Mapping[str, CodedGrowth] = {}
+        if not (dry_run and request.is_plain and not any(grown.first.is_coded for grown in tables)):
+            from embcompress.commands import grow  # with torch, which no other dry run needs
+
+            coded = grow.prepare_tables(tables, request, placement)
+        plans = [
+            _plan_table(
+                grown,
+                placement,
+                request,
+                coded=coded.get(grown.first.name),
+                fill=fills.get(grown.first.name),
+                given=given,
+            )
+            for grown in tables
+        ]
+        compressed = _compressed_tables(opened[0], plans)
+        taken = names_of(tables)
+        copied = {copied_entry(stored): stored for stored in opened[0].checkpoint.tensors if stored.name not in taken}
+        entries = [*(entry for plan in plans for entry in plan.entries), *copied]
+        original = opened[0].artifact.original_metadata if opened[0].artifact else opened[0].checkpoint.listing.metadata
+        metadata = {"format": "pt", **original}
+        if compressed:
+            metadata = widest_metadata(compressed, entries=entries, original=original)
+        writer = SafetensorsWriter(resolved, entries, metadata=metadata, force=force)
+        check_space(resolved, writer.nbytes)
+        inputs = tuple(InputFile(str(path), base.checkpoint.nbytes) for path, base in zip(paths, opened, strict=True))
+        planned = tuple(table_report(plan, request) for plan in plans)
+        result = BackfillResult(
+            command="backfill",
+            input=inputs[0],
+            further_inputs=inputs[1:],
+            output=OutputFile(str(target), None, writer.nbytes),
+            vocabulary=vocabulary_report(placement, tables),
+            tables=planned,
+            skipped=tuple(skipped for base in opened for skipped in left_out(base.checkpoint)),
+            totals=_totals(planned),
+            warnings=planned_warnings(opened, plans, placement, fill=fill),
+            dry_run=dry_run,
+        )
+        if dry_run:
+            texts = [file for file in files if file is not None and file != _path(fill)]
+            draws = any(plan.fill is None or plan.fill.stored.shape[0] < plan.placement.added for plan in plans)
+            has_gaussian = draws and request.method.name == "gaussian"
+            memory = estimate_backfill_memory(plans, texts=texts, needs_covariance=has_gaussian)
+            return replace(result, memory_bytes=memory)
+        with writer:
+            reported = [
+                grow.grow_table(plan, request, writer, folder=resolved.parent, device=place, progress=progress)
+                for plan in plans
+            ]
+            for entry, stored in copied.items():
+                writer.write(entry, grow.read_stored(opened[0], stored))
+            if compressed:
+                compressed = _with_errors(compressed, [grown.report for grown in reported])
+                metadata = artifact_metadata(compressed, checksums=writer.checksums, original=original)
+            sha256 = writer.finish(metadata)
+            written = tuple(grown.report for grown in reported)
+            result = replace(
+                result,
+                output=replace(result.output, sha256=sha256, bytes=writer.nbytes),
+                tables=written,
+                totals=_totals(written),
+                warnings=(*result.warnings, *(text for grown in reported for text in grown.warnings)),
+            )
+            write_reports(result, reports, force=force, before=writer.commit)
+    return result
+
+
+def _paths(given: Paths) -> tuple[Path, ...]:
+    return (Path(given),) if isinstance(given, str | Path) else tuple(Path(path) for path in given)
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _place(
+    bases: Sequence[Path],
+    *,
+    max_id: int | None,
+    base_ids: Sequence[Path],
+    base_labels: Sequence[Path],
+    labels: Path | None,
+) -> Placement:
+    """Read which base row goes where."""
+    if not bases:
+        raise UsageError("no BASE was given.")
+    if bool(base_ids) == bool(base_labels):
+        raise UsageError(
+            "give either --base-ids with --max-id, or --base-labels with --labels, so that every base row has an id."
+        )
+    option, files = ("--base-ids", base_ids) if base_ids else ("--base-labels", base_labels)
+    if len(files) != len(bases):
+        raise UsageError(f"{len(bases)} BASE need as many {option}; got {len(files)}.")
+    if max_id is not None and max_id < 1:
+        raise UsageError(f"--max-id must be at least 1; got {max_id}.")
+    if base_ids:
+        if max_id is None or labels is not None:
+            raise UsageError("--base-ids goes with --max-id, the number of ids, and without --labels.")
+        return place_ids([read_ids(path) for path in base_ids], max_id=max_id, paths=base_ids)
+    if labels is None:
+        raise UsageError("--base-labels goes with --labels, the file of the new labels.")
+    return match_labels([read_labels(path) for path in base_labels], read_labels(labels), max_id=max_id)
+
+
+def _read_fill_labels(
+    fill: str | Path | None, fill_labels: str | Path | None, placement: Placement, *, labels: Path | None
+) -> tuple[int, ...] | None:
+    """Find the id of every row of the fill by its label; None where rows come in the order of the new ids."""
+    if fill_labels is None:
+        return None
+    if fill is None or labels is None or placement.new is None:
+        raise UsageError("--fill-labels goes with --fill and --labels.")
+    path = Path(fill_labels)
+    ids = {label: index for index, label in enumerate(read_labels(labels))}
+    new = set(placement.new)
+    found = read_labels(path)
+    if unknown := [label for label in found if label not in new]:
+        raise IdsError(f"{path}: rows are only filled for new labels; not new are {named(unknown)}.")
+    return tuple(ids[label] for label in found)
+
+
+def _find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: ExitStack) -> dict[str, Fill]:
+    """Find the rows of each table in the fill: under its name, else the only matrix of its shape."""
+    if fill is None:
+        return {}
+    checkpoint = stack.enter_context(open_checkpoint(Path(fill)))
+    base = Base.of(checkpoint)
+    if base.artifact is not None:
+        raise TableError(
+            f"--fill {fill} is compressed.", hint=f"Restore it first: `embcompress reconstruct {quoted(str(fill))}`."
+        )
+    found: dict[str, Fill] = {}
+    for table in tables:
+        part = table.first
+        groups = [
+            group
+            for group in group_tensors(checkpoint.tensors)
+            if group.is_matrix
+            and group.stored.shape[1:] == part.shape[1:]
+            and (group.stored.dtype in REAL_PARTS) == (part.dtype in REAL_PARTS)
+        ]
+        alike = [group.stored for group in groups if set(part.names) & set(group.names)] or [
+            group.stored for group in groups
+        ]
+        if len(alike) != 1:
+            what = "several tensors" if alike else "no tensor"
+            kind = "complex" if part.dtype in REAL_PARTS else "real"
+            raise TableError(
+                f"--fill {fill} has {what} with {kind} rows of shape {part.shape[1:]} for table {part.name!r}."
+            )
+        if any(other.stored.name == alike[0].name for other in found.values()):
+            raise TableError(
+                f"--fill {fill}: {alike[0].name!r} would fill several tables, {part.name!r} among them.",
+                hint="Give each table its rows under its own name, or name one table with --table.",
+            )
+        found[part.name] = Fill(alike[0], base)
+    return found
+
+
+def _plan_table(
+    table: GrowingTable,
+    placement: Placement,
+    request: RowRequest,
+    *,
+    coded: CodedGrowth | None,
+    fill: Fill | None,
+    given: tuple[int, ...] | None,
+) -> GrowthPlan:
+    first, rows = table.first, placement.max_id
+    ranks = [part.compressed.rank for part in table.parts if part.compressed]
+    rank = None
+    if coded is not None:
+        rank = ranks[0]
+        entries = tuple(coded.entries.values())
+    elif ranks:
+        assert first.bases is not None
+        rank = ranks[0] if _have_same_bases(table.parts) else sum(ranks)
+        entries = (
+            Entry(first.name + BASES_SUFFIX, first.bases.dtype, (rank, *first.shape[1:])),
+            Entry(first.name + WEIGHTS_SUFFIX, first.stored.dtype, (rows, rank)),
+        )
+    else:
+        entries = tuple(Entry(name, first.dtype, (rows, *first.shape[1:])) for name in first.names)
+    plan = GrowthPlan(table, placement, entries, rank, coded, fill, given or ())
+    if fill is not None:
+        count = fill.stored.shape[0]
+        wanted = plan.placement.added if given is None else len(given)
+        if count != wanted:
+            what = "ids are new" if given is None else "labels were given for them"
+            raise IdsError(f"--fill has {count} rows for table {first.name!r}, and {wanted} {what}.")
+        if given is not None and len(given) < plan.placement.added and not request.may_draw:
+            missing = set(range(rows)) - {index for place in placement.places for index in place} - set(given)
+            raise IdsError(
+                f"--fill has no rows for {len(missing)} new ids, such as {named(sorted(missing))}.",
+                hint="Say with --method how to draw those.",
+            )
+    return plan
+
+
+def _have_same_bases(parts: Sequence[Part]) -> bool:
+    """Compare the bases of compressed tables, bit by bit."""
+    if len({part.bases.shape for part in parts if part.bases}) > 1:
+        return False
+    contents = []
+    for part in parts:
+        assert part.bases is not None
+        assert part.base.artifact is not None
+        contents.append(b"".join(map(bytes, part.base.artifact.read(part.bases))))
+    return all(content == contents[0] for content in contents)
+
+
+def _compressed_tables(base: Base, plans: Sequence[GrowthPlan]) -> list[CompressedTable]:
+    """List what the new artifact says of its tables: those that grew with their new length."""
+    if base.artifact is None:
+        return []
+    grown = {plan.table.first.name: plan for plan in plans}
+    tables = []
+    for table in base.artifact.tables:
+        plan = grown.get(table.name)
+        if plan is None or plan.rank is None:
+            tables.append(table)
+            continue
+        errors = [part.compressed.error for part in plan.table.parts if part.compressed]
+        known = [error for error in errors if error is not None]
+        worst = max(known) if len(known) == len(errors) else None
+        shape = (plan.placement.max_id, *table.shape[1:])
+        tables.append(replace(table, shape=shape, rank=plan.rank, error=worst))
+    return tables
+
+
+def _with_errors(tables: Sequence[CompressedTable], grown: Sequence[GrownTable]) -> list[CompressedTable]:
+    """Drop the error of a table where it is not known any more: rows went, or came that the bases do not hold.
+
+    Where rows that the bases hold were only added, the largest error of the bases is still an upper bound.
+    """
+    changed = {
+        one.name
+        for one in grown
+        if one.rows_dropped or (one.energy_held is not None and one.energy_held < ENERGY_EXACT)
+    }
+    return [replace(table, error=None) if table.name in changed else table for table in tables]
+
+
+def _totals(tables: Sequence[GrownTable]) -> Totals:
+    before, after = sum(one.bytes_before for one in tables), sum(one.bytes_after for one in tables)
+    return Totals(before, after, before / after)

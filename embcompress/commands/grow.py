@@ -1,0 +1,68 @@
+"""What `backfill` does with torch: try how rows are drawn, plan coded tables, write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from embcompress.artifact.writer import SafetensorsWriter
+from embcompress.growth.coded_row_writer import CodedGrower, plan_coded
+from embcompress.growth.drawing import check_request
+from embcompress.growth.findings import measured_warnings, statistics_report, table_report
+from embcompress.growth.placement import Placement
+from embcompress.growth.plan import CodedGrowth, GrowingTable, GrowthPlan, RowRequest
+from embcompress.growth.row_writer import FloatGrower, read_stored
+from embcompress.results import GrownTable
+from embcompress.tables.progress import Progress
+
+__all__ = ["Grown", "grow_table", "prepare_tables", "read_stored"]
+
+
+@dataclass(frozen=True)
+class Grown:
+    """What was found while a table was written."""
+
+    report: GrownTable
+    warnings: tuple[str, ...]
+
+
+def prepare_tables(
+    tables: Sequence[GrowingTable], request: RowRequest, placement: Placement
+) -> Mapping[str, CodedGrowth]:
+    """Try how rows are drawn and constrained on each table; plan what will be written of the coded ones, by name.
+
+    Raises:
+        UsageError: as `check_request`.
+        ArtifactError, TableError: as `plan_coded`.
+    """
+    for table in tables:
+        check_request(request.method, request.constrainer, shape=table.first.shape[1:], dtype=table.first.dtype)
+    return {table.first.name: plan_coded(table.first, placement) for table in tables if table.first.is_coded}
+
+
+def grow_table(
+    plan: GrowthPlan,
+    request: RowRequest,
+    writer: SafetensorsWriter,
+    *,
+    folder: Path,
+    device: str,
+    progress: Progress | None,
+) -> Grown:
+    """Write a table: each row in its place, new ones made on the way."""
+    started = time.perf_counter()
+    kind = FloatGrower if plan.coded is None else CodedGrower
+    grower = kind(plan, request, folder=folder, device=device)
+    grower.measure(progress)
+    grower.write(writer, progress)
+    found = replace(
+        table_report(plan, request),
+        energy_held=grower.energy_held,
+        base_rows=statistics_report(grower.kept_rows),
+        new_rows=statistics_report(grower.new_rows),
+        bytes_after=grower.nbytes,
+        seconds=time.perf_counter() - started,
+    )
+    return Grown(found, (*grower.warnings, *measured_warnings(found, holdable=grower.holdable)))

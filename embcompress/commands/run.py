@@ -1,0 +1,142 @@
+"""What every command does: settle the device, check the outputs, write the reports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from embcompress.artifact.atomic_file import AtomicFile, check_output
+from embcompress.artifact.reader import is_artifact
+from embcompress.checkpoints import Checkpoint
+from embcompress.exceptions import OutputError, TableError, UsageError
+from embcompress.report import render, renderer_for
+from embcompress.results import Result, Skipped
+from embcompress.text import human_bytes, quoted
+
+SEED_MAX = 2**63 - 1  # what torch's generators take on every device
+
+
+def resolve_device(device: str, *, dry_run: bool = False) -> str:
+    """Turn "auto" into the GPU if there is one, and check that a device asked for is there.
+
+    A dry run takes "auto" for the CPU, so that it need not import torch.
+
+    Raises:
+        UsageError: not a name of a device.
+        DeviceError: a GPU that is not there.
+    """
+    kind, _, number = device.partition(":")
+    if device != "auto" and not (device == "cpu" or (kind == "cuda" and (number.isdecimal() or device == "cuda"))):
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N; got {device!r}.")
+    if device == "cpu" or (device == "auto" and dry_run):
+        return "cpu"
+    from embcompress.linalg.devices import find_device
+
+    return find_device(device)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that torch's generators do not take.
+
+    Raises:
+        UsageError: outside 0..SEED_MAX.
+    """
+    if not 0 <= seed <= SEED_MAX:
+        raise UsageError(f"--seed must be 0..{SEED_MAX}; got {seed}.")
+
+
+def check_reports(
+    report: Sequence[str | Path] | str | Path, *, output: Path | None, force: bool, inputs: Sequence[Path]
+) -> tuple[tuple[Path, str], ...]:
+    """Check where the reports go, and with which renderer, before any work is done.
+
+    Args:
+        report: the files asked for; empty: one beside `output`, if there is an output.
+        output: what else the run will write.
+        force: overwrite existing reports.
+        inputs: what the run reads, which no report may replace.
+
+    Raises:
+        UsageError: no renderer has the ending of a report, or one file is named twice.
+        OutputError: as check_output.
+    """
+    paths = [Path(path) for path in ([report] if isinstance(report, (str, Path)) else report)]
+    if not paths and output is not None:
+        paths = [output.with_name(f"{output.stem}.report.json")]
+    checked: list[tuple[Path, str]] = []
+    taken = set() if output is None else {Path(os.path.realpath(output))}
+    for path in paths:
+        renderer = renderer_for(path)
+        resolved = check_output(path, force=force, inputs=inputs)
+        if resolved in taken:
+            raise UsageError(
+                f"--report {path} names a file that another output of this run goes to.",
+                hint="Name another file with --report or --output.",
+            )
+        taken.add(resolved)
+        checked.append((resolved, renderer))
+    return tuple(checked)
+
+
+def write_reports(
+    result: Result,
+    reports: Sequence[tuple[Path, str]],
+    *,
+    force: bool,
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Write all reports whole, then do what comes before they show, then put them in place."""
+    with ExitStack() as stack:
+        files = []
+        for path, renderer in reports:
+            file = stack.enter_context(AtomicFile(path, force=force))
+            file.write(render(result, renderer).encode())
+            files.append(file)
+        before()
+        for file in files:
+            file.commit()
+
+
+def check_space(target: Path, nbytes: int) -> None:
+    """Refuse to start what the disk cannot hold.
+
+    Raises:
+        OutputError: fewer than `nbytes` are free.
+    """
+    free = shutil.disk_usage(target.parent).free
+    if free < nbytes:
+        raise OutputError(
+            f"{target} needs {human_bytes(nbytes)}, and its disk has {human_bytes(free)} left.",
+            hint="Free some space, or name another --output.",
+        )
+
+
+def refuse_compressed(checkpoint: Checkpoint) -> None:
+    """Refuse an artifact where an original is wanted.
+
+    Raises:
+        TableError: it is one.
+    """
+    if is_artifact(checkpoint):
+        raise TableError(
+            f"{checkpoint.path} is compressed already.",
+            hint=f"Compress the original, or restore one with `embcompress reconstruct {quoted(checkpoint.path)}`.",
+        )
+
+
+def left_out(checkpoint: Checkpoint) -> tuple[Skipped, ...]:
+    """List the entries of a checkpoint that no output can hold."""
+    return tuple(Skipped(left.name, left.reason) for left in checkpoint.listing.left_out)
+
+
+def check_neighbours(count: int) -> None:
+    """Refuse a number of queries below 0.
+
+    Raises:
+        UsageError: it is.
+    """
+    if count < 0:
+        raise UsageError(f"--neighbours must be 0 or more; got {count}.")

@@ -1,0 +1,442 @@
+"""Find out what every way of compressing leaves at every size, and recommend one."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from embcompress.artifact.atomic_file import AtomicFile, check_output
+from embcompress.checkpoints import open_checkpoint
+from embcompress.coding.bound import gaussian_bound
+from embcompress.coding.fitting import Estimate
+from embcompress.coding.sample_error import SampleError, coded_error, integer_bytes, mean_estimate, try_integers
+from embcompress.commands.run import (
+    check_reports,
+    check_seed,
+    left_out,
+    refuse_compressed,
+    resolve_device,
+    write_reports,
+)
+from embcompress.compression.budget import DEFAULT_MAX_ERROR, EFFORTS
+from embcompress.compression.budget_search import encoding_of, leave_dense
+from embcompress.compression.candidates import Offer, TableOffers
+from embcompress.compression.coded_encoding import coded_bytes, coded_encoding_of
+from embcompress.compression.coded_source import CodedSource
+from embcompress.compression.encoding import bytes_alone
+from embcompress.compression.shared_bytes import spend_bytes
+from embcompress.compression.shared_step import SharedStep
+from embcompress.exceptions import BudgetError, UsageError
+from embcompress.linalg.precision import ROUNDING
+from embcompress.report.plot import plot_form, render_plot
+from embcompress.results import InputFile, Recommendation, SweepCurve, SweepPoint, SweepResult, SweepTotals, SweptTable
+from embcompress.tables.progress import Progress
+from embcompress.tables.selection import choose_tables
+from embcompress.tables.source import Setting
+from embcompress.tables.table import Table
+from embcompress.text import did_you_mean, human_bytes, quoted
+
+RATIOS = (2, 4, 8, 16, 32, 64, 128)
+CODED = "coded"
+PLAIN_DTYPES: Mapping[str, str] = MappingProxyType({"plain float32": "float32", "plain float16": "float16"})
+INTEGER_BITS: Mapping[str, int] = MappingProxyType({"int8 per row": 8, "int4 per row": 4})
+REMARK_RATIO = 16  # at which low rank and coding are compared in words
+POOR_FACTOR = 2.0  # plain low rank that leaves this many times the error of coding buys little
+
+
+def sweep(
+    path: str | Path,
+    *,
+    table: Sequence[str] | str = (),
+    exclude: Sequence[str] | str = (),
+    effort: str = EFFORTS[0],
+    max_error: float = DEFAULT_MAX_ERROR,
+    device: str = "auto",
+    seed: int = 0,
+    report: Sequence[str | Path] | str | Path = (),
+    plot: str | Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> SweepResult:
+    """Measure error against bytes of every way to compress the embedding tables of a checkpoint.
+
+    The ways are weights in few bits ("coded"), bases and weights as floats ("plain float32", "plain float16"), each
+    at RATIOS, and integers with a scale for each row ("int8 per row", "int4 per row"), each at its own size; beside
+    each point stands the Gaussian rate-distortion bound of the spectrum at its bytes. Goes over the rows of each table
+    once, reads a sample of them, and writes no artifact. What a point at a ratio has is what `approximate` makes of
+    that ratio.
+
+    Plain errors follow from the spectrum. Coded and integer ones are measured on the sample: up to 8192 rows and 2^21
+    numbers, but 512 rows at least, and with `effort` "best" four times as much; of a smaller table that is the whole. A
+    point says whether it is exact, and else its 95 % confidence band.
+
+    The recommendation is the largest ratio at which some way leaves no table with more than `max_error`, the upper end
+    of its band counted; of several ways at that ratio the one of the least error; if there is no such ratio, the point
+    of the least error.
+
+    Args:
+        path: a safetensors file, or any zip-format file of torch.save.
+        table: shell patterns of the tables to take; empty: those recognised by name and shape.
+        exclude: shell patterns of the tables to leave.
+        effort: of codes: "fast", "default", or "best" for the least error in two to three times the time.
+        max_error: relative Frobenius error that the recommendation allows each table.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        seed: of the randomized solver's start.
+        report: files to write the report to, each ending choosing a renderer; none by default.
+        plot: a file to draw the curves into, .svg, .png or .pdf; needs matplotlib.
+        force: overwrite existing outputs.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
+
+    Raises:
+        UsageError: an argument outside its range.
+        CheckpointError: the input is not readable.
+        TableError: no table, NaN or infinity.
+        BudgetError: a table named in full, or every table chosen, is so small that nothing makes it smaller.
+        OutputError: a report or the picture cannot be written, or matplotlib is not installed.
+        DeviceError: the device is not there.
+    """
+    if effort not in EFFORTS:
+        raise UsageError(
+            f"--effort must be {' or '.join(EFFORTS)}; got {effort!r}.", hint=did_you_mean(effort, EFFORTS)
+        )
+    if not 0 < max_error < 1:
+        raise UsageError(f"--max-error must be between 0 and 1; got {max_error:.15g}.")
+    check_seed(seed)
+    source = Path(path)
+    named = [table] if isinstance(table, str) else list(table)
+    excluded = [exclude] if isinstance(exclude, str) else list(exclude)
+    with open_checkpoint(source) as checkpoint:
+        refuse_compressed(checkpoint)
+        reports = check_reports(report, output=None, force=force, inputs=[source])
+        picture = None if plot is None else _check_picture(Path(plot), reports, force=force, source=source)
+        setting = Setting(checkpoint, resolve_device(device), seed, progress)
+        swept, skipped = [], []
+        for item in choose_tables(checkpoint, table=named, exclude=excluded):
+            one = _Swept(item, setting, effort=effort)
+            if any(one.can_be(way) for way in (CODED, *PLAIN_DTYPES)):
+                swept.append(one)
+            else:
+                skipped.append(leave_dense(item, one.source.why_dense, path=source, named=named))
+        if not swept:
+            what = "; ".join(f"table {item.name!r} {item.reason}" for item in skipped)
+            raise BudgetError(f"nothing in {source} gets smaller: {what}.")
+        tables = tuple(one.report() for one in swept)
+        before = sum(one.table.nbytes for one in swept)
+        totals = SweepTotals(before, _alone(tables[0]) if len(tables) == 1 else _curves(swept, setting))
+        options = [
+            *(("--effort", effort) if effort != EFFORTS[0] else ()),
+            *(part for pattern in named for part in ("--table", pattern)),
+            *(part for pattern in excluded for part in ("--exclude", pattern)),
+            *(("--device", device) if device != "auto" else ()),
+            *(("--seed", str(seed)) if seed else ()),
+        ]
+        result = SweepResult(
+            command="sweep",
+            input=InputFile(str(source), checkpoint.nbytes),
+            tables=tables,
+            skipped=(*left_out(checkpoint), *skipped),
+            totals=totals,
+            recommendation=recommend(totals, max_error=max_error, path=source, options=options),
+        )
+    if picture is None:
+        write_reports(result, reports, force=force)
+        return result
+    target, form = picture
+    with AtomicFile(target, force=force) as file:
+        file.write(render_plot(result, form))
+        write_reports(result, reports, force=force, before=file.commit)
+    return result
+
+
+def recommend(
+    totals: SweepTotals, *, max_error: float, path: Path, options: Sequence[str] = ()
+) -> Recommendation | None:
+    """Choose the largest ratio at which some way keeps every table within an error; else the point of the least error.
+
+    Args:
+        totals: of the sweep.
+        max_error: relative, allowed for each table.
+        path: of the checkpoint.
+        options: of the sweep that the command shares; --effort goes with coded weights only.
+    """
+    points = [
+        (curve.way, point)
+        for curve in totals.curves
+        for point in curve.points
+        if point.asked_ratio is not None and point.largest_relative is not None
+    ]
+    if not points:
+        return None
+    within = [(way, point) for way, point in points if (point.largest_relative or 0.0) <= max_error]
+    if within:
+        most = max(point.asked_ratio or 0 for _, point in within)
+        way, point = min(((way, point) for way, point in within if point.asked_ratio == most), key=_error_of)
+        reason = f"the largest ratio tried at which no table is left with an error above {max_error:g}"
+    else:
+        way, point = min(points, key=_error_of)
+        reason = f"no ratio tried leaves every table with an error of at most {max_error:g}; this one leaves the least"
+    shared = list(options)
+    if way != CODED and "--effort" in shared:
+        at = shared.index("--effort")
+        del shared[at : at + 2]
+    how = [] if way == CODED else ["--plain", "--dtype", PLAIN_DTYPES[way]]
+    words = ["embcompress", "approximate", str(path), "--ratio", f"{point.asked_ratio:g}", *how, *shared]
+    command = " ".join(quoted(word) for word in words)
+    return Recommendation(way, point.asked_ratio or 0.0, point.bytes, point.relative, bool(within), reason, command)
+
+
+def _error_of(found: tuple[str, SweepPoint]) -> float:
+    return found[1].relative
+
+
+class _Swept:
+    """One table: what is known of it, and what each way of storing it leaves."""
+
+    def __init__(self, table: Table, setting: Setting, *, effort: str) -> None:
+        started = time.perf_counter()
+        self.table, self._setting = table, setting
+        self.source = CodedSource(table, setting, effort=effort)
+        self.plain: Mapping[str, TableOffers] = {
+            way: TableOffers(table, self.source.factors, stored_dtype=dtype) for way, dtype in PLAIN_DTYPES.items()
+        }
+        self._seconds = time.perf_counter() - started
+
+    def can_be(self, way: str) -> bool:
+        """Tell whether a way makes the table smaller; else `approximate` would leave it dense."""
+        if way == CODED:
+            return not self.source.why_dense
+        return self.plain[way].least().nbytes < self.table.nbytes
+
+    @property
+    def squares(self) -> Tensor | None:
+        """All squared singular values; None where a randomized solver knows the leading ones only."""
+        found = self.source.factors.singular_values
+        return found.square() if len(found) == min(self.table.rows, self.table.dim) else None
+
+    def integers(self, way: str) -> _Stored:
+        """Count the bytes of integers, and find out what they leave."""
+        bits = INTEGER_BITS[way]
+        nbytes = integer_bytes(rows=self.table.rows, dim=self.table.dim, bits=bits)
+        return _Stored(nbytes, None, [try_integers(self.source.statistics, bits)])
+
+    def report(self) -> SweptTable:
+        """Measure every way at every size."""
+        started = time.perf_counter()
+        item = self.table
+        coded = list(_store([self], CODED, self._setting))
+        curves = (
+            SweepCurve(CODED, tuple(_point([self], one) for one in coded)),
+            *_curves([self], self._setting, but=CODED),
+        )
+        return SweptTable(
+            name=item.name,
+            tied_names=item.tied_names,
+            rows=item.rows,
+            shape=item.shape,
+            dtype=item.dtype,
+            bytes_before=item.nbytes,
+            passes=self.source.passes,
+            sample_rows=len(self.source.statistics.sample),
+            curves=curves,
+            remarks=tuple(self._remarks(curves, coded)),
+            seconds=self._seconds + time.perf_counter() - started,
+        )
+
+    def _remarks(self, curves: Sequence[SweepCurve], coded: Sequence[_Stored]) -> Iterator[str]:
+        """Say what pays and what does not."""
+        points = {curve.way: {point.asked_ratio: point for point in curve.points} for curve in curves}
+        by_ratio = points[CODED]
+        if by_ratio:
+            ratio = max((one for one in by_ratio if one and one <= REMARK_RATIO), default=RATIOS[0])
+            best = by_ratio[ratio]
+            plain = [points[way][ratio] for way in PLAIN_DTYPES if ratio in points[way]]
+            least = min((point.relative for point in plain), default=math.inf)
+            has_bases = coded[list(by_ratio).index(ratio)].has_bases
+            if not plain:
+                yield f"plain low rank cannot be had at 1/{ratio:g}, where coding leaves {best.relative:.2g}"
+            elif least < best.relative:
+                yield (
+                    f"plain low rank is all it takes: at 1/{ratio:g} it leaves {least:.2g} where coding leaves "
+                    f"{best.relative:.2g}"
+                )
+            elif not has_bases:
+                yield (
+                    f"low rank buys nothing here: at 1/{ratio:g} coding does best without bases and leaves "
+                    f"{best.relative:.2g}, where plain low rank leaves {least:.2g}"
+                )
+            elif least > POOR_FACTOR * best.relative:
+                yield (
+                    f"plain low rank buys little here: at 1/{ratio:g} it leaves {least:.2g} where coding leaves "
+                    f"{best.relative:.2g}"
+                )
+        for way in INTEGER_BITS:
+            for point in points[way].values():
+                error = self._coded_error(point.bytes, coded, unless=point.relative)
+                if error is not None and error > point.relative:
+                    yield (
+                        f"{way} is hard to beat here: it leaves {point.relative:.2g} in {human_bytes(point.bytes)}, "
+                        f"where coding leaves about {error:.2g}"
+                    )
+        if RATIOS[-1] not in by_ratio and self.can_be(CODED):
+            least_estimates = SharedStep([self.source]).least()
+            least_bytes = sum(one.nbytes for one in least_estimates) + _beside([self], least_estimates, self._setting)
+            most = self.table.nbytes / least_bytes
+            yield (
+                f"it is too small to be {RATIOS[-1]} times smaller: {most:.3g} times, a file's header counted"
+                if most > 1
+                else "it is so small that the header of a file takes more than it saves"
+            )
+
+    def _coded_error(self, nbytes: int, coded: Sequence[_Stored], *, unless: float) -> float | None:
+        """Estimate what codes leave in so many bytes; None where fewer leave at most `unless`, or they cannot be."""
+        fewer = [one.errors[0].relative for one in coded if one.nbytes <= nbytes]
+        if not self.can_be(CODED) or min(fewer, default=math.inf) <= unless:
+            return None
+        estimates = SharedStep([self.source]).fill(nbytes, beside=lambda _: 0)
+        return None if estimates is None else coded_error(estimates[0], self.source.statistics).relative
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Tables as one way stores them within one size.
+
+    Attributes:
+        nbytes: of their tensors.
+        ratio: that was asked for; None for a way that has one size only.
+        errors: of each table.
+        rank: of a table alone: the number of bases, or of coded columns.
+        has_bases: whether there are bases in a table.
+    """
+
+    nbytes: int
+    ratio: int | None
+    errors: Sequence[SampleError]
+    rank: int | None = None
+    has_bases: bool = True
+
+
+def _curves(swept: Sequence[_Swept], setting: Setting, *, but: str = "") -> tuple[SweepCurve, ...]:
+    """Measure every way, of one table or of several together."""
+    curves = [
+        SweepCurve(way, tuple(_point(swept, stored) for stored in _store(swept, way, setting)))
+        for way in (CODED, *PLAIN_DTYPES)
+        if way != but
+    ]
+    for way in INTEGER_BITS:
+        found = [one.integers(way) for one in swept]
+        together = _Stored(sum(one.nbytes for one in found), None, [one.errors[0] for one in found])
+        curves.append(SweepCurve(way, (_point(swept, together),)))
+    return tuple(curves)
+
+
+def _store(swept: Sequence[_Swept], way: str, setting: Setting) -> Iterator[_Stored]:
+    """Store tables in one way within each ratio, as `approximate` would, and find out what is left."""
+    if not all(one.can_be(way) for one in swept):
+        return  # `approximate` would leave that table dense
+    before = sum(one.table.nbytes for one in swept)
+    name = swept[0].table.name if len(swept) == 1 else f"{len(swept)} tables"
+    store = _store_codes if way == CODED else partial(_store_floats, way=way)
+    for step, ratio in enumerate(RATIOS):
+        if setting.progress is not None:
+            setting.progress(f"{name}: {way}", step, len(RATIOS), 0)
+        stored = store(swept, setting, limit=int(before / ratio))
+        if stored is not None:
+            yield replace(stored, ratio=ratio, rank=stored.rank if len(swept) == 1 else None)
+    if setting.progress is not None:
+        setting.progress(f"{name}: {way}", len(RATIOS), len(RATIOS), 0)
+
+
+def _store_codes(swept: Sequence[_Swept], setting: Setting, *, limit: int) -> _Stored | None:
+    """Code tables within a file of `limit` bytes, and find out from their samples what is left."""
+    estimates = SharedStep([one.source for one in swept]).fill(
+        limit, beside=lambda estimates: _beside(swept, estimates, setting)
+    )
+    if estimates is None:
+        return None
+    # What an estimate is over, the table is held to while it is written.
+    nbytes = min(math.ceil(sum(one.nbytes for one in estimates)), limit - _beside(swept, estimates, setting))
+    errors = [coded_error(estimate, one.source.statistics) for one, estimate in zip(swept, estimates, strict=True)]
+    has_bases = any(estimate.fit.bases is not None for estimate in estimates)
+    return _Stored(nbytes, None, errors, estimates[0].fit.codebook.rank, has_bases)
+
+
+def _beside(swept: Sequence[_Swept], estimates: Sequence[Estimate], setting: Setting) -> int:
+    """Count the bytes of a file of coded tables that are not their own."""
+    pairs = zip(swept, estimates, strict=True)
+    encodings = [coded_encoding_of(one.source, estimate, setting, needs="a sweep") for one, estimate in pairs]
+    return bytes_alone(encodings) - coded_bytes(encodings)
+
+
+def _store_floats(swept: Sequence[_Swept], setting: Setting, *, limit: int, way: str) -> _Stored | None:
+    """Choose ranks of tables within a file of `limit` bytes, and conclude from their spectra what is left."""
+    tables = [one.plain[way] for one in swept]
+
+    def size_of(offers: Sequence[Offer]) -> int:
+        pairs = zip(tables, offers, strict=True)
+        return bytes_alone([encoding_of(table, offer, setting, needs="a sweep") for table, offer in pairs])
+
+    offers = spend_bytes(tables, limit=limit, size_of=size_of)
+    if offers is None:
+        return None
+    errors = []
+    for table, offer in zip(tables, offers, strict=True):
+        rounding = ROUNDING[table.stored_dtype] if table.factors.squared_norm else 0.0
+        errors.append(SampleError(table.tail(offer.rank) + rounding**2, 0.0, table.factors.is_optimal))
+    return _Stored(sum(offer.nbytes for offer in offers), None, errors, offers[0].rank)
+
+
+def _point(swept: Sequence[_Swept], stored: _Stored) -> SweepPoint:
+    """Make the point of one table, or of several together."""
+    together = mean_estimate(stored.errors)
+    low, high = together.band
+    return SweepPoint(
+        asked_ratio=stored.ratio,
+        ratio=sum(one.table.nbytes for one in swept) / stored.nbytes,
+        bytes=stored.nbytes,
+        rank=stored.rank,
+        relative=together.relative,
+        low=low,
+        high=high,
+        exact=together.is_exact,
+        bound_relative=_bound(swept, stored.nbytes),
+        largest_relative=max(one.band[1] for one in stored.errors) if len(swept) > 1 else None,
+    )
+
+
+def _bound(swept: Sequence[_Swept], nbytes: int) -> float | None:
+    """Compute the Gaussian bound of tables at some bytes; of several, with each one's squares as shares of its norm."""
+    squares = [one.squares for one in swept]
+    if any(one is None for one in squares):
+        return None
+    known = [(one.cpu(), each.table.rows) for one, each in zip(squares, swept, strict=True) if one is not None]
+    variances = [one / one.sum().clamp_min(1e-300) / rows for one, rows in known]
+    counts = [torch.full_like(one, rows) for one, rows in known]
+    return gaussian_bound(torch.cat(variances), nbytes * 8, counts=torch.cat(counts))
+
+
+def _alone(table: SweptTable) -> tuple[SweepCurve, ...]:
+    """Make the totals of a single table."""
+    return tuple(
+        replace(
+            curve,
+            points=tuple(replace(point, rank=None, largest_relative=point.high) for point in curve.points),
+        )
+        for curve in table.curves
+    )
+
+
+def _check_picture(plot: Path, reports: Sequence[tuple[Path, str]], *, force: bool, source: Path) -> tuple[Path, str]:
+    """Check that a picture can be drawn, in which form and where it goes, before any work is done."""
+    form = plot_form(plot)
+    picture = check_output(plot, force=force, inputs=[source])
+    if picture in dict(reports):
+        raise UsageError(f"--plot {plot} names a file that a report of this run goes to.", hint="Name another file.")
+    return picture, form

@@ -1,0 +1,120 @@
+"""What a compressed size or error is held to; known without torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from embcompress.exceptions import UsageError
+from embcompress.text import did_you_mean
+
+EFFORTS = ("default", "fast", "best")  # the first is the default
+DEFAULT_MAX_ERROR = 0.1  # relative, that a sweep recommends to stay within
+OPTIONS = {
+    "bases": "--bases",
+    "energy": "--energy",
+    "max_error": "--max-error",
+    "ratio": "--ratio",
+    "max_size": "--max-size",
+}
+CODING_OPTIONS = ("max_error", "ratio", "max_size")  # those that choose a coding, too
+UNITS = {"": 1, "b": 1, **{f"{unit}b": 1000 ** (step + 1) for step, unit in enumerate("kmgt")}}
+UNITS |= {f"{unit}ib": 1024 ** (step + 1) for step, unit in enumerate("kmgt")}
+UNITS |= {unit: 1000 ** (step + 1) for step, unit in enumerate("kmgt")}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What was asked for.
+
+    Attributes:
+        kind: a key of OPTIONS.
+        amount: bases, share of the squared norm, relative error, ratio, or bytes.
+        is_plain: whether weights stay floats.
+        effort: one of EFFORTS.
+    """
+
+    kind: str
+    amount: float
+    is_plain: bool = True
+    effort: str = EFFORTS[0]
+
+    @property
+    def option(self) -> str:
+        """How it was asked for."""
+        return f"{OPTIONS[self.kind]} {self.amount:.15g}"
+
+
+def choose_budget(
+    *,
+    bases: int | None,
+    energy: float | None,
+    max_error: float | None,
+    ratio: float | None,
+    max_size: int | str | None,
+    plain: bool,
+    effort: str,
+) -> Budget:
+    """Check that exactly one size is asked for, within its range, and that the other options go with it.
+
+    Raises:
+        UsageError: none or several, a number outside its range, --plain or --effort beside what is plain anyway.
+    """
+    size = parse_size(max_size) if isinstance(max_size, str) else max_size
+    given = {
+        kind: amount
+        for kind, amount in (
+            ("bases", bases),
+            ("energy", energy),
+            ("max_error", max_error),
+            ("ratio", ratio),
+            ("max_size", size),
+        )
+        if amount is not None
+    }
+    if len(given) != 1:
+        what = "none" if not given else " and ".join(OPTIONS[kind] for kind in given)
+        raise UsageError(
+            f"exactly one of {', '.join(OPTIONS.values())} says how small the result shall be; got {what}.",
+            hint="Start with --ratio 16, or with --bases 8 for bases and weights as floats.",
+        )
+    ((kind, amount),) = given.items()
+    ranges = {
+        "bases": (amount >= 1, "at least 1"),
+        "energy": (0 < amount <= 1, "above 0 and at most 1"),
+        "max_error": (0 < amount < 1, "between 0 and 1"),
+        "ratio": (1 < amount < float("inf"), "above 1"),
+        "max_size": (amount >= 1, "at least 1 byte"),
+    }
+    is_inside, wanted = ranges[kind]
+    if not is_inside:
+        raise UsageError(f"{OPTIONS[kind]} must be {wanted}; got {amount:.15g}.")
+    if effort not in EFFORTS:
+        raise UsageError(
+            f"--effort must be {' or '.join(EFFORTS)}; got {effort!r}.", hint=did_you_mean(effort, EFFORTS)
+        )
+    is_plain = plain or kind not in CODING_OPTIONS
+    if plain and kind not in CODING_OPTIONS:
+        raise UsageError(
+            f"{OPTIONS[kind]} stores weights as floats anyway.",
+            hint="--plain goes with --max-error, --ratio and --max-size.",
+        )
+    if is_plain and effort != EFFORTS[0]:
+        raise UsageError(f"--effort {effort} is for weights in few bits, which this run does not make.")
+    return Budget(kind, amount, is_plain, effort)
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes, as in 1500000, 1.5MB or 2GiB.
+
+    Raises:
+        UsageError: not a number of bytes.
+
+    Example:
+        >>> parse_size("1.5 MB"), parse_size("2KiB")
+        (1500000, 2048)
+    """
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
+    if not found or found[2].lower() not in UNITS:
+        raise UsageError(f"--max-size takes bytes, as in 1500000, 1.5MB or 2GiB; got {text!r}.")
+    return int(float(found[1]) * UNITS[found[2].lower()])

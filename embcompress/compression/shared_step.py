@@ -1,0 +1,118 @@
+"""Coded tables whose steps are one share of their norms: the share at which all together take so many bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from embcompress.coding.fitting import Estimate, step_for_bits
+from embcompress.compression.coded_source import CodedSource
+
+SEARCH_TRIES = 16
+# How near an estimate comes to its goal: what is left is made up while the table is written.
+NEAR = 3e-4
+# Octaves by which two tries for the share differ at most.
+OCTAVES_MAX = 6.0
+# Tries with the bases as they were coded.
+SETTLE_ROUNDS = 6
+
+
+class SharedStep:
+    """Tables that are coded together. Errors are shares of each table's own norm, so its unit does not matter.
+
+    Args:
+        sources: the tables, at least one.
+    """
+
+    def __init__(self, sources: Sequence[CodedSource]) -> None:
+        self._sources = sources
+
+    def least(self) -> list[Estimate]:
+        """Estimate every table at its coarsest step."""
+        return self._at(math.inf)
+
+    def fill(
+        self, limit: int, *, beside: Callable[[Sequence[Estimate]], int], is_settled: bool = True
+    ) -> list[Estimate] | None:
+        """Choose the steps at which all tables together are expected to fill a file; None where not even the least fit.
+
+        Args:
+            limit: bytes of the file.
+            beside: counts those that are not the tables' own.
+            is_settled: whether bases shall be coded, and profiles fitted; else they are only counted.
+        """
+        least = self.least()
+        room = limit - beside(least)
+        if _total(least) > room:
+            return None
+        estimates = self._search(room, like=least)
+        if is_settled:
+            estimates = [
+                source.estimator.settled(estimate) for source, estimate in zip(self._sources, estimates, strict=True)
+            ]
+            estimates = self._settle(estimates, limit - beside(estimates))
+        return estimates
+
+    def _at(self, share: float) -> list[Estimate]:
+        """Estimate all tables at a step that is one share of their norms."""
+        return [source.at(share) for source in self._sources]
+
+    def _numbers(self, estimates: Sequence[Estimate]) -> float:
+        """Count the numbers that strings hold: each takes about a bit more for every octave that the step is finer."""
+        counts = (source.table.rows * one.coded for source, one in zip(self._sources, estimates, strict=True))
+        return max(sum(counts), 1.0)
+
+    def _search(self, limit: int, *, like: list[Estimate]) -> list[Estimate]:
+        """Find the share at which all tables together are expected to take `limit` bytes; `like` fits them."""
+        bits = 8 * limit / sum(source.table.rows * source.table.dim for source in self._sources)
+        largest = max(self._sources, key=lambda source: source.table.nbytes)
+        known: list[tuple[float, float, list[Estimate]]] = []  # log2 of the share, bytes over the limit
+        at = math.log2(step_for_bits(largest.statistics, bits * largest.table.dim) / largest.scale)
+        for _ in range(SEARCH_TRIES):
+            estimates = self._at(2.0**at)
+            over = _total(estimates) / limit - 1
+            known.append((at, over, estimates))
+            if abs(over) < NEAR or (over < 0 and self._are_finest(estimates)):
+                break
+            at = self._next([(one, much) for one, much, _ in known], limit, numbers=self._numbers(estimates))
+        fitting = [(much, estimates) for _, much, estimates in known if much <= NEAR]
+        return max(fitting, key=lambda one: one[0], default=(0.0, like))[1]
+
+    def _are_finest(self, estimates: Sequence[Estimate]) -> bool:
+        """Tell whether no table can be finer."""
+        pairs = zip(self._sources, estimates, strict=True)
+        return all(one.step <= 1.0001 * source.statistics.finest_step for source, one in pairs)
+
+    @staticmethod
+    def _next(known: Sequence[tuple[float, float]], limit: int, *, numbers: float) -> float:
+        """Choose the next try: a bit an octave for each number that is coded, kept between what was tried."""
+        at, over = known[-1]
+        guess = at + over * 8 * limit / numbers
+        above = [one for one, much in known if much > 0]
+        below = [one for one, much in known if much <= 0]
+        if above and below:
+            near, far = max(above), min(below)
+            if not near < guess < far:
+                guess = (near + far) / 2
+        return min(max(guess, at - OCTAVES_MAX), at + OCTAVES_MAX)
+
+    def _settle(self, estimates: list[Estimate], limit: int) -> list[Estimate]:
+        """Move all steps by one factor, with the bases as they were coded."""
+        octaves, best = 0.0, estimates
+        known: list[tuple[float, float]] = []  # octaves, bytes over the limit
+        tried = estimates
+        for _ in range(SETTLE_ROUNDS):
+            over = _total(tried) / limit - 1
+            known.append((octaves, over))
+            if abs(over) <= abs(_total(best) / limit - 1):
+                best = tried
+            if abs(over) < NEAR or (over < 0 and self._are_finest(tried)):
+                break
+            octaves = self._next(known, limit, numbers=self._numbers(tried))
+            pairs = zip(self._sources, estimates, strict=True)
+            tried = [source.estimator.at_settled(one, one.step * 2.0**octaves) for source, one in pairs]
+        return best
+
+
+def _total(estimates: Sequence[Estimate]) -> float:
+    return sum(estimate.nbytes for estimate in estimates)

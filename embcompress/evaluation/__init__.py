@@ -1,0 +1,1 @@
+"""What an artifact leaves of its original: errors, neighbours, checks, gates."""

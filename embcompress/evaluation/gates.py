@@ -1,0 +1,349 @@
+"""Conditions on the numbers of a report: given as expressions, or as the report of an earlier run."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from embcompress.compression.budget import parse_size
+from embcompress.exceptions import CheckpointError, UsageError
+from embcompress.results import (
+    NOT_COMPRESSED,
+    NOT_IN_BASELINE,
+    SCHEMA_VERSION,
+    ApproximateResult,
+    EvaluateResult,
+    Gate,
+    TableReport,
+)
+from embcompress.tables.text_files import parse_json, read_text
+from embcompress.text import did_you_mean
+
+OPERATORS: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
+    {
+        ">=": operator.ge,
+        "<=": operator.le,
+        "==": operator.eq,
+        "!=": operator.ne,
+        ">": operator.gt,
+        "<": operator.lt,
+    }
+)  # longer ones first: `>` is the start of `>=`
+DEFAULT_MAX_REGRESSION = "1%"  # of each number that a baseline tells
+WORSE_IF_MORE, WORSE_IF_LESS = 1, -1
+TABLE_REGRESSIONS: Mapping[str, int] = MappingProxyType(
+    {
+        "error.relative": WORSE_IF_MORE,
+        "error.weighted_relative": WORSE_IF_MORE,
+        "error.row_relative.p99": WORSE_IF_MORE,
+        "neighbours.cosine.overlap": WORSE_IF_LESS,
+        "neighbours.inner_product.overlap": WORSE_IF_LESS,
+        "bytes_after": WORSE_IF_MORE,
+    }
+)
+REGRESSIONS: Mapping[str, int] = MappingProxyType(
+    {
+        "totals.ratio": WORSE_IF_LESS,
+        "link_prediction.after.mrr": WORSE_IF_LESS,
+        "link_prediction.after.hits_at_10": WORSE_IF_LESS,
+    }
+)
+# What --baseline compares -> which way it gets worse; of each table, and of the report.
+
+PARTS = ("alternative", "coded", "matrices", "neighbours", "spectrum")  # of a table's report, that some kinds lack
+
+_CONDITION = re.compile(
+    r"\s*(?P<name>[A-Za-z_][\w.]*(?:\[\d+\][\w.]*)*)\s*(?P<sign>" + "|".join(OPERATORS) + r")\s*(?P<number>\S.*?)\s*",
+    re.ASCII,
+)
+_SHARE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%?)", re.ASCII)
+Measured = ApproximateResult | EvaluateResult
+
+_known_names: dict[type[Any], tuple[str, ...]] = {}  # type hints take 5 ms to read
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What must not be true of a report.
+
+    Attributes:
+        text: as it was given.
+        name: of a number of the report, by its fields, as in `error.row_relative.p99` or `worst_rows.0.relative`.
+        sign: a key of OPERATORS.
+        limit: what the number is compared with.
+        is_of_table: whether it is held for every table.
+    """
+
+    text: str
+    name: str
+    sign: str
+    limit: float
+    is_of_table: bool
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The numbers of an earlier report, and by how much a new one may be worse.
+
+    Attributes:
+        report: the JSON document.
+        allowed: the share of each number.
+    """
+
+    report: Mapping[str, Any]
+    allowed: float
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a report is held to: expressions, and an earlier report."""
+
+    expressions: tuple[Condition, ...]
+    baseline: Baseline | None = None
+
+    def gates(self, result: Measured) -> tuple[Gate, ...]:
+        """Hold a report to all of them.
+
+        A number that the report does not know passes no gate: a release shall not rest on it. What only tables of
+        another kind have (PARTS) is held for those that have it, if any does. In a dry run, which knows few numbers,
+        gates on others are left out.
+        """
+        gates = [gate for condition in self.expressions for gate in _held(result, condition)]
+        if self.baseline is not None:
+            gates += _regressions(result, self.baseline)
+        told = (NOT_IN_BASELINE, NOT_COMPRESSED)
+        return tuple(gate for gate in gates if not result.dry_run or gate.value is not None or gate.expression in told)
+
+
+def read_conditions(
+    result_type: type[Measured],
+    *,
+    fail_if: Sequence[str] | str,
+    baseline: str | Path | None,
+    max_regression: float | str | None,
+) -> Conditions:
+    """Read what a report will be held to, before any work is done.
+
+    Args:
+        result_type: of the report.
+        fail_if: expressions, each `NAME SIGN NUMBER`; the number may end in `%`, or in a unit of bytes.
+        baseline: a JSON report of `approximate` or `evaluate`, or None.
+        max_regression: by how much worse than the baseline each number may be: a share, or a text such as "1%"; None
+            for DEFAULT_MAX_REGRESSION.
+
+    Raises:
+        UsageError: no such expression or share, a name that no number of the report has, a share without a baseline.
+        CheckpointError: the baseline is not readable, or no such report.
+
+    Example:
+        >>> read_conditions(
+        ...     ApproximateResult, fail_if="totals.ratio < 4", baseline=None, max_regression=None
+        ... ).expressions[0].limit
+        4.0
+    """
+    texts = [fail_if] if isinstance(fail_if, str) else fail_if
+    expressions = tuple(_parse(text, result_type) for text in texts)
+    if baseline is None and max_regression is not None:
+        raise UsageError("--max-regression goes with --baseline.")
+    allowed = _share(str(DEFAULT_MAX_REGRESSION if max_regression is None else max_regression).strip())
+    if not 0 <= allowed < math.inf:  # NaN, too
+        raise UsageError(f"--max-regression takes a share of 0 or more, as in 1% or 0.01; got {str(max_regression)!r}.")
+    return Conditions(expressions, None if baseline is None else Baseline(_read_report(Path(baseline)), allowed))
+
+
+def _read_report(path: Path) -> Mapping[str, Any]:
+    found = parse_json(read_text(path), path, values="fields of a report")
+    is_report = isinstance(found, dict) and isinstance(found.get("tables"), list)
+    if not is_report or found.get("command") not in ("approximate", "evaluate"):
+        raise CheckpointError(
+            f"--baseline {path} is not the report of a compression.",
+            hint="Name the .report.json that `approximate` wrote, or what `evaluate --report FILE.json` wrote.",
+        )
+    assert isinstance(found, dict)
+    wrong = _why_no_baseline(found)
+    if wrong:
+        raise CheckpointError(f"--baseline {path} {wrong}.", hint="Name the report of the last good release.")
+    if found.get("schema_version") != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"--baseline {path} has schema version {str(found.get('schema_version'))[:20]}; this version reads "
+            f"{SCHEMA_VERSION}."
+        )
+    return found
+
+
+def _why_no_baseline(report: Mapping[str, Any]) -> str:
+    """Say why nothing can be compared with a report; empty where it can."""
+    if report.get("dry_run"):
+        return "is the report of a dry run, which measured nothing"
+    if report.get("withheld") or not report.get("ok"):
+        return "is the report of a run that failed a gate or a check"
+    tables = report["tables"]
+    if not tables or any(_look_up(table, "error.relative") is None for table in tables):
+        return "tells no error of its tables" if tables else "tells of no table"
+    return ""
+
+
+def _held(result: Measured, condition: Condition) -> Iterator[Gate]:
+    compare = OPERATORS[condition.sign]
+    places: list[tuple[str | None, Any]] = [(None, result)]
+    if condition.is_of_table:
+        part = condition.name.partition(".")[0]
+        having = [table for table in result.tables if part not in PARTS or getattr(table, part) is not None]
+        places = [(table.name, table) for table in having or result.tables]
+    for table, place in places:
+        value = _look_up(place, condition.name)
+        passed = value is not None and not compare(value, condition.limit)
+        yield Gate(condition.text, table, value, passed)
+
+
+def _regressions(result: Measured, baseline: Baseline) -> Iterator[Gate]:
+    """Compare with the earlier report all that it knows of REGRESSIONS and of each of its tables."""
+    for name, direction in REGRESSIONS.items():
+        if name.startswith("link_prediction") and isinstance(result, ApproximateResult):
+            continue  # which ranks nothing
+        yield from _regression(result, baseline.report, name, direction, allowed=baseline.allowed, table=None)
+    now = {name: table for table in result.tables for name in (table.name, *table.tied_names)}
+    compared = set()
+    for before in baseline.report["tables"]:
+        called = before.get("name")
+        found = now.get(called) if isinstance(called, str) else None
+        if found is None:
+            yield Gate(NOT_COMPRESSED, str(called), None, passed=False)
+            continue
+        compared.add(found.name)
+        has_asked_others = _sample(found) != _sample(before)
+        for name, direction in TABLE_REGRESSIONS.items():
+            part = name.rpartition(".")[0]
+            if has_asked_others and name.endswith(".overlap"):
+                yield from _apart(found, before, part, allowed=baseline.allowed)
+            else:
+                yield from _regression(found, before, name, direction, allowed=baseline.allowed, table=found.name)
+    for table in result.tables:
+        if table.name not in compared:
+            yield Gate(NOT_IN_BASELINE, table.name, None, passed=False)
+
+
+def _sample(table: Any) -> tuple[float | None, ...]:
+    """Tell which rows were asked for their neighbours: equal where they are the same."""
+    return tuple(_look_up(table, name) for name in ("rows", *(f"neighbours.{one}" for one in ("queries", "seed"))))
+
+
+def _apart(now: TableReport, before: Mapping[str, Any], part: str, *, allowed: float) -> Iterator[Gate]:
+    """Compare the overlaps of two samples by their bands: worse only where even the upper end is."""
+    low = _look_up(before, f"{part}.low")
+    if low is None:
+        return
+    limit, value = low * (1 - allowed), _look_up(now, f"{part}.high")
+    told = f"{part}.high < {limit:.6g} (baseline, of other rows, from {low:.6g} -{100 * allowed:g} %)"
+    yield Gate(told, now.name, value, passed=value is not None and value >= limit)
+
+
+def _regression(
+    now: Any, before: Mapping[str, Any], name: str, direction: int, *, allowed: float, table: str | None
+) -> Iterator[Gate]:
+    earlier = _look_up(before, name)
+    if earlier is None:
+        return
+    limit = earlier * (1 + direction * allowed)
+    sign = ">" if direction == WORSE_IF_MORE else "<"
+    value = _look_up(now, name)
+    passed = value is not None and not OPERATORS[sign](value, limit)
+    change = f"{'+' if direction == WORSE_IF_MORE else '-'}{100 * allowed:g} %"
+    yield Gate(f"{name} {sign} {limit:.6g} (baseline {earlier:.6g} {change})", table, value, passed)
+
+
+def _parse(text: str, result_type: type[Measured]) -> Condition:
+    found = _CONDITION.fullmatch(text)
+    is_of_bytes = found is not None and "bytes" in found["name"].rpartition(".")[2]
+    limit = _number(found["number"], has_units=is_of_bytes) if found else math.nan
+    if found is None or not math.isfinite(limit):
+        raise UsageError(
+            f"--fail-if takes NAME SIGN NUMBER, as in 'error.relative > 0.05' or 'output.bytes > 20MB'; got {text!r}.",
+            hint=f"Signs are {' '.join(OPERATORS)}; names are those of the JSON report; units are for bytes.",
+        )
+    name = re.sub(r"\[(\d+)\]", r".\1", found["name"])
+    of_table, of_report = number_names(TableReport), number_names(result_type)
+    pattern = re.sub(r"\.\d+(?=\.|$)", ".0", name)
+    if pattern not in of_table and pattern not in of_report:
+        raise UsageError(
+            f"--fail-if {text!r}: the report has no number {found['name']!r}.",
+            hint=did_you_mean(name, [*of_table, *(known for known in of_report if not known.startswith("tables."))])
+            or "Names are those of the JSON report, as in error.relative or totals.ratio.",
+        )
+    return Condition(text.strip(), name, found["sign"], limit, is_of_table=pattern in of_table)
+
+
+def _share(text: str) -> float:
+    """Read a number, which may end in `%`; NaN for anything else."""
+    found = _SHARE.fullmatch(text.strip())
+    return math.nan if found is None else float(found[1]) / (100 if found[2] else 1)
+
+
+def _number(text: str, *, has_units: bool) -> float:
+    """Read a number, which may end in `%`, or in a unit of bytes; NaN for anything else."""
+    share = _share(text)
+    if not math.isnan(share) or not has_units:
+        return share
+    try:
+        return float(parse_size(text))
+    except UsageError:
+        return math.nan
+
+
+def number_names(kind: type[Any]) -> tuple[str, ...]:
+    """List the numbers of a dataclass by their fields; an item of a list as number 0.
+
+    Example:
+        >>> "error.row_relative.p99" in number_names(TableReport)
+        True
+    """
+    if kind not in _known_names:
+        hints = typing.get_type_hints(kind)
+        _known_names[kind] = tuple(
+            f"{field.name}.{inner}" if inner else field.name
+            for field in fields(kind)
+            for inner in _numbers_in(hints[field.name])
+        )
+    return _known_names[kind]
+
+
+def _numbers_in(hint: Any) -> Iterator[str]:
+    """List the numbers inside a value of this type: an empty name for the value itself."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in {types.UnionType, typing.Union}:
+        for arg in args:
+            yield from _numbers_in(arg)
+    elif origin is tuple:
+        for inner in _numbers_in(args[0]):
+            yield f"0.{inner}" if inner else "0"
+    elif hint in {int, float}:
+        yield ""
+    elif is_dataclass(hint):
+        assert isinstance(hint, type)
+        yield from number_names(hint)
+
+
+def _look_up(place: Any, name: str) -> float | None:
+    """Follow fields, keys and places of a list to a number; None where there is none."""
+    for part in name.split("."):
+        if isinstance(place, Mapping):
+            place = place.get(part)
+        elif isinstance(place, (list, tuple)):
+            place = place[int(part)] if part.isdecimal() and int(part) < len(place) else None
+        else:
+            place = getattr(place, part, None)
+    if not isinstance(place, (int, float)) or isinstance(place, bool):
+        return None
+    try:
+        number = float(place)
+    except OverflowError:  # JSON has integers of any length
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,1 @@
+"""Rows for new ids: where they go, how they are made, how they are written."""

@@ -1,0 +1,143 @@
+"""What a backfill found, in the words of its report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embcompress.artifact.schema import CODED
+from embcompress.growth.placement import Placement
+from embcompress.growth.plan import Base, GrowingTable, GrowthPlan, RowRequest, names_of, planned_bytes
+from embcompress.results import GrownTable, MeanCosine, Norms, RowStatisticsReport, VocabularyReport
+from embcompress.text import NAMED_MAX, named
+
+if TYPE_CHECKING:
+    from embcompress.linalg.moments import RowStatistics
+
+
+ENERGY_EXACT = 1 - 1e-4  # above this share nothing to speak of was lost by the projection
+ENERGY_HELD_MIN = 0.5  # below this share of what could be held of the new rows' squared norm a report warns
+
+
+def vocabulary_report(placement: Placement, tables: Sequence[GrowingTable]) -> VocabularyReport:
+    """Count what the old and the new vocabulary share."""
+    return VocabularyReport(
+        kept=placement.kept,
+        new=placement.max_id - placement.kept,
+        dropped=len(placement.dropped),
+        padding=sum(tables[0].padding),
+        new_labels=(placement.new or ())[:NAMED_MAX],
+        dropped_labels=placement.dropped[:NAMED_MAX],
+    )
+
+
+def planned_warnings(
+    opened: Sequence[Base], plans: Sequence[GrowthPlan], placement: Placement, *, fill: str | Path | None
+) -> tuple[str, ...]:
+    """Say what a user should know of a plan, before a row is read."""
+    warnings = []
+    if placement.dropped:
+        warnings.append(f"{len(placement.dropped)} rows were dropped with their labels: {named(placement.dropped)}")
+    for plan in plans:
+        first = plan.table.first
+        for part, padding in zip(plan.table.parts, plan.table.padding, strict=True):
+            if padding:
+                count = part.shape[0] - padding
+                warnings.append(
+                    f"{part.name!r} in {part.base.path} has {part.shape[0]} rows and {count} labels: "
+                    f"rows {count}..{part.shape[0] - 1} were taken for padding and dropped"
+                )
+        alike = [
+            tensor.name
+            for tensor in opened[0].dense
+            if tensor.shape[:1] == first.shape[:1] and tensor.name not in names_of([other.table for other in plans])
+        ]
+        if alike:
+            warnings.append(
+                f"copied as they are, though they have {first.shape[0]} entries like the rows of {first.name!r}: "
+                f"{named(alike)}"
+            )
+        if plan.fill and plan.fill.stored.dtype != first.dtype:
+            warnings.append(f"the rows of --fill {fill} were rounded from {plan.fill.stored.dtype} to {first.dtype}")
+        if plan.rank is not None and plan.is_stacked:
+            columns = math.prod(first.shape[1:])
+            more = (
+                f", more than its {columns} columns: reconstruct and compress them together"
+                if plan.rank > columns
+                else ""
+            )
+            warnings.append(
+                f"{first.name!r} has the bases of all {len(plan.table.parts)} inputs, {plan.rank} together{more}"
+            )
+    if len(opened) > 1:
+        warnings.append(f"all other tensors come from {opened[0].path}")
+    return tuple(warnings)
+
+
+def measured_warnings(found: GrownTable, *, holdable: float) -> tuple[str, ...]:
+    """Say what a user should know of the new rows as they are stored.
+
+    Args:
+        found: the table as it was written.
+        holdable: the share of their squared norm that could be held of rows such as the kept ones: 1 where weights are
+            floats, less in few bits, so that no warning tells of what they lose by design.
+    """
+    warnings = []
+    is_coded = found.coding == CODED
+    if found.constrainer is not None and found.energy_held is not None and found.energy_held < ENERGY_EXACT:
+        then = "stored in few bits" if is_coded else "projected on the bases"
+        warnings.append(
+            f"the new rows of {found.name!r} were constrained, then {then}: as stored they do not keep "
+            "the constraint exactly"
+        )
+    if found.energy_held is not None and found.energy_held < ENERGY_HELD_MIN * holdable:
+        what, more = (
+            ("bases and bits", f", where {holdable:.1%} is within reach") if is_coded else ("bases", ", no more")
+        )
+        warnings.append(
+            f"the {what} of {found.name!r} hold {found.energy_held:.1%} of the squared norm of its new rows{more}. "
+            f"For {what} of their own: `embcompress reconstruct`, backfill that, and approximate again"
+        )
+    return tuple(warnings)
+
+
+def table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
+    """Tell what a plan makes of a table; what is measured on the way is None."""
+    first = plan.table.first
+    filled = 0 if plan.fill is None else plan.fill.stored.shape[0]
+    rows = sum(part.shape[0] for part in plan.table.parts)
+    return GrownTable(
+        name=first.name,
+        tied_names=first.tied_names,
+        rows=plan.placement.max_id,
+        shape=first.shape[1:],
+        dtype=first.dtype,
+        kind="embedding",
+        coding=first.coding,
+        rank=plan.rank,
+        rows_kept=plan.placement.kept,
+        rows_added=plan.placement.added,
+        rows_dropped=rows - plan.placement.kept,
+        rows_filled=filled,
+        method="fill" if filled and filled == plan.placement.added else str(request.method),
+        constrainer=str(request.constrainer) if request.constrainer else None,
+        energy_held=None,
+        base_rows=None,
+        new_rows=None,
+        bytes_before=sum(tensor.nbytes for part in plan.table.parts for tensor in part.tensors),
+        bytes_after=planned_bytes(plan),
+        seconds=0.0,
+    )
+
+
+def statistics_report(seen: RowStatistics) -> RowStatisticsReport | None:
+    """Turn what was measured of rows into what the report says; None of no rows."""
+    if not seen.count:
+        return None
+    norm, cosine = seen.norm, seen.cosine
+    return RowStatisticsReport(
+        norm=Norms(mean=norm.mean, p50=norm.median, p99=norm.tail, max=norm.extreme),
+        cosine=MeanCosine(mean=cosine.mean, p50=cosine.median, p01=cosine.tail, min=cosine.extreme),
+    )

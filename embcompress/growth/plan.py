@@ -1,0 +1,202 @@
+"""A table that gets rows for new ids: where it lies, which rows go where, what will be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embcompress.artifact.reader import Artifact, is_artifact, read_artifact
+from embcompress.artifact.schema import CompressedTable
+from embcompress.artifact.writer import Entry
+from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.choices import Choice
+from embcompress.growth.placement import Placement
+
+if TYPE_CHECKING:
+    from embcompress.artifact.coded import CodedFactors
+
+
+PICKY = frozenset({"init_phases", "complex_normalize", "clamp", "clamp_norm"})  # need pairs, a bound, a norm
+
+
+@dataclass(frozen=True)
+class Base:
+    """An open base: a dense checkpoint, or an artifact."""
+
+    checkpoint: Checkpoint
+    artifact: Artifact | None
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Base:
+        """Read what an artifact says of itself, if it is one."""
+        return cls(checkpoint, read_artifact(checkpoint) if is_artifact(checkpoint) else None)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.checkpoint.path
+
+    @property
+    def dense(self) -> tuple[StoredTensor, ...]:
+        """The tensors that are stored as they are."""
+        return self.checkpoint.tensors if self.artifact is None else self.artifact.copied
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table in one base.
+
+    Attributes:
+        name, tied_names: of the table.
+        shape: rows first.
+        dtype: of the rows.
+        tensors: that hold it: the rows themselves; bases and weights; or codes and what decodes them.
+        compressed: what the artifact says of it, if it is compressed.
+        base: where it lies.
+        is_recognised: whether it looks like a table by itself.
+    """
+
+    name: str
+    tied_names: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    tensors: tuple[StoredTensor, ...]
+    compressed: CompressedTable | None
+    base: Base
+    is_recognised: bool
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether its weights are stored in few bits."""
+        return self.compressed is not None and self.compressed.is_coded
+
+    @property
+    def coding(self) -> str:
+        """How its rows are stored."""
+        return "dense" if self.compressed is None else self.compressed.coding
+
+    @property
+    def stored(self) -> StoredTensor:
+        """The rows themselves, or their weights; not of a coded table."""
+        assert not self.is_coded
+        return self.tensors[-1]
+
+    @property
+    def bases(self) -> StoredTensor | None:
+        """The bases of a compressed table; not of a coded one."""
+        assert not self.is_coded
+        return None if self.compressed is None else self.tensors[0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names."""
+        return (self.name, *self.tied_names)
+
+
+@dataclass(frozen=True)
+class GrowingTable:
+    """A table that gets rows: the same in every base, one after the other.
+
+    Attributes:
+        parts: the table in each base.
+        padding: for each base how many of its rows have no label.
+    """
+
+    parts: tuple[Part, ...]
+    padding: tuple[int, ...]
+
+    @property
+    def first(self) -> Part:
+        """The table in the first base, whose names it keeps."""
+        return self.parts[0]
+
+
+@dataclass(frozen=True)
+class RowRequest:
+    """How new rows are made.
+
+    Attributes:
+        method: of METHODS.
+        constrainer: of CONSTRAINERS, or None.
+        seed: of the draws.
+        may_draw: whether rows that a fill lacks are drawn.
+    """
+
+    method: Choice
+    constrainer: Choice | None
+    seed: int
+    may_draw: bool
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether names alone say it all, so that nothing has to be tried: without arguments, and for any shape."""
+        chosen = [choice for choice in (self.method, self.constrainer) if choice is not None]
+        return not any(choice.arguments or choice.name in PICKY for choice in chosen)
+
+
+@dataclass(frozen=True)
+class Fill:
+    """A tensor of rows for new ids, and the checkpoint that holds it."""
+
+    stored: StoredTensor
+    base: Base
+
+
+@dataclass(frozen=True)
+class CodedGrowth:
+    """What will be written of a coded table.
+
+    Attributes:
+        factors: all of the base's table but its codes.
+        model: a kind whose step and scale new rows get; None where no id is new.
+        entries: the tensors, by what their names end in; how long they get is known once they are written.
+    """
+
+    factors: CodedFactors
+    model: int | None
+    entries: Mapping[str, Entry]
+
+
+@dataclass(frozen=True)
+class GrowthPlan:
+    """What will be written of a table.
+
+    Attributes:
+        table: where its rows are.
+        placement: where they go.
+        entries: the dense table under each of its names, or everything that holds a compressed one.
+        rank: the number of bases, those of all parts together where they differ, or of coded columns; None for a dense
+            table.
+        coded: what else is known of a coded table.
+        fill: the new rows given.
+        filled: the id of each row of the fill; empty for the order of the new ids.
+    """
+
+    table: GrowingTable
+    placement: Placement
+    entries: tuple[Entry, ...]
+    rank: int | None
+    coded: CodedGrowth | None
+    fill: Fill | None
+    filled: Sequence[int]
+
+    @property
+    def is_stacked(self) -> bool:
+        """Whether the bases of several artifacts stand beside each other, since they differ."""
+        compressed = self.table.first.compressed
+        return compressed is not None and self.rank != compressed.rank
+
+
+def names_of(tables: Iterable[GrowingTable]) -> set[str]:
+    """List every name that a table stands under in the first base, factors included."""
+    names: set[str] = set()
+    for table in tables:
+        names |= {*table.first.names, *(tensor.name for tensor in table.first.tensors)}
+    return names
+
+
+def planned_bytes(plan: GrowthPlan) -> int:
+    """Count the bytes of everything that holds a table, under one of its names; of a coded one about."""
+    return sum(entry.nbytes for entry in (plan.entries if plan.rank else plan.entries[:1]))

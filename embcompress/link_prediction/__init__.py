@@ -1,0 +1,1 @@
+"""Triples ranked before and after compression, by PyKEEN."""

@@ -1,0 +1,84 @@
+"""The tables of an artifact as trainable modules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor
+
+from embcompress.artifact.coded import read_coded, read_windowed
+from embcompress.artifact.reader import Artifact, read_artifact
+from embcompress.artifact.schema import CompressedTable, real_row_shape
+from embcompress.artifact.tensors import read_tensor
+from embcompress.checkpoints import open_checkpoint
+from embcompress.nn.bilinear import LowRankBilinear
+from embcompress.nn.coded import CodedRepresentation
+from embcompress.nn.low_rank import LowRankRepresentation
+from embcompress.nn.window_coded import WindowCodedRepresentation
+
+if TYPE_CHECKING:
+    LoadedTable: TypeAlias = LowRankRepresentation | CodedRepresentation | WindowCodedRepresentation | LowRankBilinear
+
+
+def load(path: str | Path, *, device: str = "cpu") -> dict[str, LoadedTable]:
+    """Load the tables of an artifact as trainable modules, by table name.
+
+    A coded table keeps its codes, and decodes the rows that are looked up. A bilinear table becomes a LowRankBilinear
+    whose outputs are its matrices, in the order of its rows.
+
+    Args:
+        path: an artifact.
+        device: where the modules go.
+
+    Raises:
+        CheckpointError: not readable.
+        ArtifactError: not an artifact, or one whose tensors do not have the checksums of its header.
+
+    Example:
+        >>> tables = load("model-compressed.safetensors")  # doctest: +SKIP
+        >>> tables["wte.weight"](torch.tensor([[3, 5]])).shape  # doctest: +SKIP
+        torch.Size([1, 2, 768])
+    """
+    with open_checkpoint(Path(path)) as checkpoint:
+        artifact = read_artifact(checkpoint)
+        return {table.name: load_table(artifact, table).to(device) for table in artifact.tables}
+
+
+def load_table(artifact: Artifact, table: CompressedTable) -> LoadedTable:
+    """Load one table of an open artifact as a trainable module on the CPU.
+
+    Raises:
+        ArtifactError: a factor does not have the checksum of the header.
+    """
+    if table.is_windowed:
+        window_factors = read_windowed(artifact, table)
+        return WindowCodedRepresentation.from_codes(
+            codes=[read_tensor(artifact, stored) for stored in artifact.codes(table)],
+            groups_of_rows=window_factors.groups_of_rows,
+            codebook=window_factors.codebook,
+            bases=_shaped(window_factors.bases, table),
+            shape=table.shape[1:],
+            dtype=getattr(torch, table.dtype),
+        )
+    if table.is_coded:
+        factors = read_coded(artifact, table)
+        (codes,) = artifact.codes(table)
+        return CodedRepresentation.from_codes(
+            codes=read_tensor(artifact, codes),
+            index=factors.index,
+            codebook=factors.codebook,
+            bases=_shaped(factors.bases, table),
+            shape=table.shape[1:],
+            dtype=getattr(torch, table.dtype),
+        )
+    first, second = (read_tensor(artifact, factor) for factor in artifact.factors(table))
+    if table.matrix is None:
+        return LowRankRepresentation.from_factors(bases=first, weights=second)
+    return LowRankBilinear.from_factors(left=first.flatten(0, -3), right=second.flatten(0, -3))
+
+
+def _shaped(bases: Tensor | None, table: CompressedTable) -> Tensor | None:
+    """Give bases the shape of a row."""
+    return None if bases is None else bases.view(table.rank, *real_row_shape(table))

@@ -1,0 +1,145 @@
+"""The tables of a checkpoint: tied tensors together, and those that a user's patterns choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.checkpoints.tensors import ITEM_BYTES
+from embcompress.exceptions import TableError
+from embcompress.tables.factor_sizes import largest_rank
+from embcompress.tables.recognition import TABLE_DTYPES, Verdict, matches, rank_candidates, recognise
+from embcompress.tables.table import Table
+from embcompress.text import quoted, suggest_names
+
+WILDCARDS = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class Group:
+    """A tensor of a checkpoint under all its names, and whether it is an embedding table."""
+
+    names: tuple[str, ...]
+    stored: StoredTensor
+    verdict: Verdict
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it could be factored at all."""
+        return self.stored.dtype in TABLE_DTYPES and len(self.stored.shape) >= 2 and self.stored.numel > 0
+
+
+def group_tensors(tensors: Iterable[StoredTensor]) -> tuple[Group, ...]:
+    """Put tensors of equal place together, in the order of the file, and judge each."""
+    by_place: dict[object, list[StoredTensor]] = {}
+    for stored in tensors:
+        # Empty tensors all lie in the same place without being one tensor.
+        by_place.setdefault(stored.place if stored.numel else stored.name, []).append(stored)
+    groups = []
+    for members in by_place.values():
+        names = tuple(member.name for member in members)
+        first = members[0]
+        groups.append(Group(names, first, recognise(names, shape=first.shape, dtype=first.dtype)))
+    return tuple(groups)
+
+
+def as_patterns(patterns: Sequence[str] | str) -> Sequence[str]:
+    """Take one pattern as it is: as a sequence, a string would be one of its letters."""
+    return [patterns] if isinstance(patterns, str) else patterns
+
+
+def choose_tables(
+    checkpoint: Checkpoint,
+    *,
+    table: Sequence[str] | str,
+    exclude: Sequence[str] | str,
+    bilinear: Sequence[str] | str = (),
+) -> tuple[Table, ...]:
+    """Choose the tables of a checkpoint, by the patterns of `plan_tables`.
+
+    Raises:
+        TableError: none is chosen, a pattern matches nothing, or a name chosen is not a matrix of floats.
+    """
+    table, exclude, bilinear = (as_patterns(patterns) for patterns in (table, exclude, bilinear))
+    groups = group_tensors(checkpoint.tensors)
+    every_name = [name for group in groups for name in group.names]
+    for option, patterns in (("--table", table), ("--exclude", exclude), ("--bilinear", bilinear)):
+        refuse_unmatched(option, patterns, every_name, path=checkpoint.path)
+    chosen = []
+    for group in groups:
+        named = [name for name in group.names if matches([*table, *bilinear], [name])]
+        if matches(exclude, group.names) or not (named or (not table and group.verdict.is_table)):
+            continue
+        if not group.is_matrix:
+            if any(WILDCARDS.isdisjoint(pattern) for pattern in (*table, *bilinear) if pattern in group.names):
+                raise TableError(
+                    f"{named[0]!r} in {checkpoint.path} is {group.stored.dtype} of shape {group.stored.shape}; "
+                    f"a table has at least two axes and one of the dtypes {', '.join(TABLE_DTYPES)}.",
+                    hint=f"`embcompress inspect {quoted(checkpoint.path)}` lists the tables.",
+                )
+            continue
+        name = named[0] if named else recognised_name(group)
+        others = tuple(other for other in group.names if other != name)
+        reason = "asked for" if named else group.verdict.reason
+        chosen.append(Table(name, others, group.stored, reason))
+    for pattern in bilinear:
+        if not any(matches([pattern], (item.name, *item.tied_names)) for item in chosen):
+            raise TableError(
+                f"--bilinear {pattern} leaves no table in {checkpoint.path}: what it matches is excluded, or no matrix "
+                "of floats.",
+                hint=f"`embcompress inspect {quoted(checkpoint.path)}` lists the tables.",
+            )
+    if not chosen:
+        raise _nothing_chosen(checkpoint, groups, is_asked=bool(table or exclude))
+    return tuple(chosen)
+
+
+def refuse_unmatched(option: str, patterns: Iterable[str], names: Sequence[str], *, path: Path) -> None:
+    """Refuse a pattern that matches no name, and suggest what was meant.
+
+    Raises:
+        TableError: there is one.
+    """
+    for pattern in patterns:
+        if not matches([pattern], names):
+            close = suggest_names(pattern, names)
+            meant = f"Did you mean {' or '.join(map(repr, close))}?" if close else ""
+            raise TableError(
+                f"{option} {pattern} matches none of the {len(names)} tensors in {path}.",
+                hint=meant or f"`embcompress inspect {quoted(path)}` lists them.",
+            )
+
+
+def recognised_name(group: Group) -> str:
+    """Of several tied names, choose the first that names a table: the embedding, not the head tied to it."""
+    stored = group.stored
+    is_table = (recognise((name,), shape=stored.shape, dtype=stored.dtype).is_table for name in group.names)
+    return next((name for name, is_one in zip(group.names, is_table, strict=True) if is_one), group.names[0])
+
+
+def _nothing_chosen(checkpoint: Checkpoint, groups: Sequence[Group], *, is_asked: bool) -> TableError:
+    if not checkpoint.tensors:
+        return TableError(f"{checkpoint.path} holds no tensors.")
+    matrices = [group.stored for group in groups if group.is_matrix]
+    candidates = rank_candidates([stored for stored in matrices if _example_rank(stored)])
+    if not candidates:
+        why = "large enough to get smaller" if matrices else "at all: only integers, vectors and numbers"
+        return TableError(
+            f"{checkpoint.path} holds no matrix of floats {why}.",
+            hint=f"`embcompress inspect {quoted(checkpoint.path)}` lists its {len(groups)} tensors.",
+        )
+    what = "the patterns given leave no" if is_asked else "no tensor is named like an"
+    commands = "\n".join(
+        f"  embcompress approximate {quoted(checkpoint.path)} --bases {_example_rank(stored)}"
+        f" --table {quoted(stored.name)}"
+        f"  # {' x '.join(map(str, stored.shape))} {stored.dtype}"
+        for stored in candidates
+    )
+    return TableError(f"{what} embedding table in {checkpoint.path}.", hint=f"The largest candidates:\n{commands}")
+
+
+def _example_rank(stored: StoredTensor) -> int:
+    table = Table(stored.name, (), stored)
+    return min(8, largest_rank(table, ITEM_BYTES[table.real_dtype]))

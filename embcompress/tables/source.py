@@ -1,0 +1,59 @@
+"""Where the rows of a run's tables come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.tables.progress import Progress, row_bytes_of
+from embcompress.tables.row_info import RowFacts
+from embcompress.tables.rows import TableRows
+from embcompress.tables.table import Table
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all tables of a run have in common.
+
+    Attributes:
+        checkpoint: an open one, that holds them.
+        device: where their rows are worked on.
+        seed: of randomized solvers.
+        progress: called with what is being done, rows done, rows in all and bytes of a row.
+        facts: row weights and labels.
+    """
+
+    checkpoint: Checkpoint
+    device: str
+    seed: int
+    progress: Progress | None
+    facts: RowFacts = field(default_factory=RowFacts)
+
+    def rows(self, table: Table, doing: str) -> TableRows:
+        """Open the rows of a table, telling of the progress."""
+        doing = f"{table.name}: {doing}"
+        return rows_of(table.stored, self.checkpoint, device=self.device, progress=self.progress, doing=doing)
+
+    def row_weights(self, table: Table) -> Tensor | None:
+        """Give the weights of a table's rows, (rows,) float64; None where all count alike."""
+        weights = self.facts.weights_of(table)
+        return None if weights is None else torch.tensor(weights, dtype=torch.float64)
+
+
+def rows_of(
+    stored: StoredTensor, checkpoint: Checkpoint, *, device: str, progress: Progress | None, doing: str
+) -> TableRows:
+    """Follow the rows of a stored tensor, telling `progress` of each block."""
+    done = 0
+    row_bytes = row_bytes_of(stored)
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done = count if done >= stored.shape[0] else done + count  # a further pass starts from the first row
+        if progress is not None:
+            progress(doing, done, stored.shape[0], row_bytes)
+
+    return TableRows(stored, file=checkpoint.file, device=device, on_rows=advance)

@@ -1,0 +1,85 @@
+"""One embedding table of an open checkpoint, and the size of its blocks of rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from embcompress.checkpoints.tensors import StoredTensor
+
+BLOCK_BYTES = 4 * 2**20  # at least: smaller blocks pay for their calls, larger ones leave the cache
+BLOCK_ROWS = 4096  # at least, while that stays under BLOCK_BYTES_MAX: adding up a Gram matrix per block must stay cheap
+BLOCK_BYTES_MAX = 64 * 2**20  # of one block, whatever its shape
+RING_BYTES = 64 * 2**20  # read into by turns: into what another core has in its cache a read took four times as long
+REAL_PARTS = {"complex64": "float32", "complex128": "float64"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One embedding table: a tensor of a checkpoint under all the names that it is tied under.
+
+    Attributes:
+        name: the name that the report and the artifact use.
+        tied_names: the other names of the same memory.
+        stored: where it lies.
+        reason: why it is a table.
+    """
+
+    name: str
+    tied_names: tuple[str, ...]
+    stored: StoredTensor
+    reason: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Count the rows."""
+        return self.stored.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return self.stored.shape[1:]
+
+    @property
+    def dtype(self) -> str:
+        """Torch's name of the dtype."""
+        return self.stored.dtype
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether its entries are complex; it is then factored as pairs of reals."""
+        return self.dtype in REAL_PARTS
+
+    @property
+    def real_dtype(self) -> str:
+        """The dtype of an entry, or of its real part."""
+        return REAL_PARTS.get(self.dtype, self.dtype)
+
+    @property
+    def dim(self) -> int:
+        """Count the real columns of the flattened table."""
+        return math.prod(self.shape) * (2 if self.is_complex else 1)
+
+    @property
+    def nbytes(self) -> int:
+        """Count the bytes of the dense table, once however many names it has."""
+        return self.stored.nbytes
+
+
+def as_real(stored: StoredTensor) -> StoredTensor:
+    """View a complex tensor as pairs of reals in a last axis; a real one as it is."""
+    if stored.dtype not in REAL_PARTS:
+        return stored
+    return replace(
+        stored,
+        dtype=REAL_PARTS[stored.dtype],
+        shape=(*stored.shape, 2),
+        strides=(*(2 * step for step in stored.strides), 1),
+    )
+
+
+def block_rows_for(*, rows: int, dim: int, item_bytes: int) -> int:
+    """Count the rows of a block of a table with `rows` rows of `dim` entries."""
+    row_bytes = max(1, dim * item_bytes)
+    wanted = max(BLOCK_BYTES // row_bytes, min(BLOCK_ROWS, BLOCK_BYTES_MAX // row_bytes), 1)
+    return min(wanted, max(rows, 1))

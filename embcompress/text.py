@@ -1,0 +1,87 @@
+"""Names and sizes in sentences: quoted, shortened, counted in units, and what a mistyped one was perhaps meant for."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+NAME_CUTOFF = 0.7  # likeness of a part of a tensor's name, 0 to 1: names are long, and parts of them alike
+CHOICE_CUTOFF = 0.6  # of one of a few short words
+NAMED_MAX = 5  # how many ids or labels an exception names
+
+
+def did_you_mean(wanted: str, names: Iterable[str]) -> str:
+    """Ask for the name that was perhaps meant; empty where none is like it.
+
+    Example:
+        >>> did_you_mean("kylov", ["gram", "krylov"])
+        'Did you mean krylov?'
+    """
+    known = list(dict.fromkeys(names))
+    by_lower = {name.lower(): name for name in reversed(known)}
+    started = [name for name in known if wanted and name.lower().startswith(wanted.lower())]
+    close = difflib.get_close_matches(wanted.lower(), by_lower, n=1, cutoff=CHOICE_CUTOFF)
+    meant = started[0] if len(started) == 1 else by_lower[close[0]] if close else ""
+    return f"Did you mean {meant}?" if meant else ""
+
+
+def suggest_names(pattern: str, names: Sequence[str], *, count: int = 3) -> list[str]:
+    """List the tensors that a pattern which fits none was perhaps meant for, likeliest first."""
+    wanted = pattern.strip("*").lower()
+    if not wanted:
+        return []
+    contains = [name for name in names if wanted in name.lower()]
+    if contains:
+        return contains[:count]
+    by_lower: dict[str, str] = {}
+    for name in names:
+        # a user types the part that he remembers: compare with every run of its components
+        parts = name.lower().split(".")
+        for start in range(len(parts)):
+            for end in range(start + 1, len(parts) + 1):
+                by_lower.setdefault(".".join(parts[start:end]), name)
+    near = difflib.get_close_matches(wanted, list(by_lower), n=3 * count, cutoff=NAME_CUTOFF)
+    return list(dict.fromkeys(by_lower[part] for part in near))[:count]
+
+
+def suggest_file(path: Path) -> str:
+    """Ask for the file beside a missing one that was perhaps meant, or say what else to do."""
+    try:
+        siblings = sorted(path.parent / entry.name for entry in os.scandir(path.parent) if entry.is_file())
+    except OSError:
+        return f"The folder {path.parent} does not exist or cannot be listed."
+    # By stem, since `.safetensors` alone makes most names look alike; of equal stems the one with the same ending.
+    by_stem = {sibling.stem: sibling for sibling in sorted(siblings, key=lambda sibling: sibling.suffix == path.suffix)}
+    close = difflib.get_close_matches(path.stem, by_stem, n=1)
+    return f"Did you mean {by_stem[close[0]]}?" if close else "Check the path."
+
+
+def quoted(value: Path | str) -> str:
+    """Quote a path or a name for a shell."""
+    return shlex.quote(str(value))
+
+
+def human_bytes(count: float) -> str:
+    """Write a number of bytes in the largest decimal unit that fits.
+
+    Example:
+        >>> human_bytes(1_234_567)
+        '1.23 MB'
+    """
+    if count < 1000:
+        return f"{count:.0f} B"
+    exponent = min(int(math.log10(count)) // 3, 5)
+    value = count / 1000**exponent
+    if value >= 999.5 and exponent < 5:
+        exponent, value = exponent + 1, value / 1000
+    return f"{value:.3g} {'kMGTP'[exponent - 1]}B"
+
+
+def named(labels: Sequence[object]) -> str:
+    """Name the first few."""
+    more = f" and {len(labels) - NAMED_MAX} more" if len(labels) > NAMED_MAX else ""
+    return ", ".join(map(repr, labels[:NAMED_MAX])) + more

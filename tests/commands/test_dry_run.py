@@ -1,0 +1,125 @@
+"""What a dry run tells, beside what the run does: sizes within 1 %, and the memory needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+import embcompress
+from embcompress.compression.memory import BASE_MEMORY_BYTES
+from tests.cli.test_app import SAMPLE_FILES, SAMPLES
+from tests.command_line import run
+
+WAYS: Mapping[str, dict[str, Any]] = {
+    "bases": {"bases": 4},
+    "bases in float16": {"bases": 4, "dtype": "float16"},
+    "energy": {"energy": 0.6},
+    "plain ratio": {"ratio": 3, "plain": True},
+    "plain error": {"max_error": 0.5, "plain": True},
+}
+CODED: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "ratio": ("words/model.pt", {"ratio": 8}),
+    "error": ("kinships-transe/trained_model.pkl", {"max_error": 0.3}),
+}
+TOLERANCE = 0.01  # of a size told before the rows are read
+
+
+def assert_told(told: int, path: str) -> None:
+    """Hold the size that was told to that of the file."""
+    assert told == pytest.approx(Path(path).stat().st_size, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", SAMPLE_FILES)
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_sizes_of_plain_factors_are_told(name: str, way: dict[str, Any], tmp_path: Path) -> None:
+    """Artifact and dense file of every sample are as long as the dry runs say."""
+    output, dense = tmp_path / "out.safetensors", tmp_path / "dense.safetensors"
+    told = embcompress.approximate(SAMPLES / name, output=output, dry_run=True, **way)
+    assert not output.exists()
+    done = embcompress.approximate(SAMPLES / name, output=output, neighbours=0, **way)
+    assert_told(told.output.bytes, done.output.path)
+    assert told.totals == done.totals
+    assert_told(embcompress.reconstruct(output, output=dense, dry_run=True).output.bytes,
+                embcompress.reconstruct(output, output=dense).output.path)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "way"), CODED.values(), ids=CODED)
+def test_sizes_of_coded_weights_are_told(name: str, way: dict[str, Any], tmp_path: Path) -> None:
+    """Weights in few bits are as long as the dry run says, or within 1 % where an error is the goal."""
+    output = tmp_path / "out.safetensors"
+    told = embcompress.approximate(SAMPLES / name, output=output, effort="fast", dry_run=True, **way)
+    done = embcompress.approximate(SAMPLES / name, output=output, effort="fast", neighbours=0, **way)
+    assert_told(told.output.bytes, done.output.path)
+    assert told.totals.bytes_after == pytest.approx(done.totals.bytes_after, rel=TOLERANCE)
+    ids = tmp_path / "ids"
+    rows = done.tables[0].rows
+    ids.write_text("\n".join(map(str, range(rows))))
+    grown = {
+        "table": done.tables[0].name,
+        "max_id": rows + 50,
+        "base_ids": ids,
+        "output": tmp_path / "grown.safetensors",
+    }
+    assert_told(embcompress.backfill(output, dry_run=True, **grown).output.bytes,
+                embcompress.backfill(output, **grown).output.path)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAMPLE_FILES)
+def test_sizes_of_backfills_are_told(name: str, tmp_path: Path) -> None:
+    """Every sample, dense and compressed, grows to the size that the dry run says."""
+    listed = next(table for table in embcompress.inspect(SAMPLES / name).tables if table.chosen)
+    ids = tmp_path / "ids"
+    ids.write_text("\n".join(map(str, range(listed.rows))))
+    compressed = tmp_path / "out.safetensors"
+    embcompress.approximate(SAMPLES / name, bases=4, output=compressed, neighbours=0)
+    for base in (SAMPLES / name, compressed):
+        grown = {"table": listed.name, "max_id": 2 * listed.rows, "base_ids": ids, "force": True,
+                 "output": tmp_path / "grown.safetensors"}  # fmt: skip
+        told = embcompress.backfill(base, dry_run=True, **grown)
+        done = embcompress.backfill(base, **grown)
+        assert_told(told.output.bytes, done.output.path)
+        assert told.totals == done.totals
+
+
+def test_memory_is_told_by_dry_runs_alone(tmp_path: Path) -> None:
+    """Every command that writes tells it in a dry run: at least torch itself, and more for what has to be held."""
+    path = tmp_path / "m.safetensors"
+    safetensors.torch.save_file({"entities.weight": torch.randn(3000, 64)}, path)
+    for name, rows in (("ids", range(3000)), ("shorter", range(30))):
+        (tmp_path / name).write_text("\n".join(map(str, rows)))
+    grow = {"max_id": 5000, "base_ids": tmp_path / "ids", "output": tmp_path / "grown.safetensors"}
+    compressed = embcompress.approximate(path, bases=8, neighbours=0)
+    told = {
+        "zeros": embcompress.backfill(path, dry_run=True, method="zeros", **grow).memory_bytes,
+        "gaussian": embcompress.backfill(path, dry_run=True, **grow).memory_bytes,
+        "longer": embcompress.backfill(path, dry_run=True, **{**grow, "max_id": 10**6 + 5000}).memory_bytes,
+        "compressed": embcompress.backfill(compressed.output.path, dry_run=True, **grow).memory_bytes,
+        "dense": embcompress.reconstruct(compressed.output.path, dry_run=True).memory_bytes,
+    }
+    assert all(memory is not None and BASE_MEMORY_BYTES < memory < 2 * BASE_MEMORY_BYTES for memory in told.values())
+    # the covariance, its eigenvectors and what computes them: 64 x 64 in float64, six times
+    assert (told["gaussian"] or 0) - (told["zeros"] or 0) == 6 * 64 * 64 * 8
+    # three numbers an id, and blocks that are as long as they get
+    assert (told["longer"] or 0) - (told["gaussian"] or 0) >= 10**6 * 24
+    assert embcompress.backfill(path, **grow).memory_bytes is None
+    assert embcompress.reconstruct(compressed.output.path).memory_bytes is None
+
+
+def test_memory_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report at a prompt says it, and the JSON of a dry run alone."""
+    monkeypatch.chdir(tmp_path)
+    safetensors.torch.save_file({"entities.weight": torch.randn(300, 64)}, "m.safetensors")
+    (tmp_path / "ids").write_text("\n".join(map(str, range(300))))
+    run("approximate", "m.safetensors", "--bases", 4, "--neighbours", 0)
+    for args in (
+        ["backfill", "m.safetensors", "--max-id", 400, "--base-ids", "ids"],
+        ["reconstruct", "m-compressed.safetensors"],
+    ):
+        assert "memory needed: about 3" in run(*args, "-n").out
+        assert '"memory_bytes": 3' in run(*args, "-n", "--json").out
+        assert "memory" not in run(*args, "--json").out
