@@ -59,10 +59,6 @@ TORCH_FREE = {
 # import what reads rows only where they begin to.
 IMPORTED_WHEN_CALLED = {
     "embcompress.__main__": {"main": "embcompress.cli.app"},
-    "embcompress.cli.app": {
-        name: f"embcompress.commands.{name}"
-        for name in ("approximate", "backfill", "evaluate", "inspect", "reconstruct", "sweep")
-    },
     "embcompress.commands.approximate": {"approximate": "embcompress.commands.compress"},
     "embcompress.commands.backfill": {"backfill": "embcompress.commands.grow"},
     "embcompress.commands.reconstruct": {"reconstruct": "embcompress.artifact.dense_tensors"},

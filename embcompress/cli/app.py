@@ -9,6 +9,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
+from inspect import getdoc, signature
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,62 +21,9 @@ from typer.core import TyperCommand
 import embcompress
 from embcompress.artifact.atomic_file import discard_pending
 from embcompress.choices import DEFAULT_NEIGHBOURS
+from embcompress.cli import options as opt
 from embcompress.cli.failure_reports import write_failure_reports
 from embcompress.cli.github_step import files_of, tell_failure, tell_result
-from embcompress.cli.options import (
-    AllowedError,
-    Artifact,
-    BaseFiles,
-    BaseIds,
-    BaseLabels,
-    Baseline,
-    Bases,
-    Bilinear,
-    BilinearShape,
-    Checkpoint,
-    Constrainer,
-    Device,
-    DrawSeed,
-    DryRun,
-    Dtype,
-    Effort,
-    Energy,
-    Evaluated,
-    Exclude,
-    FailIf,
-    Fill,
-    FillLabels,
-    FixedRows,
-    Force,
-    Interaction,
-    Json,
-    Known,
-    Labels,
-    MaxError,
-    MaxId,
-    MaxRegression,
-    MaxSize,
-    Method,
-    Neighbours,
-    NewLabels,
-    Original,
-    Output,
-    OwnReport,
-    Plain,
-    Plot,
-    Quiet,
-    Ratio,
-    Report,
-    RowWeights,
-    SampleSeed,
-    Seed,
-    Solver,
-    SolverSeed,
-    Tables,
-    TablesToGrow,
-    TablesToTry,
-    Triples,
-)
 from embcompress.cli.process import (
     EXIT_FAILED,
     EXIT_GATE,
@@ -119,6 +68,13 @@ class _Command(TyperCommand):
         ctx.obj.update(ctx.params)
         return super().invoke(ctx)
 
+    def get_help_option(self, ctx: Any) -> Any:
+        """Show --help among the advanced options, where it does not stand before all others."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.rich_help_panel = opt.ADVANCED
+        return option
+
 
 @app.callback(invoke_without_command=True)
 def _root(
@@ -129,269 +85,171 @@ def _root(
         raise typer.Exit
 
 
-@app.command(cls=_Command)
+def _command(declared: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of the options and the help that a function declares; it calls the library's function of its name.
+
+    Options that were not given are left to the library's defaults; a test holds that both sides agree.
+    """
+    paragraphs = (getdoc(declared) or "").split("\n\n")
+
+    @wraps(declared)
+    def command(*, json: bool, quiet: bool, **parameters: Any) -> None:
+        function = getattr(embcompress, declared.__name__)  # the only import of what runs
+        expected = signature(function).parameters
+        given = {name: value for name, value in parameters.items() if value is not None}
+        positional = [given.pop(name) for name in list(given) if name not in expected]
+        with _progress(json=json, quiet=quiet) as progress:
+            shown = {"progress": progress} if "progress" in expected else {}
+            result = function(*positional, **given, **shown)
+        _show(result, json=json, quiet=quiet, report=given.get("report"))
+
+    return app.command(cls=_Command, help="\n\n".join(" ".join(one.split()) for one in paragraphs))(command)
+
+
+@_command
 def inspect(
-    checkpoint: Checkpoint,
-    report: Report = None,
-    force: Force = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    checkpoint: opt.Checkpoint,
+    report: opt.OwnReport = None,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
 ) -> None:
-    """List tables, shapes, dtypes and bytes, and what approximate would choose and why."""
-    from embcompress.commands.inspect import inspect as command
+    """List the tables of a checkpoint or an artifact: shapes, dtypes, bytes, and what approximate would compress.
 
-    _show(command(checkpoint, report=report or (), force=force), json=json, quiet=quiet, report=report)
+    Writes no file unless --report asks for one.
+    """
 
 
-@app.command(cls=_Command)
+@_command
 def approximate(
-    checkpoint: Checkpoint,
-    bases: Bases = None,
-    energy: Energy = None,
-    max_error: MaxError = None,
-    ratio: Ratio = None,
-    max_size: MaxSize = None,
-    plain: Plain = False,
-    effort: Effort = EFFORTS[0],
-    fixed_rows: FixedRows = False,
-    output: Output = None,
-    dtype: Dtype = "same",
-    table: Tables = None,
-    exclude: Exclude = None,
-    bilinear: Bilinear = None,
-    bilinear_shape: BilinearShape = None,
-    row_weights: RowWeights = None,
-    labels: Labels = None,
-    solver: Solver = "auto",
-    device: Device = "auto",
-    seed: Seed = 0,
-    neighbours: Neighbours = DEFAULT_NEIGHBOURS,
-    fail_if: FailIf = None,
-    baseline: Baseline = None,
-    max_regression: MaxRegression = None,
-    report: Report = None,
-    force: Force = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    checkpoint: opt.Checkpoint,
+    ratio: opt.Ratio = None,
+    max_size: opt.MaxSize = None,
+    max_error: opt.MaxError = None,
+    bases: opt.Bases = None,
+    energy: opt.Energy = None,
+    table: opt.Tables = None,
+    exclude: opt.Exclude = None,
+    fail_if: opt.FailIf = None,
+    output: opt.Output = None,
+    report: opt.Report = None,
+    force: opt.Force = False,
+    dry_run: opt.DryRun = False,
+    effort: opt.Effort = EFFORTS[0],
+    fixed_rows: opt.FixedRows = False,
+    plain: opt.Plain = False,
+    dtype: opt.Dtype = "same",
+    row_weights: opt.RowWeights = None,
+    labels: opt.Labels = None,
+    bilinear: opt.Bilinear = None,
+    bilinear_shape: opt.BilinearShape = None,
+    solver: opt.Solver = "auto",
+    neighbours: opt.Neighbours = DEFAULT_NEIGHBOURS,
+    baseline: opt.Baseline = None,
+    max_regression: opt.MaxRegression = None,
+    device: opt.Device = "auto",
+    seed: opt.Seed = 0,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Compress the embedding tables of a checkpoint to shared bases and the weights of each row.
 
-    One of --bases, --energy, --max-error, --ratio and --max-size says how small; all but the first two store weights in
-    few bits where that pays. Writes STEM-compressed.safetensors and its error report beside the checkpoint.
+    Give one of --ratio, --max-size, --max-error, --bases, --energy. The first three store weights as codes (quantized)
+    where that pays. Writes STEM-compressed.safetensors and its error report beside the checkpoint.
     """
-    from embcompress.commands.approximate import approximate as command
-
-    with _progress(json=json, quiet=quiet) as progress:
-        result = command(
-            checkpoint,
-            bases=bases,
-            energy=energy,
-            max_error=max_error,
-            ratio=ratio,
-            max_size=max_size,
-            plain=plain,
-            effort=effort,
-            fixed_rows=fixed_rows,
-            output=output,
-            dtype=dtype,
-            table=table or (),
-            exclude=exclude or (),
-            bilinear=bilinear or (),
-            bilinear_shape=_sides(bilinear_shape),
-            row_weights=row_weights,
-            labels=labels,
-            solver=solver,
-            device=device,
-            seed=seed,
-            neighbours=neighbours,
-            fail_if=fail_if or (),
-            baseline=baseline,
-            max_regression=max_regression,
-            report=report or (),
-            force=force,
-            dry_run=dry_run,
-            progress=progress,
-        )
-    _show(result, json=json, quiet=quiet, report=report)
 
 
-@app.command(cls=_Command)
+@_command
 def evaluate(
-    original: Original,
-    artifact: Evaluated,
-    neighbours: Neighbours = DEFAULT_NEIGHBOURS,
-    row_weights: RowWeights = None,
-    labels: Labels = None,
-    triples: Triples = None,
-    known: Known = None,
-    interaction: Interaction = None,
-    fail_if: FailIf = None,
-    baseline: Baseline = None,
-    max_regression: MaxRegression = None,
-    device: Device = "auto",
-    seed: SampleSeed = 0,
-    report: OwnReport = None,
-    force: Force = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    original: opt.Original,
+    artifact: opt.Evaluated,
+    fail_if: opt.FailIf = None,
+    baseline: opt.Baseline = None,
+    max_regression: opt.MaxRegression = None,
+    report: opt.OwnReport = None,
+    force: opt.Force = False,
+    dry_run: opt.DryRun = False,
+    triples: opt.Triples = None,
+    known: opt.Known = None,
+    interaction: opt.Interaction = None,
+    row_weights: opt.RowWeights = None,
+    labels: opt.Labels = None,
+    neighbours: opt.Neighbours = DEFAULT_NEIGHBOURS,
+    device: opt.Device = "auto",
+    seed: opt.SampleSeed = 0,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
 ) -> None:
-    """Measure what an artifact leaves of its original, and check it, from the two files alone.
+    """Compare an artifact with its original: measure the error and verify the file.
 
-    Exits with 3 where a check or a gate fails. Writes no file unless --report asks for one.
+    Exits with 3 if a check or a gate fails. Writes no file unless --report asks for one.
     """
-    from embcompress.commands.evaluate import evaluate as command
-
-    with _progress(json=json, quiet=quiet) as progress:
-        result = command(
-            original,
-            artifact,
-            neighbours=neighbours,
-            row_weights=row_weights,
-            labels=labels,
-            triples=triples,
-            known=known or (),
-            interaction=interaction,
-            fail_if=fail_if or (),
-            baseline=baseline,
-            max_regression=max_regression,
-            device=device,
-            seed=seed,
-            report=report or (),
-            force=force,
-            dry_run=dry_run,
-            progress=progress,
-        )
-    _show(result, json=json, quiet=quiet, report=report)
 
 
-@app.command(cls=_Command)
+@_command
 def backfill(
-    bases: BaseFiles,
-    max_id: MaxId = None,
-    base_ids: BaseIds = None,
-    base_labels: BaseLabels = None,
-    labels: NewLabels = None,
-    table: TablesToGrow = None,
-    method: Method = None,
-    constrainer: Constrainer = None,
-    fill: Fill = None,
-    fill_labels: FillLabels = None,
-    output: Output = None,
-    device: Device = "auto",
-    seed: DrawSeed = 0,
-    report: Report = None,
-    force: Force = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    bases: opt.BaseFiles,
+    labels: opt.NewLabels = None,
+    base_labels: opt.BaseLabels = None,
+    max_id: opt.MaxId = None,
+    base_ids: opt.BaseIds = None,
+    method: opt.Method = None,
+    fill: opt.Fill = None,
+    table: opt.TablesToGrow = None,
+    output: opt.Output = None,
+    report: opt.Report = None,
+    force: opt.Force = False,
+    dry_run: opt.DryRun = False,
+    fill_labels: opt.FillLabels = None,
+    constrainer: opt.Constrainer = None,
+    device: opt.Device = "auto",
+    seed: opt.DrawSeed = 0,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
 ) -> None:
-    """Add rows for new ids to the tables of a checkpoint; known rows stay as they are, to the bit.
+    """Add rows for new ids to the tables of a checkpoint or an artifact; known rows stay the same to the bit.
 
     Writes STEM-backfilled.safetensors and its report beside the first BASE.
     """
-    from embcompress.commands.backfill import backfill as command
-
-    with _progress(json=json, quiet=quiet) as progress:
-        result = command(
-            bases,
-            max_id=max_id,
-            base_ids=base_ids or (),
-            base_labels=base_labels or (),
-            labels=labels,
-            table=table or (),
-            method=method,
-            constrainer=constrainer,
-            fill=fill,
-            fill_labels=fill_labels,
-            output=output,
-            device=device,
-            seed=seed,
-            report=report or (),
-            force=force,
-            dry_run=dry_run,
-            progress=progress,
-        )
-    _show(result, json=json, quiet=quiet, report=report)
 
 
-@app.command(cls=_Command)
+@_command
 def reconstruct(
-    artifact: Artifact,
-    output: Output = None,
-    device: Device = "auto",
-    report: Report = None,
-    force: Force = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    artifact: opt.Artifact,
+    output: opt.Output = None,
+    report: opt.Report = None,
+    force: opt.Force = False,
+    dry_run: opt.DryRun = False,
+    device: opt.Device = "auto",
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Write the dense checkpoint again: the same names, shapes and dtypes as the original.
 
     Writes STEM-dense.safetensors and its report beside the artifact.
     """
-    from embcompress.commands.reconstruct import reconstruct as command
-
-    with _progress(json=json, quiet=quiet) as progress:
-        result = command(
-            artifact,
-            output=output,
-            device=device,
-            report=report or (),
-            force=force,
-            dry_run=dry_run,
-            progress=progress,
-        )
-    _show(result, json=json, quiet=quiet, report=report)
 
 
-@app.command(cls=_Command)
+@_command
 def sweep(
-    checkpoint: Checkpoint,
-    table: TablesToTry = None,
-    exclude: Exclude = None,
-    effort: Effort = EFFORTS[0],
-    max_error: AllowedError = DEFAULT_MAX_ERROR,
-    plot: Plot = None,
-    device: Device = "auto",
-    seed: SolverSeed = 0,
-    report: OwnReport = None,
-    force: Force = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    checkpoint: opt.Checkpoint,
+    max_error: opt.AllowedError = DEFAULT_MAX_ERROR,
+    table: opt.TablesToTry = None,
+    exclude: opt.Exclude = None,
+    plot: opt.Plot = None,
+    report: opt.OwnReport = None,
+    force: opt.Force = False,
+    effort: opt.Effort = EFFORTS[0],
+    device: opt.Device = "auto",
+    seed: opt.SolverSeed = 0,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
 ) -> None:
-    """Measure error against bytes of every way to compress, and recommend one.
+    """Measure error against bytes of every way to compress, and recommend one, with its command.
 
-    Recommended is the largest of the ratios tried at which no table is left with more than --max-error, with the
-    command that makes it. Writes no file unless --report or --plot asks for one.
+    Recommends the highest ratio at which every table stays within --max-error. Writes no file unless --report or --plot
+    asks for one.
     """
-    from embcompress.commands.sweep import sweep as command
-
-    with _progress(json=json, quiet=quiet) as progress:
-        result = command(
-            checkpoint,
-            table=table or (),
-            exclude=exclude or (),
-            effort=effort,
-            max_error=max_error,
-            device=device,
-            seed=seed,
-            report=report or (),
-            plot=plot,
-            force=force,
-            progress=progress,
-        )
-    _show(result, json=json, quiet=quiet, report=report)
-
-
-def _sides(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
-        raise UsageError(f"--bilinear-shape takes two sides, as in 64,64; got {text!r}.")
-    return int(parts[0]), int(parts[1])
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

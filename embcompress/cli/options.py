@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, STORED_DTYPES
 from embcompress.compression.budget import EFFORTS
 from embcompress.evaluation.gates import DEFAULT_MAX_REGRESSION
+from embcompress.exceptions import UsageError
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.report import RENDERERS
 
 # Panels of a command's help, in the order in which its parameters stand.
 SIZE, ROWS, TABLES, OUTPUT, QUALITY = "Size", "Rows", "Tables", "Output", "Quality and gates"
 ADVANCED = "Advanced"
+
+
+class Sides(NamedTuple):
+    """The shape of a matrix."""
+
+    in1: int
+    in2: int
+
+
+def parse_sides(text: str) -> Sides:
+    """Read the shape of a matrix, as in `64,64`.
+
+    Raises:
+        UsageError: it is not two whole numbers above 0.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+        raise UsageError(f"--bilinear-shape takes two sides, as in 64,64; got {text!r}.")
+    return Sides(int(parts[0]), int(parts[1]))
+
 
 Checkpoint = Annotated[
     Path,
@@ -222,10 +243,11 @@ Bilinear = Annotated[
     ),
 ]
 BilinearShape = Annotated[
-    str | None,
+    Sides | None,
     typer.Option(
         "--bilinear-shape",
         metavar="IN1,IN2",
+        parser=parse_sides,
         rich_help_panel=ADVANCED,
         help="Shape of these matrices, if rows are stored flat and the checkpoint does not record it.",
     ),

@@ -217,7 +217,7 @@ BAD_FILES: dict[str, tuple[Maker, str, str]] = {
         "git lfs pull",
     ),
     "zeros": (lambda path: path.write_bytes(bytes(100)), "no format recognised the content", "Save"),
-    "folder": (lambda path: path.mkdir(), "is a folder", "Name the checkpoint file in it"),
+    "folder": (lambda path: path.mkdir(), "is a folder", "Name a checkpoint file"),
     "FIFO": (os.mkfifo, "is not a regular file", "Copy its content"),
     "device": (lambda path: path.symlink_to("/dev/zero"), "is not a regular file", "Copy its content"),
     "loop of links": (lambda path: path.symlink_to(path), "cannot be opened", ""),
