@@ -215,6 +215,7 @@ class TableReport:
         alternative: of a bilinear table, where its bytes pay for a basis; else None.
         coded: of a table with weights in few bits; else None.
         solver: what gave the bases, and in `solver_reason` why; None for what `evaluate` finds made.
+        solver_remarks: what was needed beyond it, and why: other solvers, further passes, a larger dtype.
         spectrum: None where it is not known: of bilinear tables, of weighted rows, in a dry run.
         neighbours: None where none were looked for, or the table has too few rows.
     """
@@ -229,6 +230,7 @@ class TableReport:
     coding: str
     solver: str | None
     solver_reason: str | None
+    solver_remarks: tuple[str, ...] = field(default=(), kw_only=True)
     passes: int
     bytes_before: int
     bytes_after: int

@@ -168,7 +168,7 @@ def test_render_html_is_safe_from_labels_gates_and_tables() -> None:
         table = full_table(names[0])
         assert table.error is not None
         rows = tuple(WorstRow(place, name, 0.5) for place, name in enumerate(names))
-        lone = dataclasses.replace(table, error=None, spectrum=None, neighbours=None, solver_reason="small")
+        lone = dataclasses.replace(table, error=None, spectrum=None, neighbours=None, solver_remarks=())
         tables = (
             dataclasses.replace(
                 table, tied_names=tuple(names), error=dataclasses.replace(table.error, worst_rows=rows)

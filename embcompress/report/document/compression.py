@@ -24,7 +24,9 @@ from embcompress.report.wording import (
 )
 from embcompress.results import ApproximateResult, Check, EvaluateResult, Gate, LinkPrediction, Skipped, TableReport
 
+BRIEF_MAX = 3  # tables that a short form looks closer at, those of the largest error
 FIGURED_MAX = 12  # tables with figures of their own, the largest: a page of hundreds of pictures is slow, and not read
+PASSED, HOLD = "passed", "hold"  # of gates, of checks
 
 Compression = ApproximateResult | EvaluateResult
 
@@ -41,11 +43,16 @@ def compression_document(result: Compression) -> Document:
     if result.tables:
         errors = errors_figure(result.tables)
         figures = (sizes_figure(result.tables), *([errors] if errors else [])) if len(result.tables) > 1 else ()
-        sections.append(Section("Tables", grids=(tables_grid(result.tables, failed=failed),), figures=figures))
+        grids = (tables_grid(result.tables, failed=failed),)
+        sections.append(Section("Tables", grids=grids, figures=figures, is_titled=False))
     if isinstance(result, EvaluateResult) and result.link_prediction is not None:
         sections.append(_link_prediction(result.link_prediction))
     is_alone = len(result.tables) == 1
-    sections += [table_section(one, has_figures=one in largest, is_alone=is_alone) for one in result.tables]
+    worst = sorted(result.tables, key=lambda table: -(table.error.relative if table.error else 0.0))[:BRIEF_MAX]
+    sections += [
+        table_section(one, has_figures=one in largest, is_alone=is_alone, is_brief=one in worst)
+        for one in result.tables
+    ]
     sections += left_dense(skipped)
     state, tone, verdict = _verdict(result, gates=gates, checks=checks)
     cases = (
@@ -53,7 +60,16 @@ def compression_document(result: Compression) -> Document:
         *(Case("table", Name(one.name), skipped=one.reason) for one in skipped),
     )
     return Document(
-        result.command, _title(result), verdict, state, tone, _numbers(result), _files(result), tuple(sections), cases
+        result.command,
+        _title(result),
+        verdict,
+        state,
+        tone,
+        _numbers(result),
+        _files(result),
+        tuple(sections),
+        cases,
+        _outcome(result, tone=tone),
     )
 
 
@@ -78,7 +94,12 @@ def left_dense(skipped: Sequence[Skipped]) -> list[Section]:
     if not skipped:
         return []
     rows = tuple((Name(item.name), item.reason) for item in skipped)
-    return [Section("Left as it was", grids=(Grid("", (Column("name"), Column("why")), rows),))]
+    return [Section("Left as it was", grids=(Grid("", (Column("name"), Column("why", is_prose=True)), rows),))]
+
+
+def memory_fact(memory_bytes: int) -> Fact:
+    """Tell what a dry run knows of the memory needed."""
+    return Fact("memory needed", f"about {human_bytes(memory_bytes)}", is_brief=True)
 
 
 def base_name(path: str) -> Name:
@@ -101,7 +122,7 @@ def _verdict(result: Compression, *, gates: Sequence[Gate], checks: Sequence[Che
         of += [f"{bad_checks} of {counted(len(checks), 'check')}"] if bad_checks else []
         said = f"{' and '.join(of)} failed"
         if isinstance(result, ApproximateResult) and result.withheld:
-            return "withheld", "bad", (f"{said}: the artifact was made and measured, and not put at ", _output(result))
+            return "not written", "bad", (f"{said} after measuring: ", _output(result), " was not written.")
         return "failed", "bad", f"{said}. {DRY_RUN}" if result.dry_run else f"{said}."
     held = [f"all {counted(len(gates), 'gate')} passed" if len(gates) > 1 else "the gate passed"] if gates else []
     held += [f"all {len(checks)} checks hold" if len(checks) > 1 else "the check holds"] if checks else []
@@ -114,6 +135,22 @@ def _verdict(result: Compression, *, gates: Sequence[Gate], checks: Sequence[Che
         said = " and ".join(held) or "measured from the two files"
         return ("passed" if held else "measured"), "good", f"{tables}: {said}."
     return ("passed" if held else "done"), "good", (f"{tables} compressed into ", _output(result), f"{tail}.")
+
+
+def _outcome(result: Compression, *, tone: Tone) -> tuple[Fact, ...]:
+    """Tell on a line what became of the artifact."""
+    file = result.artifact if isinstance(result, EvaluateResult) else result.output
+    sizes = f"{human_bytes(file.bytes)}, from {human_bytes(result.input.bytes)}"
+    remark = f"{sizes}; the tables are {times_smaller(result.totals.ratio)} smaller"
+    label = "would write" if result.dry_run else "wrote"
+    value: Inline = Name(file.path)
+    if isinstance(result, EvaluateResult):
+        label = "would compare" if result.dry_run else "compared"
+        value = (Name(file.path), " with ", Name(result.input.path))
+    elif result.withheld:
+        label, value = "not written:", (Name(file.path), " failed a gate after measuring")
+    fact = Fact(label, value, remark, "bad" if tone == "bad" else "plain")
+    return (fact, Fact("", DRY_RUN)) if result.dry_run else (fact,)
 
 
 def _output(result: ApproximateResult) -> Name:
@@ -155,7 +192,7 @@ def _numbers(result: Compression) -> tuple[Fact, ...]:
         scores = result.link_prediction
         numbers.append(Fact("MRR", f"{scores.after.mrr:.4f}", f"was {scores.before.mrr:.4f}"))
     if result.memory_bytes is not None:
-        numbers.append(Fact("memory needed", f"about {human_bytes(result.memory_bytes)}"))
+        numbers.append(memory_fact(result.memory_bytes))
     return tuple(numbers)
 
 
@@ -192,19 +229,23 @@ def _gate_sections(gates: Sequence[Gate]) -> list[Section]:
     rows: list[tuple[Inline, ...]] = []
     for gate in gates:
         table: Inline = "" if gate.table is None else Name(gate.table)
-        rows.append(("passed" if gate.passed else "FAILED", Name(gate.expression), table, _value(gate)))
+        rows.append((PASSED if gate.passed else "FAILED", Name(gate.expression), table, _value(gate)))
     columns = (Column("verdict"), Column("fails if"), Column("table"), Column("value", "right"))
-    return [Section("Gates", grids=(Grid("", columns, tuple(rows), _tones(gates)),))]
+    return [
+        Section("Gates", grids=(Grid("", columns, tuple(rows), _tones(gates), heads=2, good=PASSED),), is_late=True)
+    ]
 
 
 def _check_sections(checks: Sequence[Check]) -> list[Section]:
     if not checks:
         return []
     rows: list[tuple[Inline, ...]] = [
-        ("holds" if check.passed else "FAILED", _check_name(check), check.detail) for check in checks
+        (HOLD if check.passed else "FAILED", _check_name(check), check.detail) for check in checks
     ]
-    columns = (Column("verdict"), Column("check"), Column("found"))
-    return [Section("Checks", grids=(Grid("", columns, tuple(rows), _tones(checks)),))]
+    columns = (Column("verdict"), Column("check"), Column("found", is_prose=True))
+    return [
+        Section("Checks", grids=(Grid("", columns, tuple(rows), _tones(checks), heads=2, good=HOLD),), is_late=True)
+    ]
 
 
 def _tones(judged: Sequence[Gate] | Sequence[Check]) -> tuple[Tone, ...]:
@@ -218,7 +259,7 @@ def _link_prediction(found: LinkPrediction) -> Section:
         for when, one in (("original", found.before), ("artifact", found.after))
     )
     facts = (
-        Fact("interaction", Name(found.interaction)),
-        Fact("triples ranked", str(found.triples), known_text(found)),
+        Fact("interaction", Name(found.interaction), is_brief=True),
+        Fact("triples ranked", str(found.triples), known_text(found), is_brief=True),
     )
     return Section("Link prediction", facts=facts, grids=(Grid("", columns, rows),))

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from embcompress.planning import human_bytes
-from embcompress.report.document.compression import base_name, left_dense
-from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section
-from embcompress.report.names import Inline, Name
+from embcompress.report.document.compression import base_name, left_dense, memory_fact
+from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section, Tone
+from embcompress.report.names import TIED, Inline, Name, listed
 from embcompress.report.wording import counted, shape_text
 from embcompress.results import InspectResult, ListedTable, ReconstructResult
+
+OTHERS_MAX = 12  # of the tensors that are no tables, in a short form
 
 
 def inspect_document(result: InspectResult) -> Document:
     """Say which matrices are tables, and why; what is chosen comes first."""
     chosen = [table for table in result.tables if table.chosen]
     rest = [table for table in result.tables if not table.chosen]
-    sections = [
-        Section(title, grids=(_matrices(tables),))
-        for title, tables in (("Embedding tables", chosen), ("Other matrices", rest))
-        if tables
-    ]
+    sections = [Section("Matrices", grids=(_matrices([*chosen, *rest]),), is_titled=False)] if result.tables else []
     if result.others:
         columns = (Column("name"), Column("shape"), Column("bytes", "right"))
         rows = tuple(
             (Name(one.name), f"{' x '.join(map(str, one.shape)) or 'a number'} {one.dtype}", human_bytes(one.bytes))
             for one in result.others
         )
-        sections.append(Section("Other tensors", grids=(Grid("No tables", columns, rows, is_folded=True),)))
+        others = Grid("Other tensors", columns, rows, is_folded=True, brief_rows=OTHERS_MAX)
+        sections.append(Section("Other tensors", grids=(others,), is_titled=False))
     size = sum(table.bytes for table in chosen)
     numbers = (
         Fact("embedding tables", str(len(chosen)), human_bytes(size)),
@@ -33,12 +32,13 @@ def inspect_document(result: InspectResult) -> Document:
         Fact("other tensors", str(len(result.others))),
         Fact("file", human_bytes(result.input.bytes)),
     )
+    tables = counted(len(chosen), "embedding table")
     verdict = (
         f"{counted(len(chosen), 'table')} would be compressed." if chosen else "No embedding table was recognised."
     )
     return Document(
         result.command,
-        (base_name(result.input.path), f", {counted(len(chosen), 'embedding table')}"),
+        (base_name(result.input.path), f", {tables}"),
         verdict,
         "listed",
         "plain",
@@ -49,6 +49,7 @@ def inspect_document(result: InspectResult) -> Document:
             *(Case("table", Name(table.name)) for table in chosen),
             *(Case("table", Name(item.name), skipped=item.reason) for item in result.skipped),
         ),
+        (Fact("", (Name(result.input.path), f": {human_bytes(result.input.bytes)}, {tables}")),),
     )
 
 
@@ -56,6 +57,8 @@ def reconstruct_document(result: ReconstructResult) -> Document:
     """Say what the dense file holds."""
     tables = counted(len(result.tables), "table")
     would = "would be " if result.dry_run else ""
+    counts = f"{counted(result.tensors, 'tensor')}, {tables} multiplied out"
+    written = f"{human_bytes(result.output.bytes)}, {counts}"
     grid = Grid("", (Column("multiplied out"),), tuple((Name(name),) for name in result.tables))
     facts = [Fact("artifact", Name(result.input.path), human_bytes(result.input.bytes))]
     facts.append(
@@ -69,7 +72,7 @@ def reconstruct_document(result: ReconstructResult) -> Document:
         Fact("dense file", human_bytes(result.output.bytes), f"from {human_bytes(result.input.bytes)}"),
     ]
     if result.memory_bytes is not None:
-        numbers.append(Fact("memory needed", f"about {human_bytes(result.memory_bytes)}"))
+        numbers.append(memory_fact(result.memory_bytes))
     return Document(
         result.command,
         (base_name(result.input.path), ", dense again"),
@@ -78,16 +81,18 @@ def reconstruct_document(result: ReconstructResult) -> Document:
         "plain" if result.dry_run else "good",
         tuple(numbers),
         tuple(facts),
-        (Section("Tables", grids=(grid,)),) if result.tables else (),
+        (Section("Tables", grids=(grid,), is_brief=False),) if result.tables else (),
         tuple(Case("table", Name(name)) for name in result.tables),
+        (Fact("would write" if result.dry_run else "wrote", Name(result.output.path), written),),
     )
 
 
 def _matrices(tables: list[ListedTable]) -> Grid:
     rows: list[tuple[Inline, ...]] = []
     for table in tables:
-        tied = tuple(part for name in table.tied_names for part in (" = ", Name(name)))
+        names = listed((table.name, *table.tied_names), between=TIED)
         shape = shape_text(table.rows, table.shape, table.dtype)
-        rows.append(((Name(table.name), *tied), shape, human_bytes(table.bytes), table.reason))
-    columns = (Column("matrix"), Column("shape"), Column("bytes", "right"), Column("reason"))
-    return Grid("", columns, tuple(rows))
+        rows.append(("table" if table.chosen else "", names, shape, human_bytes(table.bytes), table.reason))
+    columns = (Column(""), Column("matrix"), Column("shape"), Column("bytes", "right"), Column("reason", is_prose=True))
+    tones: tuple[Tone, ...] = tuple("good" if table.chosen else "plain" for table in tables)
+    return Grid("", columns, tuple(rows), tones, heads=2)
