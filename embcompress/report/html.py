@@ -22,17 +22,7 @@ PIECES = re.compile(r"[^._/-]*[._/-]|[^._/-]+")  # of a name, each up to where i
 
 def render_html(result: Result) -> str:
     """Render a result as a page of its own."""
-    count = 0
-
-    def drawn(figure: Figure) -> Markup:
-        from markupsafe import Markup
-
-        nonlocal count
-        count += 1
-        # What figures.py returns is built as XML from numbers and from text that XML has escaped.
-        return Markup(render_figure(figure.drawing, prefix=f"f{count}-"))  # noqa: S704
-
-    return _template().render(document=document_of(result), drawn=drawn)
+    return _template().render(document=document_of(result))
 
 
 @cache
@@ -43,6 +33,7 @@ def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["line"] = _line
     environment.filters["bare"] = text_of
+    environment.filters["drawn"] = _drawn
     return environment.from_string((files("embcompress.report") / "page.html.jinja").read_text(encoding="utf-8"))
 
 
@@ -61,3 +52,10 @@ def _with_breaks(name: str) -> Markup:
     from markupsafe import Markup
 
     return Markup("<wbr>").join(PIECES.findall(name))
+
+
+def _drawn(figure: Figure) -> Markup:
+    from markupsafe import Markup
+
+    # It is built as XML from numbers and from text that XML has escaped.
+    return Markup(render_figure(figure.drawing))  # noqa: S704

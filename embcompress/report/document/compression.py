@@ -26,7 +26,7 @@ from embcompress.results import ApproximateResult, Check, EvaluateResult, Gate, 
 
 BRIEF_MAX = 3  # tables that a short form looks closer at, those of the largest error
 FIGURED_MAX = 12  # tables with figures of their own, the largest: a page of hundreds of pictures is slow, and not read
-PASSED, HOLD = "passed", "hold"  # of gates, of checks
+PASSED, HOLDS, HOLD = "passed", "holds", "hold"  # of a gate, of a check, of checks
 
 Compression = ApproximateResult | EvaluateResult
 
@@ -240,7 +240,7 @@ def _check_sections(checks: Sequence[Check]) -> list[Section]:
     if not checks:
         return []
     rows: list[tuple[Inline, ...]] = [
-        (HOLD if check.passed else "FAILED", _check_name(check), check.detail) for check in checks
+        (HOLDS if check.passed else "FAILED", _check_name(check), check.detail) for check in checks
     ]
     columns = (Column("verdict"), Column("check"), Column("found", is_prose=True))
     return [
