@@ -1,12 +1,10 @@
-"""How numbers are said: the same in every form of the report."""
+"""Numbers as words, the same in every form of the report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from embcompress.results import (
-    NOT_COMPRESSED,
-    NOT_IN_BASELINE,
     Check,
     Gate,
     LinkPrediction,
@@ -17,7 +15,8 @@ from embcompress.results import (
     TableReport,
 )
 
-DRY_RUN = "A dry run writes and measures nothing: gates on measured numbers were not judged."
+NOTHING_WRITTEN = "Nothing was written."
+DRY_RUN = "Nothing was measured: gates on measured numbers were not judged."
 
 
 def share(value: float) -> str:
@@ -172,7 +171,7 @@ def gate_sentence(gate: Gate) -> str:
         >>> gate_sentence(Gate("error.relative > 0.2", "entities", 0.2031, passed=False))
         "error.relative > 0.2 in table 'entities': it is 0.2031."
     """
-    if gate.expression in {NOT_COMPRESSED, NOT_IN_BASELINE}:  # no number
+    if not gate.is_of_number:
         return f"{gate.expression}: {gate.table!r}."
     where = f" in table {gate.table!r}" if gate.table is not None else ""
     found = "the report does not know it" if gate.value is None else f"it is {gate.value:.6g}"

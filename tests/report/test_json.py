@@ -149,6 +149,7 @@ def test_is_ok_needs_every_gate() -> None:
         "table": "entities.weight",
         "value": 0.25,
         "passed": False,
+        "is_of_number": True,
     }
     assert is_ok(RESULT)
 

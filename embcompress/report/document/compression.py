@@ -1,4 +1,4 @@
-"""What `approximate` and `evaluate` found, as a document."""
+"""The documents of `approximate` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from embcompress.report.document.tables import errors_figure, sizes_figure, tabl
 from embcompress.report.names import Inline, Name
 from embcompress.report.wording import (
     DRY_RUN,
+    NOTHING_WRITTEN,
     asked_text,
     check_sentence,
     counted,
@@ -123,14 +124,14 @@ def _verdict(result: Compression, *, gates: Sequence[Gate], checks: Sequence[Che
         said = f"{' and '.join(of)} failed"
         if isinstance(result, ApproximateResult) and result.withheld:
             return "not written", "bad", (f"{said} after measuring: ", _output(result), " was not written.")
-        return "failed", "bad", f"{said}. {DRY_RUN}" if result.dry_run else f"{said}."
+        return "failed", "bad", f"{NOTHING_WRITTEN} {said}. {DRY_RUN}" if result.dry_run else f"{said}."
     held = [f"all {counted(len(gates), 'gate')} passed" if len(gates) > 1 else "the gate passed"] if gates else []
     held += [f"all {len(checks)} checks hold" if len(checks) > 1 else "the check holds"] if checks else []
     tail = f"; {' and '.join(held)}" if held else ""
     if result.dry_run:
         is_evaluation = isinstance(result, EvaluateResult)
         said = f"Only the headers were compared, of {tables}" if is_evaluation else f"{tables} would be compressed"
-        return "dry run", "plain", f"{said}{tail}. {DRY_RUN}"
+        return "dry run", "plain", f"{NOTHING_WRITTEN} {said}{tail}. {DRY_RUN}"
     if isinstance(result, EvaluateResult):
         said = " and ".join(held) or "measured from the two files"
         return ("passed" if held else "measured"), "good", f"{tables}: {said}."

@@ -1,4 +1,4 @@
-"""What `backfill` did, as a document."""
+"""The document of `backfill`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from embcompress.planning import human_bytes
 from embcompress.report.document.compression import base_name, left_dense, memory_fact
 from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section
 from embcompress.report.names import TIED, Inline, Name, listed
-from embcompress.report.wording import counted, percent, shape_text
+from embcompress.report.wording import NOTHING_WRITTEN, counted, percent, shape_text
 from embcompress.results import BackfillResult, GrownTable, VocabularyReport
 
 
@@ -40,7 +40,7 @@ def backfill_document(result: BackfillResult) -> Document:
     if result.output.sha256 is not None:
         facts.append(Fact("sha256", Name(result.output.sha256)))
     tables = counted(len(result.tables), "table")
-    verdict = f"Nothing was written. {tables} would grow." if result.dry_run else f"{tables} grown."
+    verdict = f"{NOTHING_WRITTEN} {tables} would grow." if result.dry_run else f"{tables} grown."
     return Document(
         result.command,
         (base_name(result.input.path), f", {counted(words.new, 'row')} added"),

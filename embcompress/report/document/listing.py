@@ -1,4 +1,4 @@
-"""What `inspect` listed and `reconstruct` wrote, as documents."""
+"""The documents of `inspect` and `reconstruct`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from embcompress.planning import human_bytes
 from embcompress.report.document.compression import base_name, left_dense, memory_fact
 from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section, Tone
 from embcompress.report.names import TIED, Inline, Name, listed
-from embcompress.report.wording import counted, shape_text
+from embcompress.report.wording import NOTHING_WRITTEN, counted, shape_text
 from embcompress.results import InspectResult, ListedTable, ReconstructResult
 
 OTHERS_MAX = 12  # of the tensors that are no tables, in a short form
@@ -56,7 +56,7 @@ def inspect_document(result: InspectResult) -> Document:
 def reconstruct_document(result: ReconstructResult) -> Document:
     """Say what the dense file holds."""
     tables = counted(len(result.tables), "table")
-    would = "would be " if result.dry_run else ""
+    would, nothing = ("would be ", f"{NOTHING_WRITTEN} ") if result.dry_run else ("", "")
     counts = f"{counted(result.tensors, 'tensor')}, {tables} multiplied out"
     written = f"{human_bytes(result.output.bytes)}, {counts}"
     grid = Grid("", (Column("multiplied out"),), tuple((Name(name),) for name in result.tables))
@@ -76,7 +76,7 @@ def reconstruct_document(result: ReconstructResult) -> Document:
     return Document(
         result.command,
         (base_name(result.input.path), ", dense again"),
-        f"{tables} {would}multiplied out, {counted(result.tensors, 'tensor')} in all.",
+        f"{nothing}{tables} {would}multiplied out, {counted(result.tensors, 'tensor')} in all.",
         "dry run" if result.dry_run else "done",
         "plain" if result.dry_run else "good",
         tuple(numbers),

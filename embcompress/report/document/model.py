@@ -78,7 +78,7 @@ class SpectrumDrawing:
 
 @dataclass(frozen=True)
 class HistogramDrawing:
-    """How many rows have which error, with marks at the median and at p99."""
+    """The histogram of the rows' errors, with marks at the median and at p99."""
 
     histogram: Histogram
     p50: float

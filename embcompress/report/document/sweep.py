@@ -1,4 +1,4 @@
-"""What `sweep` found, as a document."""
+"""The document of `sweep`."""
 
 from __future__ import annotations
 
