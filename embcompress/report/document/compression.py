@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import PurePath
 
 from embcompress.planning import human_bytes
+from embcompress.report.document import parts
 from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section, Tone
 from embcompress.report.document.tables import errors_figure, sizes_figure, table_section, tables_grid
 from embcompress.report.names import Inline, Name
@@ -23,7 +23,7 @@ from embcompress.report.wording import (
     share,
     times_smaller,
 )
-from embcompress.results import ApproximateResult, Check, EvaluateResult, Gate, LinkPrediction, Skipped, TableReport
+from embcompress.results import ApproximateResult, Check, EvaluateResult, Gate, LinkPrediction, TableReport
 
 BRIEF_MAX = 3  # tables that a short form looks closer at, those of the largest error
 FIGURED_MAX = 12  # tables with figures of their own, the largest: a page of hundreds of pictures is slow, and not read
@@ -54,11 +54,11 @@ def compression_document(result: Compression) -> Document:
         table_section(one, has_figures=one in largest, is_alone=is_alone, is_brief=one in worst)
         for one in result.tables
     ]
-    sections += left_dense(skipped)
+    sections += parts.left_dense(skipped)
     state, tone, verdict = _verdict(result, gates=gates, checks=checks)
     cases = (
         *_cases(result.tables, gates, checks),
-        *(Case("table", Name(one.name), skipped=one.reason) for one in skipped),
+        *parts.table_cases({}, skipped),
     )
     return Document(
         result.command,
@@ -90,29 +90,11 @@ def _cases(tables: Sequence[TableReport], gates: Sequence[Gate], checks: Sequenc
             yield Case("check", _check_name(check), failures=() if check.passed else (check_sentence(check),))
 
 
-def left_dense(skipped: Sequence[Skipped]) -> list[Section]:
-    """List what was left as it was, and why."""
-    if not skipped:
-        return []
-    rows = tuple((Name(item.name), item.reason) for item in skipped)
-    return [Section("Left as it was", grids=(Grid("", (Column("name"), Column("why", is_prose=True)), rows),))]
-
-
-def memory_fact(memory_bytes: int) -> Fact:
-    """Tell what a dry run knows of the memory needed."""
-    return Fact("memory needed", f"about {human_bytes(memory_bytes)}", is_brief=True)
-
-
-def base_name(path: str) -> Name:
-    """Give the last part of a path."""
-    return Name(PurePath(path).name or path)
-
-
 def _title(result: Compression) -> Inline:
     smaller = f"{times_smaller(result.totals.ratio)} smaller"
     if isinstance(result, EvaluateResult):
-        return (base_name(result.artifact.path), " beside ", base_name(result.input.path), f", {smaller}")
-    return (base_name(result.input.path), f", {smaller}")
+        return (parts.base_name(result.artifact.path), " beside ", parts.base_name(result.input.path), f", {smaller}")
+    return (parts.base_name(result.input.path), f", {smaller}")
 
 
 def _verdict(result: Compression, *, gates: Sequence[Gate], checks: Sequence[Check]) -> tuple[str, Tone, Inline]:
@@ -155,7 +137,7 @@ def _outcome(result: Compression, *, tone: Tone) -> tuple[Fact, ...]:
 
 
 def _output(result: ApproximateResult) -> Name:
-    return base_name(result.output.path)
+    return parts.base_name(result.output.path)
 
 
 def _numbers(result: Compression) -> tuple[Fact, ...]:
@@ -192,23 +174,17 @@ def _numbers(result: Compression) -> tuple[Fact, ...]:
     if isinstance(result, EvaluateResult) and result.link_prediction is not None:
         scores = result.link_prediction
         numbers.append(Fact("MRR", f"{scores.after.mrr:.4f}", f"was {scores.before.mrr:.4f}"))
-    if result.memory_bytes is not None:
-        numbers.append(memory_fact(result.memory_bytes))
-    return tuple(numbers)
+    return (*numbers, *parts.memory_facts(result.memory_bytes))
 
 
 def _files(result: Compression) -> tuple[Fact, ...]:
-    facts = [Fact("input", Name(result.input.path), human_bytes(result.input.bytes))]
+    facts: tuple[Fact, ...] = (parts.file_fact("input", result.input),)
     if isinstance(result, EvaluateResult):
-        return (*facts, Fact("artifact", Name(result.artifact.path), human_bytes(result.artifact.bytes)))
-    what = "would write" if result.dry_run else "withheld" if result.withheld else "output"
-    facts.append(Fact(what, Name(result.output.path), human_bytes(result.output.bytes)))
-    if result.output.sha256 is not None:
-        facts.append(Fact("sha256", Name(result.output.sha256)))
+        return (*facts, parts.file_fact("artifact", result.artifact))
+    label = "not written" if result.withheld else "output"
+    facts += parts.output_facts(result.output, is_dry=result.dry_run, label=label)
     seconds = sum(table.seconds for table in result.tables)
-    if seconds:
-        facts.append(Fact("time", f"{seconds:.1f} s", "spent on the tables"))
-    return tuple(facts)
+    return (*facts, Fact("time", f"{seconds:.1f} s", "spent on the tables")) if seconds else facts
 
 
 def _value(gate: Gate) -> str:

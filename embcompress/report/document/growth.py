@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from embcompress.planning import human_bytes
-from embcompress.report.document.compression import base_name, left_dense, memory_fact
-from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section
-from embcompress.report.names import TIED, Inline, Name, listed
+from embcompress.report.document import parts
+from embcompress.report.document.model import Column, Document, Fact, Grid, Section
+from embcompress.report.names import TIED, Inline, listed
 from embcompress.report.wording import NOTHING_WRITTEN, counted, percent, shape_text
 from embcompress.results import BackfillResult, GrownTable, VocabularyReport
 
@@ -18,9 +18,9 @@ def backfill_document(result: BackfillResult) -> Document:
     sections += [
         Section("Tables", grids=(_tables(result.tables),), is_titled=False),
         _vocabulary(words),
-        *left_dense(result.skipped),
+        *parts.left_dense(result.skipped),
     ]
-    numbers: tuple[Fact, ...] = (
+    numbers = (
         Fact("rows kept", str(words.kept), "identical to the bit"),
         Fact("new rows", str(words.new)),
         Fact("labels gone", str(words.dropped)),
@@ -29,32 +29,27 @@ def backfill_document(result: BackfillResult) -> Document:
             human_bytes(result.totals.bytes_after),
             f"was {human_bytes(result.totals.bytes_before)}",
         ),
+        *parts.memory_facts(result.memory_bytes),
     )
-    if result.memory_bytes is not None:
-        numbers = (*numbers, memory_fact(result.memory_bytes))
     inputs = (result.input, *result.further_inputs)
-    facts = [Fact("base", Name(one.path), human_bytes(one.bytes)) for one in inputs]
+    facts = (
+        *(parts.file_fact("base", one) for one in inputs),
+        *parts.output_facts(result.output, is_dry=result.dry_run),
+    )
     sizes = f"{human_bytes(result.output.bytes)}, from {human_bytes(sum(one.bytes for one in inputs))}"
-    what = "would write" if result.dry_run else "output"
-    facts.append(Fact(what, Name(result.output.path), human_bytes(result.output.bytes)))
-    if result.output.sha256 is not None:
-        facts.append(Fact("sha256", Name(result.output.sha256)))
     tables = counted(len(result.tables), "table")
     verdict = f"{NOTHING_WRITTEN} {tables} would grow." if result.dry_run else f"{tables} grown."
     return Document(
         result.command,
-        (base_name(result.input.path), f", {counted(words.new, 'row')} added"),
+        (parts.base_name(result.input.path), f", {counted(words.new, 'row')} added"),
         verdict,
         "dry run" if result.dry_run else "done",
         "plain" if result.dry_run or result.warnings else "good",
         numbers,
-        tuple(facts),
+        facts,
         tuple(sections),
-        (
-            *(Case("table", Name(table.name), table.seconds) for table in result.tables),
-            *(Case("table", Name(item.name), skipped=item.reason) for item in result.skipped),
-        ),
-        (Fact("would write" if result.dry_run else "wrote", Name(result.output.path), sizes),),
+        parts.table_cases({table.name: table.seconds for table in result.tables}, result.skipped),
+        (parts.written_fact(result.output, sizes, is_dry=result.dry_run),),
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from embcompress.planning import human_bytes
-from embcompress.report.document.compression import base_name, left_dense, memory_fact
-from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section, Tone
+from embcompress.report.document import parts
+from embcompress.report.document.model import Column, Document, Fact, Grid, Section, Tone
 from embcompress.report.names import TIED, Inline, Name, listed
 from embcompress.report.wording import NOTHING_WRITTEN, counted, shape_text
 from embcompress.results import InspectResult, ListedTable, ReconstructResult
@@ -38,17 +38,14 @@ def inspect_document(result: InspectResult) -> Document:
     )
     return Document(
         result.command,
-        (base_name(result.input.path), f", {tables}"),
+        (parts.base_name(result.input.path), f", {tables}"),
         verdict,
         "listed",
         "plain",
         numbers,
-        (Fact("input", Name(result.input.path), human_bytes(result.input.bytes)),),
-        (*sections, *left_dense(result.skipped)),
-        (
-            *(Case("table", Name(table.name)) for table in chosen),
-            *(Case("table", Name(item.name), skipped=item.reason) for item in result.skipped),
-        ),
+        (parts.file_fact("input", result.input),),
+        (*sections, *parts.left_dense(result.skipped)),
+        parts.table_cases({table.name: 0.0 for table in chosen}, result.skipped),
         (Fact("", (Name(result.input.path), f": {human_bytes(result.input.bytes)}, {tables}")),),
     )
 
@@ -60,30 +57,23 @@ def reconstruct_document(result: ReconstructResult) -> Document:
     counts = f"{counted(result.tensors, 'tensor')}, {tables} multiplied out"
     written = f"{human_bytes(result.output.bytes)}, {counts}"
     grid = Grid("", (Column("multiplied out"),), tuple((Name(name),) for name in result.tables))
-    facts = [Fact("artifact", Name(result.input.path), human_bytes(result.input.bytes))]
-    facts.append(
-        Fact("would write" if result.dry_run else "output", Name(result.output.path), human_bytes(result.output.bytes))
-    )
-    if result.output.sha256 is not None:
-        facts.append(Fact("sha256", Name(result.output.sha256)))
-    numbers = [
+    numbers = (
         Fact("tables", str(len(result.tables))),
         Fact("tensors", str(result.tensors)),
         Fact("dense file", human_bytes(result.output.bytes), f"from {human_bytes(result.input.bytes)}"),
-    ]
-    if result.memory_bytes is not None:
-        numbers.append(memory_fact(result.memory_bytes))
+        *parts.memory_facts(result.memory_bytes),
+    )
     return Document(
         result.command,
-        (base_name(result.input.path), ", dense again"),
+        (parts.base_name(result.input.path), ", dense again"),
         f"{nothing}{tables} {would}multiplied out, {counted(result.tensors, 'tensor')} in all.",
         "dry run" if result.dry_run else "done",
         "plain" if result.dry_run else "good",
-        tuple(numbers),
-        tuple(facts),
+        numbers,
+        (parts.file_fact("artifact", result.input), *parts.output_facts(result.output, is_dry=result.dry_run)),
         (Section("Tables", grids=(grid,), is_brief=False),) if result.tables else (),
-        tuple(Case("table", Name(name)) for name in result.tables),
-        (Fact("would write" if result.dry_run else "wrote", Name(result.output.path), written),),
+        parts.table_cases(dict.fromkeys(result.tables, 0.0)),
+        (parts.written_fact(result.output, written, is_dry=result.dry_run),),
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from embcompress.planning import human_bytes
-from embcompress.report.document.compression import base_name, left_dense
-from embcompress.report.document.model import Case, Column, CurvesDrawing, Document, Fact, Figure, Grid, Section
+from embcompress.report.document import parts
+from embcompress.report.document.model import Column, CurvesDrawing, Document, Fact, Figure, Grid, Section, Tone
 from embcompress.report.names import Inline, Name, listed
 from embcompress.report.wording import band_text, counted, over_text, points_by_size, shape_text, share
 from embcompress.results import SweepCurve, SweepPoint, SweepResult, SweptTable
@@ -22,13 +22,15 @@ def sweep_document(result: SweepResult) -> Document:
     numbers = [Fact("all tables", human_bytes(result.totals.bytes_before), counted(len(result.tables), "table"))]
     verdict: Inline = "Nothing to recommend: no tried ratio is reachable."
     outcome: tuple[Fact, ...] = (Fact("nothing to recommend:", "no tried ratio is reachable.", tone="warn"),)
-    state, tone = "nothing to recommend", "plain"
-    title: Inline = (base_name(result.input.path), ", error against bytes")
+    tone: Tone = "plain"
+    state = "nothing to recommend"
+    title: Inline = (parts.base_name(result.input.path), ", error against bytes")
     chosen = recommended_point(result)
     if said is not None:
-        state, tone = ("recommended", "good") if said.is_within else ("recommended with a larger error", "plain")
+        state = "recommended" if said.is_within else "recommended with a larger error"
+        tone = "good" if said.is_within else "warn"
         verdict = f"{said.way} at 1/{said.ratio:g}: {said.reason}."
-        title = (base_name(result.input.path), f", best kept {said.way} at 1/{said.ratio:g}")
+        title = (parts.base_name(result.input.path), f", best kept {said.way} at 1/{said.ratio:g}")
         numbers = [
             Fact(
                 "times smaller",
@@ -47,7 +49,7 @@ def sweep_document(result: SweepResult) -> Document:
             f"{said.way} at 1/{said.ratio:g}, {human_bytes(said.bytes)}, error {share(said.relative)}: {said.reason}."
         )
         outcome = (
-            Fact("recommended:", made, tone="good" if said.is_within else "warn"),
+            Fact("recommended:", made, tone=tone),
             Fact("", Name(said.command), is_whole=True),
         )
     if len(result.tables) > 1:
@@ -72,14 +74,11 @@ def sweep_document(result: SweepResult) -> Document:
         title,
         verdict,
         state,
-        "good" if tone == "good" else "plain",
+        tone,
         tuple(numbers),
-        (Fact("input", Name(result.input.path), human_bytes(result.input.bytes)),),
-        (*sections, *left_dense(result.skipped)),
-        (
-            *(Case("table", Name(table.name), table.seconds) for table in result.tables),
-            *(Case("table", Name(item.name), skipped=item.reason) for item in result.skipped),
-        ),
+        (parts.file_fact("input", result.input),),
+        (*sections, *parts.left_dense(result.skipped)),
+        parts.table_cases({table.name: table.seconds for table in result.tables}, result.skipped),
         outcome,
     )
 
