@@ -247,11 +247,11 @@ def test_github_workflow_runs(runner: Runner, job: str) -> None:
             "ratio": repr(document["totals"]["ratio"]), "error": repr(error), "report": "model.report.json",
         }  # fmt: skip
         assert f"with an error of {error!r}\n" in runner.log
-        assert runner.installed == [f"install --quiet {ROOT}[plot]"]
+        assert runner.installed == [f"install --quiet {ROOT}"]
     else:
         assert_released(runner, "evaluation.xml")
         assert summary.count("\n## ") == 1  # after that of the first command
-        assert runner.installed == ["install embcompress[plot]"]
+        assert runner.installed == ["install embcompress"]
 
 
 def test_gitlab_pipeline_runs(runner: Runner) -> None:
@@ -263,7 +263,7 @@ def test_gitlab_pipeline_runs(runner: Runner) -> None:
         "junit": ["model.xml", "evaluation.xml"],
     }
     assert_released(runner, *job["artifacts"]["reports"]["junit"])
-    assert runner.installed == ["install embcompress[plot]"]
+    assert runner.installed == ["install embcompress"]
 
 
 def test_artifact_that_fails_its_evaluation_is_not_uploaded(runner: Runner) -> None:

@@ -26,9 +26,7 @@ def tell_result(result: Result, environment: Mapping[str, str], *, report: Seque
     Returns:
         What goes to stderr: annotations, and a warning for each file that cannot be written.
     """
-    warnings = _append(
-        github.result_summary(render(result, ".md"), result), github.outputs_of(result, report=report), environment
-    )
+    warnings = _append(render(result, ".md"), github.outputs_of(result, report=report), environment)
     return github.annotate(result, quiet=quiet) + warnings
 
 

@@ -46,7 +46,7 @@ class PlainEncoding(Encoding):
         factors = self._factors
         stored_dtype = getattr(torch, planned.stored_dtype)
         self._bases = factors.bases.to(stored_dtype)  # (rank, dim), real, as stored
-        self._remarks, self._passes = (self.choice.reason, *factors.remarks), factors.passes + 1
+        self._remarks, self._passes = factors.remarks, factors.passes + 1
         bases_dtype, weights_dtype = factor_dtypes(planned.table.dtype, planned.stored_dtype)
         # |weight| <= the largest singular value, so that most tables need no look at the weights before they are
         # written. Those of scaled rows bound nothing.
@@ -82,7 +82,7 @@ class PlainEncoding(Encoding):
         return replace(
             found,
             solver=self._factors.solver,
-            solver_reason="; ".join(self._remarks),
+            solver_remarks=self._remarks,
             passes=self.earlier_passes + self._passes,
             bytes_after=sum(entry.nbytes for entry in self._entries),
             error=self._error_report(self._error.result(), self._factors.optimal_relative if is_even else None),

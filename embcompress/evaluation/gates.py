@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 import operator
 import re
-import types
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +22,7 @@ from embcompress.results import (
     Gate,
     TableReport,
 )
+from embcompress.results.schema import define
 from embcompress.tables.text_files import parse_json, read_text
 from embcompress.text import did_you_mean
 
@@ -67,12 +66,10 @@ _CONDITION = re.compile(
 _SHARE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%?)", re.ASCII)
 Measured = ApproximateResult | EvaluateResult
 
-_known_names: dict[type[Any], tuple[str, ...]] = {}  # type hints take 5 ms to read
-
 
 @dataclass(frozen=True)
 class Condition:
-    """What must not be true of a report.
+    """A condition that a report must not meet.
 
     Attributes:
         text: as it was given.
@@ -104,7 +101,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a report is held to: expressions, and an earlier report."""
+    """Everything that a report is held to: expressions, and an earlier report."""
 
     expressions: tuple[Condition, ...]
     baseline: Baseline | None = None
@@ -119,8 +116,7 @@ class Conditions:
         gates = [gate for condition in self.expressions for gate in _held(result, condition)]
         if self.baseline is not None:
             gates += _regressions(result, self.baseline)
-        told = (NOT_IN_BASELINE, NOT_COMPRESSED)
-        return tuple(gate for gate in gates if not result.dry_run or gate.value is not None or gate.expression in told)
+        return tuple(gate for gate in gates if not result.dry_run or gate.value is not None or not gate.is_of_number)
 
 
 def read_conditions(
@@ -150,7 +146,8 @@ def read_conditions(
         4.0
     """
     texts = [fail_if] if isinstance(fail_if, str) else fail_if
-    expressions = tuple(_parse(text, result_type) for text in texts)
+    of_table, of_report = (number_names(TableReport), number_names(result_type)) if texts else ((), ())
+    expressions = tuple(_parse(text, of_table=of_table, of_report=of_report) for text in texts)
     if baseline is None and max_regression is not None:
         raise UsageError("--max-regression goes with --baseline.")
     allowed = _share(str(DEFAULT_MAX_REGRESSION if max_regression is None else max_regression).strip())
@@ -216,7 +213,7 @@ def _regressions(result: Measured, baseline: Baseline) -> Iterator[Gate]:
         called = before.get("name")
         found = now.get(called) if isinstance(called, str) else None
         if found is None:
-            yield Gate(NOT_COMPRESSED, str(called), None, passed=False)
+            yield Gate(NOT_COMPRESSED, str(called), None, passed=False, is_of_number=False)
             continue
         compared.add(found.name)
         has_asked_others = _sample(found) != _sample(before)
@@ -228,7 +225,7 @@ def _regressions(result: Measured, baseline: Baseline) -> Iterator[Gate]:
                 yield from _regression(found, before, name, direction, allowed=baseline.allowed, table=found.name)
     for table in result.tables:
         if table.name not in compared:
-            yield Gate(NOT_IN_BASELINE, table.name, None, passed=False)
+            yield Gate(NOT_IN_BASELINE, table.name, None, passed=False, is_of_number=False)
 
 
 def _sample(table: Any) -> tuple[float | None, ...]:
@@ -260,7 +257,7 @@ def _regression(
     yield Gate(f"{name} {sign} {limit:.6g} (baseline {earlier:.6g} {change})", table, value, passed)
 
 
-def _parse(text: str, result_type: type[Measured]) -> Condition:
+def _parse(text: str, *, of_table: Sequence[str], of_report: Sequence[str]) -> Condition:
     found = _CONDITION.fullmatch(text)
     is_of_bytes = found is not None and "bytes" in found["name"].rpartition(".")[2]
     limit = _number(found["number"], has_units=is_of_bytes) if found else math.nan
@@ -270,7 +267,6 @@ def _parse(text: str, result_type: type[Measured]) -> Condition:
             hint=f"Signs are {' '.join(OPERATORS)}; names are those of the JSON report; units are for bytes.",
         )
     name = re.sub(r"\[(\d+)\]", r".\1", found["name"])
-    of_table, of_report = number_names(TableReport), number_names(result_type)
     pattern = re.sub(r"\.\d+(?=\.|$)", ".0", name)
     if pattern not in of_table and pattern not in of_report:
         raise UsageError(
@@ -305,30 +301,23 @@ def number_names(kind: type[Any]) -> tuple[str, ...]:
         >>> "error.row_relative.p99" in number_names(TableReport)
         True
     """
-    if kind not in _known_names:
-        hints = typing.get_type_hints(kind)
-        _known_names[kind] = tuple(
-            f"{field.name}.{inner}" if inner else field.name
-            for field in fields(kind)
-            for inner in _numbers_in(hints[field.name])
-        )
-    return _known_names[kind]
+    definitions: dict[str, Any] = {}
+    return tuple(_numbers_in(define(kind, definitions), definitions))
 
 
-def _numbers_in(hint: Any) -> Iterator[str]:
-    """List the numbers inside a value of this type: an empty name for the value itself."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in {types.UnionType, typing.Union}:
-        for arg in args:
-            yield from _numbers_in(arg)
-    elif origin is tuple:
-        for inner in _numbers_in(args[0]):
-            yield f"0.{inner}" if inner else "0"
-    elif hint in {int, float}:
+def _numbers_in(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
+    """List the numbers inside a value of this schema: an empty name for the value itself."""
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    if schema.get("type") in {"integer", "number"}:
         yield ""
-    elif is_dataclass(hint):
-        assert isinstance(hint, type)
-        yield from number_names(hint)
+    for option in schema.get("anyOf", ()):
+        yield from _numbers_in(option, definitions)
+    inside = dict(schema.get("properties", {}))
+    inside |= {"0": schema["items"]} if "items" in schema else {}
+    inside |= {"0": schema["prefixItems"][0]} if "prefixItems" in schema else {}
+    for name, value in inside.items():
+        yield from (f"{name}.{inner}" if inner else name for inner in _numbers_in(value, definitions))
 
 
 def _look_up(place: Any, name: str) -> float | None:

@@ -9,18 +9,17 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class Solver:
-    """One way to a truncated SVD: the function of linalg.svd that does it, and what it is good for."""
+    """One way to a truncated SVD, whose function is in FUNCTIONS of linalg.svd: what it is good for."""
 
-    function: str
     summary: str
 
 
 SOLVERS: Mapping[str, Solver] = MappingProxyType(
     {
-        "dense": Solver("dense_svd", "one float64 SVD of the whole table in memory; exact"),
-        "gram": Solver("gram_svd", "Gram matrix of the smaller side, one pass; exact while the spectrum allows it"),
-        "qr": Solver("qr_svd", "QR of the blocks in float64, one slow pass; exact for every spectrum"),
-        "krylov": Solver("krylov_svd", "randomized block Krylov from sampled rows, a few passes; near the optimum"),
+        "dense": Solver("one float64 SVD of the whole table in memory; exact"),
+        "gram": Solver("Gram matrix of the smaller side, one pass; exact while the spectrum allows it"),
+        "qr": Solver("QR of the blocks in float64, one slow pass; exact for every spectrum"),
+        "krylov": Solver("randomized block Krylov from sampled rows, a few passes; near the optimum"),
     }
 )
 

@@ -7,7 +7,8 @@ of its products goes on to the next more exact one and says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 
@@ -18,6 +19,10 @@ from embcompress.linalg.krylov import krylov_svd
 from embcompress.linalg.solvers import SOLVERS, select_solver
 
 __all__ = ["Factorization", "dense_svd", "factorize", "gram_svd", "krylov_svd", "qr_svd"]
+
+FUNCTIONS: Mapping[str, Callable[..., Factorization]] = MappingProxyType(
+    {"dense": dense_svd, "gram": gram_svd, "qr": qr_svd, "krylov": krylov_svd}
+)
 
 
 def factorize(
@@ -56,6 +61,5 @@ def factorize(
         solver = select_solver(rows=rows.rows, dim=rows.dim, rank=rank, dtype=dtype, device=rows.device.type).name
     if tolerance is None:
         tolerance = torch.finfo(rows.dtype).eps
-    solve: Callable[..., Factorization] = globals()[SOLVERS[solver].function]
     with full_float32():
-        return solve(rows, rank, tolerance=tolerance, seed=seed)
+        return FUNCTIONS[solver](rows, rank, tolerance=tolerance, seed=seed)

@@ -17,8 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embcompress import choices
-
 EPS = 1e-12  # the least norm that is divided by, as in torch.nn.functional.normalize
 
 Axes = int | tuple[int, ...]
@@ -94,7 +92,9 @@ def clamp_norm(x: Tensor, *, maxnorm: float, p: float | str = 2.0, dim: Axes | N
     return torch.where(norms > maxnorm, (x * (maxnorm / norms.clamp_min(maxnorm))).to(x.dtype), x)
 
 
-CONSTRAINERS: Mapping[str, RowFunction] = MappingProxyType({name: globals()[name] for name in choices.CONSTRAINERS})
+CONSTRAINERS: Mapping[str, RowFunction] = MappingProxyType(
+    {"normalize": normalize, "complex_normalize": complex_normalize, "clamp": clamp, "clamp_norm": clamp_norm}
+)
 
 
 def row_norms(x: Tensor, *, p: float | str = 2.0, dim: Axes | None = None) -> Tensor:

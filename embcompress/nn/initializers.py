@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from embcompress import choices
 from embcompress.nn.constrainers import as_pairs, normalize
 
 Initializer = Callable[..., Tensor]
@@ -106,7 +105,21 @@ def as_given(x: Tensor) -> Tensor:
     return x
 
 
-INITIALIZERS: Mapping[str, Initializer] = MappingProxyType({name: globals()[name] for name in choices.INITIALIZERS})
+INITIALIZERS: Mapping[str, Initializer] = MappingProxyType(
+    {
+        "xavier_uniform": xavier_uniform,
+        "xavier_uniform_norm": xavier_uniform_norm,
+        "xavier_normal": xavier_normal,
+        "xavier_normal_norm": xavier_normal_norm,
+        "normal": normal,
+        "normal_norm": normal_norm,
+        "uniform": uniform,
+        "uniform_norm": uniform_norm,
+        "uniform_norm_p1": uniform_norm_p1,
+        "init_phases": init_phases,
+        "pretrained": pretrained,
+    }
+)
 
 
 def initializer_by_name(name: str) -> Initializer:

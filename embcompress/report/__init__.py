@@ -7,25 +7,27 @@ from pathlib import Path
 from types import MappingProxyType
 
 from embcompress.exceptions import UsageError
-from embcompress.report.drawing import need_matplotlib
-from embcompress.report.html import render_html
 from embcompress.report.json import render_json
-from embcompress.report.junit import render_junit
-from embcompress.report.markdown import render_markdown
 from embcompress.results import Result
 
 __all__ = ["RENDERERS", "render", "renderer_for"]
 
 
 def _render_markdown(result: Result) -> str:
+    from embcompress.report.markdown import render_markdown
+
     return render_markdown(result)
 
 
 def _render_html(result: Result) -> str:
+    from embcompress.report.html import render_html
+
     return render_html(result)
 
 
 def _render_junit(result: Result) -> str:
+    from embcompress.report.junit import render_junit
+
     return render_junit(result)
 
 
@@ -40,15 +42,12 @@ def renderer_for(path: Path) -> str:
 
     Raises:
         UsageError: no renderer has this ending.
-        OutputError: what draws the figures of a page is not installed.
     """
     ending = path.suffix.lower()
     if ending not in RENDERERS:
         raise UsageError(
             f"--report {path}: no report ends in {path.suffix or 'nothing'!r}.", hint=f"Use {', '.join(RENDERERS)}."
         )
-    if ending == ".html":
-        need_matplotlib(f"--report {path}")
     return ending
 
 

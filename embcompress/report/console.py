@@ -1,15 +1,24 @@
-"""What reports at a prompt are made of: names that cannot move the cursor, and grids that become lines."""
+"""The parts of a report at a prompt: text that cannot move the cursor, and grids that become lines."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import wrap
+from types import MappingProxyType
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from embcompress.report.names import spelled
-from embcompress.results import Skipped
+from embcompress.report.document.model import Grid, Tone
+from embcompress.report.names import TIED, Inline, Name, spelled
+
+STYLES: Mapping[Tone, str] = MappingProxyType({"plain": "", "good": "green", "warn": "yellow", "bad": "red"})
+SIGNS = str.maketrans({"±": "+-", "→": "->"})  # many a log and terminal has no other letters
+PROSE_MIN = 24  # columns to which sentences are folded before a grid becomes lines
+TITLE_MIN = 8  # columns that a folded title may take: few lines of titles, and eight ways of a sweep in 80 columns
+GAP = 2  # columns between cells, and before what belongs to the line above
 
 
 def plain(name: str) -> Text:
@@ -22,33 +31,87 @@ def plain(name: str) -> Text:
     return Text(spelled(name), overflow="fold")
 
 
-class Records:
-    """A grid where the console is wide enough for it, else lines."""
+def text_line(inline: Inline, *, tied: str = TIED, quote: str = "") -> Text:
+    """Show a line.
 
-    def __init__(self, grid: Table, lines: Sequence[Text]) -> None:
+    Args:
+        inline: what to show.
+        tied: to stand for TIED.
+        quote: around names.
+    """
+    text = Text(overflow="fold")
+    for part in inline if isinstance(inline, tuple) else (inline,):
+        if isinstance(part, Name):
+            text.append(f"{quote}{spelled(part.text)}{quote}")
+        else:
+            text.append(tied if part == TIED else spelled(part).translate(SIGNS))
+    return text
+
+
+def indented(renderable: RenderableType) -> Padding:
+    """Move what belongs to the line above to the right of it."""
+    return Padding(renderable, (0, 0, 0, GAP), expand=False)
+
+
+class Rows:
+    """A grid where the console is wide enough for it, if need be under folded titles; else lines for each row.
+
+    Rich would cut off what does not fit, or break a line inside of a number.
+    """
+
+    def __init__(self, grid: Grid, *, indices: Sequence[int] | None = None) -> None:
+        """Show a grid, or some of its rows."""
         self.grid = grid
-        self.lines = lines
+        self.indices = range(len(grid.rows)) if indices is None else indices
+        self.cells = [[text_line(cell, tied=f"\n{TIED.lstrip()}") for cell in grid.rows[row]] for row in self.indices]
+        for row, cells in zip(self.indices, self.cells, strict=True):
+            cells[0].stylize(self._style(row))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        is_wide = console.measure(self.grid, options=options.update(max_width=10_000)).maximum <= options.max_width
-        yield from [self.grid] if is_wide else self.lines
+        columns = self.grid.columns
+        widths = [max(map(_width, cells), default=0) for cells in zip(*self.cells, strict=True)]
+        widths = [
+            min(width, PROSE_MIN) if column.is_prose else width for width, column in zip(widths, columns, strict=True)
+        ]
+        whole = [column.title for column in columns]
+        folded = [
+            "\n".join(wrap(column.title, max(width, TITLE_MIN))) if column.align == "right" else column.title
+            for width, column in zip(widths, columns, strict=True)
+        ]
+        for titles in (whole, folded):
+            shown = [max(width, _width(Text(title))) for width, title in zip(widths, titles, strict=True)]
+            if sum(shown) + GAP * (len(shown) - 1) <= options.max_width:
+                yield self._table(titles)
+                return
+        for row in self.indices:
+            yield from self._lines(row)
+
+    def _style(self, row: int) -> str:
+        return STYLES[self.grid.tones[row]] if self.grid.tones else ""
+
+    def _table(self, titles: Sequence[str]) -> Table:
+        is_told = any(not column.is_prose for column in self.grid.columns[self.grid.heads :])
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0), show_header=is_told)
+        for title, column in zip(titles, self.grid.columns, strict=True):
+            table.add_column(title, justify=column.align, no_wrap=not column.is_prose, overflow="fold")
+        for cells in self.cells:
+            table.add_row(*cells)
+        return table
+
+    def _lines(self, row: int) -> Iterator[RenderableType]:
+        """Show what names a row on a line of its own, and below it the other cells with their titles."""
+        columns, heads, cells = self.grid.columns, self.grid.heads, [text_line(cell) for cell in self.grid.rows[row]]
+        cells[0].stylize(self._style(row))
+        head = Text.assemble(Text(" ").join(cell for cell in cells[:heads] if cell), style="bold", overflow="fold")
+        yield head
+        told = [
+            cell if column.is_prose else Text.assemble(f"{column.title} ", cell)
+            for column, cell in zip(columns[heads:], cells[heads:], strict=True)
+            if cell
+        ]
+        if told:
+            yield indented(Text.assemble(Text(", ").join(told), overflow="fold"))
 
 
-def left_lines(skipped: tuple[Skipped, ...]) -> list[RenderableType]:
-    """Tell what was left as it was, and why."""
-    return [Text.assemble("left: ", plain(item.name), " ", plain(item.reason)) for item in skipped]
-
-
-def grid(*columns: tuple[str, str]) -> Table:
-    """Make a grid without lines: of each column its title, and to which side it goes."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for title, justify in columns:
-        folds = justify == "left"
-        made.add_column(title, justify=justify, no_wrap=not folds, overflow="fold")  # type: ignore[arg-type]
-    return made
-
-
-def bold(name: Text) -> Text:
-    """Make a name stand out."""
-    name.stylize("bold")
-    return name
+def _width(text: Text) -> int:
+    return max(line.cell_len for line in text.split("\n", allow_blank=True))

@@ -1,4 +1,4 @@
-"""Why a command failed, in the forms of a report that machines read."""
+"""The reason why a command failed, in the forms of a report that machines read."""
 
 from __future__ import annotations
 

@@ -1,14 +1,11 @@
-"""The figures of the page: matplotlib's SVG, made a part of the page that follows its colours and loads nothing."""
+"""The figures of the page as parts of it, which follow its colours and load nothing."""
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
-import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from embcompress.report.document.model import (
     CurvesDrawing,
@@ -19,275 +16,247 @@ from embcompress.report.document.model import (
     SizesDrawing,
     SpectrumDrawing,
 )
-from embcompress.report.drawing import SETTINGS, STYLES, Palette, draw_curves
 from embcompress.report.names import Name, shortened, text_of
+from embcompress.report.svg import (
+    Axes,
+    Marker,
+    Picture,
+    Point,
+    Scale,
+    decade_ticks,
+    left_margin,
+    linear_ticks,
+)
 from embcompress.report.wording import amount, share
+from embcompress.results import SweepCurve, SweepPoint
 from embcompress.text import human_bytes
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-VARIABLES: Mapping[str, str] = MappingProxyType(
+Sign = Marker | Literal["ring", "dashes"]  # what an entry of a legend has before its name
+COLORS = ("ink", "muted", "line", "accent", "soft", "bad", "way-1", "way-2", "way-3", "way-4", "way-5")
+# Variables of the page's style, in light and in dark.
+WAYS: Mapping[str, tuple[str, Marker]] = MappingProxyType(
     {
-        "ink": "#0a0b01",
-        "muted": "#0a0b02",
-        "line": "#0a0b03",
-        "accent": "#0a0b04",
-        "soft": "#0a0b05",
-        "bad": "#0a0b06",
-        "paper": "#0a0b07",
-        "way-1": "#0a0b11",
-        "way-2": "#0a0b12",
-        "way-3": "#0a0b13",
-        "way-4": "#0a0b14",
-        "way-5": "#0a0b15",
+        "coded": ("way-1", "circle"),
+        "plain float32": ("way-2", "square"),
+        "plain float16": ("way-3", "diamond"),
+        "int8 per row": ("way-4", "up"),
+        "int4 per row": ("way-5", "down"),
     }
-)
-# Variable of the page's style sheet -> the colour that stands for it while matplotlib draws, used by nothing else.
-INK, MUTED, LINE, ACCENT, SOFT, BAD = (VARIABLES[name] for name in ("ink", "muted", "line", "accent", "soft", "bad"))
-PALETTE = Palette(INK, MUTED, LINE, {way: VARIABLES[f"way-{number}"] for number, way in enumerate(STYLES, start=1)})
-THEME: Mapping[str, Any] = MappingProxyType(
-    {
-        **SETTINGS,
-        "font.size": 9.5,
-        "text.color": INK,
-        "axes.labelcolor": MUTED,
-        "axes.edgecolor": LINE,
-        "axes.facecolor": "none",
-        "figure.facecolor": "none",
-        "xtick.color": LINE,
-        "ytick.color": LINE,
-        "xtick.labelcolor": MUTED,
-        "ytick.labelcolor": MUTED,
-        "legend.frameon": False,
-        "legend.fontsize": 8.5,
-    }
-)
-WIDTH = 3.4  # inches: 245 units of the picture: letters of 9.5 are 12 pixels high on a phone, and 10 in a row of four
-HEIGHT = 2.3
-BAR_INCHES = 0.42  # a table of the size bars
+)  # way of a sweep -> colour and marker
+WIDTH, HEIGHT = 245.0, 166.0  # units of a picture
+CURVES_HEIGHT = 196.0  # without the legend
+RIGHT = 8.0  # units at the right of axes, for the half of a label
+BELOW = 28.0  # units below axes, for labels and title
+BAR_HEIGHT, BAR_ROW = 10.3, 30.0  # of a table of the size bars, and with its name
 BAR_LETTERS = 44  # of the name and the value above a bar
-SVG = "{http://www.w3.org/2000/svg}"
-LINK = "{http://www.w3.org/1999/xlink}href"
-FONT = re.compile(r"font: (?:\w+ )*?([\d.]+px) [^;]*")  # how matplotlib says size and fonts at once
+RING = 5.0  # radius of what surrounds a marker
+LEGEND_COLUMNS, LEGEND_ROW = 3, 13.0
 
 
-def render_figure(drawing: Drawing, *, prefix: str) -> str:
-    """Draw a figure as an SVG element for a page that has VARIABLES in its style.
-
-    Args:
-        drawing: what to draw.
-        prefix: of the ids in it, its own for each figure of a page.
-    """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a name in letters that the font lacks
-        mpl.rcdefaults()
-        mpl.rcParams.update(dict(THEME))  # type: ignore[arg-type]
-        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)  # type: ignore[union-attr, call-arg]
-        if isinstance(drawing, SpectrumDrawing):
-            _draw_spectrum(figure, drawing)
-        elif isinstance(drawing, HistogramDrawing):
-            _draw_histogram(figure.subplots(), drawing)
-        elif isinstance(drawing, GroupsDrawing):
-            _draw_groups(figure.subplots(), drawing)
-        elif isinstance(drawing, SizesDrawing):
-            _draw_sizes(figure, drawing)
-        elif isinstance(drawing, ErrorsDrawing):
-            _draw_errors(figure, drawing)
-        else:
-            _draw_curves(figure, drawing)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    return _embedded(buffer.getvalue(), prefix=prefix)
+def render_figure(drawing: Drawing) -> str:
+    """Draw a figure as an SVG element for a page that has COLORS in its style."""
+    return str(DRAWERS[type(drawing)](drawing))
 
 
-def _draw_spectrum(figure: Figure, drawing: SpectrumDrawing) -> None:
+def _draw_spectrum(drawing: SpectrumDrawing) -> Picture:
     """Draw singular values by logarithms above the energy that as many directions hold."""
-    spectrum = drawing.spectrum
-    above, below = figure.subplots(2, 1, sharex=True)
-    values = [(rank, value) for rank, value in zip(spectrum.ranks, spectrum.singular_values, strict=True) if value > 0]
-    if values:
-        above.plot(*zip(*values, strict=True), color=ACCENT, linewidth=1.6)
-        above.set_yscale("log")
-        _few_decades(above, [value for _, value in values])
-    below.plot(spectrum.ranks, [100 * share for share in spectrum.energy], color=ACCENT, linewidth=1.6)
-    below.fill_between(
-        spectrum.ranks, [100 * share for share in spectrum.energy], color=ACCENT, alpha=0.12, linewidth=0
-    )
-    below.set_ylim(0, 104)
-    below.set_yticks([0, 50, 100], ["0", "50 %", "100 %"])
-    for axes, title in ((above, "singular values"), (below, "energy held")):
-        axes.set_title(title, loc="left", fontsize=9.5, color=MUTED)
-        _grid(axes, "y")
+    picture, spectrum = Picture(WIDTH, HEIGHT), drawing.spectrum
+    ranks = spectrum.ranks
+    low, high = min(1, ranks[0]), max(ranks[-1], drawing.rank or 0)
+    x = Scale(low, high, linear_ticks(low, high, most=6, is_whole=True), "directions")
+    values = [(rank, value) for rank, value in zip(ranks, spectrum.singular_values, strict=True) if value > 0]
+    least, most = min((value for _, value in values), default=1.0), max((value for _, value in values), default=1.0)
+    least, most = (least / 1.2, most * 1.2)
+    above = Scale(least, most, decade_ticks(least, most, most=4), is_log=True)
+    below = Scale(0, 104, ((0, "0"), (50, "50 %"), (100, "100 %")))
+    left = left_margin(above, below)
+    middle, bottom = 62.0, HEIGHT - BELOW
+    upper = Axes(x, above, left, WIDTH - RIGHT, 15, middle)
+    lower = Axes(x, below, left, WIDTH - RIGHT, middle + 20, bottom)
+    energy = [(rank, 100 * part) for rank, part in zip(ranks, spectrum.energy, strict=True)]
+    shown = ((upper, "singular values", values), (lower, "energy held", energy))
+    for axes, title, points in shown:
+        axes.draw(picture, has_x_labels=axes is lower)
+        picture.text((left, axes.top - 5), title, "muted")
+        places = [axes.at(*point) for point in points]
+        if axes is lower:
+            picture.area([*places, (places[-1][0], bottom), (places[0][0], bottom)], "accent", opacity=0.12)
+        if places:
+            picture.line(places, "accent")
         if drawing.rank is not None:
-            axes.axvline(drawing.rank, color=INK, linewidth=1, linestyle=(0, (3, 2)))
-    below.set_xlabel("directions")
-    below.set_xlim(left=min(1, spectrum.ranks[0]), right=max(spectrum.ranks[-1], drawing.rank or 0))
-    below.locator_params(axis="x", nbins=6, integer=True)
+            across, _ = axes.at(drawing.rank, axes.y.low)
+            picture.line(((across, axes.top), (across, axes.bottom)), "ink", width=1, is_dashed=True)
+    return picture
 
 
-def _few_decades(axes: Axes, values: Sequence[float]) -> None:
-    """Label few powers of ten, and within a decade or two also their halves and fifths."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    decades = max(values) / min(values)
-    subs = (1.0, 2.0, 5.0) if decades < 30 else (1.0,)
-    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=4))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
-
-
-def _draw_histogram(axes: Axes, drawing: HistogramDrawing) -> None:
+def _draw_histogram(drawing: HistogramDrawing) -> Picture:
     """Draw bars from the first to the last bin that has rows, with marks at the median and at p99."""
-    edges, counts = drawing.histogram.edges, drawing.histogram.counts
-    axes.stairs(counts, edges, fill=True, color=SOFT)
-    axes.stairs(counts, edges, color=ACCENT, linewidth=1)
+    picture, edges, counts = Picture(WIDTH, HEIGHT), drawing.histogram.edges, drawing.histogram.counts
     used = [index for index, count in enumerate(counts) if count]
-    low, high = edges[used[0]], edges[used[-1] + 1]
-    pad = 0.06 * (high - low)
-    axes.set_xlim(max(0.0, low - pad), high + pad)
-    top = max(counts) * 1.3
-    axes.set_ylim(0, top)
+    first, last = used[0], used[-1] + 1
+    pad = 0.06 * (edges[last] - edges[first])
+    low, high, top = max(0.0, edges[first] - pad), edges[last] + pad, max(counts) * 1.3
+    x = Scale(low, high, linear_ticks(low, high, most=6), "relative error of a row")
+    y = Scale(0, top, linear_ticks(0, top, most=5, is_whole=True), "rows")
+    axes = Axes(x, y, left_margin(y), WIDTH - RIGHT, 6, HEIGHT - BELOW)
+    axes.draw(picture)
+    places = [axes.at(edges[first], 0)]
+    for index in range(first, last):
+        places += [axes.at(edges[index], counts[index]), axes.at(edges[index + 1], counts[index])]
+    places.append(axes.at(edges[last], 0))
+    picture.area(places, "soft")
+    picture.line(places, "accent", width=1)
     for row, (value, name) in enumerate(((drawing.p50, "median"), (drawing.p99, "p99"))):  # each on a line of its own
-        axes.axvline(value, color=INK, linewidth=1, linestyle=(0, (3, 2)))
-        is_far = value - low > 0.6 * (high - low)
-        axes.annotate(
-            f"{name} {value:.3g}",
-            (value, top),
-            xytext=(-3 if is_far else 3, -1 - 11 * row),
-            textcoords="offset points",
-            ha="right" if is_far else "left",
-            va="top",
-            fontsize=9,
-        )
-    axes.set_xlabel("relative error of a row")
-    axes.set_ylabel("rows")
-    axes.locator_params(axis="x", nbins=6)
-    axes.locator_params(axis="y", nbins=5, integer=True)
-    _grid(axes, "y")
+        across, _ = axes.at(value, 0)
+        picture.line(((across, axes.top), (across, axes.bottom)), "ink", width=1, is_dashed=True)
+        is_far = value - edges[first] > 0.6 * (edges[last] - edges[first])
+        place = (across - 3 if is_far else across + 3, axes.top + 9 + 11 * row)
+        picture.text(place, f"{name} {value:.3g}", anchor="end" if is_far else "start", size=9)
+    return picture
 
 
-def _draw_groups(axes: Axes, drawing: GroupsDrawing) -> None:
+def _draw_groups(drawing: GroupsDrawing) -> Picture:
     """Draw a bar for each group, the worst in the colour of failures, with the values that divide the groups below."""
-    shares = [group.relative or 0.0 for group in drawing.groups]
-    worst = max(range(len(shares)), key=shares.__getitem__)
-    colors = [BAD if index == worst else ACCENT for index in range(len(shares))]
-    axes.bar(range(len(shares)), shares, width=0.82, color=colors)
-    axes.axhline(drawing.relative, color=INK, linewidth=1, linestyle=(0, (3, 2)))
-    axes.set_ylim(0, max(*shares, drawing.relative) * 1.12)
-    step = max(1, -(-len(shares) // 4))
-    places = [-0.5 + index for index in range(0, len(shares), step)]
-    labels = [amount(drawing.groups[index].low) for index in range(0, len(shares), step)]
-    if len(shares) - 0.5 - places[-1] < step:  # the last one would run into the end
-        places, labels = places[:-1], labels[:-1]
-    axes.set_xticks([*places, len(shares) - 0.5], [*labels, amount(drawing.groups[-1].high)])
-    axes.set_xlim(-0.7, len(shares) - 0.3)
-    axes.set_xlabel(f"{drawing.by} of the rows")
-    axes.set_ylabel("relative error")
-    axes.locator_params(axis="y", nbins=5)
-    _grid(axes, "y")
+    picture = Picture(WIDTH, HEIGHT)
+    errors = [group.relative or 0.0 for group in drawing.groups]
+    count, top = len(errors), max(*errors, drawing.relative) * 1.12 or 1.0
+    step = max(1, -(-count // 4))
+    divided = [(index - 0.5, amount(drawing.groups[index].low)) for index in range(0, count, step)]
+    if count - 0.5 - divided[-1][0] < step:  # the last one would run into the end
+        divided.pop()
+    ticks = (*divided, (count - 0.5, amount(drawing.groups[-1].high)))
+    x = Scale(-0.7, count - 0.3, ticks, f"{drawing.by} of the rows")
+    y = Scale(0, top, linear_ticks(0, top, most=5), "relative error")
+    axes = Axes(x, y, left_margin(y), WIDTH - RIGHT, 6, HEIGHT - BELOW)
+    axes.draw(picture)
+    worst = max(range(count), key=errors.__getitem__)
+    for index, error in enumerate(errors):
+        picture.bar(axes.at(index - 0.41, error), axes.at(index + 0.41, 0), "bad" if index == worst else "accent")
+    places = (axes.at(x.low, drawing.relative), axes.at(x.high, drawing.relative))
+    picture.line(places, "ink", width=1, is_dashed=True)
+    return picture
 
 
-def _draw_sizes(figure: Figure, drawing: SizesDrawing) -> None:
+def _draw_sizes(drawing: SizesDrawing) -> Picture:
     """Draw for each table its bytes before, and over them those after; a single table as two columns."""
-    if len(drawing.names) == 1:
-        axes = figure.subplots()
-        bars = axes.bar(["before", "after"], [*drawing.before, *drawing.after], width=0.6, color=[SOFT, ACCENT])
-        axes.bar_label(bars, [human_bytes(size) for size in (*drawing.before, *drawing.after)], padding=3)
-        axes.set_ylim(0, 1.12 * max(*drawing.before, *drawing.after, 1))
-        axes.set_xlim(-0.8, 1.8)
-        axes.spines["left"].set_visible(False)
-        axes.set_yticks([])
-        axes.tick_params(axis="x", length=0)
-        return
-    said = [
-        f"{human_bytes(before)} → {human_bytes(after)}"
-        for before, after in zip(drawing.before, drawing.after, strict=True)
-    ]
-    _draw_bars(figure, drawing.names, under=drawing.before, over=drawing.after, said=said)
+    if len(drawing.names) > 1:
+        pairs = zip(drawing.before, drawing.after, strict=True)
+        values = [f"{human_bytes(before)} → {human_bytes(after)}" for before, after in pairs]
+        return _draw_bars(drawing.names, under=drawing.before, over=drawing.after, values=values)
+    picture = Picture(WIDTH, HEIGHT)
+    sizes = (*drawing.before, *drawing.after)
+    top, bottom = 16.0, HEIGHT - 18
+    picture.line(((4, bottom), (WIDTH - 4, bottom)), "line", width=0.8)
+    for title, size, middle, color in zip(("before", "after"), sizes, (75.0, 170.0), ("soft", "accent"), strict=True):
+        height = (bottom - top) * size / max(*sizes, 1)
+        picture.bar((middle - 28, bottom - height), (middle + 28, bottom), color)
+        picture.text((middle, bottom - height - 4), human_bytes(size), anchor="middle")
+        picture.text((middle, bottom + 13), title, "muted", anchor="middle")
+    return picture
 
 
-def _draw_errors(figure: Figure, drawing: ErrorsDrawing) -> None:
+def _draw_errors(drawing: ErrorsDrawing) -> Picture:
     """Draw for each table its error, and over it the least that it could be, where that is known."""
-    said = [share(error) for error in drawing.errors]
-    _draw_bars(figure, drawing.names, under=drawing.errors, over=drawing.least, said=said)
+    values = [share(error) for error in drawing.errors]
+    return _draw_bars(drawing.names, under=drawing.errors, over=drawing.least, values=values)
 
 
 def _draw_bars(
-    figure: Figure, names: Sequence[Name], *, under: Sequence[float], over: Sequence[float | None], said: Sequence[str]
-) -> None:
+    names: Sequence[Name], *, under: Sequence[float], over: Sequence[float | None], values: Sequence[str]
+) -> Picture:
     """Draw a bar under each name, a second one over it, and its value in words at the right."""
-    count = len(names)
-    figure.set_size_inches(WIDTH, BAR_INCHES * count + 0.15)
-    axes = figure.subplots()
+    picture = Picture(WIDTH, BAR_ROW * len(names) + 4)
     widest = max((*under, *(one for one in over if one))) or 1
-    for place, (name, below, above, value) in enumerate(zip(names, under, over, said, strict=True)):
-        axes.barh(place, below, height=0.34, color=SOFT)
-        axes.barh(place, above or 0, height=0.34, color=ACCENT)
-        title = shortened(text_of(name), limit=BAR_LETTERS - len(value))
-        axes.text(0, place - 0.26, title, va="bottom", fontsize=9, parse_math=False)
-        axes.text(widest, place - 0.26, value, va="bottom", ha="right", fontsize=9, color=MUTED)
-    axes.set_ylim(count - 0.7, -0.8)
-    axes.set_xlim(0, widest)
-    axes.set_axis_off()
+    for index, (name, below, above, value) in enumerate(zip(names, under, over, values, strict=True)):
+        base = BAR_ROW * index + 12
+        picture.text((0, base), shortened(text_of(name), limit=BAR_LETTERS - len(value)), size=9)
+        picture.text((WIDTH, base), value, "muted", anchor="end", size=9)
+        for length, color in ((below, "soft"), (above or 0, "accent")):
+            picture.bar((0, base + 3), (WIDTH * length / widest, base + 3 + BAR_HEIGHT), color)
+    return picture
 
 
-def _draw_curves(figure: Figure, drawing: CurvesDrawing) -> None:
-    figure.set_size_inches(WIDTH, 3.2)
-    axes = figure.subplots()
-    draw_curves(axes, drawing.curves, chosen=drawing.chosen, palette=PALETTE)
-    axes.set_xlabel("times smaller")
-    axes.set_ylabel("relative error")
-    figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, columnspacing=1, handlelength=1.6
-    )
+def _draw_curves(drawing: CurvesDrawing) -> Picture:
+    """Draw relative error against the ratio, both by logarithms; errors of 0 are left out."""
+    curves = [
+        (curve, points) for curve in drawing.curves if (points := [one for one in curve.points if one.relative > 0])
+    ]
+    entries = len(curves) + 2
+    picture = Picture(WIDTH, CURVES_HEIGHT + LEGEND_ROW * -(-entries // LEGEND_COLUMNS))
+    axes = _curve_axes([point for _, points in curves for point in points])
+    axes.draw(picture, has_x_grid=True)
+    bound = {point.ratio: point.bound_relative for _, points in curves for point in points if point.bound_relative}
+    legend: list[tuple[str, str, Sign]] = []
+    if bound:
+        picture.line(_from_below(axes, sorted(bound.items())), "muted", width=1, is_dashed=True)
+    for curve, points in curves:
+        _draw_curve(picture, axes, curve, points)
+        legend.append((curve.way, *WAYS[curve.way]))
+    legend += [("Gaussian bound", "muted", "dashes")] if bound else []
+    chosen = drawing.chosen
+    if chosen is not None and chosen.relative > 0:
+        picture.circle(axes.at(chosen.ratio, chosen.relative), RING, "ink")
+        legend.append(("recommended", "ink", "ring"))
+    _draw_legend(picture, legend)
+    return picture
 
 
-def _grid(axes: Axes, axis: str) -> None:
-    axes.grid(True, axis=axis, color=LINE, linewidth=0.6)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
+def _curve_axes(points: Sequence[SweepPoint]) -> Axes:
+    ratios, errors = [point.ratio for point in points], [point.relative for point in points]
+    powers = range(math.floor(math.log2(min(ratios))), math.ceil(math.log2(max(ratios))) + 1)
+    x_ticks = tuple((2.0**power, f"{2.0**power:g}") for power in powers)
+    low, high = min(errors) / 1.6, max(*errors, 1.0) * 1.25
+    x = Scale(2.0 ** powers[0] / 1.1, 2.0 ** powers[-1] * 1.1, x_ticks, "times smaller", is_log=True)
+    y = Scale(low, high, decade_ticks(low, high, most=11), "relative error", is_log=True)
+    return Axes(x, y, left_margin(y), WIDTH - RIGHT, 6, CURVES_HEIGHT - BELOW)
 
 
-def _embedded(picture: bytes, *, prefix: str) -> str:
-    """Make a part of a page out of an SVG file: no declarations, no fonts, the page's colours, ids of its own."""
-    root = ET.fromstring(picture)  # noqa: S314 - drawn a moment ago; drops comments and what stands before the root
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag in {f"{SVG}metadata", f"{SVG}style"}:
-                parent.remove(child)
-    referenced = set(re.findall(r"(?:url\(#|href=\"#)([\w-]+)", ET.tostring(root, encoding="unicode")))
-    for element in root.iter():
-        element.tag = element.tag.removeprefix(SVG)
-        attributes = dict(element.attrib)
-        element.attrib.clear()
-        for name, value in attributes.items():
-            if name == "id" and value not in referenced:
-                continue
-            said = f"{prefix}{value}" if name == "id" else value
-            said = f"#{prefix}{value[1:]}" if name == LINK else said.replace("url(#", f"url(#{prefix}")
-            element.set("href" if name == LINK else name, _in_theme(said) if name == "style" else said)
-    for name in ("width", "height", "version"):
-        root.attrib.pop(name, None)
-    root.set("aria-hidden", "true")  # the figure around it says what it shows
-    for element in root.iter():
-        element.tail = None
-        if element.tag not in {"text", "tspan"}:
-            element.text = None
-    return ET.tostring(root, encoding="unicode")
+def _draw_curve(picture: Picture, axes: Axes, curve: SweepCurve, points: Sequence[SweepPoint]) -> None:
+    """Draw one way: its band, a line unless it has one size only, and a marker at each point."""
+    color, marker = WAYS[curve.way]
+    low = [axes.at(one.ratio, max(one.low or one.relative, axes.y.low)) for one in points]
+    high = [axes.at(one.ratio, min(one.high, axes.y.high)) for one in points]
+    if any(not one.exact for one in points):
+        picture.area([*low, *reversed(high)], color, opacity=0.25)
+    places = [axes.at(one.ratio, one.relative) for one in points]
+    if len(points) > 1:
+        picture.line(places, color)
+    for place in places:
+        picture.marker(place, marker, color)
 
 
-def _in_theme(style: str) -> str:
-    """Put variables for colours, and leave the choice of a font to the page."""
-    kept = []
-    for declaration in FONT.sub(r"font-size: \1", style).split("; "):
-        if not declaration.startswith("font-family"):
-            kept.append(declaration)
-    style = "; ".join(kept)
-    for name, color in VARIABLES.items():
-        style = style.replace(color, f"var(--{name})")
-    return style
+def _from_below(axes: Axes, values: Sequence[tuple[float, float]]) -> list[Point]:
+    """Give the part of a rising line that lies inside of the axes: from where it comes in at the bottom."""
+    places = [axes.at(ratio, max(error, 1e-300)) for ratio, error in values]
+    inside = [index for index, (_, down) in enumerate(places) if down <= axes.bottom]
+    if not inside or inside[0] == 0:
+        return places if inside else []
+    (x, y), (next_x, next_y) = places[inside[0] - 1 : inside[0] + 1]
+    entry = x + (next_x - x) * (y - axes.bottom) / (y - next_y)
+    return [(entry, axes.bottom), *places[inside[0] :]]
+
+
+def _draw_legend(picture: Picture, entries: Sequence[tuple[str, str, Sign]]) -> None:
+    """Name the curves below them: by their marker, or by a dashed line or a ring."""
+    for index, (title, color, sign) in enumerate(entries):
+        x = WIDTH / LEGEND_COLUMNS * (index % LEGEND_COLUMNS)
+        y = CURVES_HEIGHT + LEGEND_ROW * (index // LEGEND_COLUMNS + 0.5)
+        if sign == "ring":
+            picture.circle((x + 4, y), 0.7 * RING, color)
+        elif sign == "dashes":
+            picture.line(((x, y), (x + 9, y)), color, width=1, is_dashed=True)
+        else:
+            picture.marker((x + 4, y), sign, color)
+        picture.text((x + 11, y + 3), title, size=8)
+
+
+DRAWERS: Mapping[type[Any], Callable[[Any], Picture]] = MappingProxyType(
+    {
+        CurvesDrawing: _draw_curves,
+        ErrorsDrawing: _draw_errors,
+        GroupsDrawing: _draw_groups,
+        HistogramDrawing: _draw_histogram,
+        SizesDrawing: _draw_sizes,
+        SpectrumDrawing: _draw_spectrum,
+    }
+)

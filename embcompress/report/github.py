@@ -1,4 +1,4 @@
-"""What GitHub Actions shows of a run: annotations, outputs of the step, and its summary. Text only: `cli` writes it.
+"""Annotations, outputs and the summary of a step of GitHub Actions. Text only: `cli` writes it.
 
 Source: https://docs.github.com/actions/reference/workflow-commands-for-github-actions, and the runner's parser: a line
 is a command where it starts with `::`, after blanks, or holds `##[` anywhere.
@@ -30,7 +30,6 @@ from embcompress.results import (
 SUMMARY_BYTES_MAX = 2**20  # of a step; a longer file is not shown at all
 ANNOTATIONS_MAX = 10  # of a kind that GitHub keeps of a step
 CUT = "\n**GitHub shows 1 MiB of a step, so the end of this report is missing here; its own files are whole.**\n\n"
-NOTHING_WRITTEN = "Nothing was written."
 # Put first: at the end it could stand inside of something that is folded.
 COMMAND_START = re.compile(r"^((?:\s|\x1b\[[0-9;]*m)*):(?=:)", re.MULTILINE)
 OLD_COMMAND_START = "##["
@@ -131,14 +130,6 @@ def written_path(result: Result) -> str:
     if not isinstance(result, ApproximateResult | BackfillResult | ReconstructResult) or result.dry_run:
         return ""
     return "" if isinstance(result, ApproximateResult) and result.withheld else str(Path(result.output.path))
-
-
-def result_summary(markdown: str, result: Result) -> str:
-    """Make the summary of a run from its report, whose verdict need not say of a dry run that nothing was written."""
-    if not is_dry(result) or NOTHING_WRITTEN in markdown.split("\n\n")[1]:
-        return markdown
-    title, _, rest = markdown.partition("\n")
-    return f"{title}\n\n{NOTHING_WRITTEN}\n{rest}"
 
 
 def render_outputs(outputs: Mapping[str, str], *, delimiter: str) -> str:

@@ -7,8 +7,6 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup, escape
-
 from embcompress.report.document import document_of
 from embcompress.report.document.model import Figure
 from embcompress.report.figures import render_figure
@@ -19,21 +17,12 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
-
 PIECES = re.compile(r"[^._/-]*[._/-]|[^._/-]+")  # of a name, each up to where it may be broken
 
 
 def render_html(result: Result) -> str:
     """Render a result as a page of its own."""
-    count = 0
-
-    def drawn(figure: Figure) -> Markup:
-        nonlocal count
-        count += 1
-        # What figures.py returns is built as XML from numbers and from text that XML has escaped.
-        return Markup(render_figure(figure.drawing, prefix=f"f{count}-"))  # noqa: S704
-
-    return _template().render(document=document_of(result), drawn=drawn)
+    return _template().render(document=document_of(result))
 
 
 @cache
@@ -44,11 +33,14 @@ def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["line"] = _line
     environment.filters["bare"] = text_of
+    environment.filters["drawn"] = _drawn
     return environment.from_string((files("embcompress.report") / "page.html.jinja").read_text(encoding="utf-8"))
 
 
 def _line(inline: Inline) -> Markup:
     """Escape a line; names are set as code."""
+    from markupsafe import Markup, escape
+
     return Markup("").join(
         Markup("<code>{}</code>").format(_with_breaks(part.text)) if isinstance(part, Name) else escape(part)
         for part in parts_of(inline)
@@ -57,4 +49,13 @@ def _line(inline: Inline) -> Markup:
 
 def _with_breaks(name: str) -> Markup:
     """Let a long name go on in the next line after its dots and slashes."""
+    from markupsafe import Markup
+
     return Markup("<wbr>").join(PIECES.findall(name))
+
+
+def _drawn(figure: Figure) -> Markup:
+    from markupsafe import Markup
+
+    # It is built as XML from numbers and from text that XML has escaped.
+    return Markup(render_figure(figure.drawing))  # noqa: S704

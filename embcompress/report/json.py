@@ -9,10 +9,9 @@ from typing import Any
 
 from embcompress.exceptions import EmbcompressError
 from embcompress.results import SCHEMA_VERSION, ApproximateResult, EvaluateResult, InspectResult, Result
+from embcompress.results.schema import DRY_RUN_FIELDS
 
-DRY_RUN_FIELDS = ("dry_run", "memory_bytes")  # only in the report of a dry run
 UNUSUAL = re.compile(r"[^\n\x20-\x7e]")
-FIELDS_OF_SOME_RUNS = (*DRY_RUN_FIELDS, "withheld", "skipped")  # left out where they would say nothing
 
 
 def render_json(result: Result) -> str:

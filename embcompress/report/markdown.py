@@ -10,7 +10,7 @@ from embcompress.report.document.model import Fact, Grid, Section
 from embcompress.report.names import Inline, Name, parts_of
 from embcompress.results import Result
 
-MARKS = {"good": "✅", "bad": "❌", "plain": "▪️"}
+MARKS = {"good": "✅", "bad": "❌", "warn": "⚠️", "plain": "▪️"}
 MARKUP = re.compile(r"([\\`*_{}\[\]<>#+=!|~$&-])")  # what can start markup, a formula or an entity
 NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")  # what would start a list
 REFERENCE = re.compile(r"@|://|www\.|#\d|GH-\d", re.IGNORECASE)  # what GitHub links though it is no markup

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 NAME_MAX = 200  # characters of a name in a document
@@ -16,6 +17,8 @@ class Name:
 
 
 Inline = str | Name | tuple[str | Name, ...]  # a line of text; a renderer escapes all of it, and quotes its names
+
+TIED = " = "  # between the names that one table has
 
 
 def spelled(text: str) -> str:
@@ -47,6 +50,16 @@ def parts_of(inline: Inline) -> tuple[str | Name, ...]:
         else shortened(spelled(part), limit=SENTENCE_MAX)
         for part in parts
     )
+
+
+def listed(names: Iterable[str], *, between: str = ", ") -> Inline:
+    """Write names in a row.
+
+    Example:
+        >>> text_of(listed(["a", "b"], between=TIED))
+        'a = b'
+    """
+    return tuple(part for name in names for part in (between, Name(name)))[1:]
 
 
 def text_of(inline: Inline) -> str:

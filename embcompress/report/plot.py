@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from embcompress.exceptions import UsageError
+from embcompress.exceptions import OutputError, UsageError
 from embcompress.report.document.sweep import recommended_point
-from embcompress.report.drawing import SETTINGS, STYLES, draw_curves, need_matplotlib
 from embcompress.report.names import shortened, spelled
 from embcompress.report.wording import shape_text
-from embcompress.results import SweepResult, SweptTable
+from embcompress.results import SweepCurve, SweepPoint, SweepResult, SweptTable
 from embcompress.text import human_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["PANELS_MAX", "PLOT_FORMS", "STYLES", "plot_form", "render_plot"]
 
+STYLES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "coded": ("#0072B2", "o"),
+        "plain float32": ("#D55E00", "s"),
+        "plain float16": ("#E69F00", "D"),
+        "int8 per row": ("#009E73", "^"),
+        "int4 per row": ("#CC79A7", "v"),
+    }
+)
+# Way -> colour and marker. Source: Okabe & Ito, Color Universal Design (2008): told apart by colour-blind readers.
+SINGLE_WAYS = ("int8 per row", "int4 per row")  # which have one size, and no line
+SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {
+        "font.size": 8.5,
+        "axes.titlesize": 9,
+        "svg.fonttype": "none",  # letters stay letters: searchable, and a third of the bytes
+        "svg.hashsalt": "embcompress",
+        "pdf.fonttype": 42,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+)
+BOUND_COLOR, GRID_COLOR = "#595959", "#E6E6E6"
 PLOT_FORMS: Mapping[str, Mapping[str, None]] = MappingProxyType(
     {".svg": {"Date": None}, ".png": {"Software": None}, ".pdf": {"CreationDate": None}}
 )
@@ -43,7 +71,10 @@ def plot_form(path: Path) -> str:
         raise UsageError(
             f"--plot {path}: no picture ends in {path.suffix or 'nothing'!r}.", hint=f"Use {', '.join(PLOT_FORMS)}."
         )
-    need_matplotlib(f"--plot {path}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise OutputError(
+            f"--plot {path} needs matplotlib, which is not installed.", hint="pip install 'embcompress[plot]'"
+        )
     return form
 
 
@@ -80,7 +111,7 @@ def render_plot(result: SweepResult, form: str) -> bytes:
                 continue
             title, curves = panels[index]
             is_total = index == len(panels) - 1
-            draw_curves(axes, curves, chosen=recommended_point(result) if is_total else None)
+            _draw_curves(axes, curves, chosen=recommended_point(result) if is_total else None)
             axes.set_title(title, loc="left", parse_math=False)
             if index % columns == 0:
                 axes.set_ylabel("relative error")
@@ -100,3 +131,64 @@ def render_plot(result: SweepResult, form: str) -> bytes:
 def _title(table: SweptTable) -> str:
     short = shortened(spelled(table.name), limit=NAME_MAX)
     return f"{short}\n{shape_text(table.rows, table.shape, table.dtype)}"
+
+
+def _draw_curves(axes: Axes, curves: Sequence[SweepCurve], *, chosen: SweepPoint | None) -> None:
+    """Draw relative error against the ratio, both by logarithms; errors of 0 are left out."""
+    seen: list[SweepPoint] = []
+    bound: dict[float, float] = {}
+    for curve in curves:
+        color, marker = STYLES[curve.way]
+        points = [point for point in curve.points if point.relative > 0]
+        seen += points
+        bound |= {point.ratio: point.bound_relative for point in curve.points if point.bound_relative}
+        if not points:
+            continue
+        ratios = [point.ratio for point in points]
+        errors = [point.relative for point in points]
+        line = "-" if curve.way not in SINGLE_WAYS else "none"
+        axes.plot(ratios, errors, linestyle=line, color=color, marker=marker, markersize=4.5, label=curve.way)
+        if any(not point.exact for point in points):
+            low = [point.low or point.relative for point in points]
+            axes.fill_between(ratios, low, [point.high for point in points], color=color, alpha=0.25, linewidth=0)
+    if bound:
+        ratios = sorted(bound)
+        shares = [bound[ratio] for ratio in ratios]
+        axes.plot(ratios, shares, "--", color=BOUND_COLOR, linewidth=1, zorder=1, label="Gaussian bound")
+    if chosen is not None and chosen.relative > 0:
+        axes.plot(
+            [chosen.ratio],
+            [chosen.relative],
+            linestyle="none",
+            marker="o",
+            markersize=10,
+            markerfacecolor="none",
+            markeredgecolor="black",
+            label="recommended",
+        )
+    if not seen:
+        axes.text(0.5, 0.5, "nothing to show", ha="center", va="center", transform=axes.transAxes)
+        axes.set_axis_off()
+        return
+    _scale(axes, seen)
+
+
+def _scale(axes: Axes, points: Sequence[SweepPoint]) -> None:
+    """Give both axes logarithms and few, plain labels; the bound may leave below."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log", base=2)
+    first, last = min(point.ratio for point in points), max(point.ratio for point in points)
+    powers = range(math.floor(math.log2(first)), math.ceil(math.log2(last)) + 1)
+    axes.xaxis.set_major_locator(FixedLocator([2.0**power for power in powers]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_yscale("log")
+    lowest, highest = min(point.relative for point in points), max(point.relative for point in points)
+    axes.set_ylim(lowest / 1.6, max(highest, 1.0) * 1.25)
+    is_short = lowest > 1e-3  # few decades: more labels than one a decade
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if is_short else (1.0,), numticks=12))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.grid(True, color=GRID_COLOR, linewidth=0.6)
+    axes.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""How far long work has come: a bar for a terminal, and lines for anything else."""
+"""The progress of long work: a bar for a terminal, and lines for anything else."""
 
 from __future__ import annotations
 

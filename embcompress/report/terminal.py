@@ -1,35 +1,41 @@
-"""The report at a prompt: rich tables, every name escaped, since names come from files that anyone may have made."""
+"""The report at a prompt: the short form of the document, in which no name can move the cursor."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from embcompress.exceptions import EmbcompressError
-from embcompress.report.console import Records, bold, grid, left_lines, plain
-from embcompress.report.terminal_compression import render_compression
-from embcompress.report.terminal_sweep import render_sweep
-from embcompress.results import BackfillResult, GrownTable, InspectResult, ReconstructResult, Result, SweepResult
-from embcompress.text import human_bytes
+from embcompress.report.console import GAP, STYLES, Rows, indented, plain, text_line
+from embcompress.report.document import document_of
+from embcompress.report.document.model import Fact, Grid, Section
+from embcompress.report.names import text_of
+from embcompress.results import Result
 
 __all__ = ["plain", "render_failure", "render_terminal"]
 
-SHOWN_OTHERS = 12  # of the tensors that are no tables; --json lists all
+NAMED_MAX = 6  # good rows that are named, and not only counted
 
 
 def render_terminal(result: Result) -> RenderableType:
-    """Render a result for rich's console."""
-    if isinstance(result, BackfillResult):
-        return _backfill(result)
-    if isinstance(result, InspectResult):
-        return _inspect(result)
-    if isinstance(result, SweepResult):
-        return render_sweep(result)
-    if isinstance(result, ReconstructResult):
-        return _reconstruct(result)
-    return render_compression(result)
+    """Render a result for rich's console: the tables first, and last what was written and whether it is good."""
+    document = document_of(result)
+    shown = [section for section in document.sections if section.is_brief]
+    details = [section for section in document.sections if section.is_detail]
+    closer = [section for section in shown if section.is_detail]
+    parts: list[RenderableType] = []
+    for section in sorted(shown, key=lambda section: section.is_late):
+        if parts and section.is_titled and not (section.is_detail or _is_judged(section)):
+            parts.append(Text())
+        if closer[:1] == [section] and len(closer) < len(details):
+            parts.append(Text(f"{len(closer)} of {len(details)} tables, those with the largest error or with a note:"))
+        parts += _section(section, is_titled=section.is_titled and not (section.is_detail and len(details) == 1))
+    parts += [_outcome(fact) for fact in document.outcome]
+    parts += [Text.assemble(f"{fact.label}: ", _value(fact)) for fact in document.numbers if fact.is_brief]
+    return Group(*parts)
 
 
 def render_failure(failure: EmbcompressError) -> Text:
@@ -40,80 +46,69 @@ def render_failure(failure: EmbcompressError) -> Text:
     return text
 
 
-def _inspect(result: InspectResult) -> RenderableType:
-    parts: list[RenderableType] = []
-    if result.tables:
-        shown = grid(("", "left"), ("matrix", "left"), ("shape", "left"), ("bytes", "right"), ("reason", "left"))
-        for table in sorted(result.tables, key=lambda table: not table.chosen):
-            name = plain(table.name)
-            for tied in table.tied_names:
-                name = Text.assemble(name, "\n= ", plain(tied))
-            shape = f"{table.rows} x {' x '.join(map(str, table.shape))} {table.dtype}"
-            mark = Text("table", style="green") if table.chosen else Text("")
-            shown.add_row(mark, name, shape, human_bytes(table.bytes), plain(table.reason))
-        parts.append(shown)
-    listed = result.others[:SHOWN_OTHERS]
-    if listed:
-        names = ", ".join(f"{other.name} {tuple(other.shape)} {other.dtype}" for other in listed)
-        more = (
-            f" and {len(result.others) - len(listed)} more (--json lists all)"
-            if len(result.others) > len(listed)
-            else ""
-        )
-        parts.append(Text.assemble("other tensors: ", plain(names), more))
-    parts += left_lines(result.skipped)
-    count = sum(table.chosen for table in result.tables)
-    chosen = f"{count} embedding table{'s' * (count != 1)}"
-    parts.append(Text.assemble(plain(result.input.path), f": {human_bytes(result.input.bytes)}, {chosen}"))
-    return Group(*parts)
+def _section(section: Section, *, is_titled: bool) -> Iterator[RenderableType]:
+    """Show the grids of a section, its facts and its notes, under its title."""
+    if is_titled and not _is_judged(section):
+        title = text_line(section.title)
+        title.stylize("bold")
+        yield title
+    for grid in section.grids:
+        if grid.good:
+            yield from _judged(grid, title=text_of(section.title).lower())
+        elif not grid.is_folded:
+            yield Rows(grid)
+    facts = [(fact.label, _value(fact)) for fact in section.facts if fact.is_brief]
+    facts += [(grid.title.lower(), _first_rows(grid)) for grid in section.grids if grid.brief_rows]
+    if facts:
+        yield indented(_aligned(facts))
+    for note in section.notes:
+        style = "bold yellow" if section.note == "warning" else ""
+        yield Text.assemble((f"{section.note}: ", style), text_line(note))
 
 
-def _backfill(result: BackfillResult) -> RenderableType:
-    parts: list[RenderableType] = [_grown_tables(result.tables)]
-    for table in result.tables:
-        if table.tied_names:
-            parts.append(Text.assemble("tied: ", plain(table.name), " is also ", plain(", ".join(table.tied_names))))
-    parts += [Text.assemble(("warning: ", "bold yellow"), plain(warning)) for warning in result.warnings]
-    verb = "would write" if result.dry_run else "wrote"
-    read = human_bytes(sum(one.bytes for one in (result.input, *result.further_inputs)))
-    size = f" ({human_bytes(result.output.bytes)}, from {read})"
-    parts.append(Text.assemble(f"{verb} ", plain(result.output.path), size))
-    return Group(*parts, *_memory(result.memory_bytes))
+def _is_judged(section: Section) -> bool:
+    return any(grid.good for grid in section.grids)
 
 
-def _grown_tables(tables: Sequence[GrownTable]) -> Records:
-    """Tell which tables got rows, and how the new rows look beside the known ones."""
-    shown = grid(
-        ("table", "left"), ("shape", "left"), ("kept", "right"), ("added", "right"), ("dropped", "right"),
-        ("new rows by", "left"), ("norm, kept / new", "left"), ("cosine, kept / new", "left"), ("held", "right"),
-    )  # fmt: skip
-    lines = []
-    for table in tables:
-        shape = f"{' x '.join(map(str, (table.rows, *table.shape)))} {table.dtype}"
-        coding = "" if table.rank is None else f", {table.rank} bases"
-        made = table.method + (f", {table.constrainer}" if table.constrainer else "")
-        seen = (table.base_rows, table.new_rows)
-        norms = " / ".join("-" if one is None else f"{one.norm.mean:.4g}" for one in seen)
-        cosines = " / ".join("-" if one is None else f"{one.cosine.mean:.3f}" for one in seen)
-        held = "" if table.energy_held is None else f"{table.energy_held:.1%}"
-        counts = [str(count) for count in (table.rows_kept, table.rows_added, table.rows_dropped)]
-        shown.add_row(plain(table.name), shape + coding, *counts, made, norms, cosines, held)
-        lines += [
-            bold(plain(table.name)),
-            Text(f"  {shape}{coding}: kept {counts[0]}, added {counts[1]}, dropped {counts[2]}"),
-            Text(f"  new rows by {made}; kept / new: norm {norms}, cosine {cosines}" + (held and f"; held {held}")),
-        ]
-    return Records(shown, lines)
+def _judged(grid: Grid, *, title: str) -> Iterator[RenderableType]:
+    """Say how many rows are good and, of few, which; then show the others."""
+    bad = [index for index, tone in enumerate(grid.tones) if tone == "bad"]
+    good = [row for row, tone in zip(grid.rows, grid.tones, strict=True) if tone != "bad"]
+    names = Text(", ").join(text_line(row[1]) for row in good)
+    count = Text(f"{len(good)} of {len(grid.rows)} {grid.good}", style="bold red" if bad else "green")
+    is_few = 0 < len(good) <= NAMED_MAX
+    yield Text.assemble(f"{title}: ", count, Text.assemble(" (", names, ")") if is_few else "")
+    if bad:
+        yield indented(Rows(grid, indices=bad))
 
 
-def _reconstruct(result: ReconstructResult) -> RenderableType:
-    verb = "would write" if result.dry_run else "wrote"
-    count = len(result.tables)
-    tables = f"{count} table{'s' * (count != 1)} multiplied out"
-    counts = f" ({human_bytes(result.output.bytes)}, {result.tensors} tensors, {tables})"
-    return Group(Text.assemble(f"{verb} ", plain(result.output.path), counts), *_memory(result.memory_bytes))
+def _first_rows(grid: Grid) -> Text:
+    """Show the first rows of a folded grid on one line."""
+    rows = [
+        Text(" ").join(text_line(cell, quote='"' if index else "") for index, cell in enumerate(row) if cell)
+        for row in grid.rows[: grid.brief_rows]
+    ]
+    more = ", ..." if len(grid.rows) > len(rows) else ""
+    return Text.assemble(Text(", ").join(rows), more, overflow="fold")
 
 
-def _memory(memory_bytes: int | None) -> list[RenderableType]:
-    """Tell what a dry run knows of the memory needed."""
-    return [] if memory_bytes is None else [Text(f"memory needed: about {human_bytes(memory_bytes)}")]
+def _aligned(facts: Sequence[tuple[str, Text]]) -> Table:
+    """Show labels in a column beside their values."""
+    table = Table.grid(padding=(0, GAP, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, value in facts:
+        table.add_row(Text(label), value)
+    return table
+
+
+def _outcome(fact: Fact) -> Text:
+    if fact.is_whole:  # to be pasted in one piece
+        return Text.assemble(" " * GAP, text_line(fact.value), no_wrap=True, overflow="ignore")
+    label = [(f"{fact.label} ", f"bold {STYLES[fact.tone]}" if STYLES[fact.tone] else "")] if fact.label else []
+    return Text.assemble(*label, _value(fact))
+
+
+def _value(fact: Fact) -> Text:
+    remark = f" ({text_line(fact.remark)})" if fact.remark else ""
+    return Text.assemble(text_line(fact.value), remark, overflow="fold")

@@ -1,12 +1,10 @@
-"""How numbers are said: the same in every form of the report."""
+"""Numbers as words, the same in every form of the report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from embcompress.results import (
-    NOT_COMPRESSED,
-    NOT_IN_BASELINE,
     Check,
     Gate,
     LinkPrediction,
@@ -17,7 +15,8 @@ from embcompress.results import (
     TableReport,
 )
 
-DRY_RUN = "A dry run writes and measures nothing: gates on measured numbers were not judged."
+NOTHING_WRITTEN = "Nothing was written."
+DRY_RUN = "Nothing was measured: gates on measured numbers were not judged."
 
 
 def share(value: float) -> str:
@@ -41,14 +40,14 @@ def percent(value: float) -> str:
     return "> 99.9 %" if shown == "100.0 %" and value < 1 else shown
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str, *, many: str = "") -> str:
     """Write how many there are of something.
 
     Example:
         >>> counted(1, "table"), counted(2, "table")
         ('1 table', '2 tables')
     """
-    return f"{count} {noun}{'s' * (count != 1)}"
+    return f"{count} {noun if count == 1 else many or f'{noun}s'}"
 
 
 def amount(value: float) -> str:
@@ -71,19 +70,34 @@ def shape_text(rows: int, shape: Sequence[int], dtype: str) -> str:
     return f"{' x '.join(map(str, (rows, *shape)))} {dtype}"
 
 
-def bases_text(table: TableReport) -> str:
-    """Write how many bases a table has; one whose own columns are coded has none."""
-    return "no" if table.coded and not table.coded.is_rotated else str(table.rank)
+def has_bases(table: TableReport) -> bool:
+    """Tell whether a table has bases; one whose own columns are coded has none."""
+    return table.coded is None or table.coded.is_rotated
 
 
-def means_text(table: TableReport) -> str:
-    """Tell what made the factors, or how the weights are coded."""
+def size_text(table: TableReport) -> str:
+    """Write in few words what a table is stored as: how many bases, and in how many bits of an entry."""
+    bases = [f"{table.rank} bases"] if has_bases(table) else []
+    return ", ".join(bases + ([f"{table.coded.bits_per_entry:.2f} bits"] if table.coded else []))
+
+
+def coding_text(table: TableReport) -> str:
+    """Tell how the weights of a table are stored."""
     coded = table.coded
     if coded is None:
-        return table.solver or table.coding
-    # In few words: a table that the report is too narrow for is told in lines.
+        return table.coding
     codes = "window codes" if coded.states is None else f"{coded.states} states"
-    return f"{codes}, {coded.bits_per_entry:.2f} bits, {counted(coded.kinds, 'kind')}"
+    return f"{codes}, {coded.bits_per_entry:.2f} bits"
+
+
+def making_text(table: TableReport) -> str:
+    """Tell what a table's bases are, what gave them, and how often the rows were read."""
+    bases = f"{table.rank} bases" if has_bases(table) else "no bases"
+    solver = f" by the {table.solver} solver" if table.solver and has_bases(table) else ""
+    parts = [f"{bases}{solver}"]
+    parts += [counted(table.coded.kinds, "kind")] if table.coded else []
+    parts += [counted(table.passes, "pass", many="passes")] if table.passes else []
+    return ", ".join(parts)
 
 
 def least_word(table: TableReport) -> str:
@@ -98,7 +112,7 @@ def least_error(table: TableReport) -> float | None:
     return None if table.error is None else table.error.optimal_relative
 
 
-def overlap_text(overlap: Overlap, *, sign: str = "±") -> str:
+def overlap_text(overlap: Overlap) -> str:
     """Write the share of neighbours that stay, with half of its confidence band.
 
     Example:
@@ -109,7 +123,7 @@ def overlap_text(overlap: Overlap, *, sign: str = "±") -> str:
     shown = (
         f"{100 * overlap.overlap:.0f}" if overlap.overlap in {0, 1} or half >= 0.5 else f"{100 * overlap.overlap:.1f}"
     )
-    return f"{shown} %" + (f" {sign}{half:.0f}" if half >= 0.5 else f" {sign}{half:.1g}" if half > 0 else "")
+    return f"{shown} %" + (f" ±{half:.0f}" if half >= 0.5 else f" ±{half:.1g}" if half > 0 else "")
 
 
 def asked_text(table: TableReport) -> str:
@@ -157,7 +171,7 @@ def gate_sentence(gate: Gate) -> str:
         >>> gate_sentence(Gate("error.relative > 0.2", "entities", 0.2031, passed=False))
         "error.relative > 0.2 in table 'entities': it is 0.2031."
     """
-    if gate.expression in {NOT_COMPRESSED, NOT_IN_BASELINE}:  # no number
+    if not gate.is_of_number:
         return f"{gate.expression}: {gate.table!r}."
     where = f" in table {gate.table!r}" if gate.table is not None else ""
     found = "the report does not know it" if gate.value is None else f"it is {gate.value:.6g}"
@@ -185,9 +199,9 @@ def matrices_text(table: TableReport) -> str:
     return text
 
 
-def band_text(point: SweepPoint, *, sign: str = "±") -> str:
+def band_text(point: SweepPoint) -> str:
     """Write the error of a point with half of its band, where it has one."""
-    return share(point.relative) + ("" if point.exact else f" {sign}{(point.high - point.low) / 2:.1g}")
+    return share(point.relative) + ("" if point.exact else f" ±{(point.high - point.low) / 2:.1g}")
 
 
 def over_text(point: SweepPoint) -> str:

@@ -1,4 +1,4 @@
-"""What a run found: data only, and the version of its JSON form.
+"""The findings of a run: data only, and the version of its JSON form.
 
 Field names are those of the JSON report (docs/report.md); units are bytes, rows, seconds and shares of a Frobenius
 norm.

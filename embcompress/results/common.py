@@ -1,4 +1,4 @@
-"""What reports of several commands hold."""
+"""Parts of the reports of several commands."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Totals:
     ratio: float
 
 
+# Expressions of gates on which tables an earlier report tells of.
 NOT_IN_BASELINE = "table is not in the baseline"
 NOT_COMPRESSED = "table of the baseline is not compressed"
-# Expressions of gates on what an earlier report tells of, and not on a number.
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,14 @@ class Gate:
         table: the table that it was held for; None for a number of the whole report.
         value: of the number; None where the report does not know it, which passes no gate.
         passed: whether the release may go on.
+        is_of_number: whether it is on a number; else on whether this report and an earlier one tell of the same table.
     """
 
     expression: str
     table: str | None
     value: float | None
     passed: bool
+    is_of_number: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What `backfill` found."""
+"""The findings of `backfill`."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class GrownTable:
 
 @dataclass(frozen=True)
 class VocabularyReport:
-    """What the old and the new vocabulary share.
+    """The ids that the old and the new vocabulary share, and those that only one has.
 
     Attributes:
         kept: ids that a base row belongs to.
@@ -97,7 +97,7 @@ class VocabularyReport:
 
 @dataclass(frozen=True)
 class BackfillResult:
-    """What `backfill` did, or in a dry run would do."""
+    """The growth that `backfill` did, or in a dry run would do."""
 
     command: str
     input: InputFile  # the first base

@@ -1,4 +1,4 @@
-"""What `approximate`, `evaluate`, `reconstruct` and `inspect` found."""
+"""The findings of `approximate`, `evaluate`, `reconstruct` and `inspect`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from embcompress.results.tables import TableReport
 
 @dataclass(frozen=True)
 class ApproximateResult:
-    """What `approximate` did, or in a dry run would do.
+    """The compression that `approximate` did, or in a dry run would do.
 
     Attributes:
         withheld: whether a gate failed, so that `output` tells of a file that was made, measured and not put there.
@@ -30,7 +30,7 @@ class ApproximateResult:
 
 @dataclass(frozen=True)
 class Ranking:
-    """How high the right entities rank, both sides of all triples together, other known triples left out (filtered).
+    """Ranks of the right entities, both sides of all triples together, other known triples left out (filtered).
 
     Ranks are realistic: among equal scores, the mean of the best and the worst place.
     """
@@ -62,7 +62,7 @@ class LinkPrediction:
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """What `evaluate` found by comparing an artifact with its original.
+    """The comparison of an artifact with its original.
 
     Attributes:
         input: the original.
@@ -86,7 +86,7 @@ class EvaluateResult:
 
 @dataclass(frozen=True)
 class ReconstructResult:
-    """What `reconstruct` wrote."""
+    """The dense file that `reconstruct` wrote, or in a dry run would write."""
 
     command: str
     input: InputFile
@@ -123,7 +123,7 @@ class ListedTensor:
 
 @dataclass(frozen=True)
 class InspectResult:
-    """What a checkpoint holds."""
+    """The tensors of a checkpoint, and which of them are tables."""
 
     command: str
     input: InputFile

@@ -1,4 +1,4 @@
-"""What `sweep` found."""
+"""The findings of `sweep`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from embcompress.results.common import InputFile, Skipped
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """What one way of storing a table, or all tables together, leaves at one size.
+    """The error of one way of storing a table, or all tables together, at one size.
 
     Attributes:
         asked_ratio: the ratio that it was made for; None for a way that has one size only.
@@ -101,7 +101,7 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What `sweep` found; `recommendation` is None where not even the smallest ratio can be had."""
+    """Error against bytes of a checkpoint's tables; `recommendation` is None where no tried ratio is reachable."""
 
     command: str
     input: InputFile

@@ -1,4 +1,4 @@
-"""What became of one table: its error, its bytes, how it is stored."""
+"""One table after compression: its error, its bytes, how it is stored."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class NormRatio:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many rows have a relative error from one edge up to the next.
+    """Numbers of rows that have a relative error from one edge up to the next.
 
     Attributes:
         edges: ascending, one more than counts; the first is 0, the last at least the largest error.
@@ -116,7 +116,7 @@ class Overlap:
 
 @dataclass(frozen=True)
 class NeighboursReport:
-    """Whether rows keep their neighbours: what retrieval with the table sees of the error.
+    """The neighbours that rows keep: what retrieval with the table sees of the error.
 
     Attributes:
         nearest: how many neighbours of a row are looked at, the row itself left out.
@@ -172,7 +172,7 @@ class MatricesReport:
 
 @dataclass(frozen=True)
 class Alternative:
-    """What the same bytes give by the other way of factoring a bilinear table: its rows over shared bases.
+    """The other way of factoring a bilinear table in the same bytes: its rows over shared bases.
 
     Attributes:
         rank: the number of bases that the bytes pay for.
@@ -186,7 +186,7 @@ class Alternative:
 
 @dataclass(frozen=True)
 class CodedReport:
-    """How the weights of a table are stored as codes.
+    """The codes that the weights of a table are stored as.
 
     Attributes:
         kinds: of rows, by their scale; of codes of schema 1 groups of rows by norm.
@@ -208,13 +208,14 @@ class CodedReport:
 
 @dataclass(frozen=True)
 class TableReport:
-    """What became of one table. `error` is None in a dry run.
+    """One table after compression. `error` is None in a dry run.
 
     Attributes:
         matrices: of a bilinear table, whose `error` counts each matrix as a row; else None.
         alternative: of a bilinear table, where its bytes pay for a basis; else None.
         coded: of a table with weights in few bits; else None.
         solver: what gave the bases, and in `solver_reason` why; None for what `evaluate` finds made.
+        solver_remarks: what was needed beyond it, and why: other solvers, further passes, a larger dtype.
         spectrum: None where it is not known: of bilinear tables, of weighted rows, in a dry run.
         neighbours: None where none were looked for, or the table has too few rows.
     """
@@ -229,6 +230,7 @@ class TableReport:
     coding: str
     solver: str | None
     solver_reason: str | None
+    solver_remarks: tuple[str, ...] = field(default=(), kw_only=True)
     passes: int
     bytes_before: int
     bytes_after: int

@@ -192,7 +192,7 @@ def test_report_fits_the_console(width: int) -> None:
     ):
         assert part in flat
     if width == 200:
-        heads = "table shape kept added dropped new rows by norm, kept / new cosine, kept / new held"
+        heads = "table shape kept added dropped new rows by norm kept / new cosine kept / new held"
         assert " ".join(lines[0].split()) == heads
         assert lines[1].split()[5:8] == ["16", "10", "4"]
     else:

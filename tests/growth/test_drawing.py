@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from embcompress import nn
 from embcompress.choices import CONSTRAINERS, FITTED, INITIALIZERS, METHODS, Choice
 from embcompress.exceptions import UsageError
 from embcompress.growth.drawing import DRAWN_IDS, Fitted, RowDraw, bind_constrainer
@@ -364,3 +365,9 @@ def test_constrainer_refuses_wrong_arguments(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         constrainer(text)
     assert message in caught.value.message
+
+
+def test_choices_are_the_functions() -> None:
+    """What the command line offers by name is what the modules have, in the same order."""
+    assert list(nn.INITIALIZERS) == list(INITIALIZERS)
+    assert list(nn.CONSTRAINERS) == list(CONSTRAINERS)

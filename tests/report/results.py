@@ -73,7 +73,8 @@ def full_table(name: str = "entities.weight", *, label: str | None = None) -> Ta
         rank=72,
         coding="coded",
         solver="gram",
-        solver_reason="for the spectrum; a further look",
+        solver_reason="for the spectrum",
+        solver_remarks=("a further look",),
         passes=3,
         bytes_before=10_240_000,
         bytes_after=640_000,
@@ -96,6 +97,7 @@ def full_evaluation(name: str = "entities.weight", *, label: str | None = None) 
         coded=None,
         solver=None,
         solver_reason=None,
+        solver_remarks=(),
         coding="plain",
         neighbours=None,
     )

@@ -9,7 +9,7 @@ import pytest
 from embcompress.report.document import document_of
 from embcompress.report.document.model import Fact, Grid
 from embcompress.report.names import text_of
-from embcompress.report.wording import DRY_RUN, gate_sentence
+from embcompress.report.wording import DRY_RUN, NOTHING_WRITTEN, gate_sentence
 from embcompress.results import ApproximateResult, EvaluateResult, Gate, NeighboursReport, Overlap, Result
 from embcompress.results.common import NOT_COMPRESSED, NOT_IN_BASELINE
 from tests.report.results import backfill_result, full_approximation, full_evaluation, full_table, reconstruct_result
@@ -97,8 +97,11 @@ def test_document_tells_the_memory_of_a_dry_run(result: Result) -> None:
         (Gate("error.relative > 0.2", "a", 0.25, passed=False), "error.relative > 0.2 in table 'a': it is 0.25."),
         (Gate("totals.ratio < 4", None, 3.5, passed=False), "totals.ratio < 4: it is 3.5."),
         (Gate("totals.ratio < 4", None, None, passed=False), "totals.ratio < 4: the report does not know it."),
-        (Gate(NOT_IN_BASELINE, "a", None, passed=False), "table is not in the baseline: 'a'."),
-        (Gate(NOT_COMPRESSED, "a", None, passed=False), "table of the baseline is not compressed: 'a'."),
+        (Gate(NOT_IN_BASELINE, "a", None, passed=False, is_of_number=False), "table is not in the baseline: 'a'."),
+        (
+            Gate(NOT_COMPRESSED, "a", None, passed=False, is_of_number=False),
+            "table of the baseline is not compressed: 'a'.",
+        ),
     ],
 )
 def test_gate_sentence_says_what_was_found(gate: Gate, said: str) -> None:
@@ -122,9 +125,15 @@ def dry(result: ApproximateResult | EvaluateResult, *, failed: bool) -> Result:
 
 def test_verdict_of_a_dry_run_says_that_nothing_measured_was_judged() -> None:
     """It says what was looked at, what of it holds or failed, and that the rest was not judged."""
-    assert verdict_of(dry(full_approximation(), failed=False)) == f"1 table would be compressed. {DRY_RUN}"
-    assert verdict_of(dry(full_approximation(), failed=True)) == f"2 of 2 gates failed. {DRY_RUN}"
-    said = "Only the headers were compared, of 3 tables; all 2 gates passed and all 2 checks hold."
+    assert (
+        verdict_of(dry(full_approximation(), failed=False))
+        == f"{NOTHING_WRITTEN} 1 table would be compressed. {DRY_RUN}"
+    )
+    assert verdict_of(dry(full_approximation(), failed=True)) == f"{NOTHING_WRITTEN} 2 of 2 gates failed. {DRY_RUN}"
+    said = f"{NOTHING_WRITTEN} Only the headers were compared, of 3 tables; all 2 gates passed and all 2 checks hold."
     assert verdict_of(dry(full_evaluation(), failed=False)) == f"{said} {DRY_RUN}"
-    assert verdict_of(dry(full_evaluation(), failed=True)) == f"1 of 3 gates and 1 of 3 checks failed. {DRY_RUN}"
+    assert (
+        verdict_of(dry(full_evaluation(), failed=True))
+        == f"{NOTHING_WRITTEN} 1 of 3 gates and 1 of 3 checks failed. {DRY_RUN}"
+    )
     assert "dry run" not in verdict_of(full_evaluation())

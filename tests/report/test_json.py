@@ -79,8 +79,9 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
     assert list(document["output"]) == ["path", "sha256", "bytes"]
     (table,) = document["tables"]
     assert list(table) == [
-        "name", "tied_names", "rows", "shape", "dtype", "kind", "rank", "coding", "solver", "solver_reason", "passes",
-        "bytes_before", "bytes_after", "error", "seconds", "matrices", "alternative", "coded", "spectrum", "neighbours",
+        "name", "tied_names", "rows", "shape", "dtype", "kind", "rank", "coding", "solver", "solver_reason",
+        "solver_remarks", "passes", "bytes_before", "bytes_after", "error", "seconds", "matrices", "alternative",
+        "coded", "spectrum", "neighbours",
     ]  # fmt: skip
     assert table["error"] == {
         "relative": 0.25,
@@ -148,6 +149,7 @@ def test_is_ok_needs_every_gate() -> None:
         "table": "entities.weight",
         "value": 0.25,
         "passed": False,
+        "is_of_number": True,
     }
     assert is_ok(RESULT)
 

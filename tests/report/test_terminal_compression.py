@@ -1,4 +1,4 @@
-"""What a compression says at a prompt beyond its table: what is kept, what is worst, what failed."""
+"""A compression at a prompt, beyond its table: what is kept, what is worst, what failed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from embcompress.report.terminal_compression import TABLES_MAX
+from embcompress.report.document.compression import BRIEF_MAX
 from embcompress.report.wording import DRY_RUN
 from embcompress.results import ApproximateResult, EvaluateResult, NeighboursReport, Overlap, RowGroup
 from tests.report.hostile import HOSTILE
@@ -17,15 +17,21 @@ from tests.report.test_terminal import FORBIDDEN, show
 def test_render_terminal_tells_what_a_table_keeps() -> None:
     """Neighbours with their band, energy, norms and the three worst rows are shown; of several tables by name."""
     shown = " ".join(show(full_approximation(label="apple")).split())
-    assert "0.9791 87 % +-2 8 states, 1.98 bits, 57 kinds, 3 passes" in shown
-    assert "p99 row cosine neighbours coding" in shown
-    assert (
-        "keeps: 98.8 % of the energy, 0.981 of a row's norm (p01 0.911, p99 1.034), "
-        "84 % +-4 of the neighbours by inner product" in shown
-    )
-    assert "+-: 95 % confidence, from 100 rows asked for their neighbours. tied:" in shown
-    assert 'largest row errors: 17 "apple" 0.4821, 48 "apple" 0.4721, 79 "apple" 0.4621' in shown
-    assert "keeps: entities.weight 98.8 %" in " ".join(show(full_evaluation()).split())
+    assert "0.9791 87 % +-2 72 bases, 1.98 bits" in shown
+    assert "p99 row cosine neighbours stored as" in shown
+    for figure in (
+        "energy kept 98.8 % (in 72 directions)",
+        "norm kept 0.981 (median of stored over original; p01 0.911, p99 1.034)",
+        "neighbours kept 87 % +-2 (of the 10 nearest by cosine; by inner product 84 % +-4; "
+        "100 of 20000 rows asked, +- is the 95 % band)",
+        "stored as 8 states, 1.98 bits (72 bases by the gram solver, 57 kinds, 3 passes)",
+        'worst rows 17 "apple" 0.4821, 48 "apple" 0.4721, 79 "apple" 0.4621, ...',
+    ):
+        assert figure in shown
+    lines = show(full_evaluation()).splitlines()
+    for name in ("entities.weight", "entities.weight.2", "entities.weight.3"):
+        assert name in lines
+        assert lines[lines.index(name) + 1].startswith("  ")
 
 
 def test_render_terminal_shows_no_band_where_all_rows_were_asked() -> None:
@@ -35,7 +41,7 @@ def test_render_terminal_shows_no_band_where_all_rows_were_asked() -> None:
     overlap = Overlap(0.871, 0.871, 0.871)
     every = NeighboursReport(10, table.rows, 0, 0.95, overlap, overlap)
     shown = show(dataclasses.replace(result, tables=(dataclasses.replace(table, neighbours=every),)))
-    assert "87.1 % of the neighbours by inner product" in shown
+    assert "by inner product 87.1 %; all 20000 rows asked" in shown
     assert "+-" not in shown
 
 
@@ -48,15 +54,10 @@ def test_render_terminal_tells_of_groups_that_are_far_worse(relative: float, is_
     groups = (RowGroup(500, 1.0, 1.5, 0.1), RowGroup(400, 1.5, 2.25, relative), RowGroup(1, 3.0, 3.0, None))
     error = dataclasses.replace(table.error, relative=0.2, by_norm=groups, by_frequency=groups)
     lines = show(dataclasses.replace(result, tables=(dataclasses.replace(table, error=error),))).splitlines()
-    told = [line for line in lines if line.startswith("by ")]
-    assert (
-        told
-        == [
-            "by norm: 400 rows of norm 1.5 to 2.25: error 0.2600, 1.30 times that of the table",
-            "by frequency: 400 rows of row weight 1.5 to 2.25: error 0.2600, 1.30 times that of the table",
-        ]
-        * is_told
-    )
+    told = [" ".join(line.split()) for line in lines if line.startswith("  worst ") and "group" in line]
+    rows = [f"400 rows of {unit} 1.5 to 2.25: 1.30 times the error of the table" for unit in ("norm", "row weight")]
+    expected = [f"worst norm group 0.2600 ({rows[0]})", f"worst row weight group 0.2600 ({rows[1]})"]
+    assert told == expected * is_told
 
 
 @pytest.mark.parametrize("result", [full_approximation(), full_evaluation()], ids=["approximate", "evaluate"])
@@ -73,47 +74,60 @@ def test_render_terminal_looks_closer_at_the_worst_tables() -> None:
         table = full_table(f"layer{number}")
         assert table.error is not None
         error = dataclasses.replace(table.error, relative=0.1 + 0.01 * number)
-        tables.append(dataclasses.replace(table, error=error, tied_names=()))
+        tables.append(dataclasses.replace(table, error=error, tied_names=(), solver_remarks=()))
     shown = show(dataclasses.replace(full_approximation(), tables=tuple(tables)))
-    told = [line.split()[1] for line in shown.splitlines() if line.startswith("keeps: ")]
-    assert told == [f"layer{number}" for number in range(9 - TABLES_MAX, 9)]
-    assert f"the {TABLES_MAX} of 9 tables with the largest error:\nkeeps: layer5 " in shown
-    assert "with the largest error" not in show(dataclasses.replace(full_approximation(), tables=tuple(tables[:4])))
+    told = [line for line in shown.splitlines() if line.startswith("layer") and " " not in line]
+    assert told == [f"layer{number}" for number in range(9 - BRIEF_MAX, 9)]
+    assert f"\n{BRIEF_MAX} of 9 tables, those with the largest error or with a note:\nlayer6\n" in shown
+    few = dataclasses.replace(full_approximation(), tables=tuple(tables[:BRIEF_MAX]))
+    assert "with the largest error" not in show(few)
+    tables[0] = dataclasses.replace(tables[0], solver_remarks=("a further look",))
+    shown = show(dataclasses.replace(full_approximation(), tables=tuple(tables)))
+    assert "\n4 of 9 tables, those with the largest error or with a note:\nlayer0\n" in shown
 
 
 def test_render_terminal_of_an_artifact_that_is_withheld() -> None:
     """Each failed gate has its value, and the last line says that nothing was put in place."""
     shown = show(full_approximation())
-    assert "gate failed: error.relative > 0.2 in table 'entities.weight': it is 0.2031.\n" in shown
-    assert "gate failed: entities.weight: the report does not know it.\n" in shown
-    assert "withheld: entities.weight was made and measured, and not put there (700 kB, from 11 MB; " in shown
+    gates = [line.split() for line in shown.splitlines() if line.startswith("  FAILED")]
+    assert gates == [
+        ["FAILED", "error.relative", ">", "0.2", "entities.weight", "0.2031"],
+        ["FAILED", "entities.weight", "not", "known"],
+    ]
+    assert "gates: 0 of 2 passed\n" in shown
+    assert "not written: entities.weight failed a gate after measuring (700 kB, from 11 MB; " in shown
     assert "wrote" not in shown
     result = full_approximation()
     gates = tuple(dataclasses.replace(gate, passed=True) for gate in result.gates)
     shown = show(dataclasses.replace(result, gates=gates, withheld=False))
-    assert "gates: 2 of 2 passed\nwrote entities.weight (" in shown
+    assert "gates: 2 of 2 passed (error.relative > 0.2, entities.weight)\nwrote entities.weight (" in shown
 
 
 def test_render_terminal_of_an_evaluation() -> None:
-    """A check that failed has a line, those that hold share one; then come gates, and the files last."""
-    lines = show(full_evaluation()).splitlines()
-    assert lines[-5:] == [
-        "check failed: tables of 'entities.weight.3': the original has 9 rows, and the artifact is made for 7.",
-        "checks: checksums, untouched ok",
-        "gate failed: error.relative > 0.2 in table 'entities.weight': it is 0.2031.",
-        "gates: 2 of 3 passed",
+    """Gates and checks that failed have a line each, those that hold share one; the files come last."""
+    lines = [line.rstrip() for line in show(full_evaluation()).splitlines()]
+    assert lines[-6:] == [
+        "gates: 2 of 3 passed (neighbours.cosine.overlap < 0.8, totals.ratio < 4)",
+        "  verdict  fails if              table             value",
+        "  FAILED   error.relative > 0.2  entities.weight  0.2031",
+        "checks: 2 of 3 hold (checksums, untouched)",
+        "  FAILED  tables of entities.weight.3  the original has 9 rows, and the artifact is made for 7",
         "compared entities.weight-compressed with entities.weight (700 kB, from 11 MB; the tables are 15.48x smaller)",
     ]
-    assert (
-        "link prediction: complex, 1074 triples: MRR 0.8213 -> 0.8107, Hits@1 0.7412 -> 0.7281, "
-        "Hits@3 0.8931 -> 0.8852, Hits@10 0.9622 -> 0.9591"
-    ) in lines
+    start = lines.index("Link prediction")
+    assert lines[start + 1 : start + 6] == [
+        "             MRR  Hits@1  Hits@3  Hits@10",
+        "original  0.8213  0.7412  0.8931   0.9622",
+        "artifact  0.8107  0.7281  0.8852   0.9591",
+        "  interaction     complex",
+        "  triples ranked  1074 (8544 known triples left out of the ranks)",
+    ]
     scores = full_evaluation().link_prediction
     assert scores is not None
     shown = show(
         dataclasses.replace(full_evaluation(), link_prediction=dataclasses.replace(scores, known=0)), width=300
     )
-    assert "0.9591; no known triples were left out of the ranks: --known names files of them\n" in shown
+    assert "1074 (no known triples were left out of the ranks: --known names files of them)" in shown
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 160])

@@ -1,15 +1,16 @@
-"""What `approximate` and `evaluate` found, as a document."""
+"""The documents of `approximate` and `evaluate`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import PurePath
 
+from embcompress.report.document import parts
 from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section, Tone
 from embcompress.report.document.tables import errors_figure, sizes_figure, table_section, tables_grid
 from embcompress.report.names import Inline, Name
 from embcompress.report.wording import (
     DRY_RUN,
+    NOTHING_WRITTEN,
     asked_text,
     check_sentence,
     counted,
@@ -21,10 +22,12 @@ from embcompress.report.wording import (
     share,
     times_smaller,
 )
-from embcompress.results import ApproximateResult, Check, EvaluateResult, Gate, LinkPrediction, Skipped, TableReport
+from embcompress.results import ApproximateResult, Check, EvaluateResult, Gate, LinkPrediction, TableReport
 from embcompress.text import human_bytes
 
+BRIEF_MAX = 3  # tables that a short form looks closer at, those of the largest error
 FIGURED_MAX = 12  # tables with figures of their own, the largest: a page of hundreds of pictures is slow, and not read
+PASSED, HOLDS, HOLD = "passed", "holds", "hold"  # of a gate, of a check, of checks
 
 Compression = ApproximateResult | EvaluateResult
 
@@ -41,19 +44,33 @@ def compression_document(result: Compression) -> Document:
     if result.tables:
         errors = errors_figure(result.tables)
         figures = (sizes_figure(result.tables), *([errors] if errors else [])) if len(result.tables) > 1 else ()
-        sections.append(Section("Tables", grids=(tables_grid(result.tables, failed=failed),), figures=figures))
+        grids = (tables_grid(result.tables, failed=failed),)
+        sections.append(Section("Tables", grids=grids, figures=figures, is_titled=False))
     if isinstance(result, EvaluateResult) and result.link_prediction is not None:
         sections.append(_link_prediction(result.link_prediction))
     is_alone = len(result.tables) == 1
-    sections += [table_section(one, has_figures=one in largest, is_alone=is_alone) for one in result.tables]
-    sections += left_dense(skipped)
+    worst = sorted(result.tables, key=lambda table: -(table.error.relative if table.error else 0.0))[:BRIEF_MAX]
+    sections += [
+        table_section(one, has_figures=one in largest, is_alone=is_alone, is_brief=one in worst)
+        for one in result.tables
+    ]
+    sections += parts.left_dense(skipped)
     state, tone, verdict = _verdict(result, gates=gates, checks=checks)
     cases = (
         *_cases(result.tables, gates, checks),
-        *(Case("table", Name(one.name), skipped=one.reason) for one in skipped),
+        *parts.table_cases({}, skipped),
     )
     return Document(
-        result.command, _title(result), verdict, state, tone, _numbers(result), _files(result), tuple(sections), cases
+        result.command,
+        _title(result),
+        verdict,
+        state,
+        tone,
+        _numbers(result),
+        _files(result),
+        tuple(sections),
+        cases,
+        _outcome(result, tone=tone),
     )
 
 
@@ -73,24 +90,11 @@ def _cases(tables: Sequence[TableReport], gates: Sequence[Gate], checks: Sequenc
             yield Case("check", _check_name(check), failures=() if check.passed else (check_sentence(check),))
 
 
-def left_dense(skipped: Sequence[Skipped]) -> list[Section]:
-    """List what was left as it was, and why."""
-    if not skipped:
-        return []
-    rows = tuple((Name(item.name), item.reason) for item in skipped)
-    return [Section("Left as it was", grids=(Grid("", (Column("name"), Column("why")), rows),))]
-
-
-def base_name(path: str) -> Name:
-    """Give the last part of a path."""
-    return Name(PurePath(path).name or path)
-
-
 def _title(result: Compression) -> Inline:
     smaller = f"{times_smaller(result.totals.ratio)} smaller"
     if isinstance(result, EvaluateResult):
-        return (base_name(result.artifact.path), " beside ", base_name(result.input.path), f", {smaller}")
-    return (base_name(result.input.path), f", {smaller}")
+        return (parts.base_name(result.artifact.path), " beside ", parts.base_name(result.input.path), f", {smaller}")
+    return (parts.base_name(result.input.path), f", {smaller}")
 
 
 def _verdict(result: Compression, *, gates: Sequence[Gate], checks: Sequence[Check]) -> tuple[str, Tone, Inline]:
@@ -101,23 +105,39 @@ def _verdict(result: Compression, *, gates: Sequence[Gate], checks: Sequence[Che
         of += [f"{bad_checks} of {counted(len(checks), 'check')}"] if bad_checks else []
         said = f"{' and '.join(of)} failed"
         if isinstance(result, ApproximateResult) and result.withheld:
-            return "withheld", "bad", (f"{said}: the artifact was made and measured, and not put at ", _output(result))
-        return "failed", "bad", f"{said}. {DRY_RUN}" if result.dry_run else f"{said}."
+            return "not written", "bad", (f"{said} after measuring: ", _output(result), " was not written.")
+        return "failed", "bad", f"{NOTHING_WRITTEN} {said}. {DRY_RUN}" if result.dry_run else f"{said}."
     held = [f"all {counted(len(gates), 'gate')} passed" if len(gates) > 1 else "the gate passed"] if gates else []
     held += [f"all {len(checks)} checks hold" if len(checks) > 1 else "the check holds"] if checks else []
     tail = f"; {' and '.join(held)}" if held else ""
     if result.dry_run:
         is_evaluation = isinstance(result, EvaluateResult)
         said = f"Only the headers were compared, of {tables}" if is_evaluation else f"{tables} would be compressed"
-        return "dry run", "plain", f"{said}{tail}. {DRY_RUN}"
+        return "dry run", "plain", f"{NOTHING_WRITTEN} {said}{tail}. {DRY_RUN}"
     if isinstance(result, EvaluateResult):
         said = " and ".join(held) or "measured from the two files"
         return ("passed" if held else "measured"), "good", f"{tables}: {said}."
     return ("passed" if held else "done"), "good", (f"{tables} compressed into ", _output(result), f"{tail}.")
 
 
+def _outcome(result: Compression, *, tone: Tone) -> tuple[Fact, ...]:
+    """Tell on a line what became of the artifact."""
+    file = result.artifact if isinstance(result, EvaluateResult) else result.output
+    sizes = f"{human_bytes(file.bytes)}, from {human_bytes(result.input.bytes)}"
+    remark = f"{sizes}; the tables are {times_smaller(result.totals.ratio)} smaller"
+    label = "would write" if result.dry_run else "wrote"
+    value: Inline = Name(file.path)
+    if isinstance(result, EvaluateResult):
+        label = "would compare" if result.dry_run else "compared"
+        value = (Name(file.path), " with ", Name(result.input.path))
+    elif result.withheld:
+        label, value = "not written:", (Name(file.path), " failed a gate after measuring")
+    fact = Fact(label, value, remark, "bad" if tone == "bad" else "plain")
+    return (fact, Fact("", DRY_RUN)) if result.dry_run else (fact,)
+
+
 def _output(result: ApproximateResult) -> Name:
-    return base_name(result.output.path)
+    return parts.base_name(result.output.path)
 
 
 def _numbers(result: Compression) -> tuple[Fact, ...]:
@@ -154,23 +174,17 @@ def _numbers(result: Compression) -> tuple[Fact, ...]:
     if isinstance(result, EvaluateResult) and result.link_prediction is not None:
         scores = result.link_prediction
         numbers.append(Fact("MRR", f"{scores.after.mrr:.4f}", f"was {scores.before.mrr:.4f}"))
-    if result.memory_bytes is not None:
-        numbers.append(Fact("memory needed", f"about {human_bytes(result.memory_bytes)}"))
-    return tuple(numbers)
+    return (*numbers, *parts.memory_facts(result.memory_bytes))
 
 
 def _files(result: Compression) -> tuple[Fact, ...]:
-    facts = [Fact("input", Name(result.input.path), human_bytes(result.input.bytes))]
+    facts: tuple[Fact, ...] = (parts.file_fact("input", result.input),)
     if isinstance(result, EvaluateResult):
-        return (*facts, Fact("artifact", Name(result.artifact.path), human_bytes(result.artifact.bytes)))
-    what = "would write" if result.dry_run else "withheld" if result.withheld else "output"
-    facts.append(Fact(what, Name(result.output.path), human_bytes(result.output.bytes)))
-    if result.output.sha256 is not None:
-        facts.append(Fact("sha256", Name(result.output.sha256)))
+        return (*facts, parts.file_fact("artifact", result.artifact))
+    label = "not written" if result.withheld else "output"
+    facts += parts.output_facts(result.output, is_dry=result.dry_run, label=label)
     seconds = sum(table.seconds for table in result.tables)
-    if seconds:
-        facts.append(Fact("time", f"{seconds:.1f} s", "spent on the tables"))
-    return tuple(facts)
+    return (*facts, Fact("time", f"{seconds:.1f} s", "spent on the tables")) if seconds else facts
 
 
 def _value(gate: Gate) -> str:
@@ -192,19 +206,23 @@ def _gate_sections(gates: Sequence[Gate]) -> list[Section]:
     rows: list[tuple[Inline, ...]] = []
     for gate in gates:
         table: Inline = "" if gate.table is None else Name(gate.table)
-        rows.append(("passed" if gate.passed else "FAILED", Name(gate.expression), table, _value(gate)))
+        rows.append((PASSED if gate.passed else "FAILED", Name(gate.expression), table, _value(gate)))
     columns = (Column("verdict"), Column("fails if"), Column("table"), Column("value", "right"))
-    return [Section("Gates", grids=(Grid("", columns, tuple(rows), _tones(gates)),))]
+    return [
+        Section("Gates", grids=(Grid("", columns, tuple(rows), _tones(gates), heads=2, good=PASSED),), is_late=True)
+    ]
 
 
 def _check_sections(checks: Sequence[Check]) -> list[Section]:
     if not checks:
         return []
     rows: list[tuple[Inline, ...]] = [
-        ("holds" if check.passed else "FAILED", _check_name(check), check.detail) for check in checks
+        (HOLDS if check.passed else "FAILED", _check_name(check), check.detail) for check in checks
     ]
-    columns = (Column("verdict"), Column("check"), Column("found"))
-    return [Section("Checks", grids=(Grid("", columns, tuple(rows), _tones(checks)),))]
+    columns = (Column("verdict"), Column("check"), Column("found", is_prose=True))
+    return [
+        Section("Checks", grids=(Grid("", columns, tuple(rows), _tones(checks), heads=2, good=HOLD),), is_late=True)
+    ]
 
 
 def _tones(judged: Sequence[Gate] | Sequence[Check]) -> tuple[Tone, ...]:
@@ -218,7 +236,7 @@ def _link_prediction(found: LinkPrediction) -> Section:
         for when, one in (("original", found.before), ("artifact", found.after))
     )
     facts = (
-        Fact("interaction", Name(found.interaction)),
-        Fact("triples ranked", str(found.triples), known_text(found)),
+        Fact("interaction", Name(found.interaction), is_brief=True),
+        Fact("triples ranked", str(found.triples), known_text(found), is_brief=True),
     )
     return Section("Link prediction", facts=facts, grids=(Grid("", columns, rows),))

@@ -1,11 +1,11 @@
-"""What `backfill` did, as a document."""
+"""The document of `backfill`."""
 
 from __future__ import annotations
 
-from embcompress.report.document.compression import base_name, left_dense
-from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section
-from embcompress.report.names import Inline, Name
-from embcompress.report.wording import counted, percent, shape_text
+from embcompress.report.document import parts
+from embcompress.report.document.model import Column, Document, Fact, Grid, Section
+from embcompress.report.names import TIED, Inline, listed
+from embcompress.report.wording import NOTHING_WRITTEN, counted, percent, shape_text
 from embcompress.results import BackfillResult, GrownTable, VocabularyReport
 from embcompress.text import human_bytes
 
@@ -13,9 +13,14 @@ from embcompress.text import human_bytes
 def backfill_document(result: BackfillResult) -> Document:
     """Say how many rows stay, are new and are gone, and how the new ones look beside the known."""
     words = result.vocabulary
-    sections = [Section("Warnings", notes=result.warnings)] if result.warnings else []
-    sections += [Section("Tables", grids=(_tables(result.tables),)), _vocabulary(words), *left_dense(result.skipped)]
-    numbers: tuple[Fact, ...] = (
+    warnings = Section("Warnings", notes=result.warnings, is_titled=False, is_late=True, note="warning")
+    sections = [warnings] if result.warnings else []
+    sections += [
+        Section("Tables", grids=(_tables(result.tables),), is_titled=False),
+        _vocabulary(words),
+        *parts.left_dense(result.skipped),
+    ]
+    numbers = (
         Fact("rows kept", str(words.kept), "identical to the bit"),
         Fact("new rows", str(words.new)),
         Fact("labels gone", str(words.dropped)),
@@ -24,30 +29,27 @@ def backfill_document(result: BackfillResult) -> Document:
             human_bytes(result.totals.bytes_after),
             f"was {human_bytes(result.totals.bytes_before)}",
         ),
+        *parts.memory_facts(result.memory_bytes),
     )
-    if result.memory_bytes is not None:
-        numbers = (*numbers, Fact("memory needed", f"about {human_bytes(result.memory_bytes)}"))
     inputs = (result.input, *result.further_inputs)
-    facts = [Fact("base", Name(one.path), human_bytes(one.bytes)) for one in inputs]
-    what = "would write" if result.dry_run else "output"
-    facts.append(Fact(what, Name(result.output.path), human_bytes(result.output.bytes)))
-    if result.output.sha256 is not None:
-        facts.append(Fact("sha256", Name(result.output.sha256)))
+    facts = (
+        *(parts.file_fact("base", one) for one in inputs),
+        *parts.output_facts(result.output, is_dry=result.dry_run),
+    )
+    sizes = f"{human_bytes(result.output.bytes)}, from {human_bytes(sum(one.bytes for one in inputs))}"
     tables = counted(len(result.tables), "table")
-    verdict = f"Nothing was written. {tables} would grow." if result.dry_run else f"{tables} grown."
+    verdict = f"{NOTHING_WRITTEN} {tables} would grow." if result.dry_run else f"{tables} grown."
     return Document(
         result.command,
-        (base_name(result.input.path), f", {counted(words.new, 'row')} added"),
+        (parts.base_name(result.input.path), f", {counted(words.new, 'row')} added"),
         verdict,
         "dry run" if result.dry_run else "done",
         "plain" if result.dry_run or result.warnings else "good",
         numbers,
-        tuple(facts),
+        facts,
         tuple(sections),
-        (
-            *(Case("table", Name(table.name), table.seconds) for table in result.tables),
-            *(Case("table", Name(item.name), skipped=item.reason) for item in result.skipped),
-        ),
+        parts.table_cases({table.name: table.seconds for table in result.tables}, result.skipped),
+        (parts.written_fact(result.output, sizes, is_dry=result.dry_run),),
     )
 
 
@@ -55,14 +57,14 @@ def _tables(tables: tuple[GrownTable, ...]) -> Grid:
     titles = ("kept", "added", "dropped")
     columns = (
         Column("table"), Column("shape"), *(Column(title, "right") for title in titles), Column("new rows by"),
-        Column("norm, kept / new", "right"), Column("cosine, kept / new", "right"), Column("held", "right"),
+        Column("norm kept / new", "right"), Column("cosine kept / new", "right"), Column("held", "right"),
     )  # fmt: skip
     rows: list[tuple[Inline, ...]] = []
     for table in tables:
         seen = (table.base_rows, table.new_rows)
         rows.append(
             (
-                Name(table.name),
+                listed((table.name, *table.tied_names), between=TIED),
                 shape_text(table.rows, table.shape, table.dtype)
                 + ("" if table.rank is None else f", {table.rank} bases"),
                 str(table.rows_kept),
@@ -82,5 +84,5 @@ def _vocabulary(words: VocabularyReport) -> Section:
     facts.append(Fact("padding", str(words.padding), "base rows that had no label"))
     for label, names in (("the first new labels", words.new_labels), ("the first gone", words.dropped_labels)):
         if names:
-            facts.append(Fact(label, tuple(part for name in names for part in (", ", Name(name)))[1:]))
-    return Section("Vocabulary", facts=tuple(facts))
+            facts.append(Fact(label, listed(names)))
+    return Section("Vocabulary", facts=tuple(facts), is_brief=False)

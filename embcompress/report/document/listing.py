@@ -1,31 +1,30 @@
-"""What `inspect` listed and `reconstruct` wrote, as documents."""
+"""The documents of `inspect` and `reconstruct`."""
 
 from __future__ import annotations
 
-from embcompress.report.document.compression import base_name, left_dense
-from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section
-from embcompress.report.names import Inline, Name
-from embcompress.report.wording import counted, shape_text
+from embcompress.report.document import parts
+from embcompress.report.document.model import Column, Document, Fact, Grid, Section, Tone
+from embcompress.report.names import TIED, Inline, Name, listed
+from embcompress.report.wording import NOTHING_WRITTEN, counted, shape_text
 from embcompress.results import InspectResult, ListedTable, ReconstructResult
 from embcompress.text import human_bytes
+
+OTHERS_MAX = 12  # of the tensors that are no tables, in a short form
 
 
 def inspect_document(result: InspectResult) -> Document:
     """Say which matrices are tables, and why; what is chosen comes first."""
     chosen = [table for table in result.tables if table.chosen]
     rest = [table for table in result.tables if not table.chosen]
-    sections = [
-        Section(title, grids=(_matrices(tables),))
-        for title, tables in (("Embedding tables", chosen), ("Other matrices", rest))
-        if tables
-    ]
+    sections = [Section("Matrices", grids=(_matrices([*chosen, *rest]),), is_titled=False)] if result.tables else []
     if result.others:
         columns = (Column("name"), Column("shape"), Column("bytes", "right"))
         rows = tuple(
             (Name(one.name), f"{' x '.join(map(str, one.shape)) or 'a number'} {one.dtype}", human_bytes(one.bytes))
             for one in result.others
         )
-        sections.append(Section("Other tensors", grids=(Grid("No tables", columns, rows, is_folded=True),)))
+        others = Grid("Other tensors", columns, rows, is_folded=True, brief_rows=OTHERS_MAX)
+        sections.append(Section("Other tensors", grids=(others,), is_titled=False))
     size = sum(table.bytes for table in chosen)
     numbers = (
         Fact("embedding tables", str(len(chosen)), human_bytes(size)),
@@ -33,61 +32,57 @@ def inspect_document(result: InspectResult) -> Document:
         Fact("other tensors", str(len(result.others))),
         Fact("file", human_bytes(result.input.bytes)),
     )
+    tables = counted(len(chosen), "embedding table")
     verdict = (
         f"{counted(len(chosen), 'table')} would be compressed." if chosen else "No embedding table was recognised."
     )
     return Document(
         result.command,
-        (base_name(result.input.path), f", {counted(len(chosen), 'embedding table')}"),
+        (parts.base_name(result.input.path), f", {tables}"),
         verdict,
         "listed",
         "plain",
         numbers,
-        (Fact("input", Name(result.input.path), human_bytes(result.input.bytes)),),
-        (*sections, *left_dense(result.skipped)),
-        (
-            *(Case("table", Name(table.name)) for table in chosen),
-            *(Case("table", Name(item.name), skipped=item.reason) for item in result.skipped),
-        ),
+        (parts.file_fact("input", result.input),),
+        (*sections, *parts.left_dense(result.skipped)),
+        parts.table_cases({table.name: 0.0 for table in chosen}, result.skipped),
+        (Fact("", (Name(result.input.path), f": {human_bytes(result.input.bytes)}, {tables}")),),
     )
 
 
 def reconstruct_document(result: ReconstructResult) -> Document:
     """Say what the dense file holds."""
     tables = counted(len(result.tables), "table")
-    would = "would be " if result.dry_run else ""
+    would, nothing = ("would be ", f"{NOTHING_WRITTEN} ") if result.dry_run else ("", "")
+    counts = f"{counted(result.tensors, 'tensor')}, {tables} multiplied out"
+    written = f"{human_bytes(result.output.bytes)}, {counts}"
     grid = Grid("", (Column("multiplied out"),), tuple((Name(name),) for name in result.tables))
-    facts = [Fact("artifact", Name(result.input.path), human_bytes(result.input.bytes))]
-    facts.append(
-        Fact("would write" if result.dry_run else "output", Name(result.output.path), human_bytes(result.output.bytes))
-    )
-    if result.output.sha256 is not None:
-        facts.append(Fact("sha256", Name(result.output.sha256)))
-    numbers = [
+    numbers = (
         Fact("tables", str(len(result.tables))),
         Fact("tensors", str(result.tensors)),
         Fact("dense file", human_bytes(result.output.bytes), f"from {human_bytes(result.input.bytes)}"),
-    ]
-    if result.memory_bytes is not None:
-        numbers.append(Fact("memory needed", f"about {human_bytes(result.memory_bytes)}"))
+        *parts.memory_facts(result.memory_bytes),
+    )
     return Document(
         result.command,
-        (base_name(result.input.path), ", dense again"),
-        f"{tables} {would}multiplied out, {counted(result.tensors, 'tensor')} in all.",
+        (parts.base_name(result.input.path), ", dense again"),
+        f"{nothing}{tables} {would}multiplied out, {counted(result.tensors, 'tensor')} in all.",
         "dry run" if result.dry_run else "done",
         "plain" if result.dry_run else "good",
-        tuple(numbers),
-        tuple(facts),
-        (Section("Tables", grids=(grid,)),) if result.tables else (),
-        tuple(Case("table", Name(name)) for name in result.tables),
+        numbers,
+        (parts.file_fact("artifact", result.input), *parts.output_facts(result.output, is_dry=result.dry_run)),
+        (Section("Tables", grids=(grid,), is_brief=False),) if result.tables else (),
+        parts.table_cases(dict.fromkeys(result.tables, 0.0)),
+        (parts.written_fact(result.output, written, is_dry=result.dry_run),),
     )
 
 
 def _matrices(tables: list[ListedTable]) -> Grid:
     rows: list[tuple[Inline, ...]] = []
     for table in tables:
-        tied = tuple(part for name in table.tied_names for part in (" = ", Name(name)))
+        names = listed((table.name, *table.tied_names), between=TIED)
         shape = shape_text(table.rows, table.shape, table.dtype)
-        rows.append(((Name(table.name), *tied), shape, human_bytes(table.bytes), table.reason))
-    columns = (Column("matrix"), Column("shape"), Column("bytes", "right"), Column("reason"))
-    return Grid("", columns, tuple(rows))
+        rows.append(("table" if table.chosen else "", names, shape, human_bytes(table.bytes), table.reason))
+    columns = (Column(""), Column("matrix"), Column("shape"), Column("bytes", "right"), Column("reason", is_prose=True))
+    tones: tuple[Tone, ...] = tuple("good" if table.chosen else "plain" for table in tables)
+    return Grid("", columns, tuple(rows), tones, heads=2)

@@ -9,25 +9,37 @@ from embcompress.report.names import Inline, Name
 from embcompress.results import Histogram, RowGroup, SpectrumReport, SweepCurve, SweepPoint
 
 Align = Literal["left", "right"]
-Tone = Literal["plain", "good", "bad"]
+Tone = Literal["plain", "good", "warn", "bad"]
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A labelled value, with a remark where it needs one to be understood."""
+    """A labelled value, with a remark where it needs one to be understood.
+
+    Attributes:
+        is_brief: whether a short form shows it, too.
+        is_whole: whether it is to be pasted, so that no line may end inside.
+    """
 
     label: str
     value: Inline
     remark: str = ""
     tone: Tone = "plain"
+    is_brief: bool = False
+    is_whole: bool = False
 
 
 @dataclass(frozen=True)
 class Column:
-    """The head of a column."""
+    """The head of a column.
+
+    Attributes:
+        is_prose: whether it holds sentences, which may be folded and need no title beside them.
+    """
 
     title: str
     align: Align = "left"
+    is_prose: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,10 @@ class Grid:
         tones: of each row, as many as rows; empty where all are plain.
         is_folded: whether it may be shown on demand only.
         is_drawn: whether a figure of the section shows the same; without figures it is the grid that tells it.
+        heads: leading columns that name a row.
+        brief_rows: of a folded grid, how many rows a short form shows, on one line.
+        good: the word for rows that are good, of which a short form only says how many there are; empty where it
+            lists all.
     """
 
     title: str
@@ -47,6 +63,9 @@ class Grid:
     tones: tuple[Tone, ...] = ()
     is_folded: bool = False
     is_drawn: bool = False
+    heads: int = 1
+    brief_rows: int = 0
+    good: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +78,7 @@ class SpectrumDrawing:
 
 @dataclass(frozen=True)
 class HistogramDrawing:
-    """How many rows have which error, with marks at the median and at p99."""
+    """The histogram of the rows' errors, with marks at the median and at p99."""
 
     histogram: Histogram
     p50: float
@@ -126,6 +145,10 @@ class Section:
 
     Attributes:
         is_detail: whether it looks closer at one table of those listed before.
+        is_brief: whether a short form shows it, too.
+        is_titled: whether a short form needs its title.
+        is_late: whether a short form, of which the end is read first, shows it at its end.
+        note: the word for one of its notes.
     """
 
     title: Inline
@@ -134,6 +157,10 @@ class Section:
     notes: tuple[Inline, ...] = ()
     figures: tuple[Figure, ...] = ()
     is_detail: bool = False
+    is_brief: bool = True
+    is_titled: bool = True
+    is_late: bool = False
+    note: Literal["note", "warning"] = "note"
 
 
 @dataclass(frozen=True)
@@ -155,7 +182,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Document:
-    """What a run found, in the order that a person reads it.
+    """A run's findings, in the order that a person reads them.
 
     Attributes:
         command: that was run.
@@ -166,6 +193,7 @@ class Document:
         numbers: the four or five that matter most.
         facts: files, and what else belongs to the run as a whole.
         cases: everything that passes or fails on its own.
+        outcome: what became of the files, at the end of a short form.
     """
 
     command: str
@@ -177,3 +205,4 @@ class Document:
     facts: tuple[Fact, ...]
     sections: tuple[Section, ...]
     cases: tuple[Case, ...]
+    outcome: tuple[Fact, ...]

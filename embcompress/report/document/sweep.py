@@ -1,12 +1,12 @@
-"""What `sweep` found, as a document."""
+"""The document of `sweep`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from embcompress.report.document.compression import base_name, left_dense
-from embcompress.report.document.model import Case, Column, CurvesDrawing, Document, Fact, Figure, Grid, Section, Tone
-from embcompress.report.names import Inline, Name
+from embcompress.report.document import parts
+from embcompress.report.document.model import Column, CurvesDrawing, Document, Fact, Figure, Grid, Section, Tone
+from embcompress.report.names import Inline, Name, listed
 from embcompress.report.wording import band_text, counted, over_text, points_by_size, shape_text, share
 from embcompress.results import SweepCurve, SweepPoint, SweepResult, SweptTable
 from embcompress.text import human_bytes
@@ -20,14 +20,17 @@ def sweep_document(result: SweepResult) -> Document:
     largest = sorted(result.tables, key=lambda table: -table.bytes_before)[:FIGURED_MAX]
     sections: list[Section] = []
     numbers = [Fact("all tables", human_bytes(result.totals.bytes_before), counted(len(result.tables), "table"))]
-    verdict: Inline = "Nothing to recommend: not even the smallest ratio can be had."
-    state, tone = "nothing to recommend", "plain"
-    title: Inline = (base_name(result.input.path), ", error against bytes")
+    verdict: Inline = "Nothing to recommend: no tried ratio is reachable."
+    outcome: tuple[Fact, ...] = (Fact("nothing to recommend:", "no tried ratio is reachable.", tone="warn"),)
+    tone: Tone = "plain"
+    state = "nothing to recommend"
+    title: Inline = (parts.base_name(result.input.path), ", error against bytes")
     chosen = recommended_point(result)
     if said is not None:
-        state, tone = ("recommended", "good") if said.is_within else ("recommended with a larger error", "plain")
+        state = "recommended" if said.is_within else "recommended with a larger error"
+        tone = "good" if said.is_within else "warn"
         verdict = f"{said.way} at 1/{said.ratio:g}: {said.reason}."
-        title = (base_name(result.input.path), f", best kept {said.way} at 1/{said.ratio:g}")
+        title = (parts.base_name(result.input.path), f", best kept {said.way} at 1/{said.ratio:g}")
         numbers = [
             Fact(
                 "times smaller",
@@ -41,14 +44,22 @@ def sweep_document(result: SweepResult) -> Document:
         if chosen is not None and chosen.largest_relative is not None and len(result.tables) > 1:
             numbers.append(Fact("worst table", share(chosen.largest_relative), "upper end of its band"))
         numbers.append(Fact("stored as", said.way))
-        sections.append(Section("To make it", facts=(Fact("command", Name(said.command)),)))
+        sections.append(Section("To make it", facts=(Fact("command", Name(said.command)),), is_brief=False))
+        made = (
+            f"{said.way} at 1/{said.ratio:g}, {human_bytes(said.bytes)}, error {share(said.relative)}: {said.reason}."
+        )
+        outcome = (
+            Fact("recommended:", made, tone=tone),
+            Fact("", Name(said.command), is_whole=True),
+        )
     if len(result.tables) > 1:
         sections.append(
             Section(
                 "All tables together",
                 grids=(_grid(result.totals.curves),),
-                notes=("Errors are the root mean square of those of the tables.",),
+                notes=("errors are the root mean square of those of the tables.",),
                 figures=_figures(result.totals.curves, chosen=chosen),
+                is_late=True,
             )
         )
     for table in result.tables:
@@ -56,22 +67,19 @@ def sweep_document(result: SweepResult) -> Document:
         sections.append(_table(table, chosen=own, has_figure=table in largest))
     points = [point for table in result.tables for curve in table.curves for point in curve.points]
     if any(not point.exact for point in points):
-        sections.append(
-            Section("Bands", notes=("±: 95 % confidence, from a sample of the rows; what has none is exact.",))
-        )
+        band = "± is 95 % confidence, from a sample of the rows; values without ± are exact."
+        sections.append(Section("Bands", notes=(band,), is_titled=False, is_late=True))
     return Document(
         result.command,
         title,
         verdict,
         state,
-        "good" if tone == "good" else "plain",
+        tone,
         tuple(numbers),
-        (Fact("input", Name(result.input.path), human_bytes(result.input.bytes)),),
-        (*sections, *left_dense(result.skipped)),
-        (
-            *(Case("table", Name(table.name), table.seconds) for table in result.tables),
-            *(Case("table", Name(item.name), skipped=item.reason) for item in result.skipped),
-        ),
+        (parts.file_fact("input", result.input),),
+        (*sections, *parts.left_dense(result.skipped)),
+        parts.table_cases({table.name: table.seconds for table in result.tables}, result.skipped),
+        outcome,
     )
 
 
@@ -85,12 +93,11 @@ def recommended_point(result: SweepResult) -> SweepPoint | None:
 
 
 def _table(table: SweptTable, *, chosen: SweepPoint | None, has_figure: bool) -> Section:
-    facts = [Fact("shape", shape_text(table.rows, table.shape, table.dtype), human_bytes(table.bytes_before))]
-    if table.tied_names:
-        facts.append(Fact("also named", tuple(part for name in table.tied_names for part in (", ", Name(name)))[1:]))
+    shape = f", {shape_text(table.rows, table.shape, table.dtype)}, {human_bytes(table.bytes_before)}"
+    tied = (Fact("also named", listed(table.tied_names), is_brief=True),) if table.tied_names else ()
     return Section(
-        Name(table.name),
-        facts=tuple(facts),
+        (Name(table.name), shape),
+        facts=tied,
         grids=(_grid(table.curves),),
         notes=tuple(f"{remark}." for remark in table.remarks),
         figures=_figures(table.curves, chosen=chosen) if has_figure else (),
@@ -115,8 +122,7 @@ def _grid(curves: Sequence[SweepCurve]) -> Grid:
             if curve.way == first:
                 cells.append("" if point is None or not point.bound_relative else over_text(point))
         rows.append(tuple(cells))
-    tones: tuple[Tone, ...] = ()
-    return Grid("", tuple(columns), tuple(rows), tones)
+    return Grid("", tuple(columns), tuple(rows))
 
 
 def _figures(curves: Sequence[SweepCurve], *, chosen: SweepPoint | None) -> tuple[Figure, ...]:

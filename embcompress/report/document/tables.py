@@ -17,20 +17,22 @@ from embcompress.report.document.model import (
     SizesDrawing,
     SpectrumDrawing,
 )
-from embcompress.report.names import Inline, Name
+from embcompress.report.names import Inline, Name, listed
 from embcompress.report.wording import (
     asked_text,
-    bases_text,
+    coding_text,
     counted,
     group_text,
+    has_bases,
     least_error,
     least_word,
+    making_text,
     matrices_text,
-    means_text,
     overlap_text,
     percent,
     shape_text,
     share,
+    size_text,
     span_text,
     worst_group,
 )
@@ -39,6 +41,8 @@ from embcompress.text import human_bytes
 
 NOT_KNOWN = "not known"
 BARS_MAX = 12  # tables with a bar, the largest
+WORST_ROWS = 3  # in a short form
+FAR_WORSE = 1.25  # times the error of its table: what a short form tells of a group of rows for
 
 
 def tables_grid(tables: Sequence[TableReport], *, failed: frozenset[str]) -> Grid:
@@ -74,7 +78,7 @@ def tables_grid(tables: Sequence[TableReport], *, failed: frozenset[str]) -> Gri
             cells.append("" if error is None else f"{error.cosine.mean:.4f}")
             if has_neighbours:
                 cells.append("" if table.neighbours is None else overlap_text(table.neighbours.cosine))
-        rows.append((*cells, _made(table)[0]))
+        rows.append((*cells, size_text(table)))
     columns = tuple(Column(title, "right" if align == "right" else "left") for title, align in titles)
     return Grid("", columns, tuple(rows), tuple("bad" if table.name in failed else "plain" for table in tables))
 
@@ -120,26 +124,25 @@ def _left_out(tables: Sequence[TableReport], shown: Sequence[TableReport]) -> st
     return f" {counted(len(tables) - len(shown), 'table')} left out." if len(tables) > len(shown) else ""
 
 
-def table_section(table: TableReport, *, has_figures: bool, is_alone: bool) -> Section:
+def table_section(table: TableReport, *, has_figures: bool, is_alone: bool, is_brief: bool) -> Section:
     """Look closer at one table.
 
     Args:
         table: of the report.
         has_figures: whether to draw it.
         is_alone: whether it is the only one, which has the figure of all tables among its own.
+        is_brief: whether a short form looks closer, too.
     """
     error = table.error
     grids = () if error is None else (*((_worst_rows(error),) if error.worst_rows else ()), *_group_grids(error))
-    notes: list[Inline] = []
-    if "; " in (table.solver_reason or ""):  # a reason of more than the choice: something needed a further look
-        notes.append((table.solver_reason or "").partition("; ")[2] + ".")
     return Section(
         Name(table.name),
         facts=(*_errors(table), *_worst_groups(error), *_storage(table)),
         grids=grids,
-        notes=tuple(notes),
+        notes=tuple(f"{remark}." for remark in table.solver_remarks),
         figures=(*_figures(table), *([sizes_figure([table])] if is_alone else [])) if has_figures else (),
         is_detail=True,
+        is_brief=is_brief or bool(table.solver_remarks),
     )
 
 
@@ -161,25 +164,28 @@ def _errors(table: TableReport) -> list[Fact]:
     if error.norm_ratio is not None:
         norms = error.norm_ratio
         said = f"median of stored over original; p01 {norms.p01:.3f}, p99 {norms.p99:.3f}"
-        facts.append(Fact("norm kept", f"{norms.p50:.3f}", said))
+        facts.append(Fact("norm kept", f"{norms.p50:.3f}", said, is_brief=True))
     if table.neighbours is not None:
         found = table.neighbours
         product = overlap_text(found.inner_product)
         said = f"of the {found.nearest} nearest by cosine; by inner product {product}; {asked_text(table)}"
-        facts.append(Fact("neighbours kept", overlap_text(found.cosine), said))
-    if table.spectrum is not None and bases_text(table) != "no":
-        facts.append(Fact("energy kept", percent(table.spectrum.kept), f"in {table.rank} directions"))
+        facts.append(Fact("neighbours kept", overlap_text(found.cosine), said, is_brief=True))
+    if table.spectrum is not None and has_bases(table):
+        facts.append(Fact("energy kept", percent(table.spectrum.kept), f"in {table.rank} directions", is_brief=True))
     return facts
 
 
 def _worst_groups(error: TableErrorReport | None) -> list[Fact]:
-    if error is None:
-        return []
-    return [
-        Fact(f"worst by {unit}", share(worst.relative or 0.0), group_text(worst, unit=unit))
-        for unit, groups in _groups(error)
-        if (worst := worst_group(groups)) is not None
-    ]
+    facts: list[Fact] = []
+    for unit, groups in () if error is None else _groups(error):
+        worst = worst_group(groups)
+        if worst is None or worst.relative is None or error is None:
+            continue
+        is_far = worst.relative > FAR_WORSE * error.relative > 0
+        times = f": {worst.relative / error.relative:.2f} times the error of the table" if is_far else ""
+        said = f"{group_text(worst, unit=unit)}{times}"
+        facts.append(Fact(f"worst {unit} group", share(worst.relative), said, is_brief=is_far))
+    return facts
 
 
 def _group_grids(error: TableErrorReport) -> list[Grid]:
@@ -208,22 +214,12 @@ def _groups(error: TableErrorReport) -> list[tuple[Literal["norm", "row weight"]
 def _storage(table: TableReport) -> list[Fact]:
     smaller = f"{table.bytes_before / table.bytes_after:.2f}x smaller" if table.bytes_after else ""
     facts = [Fact("size", f"{human_bytes(table.bytes_before)} → {human_bytes(table.bytes_after)}", smaller)]
-    made, rest = _made(table)
-    facts.append(Fact("stored as", made, f"{rest}{bases_text(table)} bases"))
+    facts.append(Fact("stored as", coding_text(table), making_text(table), is_brief=True))
     if table.tied_names:
-        names = [part for name in table.tied_names for part in (", ", Name(name))][1:]
-        facts.append(Fact("also named", tuple(names)))
+        facts.append(Fact("also named", listed(table.tied_names), is_brief=True))
     if table.matrices is not None:
-        facts.append(Fact("matrices", matrices_text(table)))
+        facts.append(Fact("matrices", matrices_text(table), is_brief=True))
     return facts
-
-
-def _made(table: TableReport) -> tuple[str, str]:
-    """Tell how a table is stored; and apart from it the groups of rows that its codes have, or the solver."""
-    if table.coded is None:
-        return table.coding, f"by the {table.solver} solver, " if table.solver else ""
-    made, _, groups = means_text(table).rpartition(", ")
-    return made, f"{groups}, "
 
 
 def _worst_rows(error: TableErrorReport) -> Grid:
@@ -233,7 +229,7 @@ def _worst_rows(error: TableErrorReport) -> Grid:
     for row in error.worst_rows:
         label: tuple[Inline, ...] = ("" if row.label is None else Name(row.label),) if has_labels else ()
         rows.append((str(row.id), *label, share(row.relative)))
-    return Grid("Worst rows", columns, tuple(rows), is_folded=True)
+    return Grid("Worst rows", columns, tuple(rows), is_folded=True, brief_rows=WORST_ROWS)
 
 
 def _figures(table: TableReport) -> tuple[Figure, ...]:
@@ -251,7 +247,7 @@ def _figures(table: TableReport) -> tuple[Figure, ...]:
             )
         )
     if spectrum is not None and len(spectrum.ranks) > 1:
-        rank = None if bases_text(table) == "no" else table.rank
+        rank = table.rank if has_bases(table) else None
         mark = f" The line marks the {table.rank} bases in use." if rank is not None else ""
         figures.append(
             Figure(

@@ -1,0 +1,51 @@
+"""Parts that the documents of several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+from embcompress.report.document.model import Case, Column, Fact, Grid, Section
+from embcompress.report.names import Name
+from embcompress.results import InputFile, OutputFile, Skipped
+from embcompress.text import human_bytes
+
+
+def base_name(path: str) -> Name:
+    """Give the last part of a path."""
+    return Name(PurePath(path).name or path)
+
+
+def file_fact(label: str, file: InputFile | OutputFile) -> Fact:
+    """Name a file, with its size."""
+    return Fact(label, Name(file.path), human_bytes(file.bytes))
+
+
+def output_facts(output: OutputFile, *, is_dry: bool, label: str = "output") -> tuple[Fact, ...]:
+    """Name the file that was written, or would be, and its hash where there is one."""
+    facts = (file_fact("would write" if is_dry else label, output),)
+    return facts if output.sha256 is None else (*facts, Fact("sha256", Name(output.sha256)))
+
+
+def written_fact(output: OutputFile, remark: str, *, is_dry: bool) -> Fact:
+    """Say in a short form what was written, or would be."""
+    return Fact("would write" if is_dry else "wrote", Name(output.path), remark)
+
+
+def memory_facts(memory_bytes: int | None) -> tuple[Fact, ...]:
+    """Tell what a dry run knows of the memory needed."""
+    return () if memory_bytes is None else (Fact("memory needed", f"about {human_bytes(memory_bytes)}", is_brief=True),)
+
+
+def left_dense(skipped: Sequence[Skipped]) -> list[Section]:
+    """List what was left as it was, and why."""
+    if not skipped:
+        return []
+    rows = tuple((Name(item.name), item.reason) for item in skipped)
+    return [Section("Left as it was", grids=(Grid("", (Column("name"), Column("why", is_prose=True)), rows),))]
+
+
+def table_cases(seconds: Mapping[str, float], skipped: Sequence[Skipped] = ()) -> tuple[Case, ...]:
+    """Give a case to each table, which passes, and to each one that was left out."""
+    passed = (Case("table", Name(name), spent) for name, spent in seconds.items())
+    return (*passed, *(Case("table", Name(item.name), skipped=item.reason) for item in skipped))
