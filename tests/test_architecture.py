@@ -66,7 +66,7 @@ IMPORTED_WHEN_CALLED = {
     # A form of the report is imported when it is asked for: jinja2 is an extra.
     "embcompress.report": {f"_render_{form}": f"embcompress.report.{form}" for form in ("markdown", "html", "junit")},
 }
-EXTRAS = {"matplotlib", "jinja2"}  # imported by what draws a picture or a page, when one is asked for
+EXTRAS = {"matplotlib", "jinja2", "markupsafe"}  # imported by what draws a picture or a page, when one is asked for
 # The strings of coded tables are NumPy's arrays, which numba works on; the codes of schema 1 are read by torch alone.
 WITH_NUMPY = {
     f"embcompress.coding.{name}"
