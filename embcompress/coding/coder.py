@@ -85,13 +85,9 @@ def encode_block(
         else:
             nbytes = max(0, int(codebook.expected_lengths[kind]) + excess)
             found, fillers = _search_within(numbers, order, layout, symbols, trellis, nbytes=nbytes)
-        kernels.settle(
-            found, order, layout.columns, layout.tables, layout.raw_bits,
-            symbols=symbols, trellis=trellis, decoded=decoded,
-        )  # fmt: skip
         strings[index], lengths[order] = kernels.write_strings(
             found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols, trellis=trellis,
-            fillers=fillers,
+            fillers=fillers, decoded=kernels.Decoded(order, layout.columns, decoded),
         )  # fmt: skip
 
     kernels.in_threads([partial(encode, index) for index in range(len(pieces))], threads=threads)

@@ -34,17 +34,19 @@ def search(values: np.ndarray, classes: Sequence[int], *, states: int) -> np.nda
 def settle(symbols: np.ndarray, classes: Sequence[int], *, states: int) -> np.ndarray:
     """Tell what symbols stand for in steps, (rows, columns) float32."""
     numbers = np.zeros(symbols.shape, np.float32)
-    tables, raw_bits, _ = layout_of(classes)
-    order, columns = np.arange(len(symbols)), np.arange(len(classes))
-    known: dict[str, Any] = {"symbols": load_symbols(), "trellis": trellis_of(states)}
-    kernels.settle(np.asarray(symbols, np.int32), order, columns, tables, raw_bits, decoded=numbers, **known)
+    write(symbols, classes, states=states, numbers=numbers)
     return numbers
 
 
 def write(
-    symbols: np.ndarray, classes: Sequence[int], *, states: int, fillers: np.ndarray | None = None
+    symbols: np.ndarray,
+    classes: Sequence[int],
+    *,
+    states: int,
+    fillers: np.ndarray | None = None,
+    numbers: np.ndarray | None = None,
 ) -> list[bytes]:
-    """Write the symbols of rows, a string each."""
+    """Write the symbols of rows, a string each, and what they stand for into `numbers`."""
     tables, raw_bits, prefixed = layout_of(classes)
     strings, lengths = kernels.write_strings(
         np.asarray(symbols, np.int32),
@@ -54,6 +56,7 @@ def write(
         symbols=load_symbols(),
         trellis=trellis_of(states),
         fillers=fillers,
+        decoded=None if numbers is None else kernels.Decoded(np.arange(len(symbols)), np.arange(len(classes)), numbers),
     )
     ends = lengths.cumsum().tolist()
     assert len(strings) == (ends[-1] if ends else 0)
