@@ -84,7 +84,7 @@ def _search_many(
     model: NDArray[np.float32],  # (class tables, MODEL)
     slopes: NDArray[np.float32],  # (len(order),), of each row
     subsets: NDArray[np.int64],  # (states, 2)
-    symbols: NDArray[np.int32],  # (len(order), coded), written
+    points: NDArray[np.int32],  # (len(order), coded), 2 k + set of each number's symbol k, written
 ) -> None:
     """Do as `_search_few`, for any number of states."""
     coded = len(columns)
@@ -141,7 +141,7 @@ def _search_many(
             for column in range(coded - 1, -1, -1):
                 which_one = came_from[column, state, lane]
                 subset = subsets[state, which_one]
-                symbols[first + lane, column] = (np.int32(nearest[column, subset, lane]) - np.int32(subset & 1)) >> 1
+                points[first + lane, column] = np.int32(nearest[column, subset, lane])
                 state = (state >> 1) + which_one * half
 
 
@@ -169,10 +169,10 @@ def _search_few(states: int) -> Callable[..., None]:
         model: NDArray[np.float32],
         came_from: NDArray[np.int32],  # (coded, LANES), a bit for each state: which predecessor it came from
         path: NDArray[np.int32],  # (coded + 1, LANES), the last states given; the others are written
-        traced: NDArray[np.int32],  # (coded, LANES), symbols, written
+        traced: NDArray[np.int32],  # (coded, LANES), points, written
     ) -> None:
         """Go back along each lane's path, with every integer kept at 32 bits: numba widens what it adds."""
-        one, halved = np.int32(1), np.int32(half)
+        one, two, halved = np.int32(1), np.int32(2), np.int32(half)
         quarter, rounding = np.float32(0.25), np.float32(0.5)
         for turn in range(len(tables)):
             column, behind = np.uint64(len(tables) - 1 - turn), np.uint64(len(tables) - turn)
@@ -186,7 +186,7 @@ def _search_few(states: int) -> Callable[..., None]:
                 value = min(max(staged[column, lane], -REACH), REACH)
                 pulled = value - min(max(value * shrink, -PULL), PULL) - np.float32(np.int32(own + np.int32(odd + odd)))
                 fours = np.int32(np.floor(pulled * quarter + rounding))
-                traced[column, lane] = np.int32(np.int32(fours + fours) + odd)
+                traced[column, lane] = np.int32(np.int32(fours << two) + np.int32(own + np.int32(odd + odd)))
                 path[column, lane] = before
 
     @_compiled_loosely
@@ -197,7 +197,7 @@ def _search_few(states: int) -> Callable[..., None]:
         tables: NDArray[np.int64],
         model: NDArray[np.float32],
         slopes: NDArray[np.float32],
-        symbols: NDArray[np.int32],
+        points: NDArray[np.int32],
     ) -> None:
         coded = len(columns)
         staged = np.empty((coded, LANES), np.float32)
@@ -266,13 +266,13 @@ def _search_few(states: int) -> Callable[..., None]:
             trace(staged, tables, model, came_from, path, traced)
             for lane in range(count):
                 for column in range(coded):
-                    symbols[first + lane, column] = traced[column, lane]
+                    points[first + lane, column] = traced[column, lane]
 
     return search_few
 
 
-def _bits_of(flags: NDArray[np.int64]) -> np.int32:
-    """Pack flags into an integer, the first one lowest."""
+def _bits_of(flags: NDArray[np.int64]) -> Any:
+    """Pack flags into an integer of 32 bits, the first one lowest."""
     return np.int32(sum(int(flag) << number for number, flag in enumerate(flags)))
 
 
@@ -321,7 +321,7 @@ def _push_rest(
 
 @compiled
 def _write(
-    symbols: NDArray[np.int32],  # (rows, coded)
+    points: NDArray[np.int32],  # (rows * coded,)
     tables: NDArray[np.int64],
     raw_bits: NDArray[np.int64],
     starts: NDArray[np.int64],
@@ -332,15 +332,15 @@ def _write(
     prefix_codes: NDArray[np.int64],
     first_prefixed: int,  # the column from which on the prefix code is used
     fillers: NDArray[np.int64],  # (rows,), bits that nothing is told by
-    paths: NDArray[np.uint64],  # (4 * states,), of `paths_of`
     room: int,  # bytes, more than any string takes
     strings: NDArray[np.uint8],  # one behind the other, written
     lengths: NDArray[np.int64],  # (rows,), written
     order: NDArray[np.int64],  # (rows,), where each row's numbers belong in `decoded`
     columns: NDArray[np.int64],  # (coded,), likewise
-    decoded: NDArray[np.uint32],  # (all rows, all columns), the bits of float32, in steps; written if not empty
+    decoded: NDArray[np.uint32],  # (all rows * width,), the bits of float32, in steps; written if not empty
+    width: int,
 ) -> tuple[int, int]:
-    """Write each row's symbols into a string of its own, by an asymmetric numeral system, WRITTEN side by side.
+    """Write each row's symbols into a string of its own, by an asymmetric numeral system, WRITTEN of them side by side.
 
     Return how many rows were written before `strings` was full, and the bytes of them.
 
@@ -351,68 +351,68 @@ def _write(
 
     Source: Duda, Asymmetric numeral systems (2013), arXiv:1311.2540, section 3 (range variant).
     """
-    rows, coded = symbols.shape
-    one, half, last_slot = np.uint64(1), np.uint64(0xFFFF), np.uint64(SLOTS - 1)
-    unit_bits, entry_bits, high_bits = np.uint64(UNIT_BITS), np.uint64(ENTRY_BITS), np.uint64(32)
+    rows, coded, one, two = len(fillers), len(tables), np.uint64(1), np.uint64(2)
+    half, last_slot, entry_bits = np.uint64(0xFFFF), np.uint64(SLOTS - 1), np.uint64(ENTRY_BITS)
+    unit_bits, high_bits, is_told = np.uint64(UNIT_BITS), np.uint64(32), len(decoded) > 0
     full_bits, inverse_bits, slots = np.uint64(2 * UNIT_BITS - SLOT_BITS), np.uint64(INVERSE_BITS), np.uint64(SLOTS)
     has_rest = np.uint64(1 << 15)
     buffer = np.empty(WRITTEN * room, np.uint8)
-    own_sets = np.empty((coded, WRITTEN), np.uint8)
-    path = np.empty(WRITTEN, np.uint64)
     states = np.empty(WRITTEN, np.uint64)
-    ends = np.empty(WRITTEN, np.int64)
+    ends = np.empty(WRITTEN, np.uint64)
+    sources = np.empty(WRITTEN, np.uint64)
+    targets = np.zeros(WRITTEN, np.uint64)
     total = 0
     for first in range(0, rows, WRITTEN):
         count = min(WRITTEN, rows - first)
         if len(strings) - total < count * room:
             return first, total
-        path[:] = 0
-        for column in range(coded):
-            for lane in range(count):
-                before = path[lane]
-                own_sets[column, lane] = before & one
-                path[lane] = paths[(before << one) | np.uint64(symbols[first + lane, column] & 1)]
         for lane in range(count):
             state, end = 0, (lane + 1) * room
             if fillers[first + lane] > 0:
                 state, end = _push_raw(0, fillers[first + lane] - 1, 1, end, buffer)
-            states[lane], ends[lane] = np.uint64(state), end
+            states[lane], ends[lane] = np.uint64(state), np.uint64(end)
+            sources[lane] = np.uint64((first + lane) * coded)
+            if is_told:
+                targets[lane] = np.uint64(order[first + lane] * width)
         for turn in range(coded):
             column = np.uint64(coded - 1 - turn)
-            raw, is_plain = raw_bits[column], coded - 1 - turn < first_prefixed
+            raw, is_plain, place = raw_bits[column], coded - 1 - turn < first_prefixed, np.uint64(columns[column])
+            pair = 2 * tables[column]
             for lane in range(count):
-                own = np.uint64(own_sets[column, lane])
-                table = np.uint64(2 * tables[column]) + own
-                symbol = np.int64(symbols[first + lane, column])
+                point = np.int64(points[sources[lane] + column])
+                table, symbol = np.uint64(pair + (point & 1)), point >> 1
                 start, last = starts[table], counts[table] - 1
                 index = np.uint64(min(max((symbol >> raw) - start, 0), last))
-                entry = entries[(table << entry_bits) | index]
+                number = (table << entry_bits) | index
+                entry = entries[number]
                 level = np.uint32(entry >> high_bits)
                 if entry & has_rest:
-                    after, end = _push_rest(symbol, raw, start, last, np.int64(states[lane]), ends[lane], buffer)
-                    states[lane], ends[lane] = np.uint64(after), end
+                    after, end = _push_rest(
+                        symbol, raw, start, last, np.int64(states[lane]), np.int64(ends[lane]), buffer
+                    )
+                    states[lane], ends[lane] = np.uint64(after), np.uint64(end)
                     if raw > 0 or symbol < start or symbol > start + last:
-                        level = np.float32(2 * symbol + np.int64(own)).view(np.uint32)
-                if len(decoded):
-                    decoded[order[first + lane], columns[column]] = level
+                        level = np.float32(point).view(np.uint32)
+                if is_told:
+                    decoded[targets[lane] + place] = level
                 if not is_plain:
                     after, end = _push_raw(
-                        prefix_codes[table, index], prefix_lengths[table, index], np.int64(states[lane]), ends[lane],
-                        buffer,
+                        prefix_codes[table, index], prefix_lengths[table, index], np.int64(states[lane]),
+                        np.int64(ends[lane]), buffer,
                     )  # fmt: skip
-                    states[lane], ends[lane] = np.uint64(after), end
+                    states[lane], ends[lane] = np.uint64(after), np.uint64(end)
                     continue
-                state, end, frequency = states[lane], ends[lane], (entry >> unit_bits) & half
+                state, at, frequency = states[lane], ends[lane], (entry >> unit_bits) & half
                 # Without a branch, as in `_read`.
                 is_full = np.uint64(state >= frequency << full_bits)
-                buffer[end - 2] = state & np.uint64(255)
-                buffer[end - 1] = (state >> np.uint64(8)) & np.uint64(255)
-                ends[lane] = end - np.int64(is_full << one)
+                buffer[at - two] = state & np.uint64(255)
+                buffer[at - one] = (state >> np.uint64(8)) & np.uint64(255)
+                ends[lane] = at - (is_full << one)
                 state >>= is_full << np.uint64(4)
-                share = (state * inverses[(table << entry_bits) | index]) >> inverse_bits
+                share = (state * inverses[number]) >> inverse_bits
                 states[lane] = share * (slots - frequency) + state + (entry & last_slot)
         for lane in range(count):
-            state, end = np.int64(states[lane]), ends[lane]
+            state, end = np.int64(states[lane]), np.int64(ends[lane])
             while state:
                 end -= 1
                 buffer[end] = state & 255
@@ -563,7 +563,7 @@ def search(
     trellis: Trellis,
     slopes: NDArray[np.float32] | float,
 ) -> NDArray[np.int32]:
-    """Find the symbols of rows, (len(order), coded); the arguments are those of `_search_many`."""
+    """Find the points of rows, (len(order), coded): 2 k + set of each symbol k; arguments as in `_search_many`."""
     found = np.empty((len(order), len(columns)), np.int32)
     own = np.full(len(order), slopes, np.float32)
     if trellis.states <= STATES_FEW:
@@ -575,7 +575,7 @@ def search(
 
 @compiled
 def _count_bits(
-    symbols: NDArray[np.int32],  # (rows, coded)
+    points: NDArray[np.int32],  # (rows, coded)
     tables: NDArray[np.int64],
     raw_bits: NDArray[np.int64],
     starts: NDArray[np.int64],
@@ -583,18 +583,15 @@ def _count_bits(
     costs: NDArray[np.float32],  # (tables, entries), bits of each entry
     prefix_lengths: NDArray[np.int64],
     first_prefixed: int,
-    sets: NDArray[np.int64],
-    parities: NDArray[np.int64],
     totals: NDArray[np.float64],  # (rows,), written
 ) -> None:
-    """Count the bits that the strings of symbols take, but for rounding to bytes."""
-    states = len(sets)
-    for row in range(len(symbols)):
-        state, total = 0, 0.0
-        for column in range(symbols.shape[1]):
-            symbol, raw = np.int64(symbols[row, column]), raw_bits[column]
-            table = 2 * tables[column] + sets[state]
-            index, last = (symbol >> raw) - starts[table], counts[table] - 1
+    """Count the bits that the strings of points take, but for rounding to bytes."""
+    for row in range(len(points)):
+        total = 0.0
+        for column in range(points.shape[1]):
+            point, raw = np.int64(points[row, column]), raw_bits[column]
+            table = 2 * tables[column] + (point & 1)
+            index, last = (point >> (raw + 1)) - starts[table], counts[table] - 1
             beyond = -index if index <= 0 else index - last
             index = min(max(index, 0), last)
             total += raw
@@ -604,7 +601,6 @@ def _count_bits(
                 while beyond > 0:
                     total += 2
                     beyond = (beyond - 1) >> 1
-            state = ((state << 1) | ((symbol & 1) ^ parities[state])) & (states - 1)
         totals[row] = total
 
 
@@ -615,13 +611,12 @@ def count_bits(
     *,
     prefixed: int,
     symbols: Symbols,
-    trellis: Trellis,
 ) -> NDArray[np.float64]:
     """Count the bits of each row's string, (rows,), but for rounding to bytes."""
     totals = np.empty(len(found), np.float64)
     _count_bits(
         found, tables, raw_bits, symbols.starts, symbols.counts, symbols.costs, symbols.prefix_lengths,
-        found.shape[1] - prefixed, trellis.sets, trellis.parities, totals,
+        found.shape[1] - prefixed, totals,
     )  # fmt: skip
     return totals
 
@@ -633,11 +628,10 @@ def write_strings(
     *,
     prefixed: int,
     symbols: Symbols,
-    trellis: Trellis,
     fillers: NDArray[np.int64] | None = None,
     decoded: Decoded | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Write the symbols of rows into strings, one behind the other; also tell the bytes of each.
+    """Write rows, as `search` finds them, into strings, one behind the other; also tell the bytes of each.
 
     A string with fillers is longer by so many bits, which the decoder leaves unread.
     """
@@ -650,7 +644,7 @@ def write_strings(
     lengths = np.empty(rows, np.int64)
     strings = np.empty(rows * typical + WRITTEN * room, np.uint8)
     if decoded is None:
-        decoded = Decoded(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 0), np.float32))
+        decoded = Decoded(np.empty(0, np.int64), np.zeros(coded, np.int64), np.empty((0, 0), np.float32))
     before = (
         tables, raw_bits, symbols.starts, symbols.counts, symbols.entries.ravel(), symbols.inverses.ravel(),
         symbols.prefix_lengths, symbols.prefix_codes, coded - prefixed,
@@ -662,8 +656,8 @@ def write_strings(
             more = np.empty((rows - first) * (total // first + 1) + WRITTEN * room, np.uint8)
             strings = np.concatenate([strings[:total], more])
         written, nbytes = _write(
-            found[first:], *before, own_fillers[first:], trellis.paths, room, strings[total:], lengths[first:],
-            decoded.order[first:], decoded.columns, numbers,
+            found[first:].ravel(), *before, own_fillers[first:], room, strings[total:], lengths[first:],
+            decoded.order[first:], decoded.columns, numbers.ravel(), numbers.shape[1],
         )  # fmt: skip
         first += written
         total += nbytes

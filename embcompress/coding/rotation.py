@@ -143,7 +143,7 @@ def _code_direction(
     decoded = np.zeros((1, size), np.float32)
     prefixed = _prefixed(classes, size)
     string, _ = write_strings(
-        found, tables, raw, prefixed=prefixed, symbols=symbols, trellis=trellis,
+        found, tables, raw, prefixed=prefixed, symbols=symbols,
         decoded=Decoded(order, columns, decoded),
     )  # fmt: skip
     return _unit(decoded[0]), string
