@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LANES = 16
 # Rows that are decoded side by side: each waits for its own string. 4 take half as long again, 16 gain nothing.
 STRINGS = 12
+# What is known of each of these strings stands in one array, here: processors lack registers for the places of several.
+POSITION, END, PATH, TARGET = (np.uint64(number * STRINGS) for number in range(1, 5))
 NEVER = np.float32(1e30)
 # How far the bits of a symbol may draw it towards 0, in steps; further out the tables end, and escapes are cheaper.
 PULL = np.float32(1.0)
@@ -497,31 +499,28 @@ def _read(
     entry_bits, high_bits = np.uint64(ENTRY_BITS), np.uint64(32)
     last_slot, least, half = np.uint64(SLOTS - 1), np.uint64(LEAST), np.uint64(0xFFFF)
     has_rest, parity_bit = np.uint64(1 << 15), np.uint64(14)
-    state = np.empty(STRINGS, np.uint64)
-    position = np.empty(STRINGS, np.uint64)
-    end = np.empty(STRINGS, np.uint64)
-    path = np.empty(STRINGS, np.uint64)
-    target = np.empty(STRINGS, np.uint64)
+    lanes = np.empty(5 * STRINGS, np.uint64)  # states first
     for first in range(0, len(order), STRINGS):
         count = min(STRINGS, len(order) - first)
-        for lane in range(count):
-            row = order[first + lane]
+        for number in range(count):
+            lane, row = np.uint64(number), order[first + number]
             start, length = positions[row], lengths[row]
             held = min(length, 4 - (length & 1))
             own = np.uint64(0)
             for byte in range(held):
                 own = (own << np.uint64(8)) | np.uint64(codes[start + byte])
-            state[lane], path[lane] = own, np.uint64(0)
-            position[lane], end[lane] = np.uint64(start + held), np.uint64(start + length)
-            target[lane] = np.uint64(row * width)
+            lanes[lane], lanes[PATH + lane] = own, np.uint64(0)
+            lanes[POSITION + lane], lanes[END + lane] = np.uint64(start + held), np.uint64(start + length)
+            lanes[TARGET + lane] = np.uint64(row * width)
         for column in range(len(columns)):
             pair, raw = np.uint64(2 * tables[column]), raw_bits[column]
             place = np.uint64(columns[column])
             is_plain = column < first_prefixed
-            for lane in range(count):
-                before = path[lane]
+            for number in range(count):
+                lane = np.uint64(number)
+                before = lanes[PATH + lane]
                 table = pair + (before & one)
-                own = state[lane]
+                own = lanes[lane]
                 slot = own & last_slot
                 if is_plain:
                     index = np.uint64(slots[(table << low_bits) | slot])
@@ -532,25 +531,25 @@ def _read(
                     entry = entries[(table << entry_bits) | index]
                     own >>= np.uint64(prefix_lengths[table, index])
                 # Without a branch: one in four would be foretold wrongly.
-                at = position[lane]
-                lacks = np.uint64((own < least) & (at < end[lane]))
+                at = lanes[POSITION + lane]
+                lacks = np.uint64((own < least) & (at < lanes[END + lane]))
                 unit = np.uint64(codes[at]) | (np.uint64(codes[at + one]) << np.uint64(8))
                 own = (own << (lacks << np.uint64(4))) | (unit & (np.uint64(0) - lacks))
-                position[lane] = at + (lacks << one)
+                lanes[POSITION + lane] = at + (lacks << one)
                 level = np.uint32(entry >> high_bits)
                 odd = (entry >> parity_bit) & one
                 if entry & has_rest:
                     own, after, symbol, is_level = _read_rest(
-                        own, np.int64(position[lane]), np.int64(end[lane]), codes, np.int64(index),
+                        own, np.int64(lanes[POSITION + lane]), np.int64(lanes[END + lane]), codes, np.int64(index),
                         starts[table], counts[table], raw,
                     )  # fmt: skip
-                    position[lane] = np.uint64(after)
+                    lanes[POSITION + lane] = np.uint64(after)
                     odd = np.uint64(symbol & 1)
                     if not is_level:
                         level = np.float32(2 * symbol + np.int64(before & one)).view(np.uint32)
-                state[lane] = own
-                path[lane] = paths[(before << one) | odd]
-                decoded[target[lane] + place] = level
+                lanes[lane] = own
+                lanes[PATH + lane] = paths[(before << one) | odd]
+                decoded[lanes[TARGET + lane] + place] = level
 
 
 def search(
