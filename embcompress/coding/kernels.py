@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 # Rows that go through the trellis side by side, so that every inner loop is contiguous.
 LANES = 16
-# Rows that are decoded side by side: each waits for its own string. 4 take half as long again, 16 gain nothing.
+# Rows that are written or decoded side by side: each waits for its own string. 4 take half as long again, 16 gain nothing.
 STRINGS = 12
 # What is known of each of these strings stands in one array, here: processors lack registers for the places of several.
 POSITION, END, PATH, TARGET = (np.uint64(number * STRINGS) for number in range(1, 5))
+SOURCE = PATH
 NEVER = np.float32(1e30)
 # How far the bits of a symbol may draw it towards 0, in steps; further out the tables end, and escapes are cheaper.
 PULL = np.float32(1.0)
@@ -37,8 +38,6 @@ ESCAPE_MAX = 31
 # Bytes that may follow a string's last one in memory: the decoder reads a unit before it knows that there is none.
 PADDING = 2
 
-# Rows that are written side by side: each waits for its own state.
-WRITTEN = 8
 # The most states of a trellis that a processor holds at once.
 STATES_FEW = 8
 
@@ -342,7 +341,7 @@ def _write(
     decoded: NDArray[np.uint32],  # (all rows * width,), the bits of float32, in steps; written if not empty
     width: int,
 ) -> tuple[int, int]:
-    """Write each row's symbols into a string of its own, by an asymmetric numeral system, WRITTEN of them side by side.
+    """Write each row's symbols into a string of its own, by an asymmetric numeral system, STRINGS of them side by side.
 
     Return how many rows were written before `strings` was full, and the bytes of them.
 
@@ -358,71 +357,71 @@ def _write(
     unit_bits, high_bits, is_told = np.uint64(UNIT_BITS), np.uint64(32), len(decoded) > 0
     full_bits, inverse_bits, slots = np.uint64(2 * UNIT_BITS - SLOT_BITS), np.uint64(INVERSE_BITS), np.uint64(SLOTS)
     has_rest = np.uint64(1 << 15)
-    buffer = np.empty(WRITTEN * room, np.uint8)
-    states = np.empty(WRITTEN, np.uint64)
-    ends = np.empty(WRITTEN, np.uint64)
-    sources = np.empty(WRITTEN, np.uint64)
-    targets = np.zeros(WRITTEN, np.uint64)
+    buffer = np.empty(STRINGS * room, np.uint8)
+    lanes = np.zeros(5 * STRINGS, np.uint64)  # states first
     total = 0
-    for first in range(0, rows, WRITTEN):
-        count = min(WRITTEN, rows - first)
+    for first in range(0, rows, STRINGS):
+        count = min(STRINGS, rows - first)
         if len(strings) - total < count * room:
             return first, total
-        for lane in range(count):
-            state, end = 0, (lane + 1) * room
-            if fillers[first + lane] > 0:
-                state, end = _push_raw(0, fillers[first + lane] - 1, 1, end, buffer)
-            states[lane], ends[lane] = np.uint64(state), np.uint64(end)
-            sources[lane] = np.uint64((first + lane) * coded)
+        for number in range(count):
+            lane = np.uint64(number)
+            state, end = 0, (number + 1) * room
+            if fillers[first + number] > 0:
+                state, end = _push_raw(0, fillers[first + number] - 1, 1, end, buffer)
+            lanes[lane], lanes[END + lane] = np.uint64(state), np.uint64(end)
+            lanes[SOURCE + lane] = np.uint64((first + number) * coded)
             if is_told:
-                targets[lane] = np.uint64(order[first + lane] * width)
+                lanes[TARGET + lane] = np.uint64(order[first + number] * width)
         for turn in range(coded):
             column = np.uint64(coded - 1 - turn)
             raw, is_plain, place = raw_bits[column], coded - 1 - turn < first_prefixed, np.uint64(columns[column])
             pair = 2 * tables[column]
-            for lane in range(count):
-                point = np.int64(points[sources[lane] + column])
+            for number in range(count):
+                lane = np.uint64(number)
+                point = np.int64(points[lanes[SOURCE + lane] + column])
                 table, symbol = np.uint64(pair + (point & 1)), point >> 1
                 start, last = starts[table], counts[table] - 1
                 index = np.uint64(min(max((symbol >> raw) - start, 0), last))
-                number = (table << entry_bits) | index
-                entry = entries[number]
+                entry_number = (table << entry_bits) | index
+                entry = entries[entry_number]
                 level = np.uint32(entry >> high_bits)
                 if entry & has_rest:
                     after, end = _push_rest(
-                        symbol, raw, start, last, np.int64(states[lane]), np.int64(ends[lane]), buffer
+                        symbol, raw, start, last, np.int64(lanes[lane]), np.int64(lanes[END + lane]), buffer
                     )
-                    states[lane], ends[lane] = np.uint64(after), np.uint64(end)
+                    lanes[lane], lanes[END + lane] = np.uint64(after), np.uint64(end)
                     if raw > 0 or symbol < start or symbol > start + last:
                         level = np.float32(point).view(np.uint32)
                 if is_told:
-                    decoded[targets[lane] + place] = level
+                    decoded[lanes[TARGET + lane] + place] = level
                 if not is_plain:
                     after, end = _push_raw(
-                        prefix_codes[table, index], prefix_lengths[table, index], np.int64(states[lane]),
-                        np.int64(ends[lane]), buffer,
+                        prefix_codes[table, index], prefix_lengths[table, index], np.int64(lanes[lane]),
+                        np.int64(lanes[END + lane]), buffer,
                     )  # fmt: skip
-                    states[lane], ends[lane] = np.uint64(after), np.uint64(end)
+                    lanes[lane], lanes[END + lane] = np.uint64(after), np.uint64(end)
                     continue
-                state, at, frequency = states[lane], ends[lane], (entry >> unit_bits) & half
+                state, at, frequency = lanes[lane], lanes[END + lane], (entry >> unit_bits) & half
                 # Without a branch, as in `_read`.
                 is_full = np.uint64(state >= frequency << full_bits)
                 buffer[at - two] = state & np.uint64(255)
                 buffer[at - one] = (state >> np.uint64(8)) & np.uint64(255)
-                ends[lane] = at - (is_full << one)
+                lanes[END + lane] = at - (is_full << one)
                 state >>= is_full << np.uint64(4)
-                share = (state * inverses[number]) >> inverse_bits
-                states[lane] = share * (slots - frequency) + state + (entry & last_slot)
-        for lane in range(count):
-            state, end = np.int64(states[lane]), np.int64(ends[lane])
+                share = (state * inverses[entry_number]) >> inverse_bits
+                lanes[lane] = share * (slots - frequency) + state + (entry & last_slot)
+        for number in range(count):
+            lane = np.uint64(number)
+            state, end = np.int64(lanes[lane]), np.int64(lanes[END + lane])
             while state:
                 end -= 1
                 buffer[end] = state & 255
                 state >>= 8
-            length = (lane + 1) * room - end
+            length = (number + 1) * room - end
             for byte in range(length):
                 strings[total + byte] = buffer[end + byte]
-            lengths[first + lane] = length
+            lengths[first + number] = length
             total += length
     return rows, total
 
@@ -641,7 +640,7 @@ def write_strings(
     room += int(own_fillers.max(initial=0)) // 8 + 1
     typical = int(coded // 2 + raw_bits.sum() // 8 + 16)
     lengths = np.empty(rows, np.int64)
-    strings = np.empty(rows * typical + WRITTEN * room, np.uint8)
+    strings = np.empty(rows * typical + STRINGS * room, np.uint8)
     if decoded is None:
         decoded = Decoded(np.empty(0, np.int64), np.zeros(coded, np.int64), np.empty((0, 0), np.float32))
     before = (
@@ -651,8 +650,8 @@ def write_strings(
     numbers = decoded.numbers.view(np.uint32)
     total, first = 0, 0
     while first < rows:
-        if len(strings) - total < WRITTEN * room:
-            more = np.empty((rows - first) * (total // first + 1) + WRITTEN * room, np.uint8)
+        if len(strings) - total < STRINGS * room:
+            more = np.empty((rows - first) * (total // first + 1) + STRINGS * room, np.uint8)
             strings = np.concatenate([strings[:total], more])
         written, nbytes = _write(
             found[first:].ravel(), *before, own_fillers[first:], room, strings[total:], lengths[first:],
