@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 # Rows that go through the trellis side by side, so that every inner loop is contiguous.
 LANES = 16
-# Rows that are written or decoded side by side: each waits for its own string. 4 take half as long again, 16 gain nothing.
+# Rows that are written or decoded side by side: each waits for its own state. 4 take half as long again.
 STRINGS = 12
-# What is known of each of these strings stands in one array, here: processors lack registers for the places of several.
+# What is known of each of these strings stands in one array, here: processors lack registers for several.
 POSITION, END, PATH, TARGET = (np.uint64(number * STRINGS) for number in range(1, 5))
 SOURCE = PATH
 NEVER = np.float32(1e30)
@@ -37,7 +37,6 @@ RAW_MAX = 15
 ESCAPE_MAX = 31
 # Bytes that may follow a string's last one in memory: the decoder reads a unit before it knows that there is none.
 PADDING = 2
-
 # The most states of a trellis that a processor holds at once.
 STATES_FEW = 8
 
@@ -164,31 +163,32 @@ def _search_few(states: int) -> Callable[..., None]:
     parities = _bits_of(trellis.parities)
 
     @_compiled_loosely
-    def trace(
+    def step_back(
+        column: np.uint64,
+        shrink: np.float32,  # of the column's model
         staged: NDArray[np.float32],  # (coded, LANES), the numbers
-        tables: NDArray[np.int64],
-        model: NDArray[np.float32],
         came_from: NDArray[np.int32],  # (coded, LANES), a bit for each state: which predecessor it came from
-        path: NDArray[np.int32],  # (coded + 1, LANES), the last states given; the others are written
+        path: NDArray[np.int32],  # (LANES,), the states behind the column, then those before it
         traced: NDArray[np.int32],  # (coded, LANES), points, written
     ) -> None:
-        """Go back along each lane's path, with every integer kept at 32 bits: numba widens what it adds."""
+        """Go back one column along each lane's path, with every integer kept at 32 bits: numba widens what it adds.
+
+        A function of its own: in a loop over falling columns the compiler takes the arrays for overlapping, and goes
+        lane by lane, three times as slowly.
+        """
         one, two, halved = np.int32(1), np.int32(2), np.int32(half)
         quarter, rounding = np.float32(0.25), np.float32(0.5)
-        for turn in range(len(tables)):
-            column, behind = np.uint64(len(tables) - 1 - turn), np.uint64(len(tables) - turn)
-            shrink = model[tables[column], 5]
-            for lane in range(LANES):
-                after = path[behind, lane]
-                which = np.int32(np.int32(came_from[column, lane] >> after) & one)
-                before = np.int32(np.int32(after >> one) | np.int32(which * halved))
-                own = np.int32(np.int32(sets >> before) & one)
-                odd = np.int32(np.int32(np.int32(parities >> before) ^ after) & one)
-                value = min(max(staged[column, lane], -REACH), REACH)
-                pulled = value - min(max(value * shrink, -PULL), PULL) - np.float32(np.int32(own + np.int32(odd + odd)))
-                fours = np.int32(np.floor(pulled * quarter + rounding))
-                traced[column, lane] = np.int32(np.int32(fours << two) + np.int32(own + np.int32(odd + odd)))
-                path[column, lane] = before
+        for lane in range(LANES):
+            after = path[lane]
+            which = np.int32(np.int32(came_from[column, lane] >> after) & one)
+            before = np.int32(np.int32(after >> one) | np.int32(which * halved))
+            own = np.int32(np.int32(sets >> before) & one)
+            odd = np.int32(np.int32(np.int32(parities >> before) ^ after) & one)
+            offset = np.int32(own + np.int32(odd + odd))
+            value = min(max(staged[column, lane], -REACH), REACH)
+            pulled = value - min(max(value * shrink, -PULL), PULL) - np.float32(offset)
+            traced[column, lane] = np.int32(np.int32(np.floor(pulled * quarter + rounding)) << two) + offset
+            path[lane] = before
 
     @_compiled_loosely
     def search_few(
@@ -203,7 +203,7 @@ def _search_few(states: int) -> Callable[..., None]:
         coded = len(columns)
         staged = np.empty((coded, LANES), np.float32)
         came_from = np.empty((coded, LANES), np.int32)
-        path = np.empty((coded + 1, LANES), np.int32)
+        path = np.empty(LANES, np.int32)
         traced = np.empty((coded, LANES), np.int32)
         cost = np.empty(states * LANES, np.float32)
         after = np.empty(states * LANES, np.float32)
@@ -263,8 +263,10 @@ def _search_few(states: int) -> Callable[..., None]:
                 for state in range(1, states):
                     if cost[state * LANES + lane] < cost[best * LANES + lane]:
                         best = state
-                path[coded, lane] = best
-            trace(staged, tables, model, came_from, path, traced)
+                path[lane] = best
+            for turn in range(coded):
+                at = np.uint64(coded - 1 - turn)
+                step_back(at, model[tables[at], 5], staged, came_from, path, traced)
             for lane in range(count):
                 for column in range(coded):
                     points[first + lane, column] = traced[column, lane]
