@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embcompress.coding.kernels import PADDING, REACH, read_strings, search, settle, write_strings
+from embcompress.coding.kernels import PADDING, REACH, Decoded, read_strings, search, write_strings
 from embcompress.coding.symbols import (
     PER_OCTAVE,
     PREFIXED_MAX,
@@ -141,9 +141,11 @@ def _code_direction(
         scaled[None].astype(np.float32), order, columns, tables, symbols=symbols, trellis=trellis, slopes=SLOPE
     )
     decoded = np.zeros((1, size), np.float32)
-    settle(found, order, columns, tables, raw, symbols=symbols, trellis=trellis, decoded=decoded)
     prefixed = _prefixed(classes, size)
-    string, _ = write_strings(found, tables, raw, prefixed=prefixed, symbols=symbols, trellis=trellis)
+    string, _ = write_strings(
+        found, tables, raw, prefixed=prefixed, symbols=symbols,
+        decoded=Decoded(order, columns, decoded),
+    )  # fmt: skip
     return _unit(decoded[0]), string
 
 

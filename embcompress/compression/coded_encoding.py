@@ -292,6 +292,8 @@ class _Run:
         self._excess = round(estimate.excess) if fixed_rows else None
         self._steps = list(fine_steps(estimate.step)) if fixed_rows else [estimate.step]
         self._table: Kinds = Kinds()
+        self._last_codebook: Codebook | None = None
+        self._last_kinds: list[tuple[int, int, int, int]] = []
         # Made once: small arrays that stay between large ones that go keep the freed memory from being used again.
         self._rows_kinds = np.empty(source.table.rows, np.int64)
         self._rows_lengths = np.empty(source.table.rows, np.int64)
@@ -476,8 +478,12 @@ class _Run:
         return guess
 
     def _codebook(self) -> Codebook:
-        codebook = replace(self._fit.codebook, steps=tuple(self._steps))
-        return self._table.into(codebook)
+        """Make the codebook of now: the one before where nothing is new, for what it knows of its kinds."""
+        steps, last = tuple(self._steps), self._last_codebook
+        if last is None or last.steps != steps or self._last_kinds != self._table.table:
+            last = self._table.into(replace(self._fit.codebook, steps=steps))
+            self._last_codebook, self._last_kinds = last, list(self._table.table)
+        return last
 
     def _refuse_kinds(self) -> None:
         """Refuse more kinds of rows than a file may have: profiles, lengths, weights and steps multiply.
