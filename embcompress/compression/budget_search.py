@@ -14,7 +14,7 @@ from embcompress.compression.memory import estimate_spectrum_memory
 from embcompress.compression.plain_encoding import PlainEncoding
 from embcompress.compression.plan import PlannedTable
 from embcompress.compression.shared_bytes import spend_bytes
-from embcompress.exceptions import BudgetError
+from embcompress.exceptions import BudgetError, Retry
 from embcompress.linalg.precision import STORING_ERROR
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.results import Skipped
@@ -97,13 +97,13 @@ def refuse_size(budget: Budget, path: Path, least: int, *, before: int, is_whole
         is_whole: whether the file counts.
     """
     what = f"{least} bytes ({human_bytes(least)})"
+    message = f"{budget.option}: the tables of {path} cannot be made that small."
     if is_whole:
-        hint = f"The smallest file is {what}: --max-size {least}."
-    elif least < before:
-        hint = f"The smallest that they can be is {what}: --ratio {floor_digits(before / least)}."
-    else:
-        hint = f"With all that a file needs they take {what}, and {before} as they are."
-    return BudgetError(f"{budget.option}: the tables of {path} cannot be made that small.", hint=hint)
+        return BudgetError(message, hint=f"The smallest file is {what}:", retries=[Retry(("--max-size", str(least)))])
+    if least < before:
+        smallest = Retry(("--ratio", str(floor_digits(before / least))))
+        return BudgetError(message, hint=f"The smallest that they can be is {what}:", retries=[smallest])
+    return BudgetError(message, hint=f"With all that a file needs they take {what}, and {before} as they are.")
 
 
 def leave_dense(table: Table, reason: str, *, path: Path, named: Sequence[str], hint: str = "") -> Skipped:

@@ -1072,7 +1072,7 @@ def test_matrices_that_would_grow_exit_1(model: Path) -> None:
     outcome = run("approximate", "model.safetensors", "--bases", 4, "--bilinear", "bil.weight")
     assert (outcome.code, outcome.out) == (1, "")
     assert "which 4 bases would not make smaller: they break even at 4." in outcome.err
-    assert "hint: The largest that pays is --bases 3." in outcome.err
+    assert "hint: Up to 3 bases make it smaller:" in outcome.err
     told = run("approximate", "model.safetensors", "--bases", 4, "--bilinear", "bil.weight", "--json")
     assert (told.code, json.loads(told.out)["error"]["id"]) == (1, "rank")
     assert list(model.parent.iterdir()) == [model]
