@@ -79,7 +79,7 @@ def choose_budget(
         raise UsageError(
             f"exactly one of {', '.join(OPTIONS.values())} says how small the result shall be; got {what}.",
             hint="Start with one of these:" if not given else "",
-            retries=() if given else START,
+            retries=() if given else START[:1] if plain or effort != EFFORTS[0] else START,
         )
     ((kind, amount),) = given.items()
     ranges = {

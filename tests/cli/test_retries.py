@@ -39,7 +39,8 @@ def save_unknown() -> None:
 
 # What is printed by each place that knows of other arguments, or names a whole command: a failing command each.
 FAILURES: Mapping[str, tuple[Callable[[], None], str, int]] = {
-    "no size": (save_known, "approximate known.safetensors --dtype float16 --plain --effort default", 2),
+    "no size": (save_known, "approximate known.safetensors --effort default", 2),
+    "no size, in floats": (save_known, "approximate known.safetensors --dtype float16 --plain", 1),
     "unmatched table": (save_known, "approximate known.safetensors --ratio 4 --effort fast --table entites.weight", 1),
     "unmatched exclude": (save_known, "approximate known.safetensors --max-error=0.3 --exclude mistery", 1),
     "nothing recognised": (save_unknown, "approximate unknown.safetensors --ratio 4 --effort fast", 2),
