@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from embcompress.exceptions import EmbcompressError, Retry
 
-
 # Options that say how a run is printed: whoever pastes a command wants to see what it does.
 PRINTING = frozenset({"--json", "--quiet", "-q"})
 

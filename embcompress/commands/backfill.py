@@ -19,7 +19,15 @@ from embcompress.artifact.writer import Entry, SafetensorsWriter, copied_entry
 from embcompress.checkpoints import open_checkpoint
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, Choice
 from embcompress.commands.memory import estimate_backfill_memory
-from embcompress.commands.run import check_reports, check_seed, check_space, left_out, resolve_device, write_reports
+from embcompress.commands.run import (
+    beside,
+    check_reports,
+    check_seed,
+    check_space,
+    left_out,
+    resolve_device,
+    write_reports,
+)
 from embcompress.exceptions import IdsError, TableError, UsageError
 from embcompress.growth.findings import ENERGY_EXACT, planned_warnings, table_report, vocabulary_report
 from embcompress.growth.placement import Placement, match_labels, place_ids
@@ -100,7 +108,7 @@ def backfill(
     )
     given = _read_fill_labels(fill, fill_labels, placement, labels=_path(labels))
     patterns = (table,) if isinstance(table, str) else tuple(table)
-    target = Path(output) if output else paths[0].with_name(f"{paths[0].stem}-backfilled.safetensors")
+    target = Path(output) if output else beside(paths[0], "-backfilled.safetensors")
     with ExitStack() as stack:
         opened = [Base.of(stack.enter_context(open_checkpoint(path))) for path in paths]
         tables = plan_growth(opened, placement, table=patterns, may_be_padded=bool(labels))
@@ -248,7 +256,7 @@ def _find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: 
         part = table.first
         groups = [
             group
-            for group in group_tensors(checkpoint.tensors)
+            for group in group_tensors(checkpoint.tensors, file=checkpoint.file)
             if group.is_matrix
             and group.stored.shape[1:] == part.shape[1:]
             and (group.stored.dtype in REAL_PARTS) == (part.dtype in REAL_PARTS)

@@ -66,7 +66,7 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
                     role = ROLES.get(factor.name.removeprefix(one.name), "codes")
                     compressed[factor.name] = f"{role} of {one.name!r}, compressed to {what}{error}"
         tables, others = [], []
-        groups = group_tensors(checkpoint.tensors)
+        groups = group_tensors(checkpoint.tensors, file=checkpoint.file)
         for group in groups:
             stored = group.stored
             if not group.is_matrix:

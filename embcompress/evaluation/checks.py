@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from embcompress.artifact.reader import Artifact, is_artifact
 from embcompress.artifact.schema import SCHEMA_VERSION, CompressedTable
@@ -13,6 +14,7 @@ from embcompress.exceptions import ArtifactError, UsageError
 from embcompress.results import Check, TableErrorReport, TableReport
 from embcompress.tables.rows import read_bytes
 from embcompress.tables.table import Table
+from embcompress.tables.ties import are_equal
 from embcompress.text import quoted
 
 NAMED_MAX = 5  # tensors named in one sentence
@@ -61,7 +63,7 @@ def match_tables(original: Checkpoint, artifact: Artifact) -> tuple[list[TablePa
     pairs, failed = [], []
     for said in artifact.tables:
         found = stored.get(said.name)
-        wrong = _why_unlike(said, found, stored)
+        wrong = _why_unlike(said, found, stored, file=original.file)
         if wrong:
             failed.append(Check("tables", said.name, passed=False, detail=wrong))
         elif found is not None:
@@ -76,7 +78,9 @@ def match_tables(original: Checkpoint, artifact: Artifact) -> tuple[list[TablePa
     return pairs, failed
 
 
-def _why_unlike(said: CompressedTable, found: StoredTensor | None, stored: Mapping[str, StoredTensor]) -> str:
+def _why_unlike(
+    said: CompressedTable, found: StoredTensor | None, stored: Mapping[str, StoredTensor], *, file: BinaryIO
+) -> str:
     """Say how a table of the original is not what the artifact says of it; empty where it is."""
     if found is None:
         return "the original has no tensor of this name"
@@ -85,8 +89,8 @@ def _why_unlike(said: CompressedTable, found: StoredTensor | None, stored: Mappi
             f"the original is {_size(found.shape)} {found.dtype}, and the artifact is made for "
             f"{_size(said.shape)} {said.dtype}"
         )
-    apart = [name for name in said.tied_names if name not in stored or stored[name].place != found.place]
-    return f"in the original {', '.join(map(repr, apart[:NAMED_MAX]))} is no other name of it" if apart else ""
+    apart = [name for name in said.tied_names if name not in stored or not are_equal(found, stored[name], file=file)]
+    return f"in the original {', '.join(map(repr, apart[:NAMED_MAX]))} is not tied to it" if apart else ""
 
 
 def check_copies(original: Checkpoint, artifact: Artifact) -> list[Check]:

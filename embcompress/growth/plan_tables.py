@@ -70,7 +70,7 @@ def _parts_of(base: Base) -> list[Part]:
             continue  # a new relation's matrix cannot be drawn like a row
         factors = base.artifact.factors(table)
         parts.append(Part(table.name, table.tied_names, table.shape, table.dtype, factors, table, base, True))
-    for group in group_tensors(base.dense):
+    for group in group_tensors(base.dense, file=base.checkpoint.file):
         if group.is_matrix:
             stored, name, is_table = group.stored, recognised_name(group), group.verdict.is_table
             tied = tuple(other for other in group.names if other != name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.checkpoints.tensors import ITEM_BYTES
@@ -12,6 +13,7 @@ from embcompress.exceptions import Retry, TableError
 from embcompress.tables.factor_sizes import largest_rank
 from embcompress.tables.recognition import TABLE_DTYPES, Verdict, matches, rank_candidates, recognise
 from embcompress.tables.table import Table
+from embcompress.tables.ties import are_equal
 from embcompress.text import quoted, suggest_names
 
 WILDCARDS = frozenset("*?[")
@@ -33,8 +35,13 @@ class Group:
         return self.stored.dtype in TABLE_DTYPES and len(self.stored.shape) >= 2 and self.stored.numel > 0
 
 
-def group_tensors(tensors: Iterable[StoredTensor]) -> tuple[Group, ...]:
-    """Put tensors of equal place together, in the order of the file, and judge each."""
+def group_tensors(tensors: Iterable[StoredTensor], *, file: BinaryIO | None = None) -> tuple[Group, ...]:
+    """Put tensors that are one under several names together, in the order of the file, and judge each.
+
+    Args:
+        tensors: of a checkpoint.
+        file: to compare those that lie apart, where one of two of equal size is a table; None: only places count.
+    """
     by_place: dict[object, list[StoredTensor]] = {}
     for stored in tensors:
         # Empty tensors all lie in the same place without being one tensor.
@@ -44,11 +51,32 @@ def group_tensors(tensors: Iterable[StoredTensor]) -> tuple[Group, ...]:
         names = tuple(member.name for member in members)
         first = members[0]
         groups.append(Group(names, first, recognise(names, shape=first.shape, dtype=first.dtype)))
+    if file is not None:
+        groups = _join_copies(groups, file=file)
     matrices = [group for group in groups if group.is_matrix]
     if len(matrices) == 1 and not matrices[0].verdict.is_table and _is_worth_it(matrices[0].stored):
         only = replace(matrices[0], verdict=Verdict(is_table=True, reason="the only matrix of the file"))
         return tuple(only if group is matrices[0] else group for group in groups)
     return tuple(groups)
+
+
+def _join_copies(groups: Sequence[Group], *, file: BinaryIO) -> list[Group]:
+    """Join a table with the tensors that are copies of it, such as a head that was saved a second time."""
+    joined: list[Group] = []
+    alike: dict[tuple[str, tuple[int, ...]], list[int]] = {}  # where in `joined` the matrices of a size are
+    for group in groups:
+        indices = alike.setdefault((group.stored.dtype, group.stored.shape), []) if group.is_matrix else []
+        for index in indices:
+            other = joined[index]
+            is_table = group.verdict.is_table or other.verdict.is_table
+            if is_table and are_equal(other.stored, group.stored, file=file):
+                verdict = other.verdict if other.verdict.is_table else group.verdict
+                joined[index] = replace(other, names=(*other.names, *group.names), verdict=verdict)
+                break
+        else:
+            indices.append(len(joined))
+            joined.append(group)
+    return joined
 
 
 def as_patterns(patterns: Sequence[str] | str) -> Sequence[str]:
@@ -70,7 +98,7 @@ def choose_tables(
         TableError: none is chosen, a pattern matches nothing, or a name chosen is not a matrix of floats.
     """
     table, exclude, bilinear = (as_patterns(patterns) for patterns in (table, exclude, bilinear))
-    groups = group_tensors(checkpoint.tensors)
+    groups = group_tensors(checkpoint.tensors, file=checkpoint.file)
     every_name = [name for group in groups for name in group.names]
     for option, patterns in (("--table", table), ("--exclude", exclude), ("--bilinear", bilinear)):
         refuse_unmatched(option, patterns, every_name, path=checkpoint.path)

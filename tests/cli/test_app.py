@@ -724,3 +724,12 @@ def test_names_that_are_no_text_work(folder: Path) -> None:
     assert os.fsencode(document["input"]["path"]) == b"m\xff.safetensors"
     assert (folder / os.fsdecode(b"m\xff-compressed.safetensors")).is_file()
     assert r"m\udcff.safetensors" in run("inspect", name).out
+
+
+@pytest.mark.parametrize("path", [".", "", "/", ".."])
+@pytest.mark.parametrize("command", ["approximate", "reconstruct", "inspect", "sweep", "evaluate", "backfill"])
+def test_folders_are_refused_by_every_command(folder: Path, command: str, path: str) -> None:
+    """A folder, named in whatever way, is refused in words and as one JSON document."""
+    rest = {"approximate": ["--ratio", "4"], "evaluate": [path], "backfill": ["--max-id", "9", "--base-ids", "ids"]}
+    (folder / "ids").write_text("0\n")
+    assert_refused([command, path, *rest.get(command, [])], code=1, message="is a folder", folder=folder)
