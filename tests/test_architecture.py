@@ -13,7 +13,7 @@ import pytest
 import embcompress
 
 ROOT = Path(embcompress.__file__).parent
-NUMERICS = ("linalg", "coding")  # these know torch, the standard library, themselves and the exceptions
+NUMERICS = ("linalg", "coding")  # these know torch, the standard library, themselves, results and exceptions
 # The strings of coded tables are NumPy's arrays, which numba works on; the codes of schema 1 are read by torch alone.
 WITH_NUMPY = {
     f"embcompress.coding.{name}"
@@ -77,9 +77,9 @@ def test_source_is_found() -> None:
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if name.split(".")[1:2] and name.split(".")[1] in NUMERICS])
 def test_numerics_know_no_file_and_no_console(name: str) -> None:
-    """Numerics import torch, the standard library, their own package and the exceptions, and open no file."""
+    """Numerics import torch, the standard library, their own package, results and exceptions, and open no file."""
     own = ".".join(name.split(".")[:2])
-    allowed = {"embcompress.exceptions", "torch"}
+    allowed = {"embcompress.exceptions", "embcompress.results", "torch"}
     allowed |= {"numpy", "numpy.typing"} if name in WITH_NUMPY else set()
     allowed |= {"numba"} if name in COMPILED else set()
     closed = {"os", "io", "sys", "shutil", "tempfile", "logging"} | (

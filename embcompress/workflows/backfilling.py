@@ -38,7 +38,6 @@ from embcompress.workflows.growth_report import (
     ENERGY_EXACT,
     measured_warnings,
     planned_warnings,
-    statistics_report,
     table_report,
     vocabulary_report,
 )
@@ -393,8 +392,8 @@ def _grow(
     found = replace(
         table_report(plan, request),
         energy_held=grower.energy_held,
-        base_rows=statistics_report(grower.kept_rows),
-        new_rows=statistics_report(grower.new_rows),
+        base_rows=grower.kept_rows.result(),
+        new_rows=grower.new_rows.result(),
         bytes_after=grower.nbytes,
         seconds=time.perf_counter() - started,
     )

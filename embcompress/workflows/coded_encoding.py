@@ -17,7 +17,6 @@ from embcompress.results import TableReport
 from embcompress.safetensors_writer import Entry, SafetensorsWriter
 from embcompress.workflows.coded_source import CodedSource
 from embcompress.workflows.encoding import Encoding, Setting, describe, held_error
-from embcompress.workflows.table_reports import coded_report, spectrum_report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -193,6 +192,9 @@ class CodedEncoding(Encoding):
         return held_error(self._error.result())
 
     def report(self) -> TableReport:  # noqa: D102 - as in Encoding
+        from embcompress.coding.bound import coded_report
+        from embcompress.linalg.spectrum import spectrum_report
+
         item, estimate = self.planned.table, self._estimate
         nbytes = sum(entry.nbytes for entry in self.planned_entries()) if self._bytes is None else self._bytes
         is_even = self._source.row_weights is None  # else the spectrum is that of weighted rows
@@ -203,19 +205,22 @@ class CodedEncoding(Encoding):
             passes=self.earlier_passes + self._passes,
             bytes_after=nbytes,
             coded=coded_report(
-                item,
+                factors,
+                rows=item.rows,
+                dim=item.dim,
+                nbytes=nbytes,
                 kinds=(estimate.fit.codebook.kinds if self._bytes is None else self._kinds) - 1,
                 is_rotated=estimate.fit.bases is not None,
                 states=self._source.states,
-                nbytes=nbytes,
-                factors=factors,
                 predicted_relative=math.sqrt(estimate.squared_error),
             ),
-            spectrum=None if factors is None else spectrum_report(factors, table=item, rank=self.planned.rank),
+            spectrum=None
+            if factors is None
+            else spectrum_report(factors, side=min(item.rows, item.dim), rank=self.planned.rank),
         )
         if self._bytes is None:
             return found
-        return replace(found, error=self._error_report(self._error.result(), None))
+        return replace(found, error=self._error_report(self._error, None))
 
 
 def coded_encoding_of(

@@ -11,7 +11,6 @@ from embcompress.dense_rows import DenseRows, open_dense_rows
 from embcompress.exceptions import ArtifactError, UsageError
 from embcompress.results import NeighboursReport, TableErrorReport
 from embcompress.table import TableRows
-from embcompress.workflows.table_reports import neighbours_report
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,6 +118,7 @@ def search_neighbours(rows: TableRows, stored: DenseRows, *, queries: int, seed:
         queries=rows.read(ids).to(stored.dtype),
         stored_queries=stored.read(ids).clone(),
         rows=rows.rows,
+        seed=seed,
         dtype=stored.dtype,
     )
 
@@ -157,4 +157,4 @@ def compare_neighbours(
         return None
     for block in paired_blocks(rows, stored):
         add_block(search, block)
-    return neighbours_report(search.result(), seed=seed)
+    return search.result()

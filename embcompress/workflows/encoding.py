@@ -31,10 +31,9 @@ from embcompress.safetensors_writer import Entry, SafetensorsWriter
 from embcompress.table import Table, TableRows, tensor_bytes
 from embcompress.workflows.row_facts import RowFacts
 from embcompress.workflows.run import Progress, rows_of
-from embcompress.workflows.table_reports import error_report, spectrum_report
 
 if TYPE_CHECKING:
-    from embcompress.linalg.error import TableError as MeasuredError
+    from embcompress.linalg.error import ErrorAccumulator
 
 STORING_ERROR: Mapping[str, float] = {"float64": 1e-13, "float32": 3e-7, "float16": 1.2e-3, "bfloat16": 1e-2}
 # Relative error that rounding to the stored dtype costs at most: digits below it are not asked of a solver.
@@ -124,11 +123,11 @@ class Encoding(ABC):
     def _refuse(self, err: NonFiniteError) -> NonFiniteError:
         return NonFiniteError(f"{self.setting.checkpoint.path}: {err.message}", hint=err.hint)
 
-    def _error_report(self, measured: MeasuredError, optimal_relative: float | None) -> TableErrorReport:
+    def _error_report(self, error: ErrorAccumulator, optimal_relative: float | None) -> TableErrorReport:
         item, matrix = self.planned.table, self.planned.matrix
         has_row_ids = matrix is None or item.dim == math.prod(matrix)  # else errors are told by matrix, not by row
         labels = self.setting.facts.labels_of(item) if has_row_ids else ()
-        return error_report(measured, optimal_relative, labels=labels)
+        return error.result(optimal_relative=optimal_relative, labels=labels)
 
     def _plain_report(self) -> TableReport:
         item = self.planned.table
@@ -213,6 +212,9 @@ class PlainEncoding(Encoding):
         found = self._plain_report()
         if not hasattr(self, "_error"):
             return found
+        from embcompress.linalg.spectrum import spectrum_report
+
+        item = self.planned.table
         is_even = self._row_weights is None  # else the spectrum is that of weighted rows
         return replace(
             found,
@@ -220,8 +222,8 @@ class PlainEncoding(Encoding):
             solver_reason="; ".join(self._remarks),
             passes=self.earlier_passes + self._passes,
             bytes_after=sum(entry.nbytes for entry in self._entries),
-            error=self._error_report(self._error.result(), self._factors.optimal_relative if is_even else None),
-            spectrum=spectrum_report(self._factors, table=self.planned.table, rank=self.planned.rank)
+            error=self._error_report(self._error, self._factors.optimal_relative if is_even else None),
+            spectrum=spectrum_report(self._factors, side=min(item.rows, item.dim), rank=self.planned.rank)
             if is_even
             else None,
         )
@@ -318,7 +320,7 @@ class BilinearEncoding(Encoding):
         )
         if not is_written:
             return found
-        error = self._error_report(self._found.error.result(), self._found.optimal_relative)
+        error = self._error_report(self._found.error, self._found.optimal_relative)
         return replace(found, passes=self.earlier_passes + self._passes, error=error)
 
 
@@ -350,6 +352,6 @@ def describe(planned: PlannedTable) -> CompressedTable:
     )
 
 
-def held_error(measured: MeasuredError) -> float:
+def held_error(measured: TableErrorReport) -> float:
     """Choose the error that a budget holds: the weighted one, where rows have weights."""
     return measured.relative if measured.weighted_relative is None else measured.weighted_relative

@@ -15,7 +15,16 @@ from embcompress.exceptions import ArtifactError, NonFiniteError, UsageError
 from embcompress.gates import read_conditions
 from embcompress.memory import estimate_evaluation_memory, estimate_neighbour_memory
 from embcompress.planning import DEFAULT_NEIGHBOURS
-from embcompress.results import Check, CodedReport, EvaluateResult, InputFile, MatricesReport, TableReport, Totals
+from embcompress.results import (
+    Check,
+    CodedReport,
+    EvaluateResult,
+    InputFile,
+    MatricesReport,
+    NeighboursReport,
+    TableReport,
+    Totals,
+)
 from embcompress.workflows.artifact_checks import (
     TablePair,
     all_checks,
@@ -41,13 +50,11 @@ from embcompress.workflows.link_prediction import (
 from embcompress.workflows.row_facts import read_row_facts
 from embcompress.workflows.run import Progress, check_reports, check_seed, resolve_device, write_reports
 from embcompress.workflows.spectrum import RANK_MAX
-from embcompress.workflows.table_reports import coded_report, error_report, neighbours_report, spectrum_report
 
 if TYPE_CHECKING:
     import torch
 
-    from embcompress.linalg.error import TableError as MeasuredError
-    from embcompress.linalg.neighbours import NeighbourOverlap
+    from embcompress.linalg.error import ErrorAccumulator
     from embcompress.linalg.svd import Factorization
 
 
@@ -200,18 +207,20 @@ def _coded(pair: TablePair, artifact: Artifact, factors: Factorization | None) -
     compressed = pair.compressed
     if not compressed.is_coded:
         return None
+    from embcompress.coding.bound import coded_report
+
     try:
         kinds, is_rotated, states = describe_codes(artifact, compressed)
     except ArtifactError:  # told as a check that failed, when the rows are read
         return None
     return coded_report(
-        pair.table,
+        factors,
+        rows=pair.table.rows,
+        dim=pair.table.dim,
+        nbytes=sum(stored.nbytes for stored in artifact.factors(compressed)),
         kinds=kinds,
         is_rotated=is_rotated,
         states=states,
-        nbytes=sum(stored.nbytes for stored in artifact.factors(compressed)),
-        factors=factors,
-        predicted_relative=None,
     )
 
 
@@ -247,24 +256,27 @@ class _Comparison:
         import torch
 
         from embcompress.linalg.projection import FLOAT32_ERROR_MIN
+        from embcompress.linalg.spectrum import spectrum_report
 
         found = _unmeasured(self._pair, self._artifact)
         table, compressed = self._pair.table, self._pair.compressed
         factors, optimum, passes = self._best_possible()
         dtype = self._measuring_dtype(factors)
         seen = self._compare(dtype)
-        if dtype == torch.float32 and seen.error.relative < FLOAT32_ERROR_MIN:  # less than the artifact tells
+        if dtype == torch.float32 and seen.error.result().relative < FLOAT32_ERROR_MIN:  # less than the artifact tells
             seen, passes = self._compare(torch.float64), passes + 1
         matrices = found.matrices
         labels = self._setting.facts.labels_of(table) if self._pair.matrices_of_row == 1 else ()
         return replace(
             found,
             passes=passes + 1,
-            error=error_report(seen.error, optimum, labels=labels),
+            error=seen.error.result(optimal_relative=optimum, labels=labels),
             matrices=None if matrices is None else replace(matrices, relative=seen.relatives),
             coded=_coded(self._pair, self._artifact, factors),
-            spectrum=None if factors is None else spectrum_report(factors, table=table, rank=compressed.rank),
-            neighbours=neighbours_report(seen.neighbours, seed=self._setting.seed),
+            spectrum=None
+            if factors is None
+            else spectrum_report(factors, side=min(table.rows, table.dim), rank=compressed.rank),
+            neighbours=seen.neighbours,
         )
 
     def _best_possible(self) -> tuple[Factorization | None, float | None, int]:
@@ -323,13 +335,13 @@ class _Comparison:
             found = measure_error(block, error, parts=pair.matrices_of_row)
             if has_each:
                 relatives += found.tolist()
-        return _Seen(error.result(), tuple(relatives), None if search is None else search.result())
+        return _Seen(error, tuple(relatives), None if search is None else search.result())
 
 
 @dataclass(frozen=True)
 class _Seen:
     """What one comparison found; `relatives` of the matrices of a bilinear table."""
 
-    error: MeasuredError
+    error: ErrorAccumulator
     relatives: tuple[float, ...]
-    neighbours: NeighbourOverlap | None
+    neighbours: NeighboursReport | None

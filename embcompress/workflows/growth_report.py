@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from embcompress.coded_factors import CODED
 from embcompress.growth import Base, GrowingTable, GrowthPlan, RowRequest, names_of, planned_bytes
-from embcompress.results import GrownTable, MeanCosine, Norms, RowStatisticsReport, VocabularyReport
+from embcompress.results import GrownTable, VocabularyReport
 from embcompress.vocabulary import NAMED_MAX, Placement, named
-
-if TYPE_CHECKING:
-    from embcompress.linalg.moments import RowStatistics
 
 ENERGY_EXACT = 1 - 1e-4  # above this share nothing to speak of was lost by the projection
 ENERGY_HELD_MIN = 0.5  # below this share of what could be held of the new rows' squared norm a report warns
@@ -127,15 +123,4 @@ def table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
         bytes_before=sum(tensor.nbytes for part in plan.table.parts for tensor in part.tensors),
         bytes_after=planned_bytes(plan),
         seconds=0.0,
-    )
-
-
-def statistics_report(seen: RowStatistics) -> RowStatisticsReport | None:
-    """Turn what was measured of rows into what the report says; None of no rows."""
-    if not seen.count:
-        return None
-    norm, cosine = seen.norm, seen.cosine
-    return RowStatisticsReport(
-        norm=Norms(mean=norm.mean, p50=norm.median, p99=norm.tail, max=norm.extreme),
-        cosine=MeanCosine(mean=cosine.mean, p50=cosine.median, p01=cosine.tail, min=cosine.extreme),
     )
