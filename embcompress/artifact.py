@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
 from embcompress.checkpoints.safetensors_file import DTYPES
 from embcompress.coded_factors import (
+    BASES_SUFFIX,
     CODEBOOK_SUFFIX,
     CODED,
     CODES_SUFFIX,
@@ -45,12 +46,11 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 2
 SCHEMAS_READ = (1, 2)
-KINDS = ("embedding", "bilinear")
+TABLE_KINDS = ("embedding", "bilinear")
 PLAIN = "plain"
 CODINGS = (PLAIN, CODED)
 DOCUMENT_KEY = "embcompress"  # in the metadata: the artifact's own JSON
 FORMAT_ENTRY = ("format", "pt")  # Hugging Face loaders refuse a file without it
-BASES_SUFFIX = ".bases"
 WEIGHTS_SUFFIX = ".weights"
 LEFT_SUFFIX = ".left"
 RIGHT_SUFFIX = ".right"
@@ -454,7 +454,7 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
     if error is not None and (type(error) not in {int, float} or not 0 <= error <= sys.float_info.max):
         raise ValueError(f"table {name!r} has the error {error!r}")
     "".join(tied_names).encode()  # lone surrogates, which no file can hold: UnicodeEncodeError is a ValueError
-    if said["kind"] not in KINDS or said["coding"] not in CODINGS or said["dtype"] not in TABLE_DTYPES:
+    if said["kind"] not in TABLE_KINDS or said["coding"] not in CODINGS or said["dtype"] not in TABLE_DTYPES:
         raise ArtifactError(
             f"table {name!r} is a {said['kind']} of {said['dtype']} in {said['coding']} coding, "
             "which this version does not read.",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from embcompress.checkpoints import StoredTensor
-from embcompress.coding.constants import HALF_BIT, WINDOW_MAX, group_width
+from embcompress.coding.constants import GROUPS_MAX, HALF_BIT, WINDOW_MAX, group_width
 from embcompress.exceptions import ArtifactError
 from embcompress.safetensors_writer import Entry
 from embcompress.table import REAL_PARTS
@@ -30,7 +30,6 @@ CODES_SUFFIX = ".codes"  # of schema 1 a dot and the group's number behind it
 INDEX_SUFFIX = ".index"
 CODEBOOK_SUFFIX = ".codebook"
 BASES_DTYPES = ("int8", "float16", "float32")
-GROUPS_MAX = 256
 
 Windows = tuple[tuple[int, int], ...]  # (bits, window), ascending
 

@@ -20,7 +20,7 @@ from embcompress.vocabulary import Placement
 if TYPE_CHECKING:
     from embcompress.coded_factors import CodedFactors
 
-KINDS = ("entit", "relation", "user", "item", "wpe", "pos", "token_type", "segment")
+NAMED_ROLES = ("entit", "relation", "user", "item", "wpe", "pos", "token_type", "segment")
 # in the names of tables that differ in whose rows they hold, even where they have equally many
 PICKY = frozenset({"init_phases", "complex_normalize", "clamp", "clamp_norm"})  # need pairs, a bound, a norm
 PADDING_ROWS = 7  # a table may have a few more rows than labels: published vocabularies are padded to multiples of 8,
@@ -281,7 +281,7 @@ def _choose(
             f"no table in {base.path} has {count} rows, as many as ids were given: {listed}.",
             hint=f"`embcompress inspect {quoted(base.path)}` lists its tables; --table names one.",
         )
-    kinds = {next((kind for kind in KINDS if kind in part.name.lower()), "") for part in exact}
+    kinds = {next((kind for kind in NAMED_ROLES if kind in part.name.lower()), "") for part in exact}
     if len(kinds) > 1:
         raise TableError(
             f"several tables in {base.path} have {count} rows: {', '.join(repr(part.name) for part in exact)}.",

@@ -10,7 +10,7 @@ from embcompress.artifact import CompressedTable
 from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.coded_factors import real_row_shape
 from embcompress.growth import GrowthPlan
-from embcompress.linalg.solvers import CHUNK_ROWS, MATRICES_BYTES, SCORES_MAX, SolverChoice
+from embcompress.linalg.solvers import MATRICES_BYTES, SCORED_ROWS, SCORES_MAX, SOLVERS, SolverChoice, SolverLoad
 from embcompress.planning import Plan
 from embcompress.table import RING_BYTES, Table, block_rows_for
 
@@ -77,13 +77,7 @@ def estimate_memory(plan: Plan, choices: Sequence[SolverChoice]) -> int:
         item = planned.table
         item_bytes = ITEM_BYTES[item.real_dtype]
         block = block_rows_for(rows=item.rows, dim=item.dim, item_bytes=item_bytes) * item.dim
-        side = min(item.rows, item.dim)
-        solver = {
-            "dense": 3 * item.rows * item.dim,
-            "gram": 6 * side**2,
-            "qr": 4 * side**2 + 2 * block,
-            "krylov": 8 * item.dim * (planned.rank + max(32, planned.rank // 2)),
-        }[choice.name]
+        solver = SOLVERS[choice.name].numbers(SolverLoad(item.rows, item.dim, planned.rank, block))
         if planned.matrix is not None:
             solver = 5 * max(MATRICES_BYTES // 8, math.prod(planned.matrix))
         ring = min(RING_BYTES, item.nbytes)  # what the blocks are read into
@@ -111,7 +105,7 @@ def estimate_evaluation_memory(tables: Iterable[tuple[Table, int]]) -> int:
 
 def estimate_neighbour_memory(queries: int) -> int:
     """Estimate the bytes of the scores that are held at once while the neighbours of so many rows are looked for."""
-    return SCORE_BYTES * min(CHUNK_ROWS * queries, SCORES_MAX)
+    return SCORE_BYTES * min(SCORED_ROWS * queries, SCORES_MAX)
 
 
 def estimate_reconstruct_memory(tables: Iterable[CompressedTable]) -> int:

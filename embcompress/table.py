@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK_BYTES = 4 * 2**20  # at least: smaller blocks pay for their calls, larger ones leave the cache
-BLOCK_ROWS = 4096  # at least, while that stays under BLOCK_BYTES_MAX: adding up a Gram matrix per block must stay cheap
+BLOCK_ROWS_MIN = (
+    4096  # at least, while that stays under BLOCK_BYTES_MAX: adding up a Gram matrix per block must stay cheap
+)
 BLOCK_BYTES_MAX = 64 * 2**20  # of one block, whatever its shape
 ALIGNMENT = 4096  # of blocks, in bytes: products over rows that straddle cache lines took twice as long
 RING_BYTES = 64 * 2**20  # read into by turns: into what another core has in its cache a read took four times as long
@@ -96,7 +98,7 @@ def as_real(stored: StoredTensor) -> StoredTensor:
 def block_rows_for(*, rows: int, dim: int, item_bytes: int) -> int:
     """Count the rows of a block of a table with `rows` rows of `dim` entries."""
     row_bytes = max(1, dim * item_bytes)
-    wanted = max(BLOCK_BYTES // row_bytes, min(BLOCK_ROWS, BLOCK_BYTES_MAX // row_bytes), 1)
+    wanted = max(BLOCK_BYTES // row_bytes, min(BLOCK_ROWS_MIN, BLOCK_BYTES_MAX // row_bytes), 1)
     return min(wanted, max(rows, 1))
 
 

@@ -432,7 +432,7 @@ def test_same_run_writes_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Monk
     changed = assert_kept(made, grow(made, method="normal", seed=1), shuffled(61))
     assert changed.strings != before.strings
     monkeypatch.setattr(table_module, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(table_module, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 7)
     assert Path(grow(made, method="normal").output.path).read_bytes() == first
 
 
@@ -641,7 +641,7 @@ def test_damage_is_not_blessed(tmp_path: Path) -> None:
 def test_progress_counts_known_and_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Progress tells of the known rows and then of all, in growing counts that end at their number."""
     monkeypatch.setattr(table_module, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(table_module, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 7)
     made = make(tmp_path, "rotated, two profiles, two steps")
     seen: list[tuple[str, int, int, int]] = []
     grow(made, new=shuffled(61), progress=lambda *said: seen.append(said))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 BITS_MAX = 8  # of a column
 HALF_BIT = 9  # what `bits` says of a column that shares one bit with another
-KINDS = HALF_BIT + 2  # of levels: none, those of 1 to 8 bits, those of the first and of the second of a pair
+GROUPS_MAX = 256  # of rows: the group of a row is one byte
 WINDOW_MAX = 8  # bits of a row's string that a level depends on; with the shift in a byte they span two bytes
 GROUP_WIDTHS = (0, 1, 2, 4, 8)  # bits in which a row's group is written
 

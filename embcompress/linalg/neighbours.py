@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from embcompress.linalg.blocks import full_float32
-from embcompress.linalg.solvers import CHUNK_ROWS, SCORES_MAX
+from embcompress.linalg.solvers import SCORED_ROWS, SCORES_MAX
 from embcompress.results import NeighboursReport, Overlap
 
 NEAREST = 10  # neighbours of a query, as retrieval at 10 looks at them
@@ -61,7 +61,7 @@ class NearestRows:
             first: the row number of the block's first row.
         """
         floor = torch.finfo(values.dtype).tiny
-        step = max(1, min(CHUNK_ROWS, SCORES_MAX // len(self._queries)))
+        step = max(1, min(SCORED_ROWS, SCORES_MAX // len(self._queries)))
         for start in range(0, len(values), step):
             chunk = values[start : start + step]
             with full_float32():

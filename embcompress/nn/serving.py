@@ -110,11 +110,6 @@ class _Site:
     parameter: nn.Parameter
 
     @property
-    def is_lookup(self) -> bool:
-        """Whether rows are looked up here, not scored."""
-        return not isinstance(self.module, nn.Linear)
-
-    @property
     def manners(self) -> dict[str, Any]:
         """How the module treats rows, as arguments of a representation, but for what is as by default."""
         if isinstance(self.module, nn.Linear):

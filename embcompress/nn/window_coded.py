@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from embcompress.coding.constants import BITS_MAX, HALF_BIT, WINDOW_MAX, group_width
+from embcompress.coding.constants import BITS_MAX, GROUPS_MAX, HALF_BIT, WINDOW_MAX, group_width
 from embcompress.coding.window_codebook import GroupLayout, WindowCodebook, decode, places_in_groups
 from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.nn.coded_base import CodedRows, check_bases, stored_row_shape
@@ -17,8 +17,6 @@ from embcompress.nn.representation import Shape
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-GROUPS_MAX = 256  # the group of a row is one byte
 
 
 class WindowCodedRepresentation(CodedRows):

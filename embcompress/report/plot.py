@@ -28,7 +28,7 @@ PANEL_INCHES = (3.6, 3.0)
 LEGEND_INCHES = 0.6
 WIDTH_MIN = 5.4  # inches: what the legend takes
 DOTS_PER_INCH = 150
-NAME_MAX = 44  # characters of a name above a panel
+PANEL_NAME_MAX = 44  # characters of a name above a panel
 
 
 def plot_form(path: Path) -> str:
@@ -98,5 +98,5 @@ def render_plot(result: SweepResult, form: str) -> bytes:
 
 
 def _title(table: SweptTable) -> str:
-    short = shortened(spelled(table.name), limit=NAME_MAX)
+    short = shortened(spelled(table.name), limit=PANEL_NAME_MAX)
     return f"{short}\n{shape_text(table.rows, table.shape, table.dtype)}"

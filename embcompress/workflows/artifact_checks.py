@@ -12,8 +12,8 @@ from embcompress.exceptions import ArtifactError, UsageError
 from embcompress.planning import quoted
 from embcompress.results import Check, TableErrorReport, TableReport
 from embcompress.table import Table, read_bytes
+from embcompress.vocabulary import NAMED_MAX
 
-NAMED_MAX = 5  # tensors named in one sentence
 RECORDED_TOLERANCE = 1e-3  # relative: between an error as recorded and as measured again, on whatever machine
 RECORDED_FLOOR = 1e-6  # absolute: errors near the rounding of float32 differ by the rounding of their measurement
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embcompress.artifact import (
-    BASES_SUFFIX,
     WEIGHTS_SUFFIX,
     CompressedTable,
     artifact_metadata,
@@ -17,6 +16,7 @@ from embcompress.artifact import (
 )
 from embcompress.checkpoints import open_checkpoint
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, Choice
+from embcompress.coded_factors import BASES_SUFFIX
 from embcompress.exceptions import IdsError, TableError, UsageError
 from embcompress.growth import Base, Fill, GrowingTable, GrowthPlan, Part, RowRequest, names_of, plan_growth
 from embcompress.memory import estimate_backfill_memory

@@ -307,7 +307,7 @@ class _Run:
         self._scales = scales_of(None if self._row_weights is None else self._row_weights.numpy(), source.table.rows)
         self._threads = torch.get_num_threads()
         relative = math.sqrt(estimate.squared_error)
-        self._dtype = torch.float64 if relative < FLOAT32_ERROR_MIN else torch.float32
+        self._dtype = torch.float64 if relative < FLOAT32_PRODUCTS_MIN else torch.float32
         self.is_within = False
         self.share_left = 1.0
 
@@ -529,7 +529,7 @@ class _Run:
 
 
 # Below this relative error rounding of products in float32 is seen.
-FLOAT32_ERROR_MIN = 1e-4
+FLOAT32_PRODUCTS_MIN = 1e-4
 
 
 @dataclass(frozen=True)

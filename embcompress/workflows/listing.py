@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from embcompress.artifact import (
-    BASES_SUFFIX,
     LEFT_SUFFIX,
     RIGHT_SUFFIX,
     WEIGHTS_SUFFIX,
@@ -16,6 +15,7 @@ from embcompress.artifact import (
 )
 from embcompress.checkpoints import open_checkpoint
 from embcompress.coded_factors import (
+    BASES_SUFFIX,
     BASIS_SCALES_SUFFIX,
     BITS_SUFFIX,
     CODEBOOK_SUFFIX,

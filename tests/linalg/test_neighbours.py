@@ -16,7 +16,7 @@ from embcompress.linalg.neighbours import (
     mean_overlap,
     sample_queries,
 )
-from embcompress.linalg.solvers import CHUNK_ROWS, SCORES_MAX
+from embcompress.linalg.solvers import SCORED_ROWS, SCORES_MAX
 from tests.linalg.tables import gaussian
 
 TIED = 1e-9  # relative: scores nearer than this are equal; float64 rounding stays below 1e-13
@@ -115,20 +115,20 @@ def test_nearest_rows_are_found_on_any_device(device: str) -> None:
 
 def test_nearest_rows_cross_the_chunks_of_a_block() -> None:
     """A block of two and a half chunks, with equal rows on both sides of each border, ranks as one."""
-    rows = 5 * CHUNK_ROWS // 2
+    rows = 5 * SCORED_ROWS // 2
     values = gaussian(rows, 32, seed=5)
-    values[[CHUNK_ROWS - 1, CHUNK_ROWS, 2 * CHUNK_ROWS - 1, 2 * CHUNK_ROWS, rows - 1]] = values[7].clone()
-    ids = torch.tensor([7, CHUNK_ROWS - 1, CHUNK_ROWS, rows - 1])
+    values[[SCORED_ROWS - 1, SCORED_ROWS, 2 * SCORED_ROWS - 1, 2 * SCORED_ROWS, rows - 1]] = values[7].clone()
+    ids = torch.tensor([7, SCORED_ROWS - 1, SCORED_ROWS, rows - 1])
     assert_nearest(values, block_rows=rows, ids=ids)
     found = search(values, ids, block_rows=rows).by_cosine[:, :5].tolist()
-    twins = [7, CHUNK_ROWS - 1, CHUNK_ROWS, 2 * CHUNK_ROWS - 1, 2 * CHUNK_ROWS, rows - 1]
+    twins = [7, SCORED_ROWS - 1, SCORED_ROWS, 2 * SCORED_ROWS - 1, 2 * SCORED_ROWS, rows - 1]
     assert found == [[twin for twin in twins if twin != int(query)] for query in ids]
 
 
 def test_nearest_rows_of_many_queries_are_scored_in_parts() -> None:
     """With more queries than a whole chunk has room for, all rows against all others are those of the oracle."""
     rows = 1700
-    assert SCORES_MAX // rows < min(rows, CHUNK_ROWS)
+    assert SCORES_MAX // rows < min(rows, SCORED_ROWS)
     assert_nearest(uneven(rows, 8), block_rows=rows)
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from embcompress.linalg import svd
-from embcompress.linalg.solvers import SOLVERS, select_solver
+from embcompress.linalg.solvers import SOLVERS, SolverLoad, select_solver
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,16 @@ def test_select_solver_says_why() -> None:
 
 
 def test_solvers_name_functions_that_exist() -> None:
-    """Every entry of the table is a function of linalg.svd, with a summary for the help."""
+    """Every entry of the table is a function of linalg.svd."""
     for solver in SOLVERS.values():
         assert callable(getattr(svd, solver.function))
-        assert solver.summary
+
+
+def test_solvers_know_their_memory() -> None:
+    """A dense SVD grows with the table, the exact solvers with the smaller side, a Krylov space with the rank."""
+    load = SolverLoad(rows=1000, dim=20, rank=4, block_numbers=500)
+    numbers = {name: solver.numbers(load) for name, solver in SOLVERS.items()}
+    assert numbers == {"dense": 3 * 20_000, "gram": 6 * 400, "qr": 4 * 400 + 2 * 500, "krylov": 8 * 20 * 36}
 
 
 def test_solvers_are_known_without_torch() -> None:
