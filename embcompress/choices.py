@@ -1,4 +1,4 @@
-"""What new rows can be drawn from and held to, by name: one list for the modules, the command line and the tests."""
+"""Literal tables of what can be chosen or compared: one list for the modules, the command line and the tests."""
 
 from __future__ import annotations
 
@@ -44,6 +44,30 @@ CONSTRAINERS: Mapping[str, str] = MappingProxyType(
     }
 )  # a function of embcompress.nn.constrainers -> what it does to rows
 DEFAULT_METHOD = "gaussian"
+
+
+@dataclass(frozen=True)
+class StoringMethod:
+    """A way of storing a table that a sweep measures: as codes where neither attribute is given.
+
+    Attributes:
+        float_dtype: of bases and weights as floats, with as many bases as a size allows.
+        integer_bits: of integers with a scale for each row, which have one size only.
+    """
+
+    float_dtype: str | None = None
+    integer_bits: int | None = None
+
+
+STORING_METHODS: Mapping[str, StoringMethod] = MappingProxyType(
+    {
+        "coded": StoringMethod(),
+        "plain float32": StoringMethod(float_dtype="float32"),
+        "plain float16": StoringMethod(float_dtype="float16"),
+        "int8 per row": StoringMethod(integer_bits=8),
+        "int4 per row": StoringMethod(integer_bits=4),
+    }
+)  # by its name in a report
 
 
 @dataclass(frozen=True)

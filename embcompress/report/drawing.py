@@ -9,23 +9,17 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from embcompress.choices import STORING_METHODS
 from embcompress.exceptions import OutputError
 from embcompress.results import SweepCurve, SweepPoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STYLES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "coded": ("#0072B2", "o"),
-        "plain float32": ("#D55E00", "s"),
-        "plain float16": ("#E69F00", "D"),
-        "int8 per row": ("#009E73", "^"),
-        "int4 per row": ("#CC79A7", "v"),
-    }
-)
-# Way -> colour and marker. Source: Okabe & Ito, Color Universal Design (2008): told apart by colour-blind readers.
-SINGLE_WAYS = ("int8 per row", "int4 per row")  # which have one size, and no line
+# Colours and markers of the methods. Source: Okabe & Ito, Color Universal Design (2008): told apart by colour-blind
+# readers.
+MARKS = (("#0072B2", "o"), ("#D55E00", "s"), ("#E69F00", "D"), ("#009E73", "^"), ("#CC79A7", "v"))
+STYLES: Mapping[str, tuple[str, str]] = MappingProxyType(dict(zip(STORING_METHODS, MARKS, strict=True)))
 SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
         "font.size": 8.5,
@@ -84,7 +78,7 @@ def draw_curves(
             continue
         ratios = [point.ratio for point in points]
         errors = [point.relative for point in points]
-        line = "-" if curve.way not in SINGLE_WAYS else "none"
+        line = "-" if STORING_METHODS[curve.way].integer_bits is None else "none"  # integers have one size
         axes.plot(ratios, errors, linestyle=line, color=color, marker=marker, markersize=4.5, label=curve.way)
         if any(not point.exact for point in points):
             low = [point.low or point.relative for point in points]

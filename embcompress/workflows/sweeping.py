@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from embcompress.budget import DEFAULT_MAX_ERROR, EFFORTS
 from embcompress.checkpoints import open_checkpoint
+from embcompress.choices import STORING_METHODS
+from embcompress.coded_factors import CODED
 from embcompress.exceptions import BudgetError, UsageError
 from embcompress.output import AtomicFile, check_output
 from embcompress.planning import choose_tables, human_bytes, quoted
@@ -51,9 +52,8 @@ if TYPE_CHECKING:
     from embcompress.coding.sample_error import SampleError
 
 RATIOS = (2, 4, 8, 16, 32, 64, 128)
-CODED = "coded"
-PLAIN_DTYPES: Mapping[str, str] = MappingProxyType({"plain float32": "float32", "plain float16": "float16"})
-INTEGER_BITS: Mapping[str, int] = MappingProxyType({"int8 per row": 8, "int4 per row": 4})
+PLAIN_DTYPES = {name: method.float_dtype for name, method in STORING_METHODS.items() if method.float_dtype}
+INTEGER_BITS = {name: method.integer_bits for name, method in STORING_METHODS.items() if method.integer_bits}
 REMARK_RATIO = 16  # at which low rank and coding are compared in words
 POOR_FACTOR = 2.0  # plain low rank that leaves this many times the error of coding buys little
 
