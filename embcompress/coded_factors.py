@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from embcompress.checkpoints import StoredTensor
-from embcompress.coding.constants import GROUPS_MAX, HALF_BIT, WINDOW_MAX, group_width
+from embcompress.coding.constants import GROUPS_MAX, HALF_BIT, WINDOW_MAX, group_width, level_count
 from embcompress.exceptions import ArtifactError
 from embcompress.safetensors_writer import Entry
 from embcompress.table import REAL_PARTS
@@ -95,7 +95,7 @@ def window_entries(
 
 def count_levels(windows: Windows) -> int:
     """Count the levels of all tables."""
-    return sum((1 << window) * (2 if bits == HALF_BIT else 1) for bits, window in windows)
+    return sum(level_count(bits, window) for bits, window in windows)
 
 
 def real_row_shape(table: Coded) -> tuple[int, ...]:

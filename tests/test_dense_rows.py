@@ -15,7 +15,7 @@ import embcompress
 from embcompress.artifact import read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.coding.codebook import SPACING
-from embcompress.dense_rows import COUNTED_ROWS, DenseRows, open_dense_rows
+from embcompress.dense_rows import DenseRows, open_dense_rows
 from embcompress.exceptions import ArtifactError
 from tests.artifact_oracle import decode
 from tests.test_cli_evaluate import flip
@@ -102,19 +102,19 @@ def test_dense_rows_leave_the_range_of_the_original(tmp_path: Path) -> None:
 
 def test_coded_rows_by_id_lie_beyond_the_places_counted(tmp_path: Path) -> None:
     """Rows of many kinds, on both sides of a place up to which bytes are counted, are the same by id and in order."""
-    rows = COUNTED_ROWS + 40
+    rows = 400 * SPACING + 40
     source = tmp_path / "model.safetensors"
     safetensors.torch.save_file({NAME: draw(rows, 4)}, source)
     made = embcompress.approximate(source, ratio=5, effort="fast", table=NAME, neighbours=0)
     assert made.tables[0].coded is not None
     assert made.tables[0].coded.kinds > 1
     ids = torch.tensor(
-        [COUNTED_ROWS + 39, COUNTED_ROWS, COUNTED_ROWS - 1, 0, COUNTED_ROWS + 1, SPACING - 1, SPACING, SPACING + 1]
+        [rows - 1, 400 * SPACING, 400 * SPACING - 1, 0, 400 * SPACING + 1, SPACING - 1, SPACING, SPACING + 1]
     )
     with opened(Path(made.output.path)) as stored:
         by_id = stored.read(ids).clone()
-        for first in range(0, rows, 30_000):
-            block = stored.read_next(min(30_000, rows - first))
+        for first in range(0, rows, 3000):
+            block = stored.read_next(min(3000, rows - first))
             inside = (ids >= first) & (ids < first + len(block))
             assert torch.allclose(block[ids[inside] - first], by_id[inside], rtol=1e-13, atol=0)
         stored.check()

@@ -12,3 +12,8 @@ GROUP_WIDTHS = (0, 1, 2, 4, 8)  # bits in which a row's group is written
 def group_width(groups: int) -> int:
     """Tell in how many bits a row's group is written: the least of GROUP_WIDTHS that holds all groups."""
     return next(width for width in GROUP_WIDTHS if groups <= 1 << width)
+
+
+def level_count(bits: int, window: int) -> int:
+    """Count the levels of columns of so many bits: one for each window, of a shared bit for either of the pair."""
+    return (1 << window) * (2 if bits == HALF_BIT else 1)
