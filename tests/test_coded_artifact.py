@@ -577,4 +577,12 @@ def test_committed_files_are_evaluated_and_listed(tmp_path: Path, path: Path) ->
         assert table.error.relative < (1e-3 if table.dtype == "float16" else 1e-6)
         assert table.coded is not None
         assert table.coded.states == (None if path == COMMITTED else 32)
-    assert {tensor.name for tensor in embcompress.inspect(path).others} == set(parse(path)[0])
+    listed = embcompress.inspect(path)
+    assert {tensor.name for tensor in listed.others} == set(parse(path)[0])
+    told = [(one.name, one.shape, one.coding, one.bytes, one.bytes_before) for one in listed.compressed]
+    assert told == [
+        (table.name, table.shape, "coded", table.bytes_after, table.bytes_before) for table in result.tables
+    ]
+    for one, table in zip(listed.compressed, result.tables, strict=True):
+        assert table.coded is not None
+        assert one.bits_per_entry == pytest.approx(table.coded.bits_per_entry, rel=1e-12)

@@ -12,7 +12,7 @@ from embcompress.results import SCHEMA_VERSION, ApproximateResult, EvaluateResul
 
 DRY_RUN_FIELDS = ("dry_run", "memory_bytes")  # only in the report of a dry run
 UNUSUAL = re.compile(r"[^\n\x20-\x7e]")
-FIELDS_OF_SOME_RUNS = (*DRY_RUN_FIELDS, "withheld", "skipped")  # left out where they would say nothing
+FIELDS_OF_SOME_RUNS = (*DRY_RUN_FIELDS, "withheld", "skipped", "compressed")  # left out where they would say nothing
 
 
 def render_json(result: Result) -> str:
@@ -23,8 +23,10 @@ def render_json(result: Result) -> str:
             fields.pop(name, None)
     if not fields.get("withheld"):
         fields.pop("withheld", None)
-    if isinstance(result, InspectResult) and not result.skipped:
-        del fields["skipped"]
+    if isinstance(result, InspectResult):
+        for name in ("skipped", "compressed"):
+            if not fields[name]:
+                del fields[name]
     document = {"schema_version": SCHEMA_VERSION, "command": fields.pop("command"), "ok": is_ok(result), **fields}
     return _dump(document)
 

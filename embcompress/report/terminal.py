@@ -12,6 +12,7 @@ from embcompress.planning import human_bytes
 from embcompress.report.console import Records, bold, grid, left_lines, plain
 from embcompress.report.terminal_compression import render_compression
 from embcompress.report.terminal_sweep import render_sweep
+from embcompress.report.wording import compression_text, counted, shape_text, share
 from embcompress.results import BackfillResult, GrownTable, InspectResult, ReconstructResult, Result, SweepResult
 
 __all__ = ["plain", "render_failure", "render_terminal"]
@@ -42,6 +43,17 @@ def render_failure(failure: EmbcompressError) -> Text:
 
 def _inspect(result: InspectResult) -> RenderableType:
     parts: list[RenderableType] = []
+    if result.compressed:
+        shown = grid(
+            ("table", "left"), ("shape", "left"), ("stored", "right"), ("bits a number", "right"), ("error", "right"),
+            ("stored as", "left"),
+        )  # fmt: skip
+        for one in result.compressed:
+            name = Text("\n= ").join(plain(name) for name in (one.name, *one.tied_names))
+            numbers = (f"{one.bits_per_entry:.3g}", "" if one.relative is None else share(one.relative))
+            shape = shape_text(one.rows, one.shape, one.dtype)
+            shown.add_row(name, shape, human_bytes(one.bytes), *numbers, compression_text(one))
+        parts.append(shown)
     if result.tables:
         shown = grid(("", "left"), ("matrix", "left"), ("shape", "left"), ("bytes", "right"), ("reason", "left"))
         for table in sorted(result.tables, key=lambda table: not table.chosen):
@@ -63,8 +75,9 @@ def _inspect(result: InspectResult) -> RenderableType:
         parts.append(Text.assemble("other tensors: ", plain(names), more))
     parts += left_lines(result.skipped)
     count = sum(table.chosen for table in result.tables)
-    chosen = f"{count} embedding table{'s' * (count != 1)}"
-    parts.append(Text.assemble(plain(result.input.path), f": {human_bytes(result.input.bytes)}, {chosen}"))
+    counts = [counted(len(result.compressed), "compressed table")] if result.compressed else []
+    counts += [counted(count, "embedding table")] if count or not result.compressed else []
+    parts.append(Text.assemble(plain(result.input.path), f": {human_bytes(result.input.bytes)}, {', '.join(counts)}"))
     return Group(*parts)
 
 

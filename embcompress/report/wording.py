@@ -10,6 +10,7 @@ from embcompress.results import (
     Check,
     Gate,
     LinkPrediction,
+    ListedCompression,
     Overlap,
     RowGroup,
     SweepCurve,
@@ -74,6 +75,13 @@ def shape_text(rows: int, shape: Sequence[int], dtype: str) -> str:
 def bases_text(table: TableReport) -> str:
     """Write how many bases a table has; one whose own columns are coded has none."""
     return "no" if table.coded and not table.coded.is_rotated else str(table.rank)
+
+
+def compression_text(table: ListedCompression) -> str:
+    """Say how a table of an artifact is stored, but for its bits."""
+    if table.matrix is not None:
+        return f"{table.coding}, {table.matrix[0]} x {table.matrix[1]} matrices of rank {table.rank}"
+    return f"{table.coding}, {table.rank} {'coded columns' if table.coding == 'coded' else 'bases'}"
 
 
 def means_text(table: TableReport) -> str:

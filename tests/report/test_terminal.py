@@ -16,6 +16,7 @@ from embcompress.results import (
     Histogram,
     InputFile,
     InspectResult,
+    ListedCompression,
     ListedTable,
     ListedTensor,
     NormRatio,
@@ -110,6 +111,11 @@ def inspect_result(name: str = "entities.weight") -> InspectResult:
         (table,),
         (ListedTensor(name, (), "int64", 8),),
         (Skipped(name, "sparse"),),
+        (
+            ListedCompression(
+                name, (name,), 900, (48,), "float32", "embedding", None, 40, "coded", 2.5, 13_500, 172_800, 0.25
+            ),
+        ),
     )
 
 
@@ -223,13 +229,16 @@ def test_render_terminal_keeps_small_errors_apart_from_none(value: float, text: 
 
 
 def test_render_terminal_lists_a_checkpoint() -> None:
-    """Inspect shows each table with its reason, the other tensors, what was left out, and counts the tables."""
+    """Inspect shows what is compressed, each table with its reason, other tensors, what was left out, and counts."""
     shown = " ".join(show(inspect_result()).split())
     assert "table entities.weight 5000 x 24 float32 480 kB named like entities.weight = entities.weight" in shown
     assert "other tensors: entities.weight () int64" in shown
     assert "left: entities.weight sparse" in shown
-    assert shown.endswith("entities.weight: 1 MB, 1 embedding table")
-    many = dataclasses.replace(inspect_result(), tables=(), others=(ListedTensor("a", (2,), "int8", 2),) * 20)
+    assert "entities.weight 900 x 48 float32 13.5 kB 2.5 0.2500 coded, 40 coded columns = entities.weight" in shown
+    assert shown.endswith("entities.weight: 1 MB, 1 compressed table, 1 embedding table")
+    many = dataclasses.replace(
+        inspect_result(), tables=(), compressed=(), others=(ListedTensor("a", (2,), "int8", 2),) * 20
+    )
     assert "and 8 more (--json lists all)" in show(many)
     assert "0 embedding tables" in show(many)
 
