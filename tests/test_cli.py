@@ -634,7 +634,7 @@ for args in map(str.split, sys.argv[1:]):
 
 
 def test_listing_and_planning_import_no_torch(folder: Path) -> None:
-    """Help, version, inspect of samples and artifacts, dry runs of both writing commands, and refusals do without torch."""
+    """Help, version, inspect of samples and artifacts, dry runs of writing commands, and refusals need no torch."""
     run("approximate", "model.safetensors", "--bases", 3)
     samples = [SAMPLES / name for name in SAMPLE_FILES]
     commands = ["--help", "--version", "approximate --help", "reconstruct model-compressed.safetensors -n"]
