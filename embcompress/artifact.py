@@ -29,6 +29,7 @@ from embcompress.coded_factors import (
 )
 from embcompress.exceptions import ArtifactError, OutputError
 from embcompress.recognition import TABLE_DTYPES
+from embcompress.results import TableHead
 from embcompress.safetensors_writer import Entry
 from embcompress.table import REAL_PARTS, read_bytes
 
@@ -58,14 +59,12 @@ WIDEST_ERROR = -1.2345678901234567e-300  # as many characters as a float can tak
 
 
 @dataclass(frozen=True)
-class CompressedTable:
+class CompressedTable(TableHead):
     """What the artifact says of one table.
 
     Attributes:
         name: of the table, which the names of its tensors start with.
         tied_names: other names that the original had the same memory under.
-        shape: of the dense table, rows first.
-        dtype: of the dense table.
         rank: the number of bases.
         error: the relative Frobenius error, as stored; None where it is not known.
         kind: "embedding": bases and weights; "bilinear": a left and a right factor of each matrix.
@@ -75,10 +74,6 @@ class CompressedTable:
             ascending.
     """
 
-    name: str
-    tied_names: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: str
     rank: int
     error: float | None
     kind: str = "embedding"
@@ -100,10 +95,10 @@ class CompressedTable:
     def factor_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of its tensors, by what their names end in; of a plain table."""
         if self.matrix is None:
-            return {BASES_SUFFIX: (self.rank, *self.shape[1:]), WEIGHTS_SUFFIX: (self.shape[0], self.rank)}
+            return {BASES_SUFFIX: (self.rank, *self.shape), WEIGHTS_SUFFIX: (self.rows, self.rank)}
         in1, in2 = self.matrix
-        count = math.prod(self.shape[1:]) // (in1 * in2)  # matrices of a row
-        lead = self.shape[:1] if count == 1 else (self.shape[0], count)
+        count = math.prod(self.shape) // (in1 * in2)  # matrices of a row
+        lead = (self.rows,) if count == 1 else (self.rows, count)
         return {LEFT_SUFFIX: (*lead, in1, self.rank), RIGHT_SUFFIX: (*lead, in2, self.rank)}
 
 
@@ -116,8 +111,8 @@ def bilinear_entries(table: CompressedTable, *, dtype: str) -> tuple[Entry, Entr
 def factor_entries(table: CompressedTable, *, bases_dtype: str, weights_dtype: str) -> tuple[Entry, Entry]:
     """Name the two tensors of a table: bases (rank, *shape) and weights (rows, rank)."""
     return (
-        Entry(table.name + BASES_SUFFIX, bases_dtype, (table.rank, *table.shape[1:])),
-        Entry(table.name + WEIGHTS_SUFFIX, weights_dtype, (table.shape[0], table.rank)),
+        Entry(table.name + BASES_SUFFIX, bases_dtype, (table.rank, *table.shape)),
+        Entry(table.name + WEIGHTS_SUFFIX, weights_dtype, (table.rows, table.rank)),
     )
 
 
@@ -137,7 +132,7 @@ def artifact_metadata(
             table.name: {
                 "kind": table.kind,
                 "coding": table.coding,
-                "shape": list(table.shape),
+                "shape": list(table.dense_shape),
                 "dtype": table.dtype,
                 "tied_names": list(table.tied_names),
                 "rank": table.rank,
@@ -350,7 +345,7 @@ def load_table(artifact: Artifact, table: CompressedTable) -> LoadedTable:
             groups_of_rows=window_factors.groups_of_rows,
             codebook=window_factors.codebook,
             bases=_shaped(window_factors.bases, table),
-            shape=table.shape[1:],
+            shape=table.shape,
             dtype=getattr(torch, table.dtype),
         )
     if table.is_coded:
@@ -361,7 +356,7 @@ def load_table(artifact: Artifact, table: CompressedTable) -> LoadedTable:
             index=factors.index,
             codebook=factors.codebook,
             bases=_shaped(factors.bases, table),
-            shape=table.shape[1:],
+            shape=table.shape,
             dtype=getattr(torch, table.dtype),
         )
     first, second = (read_tensor(artifact, factor) for factor in artifact.factors(table))
@@ -476,7 +471,8 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
     return CompressedTable(
         name=name,
         tied_names=tuple(tied_names),
-        shape=tuple(shape),
+        rows=shape[0],
+        shape=tuple(shape[1:]),
         dtype=said["dtype"],
         rank=rank,
         error=None if error is None else float(error),

@@ -42,8 +42,12 @@ class Coded(Protocol):
         """Of the table."""
 
     @property
+    def rows(self) -> int:
+        """Of the table."""
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        """Of the dense table, rows first."""
+        """Of one row."""
 
     @property
     def dtype(self) -> str:
@@ -87,7 +91,7 @@ def window_entries(
     if bases_dtype == "int8":
         shapes[BASIS_SCALES_SUFFIX] = ("float32", (table.rank,))
     if groups > 1:
-        shapes[GROUPS_SUFFIX] = ("uint8", (-(-table.shape[0] * group_width(groups) // 8),))
+        shapes[GROUPS_SUFFIX] = ("uint8", (-(-table.rows * group_width(groups) // 8),))
     for group, (rows, width) in enumerate(zip(rows_in_groups, row_bytes, strict=True)):
         shapes[f"{CODES_SUFFIX}.{group}"] = ("uint8", (rows, width))
     return {suffix: Entry(table.name + suffix, dtype, shape) for suffix, (dtype, shape) in shapes.items()}
@@ -100,7 +104,7 @@ def count_levels(windows: Windows) -> int:
 
 def real_row_shape(table: Coded) -> tuple[int, ...]:
     """Tell the shape of a row as reals: complex ones have a last axis of 2."""
-    return (*table.shape[1:], 2) if table.dtype in REAL_PARTS else table.shape[1:]
+    return (*table.shape, 2) if table.dtype in REAL_PARTS else table.shape
 
 
 def find_coded(table: Coded, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
@@ -149,8 +153,8 @@ def _find_windowed(table: Coded, tensors: Mapping[str, StoredTensor]) -> dict[st
         raise ValueError(f"table {table.name!r} has no bases, and {table.rank} coded columns")
     if bases is not None and bases.dtype not in BASES_DTYPES:
         raise ValueError(f"table {table.name!r} has bases of {bases.dtype}")
-    if sum(one.shape[0] for one in codes if one is not None) != table.shape[0]:
-        raise ValueError(f"the groups of table {table.name!r} do not have {table.shape[0]} rows together")
+    if sum(one.shape[0] for one in codes if one is not None) != table.rows:
+        raise ValueError(f"the groups of table {table.name!r} do not have {table.rows} rows together")
     return found
 
 
@@ -218,7 +222,7 @@ def read_factors(
 
     dim = math.prod(real_row_shape(table))
     codebook = read_codebook(read(found[CODEBOOK_SUFFIX]).numpy(), rank=table.rank, dim=dim)
-    index = read_row_index(read(found[INDEX_SUFFIX]).numpy(), rows=table.shape[0], codebook=codebook)
+    index = read_row_index(read(found[INDEX_SUFFIX]).numpy(), rows=table.rows, codebook=codebook)
     if index.nbytes != found[CODES_SUFFIX].nbytes:
         raise _unfit(table, f"its strings have {index.nbytes} bytes, and its codes {found[CODES_SUFFIX].nbytes}")
     bases = None
@@ -262,7 +266,7 @@ def read_window_factors(
         found[f"{CODES_SUFFIX}.{group}"].shape[1] != layout.row_bytes for group, layout in enumerate(codebook.layouts)
     ):
         raise _unfit(table, "its codes are not as long as its bits say")
-    rows = table.shape[0]
+    rows = table.rows
     groups_of_rows = torch.zeros(rows, dtype=torch.uint8)
     if groups > 1:
         groups_of_rows = unpack_numbers(read(found[GROUPS_SUFFIX]), group_width(groups), count=rows)

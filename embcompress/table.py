@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from embcompress.checkpoints.tensors import ITEM_BYTES, StoredTensor, read_into
 from embcompress.exceptions import OutputError
+from embcompress.results import TableHead
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +47,11 @@ class Table:
     tied_names: tuple[str, ...]
     stored: StoredTensor
     reason: str = ""
+
+    @property
+    def head(self) -> TableHead:
+        """Its names, size and dtype, for what else is told of it."""
+        return TableHead(self.name, self.tied_names, self.rows, self.shape, self.dtype)
 
     @property
     def rows(self) -> int:

@@ -142,7 +142,7 @@ def write_coded(
         ".index": make_row_index(own, block.lengths).to_bytes(codebook),
         ".codebook": codebook.to_bytes(),
     }
-    table = CompressedTable(NAME, (), (rows, *case.shape), case.dtype, rank, ERROR, coding="coded")
+    table = CompressedTable(NAME, (), rows, case.shape, case.dtype, rank, ERROR, coding="coded")
     entries = coded_entries(NAME, **{suffix[1:]: len(part) for suffix, part in contents.items()})
     copied = {Entry(key, "float32", tuple(value.shape)): value for key, value in (others or {}).items()}
     everything = [*entries.values(), *copied]
@@ -230,11 +230,11 @@ def find(path: str | Path) -> Found:
         artifact = read_artifact(checkpoint)
         (table,) = artifact.tables
         opened = open_dense_rows(artifact, table, dtype=torch.float64, device="cpu")
-        decoded = opened.read_next(table.shape[0]).clone()
+        decoded = opened.read_next(table.rows).clone()
         opened.check()
     stored = safetensors.torch.load_file(path)
     codebook = read_codebook(stored[f"{NAME}.codebook"].numpy(), rank=table.rank, dim=decoded.shape[1])
-    index = read_row_index(stored[f"{NAME}.index"].numpy(), rows=table.shape[0], codebook=codebook)
+    index = read_row_index(stored[f"{NAME}.index"].numpy(), rows=table.rows, codebook=codebook)
     ends = np.cumsum(index.lengths, dtype=np.int64).tolist()
     codes = stored[f"{NAME}.codes"].numpy().tobytes()
     strings = [codes[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
@@ -502,7 +502,7 @@ def test_several_bases_of_a_coded_table_are_refused(tmp_path: Path, others: tupl
 
 def test_coded_table_of_schema_1_is_refused(tmp_path: Path) -> None:
     """A table coded as in schema 1 is a TableError that names it and the way out; nothing is written."""
-    table = CompressedTable(NAME, (), (30, 6), "float32", 6, ERROR, coding="coded", windows=((2, 2),))
+    table = CompressedTable(NAME, (), 30, (6,), "float32", 6, ERROR, coding="coded", windows=((2, 2),))
     entries = list(window_entries(table, bases_dtype=None, rows_in_groups=[30], row_bytes=[2], scales=6).values())
     path = tmp_path / "x.safetensors"
     with SafetensorsWriter(path, entries, metadata=widest_metadata([table], entries=entries, original={})) as writer:

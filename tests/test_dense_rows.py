@@ -128,10 +128,10 @@ def test_dense_rows_of_schema_1_are_what_is_stored(number: int, dtype: torch.dty
         artifact = read_artifact(checkpoint)
         table = artifact.tables[number]
         expected = torch.from_numpy(decode(CODED_V1, table.name))
-        ids = torch.tensor([table.shape[0] - 1, 0, 7, 7, 129])
+        ids = torch.tensor([table.rows - 1, 0, 7, 7, 129])
         rows = open_dense_rows(artifact, table, dtype=dtype, device="cpu")
         assert_near(rows.read(ids), expected[ids], dtype=dtype, kind="coded")
-        for first in range(0, table.shape[0], 100):
+        for first in range(0, table.rows, 100):
             part = expected[first : first + 100]
             assert_near(rows.read_next(len(part)).clone(), part, dtype=dtype, kind="coded")
         rows.check()

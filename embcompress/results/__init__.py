@@ -14,6 +14,7 @@ from embcompress.results.common import (
     InputFile,
     OutputFile,
     Skipped,
+    TableHead,
     Totals,
 )
 from embcompress.results.growth import (
@@ -95,6 +96,7 @@ __all__ = [
     "SweepTotals",
     "SweptTable",
     "TableErrorReport",
+    "TableHead",
     "TableReport",
     "Totals",
     "VocabularyReport",

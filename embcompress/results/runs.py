@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from embcompress.results.common import Check, Gate, InputFile, OutputFile, Skipped, Totals
+from embcompress.results.common import Check, Gate, InputFile, OutputFile, Skipped, TableHead, Totals
 from embcompress.results.tables import TableReport
 
 
@@ -98,14 +98,9 @@ class ReconstructResult:
 
 
 @dataclass(frozen=True)
-class ListedTable:
+class ListedTable(TableHead):
     """A matrix of a checkpoint, whether it would be compressed, and why."""
 
-    name: str
-    tied_names: tuple[str, ...]
-    rows: int
-    shape: tuple[int, ...]
-    dtype: str
     bytes: int
     chosen: bool
     reason: str
@@ -122,7 +117,7 @@ class ListedTensor:
 
 
 @dataclass(frozen=True)
-class ListedCompression:
+class ListedCompression(TableHead):
     """A table that an artifact holds compressed, as its header tells.
 
     Attributes:
@@ -135,11 +130,6 @@ class ListedCompression:
         relative: the relative error that was recorded; null where none is.
     """
 
-    name: str
-    tied_names: tuple[str, ...]
-    rows: int
-    shape: tuple[int, ...]
-    dtype: str
     kind: str
     matrix: tuple[int, int] | None
     rank: int

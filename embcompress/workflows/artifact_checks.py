@@ -78,10 +78,10 @@ def _why_unlike(said: CompressedTable, found: StoredTensor | None, stored: Mappi
     """Say how a table of the original is not what the artifact says of it; empty where it is."""
     if found is None:
         return "the original has no tensor of this name"
-    if found.shape != said.shape or found.dtype != said.dtype:
+    if found.shape != said.dense_shape or found.dtype != said.dtype:
         return (
             f"the original is {_size(found.shape)} {found.dtype}, and the artifact is made for "
-            f"{_size(said.shape)} {said.dtype}"
+            f"{_size(said.dense_shape)} {said.dtype}"
         )
     apart = [name for name in said.tied_names if name not in stored or stored[name].place != found.place]
     return f"in the original {', '.join(map(repr, apart[:NAMED_MAX]))} is no other name of it" if apart else ""

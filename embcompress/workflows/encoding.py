@@ -132,11 +132,7 @@ class Encoding(ABC):
     def _plain_report(self) -> TableReport:
         item = self.planned.table
         return TableReport(
-            name=item.name,
-            tied_names=item.tied_names,
-            rows=item.rows,
-            shape=item.shape,
-            dtype=item.dtype,
+            **vars(item.head),
             kind=self.compressed.kind,
             rank=self.planned.rank,
             coding="plain",
@@ -339,12 +335,8 @@ def bytes_alone(encodings: Sequence[Encoding]) -> int:
 
 def describe(planned: PlannedTable) -> CompressedTable:
     """Say of a planned table what the artifact will say, but for its error."""
-    item = planned.table
     return CompressedTable(
-        name=item.name,
-        tied_names=item.tied_names,
-        shape=item.stored.shape,
-        dtype=item.dtype,
+        **vars(planned.table.head),
         rank=planned.rank,
         error=None,
         kind="embedding" if planned.matrix is None else "bilinear",

@@ -182,11 +182,7 @@ def _unmeasured(pair: TablePair, artifact: Artifact) -> TableReport:
     if compressed.matrix is not None:
         matrices = MatricesReport(compressed.matrix, table.rows * pair.matrices_of_row, ())
     return TableReport(
-        name=table.name,
-        tied_names=table.tied_names,
-        rows=table.rows,
-        shape=table.shape,
-        dtype=table.dtype,
+        **vars(table.head),
         kind=compressed.kind,
         rank=compressed.rank,
         coding=compressed.coding,

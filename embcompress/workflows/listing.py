@@ -73,11 +73,7 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
                 reason += _offer_matrices(table, told, table_widths(checkpoint, but=table.dim))
             tables.append(
                 ListedTable(
-                    name=table.name,
-                    tied_names=table.tied_names,
-                    rows=table.rows,
-                    shape=table.shape,
-                    dtype=table.dtype,
+                    **vars(table.head),
                     bytes=table.nbytes,
                     chosen=chosen,
                     reason=reason,
@@ -99,18 +95,14 @@ def _listed(table: CompressedTable, artifact: Artifact) -> ListedCompression:
     """Tell what the header of an artifact tells of a table."""
     nbytes = sum(stored.nbytes for stored in artifact.factors(table))
     return ListedCompression(
-        name=table.name,
-        tied_names=table.tied_names,
-        rows=table.shape[0],
-        shape=table.shape[1:],
-        dtype=table.dtype,
+        **vars(table.head),
         kind=table.kind,
         matrix=table.matrix,
         rank=table.rank,
         coding=table.coding,
-        bits_per_entry=8 * nbytes / (table.shape[0] * math.prod(real_row_shape(table))),
+        bits_per_entry=8 * nbytes / (table.rows * math.prod(real_row_shape(table))),
         bytes=nbytes,
-        bytes_before=math.prod(table.shape) * ITEM_BYTES[table.dtype],
+        bytes_before=math.prod(table.dense_shape) * ITEM_BYTES[table.dtype],
         relative=table.error,
     )
 

@@ -61,7 +61,7 @@ def reconstruct(
         contents: dict[Entry, Callable[[], Iterator[memoryview]]] = {}
         for table in artifact.tables:
             for name in (table.name, *table.tied_names):
-                entry = Entry(name, table.dtype, table.shape)
+                entry = Entry(name, table.dtype, table.dense_shape)
                 contents[entry] = lambda table=table: _dense_bytes(  # type: ignore[misc]
                     artifact, table, device=place, progress=progress
                 )
@@ -150,7 +150,7 @@ def _dense_bytes(
     limits = torch.finfo(
         dtype
     )  # an approximation of the largest float16 may lie above it, and must not become infinity
-    rows, dim = table.shape[0], math.prod(real_row_shape(table))
+    rows, dim = table.rows, math.prod(real_row_shape(table))
     step = block_rows_for(rows=rows, dim=dim, item_bytes=8)
     for first in range(0, rows, step):
         values = dense.read_next(min(step, rows - first)).clamp_(limits.min, limits.max)  # (block_rows, dim)

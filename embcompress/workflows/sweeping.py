@@ -247,11 +247,7 @@ class _Swept:
             *_curves([self], self._setting, but=CODED),
         )
         return SweptTable(
-            name=item.name,
-            tied_names=item.tied_names,
-            rows=item.rows,
-            shape=item.shape,
-            dtype=item.dtype,
+            **vars(item.head),
             bytes_before=item.nbytes,
             passes=self.source.passes,
             sample_rows=len(self.source.statistics.sample),
