@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
     LoadedTable: TypeAlias = LowRankRepresentation | CodedRepresentation | WindowCodedRepresentation | LowRankBilinear
 
-SCHEMA_VERSION = 2
-SCHEMAS_READ = (1, 2)
+SCHEMA_WRITTEN = 2
+SCHEMAS_READ = (1, SCHEMA_WRITTEN)
 TABLE_KINDS = ("embedding", "bilinear")
 PLAIN = "plain"
 CODINGS = (PLAIN, CODED)
@@ -127,7 +127,7 @@ def artifact_metadata(
         original: the metadata of the checkpoint, which `reconstruct` puts back.
     """
     document = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SCHEMA_WRITTEN,
         "tables": {
             table.name: {
                 "kind": table.kind,
@@ -162,9 +162,10 @@ def widest_metadata(
 
 @dataclass(frozen=True)
 class Artifact:
-    """An open artifact: its tables, and its tensors by name."""
+    """An open artifact: the schema of its header, its tables, and its tensors by name."""
 
     checkpoint: Checkpoint
+    schema: int
     tables: tuple[CompressedTable, ...]
     tensors: Mapping[str, StoredTensor]
     checksums: Mapping[str, str]
@@ -289,7 +290,7 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
             raise ArtifactError(
                 f"{path} holds the factors of {table.name!r} in two dtypes.", hint="Compress the original again."
             )
-    artifact = Artifact(checkpoint, tables, tensors, checksums, original)
+    artifact = Artifact(checkpoint, version, tables, tensors, checksums, original)
     names = [name for table in tables for name in (table.name, *table.tied_names)]
     names += [tensor.name for tensor in artifact.copied]
     if len(set(names)) < len(names):

@@ -23,7 +23,7 @@ FILE_BYTES_MAX = 2**31  # of a file of ids, labels or weights, unpacked: a few b
 GZIP_MAGIC = b"\x1f\x8b"
 NAMED_MAX = 5  # how many ids or labels an exception names
 T = TypeVar("T", str, int)
-HEADER = ["id", "label"]  # of PyKEEN's entity_to_id.tsv.gz
+LABEL_COLUMNS = ["id", "label"]  # of PyKEEN's entity_to_id.tsv.gz
 
 
 def read_labels(path: Path) -> list[str]:
@@ -45,7 +45,7 @@ def read_labels(path: Path) -> list[str]:
         labels = _from_json(text, path)
     else:
         labels = split_lines(text.rstrip("\r\n"))
-        start = 1 if labels[:1] == ["\t".join(HEADER)] else 0
+        start = 1 if labels[:1] == ["\t".join(LABEL_COLUMNS)] else 0
         if len(labels) > start and all(is_integer(line.partition("\t")[0]) and "\t" in line for line in labels[start:]):
             raise CheckpointError(
                 f"{path} holds id<TAB>label, and its name says one label a line.", hint="Name it .tsv."
@@ -253,7 +253,7 @@ def split_pairs(text: str, path: Path, *, form: str) -> list[list[str]]:
 
 def _from_tsv(text: str, path: Path) -> list[str]:
     rows = split_pairs(text, path, form="id<TAB>label")
-    start = 1 if rows[:1] == [HEADER] else 0
+    start = 1 if rows[:1] == [LABEL_COLUMNS] else 0
     pairs = []
     for place, row in enumerate(rows[start:], start + 1):
         if not is_integer(row[0]):

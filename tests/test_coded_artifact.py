@@ -571,6 +571,8 @@ def test_committed_files_are_evaluated_and_listed(tmp_path: Path, path: Path) ->
     result = embcompress.evaluate(dense, path, neighbours=0)
     # The dense file is not the one that the errors in the header are of, nor has it that one's lack of metadata.
     assert {check.name for check in result.checks if not check.passed} == {"recorded", "untouched"}
+    said = next(check.detail for check in result.checks if check.name == "schema")
+    assert said == f"the header follows schema {1 if path == COMMITTED else 2}"
     assert len(result.tables) >= 4
     for table in result.tables:
         assert table.error is not None

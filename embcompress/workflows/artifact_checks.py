@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from embcompress.artifact import SCHEMA_VERSION, Artifact, CompressedTable, is_artifact
+from embcompress.artifact import Artifact, CompressedTable, is_artifact
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.exceptions import ArtifactError, UsageError
 from embcompress.planning import quoted
@@ -183,7 +183,7 @@ def all_checks(
     measured = {table.name for table in tables if table.error is not None}
     told = [table for table in artifact.tables if table.error is not None and table.name in measured]
     passed = {
-        "schema": f"the header follows schema {SCHEMA_VERSION}",
+        "schema": f"the header follows schema {artifact.schema}",
         "tables": f"{_count(len(artifact.tables), 'table')} with the shapes and dtypes of the original",
     }
     if has_read:
