@@ -1119,9 +1119,9 @@ def test_the_command_line_goes_the_whole_way(model: Path) -> None:
     offered = json.loads(run("inspect", "model.safetensors", "--json").out)["tables"]
     assert {table["name"] for table in offered if "--bilinear" in table["reason"]} == {"relations.weight", "bil.weight"}
     assert run("approximate", "model.safetensors", "--bases", 3, "--bilinear", "rel*", "-q") == Outcome(0, "", "")
-    listed = json.loads(run("inspect", "model-compressed.safetensors", "--json").out)["tables"]
-    reasons = {table["name"]: table["reason"] for table in listed}
-    assert "left factors of 'relations.weight', compressed to rank 3" in reasons["relations.weight.left"]
+    listed = json.loads(run("inspect", "model-compressed.safetensors", "--json").out)["compressed"]
+    told = {table["name"]: (table["kind"], table["matrix"], table["rank"]) for table in listed}
+    assert told["relations.weight"] == ("bilinear", [8, 8], 3)
     assert run("reconstruct", "model-compressed.safetensors", "-q") == Outcome(0, "", "")
     dense = safetensors.torch.load_file(model.with_name("model-compressed-dense.safetensors"))
     expected = multiply(model.with_name("model-compressed.safetensors"), "relations.weight").float()
