@@ -151,12 +151,8 @@ def _rank_hint(most: int) -> str:
 
 def describe(planned: PlannedTable) -> CompressedTable:
     """Say of a planned table what the artifact will say, but for its error."""
-    item = planned.table
     return CompressedTable(
-        name=item.name,
-        tied_names=item.tied_names,
-        shape=item.stored.shape,
-        dtype=item.dtype,
+        **vars(planned.table.head),
         rank=planned.rank,
         error=None,
         kind="embedding" if planned.matrix is None else "bilinear",
@@ -185,11 +181,7 @@ def planned_report(planned: PlannedTable, choice: SolverChoice, *, seconds: floa
         matrices = MatricesReport(matrix, item.rows * item.dim // math.prod(matrix), ())
         alternative = Alternative("embedding", planned.rows_rank, None) if planned.rows_rank else None
     return TableReport(
-        name=item.name,
-        tied_names=item.tied_names,
-        rows=item.rows,
-        shape=item.shape,
-        dtype=item.dtype,
+        **vars(item.head),
         kind="embedding" if matrix is None else "bilinear",
         rank=planned.rank,
         coding="plain",
