@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Bases are few: the larger code costs nothing that is noticed.
-STATES = 32
+ROTATION_STATES = 32
 # Reflections that are applied to the vectors behind them at once.
 PANEL = 32
 
@@ -71,7 +71,7 @@ def encode_rotation(vectors: Tensor, classes: NDArray[np.int64]) -> CodedRotatio
     """
     count, dim = vectors.shape
     rest = vectors.to("cpu", torch.float64).clone()
-    symbols, trellis = load_symbols(), trellis_of(STATES)
+    symbols, trellis = load_symbols(), trellis_of(ROTATION_STATES)
     strings, lengths = [], []
     for first in range(0, count, PANEL):
         last = min(count, first + PANEL)
@@ -95,7 +95,7 @@ def decode_rotation(coded: CodedRotation, count: int) -> Tensor:
 
     Vectors beyond those coded complete the basis in a way that is the same each time.
     """
-    symbols, trellis = load_symbols(), trellis_of(STATES)
+    symbols, trellis = load_symbols(), trellis_of(ROTATION_STATES)
     dim, used = coded.dim, min(len(coded.classes), count)
     positions = np.concatenate([[0], coded.lengths.cumsum()[:-1]]).astype(np.int64) if used else np.empty(0, np.int64)
     padded = np.concatenate([coded.strings, np.zeros(PADDING, np.uint8)])

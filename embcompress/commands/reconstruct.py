@@ -51,7 +51,7 @@ def reconstruct(
         reports = check_reports(report, output=target, force=force, inputs=[source])
         place = resolve_device(device, dry_run=dry_run)
         dense = {
-            Entry(name, table.dtype, table.shape): table
+            Entry(name, table.dtype, table.dense_shape): table
             for table in artifact.tables
             for name in (table.name, *table.tied_names)
         }

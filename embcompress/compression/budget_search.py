@@ -22,7 +22,7 @@ from embcompress.tables.source import Setting
 from embcompress.tables.table import Table
 from embcompress.text import human_bytes
 
-ERROR_SLACK = 0.985  # a measured error below this share of its target is worth another try with fewer bytes
+RETRY_BELOW = 0.985  # a measured error below this share of its target is worth another try with fewer bytes
 ERROR_MARGIN = 0.999  # what a try aims at
 TOO_SMALL = "is so small that nothing makes it smaller"
 TRIES_MAX = 8
@@ -51,7 +51,7 @@ class _Held:
         if error <= target:
             if self.best is None or tried.nbytes < self.best.nbytes:
                 self.best = tried
-            if self.best is not tried or not error or error >= ERROR_SLACK * target or tries >= LOOSE_TRIES_MAX:
+            if self.best is not tried or not error or error >= RETRY_BELOW * target or tries >= LOOSE_TRIES_MAX:
                 return self.best
         # What a prediction was off by, the next one will be off by, too.
         again = self.offers.cheapest_for(tried.squared_error * (ERROR_MARGIN * target / error) ** 2)

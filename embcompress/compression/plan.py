@@ -155,17 +155,14 @@ def _other_rank(most: int) -> _Alternative:
     """Say with how many bases a table gets smaller."""
     if not most:
         return {"hint": "No number of bases makes it smaller.", "retries": ()}
-    return {"hint": f"Up to {most} bases make it smaller:", "retries": [Retry(("--bases", str(most)))]}
+    hint = "One base makes it smaller:" if most == 1 else f"Up to {most} bases make it smaller:"
+    return {"hint": hint, "retries": [Retry(("--bases", str(most)))]}
 
 
 def describe(planned: PlannedTable) -> CompressedTable:
     """Say of a planned table what the artifact will say, but for its error."""
-    item = planned.table
     return CompressedTable(
-        name=item.name,
-        tied_names=item.tied_names,
-        shape=item.stored.shape,
-        dtype=item.dtype,
+        **vars(planned.table.head),
         rank=planned.rank,
         error=None,
         kind="embedding" if planned.matrix is None else "bilinear",
@@ -194,11 +191,7 @@ def planned_report(planned: PlannedTable, choice: SolverChoice, *, seconds: floa
         matrices = MatricesReport(matrix, item.rows * item.dim // math.prod(matrix), ())
         alternative = Alternative("embedding", planned.rows_rank, None) if planned.rows_rank else None
     return TableReport(
-        name=item.name,
-        tied_names=item.tied_names,
-        rows=item.rows,
-        shape=item.shape,
-        dtype=item.dtype,
+        **vars(item.head),
         kind="embedding" if matrix is None else "bilinear",
         rank=planned.rank,
         coding="plain",

@@ -10,7 +10,7 @@ from embcompress.exceptions import CheckpointError, IdsError
 from embcompress.tables.text_files import is_integer, parse_json, read_text, repeated, split_lines, split_pairs
 from embcompress.text import named
 
-HEADER = ["id", "label"]  # of PyKEEN's entity_to_id.tsv.gz
+LABEL_COLUMNS = ["id", "label"]  # of PyKEEN's entity_to_id.tsv.gz
 
 
 def read_labels(path: Path) -> list[str]:
@@ -32,7 +32,7 @@ def read_labels(path: Path) -> list[str]:
         labels = _from_json(text, path)
     else:
         labels = split_lines(text.rstrip("\r\n"))
-        start = 1 if labels[:1] == ["\t".join(HEADER)] else 0
+        start = 1 if labels[:1] == ["\t".join(LABEL_COLUMNS)] else 0
         if len(labels) > start and all(is_integer(line.partition("\t")[0]) and "\t" in line for line in labels[start:]):
             raise CheckpointError(
                 f"{path} holds id<TAB>label, and its name says one label a line.", hint="Name it .tsv."
@@ -74,7 +74,7 @@ def read_ids(path: Path) -> array[int]:
 
 def _from_tsv(text: str, path: Path) -> list[str]:
     rows = split_pairs(text, path, form="id<TAB>label")
-    start = 1 if rows[:1] == [HEADER] else 0
+    start = 1 if rows[:1] == [LABEL_COLUMNS] else 0
     pairs = []
     for place, row in enumerate(rows[start:], start + 1):
         if not is_integer(row[0]):

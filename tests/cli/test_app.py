@@ -634,11 +634,12 @@ for args in map(str.split, sys.argv[1:]):
 
 
 def test_listing_and_planning_import_no_torch(folder: Path) -> None:
-    """Help, version, inspect of every sample, dry runs of both writing commands, and refusals do without torch."""
+    """Help, version, inspect of samples and artifacts, dry runs of writing commands, and refusals need no torch."""
     run("approximate", "model.safetensors", "--bases", 3)
     samples = [SAMPLES / name for name in SAMPLE_FILES]
     commands = ["--help", "--version", "approximate --help", "reconstruct model-compressed.safetensors -n"]
-    commands += [f"inspect {path}" for path in samples]
+    coded = sorted((Path(__file__).parents[1] / "data").glob("coded-*.safetensors"))
+    commands += [f"inspect {path}" for path in (*samples, "model-compressed.safetensors", *coded)]
     commands += [f"approximate {path} --bases 4 -n -o {folder / 'x.safetensors'}" for path in samples]
     commands += ["approximate model.safetensors --bases 4 -n --device cpu --json -o x.safetensors"]
     child = subprocess.run([sys.executable, "-c", NO_TORCH, *commands], capture_output=True, text=True, check=True)
