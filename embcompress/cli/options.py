@@ -258,7 +258,8 @@ RowWeights = Annotated[
         "--row-weights",
         metavar="FILE",
         rich_help_panel=ADVANCED,
-        help="Weight of each row's error: a file with a number per line, .tsv of id or label<TAB>count, or .json.",
+        help="Weight of each row's error: a file with a number per line, a table of id or label and count, or .json. "
+        "Rows without one weigh the least.",
     ),
 ]
 Labels = Annotated[
@@ -267,7 +268,8 @@ Labels = Annotated[
         "--labels",
         metavar="FILE",
         rich_help_panel=ADVANCED,
-        help="Labels of the rows: used by --row-weights and in the report.",
+        help="Labels of the rows, for --row-weights and the report: .tsv, .csv, .json, .npy, .parquet, a tokenizer, "
+        "sentencepiece's .vocab or one per line.",
     ),
 ]
 Solver = Annotated[

@@ -30,13 +30,25 @@ SPECTRUM_POINTS = 64  # at most, of a spectrum in a report, and the rank in use 
 
 
 def error_report(
-    error: MeasuredError, optimal_relative: float | None, *, labels: Sequence[str] = ()
+    error: MeasuredError,
+    optimal_relative: float | None,
+    *,
+    labels: Sequence[str] = (),
+    unweighted_rows: int | None = None,
 ) -> TableErrorReport:
-    """Turn what was measured into what the report says; `labels` of all rows, or none."""
+    """Turn what was measured into what the report says.
+
+    Args:
+        error: of the table as it is stored.
+        optimal_relative: the least that it could be, if that is known.
+        labels: of all rows, blank for those that have none; or empty.
+        unweighted_rows: rows that were given no weight; None without row weights.
+    """
     return TableErrorReport(
         relative=error.relative,
         optimal_relative=optimal_relative,
         weighted_relative=error.weighted_relative,
+        unweighted_rows=None if error.weighted_relative is None else unweighted_rows,
         row_relative=RowRelative(
             mean=error.row_relative.mean,
             p50=error.row_relative.median,
@@ -46,7 +58,7 @@ def error_report(
         cosine=Cosine(mean=error.cosine.mean, p01=error.cosine.tail, min=error.cosine.extreme),
         norm_ratio=None if error.norm_ratio is None else NormRatio(**asdict(error.norm_ratio)),
         worst_rows=tuple(
-            WorstRow(row.id, labels[row.id] if labels else None, row.relative) for row in error.worst_rows
+            WorstRow(row.id, (labels[row.id] or None) if labels else None, row.relative) for row in error.worst_rows
         ),
         histogram=Histogram(error.histogram.edges, error.histogram.counts),
         by_norm=_row_groups(error.by_norm),

@@ -53,7 +53,7 @@ def read_lines(text: str, path: Path, *, ending: str) -> ReadLabels:
         raise CheckpointError(f"{path}, row {place}: expected id<TAB>label; got {lines[place - 1][:60]!r}.")
     if pairs and (is_id_map or (len(pairs) == len(lines) and all(is_integer(first) for first, _ in pairs))):
         return _from_pairs(pairs, path)
-    numbered = _split_numbers(lines, ending=ending)
+    numbered = split_numbers(lines, has_newlines=ending == ".vocab")
     if numbered is not None and (ending == ".vocab" or len({token for token, _ in numbered}) == len(numbered)):
         return _from_pairs(numbered, path)
     return ReadLabels(lines, PLAIN)
@@ -191,10 +191,12 @@ def _split_last(line: str) -> tuple[str, str]:
     return label, number
 
 
-def _split_numbers(lines: Sequence[str], *, ending: str) -> list[tuple[str, str]] | None:
+def split_numbers(lines: Sequence[str], *, has_newlines: bool = False) -> list[tuple[str, str]] | None:
     """Part every line into a token and a number; None where one of them has none, or there is but one line.
 
-    A piece of sentencepiece may be a newline, which leaves a line without a score: it goes on in the next.
+    Args:
+        lines: of a text.
+        has_newlines: whether a token may hold some, as a piece of sentencepiece may: it then goes on in the next line.
     """
     pairs, before = [], ""
     separator = "\t" if any("\t" in line for line in lines) else " "
@@ -203,7 +205,7 @@ def _split_numbers(lines: Sequence[str], *, ending: str) -> list[tuple[str, str]
         if found and (is_number(number) if separator == "\t" else is_integer(number)) and (token or before):
             pairs.append((token, number))
             before = ""
-        elif ending == ".vocab" and separator == "\t" and not found and len(before) < len(lines):
+        elif has_newlines and separator == "\t" and not found and len(before) < len(lines):
             before += f"{line}\n"
         else:
             return None

@@ -12,8 +12,6 @@ from embcompress.exceptions import CheckpointError, IdsError
 from embcompress.tables.label_arrays import read_npy, read_parquet
 from embcompress.tables.label_forms import PLAIN, ReadLabels, order_labels, read_lines, read_table
 from embcompress.tables.text_files import is_integer, parse_json, read_lenient_text, read_text, split_lines
-from embcompress.text import named
-
 
 DELIMITERS = {".tsv": "\t", ".csv": ","}
 
@@ -72,7 +70,9 @@ def read_label_file(path: Path) -> LabelFile:
     if found.form:
         warnings.append(f"{path.name} was read as {found.form}")
     if odd := odd_lines + surrogates:
-        warnings.append(f"{path.name}: {odd} of {len(labels)} labels are not UTF-8, and their other bytes are written as \\xff")
+        warnings.append(
+            f"{path.name}: {odd} of {len(labels)} labels are not UTF-8, and their other bytes are written as \\xff"
+        )
     if blank := labels.count(""):
         warnings.append(f"{path.name}: {blank} of {len(labels)} ids have no label, the first is {labels.index('')}")
     return LabelFile(labels, tuple(warnings))

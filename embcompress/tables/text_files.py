@@ -32,7 +32,7 @@ def repeated(items: Iterable[T]) -> list[T]:
 
 @dataclass(frozen=True)
 class LenientText:
-    """A text, and how many of its lines were not UTF-8: their other bytes are written as \\xff."""
+    r"""A text, and how many of its lines were not UTF-8: their other bytes are written as \xff."""
 
     text: str
     odd_lines: int
@@ -139,13 +139,13 @@ def split_rows(text: str, path: Path, *, form: str, delimiter: str = "\t") -> li
         raise CheckpointError(f"{path} is no table of {form}: {err}.") from err
 
 
-def split_pairs(text: str, path: Path, *, form: str) -> list[list[str]]:
+def split_pairs(text: str, path: Path, *, form: str, delimiter: str = "\t") -> list[list[str]]:
     """Split a table of two columns, quoted as pandas quotes, into its rows, the header included.
 
     Raises:
         CheckpointError: a quote left open, or a row of more or fewer columns; names it, and `form`, which was expected.
     """
-    rows = split_rows(text, path, form=form)
+    rows = split_rows(text, path, form=form, delimiter=delimiter)
     for place, row in enumerate(rows, 1):
         if len(row) != 2:
             raise CheckpointError(f"{path}, row {place}: expected {form}; got {chr(9).join(row)[:60]!r}.")
