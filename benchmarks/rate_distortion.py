@@ -163,9 +163,7 @@ def measure_samples() -> str:
                 tables, raw = (find(np.full(len(columns), number)) for find in (table_of, raw_bits_of))
                 found = kernels.search(values, order, columns, tables, symbols=symbols, trellis=trellis, slopes=SLOPE)
                 prefixed = prefixed_columns(tables, raw, symbols)
-                strings, lengths = kernels.write_strings(
-                    found, tables, raw, prefixed=prefixed, symbols=symbols, trellis=trellis
-                )
+                strings, lengths = kernels.write_strings(found, tables, raw, prefixed=prefixed, symbols=symbols)
                 rate = 8 * len(strings) / values.size
                 decoded = np.zeros_like(values)
                 padded = np.concatenate([strings, np.zeros(kernels.PADDING, np.uint8)])

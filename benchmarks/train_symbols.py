@@ -148,12 +148,7 @@ def code_samples(symbols: Symbols, number: int, *, rows: int, seed: int) -> tupl
     found = kernels.search(
         values, order, columns, np.full(COLUMNS, number), symbols=symbols, trellis=trellis, slopes=SLOPE
     )
-    sets = np.empty(found.shape, np.int64)
-    state = np.zeros(rows, np.int64)
-    for column in columns:
-        sets[:, column] = trellis.sets[state]
-        state = ((state << 1) | ((found[:, column] & 1) ^ trellis.parities[state])) & (STATES - 1)
-    return values, found.astype(np.int64), sets
+    return values, (found >> 1).astype(np.int64), (found & 1).astype(np.int64)
 
 
 def train(symbols: Symbols, number: int) -> None:

@@ -1,4 +1,4 @@
-"""The choices of options: one list for the modules, the command line and the tests."""
+"""Literal tables of what can be chosen or compared: one list for the modules, the command line and the tests."""
 
 from __future__ import annotations
 
@@ -47,6 +47,30 @@ DEFAULT_METHOD = "gaussian"
 
 STORED_DTYPES = ("same", "float32", "float16", "bfloat16")  # of --dtype
 DEFAULT_NEIGHBOURS = 100  # queries of a table: a band of some +-3 %, for the price of two products with 100 columns
+
+
+@dataclass(frozen=True)
+class StoringMethod:
+    """A way of storing a table that a sweep measures: as codes where neither attribute is given.
+
+    Attributes:
+        float_dtype: of bases and weights as floats, with as many bases as a size allows.
+        integer_bits: of integers with a scale for each row, which have one size only.
+    """
+
+    float_dtype: str | None = None
+    integer_bits: int | None = None
+
+
+STORING_METHODS: Mapping[str, StoringMethod] = MappingProxyType(
+    {
+        "coded": StoringMethod(),
+        "plain float32": StoringMethod(float_dtype="float32"),
+        "plain float16": StoringMethod(float_dtype="float16"),
+        "int8 per row": StoringMethod(integer_bits=8),
+        "int4 per row": StoringMethod(integer_bits=4),
+    }
+)  # by its name in a report
 
 
 @dataclass(frozen=True)

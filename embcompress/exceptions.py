@@ -17,6 +17,22 @@ EmbcompressError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Arguments with which the same command leads on: they replace those of the same options, and all others stay.
+
+    Attributes:
+        arguments: options with their values, as in ("--bases", "62").
+        note: what to know of them; may be empty.
+    """
+
+    arguments: tuple[str, ...]
+    note: str = ""
+
 
 class EmbcompressError(Exception):
     """The root of the tree: one sentence of what is wrong, one of what to do.
@@ -25,17 +41,20 @@ class EmbcompressError(Exception):
         id: the kind of failure, stable across versions, for scripts.
         message: which thing, what was found, what was expected.
         hint: what to do next; empty where there is nothing to say.
+        retries: alternatives to the arguments given. The command line spells each as a whole command.
     """
 
     id = "error"
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", retries: Sequence[Retry] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.retries = tuple(retries)
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+        alternatives = "".join(f"\n  {' '.join(retry.arguments)}" for retry in self.retries)
+        return f"{self.message} {self.hint}".strip() + alternatives
 
 
 class CheckpointError(EmbcompressError):

@@ -175,7 +175,7 @@ def test_source_is_found() -> None:
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if name.split(".")[1:2] and name.split(".")[1] in NUMERICS])
 def test_numerics_know_no_file_and_no_console(name: str) -> None:
-    """Numerics import torch, the standard library, their own package and the exceptions, and open no file."""
+    """Numerics import torch, the standard library, each other, the results and the exceptions, and open no file."""
     allowed = {"embcompress.exceptions", "torch"}
     allowed |= {"numpy", "numpy.typing"} if name in WITH_NUMPY else set()
     allowed |= {"numba"} if name in COMPILED else set()

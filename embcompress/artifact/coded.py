@@ -100,7 +100,7 @@ def read_factors(
     """
     dim = math.prod(real_row_shape(table))
     codebook = read_codebook(read(found[CODEBOOK_SUFFIX]).numpy(), rank=table.rank, dim=dim)
-    index = read_row_index(read(found[INDEX_SUFFIX]).numpy(), rows=table.shape[0], codebook=codebook)
+    index = read_row_index(read(found[INDEX_SUFFIX]).numpy(), rows=table.rows, codebook=codebook)
     if index.nbytes != found[CODES_SUFFIX].nbytes:
         raise _unfit(table, f"its strings have {index.nbytes} bytes, and its codes {found[CODES_SUFFIX].nbytes}")
     bases = None
@@ -140,7 +140,7 @@ def read_window_factors(
         found[f"{CODES_SUFFIX}.{group}"].shape[1] != layout.row_bytes for group, layout in enumerate(codebook.layouts)
     ):
         raise _unfit(table, "its codes are not as long as its bits say")
-    rows = table.shape[0]
+    rows = table.rows
     groups_of_rows = torch.zeros(rows, dtype=torch.uint8)
     if groups > 1:
         groups_of_rows = unpack_numbers(read(found[GROUPS_SUFFIX]), group_width(groups), count=rows)

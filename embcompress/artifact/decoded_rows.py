@@ -23,12 +23,11 @@ from embcompress.checkpoints.tensors import read_into
 from embcompress.coding.codebook import Codebook, RowIndex
 from embcompress.coding.coder import decode_block
 from embcompress.coding.kernels import PADDING
+from embcompress.coding.window_codebook import indices_in_groups
 from embcompress.coding.window_decoder import WindowDecoder
 from embcompress.linalg.blocks import full_float32
 from embcompress.linalg.solvers import MATRICES_BYTES
 from embcompress.tables.rows import StoredRows, tensor_bytes
-
-COUNTED_ROWS = 2**16  # between two places at which the rows of each group are counted
 
 
 class DenseRows(ABC):
@@ -232,31 +231,18 @@ class WindowedRows(DenseRows):
         factors = read_windowed(artifact, table)
         self._decoder = WindowDecoder(factors.codebook, factors.bases, dtype=dtype, device=torch.device(device))
         self._groups = factors.groups_of_rows
-        chunks = torch.split(self._groups, COUNTED_ROWS)
-        counts = torch.stack([torch.bincount(chunk, minlength=len(self._stored)) for chunk in chunks])
-        self._before = counts.cumsum(0) - counts  # (chunks, groups): rows of each group before a chunk
+        self._indices = indices_in_groups(self._groups, groups=len(self._stored))
 
     def _row_tensors(self) -> Sequence[StoredTensor]:
         return self.artifact.codes(self.table)
 
     def _decode(self, ids: Tensor, *, is_in_order: bool) -> Tensor:
-        groups = self._groups[ids]
-        codes = []
-        for group in range(len(self._stored)):
-            own = ids[groups == group]
-            count, start = len(own), self._place(int(own[0]), group) if len(own) else 0
-            is_run = is_in_order or count < 2
-            places = torch.arange(start, start + count) if is_run else self._places(own, group)
-            codes.append(self._stored_rows(group, places, is_in_order=is_in_order))
+        groups, indices = self._groups[ids], self._indices[ids].long()
+        codes = [
+            self._stored_rows(group, indices[groups == group], is_in_order=is_in_order)
+            for group in range(len(self._stored))
+        ]
         return self._decoder.decode(codes, groups)
-
-    def _places(self, ids: Tensor, group: int) -> Tensor:
-        return torch.tensor([self._place(number, group) for number in ids.tolist()], dtype=torch.int64)
-
-    def _place(self, number: int, group: int) -> int:
-        """Count the rows of a group before a row: there its codes lie."""
-        chunk = number // COUNTED_ROWS
-        return int(self._before[chunk, group] + (self._groups[chunk * COUNTED_ROWS : number] == group).sum())
 
 
 def open_dense_rows(artifact: Artifact, table: CompressedTable, *, dtype: torch.dtype, device: str) -> DenseRows:

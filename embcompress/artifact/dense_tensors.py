@@ -31,17 +31,19 @@ def read_dense(artifact: Artifact, stored: StoredTensor, *, device: str) -> Tens
     Raises:
         ArtifactError: it has none of this name and shape, or one without the checksum of the header.
     """
-    table = next((one for one in artifact.tables if stored.name in (one.name, *one.tied_names)), None)
-    found = artifact.tensors.get(stored.name) if table is None else table
-    if found is None or found.shape != stored.shape:
+    table = next((one for one in artifact.tables if stored.name in one.names), None)
+    copied = artifact.tensors.get(stored.name)
+    shape = table.dense_shape if table else copied.shape if copied else None
+    if shape != stored.shape:
         raise ArtifactError(
             f"{artifact.checkpoint.path} should hold {stored.name!r} of shape {stored.shape}, "
-            f"and holds {'none' if found is None else found.shape}.",
+            f"and holds {'none' if shape is None else shape}.",
             hint="Name the original that it was made from.",
         )
-    if isinstance(found, StoredTensor):
-        return gather(artifact.read(found), found)
-    return gather(dense_bytes(artifact, found, device=device, progress=None), replace(stored, dtype=found.dtype))
+    if table is not None:
+        return gather(dense_bytes(artifact, table, device=device, progress=None), replace(stored, dtype=table.dtype))
+    assert copied is not None
+    return gather(artifact.read(copied), copied)
 
 
 def read_whole(checkpoint: Checkpoint, stored: StoredTensor) -> Tensor:
@@ -62,7 +64,7 @@ def dense_bytes(
     limits = torch.finfo(
         dtype
     )  # an approximation of the largest float16 may lie above it, and must not become infinity
-    rows, dim = table.shape[0], math.prod(real_row_shape(table))
+    rows, dim = table.rows, math.prod(real_row_shape(table))
     step = block_rows_for(rows=rows, dim=dim, item_bytes=8)
     for first in range(0, rows, step):
         values = dense.read_next(min(step, rows - first)).clamp_(limits.min, limits.max)  # (block_rows, dim)

@@ -19,11 +19,10 @@ from embcompress.artifact.schema import (
     CODES_SUFFIX,
     CODINGS,
     DOCUMENT_KEY,
-    GROUPS_MAX,
     INDEX_SUFFIX,
-    KINDS,
     SCALES_SUFFIX,
     SCHEMAS_READ,
+    TABLE_KINDS,
     WEIGHTS_SUFFIX,
     CompressedTable,
     Windows,
@@ -32,7 +31,7 @@ from embcompress.artifact.schema import (
 )
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.checkpoints.tensors import contiguous_bytes
-from embcompress.coding.constants import HALF_BIT, WINDOW_MAX
+from embcompress.coding.constants import GROUPS_MAX, HALF_BIT, WINDOW_MAX
 from embcompress.exceptions import ArtifactError
 from embcompress.tables.recognition import TABLE_DTYPES
 from embcompress.tables.table import REAL_PARTS
@@ -40,9 +39,10 @@ from embcompress.tables.table import REAL_PARTS
 
 @dataclass(frozen=True)
 class Artifact:
-    """An open artifact: its tables, and its tensors by name."""
+    """An open artifact: the schema of its header, its tables, and its tensors by name."""
 
     checkpoint: Checkpoint
+    schema: int
     tables: tuple[CompressedTable, ...]
     tensors: Mapping[str, StoredTensor]
     checksums: Mapping[str, str]
@@ -167,7 +167,7 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
             raise ArtifactError(
                 f"{path} holds the factors of {table.name!r} in two dtypes.", hint="Compress the original again."
             )
-    artifact = Artifact(checkpoint, tables, tensors, checksums, original)
+    artifact = Artifact(checkpoint, version, tables, tensors, checksums, original)
     names = [name for table in tables for name in (table.name, *table.tied_names)]
     names += [tensor.name for tensor in artifact.copied]
     if len(set(names)) < len(names):
@@ -188,7 +188,7 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
     if error is not None and (type(error) not in {int, float} or not 0 <= error <= sys.float_info.max):
         raise ValueError(f"table {name!r} has the error {error!r}")
     "".join(tied_names).encode()  # lone surrogates, which no file can hold: UnicodeEncodeError is a ValueError
-    if said["kind"] not in KINDS or said["coding"] not in CODINGS or said["dtype"] not in TABLE_DTYPES:
+    if said["kind"] not in TABLE_KINDS or said["coding"] not in CODINGS or said["dtype"] not in TABLE_DTYPES:
         raise ArtifactError(
             f"table {name!r} is a {said['kind']} of {said['dtype']} in {said['coding']} coding, "
             "which this version does not read.",
@@ -210,7 +210,8 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
     return CompressedTable(
         name=name,
         tied_names=tuple(tied_names),
-        shape=tuple(shape),
+        rows=shape[0],
+        shape=tuple(shape[1:]),
         dtype=said["dtype"],
         rank=rank,
         error=None if error is None else float(error),
@@ -275,8 +276,8 @@ def _find_windowed(table: CompressedTable, tensors: Mapping[str, StoredTensor]) 
         raise ValueError(f"table {table.name!r} has no bases, and {table.rank} coded columns")
     if bases is not None and bases.dtype not in BASES_DTYPES:
         raise ValueError(f"table {table.name!r} has bases of {bases.dtype}")
-    if sum(one.shape[0] for one in codes if one is not None) != table.shape[0]:
-        raise ValueError(f"the groups of table {table.name!r} do not have {table.shape[0]} rows together")
+    if sum(one.shape[0] for one in codes if one is not None) != table.rows:
+        raise ValueError(f"the groups of table {table.name!r} do not have {table.rows} rows together")
     return found
 
 

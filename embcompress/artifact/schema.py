@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 
 from embcompress.artifact.writer import Entry
 from embcompress.checkpoints.safetensors_file import DTYPES
-from embcompress.coding.constants import HALF_BIT, group_width
+from embcompress.coding.constants import group_width, level_count
 from embcompress.exceptions import OutputError
+from embcompress.results import TableHead
 from embcompress.tables.table import REAL_PARTS
 
-SCHEMA_VERSION = 2
-SCHEMAS_READ = (1, 2)
-KINDS = ("embedding", "bilinear")
+SCHEMA_WRITTEN = 2
+SCHEMAS_READ = (1, SCHEMA_WRITTEN)
+TABLE_KINDS = ("embedding", "bilinear")
 PLAIN = "plain"
 CODED = "coded"  # the coding's name in the metadata
 CODINGS = (PLAIN, CODED)
@@ -34,21 +35,18 @@ CODES_SUFFIX = ".codes"  # of schema 1 a dot and the group's number behind it
 INDEX_SUFFIX = ".index"
 CODEBOOK_SUFFIX = ".codebook"
 BASES_DTYPES = ("int8", "float16", "float32")
-GROUPS_MAX = 256
 WIDEST_ERROR = -1.2345678901234567e-300  # as many characters as a float can take in JSON
 
 Windows = tuple[tuple[int, int], ...]  # (bits, window), ascending
 
 
 @dataclass(frozen=True)
-class CompressedTable:
+class CompressedTable(TableHead):
     """What the artifact says of one table.
 
     Attributes:
         name: of the table, which the names of its tensors start with.
         tied_names: other names that the original had the same memory under.
-        shape: of the dense table, rows first.
-        dtype: of the dense table.
         rank: the number of bases.
         error: the relative Frobenius error, as stored; None where it is not known.
         kind: "embedding": bases and weights; "bilinear": a left and a right factor of each matrix.
@@ -58,10 +56,6 @@ class CompressedTable:
             ascending.
     """
 
-    name: str
-    tied_names: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: str
     rank: int
     error: float | None
     kind: str = "embedding"
@@ -83,10 +77,10 @@ class CompressedTable:
     def factor_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of its tensors, by what their names end in; of a plain table."""
         if self.matrix is None:
-            return {BASES_SUFFIX: (self.rank, *self.shape[1:]), WEIGHTS_SUFFIX: (self.shape[0], self.rank)}
+            return {BASES_SUFFIX: (self.rank, *self.shape), WEIGHTS_SUFFIX: (self.rows, self.rank)}
         in1, in2 = self.matrix
-        count = math.prod(self.shape[1:]) // (in1 * in2)  # matrices of a row
-        lead = self.shape[:1] if count == 1 else (self.shape[0], count)
+        count = math.prod(self.shape) // (in1 * in2)  # matrices of a row
+        lead = (self.rows,) if count == 1 else (self.rows, count)
         return {LEFT_SUFFIX: (*lead, in1, self.rank), RIGHT_SUFFIX: (*lead, in2, self.rank)}
 
 
@@ -99,8 +93,8 @@ def bilinear_entries(table: CompressedTable, *, dtype: str) -> tuple[Entry, Entr
 def factor_entries(table: CompressedTable, *, bases_dtype: str, weights_dtype: str) -> tuple[Entry, Entry]:
     """Name the two tensors of a table: bases (rank, *shape) and weights (rows, rank)."""
     return (
-        Entry(table.name + BASES_SUFFIX, bases_dtype, (table.rank, *table.shape[1:])),
-        Entry(table.name + WEIGHTS_SUFFIX, weights_dtype, (table.shape[0], table.rank)),
+        Entry(table.name + BASES_SUFFIX, bases_dtype, (table.rank, *table.shape)),
+        Entry(table.name + WEIGHTS_SUFFIX, weights_dtype, (table.rows, table.rank)),
     )
 
 
@@ -115,12 +109,12 @@ def artifact_metadata(
         original: the metadata of the checkpoint, which `reconstruct` puts back.
     """
     document = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SCHEMA_WRITTEN,
         "tables": {
             table.name: {
                 "kind": table.kind,
                 "coding": table.coding,
-                "shape": list(table.shape),
+                "shape": list(table.dense_shape),
                 "dtype": table.dtype,
                 "tied_names": list(table.tied_names),
                 "rank": table.rank,
@@ -201,7 +195,7 @@ def window_entries(
     if bases_dtype == "int8":
         shapes[BASIS_SCALES_SUFFIX] = ("float32", (table.rank,))
     if groups > 1:
-        shapes[GROUPS_SUFFIX] = ("uint8", (-(-table.shape[0] * group_width(groups) // 8),))
+        shapes[GROUPS_SUFFIX] = ("uint8", (-(-table.rows * group_width(groups) // 8),))
     for group, (rows, width) in enumerate(zip(rows_in_groups, row_bytes, strict=True)):
         shapes[f"{CODES_SUFFIX}.{group}"] = ("uint8", (rows, width))
     return {suffix: Entry(table.name + suffix, dtype, shape) for suffix, (dtype, shape) in shapes.items()}
@@ -209,9 +203,9 @@ def window_entries(
 
 def count_levels(windows: Windows) -> int:
     """Count the levels of all tables."""
-    return sum((1 << window) * (2 if bits == HALF_BIT else 1) for bits, window in windows)
+    return sum(level_count(bits, window) for bits, window in windows)
 
 
 def real_row_shape(table: CompressedTable) -> tuple[int, ...]:
     """Tell the shape of a row as reals: complex ones have a last axis of 2."""
-    return (*table.shape[1:], 2) if table.dtype in REAL_PARTS else table.shape[1:]
+    return (*table.shape, 2) if table.dtype in REAL_PARTS else table.shape

@@ -53,7 +53,7 @@ ARRAYS_HINT = (
     "torch.tensor(numpy.stack(list(vectors.values())))}, 'vectors.safetensors')"
 )
 
-OWNED_TABLE = "_embeddings.weight"  # of a representation of PyKEEN, which tells the shape of its rows
+OWNED_WEIGHT = "_embeddings.weight"  # of a representation of PyKEEN, which tells the shape of its rows
 NOT_A_TENSOR = "not a tensor"
 UNHELD_TENSORS: Mapping[str, str] = MappingProxyType(
     {
@@ -341,7 +341,7 @@ class _Walk:
         self._ancestors.append(id(parent))
         shape = (module_state(parent) or {}).get("shape")
         if isinstance(shape, tuple) and all(type(size) is int and size > 0 for size in shape):
-            self.row_shapes[f"{prefix}{OWNED_TABLE}"] = shape
+            self.row_shapes[f"{prefix}{OWNED_WEIGHT}"] = shape
         for key, value in self._children(parent):
             if not isinstance(key, (str, int)):
                 self._leave_out(f"{prefix}<a key that is not text>", "its name is not text, or too long")

@@ -38,6 +38,7 @@ from embcompress.cli.process import (
     print_text,
     writing_stdout,
 )
+from embcompress.cli.retries import hint_with_commands
 from embcompress.compression.budget import DEFAULT_MAX_ERROR, EFFORTS
 from embcompress.exceptions import EmbcompressError, UsageError
 from embcompress.report.colors import is_capable, render_text, wants_color
@@ -317,6 +318,7 @@ def _color_help() -> None:
 def _fail(failure: EmbcompressError, args: Sequence[str], parsed: Mapping[str, Any]) -> int:
     known = {str(command.callback.__name__) for command in app.registered_commands if command.callback}
     command = " ".join(["embcompress", *(known & set(args[:1]))])
+    failure.hint = hint_with_commands(failure, args)
     if parsed:
         write_failure_reports(failure, parsed, command=command)
     if is_in_actions():

@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from embcompress.linalg.exact import Factorization
+from embcompress.results import CodedReport
+
 HALVINGS = 100
 
 
@@ -41,3 +44,39 @@ def gaussian_bound(squares: Tensor, bits: float, *, counts: Tensor | None = None
         else:
             high = middle
     return float((shares.dot(variances.clamp_max(2.0**high)) / shares.dot(variances)).sqrt())
+
+
+def coded_report(
+    factors: Factorization | None,
+    *,
+    rows: int,
+    dim: int,
+    nbytes: int,
+    kinds: int,
+    is_rotated: bool,
+    states: int | None,
+    predicted_relative: float | None = None,
+) -> CodedReport:
+    """Say how the weights of a table are stored as codes, beside the bound at the same bytes.
+
+    Args:
+        factors: of the rows counted alike, for the bound; None where they are not known.
+        rows: of the table.
+        dim: entries of a row; a complex one counts real and imaginary parts.
+        nbytes: of all that the table is stored as.
+        kinds: of rows, by their scale.
+        is_rotated: whether there are bases.
+        states: of the trellis; None for codes of schema 1.
+        predicted_relative: the error that was expected; None where nothing was.
+    """
+    bits, bound = nbytes * 8 / rows, None
+    if factors is not None and len(factors.singular_values) == min(rows, dim):
+        bound = gaussian_bound(factors.singular_values.square(), bits)
+    return CodedReport(
+        kinds=kinds,
+        is_rotated=is_rotated,
+        states=states,
+        bits_per_entry=bits / dim,
+        bound_relative=bound,
+        predicted_relative=predicted_relative,
+    )

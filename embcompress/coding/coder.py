@@ -85,13 +85,9 @@ def encode_block(
         else:
             nbytes = max(0, int(codebook.expected_lengths[kind]) + excess)
             found, fillers = _search_within(numbers, order, layout, symbols, trellis, nbytes=nbytes)
-        kernels.settle(
-            found, order, layout.columns, layout.tables, layout.raw_bits,
-            symbols=symbols, trellis=trellis, decoded=decoded,
-        )  # fmt: skip
         strings[index], lengths[order] = kernels.write_strings(
-            found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols, trellis=trellis,
-            fillers=fillers,
+            found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols,
+            fillers=fillers, decoded=kernels.Decoded(order, layout.columns, decoded),
         )  # fmt: skip
 
     kernels.in_threads([partial(encode, index) for index in range(len(pieces))], threads=threads)
@@ -120,7 +116,7 @@ def natural_bits(
         layout = codebook.layout(kind)
         found = _search(numbers, order, layout, symbols, trellis)
         bits[order] = kernels.count_bits(
-            found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols, trellis=trellis
+            found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols
         )
 
     kernels.in_threads([partial(count, index) for index in range(len(pieces))], threads=threads)
@@ -131,11 +127,14 @@ def _numbers(weights: Tensor, kinds: NDArray[np.int64], codebook: Codebook) -> N
     """Turn weights into numbers in steps, less their centers, (rows, rank)."""
     steps = codebook.row_steps(kinds)
     inverse = np.where(steps > 0, 1 / np.maximum(steps, np.finfo(np.float32).tiny), 0).astype(np.float32)
-    own = weights.to("cpu", torch.float32)
+    own, factors = weights.to("cpu", torch.float32), torch.from_numpy(inverse)[:, None]
     centers = codebook.centers
-    if centers is not None:
-        own = own - torch.from_numpy(centers)[torch.from_numpy(codebook.profiles[kinds])]
-    numbers: NDArray[np.float32] = (own * torch.from_numpy(inverse)[:, None]).numpy()
+    if centers is None:
+        own = own * factors
+    else:
+        own = own - centers_of(centers, torch.from_numpy(codebook.profiles[kinds]))
+        own *= factors
+    numbers: NDArray[np.float32] = own.numpy()
     return numbers
 
 
@@ -176,9 +175,7 @@ def _search_within(
             break
         slopes = (2.0 ** logs[open_rows]).astype(np.float32)
         tried = _search(numbers, order[open_rows], layout, symbols, trellis, slopes)
-        bits = kernels.count_bits(
-            tried, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols, trellis=trellis
-        )
+        bits = kernels.count_bits(tried, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols)
         fits = bits <= limit
         is_better = (fits & (bits > best[open_rows])) | (best[open_rows] < 0)
         found[open_rows[is_better]] = tried[is_better]
@@ -192,7 +189,7 @@ def _search_within(
         logs[open_rows] = np.where(is_inside, guess, middle)
         open_rows = open_rows[~(fits & (bits > limit - FITTING_SLACK))]
     fillers = np.where(best >= 0, np.maximum(8 * nbytes - np.ceil(np.maximum(best, 0)) - 1, 0), 0).astype(np.int64)
-    return found, _fit_fillers(found, fillers, layout, symbols, trellis, nbytes=nbytes)
+    return found, _fit_fillers(found, fillers, layout, symbols, nbytes=nbytes)
 
 
 def _fit_fillers(
@@ -200,14 +197,13 @@ def _fit_fillers(
     fillers: NDArray[np.int64],
     layout: Layout,
     symbols: Symbols,
-    trellis: Trellis,
     *,
     nbytes: int,
 ) -> NDArray[np.int64]:
     """Move the numbers of filling bits until strings have just `nbytes` bytes: how a state rounds is seen only then."""
     for _ in range(2 * UNIT_BITS):
         _, lengths = kernels.write_strings(
-            found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols, trellis=trellis,
+            found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols,
             fillers=fillers,
         )  # fmt: skip
         off = lengths - nbytes
@@ -252,8 +248,14 @@ def _weights(
     weights = torch.from_numpy(decoded).mul_(torch.from_numpy(np.asarray(steps, np.float32))[:, None])
     centers = codebook.centers
     if centers is not None:
-        # One profile is the common case: its center is added to all rows at once.
-        only = torch.from_numpy(centers)
-        weights += only if len(centers) == 1 else only[torch.from_numpy(codebook.profiles[kinds])]
-        weights[torch.from_numpy(kinds == ZERO_KIND)] = 0
+        weights += centers_of(centers, torch.from_numpy(codebook.profiles[kinds]))
+        is_zero = kinds == ZERO_KIND
+        if is_zero.any():
+            weights[torch.from_numpy(is_zero)] = 0
     return weights
+
+
+def centers_of(centers: NDArray[np.float32], profiles: Tensor) -> Tensor:
+    """Give the center of each row's profile; of one profile, the common case, once for all rows."""
+    own = torch.from_numpy(centers)
+    return own if len(own) == 1 else own[profiles]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embcompress.coding.kernels import PADDING, REACH, read_strings, search, settle, write_strings
+from embcompress.coding.kernels import PADDING, REACH, Decoded, read_strings, search, write_strings
 from embcompress.coding.symbols import (
     PER_OCTAVE,
     PREFIXED_MAX,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Bases are few: the larger code costs nothing that is noticed.
-STATES = 32
+ROTATION_STATES = 32
 # Reflections that are applied to the vectors behind them at once.
 PANEL = 32
 
@@ -71,7 +71,7 @@ def encode_rotation(vectors: Tensor, classes: NDArray[np.int64]) -> CodedRotatio
     """
     count, dim = vectors.shape
     rest = vectors.to("cpu", torch.float64).clone()
-    symbols, trellis = load_symbols(), trellis_of(STATES)
+    symbols, trellis = load_symbols(), trellis_of(ROTATION_STATES)
     strings, lengths = [], []
     for first in range(0, count, PANEL):
         last = min(count, first + PANEL)
@@ -95,7 +95,7 @@ def decode_rotation(coded: CodedRotation, count: int) -> Tensor:
 
     Vectors beyond those coded complete the basis in a way that is the same each time.
     """
-    symbols, trellis = load_symbols(), trellis_of(STATES)
+    symbols, trellis = load_symbols(), trellis_of(ROTATION_STATES)
     dim, used = coded.dim, min(len(coded.classes), count)
     positions = np.concatenate([[0], coded.lengths.cumsum()[:-1]]).astype(np.int64) if used else np.empty(0, np.int64)
     padded = np.concatenate([coded.strings, np.zeros(PADDING, np.uint8)])
@@ -141,9 +141,11 @@ def _code_direction(
         scaled[None].astype(np.float32), order, columns, tables, symbols=symbols, trellis=trellis, slopes=SLOPE
     )
     decoded = np.zeros((1, size), np.float32)
-    settle(found, order, columns, tables, raw, symbols=symbols, trellis=trellis, decoded=decoded)
     prefixed = _prefixed(classes, size)
-    string, _ = write_strings(found, tables, raw, prefixed=prefixed, symbols=symbols, trellis=trellis)
+    string, _ = write_strings(
+        found, tables, raw, prefixed=prefixed, symbols=symbols,
+        decoded=Decoded(order, columns, decoded),
+    )  # fmt: skip
     return _unit(decoded[0]), string
 
 

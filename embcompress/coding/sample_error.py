@@ -13,7 +13,7 @@ from embcompress.coding.fitting import Estimate, Statistics
 from embcompress.linalg.error import row_norms
 
 HALF_STEP = 2.0**-24  # the smallest float16 above 0
-CONFIDENCE = 1.96  # standard errors on each side: 95 % of a normal distribution
+STANDARD_ERRORS = 1.96  # on each side of an estimate: 95 % of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SampleError:
     @property
     def band(self) -> tuple[float, float]:
         """The 95 % confidence band of the relative error; both ends are the error itself where it is exact."""
-        half = CONFIDENCE * self.standard_error
+        half = STANDARD_ERRORS * self.standard_error
         return math.sqrt(max(0.0, self.squared - half)), math.sqrt(self.squared + half)
 
 
@@ -66,7 +66,7 @@ def estimate_share(squared_errors: Tensor, squared_norms: Tensor, *, rows: int) 
         return SampleError(share, 0.0, is_exact)
     if count < 2:
         # One row tells nothing of others.
-        return SampleError(share, max(share, 1 - share) / CONFIDENCE, is_exact=False)
+        return SampleError(share, max(share, 1 - share) / STANDARD_ERRORS, is_exact=False)
     variance = float((squared_errors - share * squared_norms).square().sum()) / (count - 1)
     return SampleError(share, math.sqrt((1 - count / rows) * variance * count) / norm, is_exact=False)
 

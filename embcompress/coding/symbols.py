@@ -36,6 +36,8 @@ SLOT_BITS = 12
 SLOTS = 1 << SLOT_BITS
 # Entries of a table, as they lie in memory.
 ENTRY_BITS = 7
+# A quotient by a frequency is a product with its inverse, of so many bits: exact for states below frequency * 2^20.
+INVERSE_BITS = 44
 # Bits that the first symbol of a string takes beside what it is worth, and how many parts of a bit are counted.
 FIRST_BITS = 11
 PREFIX_UNIT = 256
@@ -144,6 +146,13 @@ class Symbols:
         """The bits of each entry, (2 TABLES, entries)."""
         costs: NDArray[np.float32] = (SLOT_BITS - np.log2(np.maximum(self.frequencies, 1))).astype(np.float32)
         return costs
+
+    @cached_property
+    def inverses(self) -> NDArray[np.uint64]:
+        """2^INVERSE_BITS over the frequency of each entry, rounded up, laid out as `entries`."""
+        frequencies = np.maximum((self.entries >> np.uint64(16)) & np.uint64(0xFFFF), np.uint64(1))
+        inverses: NDArray[np.uint64] = (np.uint64(1 << INVERSE_BITS) + frequencies - np.uint64(1)) // frequencies
+        return inverses
 
 
 def table_of(classes: NDArray[Any]) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from embcompress.coding.constants import HALF_BIT
+from embcompress.coding.constants import HALF_BIT, level_count
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class WindowCodebook:
         starts, position = {}, 0
         for bits, window in self.windows.items():
             starts[bits] = position
-            position += (1 << window) * (2 if bits == HALF_BIT else 1)
+            position += level_count(bits, window)
         return starts
 
     @cached_property
@@ -173,10 +173,11 @@ def unpack_numbers(packed: Tensor, width: int, *, count: int) -> Tensor:
     return numbers.flatten()[:count]
 
 
-def places_in_groups(groups_of_rows: Tensor, *, groups: int) -> Tensor:
-    """Tell which row of its group's codes each row is, (rows,) -> (rows,) int64: codes stand in the rows' order."""
-    places = torch.empty(len(groups_of_rows), dtype=torch.int64, device=groups_of_rows.device)
+def indices_in_groups(groups_of_rows: Tensor, *, groups: int) -> Tensor:
+    """Number the rows of each group, as their codes stand, (rows,) -> (rows,) int32 where that is wide enough."""
+    dtype = torch.int32 if len(groups_of_rows) < 2**31 else torch.int64
+    indices = torch.empty(len(groups_of_rows), dtype=dtype, device=groups_of_rows.device)
     for group in range(groups):
         is_in = groups_of_rows == group
-        places[is_in] = torch.arange(int(is_in.sum()), device=places.device)
-    return places
+        indices[is_in] = torch.arange(int(is_in.sum()), dtype=dtype, device=indices.device)
+    return indices

@@ -11,6 +11,7 @@ from embcompress.checkpoints import Checkpoint, open_checkpoint
 from embcompress.choices import DEFAULT_NEIGHBOURS, STORED_DTYPES
 from embcompress.commands.memory import estimate_neighbour_memory
 from embcompress.commands.run import (
+    beside,
     check_neighbours,
     check_reports,
     check_seed,
@@ -126,7 +127,7 @@ def approximate(
     _check_bilinear(bilinear, shape=bilinear_shape, has_row_weights=row_weights is not None)
     conditions = read_conditions(ApproximateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
     source = Path(path)
-    target = Path(output) if output else source.with_name(f"{source.stem}-compressed.safetensors")
+    target = Path(output) if output else beside(source, "-compressed.safetensors")
     inputs = [source, *(Path(one) for one in (row_weights, labels, baseline) if one is not None)]
     with open_checkpoint(source) as checkpoint:
         refuse_compressed(checkpoint)

@@ -19,7 +19,15 @@ from embcompress.artifact.writer import Entry, SafetensorsWriter, copied_entry
 from embcompress.checkpoints import open_checkpoint
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, Choice
 from embcompress.commands.memory import estimate_backfill_memory
-from embcompress.commands.run import check_reports, check_seed, check_space, left_out, resolve_device, write_reports
+from embcompress.commands.run import (
+    beside,
+    check_reports,
+    check_seed,
+    check_space,
+    left_out,
+    resolve_device,
+    write_reports,
+)
 from embcompress.exceptions import IdsError, TableError, UsageError
 from embcompress.growth.findings import ENERGY_EXACT, planned_warnings, table_report, vocabulary_report
 from embcompress.growth.placement import Placement, match_labels, place_ids
@@ -100,7 +108,7 @@ def backfill(
     )
     given = _read_fill_labels(fill, fill_labels, placement, labels=_path(labels))
     patterns = (table,) if isinstance(table, str) else tuple(table)
-    target = Path(output) if output else paths[0].with_name(f"{paths[0].stem}-backfilled.safetensors")
+    target = Path(output) if output else beside(paths[0], "-backfilled.safetensors")
     with ExitStack() as stack:
         opened = [Base.of(stack.enter_context(open_checkpoint(path))) for path in paths]
         tables = plan_growth(opened, placement, table=patterns, may_be_padded=bool(labels))
@@ -120,8 +128,8 @@ def backfill(
                 grown,
                 placement,
                 request,
-                coded=coded.get(grown.first.name),
-                fill=fills.get(grown.first.name),
+                coded=coded.get(grown.first.table.name),
+                fill=fills.get(grown.first.table.name),
                 given=given,
             )
             for grown in tables
@@ -248,26 +256,26 @@ def _find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: 
         part = table.first
         groups = [
             group
-            for group in group_tensors(checkpoint.tensors)
+            for group in group_tensors(checkpoint.tensors, file=checkpoint.file)
             if group.is_matrix
-            and group.stored.shape[1:] == part.shape[1:]
-            and (group.stored.dtype in REAL_PARTS) == (part.dtype in REAL_PARTS)
+            and group.stored.shape[1:] == part.table.shape
+            and (group.stored.dtype in REAL_PARTS) == (part.table.dtype in REAL_PARTS)
         ]
-        alike = [group.stored for group in groups if set(part.names) & set(group.names)] or [
+        alike = [group.stored for group in groups if set(part.table.names) & set(group.names)] or [
             group.stored for group in groups
         ]
         if len(alike) != 1:
             what = "several tensors" if alike else "no tensor"
-            kind = "complex" if part.dtype in REAL_PARTS else "real"
+            kind = "complex" if part.table.dtype in REAL_PARTS else "real"
             raise TableError(
-                f"--fill {fill} has {what} with {kind} rows of shape {part.shape[1:]} for table {part.name!r}."
+                f"--fill {fill} has {what} with {kind} rows of shape {part.table.shape} for table {part.table.name!r}."
             )
         if any(other.stored.name == alike[0].name for other in found.values()):
             raise TableError(
-                f"--fill {fill}: {alike[0].name!r} would fill several tables, {part.name!r} among them.",
+                f"--fill {fill}: {alike[0].name!r} would fill several tables, {part.table.name!r} among them.",
                 hint="Give each table its rows under its own name, or name one table with --table.",
             )
-        found[part.name] = Fill(alike[0], base)
+        found[part.table.name] = Fill(alike[0], base)
     return found
 
 
@@ -290,18 +298,18 @@ def _plan_table(
         assert first.bases is not None
         rank = ranks[0] if _have_same_bases(table.parts) else sum(ranks)
         entries = (
-            Entry(first.name + BASES_SUFFIX, first.bases.dtype, (rank, *first.shape[1:])),
-            Entry(first.name + WEIGHTS_SUFFIX, first.stored.dtype, (rows, rank)),
+            Entry(first.table.name + BASES_SUFFIX, first.bases.dtype, (rank, *first.table.shape)),
+            Entry(first.table.name + WEIGHTS_SUFFIX, first.stored.dtype, (rows, rank)),
         )
     else:
-        entries = tuple(Entry(name, first.dtype, (rows, *first.shape[1:])) for name in first.names)
-    plan = GrowthPlan(table, placement, entries, rank, coded, fill, given or ())
+        entries = tuple(Entry(name, first.table.dtype, (rows, *first.table.shape)) for name in first.table.names)
+    plan = GrowthPlan(table.parts, table.padding, placement, entries, rank, coded, fill, given or ())
     if fill is not None:
         count = fill.stored.shape[0]
         wanted = plan.placement.added if given is None else len(given)
         if count != wanted:
             what = "ids are new" if given is None else "labels were given for them"
-            raise IdsError(f"--fill has {count} rows for table {first.name!r}, and {wanted} {what}.")
+            raise IdsError(f"--fill has {count} rows for table {first.table.name!r}, and {wanted} {what}.")
         if given is not None and len(given) < plan.placement.added and not request.may_draw:
             missing = set(range(rows)) - {index for place in placement.places for index in place} - set(given)
             raise IdsError(
@@ -327,18 +335,17 @@ def _compressed_tables(base: Base, plans: Sequence[GrowthPlan]) -> list[Compress
     """List what the new artifact says of its tables: those that grew with their new length."""
     if base.artifact is None:
         return []
-    grown = {plan.table.first.name: plan for plan in plans}
+    grown = {plan.first.table.name: plan for plan in plans}
     tables = []
     for table in base.artifact.tables:
         plan = grown.get(table.name)
         if plan is None or plan.rank is None:
             tables.append(table)
             continue
-        errors = [part.compressed.error for part in plan.table.parts if part.compressed]
+        errors = [part.compressed.error for part in plan.parts if part.compressed]
         known = [error for error in errors if error is not None]
         worst = max(known) if len(known) == len(errors) else None
-        shape = (plan.placement.max_id, *table.shape[1:])
-        tables.append(replace(table, shape=shape, rank=plan.rank, error=worst))
+        tables.append(replace(table, rows=plan.placement.max_id, rank=plan.rank, error=worst))
     return tables
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from embcompress.artifact.writer import SafetensorsWriter
 from embcompress.growth.coded_row_writer import CodedGrower, plan_coded
 from embcompress.growth.drawing import check_request
-from embcompress.growth.findings import measured_warnings, statistics_report, table_report
+from embcompress.growth.findings import measured_warnings, table_report
 from embcompress.growth.placement import Placement
 from embcompress.growth.plan import CodedGrowth, GrowingTable, GrowthPlan, RowRequest
 from embcompress.growth.row_writer import FloatGrower, read_stored
@@ -38,8 +38,8 @@ def prepare_tables(
         ArtifactError, TableError: as `plan_coded`.
     """
     for table in tables:
-        check_request(request.method, request.constrainer, shape=table.first.shape[1:], dtype=table.first.dtype)
-    return {table.first.name: plan_coded(table.first, placement) for table in tables if table.first.is_coded}
+        check_request(request.method, request.constrainer, shape=table.first.table.shape, dtype=table.first.table.dtype)
+    return {table.first.table.name: plan_coded(table.first, placement) for table in tables if table.first.is_coded}
 
 
 def grow_table(
@@ -60,8 +60,8 @@ def grow_table(
     found = replace(
         table_report(plan, request),
         energy_held=grower.energy_held,
-        base_rows=statistics_report(grower.kept_rows),
-        new_rows=statistics_report(grower.new_rows),
+        base_rows=grower.kept_rows.result(),
+        new_rows=grower.new_rows.result(),
         bytes_after=grower.nbytes,
         seconds=time.perf_counter() - started,
     )

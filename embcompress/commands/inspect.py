@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from embcompress.artifact.reader import is_artifact, read_artifact
+from embcompress.artifact.reader import Artifact, is_artifact, read_artifact
 from embcompress.artifact.schema import (
     BASES_SUFFIX,
-    BASIS_SCALES_SUFFIX,
-    BITS_SUFFIX,
-    CODEBOOK_SUFFIX,
-    GROUPS_SUFFIX,
-    INDEX_SUFFIX,
     LEFT_SUFFIX,
-    LEVELS_SUFFIX,
     RIGHT_SUFFIX,
-    SCALES_SUFFIX,
     WEIGHTS_SUFFIX,
+    CompressedTable,
+    real_row_shape,
 )
 from embcompress.checkpoints import open_checkpoint
+from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.commands.run import check_reports, left_out, write_reports
-from embcompress.results import InputFile, InspectResult, ListedTable, ListedTensor
+from embcompress.results import InputFile, InspectResult, ListedCompression, ListedTable, ListedTensor
 from embcompress.tables.factor_sizes import largest_rank
 from embcompress.tables.matrices import largest_matrix_rank, matrix_shape, table_widths
 from embcompress.tables.selection import group_tensors
@@ -33,14 +30,8 @@ ROLES = {
     WEIGHTS_SUFFIX: "weights",
     LEFT_SUFFIX: "left factors",
     RIGHT_SUFFIX: "right factors",
-    BASIS_SCALES_SUFFIX: "scales of the bases",
-    BITS_SUFFIX: "bits of the columns",
-    SCALES_SUFFIX: "scales of the columns",
-    LEVELS_SUFFIX: "levels",
-    GROUPS_SUFFIX: "groups of the rows",
-    INDEX_SUFFIX: "index of the rows",
-    CODEBOOK_SUFFIX: "codebook",
 }
+# of the matrices of a compressed table; all else that holds one is no matrix of floats
 FORM_WORDS = re.compile(r"(^|[^a-z])(bil|biaff|rel|form|rescal|ntn|pairwise|arc)")
 # in the names of tables whose rows are matrices
 
@@ -54,40 +45,36 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
     source = Path(path)
     reports = check_reports(report, output=None, force=force, inputs=[source])
     with open_checkpoint(source) as checkpoint:
-        compressed = {}
-        if is_artifact(checkpoint):
-            artifact = read_artifact(checkpoint)
-            for one in artifact.tables:
-                error = "" if one.error is None else f", relative error {one.error:.4g}"
-                what = f"{one.rank} bases" if one.matrix is None else f"rank {one.rank} a matrix"
-                if one.is_coded:
-                    what = f"{one.rank} coded columns"
-                for factor in artifact.factors(one):
-                    role = ROLES.get(factor.name.removeprefix(one.name), "codes")
-                    compressed[factor.name] = f"{role} of {one.name!r}, compressed to {what}{error}"
+        artifact = read_artifact(checkpoint) if is_artifact(checkpoint) else None
+        factors = (
+            {
+                factor.name: f"{ROLES[suffix]} of {table.name!r}"
+                for table in artifact.tables
+                for factor in artifact.factors(table)
+                if (suffix := factor.name.removeprefix(table.name)) in ROLES
+            }
+            if artifact
+            else {}
+        )
         tables, others = [], []
-        groups = group_tensors(checkpoint.tensors)
+        groups = group_tensors(checkpoint.tensors, file=checkpoint.file)
         for group in groups:
             stored = group.stored
             if not group.is_matrix:
                 others += [ListedTensor(name, stored.shape, stored.dtype, stored.nbytes) for name in group.names]
                 continue
             table = Table(group.names[0], group.names[1:], stored)
-            reason = compressed.get(table.name, group.verdict.reason)
-            chosen = group.verdict.is_table and table.name not in compressed
+            reason = factors.get(table.name, group.verdict.reason)
+            chosen = group.verdict.is_table and table.name not in factors
             if chosen:
                 most = largest_rank(table, stored.nbytes // stored.numel // (2 if table.is_complex else 1))
                 reason += f"; pays up to {most} bases" if most else "; no number of bases pays"
-            if table.name not in compressed and not table.is_complex:
+            if table.name not in factors and not table.is_complex:
                 told = next((shape for name in group.names if (shape := checkpoint.listing.row_shapes.get(name))), None)
                 reason += _offer_matrices(table, told, table_widths(checkpoint, but=table.dim))
             tables.append(
                 ListedTable(
-                    name=table.name,
-                    tied_names=table.tied_names,
-                    rows=table.rows,
-                    shape=table.shape,
-                    dtype=table.dtype,
+                    **vars(table.head),
                     bytes=table.nbytes,
                     chosen=chosen,
                     reason=reason,
@@ -99,9 +86,26 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
             tables=tuple(tables),
             others=tuple(others),
             skipped=left_out(checkpoint),
+            compressed=tuple(_listed(table, artifact) for table in artifact.tables) if artifact else (),
         )
     write_reports(result, reports, force=force)
     return result
+
+
+def _listed(table: CompressedTable, artifact: Artifact) -> ListedCompression:
+    """Tell what the header of an artifact tells of a table."""
+    nbytes = sum(stored.nbytes for stored in artifact.factors(table))
+    return ListedCompression(
+        **vars(table.head),
+        kind=table.kind,
+        matrix=table.matrix,
+        rank=table.rank,
+        coding=table.coding,
+        bits_per_entry=8 * nbytes / (table.rows * math.prod(real_row_shape(table))),
+        bytes=nbytes,
+        bytes_before=math.prod(table.dense_shape) * ITEM_BYTES[table.dtype],
+        relative=table.error,
+    )
 
 
 def _offer_matrices(table: Table, row_shape: tuple[int, ...] | None, widths: set[int]) -> str:

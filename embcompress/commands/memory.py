@@ -10,7 +10,7 @@ from embcompress.artifact.schema import CompressedTable, real_row_shape
 from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.compression.memory import BASE_MEMORY_BYTES
 from embcompress.growth.plan import GrowthPlan
-from embcompress.linalg.solvers import CHUNK_ROWS, MATRICES_BYTES, SCORES_MAX
+from embcompress.linalg.solvers import MATRICES_BYTES, SCORED_ROWS, SCORES_MAX
 from embcompress.tables.table import RING_BYTES, Table, block_rows_for
 
 KERNELS_BYTES = 128 * 2**20  # of numba and the compiled loops of the coder: 120 MB measured
@@ -42,7 +42,7 @@ def estimate_evaluation_memory(tables: Iterable[tuple[Table, int]]) -> int:
 
 def estimate_neighbour_memory(queries: int) -> int:
     """Estimate the bytes of the scores that are held at once while the neighbours of so many rows are looked for."""
-    return SCORE_BYTES * min(CHUNK_ROWS * queries, SCORES_MAX)
+    return SCORE_BYTES * min(SCORED_ROWS * queries, SCORES_MAX)
 
 
 def estimate_reconstruct_memory(tables: Iterable[CompressedTable]) -> int:
@@ -50,7 +50,7 @@ def estimate_reconstruct_memory(tables: Iterable[CompressedTable]) -> int:
     largest = 0
     for table in tables:
         dim = math.prod(real_row_shape(table))
-        block = block_rows_for(rows=table.shape[0], dim=dim, item_bytes=FLOAT64_BYTES) * (dim + 2 * table.rank)
+        block = block_rows_for(rows=table.rows, dim=dim, item_bytes=FLOAT64_BYTES) * (dim + 2 * table.rank)
         matrices = 0 if table.matrix is None else 2 * max(MATRICES_BYTES, FLOAT64_BYTES * math.prod(table.matrix))
         bases = 0 if table.matrix else 2 * FLOAT64_BYTES * table.rank * dim
         largest = max(largest, 2 * FLOAT64_BYTES * block + matrices + bases)
@@ -76,13 +76,13 @@ def estimate_backfill_memory(plans: Sequence[GrowthPlan], *, texts: Iterable[Pat
 
 def _table_bytes(plan: GrowthPlan, *, needs_covariance: bool) -> int:
     """Count the bytes of a few blocks, of the bases, and of the covariance with its eigenvectors."""
-    first, rows = plan.table.first, plan.placement.max_id
-    dim = math.prod(first.shape[1:]) * (2 if first.dtype.startswith("complex") else 1)
+    first, rows = plan.first, plan.placement.max_id
+    dim = math.prod(first.table.shape) * (2 if first.table.dtype.startswith("complex") else 1)
     columns = plan.rank or dim
     widest = max(columns, dim)
     block = block_rows_for(rows=rows, dim=columns, item_bytes=4) * widest
     covariance = 5 * columns**2 + columns * dim if needs_covariance else 0
     bases = 3 * columns * dim if plan.rank else 0
-    known = sum(part.shape[0] for part in plan.table.parts)
+    known = sum(part.table.rows for part in plan.parts)
     coding = KERNELS_BYTES + INDEX_ROW_BYTES * max(rows, known) if plan.coded else 0
     return FLOAT64_BYTES * (3 * block + covariance + bases) + coding

@@ -11,7 +11,7 @@ from embcompress.artifact.reader import read_artifact
 from embcompress.artifact.writer import Entry, SafetensorsWriter, copied_entry
 from embcompress.checkpoints import open_checkpoint
 from embcompress.commands.memory import estimate_reconstruct_memory
-from embcompress.commands.run import check_reports, check_space, resolve_device, write_reports
+from embcompress.commands.run import beside, check_reports, check_space, resolve_device, write_reports
 from embcompress.results import InputFile, OutputFile, ReconstructResult
 from embcompress.tables.progress import Progress
 
@@ -44,14 +44,14 @@ def reconstruct(
         CheckpointError, OutputError, DeviceError: as for `approximate`.
     """
     source = Path(path)
-    target = Path(output) if output else source.with_name(f"{source.stem}-dense.safetensors")
+    target = Path(output) if output else beside(source, "-dense.safetensors")
     with open_checkpoint(source) as checkpoint:
         artifact = read_artifact(checkpoint)
         resolved = check_output(target, force=force, inputs=[source])
         reports = check_reports(report, output=target, force=force, inputs=[source])
         place = resolve_device(device, dry_run=dry_run)
         dense = {
-            Entry(name, table.dtype, table.shape): table
+            Entry(name, table.dtype, table.dense_shape): table
             for table in artifact.tables
             for name in (table.name, *table.tied_names)
         }

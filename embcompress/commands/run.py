@@ -48,6 +48,11 @@ def check_seed(seed: int) -> None:
         raise UsageError(f"--seed must be 0..{SEED_MAX}; got {seed}.")
 
 
+def beside(source: Path, ending: str) -> Path:
+    """Name a file beside another one; beside a folder without a name, such as `.`, in it."""
+    return source.with_name(source.stem + ending) if source.name else source / f"checkpoint{ending}"
+
+
 def check_reports(
     report: Sequence[str | Path] | str | Path, *, output: Path | None, force: bool, inputs: Sequence[Path]
 ) -> tuple[tuple[Path, str], ...]:

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from embcompress.artifact.atomic_file import AtomicFile, check_output
+from embcompress.artifact.schema import CODED
 from embcompress.checkpoints import open_checkpoint
+from embcompress.choices import STORING_METHODS
 from embcompress.coding.bound import gaussian_bound
 from embcompress.coding.fitting import Estimate
 from embcompress.coding.sample_error import SampleError, coded_error, integer_bytes, mean_estimate, try_integers
@@ -45,9 +46,8 @@ from embcompress.tables.table import Table
 from embcompress.text import did_you_mean, human_bytes, quoted
 
 RATIOS = (2, 4, 8, 16, 32, 64, 128)
-CODED = "coded"
-PLAIN_DTYPES: Mapping[str, str] = MappingProxyType({"plain float32": "float32", "plain float16": "float16"})
-INTEGER_BITS: Mapping[str, int] = MappingProxyType({"int8 per row": 8, "int4 per row": 4})
+PLAIN_DTYPES = {name: method.float_dtype for name, method in STORING_METHODS.items() if method.float_dtype}
+INTEGER_BITS = {name: method.integer_bits for name, method in STORING_METHODS.items() if method.integer_bits}
 REMARK_RATIO = 16  # at which low rank and coding are compared in words
 POOR_FACTOR = 2.0  # plain low rank that leaves this many times the error of coding buys little
 
@@ -237,11 +237,7 @@ class _Swept:
             *_curves([self], self._setting, but=CODED),
         )
         return SweptTable(
-            name=item.name,
-            tied_names=item.tied_names,
-            rows=item.rows,
-            shape=item.shape,
-            dtype=item.dtype,
+            **vars(item.head),
             bytes_before=item.nbytes,
             passes=self.source.passes,
             sample_rows=len(self.source.statistics.sample),

@@ -75,5 +75,5 @@ class BilinearEncoding(Encoding):
         )
         if not is_written:
             return found
-        error = self._error_report(self._found.error.result(), self._found.optimal_relative)
+        error = self._error_report(self._found.error, self._found.optimal_relative)
         return replace(found, passes=self.earlier_passes + self._passes, error=error)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from embcompress.exceptions import UsageError
+from embcompress.exceptions import Retry, UsageError
 from embcompress.text import did_you_mean
 
 EFFORTS = ("default", "fast", "best")  # the first is the default
+# What is proposed to someone who asks for no size.
+START = (Retry(("--ratio", "16"), "a sixteenth of the bytes"), Retry(("--bases", "8"), "8 bases, weights as floats"))
 DEFAULT_MAX_ERROR = 0.1  # relative, that a sweep recommends to stay within
 OPTIONS = {
     "bases": "--bases",
@@ -76,7 +78,8 @@ def choose_budget(
         what = "none" if not given else " and ".join(OPTIONS[kind] for kind in given)
         raise UsageError(
             f"exactly one of {', '.join(OPTIONS.values())} says how small the result shall be; got {what}.",
-            hint="Start with --ratio 16, or with --bases 8 for bases and weights as floats.",
+            hint="Start with one of these:" if not given else "",
+            retries=() if given else START[:1] if plain or effort != EFFORTS[0] else START,
         )
     ((kind, amount),) = given.items()
     ranges = {

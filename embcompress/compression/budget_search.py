@@ -14,7 +14,7 @@ from embcompress.compression.memory import estimate_spectrum_memory
 from embcompress.compression.plain_encoding import PlainEncoding
 from embcompress.compression.plan import PlannedTable
 from embcompress.compression.shared_bytes import spend_bytes
-from embcompress.exceptions import BudgetError
+from embcompress.exceptions import BudgetError, Retry
 from embcompress.linalg.precision import STORING_ERROR
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.results import Skipped
@@ -22,7 +22,7 @@ from embcompress.tables.source import Setting
 from embcompress.tables.table import Table
 from embcompress.text import human_bytes
 
-ERROR_SLACK = 0.985  # a measured error below this share of its target is worth another try with fewer bytes
+RETRY_BELOW = 0.985  # a measured error below this share of its target is worth another try with fewer bytes
 ERROR_MARGIN = 0.999  # what a try aims at
 TOO_SMALL = "is so small that nothing makes it smaller"
 TRIES_MAX = 8
@@ -51,7 +51,7 @@ class _Held:
         if error <= target:
             if self.best is None or tried.nbytes < self.best.nbytes:
                 self.best = tried
-            if self.best is not tried or not error or error >= ERROR_SLACK * target or tries >= LOOSE_TRIES_MAX:
+            if self.best is not tried or not error or error >= RETRY_BELOW * target or tries >= LOOSE_TRIES_MAX:
                 return self.best
         # What a prediction was off by, the next one will be off by, too.
         again = self.offers.cheapest_for(tried.squared_error * (ERROR_MARGIN * target / error) ** 2)
@@ -97,13 +97,13 @@ def refuse_size(budget: Budget, path: Path, least: int, *, before: int, is_whole
         is_whole: whether the file counts.
     """
     what = f"{least} bytes ({human_bytes(least)})"
+    message = f"{budget.option}: the tables of {path} cannot be made that small."
     if is_whole:
-        hint = f"The smallest file is {what}: --max-size {least}."
-    elif least < before:
-        hint = f"The smallest that they can be is {what}: --ratio {floor_digits(before / least)}."
-    else:
-        hint = f"With all that a file needs they take {what}, and {before} as they are."
-    return BudgetError(f"{budget.option}: the tables of {path} cannot be made that small.", hint=hint)
+        return BudgetError(message, hint=f"The smallest file is {what}:", retries=[Retry(("--max-size", str(least)))])
+    if least < before:
+        smallest = Retry(("--ratio", str(floor_digits(before / least))))
+        return BudgetError(message, hint=f"The smallest that they can be is {what}:", retries=[smallest])
+    return BudgetError(message, hint=f"With all that a file needs they take {what}, and {before} as they are.")
 
 
 def leave_dense(table: Table, reason: str, *, path: Path, named: Sequence[str], hint: str = "") -> Skipped:

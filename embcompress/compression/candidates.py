@@ -53,7 +53,7 @@ class TableOffers:
 
     def __init__(self, table: Table, factors: Factorization, *, stored_dtype: str, is_weighted: bool = False) -> None:
         self.table, self.factors, self.stored_dtype = table, factors, stored_dtype
-        self._item_bytes, self._is_weighted = ITEM_BYTES[stored_dtype], is_weighted
+        self._is_weighted = is_weighted
         self._at_prices: dict[float, Offer] = {}
         self.seconds = 0.0  # that finding all this out took
         self.passes = factors.passes
@@ -100,7 +100,8 @@ class TableOffers:
         return [self._plain_offer(rank) for rank in range(1, most + 1)]
 
     def _plain_offer(self, rank: int) -> Offer:
-        nbytes = factor_bytes(self.table, rank, self._item_bytes) + rank * self.table.rows * self._wider_bytes
+        nbytes = factor_bytes(self.table, rank, ITEM_BYTES[self.stored_dtype])
+        nbytes += rank * self.table.rows * self._wider_bytes
         rounding = STORING_ERROR[self.stored_dtype] if self.factors.squared_norm else 0.0
         return Offer(nbytes, self.tail(rank) + rounding**2, rank, self._header_bytes(tensors=2))
 

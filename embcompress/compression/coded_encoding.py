@@ -21,6 +21,7 @@ from embcompress.artifact.schema import (
     coded_entries,
 )
 from embcompress.artifact.writer import Entry, SafetensorsWriter
+from embcompress.coding.bound import coded_report
 from embcompress.coding.codebook import KINDS_MAX, Codebook, make_row_index
 from embcompress.coding.coder import CodedBlock, encode_block
 from embcompress.coding.fitting import Estimate, Fit, Kinds, fine_steps, fitted_kinds, kinds_of_rows, scales_of
@@ -28,11 +29,11 @@ from embcompress.coding.symbols import PER_OCTAVE
 from embcompress.compression.coded_source import CodedSource
 from embcompress.compression.encoding import Encoding, held_error
 from embcompress.compression.plan import PlannedTable, describe
-from embcompress.compression.table_reports import coded_report, spectrum_report
 from embcompress.exceptions import BudgetError
 from embcompress.linalg.blocks import full_float32
 from embcompress.linalg.error import ErrorAccumulator, row_norms
 from embcompress.linalg.solvers import SolverChoice
+from embcompress.linalg.spectrum import spectrum_report
 from embcompress.results import TableReport
 from embcompress.tables.source import Setting
 
@@ -208,19 +209,22 @@ class CodedEncoding(Encoding):
             passes=self.earlier_passes + self._passes,
             bytes_after=nbytes,
             coded=coded_report(
-                item,
+                factors,
+                rows=item.rows,
+                dim=item.dim,
+                nbytes=nbytes,
                 kinds=(estimate.fit.codebook.kinds if self._bytes is None else self._kinds) - 1,
                 is_rotated=estimate.fit.bases is not None,
                 states=self._source.states,
-                nbytes=nbytes,
-                factors=factors,
                 predicted_relative=math.sqrt(estimate.squared_error),
             ),
-            spectrum=None if factors is None else spectrum_report(factors, table=item, rank=self.planned.rank),
+            spectrum=None
+            if factors is None
+            else spectrum_report(factors, side=min(item.rows, item.dim), rank=self.planned.rank),
         )
         if self._bytes is None:
             return found
-        return replace(found, error=self._error_report(self._error.result(), None))
+        return replace(found, error=self._error_report(self._error, None))
 
 
 def coded_encoding_of(
@@ -292,6 +296,8 @@ class _Run:
         self._excess = round(estimate.excess) if fixed_rows else None
         self._steps = list(fine_steps(estimate.step)) if fixed_rows else [estimate.step]
         self._table: Kinds = Kinds()
+        self._last_codebook: Codebook | None = None
+        self._last_kinds: list[tuple[int, int, int, int]] = []
         # Made once: small arrays that stay between large ones that go keep the freed memory from being used again.
         self._rows_kinds = np.empty(source.table.rows, np.int64)
         self._rows_lengths = np.empty(source.table.rows, np.int64)
@@ -302,7 +308,7 @@ class _Run:
         self._scales = scales_of(None if self._row_weights is None else self._row_weights.numpy(), source.table.rows)
         self._threads = torch.get_num_threads()
         relative = math.sqrt(estimate.squared_error)
-        self._dtype = torch.float64 if relative < FLOAT32_ERROR_MIN else torch.float32
+        self._dtype = torch.float64 if relative < FLOAT32_PRODUCTS_MIN else torch.float32
         self.is_within = False
         self.share_left = 1.0
 
@@ -476,8 +482,12 @@ class _Run:
         return guess
 
     def _codebook(self) -> Codebook:
-        codebook = replace(self._fit.codebook, steps=tuple(self._steps))
-        return self._table.into(codebook)
+        """Make the codebook of now: the one before where nothing is new, for what it knows of its kinds."""
+        steps, last = tuple(self._steps), self._last_codebook
+        if last is None or last.steps != steps or self._last_kinds != self._table.table:
+            last = self._table.into(replace(self._fit.codebook, steps=steps))
+            self._last_codebook, self._last_kinds = last, list(self._table.table)
+        return last
 
     def _refuse_kinds(self) -> None:
         """Refuse more kinds of rows than a file may have: profiles, lengths, weights and steps multiply.
@@ -506,7 +516,7 @@ class _Run:
 
 
 # Below this relative error rounding of products in float32 is seen.
-FLOAT32_ERROR_MIN = 1e-4
+FLOAT32_PRODUCTS_MIN = 1e-4
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from pathlib import Path
 from embcompress.artifact.schema import CompressedTable, widest_metadata
 from embcompress.artifact.writer import Entry, SafetensorsWriter
 from embcompress.compression.plan import PlannedTable, describe, planned_report
-from embcompress.compression.table_reports import error_report
 from embcompress.exceptions import NonFiniteError
-from embcompress.linalg.error import TableError as MeasuredError
+from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.results import TableErrorReport, TableReport
 from embcompress.tables.rows import TableRows
@@ -77,18 +76,18 @@ class Encoding(ABC):
     def _refuse(self, err: NonFiniteError) -> NonFiniteError:
         return NonFiniteError(f"{self.setting.checkpoint.path}: {err.message}", hint=err.hint)
 
-    def _error_report(self, measured: MeasuredError, optimal_relative: float | None) -> TableErrorReport:
+    def _error_report(self, error: ErrorAccumulator, optimal_relative: float | None) -> TableErrorReport:
         item, matrix = self.planned.table, self.planned.matrix
         has_row_ids = matrix is None or item.dim == math.prod(matrix)  # else errors are told by matrix, not by row
         labels = self.setting.facts.labels_of(item) if has_row_ids else ()
         unweighted = self.setting.facts.unweighted_rows_of(item)
-        return error_report(measured, optimal_relative, labels=labels, unweighted_rows=unweighted)
+        return error.result(optimal_relative=optimal_relative, labels=labels, unweighted_rows=unweighted)
 
     def _plain_report(self) -> TableReport:
         return planned_report(self.planned, self.choice, seconds=self.seconds)
 
 
-def held_error(measured: MeasuredError) -> float:
+def held_error(measured: TableErrorReport) -> float:
     """Choose the error that a budget holds: the weighted one, where rows have weights."""
     return measured.relative if measured.weighted_relative is None else measured.weighted_relative
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.compression.plan import Plan
-from embcompress.linalg.solvers import MATRICES_BYTES, SolverChoice
+from embcompress.linalg.solvers import MATRICES_BYTES, SOLVERS, SolverChoice, SolverLoad
 from embcompress.tables.table import RING_BYTES, Table, block_rows_for
 
 BASE_MEMORY_BYTES = 300 * 2**20  # Python with torch loaded, measured on Linux
@@ -65,13 +65,7 @@ def estimate_memory(plan: Plan, choices: Sequence[SolverChoice]) -> int:
         item = planned.table
         item_bytes = ITEM_BYTES[item.real_dtype]
         block = block_rows_for(rows=item.rows, dim=item.dim, item_bytes=item_bytes) * item.dim
-        side = min(item.rows, item.dim)
-        solver = {
-            "dense": 3 * item.rows * item.dim,
-            "gram": 6 * side**2,
-            "qr": 4 * side**2 + 2 * block,
-            "krylov": 8 * item.dim * (planned.rank + max(32, planned.rank // 2)),
-        }[choice.name]
+        solver = SOLVERS[choice.name].numbers(SolverLoad(item.rows, item.dim, planned.rank, block))
         if planned.matrix is not None:
             solver = 5 * max(MATRICES_BYTES // 8, math.prod(planned.matrix))
         ring = min(RING_BYTES, item.nbytes)  # what the blocks are read into

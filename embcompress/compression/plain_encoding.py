@@ -13,11 +13,11 @@ from embcompress.artifact.schema import factor_dtypes, factor_entries
 from embcompress.artifact.writer import Entry, SafetensorsWriter
 from embcompress.compression.encoding import Encoding, held_error
 from embcompress.compression.plan import planned_entries
-from embcompress.compression.table_reports import spectrum_report
 from embcompress.exceptions import NonFiniteError
 from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.precision import ROUNDING, STORING_ERROR
 from embcompress.linalg.projection import fitting_dtype, largest_weight, measuring_dtype, project
+from embcompress.linalg.spectrum import spectrum_report
 from embcompress.linalg.svd import factorize
 from embcompress.linalg.weighting import WeightedRows
 from embcompress.results import TableReport
@@ -78,6 +78,7 @@ class PlainEncoding(Encoding):
         found = self._plain_report()
         if not hasattr(self, "_error"):
             return found
+        item = self.planned.table
         is_even = self._row_weights is None  # else the spectrum is that of weighted rows
         return replace(
             found,
@@ -85,8 +86,8 @@ class PlainEncoding(Encoding):
             solver_remarks=self._remarks,
             passes=self.earlier_passes + self._passes,
             bytes_after=sum(entry.nbytes for entry in self._entries),
-            error=self._error_report(self._error.result(), self._factors.optimal_relative if is_even else None),
-            spectrum=spectrum_report(self._factors, table=self.planned.table, rank=self.planned.rank)
+            error=self._error_report(self._error, self._factors.optimal_relative if is_even else None),
+            spectrum=spectrum_report(self._factors, side=min(item.rows, item.dim), rank=self.planned.rank)
             if is_even
             else None,
         )

@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from embcompress.artifact.schema import CompressedTable, bilinear_entries, factor_dtypes, factor_entries
 from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import Checkpoint
 from embcompress.checkpoints.tensors import ITEM_BYTES
-from embcompress.exceptions import RankError
+from embcompress.exceptions import RankError, Retry
 from embcompress.linalg.solvers import SolverChoice, select_solver
 from embcompress.results import Alternative, MatricesReport, Skipped, TableReport
 from embcompress.tables.factor_sizes import factor_bytes, largest_rank
@@ -81,7 +82,7 @@ def plan_tables(
         RankError: a table named in full, or every table chosen, has fewer than `bases` rows or columns or would grow.
     """
     table, bilinear = as_patterns(table), as_patterns(bilinear)
-    chosen = choose_tables(checkpoint, table=table, exclude=exclude, bilinear=bilinear)
+    chosen = choose_tables(checkpoint, table=table, exclude=exclude, bilinear=bilinear, bases=bases)
     planned: list[PlannedTable] = []
     skipped: list[Skipped] = []
     most = 0  # the largest number of bases that pays for any of them
@@ -98,13 +99,13 @@ def plan_tables(
             best = largest_rank(item, item_bytes)
             most = max(most, best)
             if any(name in table for name in (item.name, *item.tied_names)):
-                raise RankError(f"table {item.name!r} in {checkpoint.path} {reason}.", hint=_rank_hint(best))
+                raise RankError(f"table {item.name!r} in {checkpoint.path} {reason}.", **_other_rank(best))
             skipped.append(Skipped(item.name, reason))
             continue
         planned.append(PlannedTable(item, bases, stored_dtype))
     if not planned:
         what = "; ".join(f"table {item.name!r} {item.reason}" for item in skipped)
-        raise RankError(f"with {bases} bases nothing in {checkpoint.path} gets smaller: {what}.", hint=_rank_hint(most))
+        raise RankError(f"with {bases} bases nothing in {checkpoint.path} gets smaller: {what}.", **_other_rank(most))
     return Plan(tuple(planned), tuple(skipped))
 
 
@@ -141,22 +142,27 @@ def _check_matrices(planned: PlannedTable, path: Path) -> None:
         raise RankError(
             f"table {item.name!r} in {path} holds {in1} x {in2} matrices, which {planned.rank} bases would not make "
             f"smaller: they break even at {even:.4g}.",
-            hint=_rank_hint(most),
+            **_other_rank(most),
         )
 
 
-def _rank_hint(most: int) -> str:
-    return f"The largest that pays is --bases {most}." if most else "No number of bases makes it smaller."
+class _Alternative(TypedDict):
+    hint: str
+    retries: Sequence[Retry]
+
+
+def _other_rank(most: int) -> _Alternative:
+    """Say with how many bases a table gets smaller."""
+    if not most:
+        return {"hint": "No number of bases makes it smaller.", "retries": ()}
+    hint = "One base makes it smaller:" if most == 1 else f"Up to {most} bases make it smaller:"
+    return {"hint": hint, "retries": [Retry(("--bases", str(most)))]}
 
 
 def describe(planned: PlannedTable) -> CompressedTable:
     """Say of a planned table what the artifact will say, but for its error."""
-    item = planned.table
     return CompressedTable(
-        name=item.name,
-        tied_names=item.tied_names,
-        shape=item.stored.shape,
-        dtype=item.dtype,
+        **vars(planned.table.head),
         rank=planned.rank,
         error=None,
         kind="embedding" if planned.matrix is None else "bilinear",
@@ -185,11 +191,7 @@ def planned_report(planned: PlannedTable, choice: SolverChoice, *, seconds: floa
         matrices = MatricesReport(matrix, item.rows * item.dim // math.prod(matrix), ())
         alternative = Alternative("embedding", planned.rows_rank, None) if planned.rows_rank else None
     return TableReport(
-        name=item.name,
-        tied_names=item.tied_names,
-        rows=item.rows,
-        shape=item.shape,
-        dtype=item.dtype,
+        **vars(item.head),
         kind="embedding" if matrix is None else "bilinear",
         rank=planned.rank,
         coding="plain",

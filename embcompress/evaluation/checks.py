@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from embcompress.artifact.reader import Artifact, is_artifact
-from embcompress.artifact.schema import SCHEMA_VERSION, CompressedTable
+from embcompress.artifact.schema import CompressedTable
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.exceptions import ArtifactError, UsageError
 from embcompress.results import Check, TableErrorReport, TableReport
 from embcompress.tables.rows import read_bytes
 from embcompress.tables.table import Table
-from embcompress.text import quoted
+from embcompress.tables.ties import are_equal
+from embcompress.text import NAMED_MAX, quoted
 
-NAMED_MAX = 5  # tensors named in one sentence
 RECORDED_TOLERANCE = 1e-3  # relative: between an error as recorded and as measured again, on whatever machine
 RECORDED_FLOOR = 1e-6  # absolute: errors near the rounding of float32 differ by the rounding of their measurement
 
@@ -61,7 +62,7 @@ def match_tables(original: Checkpoint, artifact: Artifact) -> tuple[list[TablePa
     pairs, failed = [], []
     for said in artifact.tables:
         found = stored.get(said.name)
-        wrong = _why_unlike(said, found, stored)
+        wrong = _why_unlike(said, found, stored, file=original.file)
         if wrong:
             failed.append(Check("tables", said.name, passed=False, detail=wrong))
         elif found is not None:
@@ -76,17 +77,19 @@ def match_tables(original: Checkpoint, artifact: Artifact) -> tuple[list[TablePa
     return pairs, failed
 
 
-def _why_unlike(said: CompressedTable, found: StoredTensor | None, stored: Mapping[str, StoredTensor]) -> str:
+def _why_unlike(
+    said: CompressedTable, found: StoredTensor | None, stored: Mapping[str, StoredTensor], *, file: BinaryIO
+) -> str:
     """Say how a table of the original is not what the artifact says of it; empty where it is."""
     if found is None:
         return "the original has no tensor of this name"
-    if found.shape != said.shape or found.dtype != said.dtype:
+    if found.shape != said.dense_shape or found.dtype != said.dtype:
         return (
             f"the original is {_size(found.shape)} {found.dtype}, and the artifact is made for "
-            f"{_size(said.shape)} {said.dtype}"
+            f"{_size(said.dense_shape)} {said.dtype}"
         )
-    apart = [name for name in said.tied_names if name not in stored or stored[name].place != found.place]
-    return f"in the original {', '.join(map(repr, apart[:NAMED_MAX]))} is no other name of it" if apart else ""
+    apart = [name for name in said.tied_names if name not in stored or not are_equal(found, stored[name], file=file)]
+    return f"in the original {', '.join(map(repr, apart[:NAMED_MAX]))} is not tied to it" if apart else ""
 
 
 def check_copies(original: Checkpoint, artifact: Artifact) -> list[Check]:
@@ -185,7 +188,7 @@ def all_checks(
     measured = {table.name for table in tables if table.error is not None}
     told = [table for table in artifact.tables if table.error is not None and table.name in measured]
     passed = {
-        "schema": f"the header follows schema {SCHEMA_VERSION}",
+        "schema": f"the header follows schema {artifact.schema}",
         "tables": f"{_count(len(artifact.tables), 'table')} with the shapes and dtypes of the original",
     }
     if has_read:

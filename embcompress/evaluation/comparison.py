@@ -11,7 +11,6 @@ from torch import Tensor
 from embcompress.artifact.decoded_rows import DenseRows, open_dense_rows
 from embcompress.artifact.reader import Artifact
 from embcompress.artifact.schema import CompressedTable
-from embcompress.compression.table_reports import neighbours_report
 from embcompress.exceptions import ArtifactError
 from embcompress.linalg.blocks import refuse_non_finite
 from embcompress.linalg.error import ErrorAccumulator, row_norms
@@ -101,6 +100,7 @@ def search_neighbours(rows: TableRows, stored: DenseRows, *, queries: int, seed:
         queries=rows.read(ids).to(stored.dtype),
         stored_queries=stored.read(ids).clone(),
         rows=rows.rows,
+        seed=seed,
         dtype=stored.dtype,
     )
 
@@ -137,4 +137,4 @@ def compare_neighbours(
         return None
     for block in paired_blocks(rows, stored):
         add_block(search, block)
-    return neighbours_report(search.result(), seed=seed)
+    return search.result()

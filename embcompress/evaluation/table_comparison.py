@@ -10,19 +10,18 @@ import torch
 from embcompress.artifact.coded import describe_codes
 from embcompress.artifact.decoded_rows import open_dense_rows
 from embcompress.artifact.reader import Artifact
+from embcompress.coding.bound import coded_report
 from embcompress.compression.spectrum import RANK_MAX
-from embcompress.compression.table_reports import coded_report, error_report, neighbours_report, spectrum_report
 from embcompress.evaluation.checks import TablePair
 from embcompress.evaluation.comparison import add_block, measure_error, paired_blocks, search_neighbours
 from embcompress.exceptions import ArtifactError, NonFiniteError
 from embcompress.linalg.bilinear import RELATIVES_MAX, BilinearCompression
 from embcompress.linalg.error import ErrorAccumulator
-from embcompress.linalg.error import TableError as MeasuredError
-from embcompress.linalg.neighbours import NeighbourOverlap
 from embcompress.linalg.precision import STORING_ERROR
 from embcompress.linalg.projection import FLOAT32_ERROR_MIN, measuring_dtype
+from embcompress.linalg.spectrum import spectrum_report
 from embcompress.linalg.svd import Factorization, factorize
-from embcompress.results import CodedReport, MatricesReport, TableReport
+from embcompress.results import CodedReport, MatricesReport, NeighboursReport, TableReport
 from embcompress.tables.source import Setting
 
 
@@ -33,11 +32,7 @@ def unmeasured_report(pair: TablePair, artifact: Artifact) -> TableReport:
     if compressed.matrix is not None:
         matrices = MatricesReport(compressed.matrix, table.rows * pair.matrices_of_row, ())
     return TableReport(
-        name=table.name,
-        tied_names=table.tied_names,
-        rows=table.rows,
-        shape=table.shape,
-        dtype=table.dtype,
+        **vars(table.head),
         kind=compressed.kind,
         rank=compressed.rank,
         coding=compressed.coding,
@@ -63,13 +58,13 @@ def _coded(pair: TablePair, artifact: Artifact, factors: Factorization | None) -
     except ArtifactError:  # told as a check that failed, when the rows are read
         return None
     return coded_report(
-        pair.table,
+        factors,
+        rows=pair.table.rows,
+        dim=pair.table.dim,
+        nbytes=sum(stored.nbytes for stored in artifact.factors(compressed)),
         kinds=kinds,
         is_rotated=is_rotated,
         states=states,
-        nbytes=sum(stored.nbytes for stored in artifact.factors(compressed)),
-        factors=factors,
-        predicted_relative=None,
     )
 
 
@@ -107,7 +102,7 @@ class TableComparison:
         factors, optimum, passes = self._best_possible()
         dtype = self._measuring_dtype(factors)
         seen = self._compare(dtype)
-        if dtype == torch.float32 and seen.error.relative < FLOAT32_ERROR_MIN:  # less than the artifact tells
+        if dtype == torch.float32 and seen.error.result().relative < FLOAT32_ERROR_MIN:  # less than the artifact tells
             seen, passes = self._compare(torch.float64), passes + 1
         matrices = found.matrices
         facts = self._setting.facts
@@ -116,11 +111,13 @@ class TableComparison:
         return replace(
             found,
             passes=passes + 1,
-            error=error_report(seen.error, optimum, labels=labels, unweighted_rows=unweighted),
+            error=seen.error.result(optimal_relative=optimum, labels=labels, unweighted_rows=unweighted),
             matrices=None if matrices is None else replace(matrices, relative=seen.relatives),
             coded=_coded(self._pair, self._artifact, factors),
-            spectrum=None if factors is None else spectrum_report(factors, table=table, rank=compressed.rank),
-            neighbours=neighbours_report(seen.neighbours, seed=self._setting.seed),
+            spectrum=None
+            if factors is None
+            else spectrum_report(factors, side=min(table.rows, table.dim), rank=compressed.rank),
+            neighbours=seen.neighbours,
         )
 
     def _best_possible(self) -> tuple[Factorization | None, float | None, int]:
@@ -167,13 +164,13 @@ class TableComparison:
             found = measure_error(block, error, parts=pair.matrices_of_row)
             if has_each:
                 relatives += found.tolist()
-        return _Seen(error.result(), tuple(relatives), None if search is None else search.result())
+        return _Seen(error, tuple(relatives), None if search is None else search.result())
 
 
 @dataclass(frozen=True)
 class _Seen:
     """What one comparison found; `relatives` of the matrices of a bilinear table."""
 
-    error: MeasuredError
+    error: ErrorAccumulator
     relatives: tuple[float, ...]
-    neighbours: NeighbourOverlap | None
+    neighbours: NeighboursReport | None

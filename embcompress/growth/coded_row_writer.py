@@ -53,8 +53,8 @@ def plan_coded(part: Part, placement: Placement) -> CodedGrowth:
     book, index, added = factors.codebook, factors.index, placement.added
     if added and book.kinds + 2 * SHIFT_MAX + 1 > KINDS_MAX:
         raise TableError(
-            f"table {part.name!r} in {part.base.path} has {book.kinds} kinds of rows, of {KINDS_MAX} that there can "
-            "be, and new rows may need more.",
+            f"table {part.table.name!r} in {part.base.path} has {book.kinds} kinds of rows, of {KINDS_MAX} that there "
+            "can be, and new rows may need more.",
             hint=f"Restore it: `embcompress reconstruct {quoted(part.base.path)}`, backfill that, and approximate "
             "again.",
         )
@@ -70,7 +70,7 @@ def plan_coded(part: Part, placement: Placement) -> CodedGrowth:
         alike = (_codings(book) == _codings(book)[model]).all(axis=1)[index.kinds] & (index.kinds != ZERO_KIND)
         added_bytes = math.ceil(added * float(index.lengths[alike].mean())) if alike.any() else 0
     entries = coded_entries(
-        part.name,
+        part.table.name,
         codes=kept + added_bytes,
         index=math.ceil(found[INDEX_SUFFIX].nbytes / rows * placement.max_id),
         codebook=found[CODEBOOK_SUFFIX].nbytes,
@@ -119,7 +119,7 @@ class CodedGrower(Grower):
     """
 
     def __init__(self, plan: GrowthPlan, request: RowRequest, *, folder: Path, device: str) -> None:
-        part, growth = plan.table.first, plan.coded
+        part, growth = plan.first, plan.coded
         assert part.base.artifact is not None
         assert part.compressed is not None
         assert growth is not None
@@ -257,7 +257,7 @@ class CodedGrower(Grower):
         return counts
 
     def _row_bytes(self, part: Part) -> int:
-        return max(1, self._found[CODES_SUFFIX].nbytes // max(part.shape[0], 1))
+        return max(1, self._found[CODES_SUFFIX].nbytes // max(part.table.rows, 1))
 
     def _block_rows(self, rows: int) -> int:
         """Count the rows of a block by what they are decoded to."""
@@ -265,7 +265,7 @@ class CodedGrower(Grower):
         return block_rows_for(rows=rows, dim=dim, item_bytes=4)
 
     def _known_columns(self, number: int) -> Iterator[Tensor]:
-        rows, checksum = self.plan.table.parts[number].shape[0], 0
+        rows, checksum = self.plan.parts[number].table.rows, 0
         step = self._block_rows(rows)
         for first in range(0, rows, step):
             strings = self._strings.read(np.arange(first, min(first + step, rows)))

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from embcompress.artifact.schema import CODED
 from embcompress.growth.placement import Placement
 from embcompress.growth.plan import Base, GrowingTable, GrowthPlan, RowRequest, names_of, planned_bytes
-from embcompress.results import GrownTable, MeanCosine, Norms, RowStatisticsReport, VocabularyReport
+from embcompress.results import GrownTable, VocabularyReport
 from embcompress.text import NAMED_MAX, named
-
-if TYPE_CHECKING:
-    from embcompress.linalg.moments import RowStatistics
-
 
 ENERGY_EXACT = 1 - 1e-4  # above this share nothing to speak of was lost by the projection
 ENERGY_HELD_MIN = 0.5  # below this share of what could be held of the new rows' squared norm a report warns
@@ -41,35 +37,37 @@ def planned_warnings(
     if placement.dropped:
         warnings.append(f"{len(placement.dropped)} rows were dropped with their labels: {named(placement.dropped)}")
     for plan in plans:
-        first = plan.table.first
-        for part, padding in zip(plan.table.parts, plan.table.padding, strict=True):
+        first = plan.first
+        for part, padding in zip(plan.parts, plan.padding, strict=True):
             if padding:
-                count = part.shape[0] - padding
+                count = part.table.rows - padding
                 warnings.append(
-                    f"{part.name!r} in {part.base.path} has {part.shape[0]} rows and {count} labels: "
-                    f"rows {count}..{part.shape[0] - 1} were taken for padding and dropped"
+                    f"{part.table.name!r} in {part.base.path} has {part.table.rows} rows and {count} labels: "
+                    f"rows {count}..{part.table.rows - 1} were taken for padding and dropped"
                 )
         alike = [
             tensor.name
             for tensor in opened[0].dense
-            if tensor.shape[:1] == first.shape[:1] and tensor.name not in names_of([other.table for other in plans])
+            if tensor.shape[:1] == (first.table.rows,) and tensor.name not in names_of(plans)
         ]
         if alike:
             warnings.append(
-                f"copied as they are, though they have {first.shape[0]} entries like the rows of {first.name!r}: "
-                f"{named(alike)}"
+                f"copied as they are, though they have {first.table.rows} entries like the rows of "
+                f"{first.table.name!r}: {named(alike)}"
             )
-        if plan.fill and plan.fill.stored.dtype != first.dtype:
-            warnings.append(f"the rows of --fill {fill} were rounded from {plan.fill.stored.dtype} to {first.dtype}")
+        if plan.fill and plan.fill.stored.dtype != first.table.dtype:
+            warnings.append(
+                f"the rows of --fill {fill} were rounded from {plan.fill.stored.dtype} to {first.table.dtype}"
+            )
         if plan.rank is not None and plan.is_stacked:
-            columns = math.prod(first.shape[1:])
+            columns = math.prod(first.table.shape)
             more = (
                 f", more than its {columns} columns: reconstruct and compress them together"
                 if plan.rank > columns
                 else ""
             )
             warnings.append(
-                f"{first.name!r} has the bases of all {len(plan.table.parts)} inputs, {plan.rank} together{more}"
+                f"{first.table.name!r} has the bases of all {len(plan.parts)} inputs, {plan.rank} together{more}"
             )
     if len(opened) > 1:
         warnings.append(f"all other tensors come from {opened[0].path}")
@@ -105,15 +103,11 @@ def measured_warnings(found: GrownTable, *, holdable: float) -> tuple[str, ...]:
 
 def table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
     """Tell what a plan makes of a table; what is measured on the way is None."""
-    first = plan.table.first
+    first = plan.first
     filled = 0 if plan.fill is None else plan.fill.stored.shape[0]
-    rows = sum(part.shape[0] for part in plan.table.parts)
+    rows = sum(part.table.rows for part in plan.parts)
     return GrownTable(
-        name=first.name,
-        tied_names=first.tied_names,
-        rows=plan.placement.max_id,
-        shape=first.shape[1:],
-        dtype=first.dtype,
+        **vars(replace(first.table.head, rows=plan.placement.max_id)),
         kind="embedding",
         coding=first.coding,
         rank=plan.rank,
@@ -126,18 +120,7 @@ def table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
         energy_held=None,
         base_rows=None,
         new_rows=None,
-        bytes_before=sum(tensor.nbytes for part in plan.table.parts for tensor in part.tensors),
+        bytes_before=sum(tensor.nbytes for part in plan.parts for tensor in part.tensors),
         bytes_after=planned_bytes(plan),
         seconds=0.0,
-    )
-
-
-def statistics_report(seen: RowStatistics) -> RowStatisticsReport | None:
-    """Turn what was measured of rows into what the report says; None of no rows."""
-    if not seen.count:
-        return None
-    norm, cosine = seen.norm, seen.cosine
-    return RowStatisticsReport(
-        norm=Norms(mean=norm.mean, p50=norm.median, p99=norm.tail, max=norm.extreme),
-        cosine=MeanCosine(mean=cosine.mean, p50=cosine.median, p01=cosine.tail, min=cosine.extreme),
     )

@@ -27,12 +27,12 @@ class NewRows:
     """
 
     def __init__(self, plan: GrowthPlan, request: RowRequest, *, ids: Tensor, folder: Path) -> None:
-        first = plan.table.first
-        self.name = first.name
+        first = plan.first
+        self.name = first.table.name
         self.ids = ids
-        self.is_complex = first.dtype in REAL_PARTS
-        self.shape = (*first.shape[1:], 2) if self.is_complex else first.shape[1:]  # of a row, as reals
-        self.dtype: torch.dtype = getattr(torch, first.dtype).to_real()  # of the table's reals
+        self.is_complex = first.table.dtype in REAL_PARTS
+        self.shape = (*first.table.shape, 2) if self.is_complex else first.table.shape  # of a row, as reals
+        self.dtype: torch.dtype = getattr(torch, first.table.dtype).to_real()  # of the table's reals
         self._wide = product_dtype(self.dtype)  # rows are rounded once, after the constraint
         self._request = request
         self._constrain = bind_constrainer(request.constrainer)

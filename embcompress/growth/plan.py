@@ -13,6 +13,7 @@ from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.choices import Choice
 from embcompress.growth.placement import Placement
+from embcompress.results import TableHead
 
 if TYPE_CHECKING:
     from embcompress.artifact.coded import CodedFactors
@@ -49,23 +50,21 @@ class Part:
     """A table in one base.
 
     Attributes:
-        name, tied_names: of the table.
-        shape: rows first.
-        dtype: of the rows.
+        table: what is known of it; all that the artifact says, if it is compressed.
         tensors: that hold it: the rows themselves; bases and weights; or codes and what decodes them.
-        compressed: what the artifact says of it, if it is compressed.
         base: where it lies.
         is_recognised: whether it looks like a table by itself.
     """
 
-    name: str
-    tied_names: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: str
+    table: TableHead
     tensors: tuple[StoredTensor, ...]
-    compressed: CompressedTable | None
     base: Base
     is_recognised: bool
+
+    @property
+    def compressed(self) -> CompressedTable | None:
+        """What the artifact says of it; None where it is dense."""
+        return self.table if isinstance(self.table, CompressedTable) else None
 
     @property
     def is_coded(self) -> bool:
@@ -88,11 +87,6 @@ class Part:
         """The bases of a compressed table; not of a coded one."""
         assert not self.is_coded
         return None if self.compressed is None else self.tensors[0]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All names."""
-        return (self.name, *self.tied_names)
 
 
 @dataclass(frozen=True)
@@ -160,12 +154,11 @@ class CodedGrowth:
 
 
 @dataclass(frozen=True)
-class GrowthPlan:
-    """What will be written of a table.
+class GrowthPlan(GrowingTable):
+    """A table that gets rows, and what will be written of it.
 
     Attributes:
-        table: where its rows are.
-        placement: where they go.
+        placement: where the rows go.
         entries: the dense table under each of its names, or everything that holds a compressed one.
         rank: the number of bases, those of all parts together where they differ, or of coded columns; None for a dense
             table.
@@ -174,7 +167,6 @@ class GrowthPlan:
         filled: the id of each row of the fill; empty for the order of the new ids.
     """
 
-    table: GrowingTable
     placement: Placement
     entries: tuple[Entry, ...]
     rank: int | None
@@ -185,7 +177,7 @@ class GrowthPlan:
     @property
     def is_stacked(self) -> bool:
         """Whether the bases of several artifacts stand beside each other, since they differ."""
-        compressed = self.table.first.compressed
+        compressed = self.first.compressed
         return compressed is not None and self.rank != compressed.rank
 
 
@@ -193,7 +185,7 @@ def names_of(tables: Iterable[GrowingTable]) -> set[str]:
     """List every name that a table stands under in the first base, factors included."""
     names: set[str] = set()
     for table in tables:
-        names |= {*table.first.names, *(tensor.name for tensor in table.first.tensors)}
+        names |= {*table.first.table.names, *(tensor.name for tensor in table.first.tensors)}
     return names
 
 

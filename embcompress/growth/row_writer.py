@@ -47,7 +47,7 @@ class Grower(ABC):
         device: str,
     ) -> None:
         self.plan = plan
-        self.name = plan.table.first.name
+        self.name = plan.first.table.name
         self.device = torch.device(device)
         self.warnings: list[str] = []
         self._bases = None if bases is None else bases.to(self.device)
@@ -68,8 +68,8 @@ class Grower(ABC):
         needs_factor = self._new.needs_covariance
         seen = RowMoments(self._columns, rows=self.plan.placement.kept if needs_factor else None)
         left = 0
-        parts = self.plan.table.parts
-        total = sum(part.shape[0] for part in parts)
+        parts = self.plan.parts
+        total = sum(part.table.rows for part in parts)
         done = 0
         for number, part in enumerate(parts):
             first = 0
@@ -152,7 +152,7 @@ class FloatGrower(Grower):
     """
 
     def __init__(self, plan: GrowthPlan, request: RowRequest, *, folder: Path, device: str) -> None:
-        parts = plan.table.parts
+        parts = plan.parts
         super().__init__(plan, request, bases=_read_bases(plan), folder=folder, device=device)
         self._readers = [StoredRows(part.stored, file=part.base.checkpoint.file, folder=folder) for part in parts]
         self._dtype: torch.dtype = getattr(torch, parts[0].stored.dtype).to_real()  # of what is written
@@ -204,7 +204,7 @@ class FloatGrower(Grower):
 
     def _known_columns(self, number: int) -> Iterator[Tensor]:
         """Yield the weights of a part, (block_rows, its rank), in its columns."""
-        part = self.plan.table.parts[number]
+        part = self.plan.parts[number]
         artifact, checksum, start = part.base.artifact, 0, self._offset(number)
         for stored in TableRows(part.stored, file=part.base.checkpoint.file).blocks():
             if artifact is not None:
@@ -217,7 +217,7 @@ class FloatGrower(Grower):
 
     def _offset(self, number: int) -> int:
         """Tell the first column of a part: bases that differ stand beside each other."""
-        before = self.plan.table.parts[:number] if self.plan.is_stacked else ()
+        before = self.plan.parts[:number] if self.plan.is_stacked else ()
         return sum(part.stored.shape[1] for part in before)
 
     def _make(self, ids: Tensor) -> Tensor:
@@ -243,7 +243,7 @@ def read_stored(base: Base, stored: StoredTensor) -> Iterator[memoryview]:
 
 def _bases_bytes(plan: GrowthPlan) -> Iterator[bytes | memoryview]:
     """Yield the bases as they are stored: once if all parts share them, else one after the other."""
-    for part in plan.table.parts if plan.is_stacked else plan.table.parts[:1]:
+    for part in plan.parts if plan.is_stacked else plan.parts[:1]:
         assert part.bases is not None
         yield from read_stored(part.base, part.bases)
 

@@ -2,80 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from embcompress.exceptions import UsageError
-from embcompress.linalg.row_groups import FrequencyGroups, NormGroups, RowGroup, relative_error
-from embcompress.linalg.sketch import Histogram, QuantileSketch
+from embcompress.linalg.row_groups import FrequencyGroups, NormGroups, relative_error
+from embcompress.linalg.sketch import QuantileSketch
 from embcompress.linalg.weighting import relative_row_weights
+from embcompress.results import Cosine, NormRatio, RowRelative, TableErrorReport, WorstRow
 
-WORST_ROWS = 10
+WORST_ROWS_KEPT = 10
 PENDING_ROWS_MAX = 2**18  # counted at once; block by block took twice the time of the projection itself
 FLOAT32_NORM_MIN = 1e-12  # squares of the entries of smaller rows lose digits in float32, and below 1e-19 all of them
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """Mean, quantiles and extreme of a value over the rows."""
-
-    mean: float
-    median: float
-    tail: float  # the 99th percentile where large is bad, the 1st where small is
-    extreme: float
-
-
-@dataclass(frozen=True)
-class NormRatio:
-    """Norms of reconstructed rows over those of the rows, of rows that are not zero: mean and quantiles."""
-
-    mean: float
-    p01: float
-    p50: float
-    p99: float
-
-
-@dataclass(frozen=True)
-class WorstRow:
-    """A row that is among the worst, by its relative error."""
-
-    id: int
-    relative: float
-
-
-@dataclass(frozen=True)
-class TableError:
-    """The error of one table.
-
-    Attributes:
-        relative: the Frobenius norm of the difference over that of the table; 0 for an all-zero table kept exactly.
-        row_relative: the same of each row; a row of zeros counts as 0 if kept exactly, else as 1.
-        cosine: of each row with its reconstruction; 1 where both are zero, 0 where one is.
-        worst_rows: the rows of the largest relative error, worst first.
-        histogram: of the rows' relative errors, to 0.1 % of their value.
-        norm_ratio: of the rows; None where all are zero.
-        by_norm: about GROUPS groups of rows by ascending norm.
-        weighted_relative: as relative, with the squares of each row times its row weight; None without row weights.
-        by_frequency: GROUPS groups of equally many rows by ascending row weight; None without row weights.
-    """
-
-    relative: float
-    row_relative: Distribution
-    cosine: Distribution
-    worst_rows: tuple[WorstRow, ...]
-    histogram: Histogram
-    norm_ratio: NormRatio | None
-    by_norm: tuple[RowGroup, ...]
-    weighted_relative: float | None = None
-    by_frequency: tuple[RowGroup, ...] | None = None
 
 
 class ErrorAccumulator:
     """Sums over rows of what a reconstruction leaves.
 
-    Blocks may come in any order and on any device; `merge` adds what another worker saw of other rows.
+    Blocks may come in any order and on any device; `merge` adds what another worker saw of other rows. A row of zeros
+    counts as no error if kept exactly, else as 1, and a table of zeros alike; the cosine with its reconstruction is 1
+    where both are zero, 0 where one is.
 
     Args:
         row_weights: (rows,) of the whole table, by id: how much each row counts in `weighted_relative`, and in nothing
@@ -212,36 +161,49 @@ class ErrorAccumulator:
         self._by_norm.add(norms, errors)
         if self._frequencies is not None:
             self._frequencies.add(ids.cpu(), norms.cpu(), errors.cpu())
-        least = relatives.topk(min(WORST_ROWS, len(relatives))).values[-1]
+        least = relatives.topk(min(WORST_ROWS_KEPT, len(relatives))).values[-1]
         is_worse = relatives > least
         found = zip(ids[is_worse].tolist(), relatives[is_worse].tolist(), strict=True)
-        tied = ids[relatives == least].sort().values[:WORST_ROWS]  # the first ones: topk alone keeps any of them
+        tied = ids[relatives == least].sort().values[:WORST_ROWS_KEPT]  # the first ones: topk alone keeps any of them
         self._keep_worst(
-            [WorstRow(number, relative) for number, relative in found]
-            + [WorstRow(number, float(least)) for number in tied.tolist()]
+            [WorstRow(number, None, relative) for number, relative in found]
+            + [WorstRow(number, None, float(least)) for number in tied.tolist()]
         )
 
-    def result(self) -> TableError:
-        """Compute the error of the rows seen so far."""
+    def result(
+        self,
+        *,
+        optimal_relative: float | None = None,
+        labels: Sequence[str] = (),
+        unweighted_rows: int | None = None,
+    ) -> TableErrorReport:
+        """Compute the error of the rows seen so far.
+
+        Args:
+            optimal_relative: the Eckart-Young optimum, if it is known.
+            labels: of all rows, for the worst of them, blank for those that have none; or empty.
+            unweighted_rows: how many of the row weights were not given, but are the least; None without row weights.
+        """
         self._count_pending()
         rows = max(self._rows, 1)
         weighted = relative_error(self._weighted_error, self._weighted_norm)
-        return TableError(
+        return TableErrorReport(
             relative=relative_error(self._squared_error, self._squared_norm),
+            optimal_relative=optimal_relative,
             weighted_relative=None if self._row_weights is None else weighted,
-            row_relative=Distribution(
+            unweighted_rows=None if self._row_weights is None else unweighted_rows,
+            row_relative=RowRelative(
                 mean=self._sum_relative / rows,
-                median=self._relatives.quantile(0.5),
-                tail=self._relatives.quantile(0.99),
-                extreme=self._relatives.largest,
+                p50=self._relatives.quantile(0.5),
+                p99=self._relatives.quantile(0.99),
+                max=self._relatives.largest,
             ),
-            cosine=Distribution(
+            cosine=Cosine(
                 mean=1 - self._sum_distance / rows,
-                median=1 - self._distances.quantile(0.5),
-                tail=1 - self._distances.quantile(0.99),
-                extreme=1 - self._distances.largest,
+                p01=1 - self._distances.quantile(0.99),
+                min=1 - self._distances.largest,
             ),
-            worst_rows=tuple(self._worst),
+            worst_rows=tuple(replace(row, label=labels[row.id] or None) if labels else row for row in self._worst),
             histogram=self._relatives.histogram(),
             norm_ratio=self._norm_ratio(),
             by_norm=self._by_norm.groups(),
@@ -257,7 +219,7 @@ class ErrorAccumulator:
 
     def _keep_worst(self, found: list[WorstRow]) -> None:
         ranked = sorted([*self._worst, *found], key=lambda row: (-row.relative, row.id))
-        self._worst = ranked[:WORST_ROWS]
+        self._worst = ranked[:WORST_ROWS_KEPT]
 
 
 def row_norms(values: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from embcompress.linalg.blocks import full_float32, product_dtype
-from embcompress.linalg.error import Distribution, row_norms
+from embcompress.linalg.error import row_norms
 from embcompress.linalg.sketch import QuantileSketch
+from embcompress.results import MeanCosine, Norms, RowStatisticsReport
 
 SKETCH_ROOM = 1e6  # how many times longer than the first rows later ones may be: the sketch has bins up to 10^6
 FLOAT32_RANGE = (1e-12, 1e12)  # of entries whose squares, summed, keep all digits of float32
@@ -146,24 +147,28 @@ class RowStatistics:
         self._distances.add(1 - cosines)
 
     @property
-    def norm(self) -> Distribution:
-        """Of the norms: mean, median, 99th percentile, largest."""
-        return Distribution(
+    def norm(self) -> Norms:
+        """Mean, quantiles and largest of the norms."""
+        return Norms(
             mean=self._mean(0),
-            median=self._scale * self._norms.quantile(0.5),
-            tail=self._scale * self._norms.quantile(0.99),
-            extreme=self._scale * self._norms.largest,
+            p50=self._scale * self._norms.quantile(0.5),
+            p99=self._scale * self._norms.quantile(0.99),
+            max=self._scale * self._norms.largest,
         )
 
     @property
-    def cosine(self) -> Distribution:
-        """Of the cosines: mean, median, 1st percentile, smallest."""
-        return Distribution(
+    def cosine(self) -> MeanCosine:
+        """Mean, quantiles and smallest of the cosines."""
+        return MeanCosine(
             mean=self._mean(1),
-            median=1 - self._distances.quantile(0.5),
-            tail=1 - self._distances.quantile(0.99),
-            extreme=1 - self._distances.largest,
+            p50=1 - self._distances.quantile(0.5),
+            p01=1 - self._distances.quantile(0.99),
+            min=1 - self._distances.largest,
         )
+
+    def result(self) -> RowStatisticsReport | None:
+        """Norms and cosines of the rows seen so far; None of no rows."""
+        return RowStatisticsReport(norm=self.norm, cosine=self.cosine) if self.count else None
 
     def _mean(self, which: int) -> float:
         return self._sums[which] / max(self.count, 1)

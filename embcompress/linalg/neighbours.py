@@ -4,38 +4,19 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
 from statistics import NormalDist
 
 import torch
 from torch import Tensor
 
 from embcompress.linalg.blocks import full_float32
-from embcompress.linalg.solvers import CHUNK_ROWS, SCORES_MAX
+from embcompress.linalg.solvers import SCORED_ROWS, SCORES_MAX
+from embcompress.results import NeighboursReport, Overlap
 
 NEAREST = 10  # neighbours of a query, as retrieval at 10 looks at them
-CONFIDENCE = 0.95  # of the bands
+BAND_CONFIDENCE = 0.95  # share of all samples whose band holds the mean over all rows
 SCORE_BITS = {torch.float32: 18, torch.float64: 40}  # of a score that count: equal rows get scores an ulp or two apart,
 # by where in a block they lie, and which of 4000 equal rows are the nearest must not hang on that
-
-
-@dataclass(frozen=True)
-class OverlapBand:
-    """The mean share of neighbours kept, and the band that the mean over all rows lies in at CONFIDENCE."""
-
-    overlap: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class NeighbourOverlap:
-    """How many of their nearest rows the queries keep."""
-
-    nearest: int
-    queries: int
-    cosine: OverlapBand
-    inner_product: OverlapBand
 
 
 def sample_queries(rows: int, count: int, *, seed: int) -> Tensor:
@@ -80,7 +61,7 @@ class NearestRows:
             first: the row number of the block's first row.
         """
         floor = torch.finfo(values.dtype).tiny
-        step = max(1, min(CHUNK_ROWS, SCORES_MAX // len(self._queries)))
+        step = max(1, min(SCORED_ROWS, SCORES_MAX // len(self._queries)))
         for start in range(0, len(values), step):
             chunk = values[start : start + step]
             with full_float32():
@@ -153,11 +134,14 @@ class NeighbourSearch:
         queries: (queries, dim) the rows of these ids.
         stored_queries: (queries, dim) what is stored of them.
         rows: of the table, at least 2.
+        seed: that the queries were drawn with.
         dtype: float32 or float64, in which scores are made.
     """
 
-    def __init__(self, ids: Tensor, *, queries: Tensor, stored_queries: Tensor, rows: int, dtype: torch.dtype) -> None:
-        self._rows, self._nearest = rows, min(NEAREST, rows - 1)
+    def __init__(
+        self, ids: Tensor, *, queries: Tensor, stored_queries: Tensor, rows: int, seed: int, dtype: torch.dtype
+    ) -> None:
+        self._rows, self._nearest, self._seed = rows, min(NEAREST, rows - 1), seed
         self._before = NearestRows(ids, queries, nearest=self._nearest, dtype=dtype)
         self._after = NearestRows(ids, stored_queries, nearest=self._nearest, dtype=dtype)
 
@@ -166,7 +150,7 @@ class NeighbourSearch:
         self._before.add(values, norms=norms, first=first)
         self._after.add(stored, norms=stored_norms, first=first)
 
-    def result(self) -> NeighbourOverlap:
+    def result(self) -> NeighboursReport:
         """Compare the neighbours found."""
         pairs = (
             (self._before.by_cosine, self._after.by_cosine),
@@ -177,11 +161,18 @@ class NeighbourSearch:
             (before[:, :, None] == after[:, None, :]).any(dim=2).to(torch.float64).mean(dim=1)
             for before, after in pairs
         ]
-        cosine, inner_product = (overlap_band(one, population=self._rows) for one in shares)
-        return NeighbourOverlap(self._nearest, len(shares[0]), cosine, inner_product)
+        cosine, inner_product = (mean_overlap(one, population=self._rows) for one in shares)
+        return NeighboursReport(
+            nearest=self._nearest,
+            queries=len(shares[0]),
+            seed=self._seed,
+            confidence=BAND_CONFIDENCE,
+            cosine=cosine,
+            inner_product=inner_product,
+        )
 
 
-def overlap_band(shares: Tensor, *, population: int) -> OverlapBand:
+def mean_overlap(shares: Tensor, *, population: int) -> Overlap:
     """Compute the mean of shares and a confidence band for the mean over all rows that they are a sample of.
 
     Student's t over the sample with one share of 0 and one of 1 added, so that a sample of equal shares still gets a
@@ -197,22 +188,22 @@ def overlap_band(shares: Tensor, *, population: int) -> OverlapBand:
     count = len(shares)
     overlap = float(shares.mean())
     if count >= population:
-        return OverlapBand(overlap, overlap, overlap)
+        return Overlap(overlap, overlap, overlap)
     widened = torch.cat([shares.cpu(), torch.tensor([0.0, 1.0], dtype=torch.float64)])
     unseen = 1 - count / population
     # What was added speaks for the rows that were not asked: the fewer these are, the less it may move the band.
     center = overlap + (float(widened.mean()) - overlap) * unseen
     half = _student(len(widened) - 1) * float(widened.std()) * math.sqrt(unseen / len(widened))
     low, high = max(center - half, 0.0), min(center + half, 1.0)
-    return OverlapBand(overlap, min(low, overlap), max(high, overlap))
+    return Overlap(overlap, min(low, overlap), max(high, overlap))
 
 
 def _student(degrees: int) -> float:
-    """Approximate Student's t that CONFIDENCE of the distribution lies within, to 1 % from 4 degrees of freedom on.
+    """Approximate Student's t that BAND_CONFIDENCE of the distribution lies within; to 1 % from 4 degrees on.
 
     Source: Abramowitz & Stegun, Handbook of Mathematical Functions, 26.7.5.
     """
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    z = NormalDist().inv_cdf((1 + BAND_CONFIDENCE) / 2)
     return (
         z
         + (z**3 + z) / (4 * degrees)

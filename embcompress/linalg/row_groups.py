@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from embcompress.results import RowGroup
 
 GROUPS = 10  # of rows by norm and by row weight
 NORM_RATIO = 1.01  # of two edges between bins of norms: a norm that bounds a group is off by at most half a bin, 0.5 %
 NORM_FLOOR = 1e-30  # smaller norms count as zero; those beyond 1e30 as 1e30
 NORM_BINS = math.ceil(math.log(1e60) / math.log(NORM_RATIO)) + 2
-
-
-@dataclass(frozen=True)
-class RowGroup:
-    """The error of rows between two norms, or two row weights; `relative` is None of nothing but lost zeros."""
-
-    rows: int
-    low: float
-    high: float
-    relative: float | None
 
 
 class GroupSums:

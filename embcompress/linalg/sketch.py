@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from embcompress.results import Histogram
 
 BIN_RATIO = 1.002  # a quantile is off by at most half a bin: 0.1 %
 BIN_FLOOR = 1e-18  # smaller values count as zero
@@ -74,11 +75,3 @@ class QuantileSketch:
 def _middle(index: Any) -> Any:
     """Give the middle of a bin of a sketch, or of many: a float, or a tensor of float64."""
     return BIN_FLOOR * BIN_RATIO ** (index - 0.5)
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """How many values lie from one edge up to the next: (bins + 1) edges from 0 to the largest, (bins,) counts."""
-
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]

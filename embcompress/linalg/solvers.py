@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 
 @dataclass(frozen=True)
-class Solver:
-    """One way to a truncated SVD, whose function is in FUNCTIONS of linalg.svd: what it is good for."""
+class SolverLoad:
+    """The sizes that the memory of a solver depends on.
 
-    summary: str
+    Attributes:
+        rows: of the table.
+        dim: entries of a row; a complex one counts real and imaginary parts.
+        rank: the number of bases.
+        block_numbers: entries of a block.
+    """
+
+    rows: int
+    dim: int
+    rank: int
+    block_numbers: int
+
+    @property
+    def side(self) -> int:
+        """Rows or columns, whichever are fewer."""
+        return min(self.rows, self.dim)
+
+
+@dataclass(frozen=True)
+class Solver:
+    """One way to a truncated SVD, whose function is in FUNCTIONS of linalg.svd.
+
+    Attributes:
+        numbers: in float64 that it holds at once, of a table beside its blocks.
+    """
+
+    numbers: Callable[[SolverLoad], int]
 
 
 SOLVERS: Mapping[str, Solver] = MappingProxyType(
     {
-        "dense": Solver("one float64 SVD of the whole table in memory; exact"),
-        "gram": Solver("Gram matrix of the smaller side, one pass; exact while the spectrum allows it"),
-        "qr": Solver("QR of the blocks in float64, one slow pass; exact for every spectrum"),
-        "krylov": Solver("randomized block Krylov from sampled rows, a few passes; near the optimum"),
+        "dense": Solver(lambda load: 3 * load.rows * load.dim),
+        "gram": Solver(lambda load: 6 * load.side**2),
+        "qr": Solver(lambda load: 4 * load.side**2 + 2 * load.block_numbers),
+        "krylov": Solver(lambda load: 8 * load.dim * (load.rank + max(32, load.rank // 2))),
     }
 )
 
@@ -33,7 +59,7 @@ FLOAT64_SIDE_FACTOR = (
 KRYLOV_RANK_SHARE = 1 / 8  # above this share of the smaller side the Krylov space is as wide as the table
 
 MATRICES_BYTES = 64 * 2**20  # of the matrices of a bilinear table that are decomposed at once, in float64
-CHUNK_ROWS = 2048  # of a table, scored at once: so many scores of 100 queries stay in the cache of a core
+SCORED_ROWS = 2048  # of a table, scored at once: so many scores of 100 queries stay in the cache of a core
 # Scores made at once, for however many queries: 20000 of them took 2.9 GB without this, and four times as long.
 SCORES_MAX = 2**21
 

@@ -133,8 +133,6 @@ def check_link_prediction(
     triples: Path,
     known: Sequence[Path] = (),
     interaction: str | None = None,
-    entity_labels: Path | None = None,
-    relation_labels: Path | None = None,
 ) -> LinkPredictionPlan:
     """Check all that link prediction needs, and read the triples, but no table.
 
@@ -143,8 +141,6 @@ def check_link_prediction(
         triples: the file of triples to rank: head<TAB>relation<TAB>tail.
         known: files of others that are true.
         interaction: NAME or NAME:key=number,...; needed where the original is a state dict.
-        entity_labels: id<TAB>label; default: training_triples/entity_to_id.tsv.gz beside the original, if there.
-        relation_labels: the same of relations.
 
     Raises:
         OutputError: PyKEEN is not installed.
@@ -162,9 +158,8 @@ def check_link_prediction(
     has_inverses = bool(told and told.values.get("use_inverse_triples"))
     if told and has_inverses and (rows["relation"] % 2 or not is_default_inverter(told.names.get("relation_inverter"))):
         raise TableError(f"{original.path} keeps its inverse relations in a way that is not read.")
-    maps = {"entity": entity_labels, "relation": relation_labels}
     counts = {"entity": rows["entity"], "relation": rows["relation"] // (2 if has_inverses else 1)}
-    id_maps = {side: _read_map(original, side, rows=counts[side], given=maps[side]) for side in MAPS}
+    id_maps = {side: _read_map(original, side, rows=counts[side]) for side in MAPS}
     arrays = [
         read_triples(path, entities=id_maps["entity"], relations=id_maps["relation"]) for path in (triples, *known)
     ]
@@ -189,10 +184,10 @@ def estimate_ranking_memory(plan: LinkPredictionPlan) -> int:
     return PYKEEN_BYTES + 2 * dense + SCORING_BYTES + 8 * (len(plan.triples) + len(plan.known))
 
 
-def _read_map(original: Checkpoint, side: str, *, rows: int, given: Path | None) -> IdMap:
-    beside = original.path.parent / MAPS_FOLDER / MAPS[side]
-    path = given if given is not None else beside if beside.exists() else None
-    return read_id_map(side, rows=rows, path=path)
+def _read_map(original: Checkpoint, side: str, *, rows: int) -> IdMap:
+    """Read id<TAB>label from where PyKEEN puts it beside the original; without such a file, labels are ids."""
+    path = original.path.parent / MAPS_FOLDER / MAPS[side]
+    return read_id_map(side, rows=rows, path=path if path.exists() else None)
 
 
 def _distinct(ids: array[int]) -> set[tuple[int, int, int]]:

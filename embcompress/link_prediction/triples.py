@@ -17,7 +17,7 @@ from embcompress.tables.labels import read_labels
 from embcompress.tables.text_files import is_integer, read_text, repeated
 from embcompress.text import named
 
-HEADER = ["head", "relation", "tail"]
+TRIPLE_COLUMNS = ["head", "relation", "tail"]
 NUMERIC_STEM = "numeric_triples"  # PyKEEN's name of a file of ids
 FORM = "head<TAB>relation<TAB>tail"
 
@@ -88,7 +88,7 @@ def read_triples(path: Path, *, entities: IdMap, relations: IdMap) -> array[int]
         rows = list(csv.reader(io.StringIO(read_text(path), newline=""), delimiter="\t", strict=True))
     except csv.Error as err:
         raise CheckpointError(f"{path} is no table of {FORM}: {err}.") from err
-    start = 1 if rows[:1] == [HEADER] else 0
+    start = 1 if rows[:1] == [TRIPLE_COLUMNS] else 0
     for place, row in enumerate(rows[start:], start + 1):
         if len(row) != 3:
             raise CheckpointError(f"{path}, row {place}: expected {FORM}; got {chr(9).join(row)[:60]!r}.")

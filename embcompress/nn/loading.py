@@ -59,7 +59,7 @@ def load_table(artifact: Artifact, table: CompressedTable) -> LoadedTable:
             groups_of_rows=window_factors.groups_of_rows,
             codebook=window_factors.codebook,
             bases=_shaped(window_factors.bases, table),
-            shape=table.shape[1:],
+            shape=table.shape,
             dtype=getattr(torch, table.dtype),
         )
     if table.is_coded:
@@ -70,7 +70,7 @@ def load_table(artifact: Artifact, table: CompressedTable) -> LoadedTable:
             index=factors.index,
             codebook=factors.codebook,
             bases=_shaped(factors.bases, table),
-            shape=table.shape[1:],
+            shape=table.shape,
             dtype=getattr(torch, table.dtype),
         )
     first, second = (read_tensor(artifact, factor) for factor in artifact.factors(table))

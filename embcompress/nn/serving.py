@@ -112,11 +112,6 @@ class _Site:
     parameter: nn.Parameter
 
     @property
-    def is_lookup(self) -> bool:
-        """Whether rows are looked up here, not scored."""
-        return not isinstance(self.module, nn.Linear)
-
-    @property
     def manners(self) -> dict[str, Any]:
         """How the module treats rows, as arguments of a representation, but for what is as by default."""
         if isinstance(self.module, nn.Linear):
@@ -195,9 +190,9 @@ def _find_sites(model: nn.Module, table: CompressedTable) -> list[_Site]:
     for name, parameter in parameters.items():
         if id(parameter) in same:
             is_complex = getattr(torch, table.dtype).is_complex
-            if tuple(parameter.shape) != table.shape or parameter.is_complex() != is_complex:
+            if tuple(parameter.shape) != table.dense_shape or parameter.is_complex() != is_complex:
                 raise TableError(
-                    f"table {table.name!r} is {table.dtype} of shape {table.shape}; the model's {name!r} is "
+                    f"table {table.name!r} is {table.dtype} of shape {table.dense_shape}; the model's {name!r} is "
                     f"{str(parameter.dtype).removeprefix('torch.')} of shape {tuple(parameter.shape)}."
                 )
             site = _site_of(model, name, parameter, classes=TAKEN_CLASSES[table.kind])

@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from embcompress.coding.constants import BITS_MAX, HALF_BIT, WINDOW_MAX, group_width
-from embcompress.coding.window_codebook import GroupLayout, WindowCodebook, decode, places_in_groups
+from embcompress.coding.constants import BITS_MAX, GROUPS_MAX, HALF_BIT, WINDOW_MAX, group_width, level_count
+from embcompress.coding.window_codebook import GroupLayout, WindowCodebook, decode, indices_in_groups
 from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.nn.coded_base import CodedRows, check_bases, stored_row_shape
 from embcompress.nn.representation import Shape
-
-GROUPS_MAX = 256  # the group of a row is one byte
 
 
 class WindowCodedRepresentation(CodedRows):
@@ -232,8 +230,7 @@ class WindowCodedRepresentation(CodedRows):
         sizes = torch.tensor([len(part) for part in self.codes], device=self.device)
         places = self.groups_of_rows
         if places is not None:
-            places = places_in_groups(places, groups=len(layouts))
-            places = places.int() if self.max_id < 2**31 else places
+            places = indices_in_groups(places, groups=len(layouts))
         return _Plan(layouts, places, sizes.cumsum(0) - sizes, self.device)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -309,7 +306,7 @@ def _check_codebook(codebook: WindowCodebook) -> None:
             f"windows must be ascending in the bits, each of 1 to {WINDOW_MAX} bits and its column's at least; "
             f"got {dict(pairs)}."
         )
-    expected = sum((1 << window) * (2 if count == HALF_BIT else 1) for count, window in pairs)
+    expected = sum(level_count(count, window) for count, window in pairs)
     if levels.shape != (expected,):
         raise ValueError(f"windows {dict(pairs)} need {expected} levels in one list; got {tuple(levels.shape)}.")
 

@@ -22,8 +22,10 @@ def render_json(result: Result) -> str:
             fields.pop(name, None)
     if not fields.get("withheld"):
         fields.pop("withheld", None)
-    if isinstance(result, InspectResult) and not result.skipped:
-        del fields["skipped"]
+    if isinstance(result, InspectResult):
+        for name in ("skipped", "compressed"):
+            if not fields[name]:
+                del fields[name]
     document = {"schema_version": SCHEMA_VERSION, "command": fields.pop("command"), "ok": is_ok(result), **fields}
     return _dump(document)
 

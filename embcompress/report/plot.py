@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from embcompress.choices import STORING_METHODS
 from embcompress.exceptions import OutputError, UsageError
 from embcompress.report.document.sweep import recommended_point
 from embcompress.report.names import shortened, spelled
@@ -23,17 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PANELS_MAX", "PLOT_FORMS", "STYLES", "plot_form", "render_plot"]
 
-STYLES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "coded": ("#0072B2", "o"),
-        "plain float32": ("#D55E00", "s"),
-        "plain float16": ("#E69F00", "D"),
-        "int8 per row": ("#009E73", "^"),
-        "int4 per row": ("#CC79A7", "v"),
-    }
-)
-# Way -> colour and marker. Source: Okabe & Ito, Color Universal Design (2008): told apart by colour-blind readers.
-SINGLE_WAYS = ("int8 per row", "int4 per row")  # which have one size, and no line
+# Colours and markers of the methods. Source: Okabe & Ito, Color Universal Design (2008): told apart by colour-blind
+# readers.
+MARKS = (("#0072B2", "o"), ("#D55E00", "s"), ("#E69F00", "D"), ("#009E73", "^"), ("#CC79A7", "v"))
+STYLES: Mapping[str, tuple[str, str]] = MappingProxyType(dict(zip(STORING_METHODS, MARKS, strict=True)))
 SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
         "font.size": 8.5,
@@ -56,7 +50,7 @@ PANEL_INCHES = (3.6, 3.0)
 LEGEND_INCHES = 0.6
 WIDTH_MIN = 5.4  # inches: what the legend takes
 DOTS_PER_INCH = 150
-NAME_MAX = 44  # characters of a name above a panel
+PANEL_NAME_MAX = 44  # characters of a name above a panel
 
 
 def plot_form(path: Path) -> str:
@@ -129,7 +123,7 @@ def render_plot(result: SweepResult, form: str) -> bytes:
 
 
 def _title(table: SweptTable) -> str:
-    short = shortened(spelled(table.name), limit=NAME_MAX)
+    short = shortened(spelled(table.name), limit=PANEL_NAME_MAX)
     return f"{short}\n{shape_text(table.rows, table.shape, table.dtype)}"
 
 
@@ -146,7 +140,7 @@ def _draw_curves(axes: Axes, curves: Sequence[SweepCurve], *, chosen: SweepPoint
             continue
         ratios = [point.ratio for point in points]
         errors = [point.relative for point in points]
-        line = "-" if curve.way not in SINGLE_WAYS else "none"
+        line = "-" if STORING_METHODS[curve.way].integer_bits is None else "none"  # integers have one size
         axes.plot(ratios, errors, linestyle=line, color=color, marker=marker, markersize=4.5, label=curve.way)
         if any(not point.exact for point in points):
             low = [point.low or point.relative for point in points]

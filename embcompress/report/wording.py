@@ -8,6 +8,7 @@ from embcompress.results import (
     Check,
     Gate,
     LinkPrediction,
+    ListedCompression,
     Overlap,
     RowGroup,
     SweepCurve,
@@ -73,6 +74,13 @@ def shape_text(rows: int, shape: Sequence[int], dtype: str) -> str:
 def has_bases(table: TableReport) -> bool:
     """Tell whether a table has bases; one whose own columns are coded has none."""
     return table.coded is None or table.coded.is_rotated
+
+
+def compression_text(table: ListedCompression) -> str:
+    """Say how a table of an artifact is stored, but for its bits."""
+    if table.matrix is not None:
+        return f"{table.coding}, {table.matrix[0]} x {table.matrix[1]} matrices of rank {table.rank}"
+    return f"{table.coding}, {table.rank} {'coded columns' if table.coding == 'coded' else 'bases'}"
 
 
 def size_text(table: TableReport) -> str:

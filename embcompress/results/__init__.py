@@ -14,6 +14,7 @@ from embcompress.results.common import (
     InputFile,
     OutputFile,
     Skipped,
+    TableHead,
     Totals,
 )
 from embcompress.results.growth import (
@@ -29,6 +30,7 @@ from embcompress.results.runs import (
     EvaluateResult,
     InspectResult,
     LinkPrediction,
+    ListedCompression,
     ListedTable,
     ListedTensor,
     Ranking,
@@ -69,6 +71,7 @@ __all__ = [
     "InputFile",
     "InspectResult",
     "LinkPrediction",
+    "ListedCompression",
     "ListedTable",
     "ListedTensor",
     "MatricesReport",
@@ -93,6 +96,7 @@ __all__ = [
     "SweepTotals",
     "SweptTable",
     "TableErrorReport",
+    "TableHead",
     "TableReport",
     "Totals",
     "VocabularyReport",

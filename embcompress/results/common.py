@@ -23,6 +23,37 @@ class OutputFile:
 
 
 @dataclass(frozen=True)
+class TableHead:
+    """The names, the size and the dtype of a dense table.
+
+    Attributes:
+        tied_names: other names of the same memory.
+        shape: of one row.
+    """
+
+    name: str
+    tied_names: tuple[str, ...]
+    rows: int
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, the one in use first."""
+        return (self.name, *self.tied_names)
+
+    @property
+    def dense_shape(self) -> tuple[int, ...]:
+        """The shape of the dense table, rows first."""
+        return (self.rows, *self.shape)
+
+    @property
+    def head(self) -> TableHead:
+        """These fields alone, for what else is told of the same table."""
+        return TableHead(self.name, self.tied_names, self.rows, self.shape, self.dtype)
+
+
+@dataclass(frozen=True)
 class Skipped:
     """A table that was left dense, or an entry that was left out, and why."""
 

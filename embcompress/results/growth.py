@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from embcompress.results.common import InputFile, OutputFile, Skipped, Totals
+from embcompress.results.common import InputFile, OutputFile, Skipped, TableHead, Totals
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class RowStatisticsReport:
 
 
 @dataclass(frozen=True)
-class GrownTable:
+class GrownTable(TableHead):
     """A table that got rows.
 
     Attributes:
@@ -53,11 +53,6 @@ class GrownTable:
         base_rows, new_rows: the rows kept and the new ones; None where there are none, or in a dry run.
     """
 
-    name: str
-    tied_names: tuple[str, ...]
-    rows: int
-    shape: tuple[int, ...]
-    dtype: str
     kind: str
     coding: str
     rank: int | None

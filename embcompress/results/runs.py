@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from embcompress.results.common import Check, Gate, InputFile, OutputFile, Skipped, Totals
+from embcompress.results.common import Check, Gate, InputFile, OutputFile, Skipped, TableHead, Totals
 from embcompress.results.tables import TableReport
 
 
@@ -102,14 +102,9 @@ class ReconstructResult:
 
 
 @dataclass(frozen=True)
-class ListedTable:
+class ListedTable(TableHead):
     """A matrix of a checkpoint, whether it would be compressed, and why."""
 
-    name: str
-    tied_names: tuple[str, ...]
-    rows: int
-    shape: tuple[int, ...]
-    dtype: str
     bytes: int
     chosen: bool
     reason: str
@@ -126,11 +121,40 @@ class ListedTensor:
 
 
 @dataclass(frozen=True)
+class ListedCompression(TableHead):
+    """A table that an artifact holds compressed, as its header tells.
+
+    Attributes:
+        dtype: of the dense table, as `rows` and `shape` are.
+        matrix: (in1, in2) of a bilinear table, whose rows hold one matrix or several; else null.
+        rank: the number of bases, of coded columns, or of columns of the factors of a matrix.
+        bits_per_entry: of the table, everything counted; a complex entry is two.
+        bytes: of all tensors that hold it.
+        bytes_before: of the dense table.
+        relative: the relative error that was recorded; null where none is.
+    """
+
+    kind: str
+    matrix: tuple[int, int] | None
+    rank: int
+    coding: str
+    bits_per_entry: float
+    bytes: int
+    bytes_before: int
+    relative: float | None
+
+
+@dataclass(frozen=True)
 class InspectResult:
-    """The tensors of a checkpoint, and which of them are tables."""
+    """The tensors of a checkpoint, and which of them are tables.
+
+    Attributes:
+        compressed: of an artifact, its compressed tables; their tensors stand in `tables` and `others` all the same.
+    """
 
     command: str
     input: InputFile
     tables: tuple[ListedTable, ...]
     others: tuple[ListedTensor, ...]
     skipped: tuple[Skipped, ...]
+    compressed: tuple[ListedCompression, ...] = ()

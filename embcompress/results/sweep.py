@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from embcompress.results.common import InputFile, Skipped
+from embcompress.results.common import InputFile, Skipped, TableHead
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SweepCurve:
 
 
 @dataclass(frozen=True)
-class SweptTable:
+class SweptTable(TableHead):
     """Error against bytes of one table.
 
     Attributes:
@@ -55,11 +55,6 @@ class SweptTable:
         remarks: sentences on what pays and what does not, without the table's name.
     """
 
-    name: str
-    tied_names: tuple[str, ...]
-    rows: int
-    shape: tuple[int, ...]
-    dtype: str
     bytes_before: int
     passes: int
     sample_rows: int

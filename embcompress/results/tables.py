@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from embcompress.results.common import TableHead
+
 
 @dataclass(frozen=True)
 class RowRelative:
@@ -210,7 +212,7 @@ class CodedReport:
 
 
 @dataclass(frozen=True)
-class TableReport:
+class TableReport(TableHead):
     """One table after compression. `error` is None in a dry run.
 
     Attributes:
@@ -223,11 +225,6 @@ class TableReport:
         neighbours: None where none were looked for, or the table has too few rows.
     """
 
-    name: str
-    tied_names: tuple[str, ...]
-    rows: int
-    shape: tuple[int, ...]
-    dtype: str
     kind: str
     rank: int
     coding: str

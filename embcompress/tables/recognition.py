@@ -137,7 +137,7 @@ CONTAINER = re.compile(
 )
 
 # Which kind, from the words of the owner or of the nearest component above it; the first that fits.
-KINDS = (
+ROW_ROLES = (
     ("segment", {"segment", "seg", "type", "lang", "language"}),
     ("position", {"position", "positions", "positional", "pos", "distance", "posembed"}),
     ("relation", {"relation", "relations", "rel", "edge", "bond"}),
@@ -248,7 +248,7 @@ def _is_contained(name: _Name) -> bool:
     """Tell whether the owner is a key of a dictionary of embeddings, or what an embedding is of: `embedding.token`."""
     if CONTAINER.search(name.parent):
         return True
-    return bool(EMBEDDING_WORD.search(name.parent)) and any(name.owner in words for _, words in KINDS)
+    return bool(EMBEDDING_WORD.search(name.parent)) and any(name.owner in words for _, words in ROW_ROLES)
 
 
 def _literal_kind(name: _Name, *, shape: tuple[int, ...]) -> str:
@@ -266,7 +266,7 @@ def _embedding_kind(name: _Name) -> tuple[str, str]:
     """Return the components that tell the kind of an embedding, as written, and the kind."""
     for depth in range(1, min(len(name.parts), 4) + 1):
         words = set(name.parts[-depth].split("_"))
-        kind = next((kind for kind, known in KINDS if known & words), "")
+        kind = next((kind for kind, known in ROW_ROLES if known & words), "")
         if kind:
             return ".".join(name.raw[-depth:]), f"{kind} embedding"
     return name.raw[-1], "embedding"

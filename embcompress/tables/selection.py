@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.checkpoints.tensors import ITEM_BYTES
-from embcompress.exceptions import TableError
+from embcompress.exceptions import Retry, TableError
 from embcompress.tables.factor_sizes import largest_rank
 from embcompress.tables.recognition import TABLE_DTYPES, Verdict, matches, rank_candidates, recognise
 from embcompress.tables.table import Table
+from embcompress.tables.ties import are_equal
 from embcompress.text import quoted, suggest_names
 
 WILDCARDS = frozenset("*?[")
+# Of a matrix that is proposed as a table: below, a header takes more than is won.
+CANDIDATE_BYTES_MIN = 4096
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,13 @@ class Group:
         return self.stored.dtype in TABLE_DTYPES and len(self.stored.shape) >= 2 and self.stored.numel > 0
 
 
-def group_tensors(tensors: Iterable[StoredTensor]) -> tuple[Group, ...]:
-    """Put tensors of equal place together, in the order of the file, and judge each."""
+def group_tensors(tensors: Iterable[StoredTensor], *, file: BinaryIO | None = None) -> tuple[Group, ...]:
+    """Put tensors that are one under several names together, in the order of the file, and judge each.
+
+    Args:
+        tensors: of a checkpoint.
+        file: to compare those that lie apart, where one of two of equal size is a table; None: only places count.
+    """
     by_place: dict[object, list[StoredTensor]] = {}
     for stored in tensors:
         # Empty tensors all lie in the same place without being one tensor.
@@ -42,7 +51,32 @@ def group_tensors(tensors: Iterable[StoredTensor]) -> tuple[Group, ...]:
         names = tuple(member.name for member in members)
         first = members[0]
         groups.append(Group(names, first, recognise(names, shape=first.shape, dtype=first.dtype)))
+    if file is not None:
+        groups = _join_copies(groups, file=file)
+    matrices = [group for group in groups if group.is_matrix]
+    if len(matrices) == 1 and not matrices[0].verdict.is_table and _is_worth_it(matrices[0].stored):
+        only = replace(matrices[0], verdict=Verdict(is_table=True, reason="the only matrix of the file"))
+        return tuple(only if group is matrices[0] else group for group in groups)
     return tuple(groups)
+
+
+def _join_copies(groups: Sequence[Group], *, file: BinaryIO) -> list[Group]:
+    """Join a table with the tensors that are copies of it, such as a head that was saved a second time."""
+    joined: list[Group] = []
+    alike: dict[tuple[str, tuple[int, ...]], list[int]] = {}  # where in `joined` the matrices of a size are
+    for group in groups:
+        indices = alike.setdefault((group.stored.dtype, group.stored.shape), []) if group.is_matrix else []
+        for index in indices:
+            other = joined[index]
+            is_table = group.verdict.is_table or other.verdict.is_table
+            if is_table and are_equal(other.stored, group.stored, file=file):
+                verdict = other.verdict if other.verdict.is_table else group.verdict
+                joined[index] = replace(other, names=(*other.names, *group.names), verdict=verdict)
+                break
+        else:
+            indices.append(len(joined))
+            joined.append(group)
+    return joined
 
 
 def as_patterns(patterns: Sequence[str] | str) -> Sequence[str]:
@@ -56,14 +90,15 @@ def choose_tables(
     table: Sequence[str] | str,
     exclude: Sequence[str] | str,
     bilinear: Sequence[str] | str = (),
+    bases: int | None = None,
 ) -> tuple[Table, ...]:
-    """Choose the tables of a checkpoint, by the patterns of `plan_tables`.
+    """Choose the tables of a checkpoint, by the patterns of `plan_tables`; `bases`, if asked for, are for hints alone.
 
     Raises:
         TableError: none is chosen, a pattern matches nothing, or a name chosen is not a matrix of floats.
     """
     table, exclude, bilinear = (as_patterns(patterns) for patterns in (table, exclude, bilinear))
-    groups = group_tensors(checkpoint.tensors)
+    groups = group_tensors(checkpoint.tensors, file=checkpoint.file)
     every_name = [name for group in groups for name in group.names]
     for option, patterns in (("--table", table), ("--exclude", exclude), ("--bilinear", bilinear)):
         refuse_unmatched(option, patterns, every_name, path=checkpoint.path)
@@ -92,7 +127,7 @@ def choose_tables(
                 hint=f"`embcompress inspect {quoted(checkpoint.path)}` lists the tables.",
             )
     if not chosen:
-        raise _nothing_chosen(checkpoint, groups, is_asked=bool(table or exclude))
+        raise _nothing_chosen(checkpoint, groups, exclude=exclude, is_asked=bool(table or exclude), bases=bases)
     return tuple(chosen)
 
 
@@ -105,10 +140,10 @@ def refuse_unmatched(option: str, patterns: Iterable[str], names: Sequence[str],
     for pattern in patterns:
         if not matches([pattern], names):
             close = suggest_names(pattern, names)
-            meant = f"Did you mean {' or '.join(map(repr, close))}?" if close else ""
             raise TableError(
                 f"{option} {pattern} matches none of the {len(names)} tensors in {path}.",
-                hint=meant or f"`embcompress inspect {quoted(path)}` lists them.",
+                hint="Perhaps you meant:" if close else f"`embcompress inspect {quoted(path)}` lists them.",
+                retries=[Retry((option, name)) for name in close],
             )
 
 
@@ -119,11 +154,16 @@ def recognised_name(group: Group) -> str:
     return next((name for name, is_one in zip(group.names, is_table, strict=True) if is_one), group.names[0])
 
 
-def _nothing_chosen(checkpoint: Checkpoint, groups: Sequence[Group], *, is_asked: bool) -> TableError:
+def _nothing_chosen(
+    checkpoint: Checkpoint, groups: Sequence[Group], *, exclude: Sequence[str], is_asked: bool, bases: int | None
+) -> TableError:
     if not checkpoint.tensors:
         return TableError(f"{checkpoint.path} holds no tensors.")
     matrices = [group.stored for group in groups if group.is_matrix]
-    candidates = rank_candidates([stored for stored in matrices if _example_rank(stored)])
+    left = [group.stored for group in groups if group.is_matrix and not matches(exclude, group.names)]
+    if matrices and not left:
+        return TableError(f"--exclude leaves no matrix of {checkpoint.path}.", hint="Exclude fewer.")
+    candidates = rank_candidates([stored for stored in left if _is_worth_it(stored)])
     if not candidates:
         why = "large enough to get smaller" if matrices else "at all: only integers, vectors and numbers"
         return TableError(
@@ -131,15 +171,27 @@ def _nothing_chosen(checkpoint: Checkpoint, groups: Sequence[Group], *, is_asked
             hint=f"`embcompress inspect {quoted(checkpoint.path)}` lists its {len(groups)} tensors.",
         )
     what = "the patterns given leave no" if is_asked else "no tensor is named like an"
-    commands = "\n".join(
-        f"  embcompress approximate {quoted(checkpoint.path)} --bases {_example_rank(stored)}"
-        f" --table {quoted(stored.name)}"
-        f"  # {' x '.join(map(str, stored.shape))} {stored.dtype}"
-        for stored in candidates
+    return TableError(
+        f"{what} embedding table in {checkpoint.path}.",
+        hint="The largest candidates:",
+        retries=[
+            Retry(
+                ("--table", stored.name, *_fewer_bases(stored, bases)),
+                f"{' x '.join(map(str, stored.shape))} {stored.dtype}",
+            )
+            for stored in candidates
+        ],
     )
-    return TableError(f"{what} embedding table in {checkpoint.path}.", hint=f"The largest candidates:\n{commands}")
 
 
-def _example_rank(stored: StoredTensor) -> int:
+def _fewer_bases(stored: StoredTensor, bases: int | None) -> tuple[str, ...]:
+    """Give the option of as many bases as make a matrix smaller, where those asked for do not."""
     table = Table(stored.name, (), stored)
-    return min(8, largest_rank(table, ITEM_BYTES[table.real_dtype]))
+    most = largest_rank(table, ITEM_BYTES[table.real_dtype])
+    return () if bases is None or bases <= most else ("--bases", str(most))
+
+
+def _is_worth_it(stored: StoredTensor) -> bool:
+    """Tell whether a matrix could be a table that someone compresses: large enough, and smaller with one base."""
+    table = Table(stored.name, (), stored)
+    return table.nbytes >= CANDIDATE_BYTES_MIN and largest_rank(table, ITEM_BYTES[table.real_dtype]) > 0

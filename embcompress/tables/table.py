@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass, replace
 
 from embcompress.checkpoints.tensors import StoredTensor
+from embcompress.results import TableHead
 
 BLOCK_BYTES = 4 * 2**20  # at least: smaller blocks pay for their calls, larger ones leave the cache
-BLOCK_ROWS = 4096  # at least, while that stays under BLOCK_BYTES_MAX: adding up a Gram matrix per block must stay cheap
+# At least, while that stays under BLOCK_BYTES_MAX: adding up a Gram matrix per block must stay cheap.
+BLOCK_ROWS_MIN = 4096
 BLOCK_BYTES_MAX = 64 * 2**20  # of one block, whatever its shape
 RING_BYTES = 64 * 2**20  # read into by turns: into what another core has in its cache a read took four times as long
 REAL_PARTS = {"complex64": "float32", "complex128": "float64"}
@@ -29,6 +31,11 @@ class Table:
     tied_names: tuple[str, ...]
     stored: StoredTensor
     reason: str = ""
+
+    @property
+    def head(self) -> TableHead:
+        """Its names, size and dtype, for what else is told of it."""
+        return TableHead(self.name, self.tied_names, self.rows, self.shape, self.dtype)
 
     @property
     def rows(self) -> int:
@@ -81,5 +88,5 @@ def as_real(stored: StoredTensor) -> StoredTensor:
 def block_rows_for(*, rows: int, dim: int, item_bytes: int) -> int:
     """Count the rows of a block of a table with `rows` rows of `dim` entries."""
     row_bytes = max(1, dim * item_bytes)
-    wanted = max(BLOCK_BYTES // row_bytes, min(BLOCK_ROWS, BLOCK_BYTES_MAX // row_bytes), 1)
+    wanted = max(BLOCK_BYTES // row_bytes, min(BLOCK_ROWS_MIN, BLOCK_BYTES_MAX // row_bytes), 1)
     return min(wanted, max(rows, 1))

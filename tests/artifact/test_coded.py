@@ -478,7 +478,7 @@ def test_committed_weights_of_schema_2_are_the_same_to_the_bit(name: str) -> Non
         table = next(table for table in artifact.tables if table.name == name)
         factors = read_coded(artifact, table)
         (codes,) = artifact.codes(table)
-        strings = StringReader(codes, factors.index, file=checkpoint.file).read(np.arange(table.shape[0]))
+        strings = StringReader(codes, factors.index, file=checkpoint.file).read(np.arange(table.rows))
         found = strings.decode(factors.codebook).numpy()
     for weights in (found, decode_weights(COMMITTED_V2, name)[0]):
         assert hashlib.sha256((weights + 0.0).astype("<f4").tobytes()).hexdigest() == WEIGHTS_V2[name]
@@ -572,10 +572,20 @@ def test_committed_files_are_evaluated_and_listed(tmp_path: Path, path: Path) ->
     result = embcompress.evaluate(dense, path, neighbours=0)
     # The dense file is not the one that the errors in the header are of, nor has it that one's lack of metadata.
     assert {check.name for check in result.checks if not check.passed} == {"recorded", "untouched"}
+    said = next(check.detail for check in result.checks if check.name == "schema")
+    assert said == f"the header follows schema {1 if path == COMMITTED else 2}"
     assert len(result.tables) >= 4
     for table in result.tables:
         assert table.error is not None
         assert table.error.relative < (1e-3 if table.dtype == "float16" else 1e-6)
         assert table.coded is not None
         assert table.coded.states == (None if path == COMMITTED else 32)
-    assert {tensor.name for tensor in embcompress.inspect(path).others} == set(parse(path)[0])
+    listed = embcompress.inspect(path)
+    assert {tensor.name for tensor in listed.others} == set(parse(path)[0])
+    told = [(one.name, one.shape, one.coding, one.bytes, one.bytes_before) for one in listed.compressed]
+    assert told == [
+        (table.name, table.shape, "coded", table.bytes_after, table.bytes_before) for table in result.tables
+    ]
+    for one, table in zip(listed.compressed, result.tables, strict=True):
+        assert table.coded is not None
+        assert one.bits_per_entry == pytest.approx(table.coded.bits_per_entry, rel=1e-12)

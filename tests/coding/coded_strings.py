@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ def layout_of(classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray, int]:
 
 def search(values: np.ndarray, classes: Sequence[int], *, states: int) -> np.ndarray:
     """Find the symbols of rows of values in steps, (rows, columns) int32."""
-    return kernels.search(
+    points = kernels.search(
         np.asarray(values, np.float32),
         np.arange(len(values)),
         np.arange(len(classes)),
@@ -29,31 +28,46 @@ def search(values: np.ndarray, classes: Sequence[int], *, states: int) -> np.nda
         trellis=trellis_of(states),
         slopes=SLOPE,
     )
+    assert np.array_equal(points, points_of(points >> 1, states=states))
+    symbols: np.ndarray = points >> 1
+    return symbols
+
+
+def points_of(symbols: np.ndarray, *, states: int) -> np.ndarray:
+    """Tell 2 k + set of symbols k, as the trellis gives the sets, (rows, columns) int32."""
+    trellis, points = trellis_of(states), np.empty(symbols.shape, np.int32)
+    state = np.zeros(len(symbols), np.int64)
+    for column, own in enumerate(np.asarray(symbols, np.int64).T):
+        points[:, column] = 2 * own + trellis.sets[state]
+        state = ((state << 1) | ((own & 1) ^ trellis.parities[state])) & (states - 1)
+    return points
 
 
 def settle(symbols: np.ndarray, classes: Sequence[int], *, states: int) -> np.ndarray:
     """Tell what symbols stand for in steps, (rows, columns) float32."""
     numbers = np.zeros(symbols.shape, np.float32)
-    tables, raw_bits, _ = layout_of(classes)
-    order, columns = np.arange(len(symbols)), np.arange(len(classes))
-    known: dict[str, Any] = {"symbols": load_symbols(), "trellis": trellis_of(states)}
-    kernels.settle(np.asarray(symbols, np.int32), order, columns, tables, raw_bits, decoded=numbers, **known)
+    write(symbols, classes, states=states, numbers=numbers)
     return numbers
 
 
 def write(
-    symbols: np.ndarray, classes: Sequence[int], *, states: int, fillers: np.ndarray | None = None
+    symbols: np.ndarray,
+    classes: Sequence[int],
+    *,
+    states: int,
+    fillers: np.ndarray | None = None,
+    numbers: np.ndarray | None = None,
 ) -> list[bytes]:
-    """Write the symbols of rows, a string each."""
+    """Write the symbols of rows, a string each, and what they stand for into `numbers`."""
     tables, raw_bits, prefixed = layout_of(classes)
     strings, lengths = kernels.write_strings(
-        np.asarray(symbols, np.int32),
+        points_of(symbols, states=states),
         tables,
         raw_bits,
         prefixed=prefixed,
         symbols=load_symbols(),
-        trellis=trellis_of(states),
         fillers=fillers,
+        decoded=None if numbers is None else kernels.Decoded(np.arange(len(symbols)), np.arange(len(classes)), numbers),
     )
     ends = lengths.cumsum().tolist()
     assert len(strings) == (ends[-1] if ends else 0)
@@ -91,5 +105,5 @@ def read(
 def count_bits(symbols: np.ndarray, classes: Sequence[int], *, states: int) -> np.ndarray:
     """Count the bits of strings as the encoder does, (rows,) float64."""
     tables, raw_bits, prefixed = layout_of(classes)
-    known: dict[str, Any] = {"symbols": load_symbols(), "trellis": trellis_of(states)}
-    return kernels.count_bits(np.asarray(symbols, np.int32), tables, raw_bits, prefixed=prefixed, **known)
+    own = points_of(symbols, states=states)
+    return kernels.count_bits(own, tables, raw_bits, prefixed=prefixed, symbols=load_symbols())

@@ -12,8 +12,8 @@ from embcompress.coding.constants import HALF_BIT, WINDOW_MAX, group_width
 from embcompress.coding.window_codebook import (
     WindowCodebook,
     decode,
+    indices_in_groups,
     pack_numbers,
-    places_in_groups,
     read_levels,
     unpack_numbers,
 )
@@ -173,7 +173,7 @@ def test_group_width_is_the_least_that_holds_all_groups() -> None:
 def test_places_count_the_rows_of_the_same_group_before() -> None:
     """Each row's place is the number of rows before it in its group."""
     groups = torch.tensor([2, 0, 2, 2, 0, 3], dtype=torch.uint8)
-    assert places_in_groups(groups, groups=4).tolist() == [0, 0, 1, 2, 1, 0]
+    assert indices_in_groups(groups, groups=4).tolist() == [0, 0, 1, 2, 1, 0]
 
 
 @pytest.mark.parametrize("has_bases", [False, True])

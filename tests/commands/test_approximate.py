@@ -514,7 +514,7 @@ def test_skipped_tables_stay_dense(tmp_path: Path) -> None:
         ("relations.weight", "would grow from 480 to 520 bytes: it is 6 x 20, and 5 bases do not pay")
     ]
     assert as_bytes(artifact["relations.weight"]) == as_bytes(state["relations.weight"])
-    with pytest.raises(RankError, match="The largest that pays is --bases 4"):
+    with pytest.raises(RankError, match="Up to 4 bases make it smaller"):
         embcompress.approximate(path, bases=5, table=["relations.weight"], force=True)
     assert embcompress.approximate(path, bases=4, table=["relations.weight"], force=True).totals.ratio == 480 / 416
 
@@ -602,15 +602,24 @@ def test_gpu_finds_the_same_error(tmp_path: Path, dtype: torch.dtype) -> None:
 
 
 def test_compressing_twice_is_refused(tmp_path: Path) -> None:
-    """An artifact as input is refused with the command that restores it; inspect names its factors."""
+    """An artifact as input is refused with the command that restores it; inspect lists its table and its factors."""
     path = save(tmp_path / "model.safetensors", {"entities.weight": decaying(40, 12)})
-    artifact = embcompress.approximate(path, bases=2).output.path
+    made = embcompress.approximate(path, bases=2)
+    artifact, error = made.output.path, made.tables[0].error
     with pytest.raises(TableError, match=r"is compressed already.*embcompress reconstruct"):
         embcompress.approximate(artifact, bases=1)
-    listed = {table.name: table for table in embcompress.inspect(artifact).tables}
+    result = embcompress.inspect(artifact)
+    (table,) = result.compressed
+    assert (table.name, table.rows, table.shape, table.dtype) == ("entities.weight", 40, (12,), "float32")
+    assert (table.kind, table.coding, table.rank, table.matrix) == ("embedding", "plain", 2, None)
+    assert (table.bytes, table.bytes_before) == (2 * (40 + 12) * 4, 40 * 12 * 4)
+    assert table.bits_per_entry == pytest.approx(8 * table.bytes / (40 * 12), rel=1e-12)
+    assert error is not None
+    assert table.relative == error.relative
+    listed = {table.name: table for table in result.tables}
     assert not any(table.chosen for table in listed.values())
-    assert listed["entities.weight.bases"].reason.startswith("bases of 'entities.weight', compressed to 2 bases")
-    assert listed["entities.weight.weights"].reason.startswith("weights of 'entities.weight'")
+    assert listed["entities.weight.bases"].reason == "bases of 'entities.weight'"
+    assert listed["entities.weight.weights"].reason == "weights of 'entities.weight'"
 
 
 def test_inspect_tells_what_approximate_would_do(tmp_path: Path) -> None:

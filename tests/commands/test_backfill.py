@@ -400,7 +400,7 @@ def test_three_artifacts_of_other_bases_keep_them_all(
     """Of three artifacts of 2, 3 and 1 bases all 6 are kept: weights stand in their columns, zeros in the others."""
     if block_rows == 7:
         monkeypatch.setattr(table_module, "BLOCK_BYTES", 1)
-        monkeypatch.setattr(table_module, "BLOCK_ROWS", block_rows)
+        monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", block_rows)
     ranks, order = (2, 3, 1), shuffled(90)
     paths, places, before = [], [], []
     for rank in ranks:
@@ -527,7 +527,7 @@ def test_new_rows_do_not_depend_on_blocks_or_on_each_other(tmp_path: Path, monke
     assert torch.equal(bits(first)[both], bits(second)[both])
     gaussian = read(embcompress.backfill(path, max_id=3000, base_ids=tmp_path / "a", force=True))[NAME]
     monkeypatch.setattr(table_module, "BLOCK_BYTES", 7 * 24)
-    monkeypatch.setattr(table_module, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 7)
     small = read(embcompress.backfill(path, max_id=3000, base_ids=tmp_path / "a", **options))[NAME]
     assert torch.equal(bits(small), bits(first))
     fitted = read(embcompress.backfill(path, max_id=3000, base_ids=tmp_path / "a", force=True))[NAME]
@@ -545,7 +545,7 @@ def test_small_blocks_keep_and_measure_the_same(tmp_path: Path, monkeypatch: pyt
     first = embcompress.backfill(paths, **options)
     expected = Path(first.output.path).read_bytes()
     monkeypatch.setattr(table_module, "BLOCK_BYTES", 7 * 16)
-    monkeypatch.setattr(table_module, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 7)
     second = embcompress.backfill(paths, **options)
     assert Path(second.output.path).read_bytes() == expected
     one, other = only(first).new_rows, only(second).new_rows
@@ -1017,7 +1017,7 @@ def test_grown_table_goes_into_an_embedding(tmp_path: Path) -> None:
 def test_progress_counts_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Progress tells of the known rows and then of all, in growing counts that end at their number."""
     monkeypatch.setattr(table_module, "BLOCK_BYTES", 1024)
-    monkeypatch.setattr(table_module, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 16)
     seen: list[tuple[str, int, int, int]] = []
     grow(tmp_path, random_rows(400, 6), max_id=600, progress=lambda *said: seen.append(said))
     assert list(dict.fromkeys(doing for doing, *_ in seen)) == [f"{NAME}: known rows", f"{NAME}: all rows"]

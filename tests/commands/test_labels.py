@@ -67,7 +67,9 @@ def test_commands_refuse_fewer_rows_than_labels(source: Path) -> None:
     made = embcompress.approximate(source, bases=2)
     labels = source.with_name("labels.txt")
     labels.write_text("".join(f"label {row}\n" for row in range(ROWS + 1)))
-    message = r"--labels holds 41 labels, and no chosen table has as many rows, or a few more: 'embedding.weight: 40 rows'"
+    message = (
+        r"--labels holds 41 labels, and no chosen table has as many rows, or a few more: 'embedding.weight: 40 rows'"
+    )
     with pytest.raises(IdsError, match=message):
         embcompress.approximate(source, bases=2, labels=labels, force=True)
     with pytest.raises(IdsError, match=message):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shlex
 import zlib
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.checkpoints.tensors import ITEM_BYTES, Listing, contiguous_strides
 from embcompress.compression.memory import estimate_memory
 from embcompress.compression.plan import PlannedTable, choose_solver, plan_tables
-from embcompress.exceptions import RankError, TableError
+from embcompress.exceptions import RankError, Retry, TableError
 from embcompress.tables.factor_sizes import factor_bytes, largest_rank
 from embcompress.tables.recognition import TABLE_DTYPES
 from embcompress.tables.selection import group_tensors
@@ -115,21 +114,21 @@ def test_plan_tables_names_a_tied_table_by_what_was_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "bases", "message", "hint"),
+    ("table", "bases", "message", "most"),
     [
-        (["relations.weight"], 5, "would grow from 480 to 520 bytes", "The largest that pays is --bases 4."),
-        (["relations.weight"], 7, "at most 6 bases, not 7", "The largest that pays is --bases 4."),
-        ([], 30, "with 30 bases nothing in model.pt gets smaller", "The largest that pays is --bases 16."),
-        (["*.weight"], 17, "nothing in model.pt gets smaller", "The largest that pays is --bases 16."),
-        (["entities.*", "relations.weight"], 5, "'relations.weight' in model.pt would grow", "--bases 4."),
+        (["relations.weight"], 5, "would grow from 480 to 520 bytes", "4"),
+        (["relations.weight"], 7, "at most 6 bases, not 7", "4"),
+        ([], 30, "with 30 bases nothing in model.pt gets smaller", "16"),
+        (["*.weight"], 17, "nothing in model.pt gets smaller", "16"),
+        (["entities.*", "relations.weight"], 5, "'relations.weight' in model.pt would grow", "4"),
     ],
 )
-def test_plan_tables_tells_the_largest_rank_that_pays(table: list[str], bases: int, message: str, hint: str) -> None:
+def test_plan_tables_tells_the_largest_rank_that_pays(table: list[str], bases: int, message: str, most: str) -> None:
     """A table named in full that cannot shrink, or none that can, is an error with the number to take instead."""
     with pytest.raises(RankError) as caught:
         plan_tables(MODEL, bases=bases, table=table)
     assert message in caught.value.message
-    assert caught.value.hint.endswith(hint)
+    assert caught.value.retries == (Retry(("--bases", most)),)
 
 
 def test_plan_tables_counts_the_stored_dtype() -> None:
@@ -144,13 +143,13 @@ def test_plan_tables_counts_the_stored_dtype() -> None:
 @pytest.mark.parametrize(
     ("table", "exclude", "message", "hint"),
     [
-        (["entites.weight"], [], "--table entites.weight matches none of the 5", "Did you mean 'entities.weight'"),
-        ([], ["entites*"], "--exclude entites* matches none", "Did you mean 'entities.weight'"),
+        (["entites.weight"], [], "--table entites.weight matches none of the 5", "--table entities.weight"),
+        ([], ["entites*"], "--exclude entites* matches none", "--exclude entities.weight"),
         (["xyz"], [], "--table xyz matches none", "`embcompress inspect model.pt` lists them."),
         (["fc.bias"], [], "'fc.bias' in model.pt is float32 of shape (20,)", "inspect model.pt` lists the tables."),
         (["steps"], [], "'steps' in model.pt is int64 of shape (4, 5)", "inspect model.pt` lists the tables."),
         (["*bias"], [], "the patterns given leave no embedding table in model.pt.", ""),
-        ([], ["*"], "the patterns given leave no embedding table in model.pt.", ""),
+        ([], ["*"], "--exclude leaves no matrix of model.pt.", "Exclude fewer."),
     ],
 )
 def test_plan_tables_refuses_patterns_without_a_table(
@@ -160,24 +159,24 @@ def test_plan_tables_refuses_patterns_without_a_table(
     with pytest.raises(TableError) as caught:
         plan_tables(MODEL, bases=2, table=table, exclude=exclude)
     assert message in caught.value.message
-    assert hint in caught.value.hint
+    assert hint in str(caught.value)
 
 
-def test_plan_tables_offers_candidates_as_commands() -> None:
-    """Where none is recognised, the five likeliest come as commands that parse, none of which would fail for size."""
+def test_plan_tables_offers_candidates() -> None:
+    """Where none is recognised, the five likeliest come as other arguments, none of which would fail for size."""
     names = ["a b.weight", "it's", "x", "*", "-y", "z"]
     layers = checkpoint_of(
         *(stored(name, 40 + 10 * index, 30) for index, name in enumerate(names)), stored("tiny", 2, 2)
     )
     with pytest.raises(TableError) as caught:
-        plan_tables(layers, bases=2)
-    lines = caught.value.hint.splitlines()
-    assert lines[0] == "The largest candidates:"
-    offered = [shlex.split(line, comments=True) for line in lines[1:]]
-    assert [words[-1] for words in offered] == ["z", "-y", "*", "x", "it's"]
-    assert offered[0] == ["embcompress", "approximate", "model.pt", "--bases", "8", "--table", "z"]
+        plan_tables(layers, bases=19)
+    assert caught.value.hint == "The largest candidates:"
+    offered = [retry.arguments for retry in caught.value.retries]
+    assert [words[1] for words in offered] == ["z", "-y", "*", "x", "it's"]
+    assert offered[0] == ("--table", "z")
+    assert offered[4] == ("--table", "it's", "--bases", "18")
     for words in offered:
-        plan_tables(layers, bases=int(words[4]), table=[words[-1]])
+        plan_tables(layers, bases=int(words[3]) if words[2:] else 19, table=[words[1]])
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def write_coded(
         ".index": make_row_index(own, block.lengths).to_bytes(codebook),
         ".codebook": codebook.to_bytes(),
     }
-    table = CompressedTable(NAME, (), (rows, *case.shape), case.dtype, rank, ERROR, coding="coded")
+    table = CompressedTable(NAME, (), rows, case.shape, case.dtype, rank, ERROR, coding="coded")
     entries = coded_entries(NAME, **{suffix[1:]: len(part) for suffix, part in contents.items()})
     copied = {Entry(key, "float32", tuple(value.shape)): value for key, value in (others or {}).items()}
     everything = [*entries.values(), *copied]
@@ -237,11 +237,11 @@ def find(path: str | Path) -> Found:
         artifact = read_artifact(checkpoint)
         (table,) = artifact.tables
         opened = open_dense_rows(artifact, table, dtype=torch.float64, device="cpu")
-        decoded = opened.read_next(table.shape[0]).clone()
+        decoded = opened.read_next(table.rows).clone()
         opened.check()
     stored = safetensors.torch.load_file(path)
     codebook = read_codebook(stored[f"{NAME}.codebook"].numpy(), rank=table.rank, dim=decoded.shape[1])
-    index = read_row_index(stored[f"{NAME}.index"].numpy(), rows=table.shape[0], codebook=codebook)
+    index = read_row_index(stored[f"{NAME}.index"].numpy(), rows=table.rows, codebook=codebook)
     ends = np.cumsum(index.lengths, dtype=np.int64).tolist()
     codes = stored[f"{NAME}.codes"].numpy().tobytes()
     strings = [codes[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
@@ -439,7 +439,7 @@ def test_same_run_writes_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Monk
     changed = assert_kept(made, grow(made, method="normal", seed=1), shuffled(61))
     assert changed.strings != before.strings
     monkeypatch.setattr(table_module, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(table_module, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 7)
     assert Path(grow(made, method="normal").output.path).read_bytes() == first
 
 
@@ -509,7 +509,7 @@ def test_several_bases_of_a_coded_table_are_refused(tmp_path: Path, others: tupl
 
 def test_coded_table_of_schema_1_is_refused(tmp_path: Path) -> None:
     """A table coded as in schema 1 is a TableError that names it and the way out; nothing is written."""
-    table = CompressedTable(NAME, (), (30, 6), "float32", 6, ERROR, coding="coded", windows=((2, 2),))
+    table = CompressedTable(NAME, (), 30, (6,), "float32", 6, ERROR, coding="coded", windows=((2, 2),))
     entries = list(window_entries(table, bases_dtype=None, rows_in_groups=[30], row_bytes=[2], scales=6).values())
     path = tmp_path / "x.safetensors"
     with SafetensorsWriter(path, entries, metadata=widest_metadata([table], entries=entries, original={})) as writer:
@@ -648,7 +648,7 @@ def test_damage_is_not_blessed(tmp_path: Path) -> None:
 def test_progress_counts_known_and_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Progress tells of the known rows and then of all, in growing counts that end at their number."""
     monkeypatch.setattr(table_module, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(table_module, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 7)
     made = make(tmp_path, "rotated, two profiles, two steps")
     seen: list[tuple[str, int, int, int]] = []
     grow(made, new=shuffled(61), progress=lambda *said: seen.append(said))

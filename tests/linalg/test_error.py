@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from embcompress.exceptions import UsageError
-from embcompress.linalg.error import WORST_ROWS, ErrorAccumulator, TableError
+from embcompress.linalg.error import WORST_ROWS_KEPT, ErrorAccumulator
 from embcompress.linalg.sketch import QuantileSketch
+from embcompress.results import TableErrorReport
 from tests.linalg.tables import compress, gaussian, squared_error, table_of, token_like
 
 QUANTILE = 1e-3  # relative: half a bin of the sketch
@@ -38,20 +39,19 @@ def dense_measures(values: Tensor, reconstructed: Tensor) -> tuple[Tensor, Tenso
     return torch.tensor(relatives, dtype=torch.float64), torch.tensor(distances, dtype=torch.float64)
 
 
-def assert_agrees(found: TableError, values: Tensor, reconstructed: Tensor, *, slack: float) -> None:
+def assert_agrees(found: TableErrorReport, values: Tensor, reconstructed: Tensor, *, slack: float) -> None:
     """Compare every number with the oracle: sums and extremes to `slack`, quantiles to 0.1 % besides."""
     relatives, distances = dense_measures(values, reconstructed)
     norm = float(values.double().norm())
     assert found.relative == pytest.approx(float((reconstructed.double() - values.double()).norm()) / norm, rel=slack)
     assert found.row_relative.mean == pytest.approx(float(relatives.mean()), rel=slack)
-    assert found.row_relative.extreme == pytest.approx(float(relatives.max()), rel=slack)
-    assert found.row_relative.median == pytest.approx(nearest_rank(relatives, 0.5), rel=QUANTILE + slack)
-    assert found.row_relative.tail == pytest.approx(nearest_rank(relatives, 0.99), rel=QUANTILE + slack)
+    assert found.row_relative.max == pytest.approx(float(relatives.max()), rel=slack)
+    assert found.row_relative.p50 == pytest.approx(nearest_rank(relatives, 0.5), rel=QUANTILE + slack)
+    assert found.row_relative.p99 == pytest.approx(nearest_rank(relatives, 0.99), rel=QUANTILE + slack)
     assert 1 - found.cosine.mean == pytest.approx(float(distances.mean()), rel=slack, abs=slack)
-    assert 1 - found.cosine.extreme == pytest.approx(float(distances.max()), rel=slack, abs=slack)
-    assert 1 - found.cosine.median == pytest.approx(nearest_rank(distances, 0.5), rel=QUANTILE, abs=slack)
-    assert 1 - found.cosine.tail == pytest.approx(nearest_rank(distances, 0.99), rel=QUANTILE, abs=slack)
-    ids = sorted(range(len(relatives)), key=lambda row: (-float(relatives[row]), row))[:WORST_ROWS]
+    assert 1 - found.cosine.min == pytest.approx(float(distances.max()), rel=slack, abs=slack)
+    assert 1 - found.cosine.p01 == pytest.approx(nearest_rank(distances, 0.99), rel=QUANTILE, abs=slack)
+    ids = sorted(range(len(relatives)), key=lambda row: (-float(relatives[row]), row))[:WORST_ROWS_KEPT]
     assert [row.id for row in found.worst_rows] == ids
     for row in found.worst_rows:
         assert row.relative == pytest.approx(float(relatives[row.id]), rel=slack)
@@ -109,8 +109,8 @@ def test_error_accumulator_keeps_its_conventions_for_zero_rows() -> None:
     seen.add(values, reconstructed, first=10)
     result = seen.result()
     assert result.relative == pytest.approx(math.sqrt(26 / 50), rel=1e-12)
-    assert (result.row_relative.mean, result.row_relative.median, result.row_relative.extreme) == (0.5, 0.0, 1.0)
-    assert (result.cosine.mean, result.cosine.median, result.cosine.extreme) == (0.5, 1.0, 0.0)
+    assert (result.row_relative.mean, result.row_relative.p50, result.row_relative.max) == (0.5, 0.0, 1.0)
+    assert (result.cosine.mean, result.cosine.min) == (0.5, 0.0)
     assert [(row.id, row.relative) for row in result.worst_rows] == [(11, 1.0), (12, 1.0), (10, 0.0), (13, 0.0)]
 
 
@@ -135,7 +135,7 @@ def test_error_accumulator_tells_opposite_and_orthogonal_rows() -> None:
     """The cosine reaches -1, and 0 for orthogonal rows."""
     seen = ErrorAccumulator()
     seen.add(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[-2.0, 0.0], [0.0, 1.0]]), first=0)
-    assert seen.result().cosine.extreme == -1
+    assert seen.result().cosine.min == -1
     assert seen.result().cosine.mean == pytest.approx(-0.5, abs=1e-7)
 
 
@@ -147,7 +147,7 @@ def test_error_accumulator_sees_rows_whose_squares_float32_drops() -> None:
     seen.add(values, reconstructed, first=0)
     found = {row.id: row.relative for row in seen.result().worst_rows}
     assert found == {1: pytest.approx(0.8, rel=1e-6), 2: pytest.approx(0.6, rel=1e-6), 0: 0.0}
-    assert seen.result().cosine.extreme == pytest.approx(0.6, rel=1e-6)
+    assert seen.result().cosine.min == pytest.approx(0.6, rel=1e-6)
 
 
 @given(
@@ -174,9 +174,9 @@ def test_error_accumulator_merges_parts_to_the_whole(cuts: list[int], order: obj
     found, expected = merged.result(), whole.result()
     assert found.worst_rows == expected.worst_rows
     assert [row.id for row in found.worst_rows] == [100, *range(0, 18, 2)]
-    for name in ("median", "tail", "extreme"):
+    for name in ("p50", "p99", "max"):
         assert getattr(found.row_relative, name) == getattr(expected.row_relative, name)
-        assert getattr(found.cosine, name) == getattr(expected.cosine, name)
+    assert (found.cosine.p01, found.cosine.min) == (expected.cosine.p01, expected.cosine.min)
     assert found.relative == pytest.approx(expected.relative, rel=1e-13)
     assert found.row_relative.mean == pytest.approx(expected.row_relative.mean, rel=1e-13)
     assert found.cosine.mean == pytest.approx(expected.cosine.mean, rel=1e-13)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from embcompress.linalg.error import ErrorAccumulator, TableError
+from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.row_groups import GROUPS
+from embcompress.results import TableErrorReport
 from tests.linalg.tables import gaussian
 from tests.linalg.test_error import nearest_rank
 
@@ -19,7 +20,7 @@ QUANTILE = 1.001e-3  # relative: half a bin of the sketch
 NORM = 5.01e-3  # relative: half a bin of norms
 
 
-def measure(values: Tensor, stored: Tensor, *, row_weights: Tensor | None = None) -> TableError:
+def measure(values: Tensor, stored: Tensor, *, row_weights: Tensor | None = None) -> TableErrorReport:
     """Measure a table in one block."""
     seen = ErrorAccumulator(row_weights)
     seen.add(values, stored, first=0)
@@ -34,7 +35,7 @@ def table_and_stored(rows: int = 1000) -> tuple[Tensor, Tensor]:
     return values, 0.9 * values + noise * torch.rand(rows, 1, generator=torch.Generator().manual_seed(2))
 
 
-def flat(found: TableError) -> list[float]:
+def flat(found: TableErrorReport) -> list[float]:
     """List the numbers beside error and cosine."""
     assert found.norm_ratio is not None
     groups = [*found.by_norm, *(found.by_frequency or ())]

@@ -163,12 +163,12 @@ def assert_statistics(seen: RowStatistics, rows: Tensor, direction: Tensor) -> N
     cosines = (wide @ direction) / (norms * direction.norm()).clamp_min(1e-300)
     tolerance = rows.shape[1] * SINGLE
     assert seen.norm.mean == pytest.approx(float(norms.mean()), rel=tolerance)
-    assert seen.norm.extreme == pytest.approx(float(norms.max()), rel=tolerance)
-    assert seen.norm.median == pytest.approx(ranked(norms, 0.5), rel=QUANTILE)
-    assert seen.norm.tail == pytest.approx(ranked(norms, 0.99), rel=QUANTILE)
+    assert seen.norm.max == pytest.approx(float(norms.max()), rel=tolerance)
+    assert seen.norm.p50 == pytest.approx(ranked(norms, 0.5), rel=QUANTILE)
+    assert seen.norm.p99 == pytest.approx(ranked(norms, 0.99), rel=QUANTILE)
     assert seen.cosine.mean == pytest.approx(float(cosines.mean()), abs=tolerance)
-    assert seen.cosine.extreme == pytest.approx(float(cosines.min()), abs=tolerance)
-    for value, share in ((seen.cosine.median, 0.5), (seen.cosine.tail, 0.99)):
+    assert seen.cosine.min == pytest.approx(float(cosines.min()), abs=tolerance)
+    for value, share in ((seen.cosine.p50, 0.5), (seen.cosine.p01, 0.99)):
         distance = ranked(1 - cosines, share)  # the stated tolerance is of 1 - cosine
         assert 1 - value == pytest.approx(distance, rel=QUANTILE, abs=2 * tolerance)
 
@@ -215,11 +215,11 @@ def test_statistics_count_rows_of_zeros() -> None:
     seen.add(rows[:50])
     seen.add(rows[50:])
     assert seen.norm.mean == pytest.approx(0.4 * math.sqrt(3), rel=SINGLE * 3)
-    assert seen.norm.median == 0
-    assert seen.norm.tail == pytest.approx(math.sqrt(3), rel=QUANTILE)
+    assert seen.norm.p50 == 0
+    assert seen.norm.p99 == pytest.approx(math.sqrt(3), rel=QUANTILE)
     assert seen.cosine.mean == pytest.approx(0.4, abs=SINGLE * 3)
-    assert seen.cosine.extreme == 0
-    assert seen.cosine.median == pytest.approx(0, abs=QUANTILE)
+    assert seen.cosine.min == 0
+    assert seen.cosine.p50 == pytest.approx(0, abs=QUANTILE)
 
 
 def test_statistics_without_a_direction() -> None:
@@ -228,7 +228,7 @@ def test_statistics_without_a_direction() -> None:
     seen = RowStatistics(torch.zeros(4, dtype=torch.float64))
     seen.add(rows)
     assert seen.norm.mean == pytest.approx(float(rows.double().norm(dim=1).mean()), rel=4 * SINGLE)
-    assert (seen.cosine.mean, seen.cosine.extreme) == (0, 0)
+    assert (seen.cosine.mean, seen.cosine.min) == (0, 0)
 
 
 def test_statistics_measured_beforehand_are_the_same() -> None:
@@ -249,4 +249,4 @@ def test_statistics_of_nothing() -> None:
     seen = RowStatistics(torch.ones(2, dtype=torch.float64))
     seen.add(torch.empty(0, 2))
     seen.add_measured(MeasuredRows(torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.float64)))
-    assert (seen.count, seen.norm.mean, seen.norm.median, seen.norm.extreme) == (0, 0, 0, 0)
+    assert (seen.count, seen.norm.mean, seen.norm.p50, seen.norm.max) == (0, 0, 0, 0)

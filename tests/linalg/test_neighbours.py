@@ -13,10 +13,10 @@ from embcompress.linalg.neighbours import (
     NEAREST,
     NearestRows,
     NeighbourSearch,
-    overlap_band,
+    mean_overlap,
     sample_queries,
 )
-from embcompress.linalg.solvers import CHUNK_ROWS, SCORES_MAX
+from embcompress.linalg.solvers import SCORED_ROWS, SCORES_MAX
 from tests.linalg.tables import gaussian
 
 TIED = 1e-9  # relative: scores nearer than this are equal; float64 rounding stays below 1e-13
@@ -115,20 +115,20 @@ def test_nearest_rows_are_found_on_any_device(device: str) -> None:
 
 def test_nearest_rows_cross_the_chunks_of_a_block() -> None:
     """A block of two and a half chunks, with equal rows on both sides of each border, ranks as one."""
-    rows = 5 * CHUNK_ROWS // 2
+    rows = 5 * SCORED_ROWS // 2
     values = gaussian(rows, 32, seed=5)
-    values[[CHUNK_ROWS - 1, CHUNK_ROWS, 2 * CHUNK_ROWS - 1, 2 * CHUNK_ROWS, rows - 1]] = values[7].clone()
-    ids = torch.tensor([7, CHUNK_ROWS - 1, CHUNK_ROWS, rows - 1])
+    values[[SCORED_ROWS - 1, SCORED_ROWS, 2 * SCORED_ROWS - 1, 2 * SCORED_ROWS, rows - 1]] = values[7].clone()
+    ids = torch.tensor([7, SCORED_ROWS - 1, SCORED_ROWS, rows - 1])
     assert_nearest(values, block_rows=rows, ids=ids)
     found = search(values, ids, block_rows=rows).by_cosine[:, :5].tolist()
-    twins = [7, CHUNK_ROWS - 1, CHUNK_ROWS, 2 * CHUNK_ROWS - 1, 2 * CHUNK_ROWS, rows - 1]
+    twins = [7, SCORED_ROWS - 1, SCORED_ROWS, 2 * SCORED_ROWS - 1, 2 * SCORED_ROWS, rows - 1]
     assert found == [[twin for twin in twins if twin != int(query)] for query in ids]
 
 
 def test_nearest_rows_of_many_queries_are_scored_in_parts() -> None:
     """With more queries than a whole chunk has room for, all rows against all others are those of the oracle."""
     rows = 1500
-    assert SCORES_MAX // rows < min(rows, CHUNK_ROWS)
+    assert SCORES_MAX // rows < min(rows, SCORED_ROWS)
     assert_nearest(uneven(rows, 8), block_rows=rows)
 
 
@@ -172,7 +172,7 @@ def test_neighbour_search_finds_equal_rows_kept(seed: int, dtype: torch.dtype) -
     stored[alike] *= 1 + 0.1 * seed  # other products, so other rounding; cosines stay
     values, stored = values.to(dtype), stored.to(dtype)
     ids = alike[:100].sort().values
-    found = NeighbourSearch(ids, queries=values[ids], stored_queries=stored[ids], rows=4003, dtype=dtype)
+    found = NeighbourSearch(ids, queries=values[ids], stored_queries=stored[ids], rows=4003, seed=0, dtype=dtype)
     found.add(values, row_norms(values), stored=stored, stored_norms=row_norms(stored), first=0)
     assert found.result().cosine.overlap == 1
 
@@ -190,7 +190,9 @@ def dense_overlap(values: Tensor, stored: Tensor, ids: Tensor, *, by_cosine: boo
 
 def compare(values: Tensor, stored: Tensor, ids: Tensor, *, block_rows: int) -> NeighbourSearch:
     """Search both tables block by block."""
-    found = NeighbourSearch(ids, queries=values[ids], stored_queries=stored[ids], rows=len(values), dtype=torch.float64)
+    found = NeighbourSearch(
+        ids, queries=values[ids], stored_queries=stored[ids], rows=len(values), seed=0, dtype=torch.float64
+    )
     for first in range(0, len(values), block_rows):
         one, two = values[first : first + block_rows], stored[first : first + block_rows]
         found.add(one, row_norms(one), stored=two, stored_norms=row_norms(two), first=first)
@@ -245,7 +247,7 @@ def real_shares() -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", ["low", "middle", "high"])
 @pytest.mark.parametrize(("count", "population"), [(10, 1200), (100, 1200), (600, 1200), (100, 104), (103, 104)])
-def test_overlap_band_covers_the_truth(name: str, count: int, population: int, real_shares: dict[str, Tensor]) -> None:
+def test_mean_overlap_covers_the_truth(name: str, count: int, population: int, real_shares: dict[str, Tensor]) -> None:
     """Of 200 draws 95 % cover the mean of all, less 3 % for chance (two deviations): few, half or nearly all rows."""
     shares = real_shares[name][:population]
     truth = float(shares.mean())
@@ -253,26 +255,26 @@ def test_overlap_band_covers_the_truth(name: str, count: int, population: int, r
     covered = 0
     for _ in range(200):
         drawn = shares[torch.randperm(population, generator=generator)[:count]]
-        band = overlap_band(drawn, population=population)
+        band = mean_overlap(drawn, population=population)
         assert 0 <= band.low <= band.overlap <= band.high <= 1
         covered += band.low - 1e-12 <= truth <= band.high + 1e-12
     assert covered / 200 >= 0.92
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_overlap_band_of_equal_shares_has_a_width(share: float) -> None:
+def test_mean_overlap_of_equal_shares_has_a_width(share: float) -> None:
     """A hundred equal shares leave room for others among 10,000 rows: some percent, and none where all were asked."""
-    band = overlap_band(torch.full((100,), share, dtype=torch.float64), population=10_000)
+    band = mean_overlap(torch.full((100,), share, dtype=torch.float64), population=10_000)
     assert band.overlap == pytest.approx(share, rel=1e-12)
     assert 0.01 < band.high - band.low < 0.06
     assert band.low <= share <= band.high
-    whole = overlap_band(torch.full((100,), share, dtype=torch.float64), population=100)
+    whole = mean_overlap(torch.full((100,), share, dtype=torch.float64), population=100)
     assert whole.low == whole.overlap == whole.high
 
 
-def test_overlap_band_of_one_query_is_wide() -> None:
+def test_mean_overlap_of_one_query_is_wide() -> None:
     """One query among many tells next to nothing: the band is most of 0..1 and holds the share."""
-    band = overlap_band(torch.tensor([0.7], dtype=torch.float64), population=1000)
+    band = mean_overlap(torch.tensor([0.7], dtype=torch.float64), population=1000)
     assert band.low <= 0.1
     assert band.high >= 0.9
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from embcompress.linalg import svd
-from embcompress.linalg.solvers import SOLVERS, select_solver
+from embcompress.linalg.solvers import SOLVERS, SolverLoad, select_solver
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,13 @@ def test_select_solver_says_why() -> None:
     }
     for (rows, dim, rank), reason in reasons.items():
         assert select_solver(rows=rows, dim=dim, rank=rank, dtype="float32").reason == reason
+
+
+def test_solvers_know_their_memory() -> None:
+    """A dense SVD grows with the table, the exact solvers with the smaller side, a Krylov space with the rank."""
+    load = SolverLoad(rows=1000, dim=20, rank=4, block_numbers=500)
+    numbers = {name: solver.numbers(load) for name, solver in SOLVERS.items()}
+    assert numbers == {"dense": 3 * 20_000, "gram": 6 * 400, "qr": 4 * 400 + 2 * 500, "krylov": 8 * 20 * 36}
 
 
 def test_solvers_are_known_without_torch() -> None:

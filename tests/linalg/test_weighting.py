@@ -12,11 +12,12 @@ from torch import Tensor
 
 from embcompress.exceptions import NonFiniteError, UsageError
 from embcompress.linalg.blocks import TensorRows
-from embcompress.linalg.error import ErrorAccumulator, TableError
+from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.projection import project
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.linalg.svd import factorize
 from embcompress.linalg.weighting import WeightedRows
+from embcompress.results import TableErrorReport
 from tests.linalg.tables import (
     BLOCK_ROWS,
     EPS,
@@ -73,7 +74,7 @@ def weighted_spectrum(name: str, dtype: torch.dtype) -> Tensor:
 
 def fit(
     table: Tensor, row_weights: Tensor, rank: int, *, solver: str, device: str = "cpu", is_weighted: bool = True
-) -> TableError:
+) -> TableErrorReport:
     """Fit bases, to the weighted rows or to plain ones, and measure what the stored factors leave of the table."""
     rows = TensorRows(table.to(device), block_rows=BLOCK_ROWS)
     fitted = WeightedRows(rows, row_weights) if is_weighted else rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -29,7 +30,6 @@ from embcompress.tables.labels import read_labels
 SAMPLES = Path(__file__).parents[2] / "sample_checkpoints"
 ENTITIES, RELATIONS = "entity_representations.0._embeddings.weight", "relation_representations.0._embeddings.weight"
 COMPLEX = SAMPLES / "kinships-complex"
-LABELS = {f"{side}_labels": COMPLEX / "training_triples" / f"{side}_to_id.tsv.gz" for side in ("entity", "relation")}
 SWAPS = 2  # of places 1 and 2, that rounding to float32 may make among the questions
 
 Triples = Sequence[tuple[int, int, int]]
@@ -69,6 +69,11 @@ def check(original: Path, **options: Any) -> link_prediction.LinkPredictionPlan:
     """Open a file and check."""
     with open_checkpoint(original) as checkpoint:
         return check_link_prediction(checkpoint, **options)
+
+
+def put_labels(folder: Path) -> None:
+    """Put the labels of the sample where PyKEEN puts those of a model, into a folder beside it."""
+    shutil.copytree(COMPLEX / "training_triples", folder / "training_triples")
 
 
 def save(path: Path, tensors: dict[str, Tensor]) -> Path:
@@ -475,9 +480,10 @@ def test_check_refuses_foreign_models(some: Path, tmp_path: Path, make_samples: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "make_samples", make_samples)
         torch.save(model, tmp_path / "foreign.pkl", pickle_protocol=5)
+    put_labels(tmp_path)
     with pytest.raises(TableError, match=r"'make_samples\.Foreign'.*--interaction"):
         check(tmp_path / "foreign.pkl", triples=some)
-    assert check(tmp_path / "foreign.pkl", triples=some, interaction="ComplEx", **LABELS).interaction.name == "ComplEx"
+    assert check(tmp_path / "foreign.pkl", triples=some, interaction="ComplEx").interaction.name == "ComplEx"
 
 
 @pytest.mark.pykeen
@@ -487,8 +493,9 @@ def test_measure_says_what_pykeen_cannot_score(some: Path, tmp_path: Path) -> No
     model.interaction.p = "x"
     torch.save(model, tmp_path / "model.pkl", pickle_protocol=5)
     embcompress.approximate(tmp_path / "model.pkl", bases=4, output=tmp_path / "artifact.safetensors")
+    put_labels(tmp_path)
     with pytest.raises(TableError, match="PyKEEN cannot score triples by TransE"):
-        measure(tmp_path / "model.pkl", tmp_path / "artifact.safetensors", triples=some, **LABELS)
+        measure(tmp_path / "model.pkl", tmp_path / "artifact.safetensors", triples=some)
 
 
 @pytest.mark.pykeen
@@ -497,8 +504,9 @@ def test_check_refuses_more_relations_than_labels(tmp_path: Path, some: Path) ->
     tensors = safetensors.torch.load_file(COMPLEX / "model.safetensors")
     tensors[RELATIONS] = tensors[RELATIONS].repeat(2, 1)
     path = save(tmp_path / "model.safetensors", tensors)
+    put_labels(tmp_path)
     with pytest.raises(IdsError, match="has 25 labels, and the model has 50 relations"):
-        check(path, triples=some, interaction="ComplEx", **LABELS)
+        check(path, triples=some, interaction="ComplEx")
 
 
 @pytest.mark.pykeen

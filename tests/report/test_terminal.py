@@ -16,6 +16,7 @@ from embcompress.results import (
     Histogram,
     InputFile,
     InspectResult,
+    ListedCompression,
     ListedTable,
     ListedTensor,
     NormRatio,
@@ -111,6 +112,11 @@ def inspect_result(name: str = "entities.weight") -> InspectResult:
         (table,),
         (ListedTensor(name, (), "int64", 8),),
         (Skipped(name, "sparse"),),
+        (
+            ListedCompression(
+                name, (name,), 900, (48,), "float32", "embedding", None, 40, "coded", 2.5, 13_500, 172_800, 0.25
+            ),
+        ),
     )
 
 
@@ -227,13 +233,18 @@ def test_render_terminal_keeps_small_errors_apart_from_none(value: float, text: 
 
 
 def test_render_terminal_lists_a_checkpoint() -> None:
-    """Inspect shows each table with its reason, the other tensors, what was left out, and counts the tables."""
+    """Inspect shows what is compressed, each table with its reason, other tensors, what was left out, and counts."""
     shown = " ".join(show(inspect_result()).split())
     assert "table entities.weight 5000 x 24 float32 480 kB named like entities.weight = entities.weight" in shown
     assert "other tensors entities.weight a number int64 8 B" in shown
     assert "Left as it was entities.weight sparse" in shown
-    assert shown.endswith("entities.weight: 1 MB, 1 embedding table")
-    many = dataclasses.replace(inspect_result(), tables=(), others=(ListedTensor("a", (2,), "int8", 2),) * 20)
+    assert "table shape dense stored bits a number recorded error stored as" in shown
+    row = "entities.weight 900 x 48 float32 173 kB 13.5 kB 2.5 0.2500 coded, 40 coded columns = entities.weight"
+    assert row in shown
+    assert shown.endswith("entities.weight: 1 MB, 1 compressed table, 1 embedding table")
+    many = dataclasses.replace(
+        inspect_result(), tables=(), compressed=(), others=(ListedTensor("a", (2,), "int8", 2),) * 20
+    )
     assert " ".join(show(many).split()).count("a 2 int8 2 B,") == 12
     assert ", ...\n" in show(many, width=500)
     assert "0 embedding tables" in show(many)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from embcompress.report.document import parts
 from embcompress.report.document.model import Column, Document, Fact, Grid, Section, Tone
 from embcompress.report.names import TIED, Inline, Name, listed
-from embcompress.report.wording import NOTHING_WRITTEN, counted, shape_text
-from embcompress.results import InspectResult, ListedTable, ReconstructResult
+from embcompress.report.wording import NOTHING_WRITTEN, compression_text, counted, shape_text, share
+from embcompress.results import InspectResult, ListedCompression, ListedTable, ReconstructResult
 from embcompress.text import human_bytes
 
 OTHERS_MAX = 12  # of the tensors that are no tables, in a short form
@@ -16,7 +18,9 @@ def inspect_document(result: InspectResult) -> Document:
     """Say which matrices are tables, and why; what is chosen comes first."""
     chosen = [table for table in result.tables if table.chosen]
     rest = [table for table in result.tables if not table.chosen]
-    sections = [Section("Matrices", grids=(_matrices([*chosen, *rest]),), is_titled=False)] if result.tables else []
+    sections = [Section("Compressed tables", grids=(_compressed(result.compressed),))] if result.compressed else []
+    if result.tables:
+        sections.append(Section("Matrices", grids=(_matrices([*chosen, *rest]),), is_titled=bool(sections)))
     if result.others:
         columns = (Column("name"), Column("shape"), Column("bytes", "right"))
         rows = tuple(
@@ -26,16 +30,23 @@ def inspect_document(result: InspectResult) -> Document:
         others = Grid("Other tensors", columns, rows, is_folded=True, brief_rows=OTHERS_MAX)
         sections.append(Section("Other tensors", grids=(others,), is_titled=False))
     size = sum(table.bytes for table in chosen)
+    compressed_size = sum(table.bytes for table in result.compressed)
+    compressed = (Fact("compressed tables", str(len(result.compressed)), human_bytes(compressed_size)),)
     numbers = (
+        *(compressed if result.compressed else ()),
         Fact("embedding tables", str(len(chosen)), human_bytes(size)),
         Fact("other matrices", str(len(rest))),
         Fact("other tensors", str(len(result.others))),
         Fact("file", human_bytes(result.input.bytes)),
     )
     tables = counted(len(chosen), "embedding table")
+    if result.compressed:
+        tables = ", ".join([counted(len(result.compressed), "compressed table"), *([tables] if chosen else [])])
     verdict = (
         f"{counted(len(chosen), 'table')} would be compressed." if chosen else "No embedding table was recognised."
     )
+    if result.compressed:
+        verdict = f"{counted(len(result.compressed), 'compressed table')}: an artifact, which is not compressed again."
     return Document(
         result.command,
         (parts.base_name(result.input.path), f", {tables}"),
@@ -45,7 +56,7 @@ def inspect_document(result: InspectResult) -> Document:
         numbers,
         (parts.file_fact("input", result.input),),
         (*sections, *parts.left_dense(result.skipped)),
-        parts.table_cases({table.name: 0.0 for table in chosen}, result.skipped),
+        parts.table_cases({table.name: 0.0 for table in (*result.compressed, *chosen)}, result.skipped),
         (Fact("", (Name(result.input.path), f": {human_bytes(result.input.bytes)}, {tables}")),),
     )
 
@@ -75,6 +86,18 @@ def reconstruct_document(result: ReconstructResult) -> Document:
         parts.table_cases(dict.fromkeys(result.tables, 0.0)),
         (parts.written_fact(result.output, written, is_dry=result.dry_run),),
     )
+
+
+def _compressed(tables: Sequence[ListedCompression]) -> Grid:
+    rows: list[tuple[Inline, ...]] = []
+    for table in tables:
+        names = listed((table.name, *table.tied_names), between=TIED)
+        shape = shape_text(table.rows, table.shape, table.dtype)
+        error = "" if table.relative is None else share(table.relative)
+        sizes = (human_bytes(table.bytes_before), human_bytes(table.bytes), f"{table.bits_per_entry:.3g}", error)
+        rows.append((names, shape, *sizes, compression_text(table)))
+    numbers = tuple(Column(title, "right") for title in ("dense", "stored", "bits a number", "recorded error"))
+    return Grid("", (Column("table"), Column("shape"), *numbers, Column("stored as")), tuple(rows))
 
 
 def _matrices(tables: list[ListedTable]) -> Grid:

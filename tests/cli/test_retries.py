@@ -1,0 +1,119 @@
+"""Commands that a failure prints: pasted, each one works, and keeps what the user asked for."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import embcompress
+from embcompress.cli.retries import repeat_command
+from embcompress.exceptions import Retry
+from tests.command_line import run
+
+PACKAGE = Path(embcompress.__file__).parent
+
+
+def table(rows: int, dim: int, *, seed: int = 0) -> torch.Tensor:
+    """Draw a table of falling spectrum."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, dim, generator=generator) * torch.linspace(2, 0.1, dim)
+
+
+def save_known() -> None:
+    """Save a table that is recognised, beside one that is not, and an artifact."""
+    save_file({"entities.weight": table(400, 32), "mystery": table(300, 24)}, "known.safetensors")
+    run("approximate", "known.safetensors", "--bases", "4", "-o", "artifact.safetensors")
+
+
+def save_unknown() -> None:
+    """Save two matrices of which nothing tells that they are tables."""
+    save_file({"mystery one": table(400, 32), "riddle": table(300, 24)}, "unknown.safetensors")
+
+
+# What is printed by each place that knows of other arguments, or names a whole command: a failing command each.
+FAILURES: Mapping[str, tuple[Callable[[], None], str, int]] = {
+    "no size": (save_known, "approximate known.safetensors --effort default", 2),
+    "no size, in floats": (save_known, "approximate known.safetensors --dtype float16 --plain", 1),
+    "unmatched table": (save_known, "approximate known.safetensors --ratio 4 --effort fast --table entites.weight", 1),
+    "unmatched exclude": (save_known, "approximate known.safetensors --max-error=0.3 --exclude mistery", 1),
+    "nothing recognised": (save_unknown, "approximate unknown.safetensors --ratio 4 --effort fast", 2),
+    "nothing recognised by so many bases": (save_unknown, "approximate unknown.safetensors --bases 22", 2),
+    "too many bases": (save_known, "approximate known.safetensors --bases 60", 1),
+    "too many bases for a table": (save_known, "approximate known.safetensors --bases 60 --table mystery", 1),
+    "too small": (save_known, "approximate known.safetensors --max-size 300", 1),
+    "too small a ratio": (save_known, "approximate known.safetensors --ratio 100000", 1),
+    "too small in floats": (save_known, "approximate known.safetensors --ratio 10000 --plain", 1),
+    "nothing like it": (save_known, "approximate known.safetensors --bases 2 --table zzz", 1),
+    "no matrix": (save_known, "approximate known.safetensors --bases 2 --table entities.weight --exclude mystery", 0),
+    "an artifact": (save_known, "approximate artifact.safetensors --bases 2", 1),
+}
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """Find the commands that a failure prints: lines of their own, and those in backticks."""
+    lines = re.findall(r"^  (embcompress .*)$", text, flags=re.MULTILINE)
+    return [shlex.split(line, comments=True)[1:] for line in (*lines, *re.findall(r"`(embcompress [^`]*)`", text))]
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_printed_commands_work(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command that is printed runs to its end, with the options that were given."""
+    prepare, line, least = FAILURES[name]
+    monkeypatch.chdir(tmp_path)
+    prepare()
+    given = shlex.split(line)
+    outcome = run(*given)
+    commands = commands_in(outcome.err)
+    assert len(commands) >= least
+    for command in commands:
+        again = run(*command, *([] if command[0] == "inspect" else ["--force"]))
+        assert again.code == 0, (command, again.err)
+        asked = [option for option in ("--ratio", "--max-error", "--bases", "--max-size") if option in line]
+        if command[0] == "approximate" and asked:
+            assert any(argument.startswith(asked[0]) for argument in command)
+
+
+def test_every_place_that_knows_of_other_arguments_is_tried() -> None:
+    """As many places give alternatives as stand here: one that comes up needs a failure of its own above."""
+    places = {
+        str(path.relative_to(PACKAGE)): count
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if (
+            count := sum(
+                isinstance(node, ast.Call) and _is_retry(node) for node in ast.walk(ast.parse(path.read_text()))
+            )
+        )
+    }
+    assert places == {
+        "compression/budget.py": 2,
+        "compression/budget_search.py": 2,
+        "compression/plan.py": 1,
+        "tables/selection.py": 2,
+    }
+
+
+def _is_retry(node: ast.Call) -> bool:
+    return isinstance(node.func, ast.Name) and node.func.id == "Retry"
+
+
+@pytest.mark.parametrize(
+    ("args", "arguments", "expected"),
+    [
+        (["approximate", "a b.pt", "--bases=9"], ("--bases", "4"), "embcompress approximate 'a b.pt' --bases 4"),
+        (["sweep", "a.pt", "--table", "x", "--json", "-q"], ("--table", "y"), "embcompress sweep a.pt --table y"),
+        (["approximate", "a.pt", "--ratio", "8", "--table", "x", "--table", "z"], ("--table", "y"),
+         "embcompress approximate a.pt --ratio 8 --table y"),
+        (["approximate", "a.pt", "--plain", "--ratio", "8"], ("--plain", "--bases", "4"),
+         "embcompress approximate a.pt --ratio 8 --plain --bases 4"),
+    ],
+)  # fmt: skip
+def test_repeat_command_replaces_what_is_given_anew(args: list[str], arguments: tuple[str, ...], expected: str) -> None:
+    """Options of the same name go, wherever they stand and however they are written; all others stay."""
+    assert repeat_command(args, Retry(arguments)) == expected
