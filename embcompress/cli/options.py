@@ -350,8 +350,8 @@ BaseLabels = Annotated[
         "--base-labels",
         metavar="FILE",
         rich_help_panel=ROWS,
-        help="Labels of the base rows: .tsv[.gz] of id<TAB>label, a JSON vocabulary or tokenizer, or one per line. "
-        "Give one per BASE.",
+        help="Labels of the base rows: .tsv or .csv of id and label, a JSON vocabulary or tokenizer, .npy, .parquet, "
+        "sentencepiece's .vocab, or one per line. Give one per BASE.",
     ),
 ]
 NewLabels = Annotated[
@@ -361,6 +361,32 @@ NewLabels = Annotated[
         metavar="FILE",
         rich_help_panel=ROWS,
         help="Labels of the new table, in the order of its ids; formats as in --base-labels.",
+    ),
+]
+RowOffset = Annotated[
+    int | None,
+    typer.Option(
+        "--row-offset",
+        metavar="N",
+        rich_help_panel=ADVANCED,
+        help="Row of the first label, in BASE and in the new table; rows before it keep their ids. Default: 0, or 1 "
+        "where row 0 is the only row without a label, as its zeros tell.",
+    ),
+]
+KeepPadding = Annotated[
+    bool,
+    typer.Option(
+        "--keep-padding",
+        rich_help_panel=ADVANCED,
+        help="Keep rows of BASE behind its last label, and move them behind the last new label.",
+    ),
+]
+DropPadding = Annotated[
+    bool,
+    typer.Option(
+        "--drop-padding",
+        rich_help_panel=ADVANCED,
+        help="Let new labels take the places of rows of BASE that have no label.",
     ),
 ]
 TablesToGrow = Annotated[

@@ -25,17 +25,27 @@ def padding_max(count: int) -> int:
     return PADDING_ROWS + count // PADDING_SHARE
 
 
-def rows_of_labels(count: int, sizes: set[int]) -> int | None:
-    """Find the size of the tables that labels belong to: as many rows, else a few more; None where none or several fit.
+def rows_of_labels(count: int, sizes: set[int], *, offset: int = 0, is_told: bool = False) -> int | None:
+    """Find the size of the tables that labels belong to: as many rows, else a few more; None where it is not clear.
+
+    Of several sizes that are about as large none is guessed.
+
+    Args:
+        count: of labels.
+        sizes: numbers of rows.
+        offset: rows before the first label.
+        is_told: whether there may be any number of rows more.
 
     Example:
-        >>> rows_of_labels(1000, {50, 1001})
-        1001
+        >>> rows_of_labels(1000, {50, 1001}), rows_of_labels(1000, {998, 1001})
+        (1001, None)
     """
-    if count in sizes:
+    if not offset and count in sizes:
         return count
-    fitting = [size for size in sizes if 0 < size - count <= padding_max(count)]
-    return fitting[0] if len(fitting) == 1 else None
+    near = [size for size in sizes if abs(size - count) <= padding_max(count)]
+    if is_told:
+        near = [size for size in near if size >= count + offset] or [size for size in sizes if size >= count + offset]
+    return near[0] if len(near) == 1 and near[0] > count else None
 
 
 def is_zero_row(stored: StoredTensor, row: int, *, file: BinaryIO) -> bool:
