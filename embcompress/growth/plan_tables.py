@@ -107,8 +107,10 @@ def _choose(
         listed = (
             ", ".join(f"{part.table.name!r} has {part.table.rows}" for part in recognised) or "no table is recognised"
         )
+        offset = padding.row_offset or 0
+        why = f"for {count} labels from row {offset} on" if offset else "as many as ids were given"
         raise IdsError(
-            f"no table in {base.path} has {count} rows, as many as ids were given: {listed}.",
+            f"no table in {base.path} has {count + offset} rows, {why}: {listed}.",
             hint=f"`embcompress inspect {quoted(base.path)}` lists its tables; --table names one.",
         )
     kinds = {next((kind for kind in NAMED_ROLES if kind in part.table.name.lower()), "") for part in exact}

@@ -57,8 +57,10 @@ def settle_rows(
         raise IdsError(
             f"{what}: --base-labels has a blank label for {count} {'row' if count == 1 else 'rows'}, and --labels none "
             "in the same places.",
-            hint="If they are padding that can go:",
-            retries=[Retry(("--drop-padding",))],
+            hint="--keep-padding is for rows behind the labels. Give --drop-padding in its place if these can go."
+            if request.keep
+            else "If they are padding that can go:",
+            retries=() if request.keep else [Retry(("--drop-padding",))],
         )
     if len(rows) > 1:
         return _settle_several(placement, request, what=what, rows=rows)

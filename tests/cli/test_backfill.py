@@ -522,6 +522,15 @@ WRONG_USAGE: dict[str, tuple[list[str], str, str]] = {
     "device": ([*BY_ID, "--device", "tpu"], "--device must be auto, cpu, cuda or cuda:N", ""),
     "report": ([*BY_ID, "--report", "r.yaml"], "no report ends in '.yaml'", ""),
     "report is the output": ([*BY_ID, "-o", "a.json", "--report", "./a.json"], "another output of this run", ""),
+    "offset below 0": ([*BY_LABEL, "--row-offset", "-1"], "--row-offset must be 0 or more; got -1", ""),
+    "offset that is no number": ([*BY_LABEL, "--row-offset", "x"], "--row-offset", ""),
+    "keep and drop": (
+        [*BY_LABEL, "--keep-padding", "--drop-padding"],
+        "--keep-padding and --drop-padding contradict each other",
+        "",
+    ),
+    "offset with ids": ([*BY_ID, "--row-offset", "1"], "--row-offset goes with --base-labels", ""),
+    "padding with ids": ([*BY_ID, "--drop-padding"], "--drop-padding goes with --base-labels", ""),
     "fill labels without a fill": ([*BY_LABEL, "--fill-labels", "new.txt"], "--fill-labels goes with --fill", ""),
     "fill labels without labels": (
         [*BY_ID, "--fill", "second.safetensors", "--fill-labels", "old2.txt"],
@@ -544,6 +553,31 @@ def test_more_labels_than_max_id_are_refused(folder: Path) -> None:
     for count in (26, 27):
         document = json.loads(run(*BY_LABEL, "--max-id", count, "-f", "--json").out)
         assert (document["tables"][0]["rows"], document["vocabulary"]["new"]) == (count, count - 16)
+
+
+def test_offset_beyond_the_rows_is_refused(folder: Path) -> None:
+    """20 labels from row 1 on need 21 rows; a --max-id that leaves no place for the rows before them is too small."""
+    assert_refused([*BY_LABEL, "--row-offset", "1"], code=1, folder=folder, hint="--table",
+                   message="has 21 rows, for 20 labels from row 1 on: 'entities.weight' has 20")  # fmt: skip
+    named = [*BY_LABEL, "--row-offset", "1", "--table", "entities.weight"]
+    assert_refused(named, code=1, folder=folder, hint="At most 0 rows can stand before",
+                   message="'entities.weight' in model.safetensors has 20 rows, too few for 20 labels")  # fmt: skip
+    save("padded.safetensors", {"entities.weight": table(22)})
+    args = ["backfill", "padded.safetensors", *BY_LABEL[2:], *OVER_OLD, "--max-id", "27"]
+    assert_refused([*args, "--row-offset", "2"], code=1, folder=folder,
+                   message="26 labels and 2 rows that have none do not go into --max-id 27")  # fmt: skip
+    assert_refused([*args, "--keep-padding"], code=1, folder=folder,
+                   message="26 labels and 2 rows that have none do not go into --max-id 27")  # fmt: skip
+
+
+def test_nearly_all_labels_gone_is_refused(folder: Path) -> None:
+    """19 of 20 labels that are not among the new ones are two vocabularies, or two forms; 18 are dropped and told."""
+    write("few.txt", "w3", *(f"x{number}" for number in range(30)))
+    args = ["backfill", "model.safetensors", "--base-labels", "old.txt", "--labels", "few.txt", *OVER_OLD]
+    assert_refused(args, code=1, folder=folder, hint="Check that --base-labels and --labels name the right files",
+                   message="19 of 20 labels of the base are not among the 31 new ones: 'w0', 'w1'")  # fmt: skip
+    write("few.txt", "w3", "w5", *(f"x{number}" for number in range(30)))
+    assert json.loads(run(*args, "--json").out)["vocabulary"]["dropped"] == 18
 
 
 def test_existing_output_is_refused_without_force(folder: Path) -> None:
