@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, repeat
 from pathlib import Path
 
 from embcompress.exceptions import IdsError
@@ -118,9 +118,10 @@ def match_labels(bases: Sequence[Sequence[str]], labels: Sequence[str], *, max_i
     starts = [0, *accumulate(map(len, bases))]
     rows: dict[str, int] = {}  # of all bases, one after the other: they are fewer than the new labels
     for base, (first, last) in zip(bases, pairwise(starts), strict=True):
-        rows.update((label, row) for label, row in zip(base, range(first, last), strict=True) if label)
+        rows.update(zip(base, range(first, last), strict=True))
+    rows.pop("", None)
     _refuse_ambiguous(bases, labels, rows)
-    found = array("q", (rows.get(label, -1) for label in labels))  # for each new id its row
+    found = array("q", map(rows.get, labels, repeat(-1)))  # for each new id its row
     if len(bases) == 1:
         for index, (old, label) in enumerate(zip(bases[0], labels, strict=False)):
             if not old and not label:

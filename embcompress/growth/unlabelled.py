@@ -89,10 +89,12 @@ def settle_rows(
     # Of each row behind the last label its new id.
     first = end if request.keep else offset + count
     tail = [index if end <= index < length else -1 for index in range(first, first + behind)]
-    labelled = [index + offset if index >= 0 else -1 for index in placement.places[0]]
+    labelled = placement.places[0]
+    if offset:
+        labelled = array("q", (index + offset if index >= 0 else -1 for index in labelled))
     return replace(
         placement,
-        places=(array("q", [*range(offset), *labelled, *tail]),),
+        places=(array("q", range(offset)) + labelled + array("q", tail),),
         max_id=length,
         offset=offset,
         unlabelled=(*range(offset), *(index for index in tail if index >= 0)),

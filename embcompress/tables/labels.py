@@ -65,7 +65,7 @@ def read_label_file(path: Path) -> LabelFile:
             found = read_lines(content.text, path, ending=ending)
     if not any(found.labels):
         raise IdsError(f"{path} holds no labels.")
-    labels, surrogates = _writable(found.labels)
+    labels, surrogates = _writable(found.labels) if ending == ".json" else (found.labels, 0)
     warnings = []
     if found.form:
         warnings.append(f"{path.name} was read as {found.form}")
