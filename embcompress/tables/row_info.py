@@ -132,11 +132,10 @@ def _place(table: Table, count: int, file: BinaryIO) -> tuple[int, str]:
     surplus = table.rows - count
     if not surplus:
         return 0, ""
-    has = f"{table.name!r} has {table.rows} rows and {count} labels:"
+    has = f"{table.name!r} has {table.rows} rows and {count} labels"
     if begins_with_padding(table.stored, surplus=surplus, file=file):
-        return 1, f"{has} row 0 is all zeros, so the first label was taken for that of row 1"
-    last = f"row {count} has" if surplus == 1 else f"rows {count}..{table.rows - 1} have"
-    return 0, f"{has} {last} none"
+        return 1, f"{has}: row 0 is all zeros, so the first label was taken for that of row 1"
+    return 0, f"{has}, which were taken for those of rows 0..{count - 1}"
 
 
 def _no_table(labels: Sequence[str], tables: Sequence[Table]) -> IdsError:

@@ -36,7 +36,7 @@ def assert_labelled(result: ApproximateResult | EvaluateResult) -> None:
     assert table.error.unweighted_rows == 10
     assert result.warnings == (
         "m.vocab was read as piece and score",
-        "'embedding.weight' has 40 rows and 37 labels: rows 37..39 have none",
+        "'embedding.weight' has 40 rows and 37 labels, which were taken for those of rows 0..36",
         "counts.tsv: 1 of 31 labels are not among --labels, and were passed over",
     )
 

@@ -54,7 +54,7 @@ def test_rows_beyond_the_last_label_have_none(tmp_path: Path) -> None:
     assert list(facts.labels_of(by_name["a"])) == ["x", "y", "", "", ""]
     assert facts.weights_of(by_name["a"]) == pytest.approx([8, 4, 4, 4, 4])
     assert facts.unweighted_rows_of(by_name["a"]) == 3
-    assert facts.warnings == ("'a' has 5 rows and 2 labels: rows 2..4 have none",)
+    assert facts.warnings == ("'a' has 5 rows and 2 labels, which were taken for those of rows 0..1",)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -72,7 +72,7 @@ def test_a_first_row_of_zeros_has_no_label(tmp_path: Path, dtype: torch.dtype) -
     values[3] = 0
     facts, by_name = facts_of(tmp_path, {"a": values}, labels="x\ny\nz\n")
     assert list(facts.labels_of(by_name["a"])) == ["x", "y", "z", ""]
-    assert facts.warnings == ("'a' has 4 rows and 3 labels: row 3 has none",)
+    assert facts.warnings == ("'a' has 4 rows and 3 labels, which were taken for those of rows 0..2",)
 
 
 @pytest.mark.parametrize(
