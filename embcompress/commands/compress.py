@@ -85,6 +85,7 @@ class Compression:
             OutputFile(str(self._target), None, size),
             [encoding.report() for encoding in encodings],
             (*left_out(self._checkpoint), *budgeted.skipped),
+            warnings=self._setting.facts.warnings,
             memory=budgeted.estimate_memory() + estimate_neighbour_memory(self._neighbours),
         )
         return replace(result, gates=self._conditions.gates(result))
@@ -131,6 +132,7 @@ class Compression:
                         OutputFile(str(self._target), sha256, writer.nbytes),
                         tables,
                         (*left_out(self._checkpoint), *skipped),
+                        warnings=self._setting.facts.warnings,
                     )
                     result = _held_back(replace(result, gates=self._conditions.gates(result)))
                     commit = _nothing if result.withheld else writer.commit
