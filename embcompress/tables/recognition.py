@@ -24,6 +24,11 @@ class Verdict:
     is_table: bool
     reason: str
 
+    @property
+    def is_scale(self) -> bool:
+        """Whether it is named like the scales of quantized integers."""
+        return SCALE_KIND in self.reason
+
 
 class TensorLike(Protocol):
     """What is known of a tensor before it is read."""
@@ -107,6 +112,7 @@ LITERALS = (
     ),
 )
 
+SCALE_KIND = "a quantisation scale"
 # Looked for in the owner; the first that fits names the reason.
 REFUSED = (
     (_words(r"bias|biases|beta"), "a bias"),
@@ -114,7 +120,7 @@ REFUSED = (
     (_words(r"conv\w*|\w+conv|patch(es)?(?!.*pos)"), "a convolution"),  # ViT's patch embeddings are convolutions
     (r"^weight_[ih]h", "a recurrent layer"),
     (_words(r"(\w+_)?mask$|inv_freq|(cos|sin)_cached"), "a mask or a cache"),
-    (_words(r"scales?|zeros|zero_point|absmax|weight_integer"), "a quantisation scale"),
+    (_words(r"scales?|zeros|zero_point|absmax|weight_integer"), SCALE_KIND),
     (r"emb\w*_(avg|sum|ema)$|ema_(w|emb\w*)$", "a running average"),  # of a VQ codebook
     (r"^embed_out$|(?:^|out_)(class|bbox|mask)_embed$", "a classifier"),  # GPT-NeoX's head; DETR's heads
     (_words(r"head$|classifier|logits|pooler|lm_head|scorer?"), "a classifier"),
@@ -216,9 +222,8 @@ def recognise(names: tuple[str, ...], *, shape: tuple[int, ...], dtype: str) -> 
 def _why_unfit(shape: tuple[int, ...], *, dtype: str) -> str:
     """Say why no name could make this tensor a table; empty where one could."""
     if dtype not in TABLE_DTYPES:
-        kind = (
-            "integers" if "int" in dtype else "truth values" if dtype == "bool" else "a dtype that is copied as it is"
-        )
+        kinds = (("float8", "FP8"), ("int", "integers"), ("bool", "truth values"))
+        kind = next((kind for part, kind in kinds if part in dtype), "a dtype that is copied as it is")
         return f"{kind} ({dtype})"
     if len(shape) < 2:
         return "1-D" if shape else "a single number"
