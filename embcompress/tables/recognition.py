@@ -305,6 +305,10 @@ def _shape_refusal(name: _Name, *, shape: tuple[int, ...]) -> str:
     is_convolution = len(shape) > 3 or (len(shape) == 3 and shape[2] % 2 == 1 and shape[0] < 8 * shape[1])
     if not has_kind and name.leaf == "weight" and is_convolution:  # nn.Embedding has two axes; Vocos embeds by Conv1d
         return f"a convolution, by its shape ({shown})"
+    # PyKEEN's CombinedRepresentation: base.0 is the table, the last the numeric literals of the entities, as they are
+    # given. One between them would be trained; no model of PyKEEN's has one.
+    if name.owner == "embeddings" and re.fullmatch(r"base\.[1-9]\d*", ".".join(name.parts[-3:-1])):
+        return f"the literals of a model of PyKEEN, which are not trained ({'.'.join(name.raw[-3:])})"
     if name.parts[-2:-1] in {("base",), ("bases",)} and shape[0] < math.prod(shape[1:]):
         return f"the bases of a low-rank table ({'.'.join(name.raw[-2:])})"  # PyKEEN's LowRank; bases.0 are partitions
     return ""
