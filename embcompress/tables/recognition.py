@@ -93,16 +93,20 @@ LITERALS = (
         rf"relations?|(init_)?rel|rel_transfer|rel_proj_vect|rel_(diag|phase)|(relation|rel){ROWS_OF}",
         "relation embedding",
     ),
-    _Literal(r"transfer_matrix|norm_vect(or)?|trans_m", "relation embedding"),  # OpenKE, TorchKGE, KGAT: TransR, TransH
+    # TransR and TransH of OpenKE, TorchKGE, KGAT, RecBole.
+    _Literal(r"transfer_matrix|norm_vect(or)?|trans_[mw]", "relation embedding"),
+    _Literal(r"(in|out)_degree_encoder", "embedding"),  # Graphormer
+    # Of Graphormer too, a row for each value of each of nine features; others make atoms of a few by a dense layer.
+    _Literal(r"atom_encoder", "embedding", rows_min=1000),
     _Literal(rf"users?{ROWS_OF}?", "user embedding"),
     _Literal(rf"items?{ROWS_OF}?", "item embedding"),
     # T5, BART, Marian. 256: no vocabulary is smaller than the bytes; the trunks of multi-task networks often are.
     _Literal(r"shared", "token embedding", rows_min=256),
     # The table is the encoder of torch's word_language_model and fastai, w of CTRL, P and Q, pu and qi, W and H of
-    # matrix factorisations, E of TuckER, wi, wj and wo of word2vec and GloVe, lt of Poincare embeddings, D of paragraph
-    # vectors. Dense layers have these names too, but are not many times longer than wide.
+    # matrix factorisations, E of TuckER, wi, wj and wo of word2vec and GloVe, Wy of GRU4Rec, lt of Poincare embeddings,
+    # D of paragraph vectors. Dense layers have these names too, but are not many times longer than wide.
     _Literal(
-        r"encoder|[dehpqruvw]|pu|qi|w(_?in|_?out|[ijo])|lt|[ui]_weights?", "embedding", rows_min=500, aspect_min=8
+        r"encoder|[dehpqruvw]|pu|qi|w(_?in|_?out|[ijoy])|lt|[ui]_weights?", "embedding", rows_min=500, aspect_min=8
     ),
     _Literal(
         r"(?!(.+_)?(scales?|zeros?|bias|mask|rope|sin|cos|rout(er|ing)|gates?)_)[^.]+_tables?",
@@ -128,6 +132,7 @@ REFUSED = (
     # Of Fuyu, Decision Transformer, MAE, diffusion models, ProphetNet, V-JEPA 2, MarkupLM.
     (r"^(vision_embed_tokens|embed_(state|action)|decoder_embed|image_embeds|emb_layers)$", "a linear layer"),
     (r"(?:^|_)((x|context|condition)_embedder|time_embed)$", "a linear layer"),
+    (r"^(speaker_embeds_layer|att(en|n|ention)?_embedding)$", "a linear layer"),  # of SpeechT5, AutoInt
     (r"^(relative_pos_embeddings|predictor_embeddings|xpath_unitseq2_\w+)$", "a linear layer"),
     (r"^(cls|mask|register)\w*_tokens?$", "a vector put into every input"),
     (r"[a-z]2(?!vec)[a-z]|" + _words("to"), "a linear layer"),  # embed2hidden, hidden_to_embedding
@@ -136,6 +141,9 @@ REFUSED = (
     (r"^(?!.*(user|item)).*" + _words("mlp"), "a linear layer"),  # NCF: embed_user_MLP is a table
     (r"^([qkvow]|query|key|value|w?qkv|w[qkvo]|query_key_value|c_attn|(self_)?att(n|ention)?)$", "an attention layer"),
 )
+
+# The same for `parent.owner`. Of iTransformer, PatchTST and TimesNet, and what the Informer makes of times as floats.
+REFUSED_PAIRS = re.compile(r"(enc|dec|patch)_embedding\.value_embedding|temporal_embedding\.embed")
 
 EMBEDDING_WORD = re.compile(r"embed|(?:^|_)w?emb(?:s|d)?(?:_|$)")  # not member, not assembler
 CONTAINER = re.compile(
@@ -288,6 +296,8 @@ def _refusal(name: _Name, *, shape: tuple[int, ...]) -> str:
     for pattern, kind in REFUSED:
         if re.search(pattern, name.owner) and f"{name.parent}.{name.owner}" != "word_emb.emb_layers":
             return f"named like {kind} ({name.raw[-1]})"
+    if REFUSED_PAIRS.fullmatch(f"{name.parent}.{name.owner}"):
+        return f"named like a linear layer ({'.'.join(name.raw[-2:])})"
     return _shape_refusal(name, shape=shape)
 
 
