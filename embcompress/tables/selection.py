@@ -113,15 +113,7 @@ def choose_tables(
             continue
         if not group.is_matrix:
             if any(WILDCARDS.isdisjoint(pattern) for pattern in (*table, *bilinear) if pattern in group.names):
-                unread = next((one for one in find_unread_tables(checkpoint) if one.name in group.names), None)
-                raise TableError(
-                    f"{named[0]!r} in {checkpoint.path} is {unread.what if unread else group.stored.dtype} "
-                    f"of shape {group.stored.shape}; "
-                    f"a table has at least two axes and one of the dtypes {', '.join(TABLE_DTYPES)}.",
-                    hint=unread.hint
-                    if unread
-                    else f"`embcompress inspect {quoted(checkpoint.path)}` lists the tables.",
-                )
+                raise _unfit(group, named[0], checkpoint=checkpoint)
             continue
         name = named[0] if named else recognised_name(group)
         others = tuple(other for other in group.names if other != name)
@@ -137,6 +129,23 @@ def choose_tables(
     if not chosen:
         raise _nothing_chosen(checkpoint, groups, table=table, exclude=exclude, bases=bases)
     return tuple(chosen)
+
+
+def _unfit(group: Group, name: str, *, checkpoint: Checkpoint) -> TableError:
+    """Say why a tensor that was named is no table, and what to do."""
+    unread = next((one for one in find_unread_tables(checkpoint) if one.name in group.names), None)
+    scattered = tell_scattered(checkpoint) if len(group.stored.shape) == 1 else None
+    what = unread.what if unread else group.stored.dtype
+    why = (
+        f"{checkpoint.path} holds {scattered[0]}"
+        if scattered
+        else f"a table has at least two axes and one of the dtypes {', '.join(TABLE_DTYPES)}"
+    )
+    hint = unread.hint if unread else scattered[1] if scattered else ""
+    return TableError(
+        f"{name!r} in {checkpoint.path} is {what} of shape {group.stored.shape}; {why}.",
+        hint=hint or f"`embcompress inspect {quoted(checkpoint.path)}` lists the tables.",
+    )
 
 
 def _refuse_left_out(patterns: Iterable[str], names: Sequence[str], *, checkpoint: Checkpoint) -> None:

@@ -160,7 +160,11 @@ def _dequantizing_line(
     if spread is None:
         return LIBRARY_HINT
     if scale is None:
-        return converting_line(stored.name, value, loading=loading)
+        line = converting_line(stored.name, value, loading=loading)
+        return "Unless its scales lie in another file, c" + line[1:]
+    # Scales of integers are exponents of two, or quantized themselves; codes without a sign have an offset somewhere.
+    if "float" not in scale.dtype or (stored.dtype == "uint8" and zero is None):
+        return LIBRARY_HINT
     factor = f"{spread} / {SCB_SCALE}" if scale.name.endswith("SCB") else spread
     return converting_line(stored.name, f"{value} * {factor}", loading=loading)
 

@@ -194,6 +194,7 @@ def test_empty_parameters_are_those_of_zero_3(tmp_path: Path) -> None:
     )
     assert "zero_to_fp32.py" in said.hint
     assert [skipped.reason for skipped in inspect(path).skipped] == [said.hint]
+    assert refuse(path, table=[NAME]).hint == said.hint
 
 
 def test_flat_parameters_are_those_of_fsdp(tmp_path: Path) -> None:
@@ -277,6 +278,23 @@ def test_scales_of_blocks_are_not_the_only_matrix(tmp_path: Path) -> None:
     assert "'a.weight' is FP8" in said.message
     assert said.retries == ()
     assert not any(table.chosen for table in inspect(path).tables)
+
+
+@pytest.mark.parametrize(
+    ("codes", "scales"),
+    [
+        (WEIGHT.to(FP8), torch.full((ROWS, 2), 127, dtype=torch.uint8)),  # the exponents of MXFP8
+        (CODES.to(torch.uint8), ROW_SCALES[:, None]),  # without the zero points that it must have
+        (CODES, draw(7, 3)),  # blocks of no even size
+    ],
+)
+def test_no_line_is_given_where_it_could_be_wrong(tmp_path: Path, codes: Tensor, scales: Tensor) -> None:
+    """Where the meaning of the scales is not plain, the library that wrote them is named and no line is given."""
+    path = tmp_path / "model.pt"
+    torch.save({NAME: codes, f"{NAME}_scale": scales}, path)
+    said = refuse(path)
+    assert f"with its scales in '{NAME}_scale'" in said.message
+    assert said.hint.startswith("Dequantize it with the library that quantized it")
 
 
 def test_packed_codes_are_left_to_their_library(tmp_path: Path) -> None:
