@@ -51,7 +51,7 @@ MISTYPED = {
     "command": (["aproximate", WORDS], 2, "Did you mean 'approximate'?"),
     "option": (["approximate", WORDS, "--base", 8], 2, "Did you mean --bases?"),
     "option of another command": (["sweep", WORDS, "--bases", 8], 2, "No such option: --bases."),
-    "table": (["approximate", WORDS, "--bases", 8, "--table", "embeding*"], 1, "Did you mean 'embedding.weight'?"),
+    "table": (["approximate", WORDS, "--bases", 8, "--table", "embeding*"], 1, "--table embedding.weight"),
     "file": (["approximate", WORDS.with_name("modle.pt"), "--bases", 8], 1, f"Did you mean {WORDS}?"),
     "solver": (["approximate", WORDS, "--bases", 8, "--solver", "kylov"], 2, "Did you mean krylov?"),
     "effort": (["approximate", WORDS, "--ratio", 8, "--effort", "fst"], 2, "Did you mean fast?"),

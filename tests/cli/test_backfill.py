@@ -456,7 +456,7 @@ BAD_TABLES: dict[str, tuple[list[str], str, str]] = {
     "misspelt": (
         ["--table", "entites.weight"],
         "--table entites.weight matches none",
-        "Did you mean 'entities.weight'",
+        "--table entities.weight",
     ),
     "of other rows": (["--table", "rel*"], "'relations.weight' in model.safetensors has 5 rows, and 20 ids", ""),
     "one of two of other rows": (["--table", "*.weight"], "'relations.weight' in model.safetensors has 5 rows", ""),

@@ -565,7 +565,7 @@ def test_small_blocks_keep_and_measure_the_same(tmp_path: Path, monkeypatch: pyt
 
 def test_tables_of_one_seed_differ(tmp_path: Path) -> None:
     """Two tables that grow together have none of their new rows in common."""
-    state = {"user_embedding.weight": random_rows(30, 4), "second_user_embedding.weight": random_rows(30, 4)}
+    state = {"user_embedding.weight": random_rows(30, 4), "second_user_embedding.weight": random_rows(30, 4) + 1}
     path = save(tmp_path / "m.safetensors", state)
     result = embcompress.backfill(path, max_id=50, base_ids=write_lines(tmp_path / "ids", range(30)), method="normal")
     found = read(result)
@@ -1107,7 +1107,7 @@ def test_padding_is_not_guessed_among_tables(tmp_path: Path) -> None:
 
 def test_positions_do_not_grow_with_tokens(tmp_path: Path) -> None:
     """As many positions as tokens: whose ids these are has to be said."""
-    path = save(tmp_path / "m.safetensors", {"wte.weight": random_rows(32, 4), "wpe.weight": random_rows(32, 4)})
+    path = save(tmp_path / "m.safetensors", {"wte.weight": random_rows(32, 4), "wpe.weight": random_rows(32, 4) + 1})
     ids = write_lines(tmp_path / "ids", range(32))
     with pytest.raises(TableError, match="several tables"):
         embcompress.backfill(path, max_id=40, base_ids=ids)
