@@ -35,6 +35,7 @@ FITTED: Mapping[str, str] = MappingProxyType(
 METHODS: Mapping[str, str] = MappingProxyType(
     {name: what for name, what in INITIALIZERS.items() if name != "pretrained"} | dict(FITTED)
 )
+NO_CONSTRAINER = "none"  # of --constrainer: not even that which a model tells
 CONSTRAINERS: Mapping[str, str] = MappingProxyType(
     {
         "normalize": "each row to unit norm of order p, by default 2",

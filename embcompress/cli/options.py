@@ -414,7 +414,8 @@ Constrainer = Annotated[
         "--constrainer",
         metavar="NAME",
         rich_help_panel=ADVANCED,
-        help=f"Constraint applied to new rows: {', '.join(CONSTRAINERS)}; with arguments, e.g. clamp_norm:maxnorm=1.",
+        help=f"Constraint applied to new rows: {', '.join(CONSTRAINERS)}; with arguments, e.g. clamp_norm:maxnorm=1; "
+        "or none. Default: that of a pickled model of PyKEEN.",
     ),
 ]
 Fill = Annotated[

@@ -18,7 +18,8 @@ from embcompress.artifact.schema import (
 )
 from embcompress.artifact.writer import Entry, SafetensorsWriter, copied_entry
 from embcompress.checkpoints import open_checkpoint
-from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, Choice
+from embcompress.checkpoints.told_constrainers import told_constrainer
+from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, NO_CONSTRAINER, Choice
 from embcompress.commands.memory import estimate_backfill_memory
 from embcompress.commands.run import (
     beside,
@@ -90,7 +91,8 @@ def backfill(
         drop_padding: rows behind the last label, or of a blank one, make room where new labels need their places.
         table: shell patterns of the tables to grow; empty: those recognised whose rows the ids are.
         method: `NAME` or `NAME:key=number,...`, a name of METHODS; default "gaussian", fitted to the kept rows.
-        constrainer: the same for CONSTRAINERS; applied to new rows alone.
+        constrainer: the same for CONSTRAINERS, or "none"; applied to new rows alone. Default: that which a pickled
+            model of PyKEEN tells of the table, for rows that are drawn.
         fill: a checkpoint with the new rows, in the order of the new ids.
         fill_labels: a file of the labels of these rows, in their order. New ids without one are drawn if `method` is
             given.
@@ -110,9 +112,12 @@ def backfill(
     paths = _paths(bases)
     request = RowRequest(
         method=Choice.parse(method or DEFAULT_METHOD, METHODS, option="--method"),
-        constrainer=None if constrainer is None else Choice.parse(constrainer, CONSTRAINERS, option="--constrainer"),
+        constrainer=None
+        if constrainer in (None, NO_CONSTRAINER)
+        else Choice.parse(constrainer, CONSTRAINERS, option="--constrainer"),
         seed=seed,
         may_draw=method is not None or fill is None,
+        may_be_told=constrainer is None and fill is None,
     )
     check_seed(seed)
     padding = _checked(
@@ -344,6 +349,20 @@ def _find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: 
     return found
 
 
+def _constrainer_of(part: Part, request: RowRequest) -> tuple[Choice | None, str]:
+    """Choose what constrains the new rows of a table, and say where the checkpoint tells it."""
+    if not request.may_be_told or part.compressed is not None:
+        return request.constrainer, ""
+    name = part.table.name
+    told = told_constrainer(part.base.checkpoint.listing, name)
+    if told is None:
+        return None, ""
+    if told.choice is None:
+        return None, f"the model constrains {name!r} by {told.function}, and its new rows are not constrained"
+    off = f"--constrainer {NO_CONSTRAINER}"
+    return told.choice, f"the new rows of {name!r} are held to {told.choice}, as the model says; {off} leaves it out"
+
+
 def _plan_table(
     table: GrowingTable,
     placement: Placement,
@@ -368,7 +387,10 @@ def _plan_table(
         )
     else:
         entries = tuple(Entry(name, first.table.dtype, (rows, *first.table.shape)) for name in first.table.names)
-    plan = GrowthPlan(table.parts, table.padding, placement, entries, rank, coded, fill, given or ())
+    constrainer, remark = _constrainer_of(first, request)
+    plan = GrowthPlan(
+        table.parts, table.padding, placement, entries, rank, coded, fill, given or (), constrainer, remark
+    )
     if fill is not None:
         count = fill.stored.shape[0]
         wanted = plan.placement.added if given is None else len(given)

@@ -40,6 +40,8 @@ def planned_warnings(
         warnings.append(f"{placement.dropped_blank} rows were dropped whose label is blank")
     for plan in plans:
         first = plan.first
+        if plan.remark:
+            warnings.append(plan.remark)
         warnings += [
             f"{part.table.name!r} in {part.base.path} {remark}"
             for part, remark in zip(plan.parts, placement.remarks, strict=False)
@@ -116,7 +118,7 @@ def table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
         rows_dropped=rows - plan.placement.kept,
         rows_filled=filled,
         method="fill" if filled and filled == plan.placement.added else str(request.method),
-        constrainer=str(request.constrainer) if request.constrainer else None,
+        constrainer=str(plan.constrainer) if plan.constrainer else None,
         energy_held=None,
         base_rows=None,
         new_rows=None,

@@ -35,7 +35,7 @@ class NewRows:
         self.dtype: torch.dtype = getattr(torch, first.table.dtype).to_real()  # of the table's reals
         self._wide = product_dtype(self.dtype)  # rows are rounded once, after the constraint
         self._request = request
-        self._constrain = bind_constrainer(request.constrainer)
+        self._constrain = bind_constrainer(plan.constrainer)
         self._fill = None if plan.fill is None else _FillRows(plan.fill, folder=folder)
         self._fill_row = torch.full((plan.placement.max_id,), -1)  # of each id its row of the fill
         if self._fill is not None:

@@ -116,12 +116,14 @@ class RowRequest:
         constrainer: of CONSTRAINERS, or None.
         seed: of the draws.
         may_draw: whether rows that a fill lacks are drawn.
+        may_be_told: whether a constrainer that the checkpoint tells of a table is applied to rows that are drawn.
     """
 
     method: Choice
     constrainer: Choice | None
     seed: int
     may_draw: bool
+    may_be_told: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -165,6 +167,8 @@ class GrowthPlan(GrowingTable):
         coded: what else is known of a coded table.
         fill: the new rows given.
         filled: the id of each row of the fill; empty for the order of the new ids.
+        constrainer: applied to the new rows; None for nothing.
+        remark: on what the checkpoint tells of that; empty where there is nothing to say.
     """
 
     placement: Placement
@@ -173,6 +177,8 @@ class GrowthPlan(GrowingTable):
     coded: CodedGrowth | None
     fill: Fill | None
     filled: Sequence[int]
+    constrainer: Choice | None = None
+    remark: str = ""
 
     @property
     def is_stacked(self) -> bool:

@@ -34,6 +34,7 @@ from embcompress.exceptions import (
 )
 from embcompress.results import BackfillResult, GrownTable, RowStatisticsReport
 from embcompress.tables import table as table_module
+from embcompress.tables.labels import read_labels
 
 SAMPLES = Path(__file__).parents[2] / "sample_checkpoints"
 NAME = "entities.weight"
@@ -1326,3 +1327,26 @@ def test_inputs_are_never_overwritten(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="is the input itself"):
             embcompress.backfill(path, max_id=9, base_ids=ids, force=True, **place)
     assert ids.read_text() == "[5, 4, 3, 2, 1, 0]"
+
+
+TRANSE = SAMPLES / "kinships-transe"
+
+
+@pytest.mark.parametrize(("constrainer", "is_held"), [(None, True), ("none", False), ("clamp:max=0.01", False)])
+def test_constrainer_of_the_model_holds_new_rows(tmp_path: Path, constrainer: str | None, is_held: bool) -> None:
+    """New entities of a TransE have the norm 1 that its pickle tells of, unless another constrainer is named."""
+    labels = TRANSE / "training_triples" / "entity_to_id.tsv.gz"
+    old = read_labels(labels)
+    result = embcompress.backfill(
+        TRANSE / "trained_model.pkl",
+        base_labels=labels,
+        labels=write_lines(tmp_path / "new.txt", [*old, "one more", "and another"]),
+        table="entity*",
+        constrainer=constrainer,
+        output=tmp_path / "grown.safetensors",
+    )
+    (table,) = result.tables
+    norms = read(result)[table.name][len(old) :].norm(dim=1)
+    assert bool(torch.allclose(norms, torch.ones(2), atol=1e-6)) == is_held
+    assert table.constrainer == ("normalize" if is_held else None if constrainer == "none" else constrainer)
+    assert any("as the model says; --constrainer none" in warning for warning in result.warnings) == is_held
