@@ -26,7 +26,7 @@ from embcompress.results import ApproximateResult, OutputFile, TableReport
 from embcompress.tables.progress import Progress
 from embcompress.tables.row_info import RowFacts
 from embcompress.tables.rows import read_bytes
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 
 
@@ -69,7 +69,7 @@ class Compression:
         progress: Progress | None,
     ) -> None:
         self._checkpoint, self._budget = checkpoint, budget
-        self._setting = Setting(checkpoint, device, seed, progress, facts)
+        self._table_source = TableSource(checkpoint, device, seed, progress, facts)
         self._dtype, self._named, self._fixed_rows, self._neighbours = dtype, named, fixed_rows, neighbours
         self._conditions, self._target, self._resolved, self._force = conditions, target, resolved, force
 
@@ -106,7 +106,7 @@ class Compression:
         budgeted: BudgetedTables | CodedTables | None = None
         if isinstance(chosen, Plan):
             encodings = [
-                make_encoding(planned, choice, self._setting)
+                make_encoding(planned, choice, self._table_source)
                 for planned, choice in zip(chosen.tables, choices, strict=True)
             ]
         else:
@@ -122,7 +122,7 @@ class Compression:
                         writer.write(entry, read_bytes(stored, file=self._checkpoint.file))
                     sha256 = writer.finish(file.metadata(errors, checksums=writer.checksums))
                     tables = [encoding.report() for encoding in encodings]
-                    tables = _with_neighbours(tables, writer.path, self._setting, queries=self._neighbours)
+                    tables = _with_neighbours(tables, writer.path, self._table_source, queries=self._neighbours)
                     skipped = (
                         chosen.skipped if isinstance(chosen, Plan) else () if budgeted is None else budgeted.skipped
                     )
@@ -144,7 +144,7 @@ class Compression:
             return CodedTables(
                 tables,
                 self._budget,
-                self._setting,
+                self._table_source,
                 named=self._named,
                 size_of=self._sizes,
                 dry_run=dry_run,
@@ -153,7 +153,7 @@ class Compression:
         return BudgetedTables(
             tables,
             self._budget,
-            self._setting,
+            self._table_source,
             stored_dtype=lambda item: item.real_dtype if self._dtype == "same" else self._dtype,
             named=self._named,
             size_of=self._sizes,
@@ -169,10 +169,10 @@ class Compression:
         return self._file_of(encodings).writer(own).nbytes, bytes_alone(encodings)
 
 
-def make_encoding(planned: PlannedTable, choice: SolverChoice, setting: Setting) -> Encoding:
+def make_encoding(planned: PlannedTable, choice: SolverChoice, table_source: TableSource) -> Encoding:
     """Choose how a table with a given number of bases is encoded, from its plan."""
     kind = PlainEncoding if planned.matrix is None else BilinearEncoding
-    return kind(planned, choice, setting)
+    return kind(planned, choice, table_source)
 
 
 def _held_back(result: ApproximateResult) -> ApproximateResult:
@@ -192,21 +192,23 @@ def _continue(encodings: list[Encoding], earlier: Sequence[Encoding]) -> list[En
     return encodings
 
 
-def _with_neighbours(tables: Sequence[TableReport], path: Path, setting: Setting, *, queries: int) -> list[TableReport]:
+def _with_neighbours(
+    tables: Sequence[TableReport], path: Path, table_source: TableSource, *, queries: int
+) -> list[TableReport]:
     """Look for the neighbours of rows in the tables and in what the file at `path` stores of them."""
     if not queries:
         return list(tables)
-    stored = {tensor.name: tensor for tensor in setting.checkpoint.tensors}
+    stored = {tensor.name: tensor for tensor in table_source.checkpoint.tensors}
     found = []
     with open_checkpoint(path) as made:
         artifact = read_artifact(made)
         said = {table.name: table for table in artifact.tables}
         for table in tables:
             started = time.perf_counter()
-            rows = setting.rows(Table(table.name, (), stored[table.name]), "neighbours")
+            rows = table_source.rows(Table(table.name, (), stored[table.name]), "neighbours")
             assert table.error is not None
             compared = compare_neighbours(
-                rows, artifact, said[table.name], error=table.error, queries=queries, seed=setting.seed
+                rows, artifact, said[table.name], error=table.error, queries=queries, seed=table_source.seed
             )
             seconds = table.seconds + time.perf_counter() - started
             passes = table.passes + (compared is not None)

@@ -41,7 +41,7 @@ from embcompress.report.plot import plot_form, render_plot
 from embcompress.results import InputFile, Recommendation, SweepCurve, SweepPoint, SweepResult, SweepTotals, SweptTable
 from embcompress.tables.progress import Progress
 from embcompress.tables.selection import choose_tables
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 from embcompress.text import did_you_mean, human_bytes, quoted
 
@@ -117,10 +117,10 @@ def sweep(
         refuse_compressed(checkpoint)
         reports = check_reports(report, output=None, force=force, inputs=[source])
         picture = None if plot is None else _check_picture(Path(plot), reports, force=force, source=source)
-        setting = Setting(checkpoint, resolve_device(device), seed, progress)
+        table_source = TableSource(checkpoint, resolve_device(device), seed, progress)
         swept, skipped = [], []
         for item in choose_tables(checkpoint, table=named, exclude=excluded):
-            one = _Swept(item, setting, effort=effort)
+            one = _Swept(item, table_source, effort=effort)
             if any(one.can_be(way) for way in (CODED, *PLAIN_DTYPES)):
                 swept.append(one)
             else:
@@ -130,7 +130,7 @@ def sweep(
             raise BudgetError(f"nothing in {source} gets smaller: {what}.")
         tables = tuple(one.report() for one in swept)
         before = sum(one.table.nbytes for one in swept)
-        totals = SweepTotals(before, _alone(tables[0]) if len(tables) == 1 else _curves(swept, setting))
+        totals = SweepTotals(before, _alone(tables[0]) if len(tables) == 1 else _curves(swept, table_source))
         options = [
             *(("--effort", effort) if effort != EFFORTS[0] else ()),
             *(part for pattern in named for part in ("--table", pattern)),
@@ -200,10 +200,10 @@ def _error_of(found: tuple[str, SweepPoint]) -> float:
 class _Swept:
     """One table: what is known of it, and what each way of storing it leaves."""
 
-    def __init__(self, table: Table, setting: Setting, *, effort: str) -> None:
+    def __init__(self, table: Table, table_source: TableSource, *, effort: str) -> None:
         started = time.perf_counter()
-        self.table, self._setting = table, setting
-        self.source = CodedSource(table, setting, effort=effort)
+        self.table, self._table_source = table, table_source
+        self.source = CodedSource(table, table_source, effort=effort)
         self.plain: Mapping[str, TableOffers] = {
             way: TableOffers(table, self.source.factors, stored_dtype=dtype) for way, dtype in PLAIN_DTYPES.items()
         }
@@ -231,10 +231,10 @@ class _Swept:
         """Measure every way at every size."""
         started = time.perf_counter()
         item = self.table
-        coded = list(_store([self], CODED, self._setting))
+        coded = list(_store([self], CODED, self._table_source))
         curves = (
             SweepCurve(CODED, tuple(_point([self], one) for one in coded)),
-            *_curves([self], self._setting, but=CODED),
+            *_curves([self], self._table_source, but=CODED),
         )
         return SweptTable(
             **vars(item.head),
@@ -283,7 +283,9 @@ class _Swept:
                     )
         if RATIOS[-1] not in by_ratio and self.can_be(CODED):
             least_estimates = SharedStep([self.source]).least()
-            least_bytes = sum(one.nbytes for one in least_estimates) + _beside([self], least_estimates, self._setting)
+            least_bytes = sum(one.nbytes for one in least_estimates) + _beside(
+                [self], least_estimates, self._table_source
+            )
             most = self.table.nbytes / least_bytes
             yield (
                 f"it is too small to be {RATIOS[-1]} times smaller: {most:.3g} times, a file's header counted"
@@ -319,10 +321,10 @@ class _Stored:
     has_bases: bool = True
 
 
-def _curves(swept: Sequence[_Swept], setting: Setting, *, but: str = "") -> tuple[SweepCurve, ...]:
+def _curves(swept: Sequence[_Swept], table_source: TableSource, *, but: str = "") -> tuple[SweepCurve, ...]:
     """Measure every way, of one table or of several together."""
     curves = [
-        SweepCurve(way, tuple(_point(swept, stored) for stored in _store(swept, way, setting)))
+        SweepCurve(way, tuple(_point(swept, stored) for stored in _store(swept, way, table_source)))
         for way in (CODED, *PLAIN_DTYPES)
         if way != but
     ]
@@ -333,7 +335,7 @@ def _curves(swept: Sequence[_Swept], setting: Setting, *, but: str = "") -> tupl
     return tuple(curves)
 
 
-def _store(swept: Sequence[_Swept], way: str, setting: Setting) -> Iterator[_Stored]:
+def _store(swept: Sequence[_Swept], way: str, table_source: TableSource) -> Iterator[_Stored]:
     """Store tables in one way within each ratio, as `approximate` would, and find out what is left."""
     if not all(one.can_be(way) for one in swept):
         return  # `approximate` would leave that table dense
@@ -341,43 +343,43 @@ def _store(swept: Sequence[_Swept], way: str, setting: Setting) -> Iterator[_Sto
     name = swept[0].table.name if len(swept) == 1 else f"{len(swept)} tables"
     store = _store_codes if way == CODED else partial(_store_floats, way=way)
     for step, ratio in enumerate(RATIOS):
-        if setting.progress is not None:
-            setting.progress(f"{name}: {way}", step, len(RATIOS), 0)
-        stored = store(swept, setting, limit=int(before / ratio))
+        if table_source.progress is not None:
+            table_source.progress(f"{name}: {way}", step, len(RATIOS), 0)
+        stored = store(swept, table_source, limit=int(before / ratio))
         if stored is not None:
             yield replace(stored, ratio=ratio, rank=stored.rank if len(swept) == 1 else None)
-    if setting.progress is not None:
-        setting.progress(f"{name}: {way}", len(RATIOS), len(RATIOS), 0)
+    if table_source.progress is not None:
+        table_source.progress(f"{name}: {way}", len(RATIOS), len(RATIOS), 0)
 
 
-def _store_codes(swept: Sequence[_Swept], setting: Setting, *, limit: int) -> _Stored | None:
+def _store_codes(swept: Sequence[_Swept], table_source: TableSource, *, limit: int) -> _Stored | None:
     """Code tables within a file of `limit` bytes, and find out from their samples what is left."""
     estimates = SharedStep([one.source for one in swept]).fill(
-        limit, beside=lambda estimates: _beside(swept, estimates, setting)
+        limit, beside=lambda estimates: _beside(swept, estimates, table_source)
     )
     if estimates is None:
         return None
     # What an estimate is over, the table is held to while it is written.
-    nbytes = min(math.ceil(sum(one.nbytes for one in estimates)), limit - _beside(swept, estimates, setting))
+    nbytes = min(math.ceil(sum(one.nbytes for one in estimates)), limit - _beside(swept, estimates, table_source))
     errors = [coded_error(estimate, one.source.statistics) for one, estimate in zip(swept, estimates, strict=True)]
     has_bases = any(estimate.fit.bases is not None for estimate in estimates)
     return _Stored(nbytes, None, errors, estimates[0].fit.codebook.rank, has_bases)
 
 
-def _beside(swept: Sequence[_Swept], estimates: Sequence[Estimate], setting: Setting) -> int:
+def _beside(swept: Sequence[_Swept], estimates: Sequence[Estimate], table_source: TableSource) -> int:
     """Count the bytes of a file of coded tables that are not their own."""
     pairs = zip(swept, estimates, strict=True)
-    encodings = [coded_encoding_of(one.source, estimate, setting, needs="a sweep") for one, estimate in pairs]
+    encodings = [coded_encoding_of(one.source, estimate, table_source, needs="a sweep") for one, estimate in pairs]
     return bytes_alone(encodings) - coded_bytes(encodings)
 
 
-def _store_floats(swept: Sequence[_Swept], setting: Setting, *, limit: int, way: str) -> _Stored | None:
+def _store_floats(swept: Sequence[_Swept], table_source: TableSource, *, limit: int, way: str) -> _Stored | None:
     """Choose ranks of tables within a file of `limit` bytes, and conclude from their spectra what is left."""
     tables = [one.plain[way] for one in swept]
 
     def size_of(offers: Sequence[Offer]) -> int:
         pairs = zip(tables, offers, strict=True)
-        return bytes_alone([encoding_of(table, offer, setting, needs="a sweep") for table, offer in pairs])
+        return bytes_alone([encoding_of(table, offer, table_source, needs="a sweep") for table, offer in pairs])
 
     offers = spend_bytes(tables, limit=limit, size_of=size_of)
     if offers is None:

@@ -30,7 +30,7 @@ class BilinearEncoding(Encoding):
         if self.planned.rows_rank:
             try:
                 factors = factorize(
-                    self._rows("rows over shared bases"), self.planned.rows_rank, seed=self.setting.seed
+                    self._rows("rows over shared bases"), self.planned.rows_rank, seed=self.table_source.seed
                 )
             except NonFiniteError as err:
                 raise self._refuse(err) from err

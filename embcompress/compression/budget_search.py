@@ -18,7 +18,7 @@ from embcompress.exceptions import BudgetError, Retry
 from embcompress.linalg.precision import STORING_ERROR
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.results import Skipped
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 from embcompress.text import human_bytes
 
@@ -77,11 +77,11 @@ def floor_digits(ratio: float) -> str:
     return f"{math.floor(ratio * 10**digits) / 10**digits:.{digits}f}"
 
 
-def encoding_of(offers: TableOffers, offer: Offer, setting: Setting, *, needs: str) -> Encoding:
+def encoding_of(offers: TableOffers, offer: Offer, table_source: TableSource, *, needs: str) -> Encoding:
     """Make what writes a table as one of its offers says; `needs` names what asked for its spectrum."""
     choice = SolverChoice(offers.factors.solver, f"for the spectrum, which {needs} needs")
     planned = PlannedTable(offers.table, offer.rank, offers.stored_dtype)
-    encoding = PlainEncoding(planned, choice, setting)
+    encoding = PlainEncoding(planned, choice, table_source)
     encoding.seconds, encoding.earlier_passes = offers.seconds, offers.passes
     return encoding
 
@@ -130,7 +130,7 @@ class BudgetedTables:
     Args:
         tables: those chosen.
         budget: of any kind but bases.
-        setting: of the run.
+        table_source: of the run.
         stored_dtype: of floats, by table.
         named: patterns given in full: such a table is not left dense in silence.
         size_of: counts the bytes of the whole file, and of one with these tables alone.
@@ -140,13 +140,13 @@ class BudgetedTables:
         self,
         tables: Sequence[Table],
         budget: Budget,
-        setting: Setting,
+        table_source: TableSource,
         *,
         stored_dtype: Callable[[Table], str],
         named: Sequence[str],
         size_of: Callable[[Sequence[Encoding]], tuple[int, int]],
     ) -> None:
-        self._budget, self._setting, self._named, self._size_of = budget, setting, named, size_of
+        self._budget, self._table_source, self._named, self._size_of = budget, table_source, named, size_of
         self._stored_dtype = stored_dtype
         self._tries = 0
         self.skipped: list[Skipped] = []
@@ -163,7 +163,7 @@ class BudgetedTables:
 
     @property
     def _path(self) -> Path:
-        return self._setting.checkpoint.path
+        return self._table_source.checkpoint.path
 
     def encodings(self) -> list[Encoding]:
         """Make what writes each table as it was chosen."""
@@ -197,7 +197,7 @@ class BudgetedTables:
         return estimate_spectrum_memory(one.table for one in self._held)
 
     def _offers_of(self, table: Table) -> TableOffers:
-        return make_offers(table, self._setting, stored_dtype=self._stored_dtype(table))
+        return make_offers(table, self._table_source, stored_dtype=self._stored_dtype(table))
 
     def _is_smaller(self, one: _Held) -> bool:
         if one.offers.least().nbytes < one.table.nbytes:
@@ -252,4 +252,4 @@ class BudgetedTables:
 
     def _encoding(self, one: _Held, offer: Offer | None) -> Encoding:
         assert offer is not None
-        return encoding_of(one.offers, offer, self._setting, needs=self._budget.option)
+        return encoding_of(one.offers, offer, self._table_source, needs=self._budget.option)

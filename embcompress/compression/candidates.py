@@ -12,7 +12,7 @@ from embcompress.compression.spectrum import find_spectrum
 from embcompress.linalg.exact import Factorization
 from embcompress.linalg.precision import STORING_ERROR
 from embcompress.tables.factor_sizes import factor_bytes
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 
 FLOAT16_SAFE = 30_000.0  # weights below this are stored in float16 without a look at them
@@ -126,15 +126,15 @@ class TableOffers:
         return self._tails[rank - 1]  # type: ignore[no-any-return]
 
 
-def make_offers(table: Table, setting: Setting, *, stored_dtype: str) -> TableOffers:
+def make_offers(table: Table, table_source: TableSource, *, stored_dtype: str) -> TableOffers:
     """Find out what a table of a run can be had for; goes over its rows once.
 
     Raises:
         NonFiniteError: the table holds NaN or infinity; names the file.
     """
     started = time.perf_counter()
-    factors = find_spectrum(table, setting, stored_dtype=stored_dtype)
-    is_weighted = setting.row_weights(table) is not None
+    factors = find_spectrum(table, table_source, stored_dtype=stored_dtype)
+    is_weighted = table_source.row_weights(table) is not None
     offers = TableOffers(table, factors, stored_dtype=stored_dtype, is_weighted=is_weighted)
     offers.seconds = time.perf_counter() - started
     return offers

@@ -17,7 +17,7 @@ from embcompress.compression.memory import estimate_coding_memory
 from embcompress.compression.shared_step import NEAR, SEARCH_TRIES, SharedStep
 from embcompress.exceptions import BudgetError
 from embcompress.results import Skipped
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 
 PLAIN_HINT = "Add --plain to store its weights as floats."
@@ -42,7 +42,7 @@ class CodedTables:
     Args:
         tables: those chosen.
         budget: --ratio, --max-size or --max-error.
-        setting: of the run.
+        table_source: of the run.
         named: patterns given in full: such a table is not left dense in silence.
         size_of: counts the bytes of the whole file, and of one with these tables alone.
         dry_run: whether bases need not be coded.
@@ -53,7 +53,7 @@ class CodedTables:
         self,
         tables: Sequence[Table],
         budget: Budget,
-        setting: Setting,
+        table_source: TableSource,
         *,
         named: Sequence[str],
         size_of: Callable[[Sequence[Encoding]], tuple[int, int]],
@@ -61,12 +61,12 @@ class CodedTables:
         fixed_rows: bool = False,
     ) -> None:
         self._fixed_rows = fixed_rows
-        self._budget, self._setting, self._named, self._size_of = budget, setting, named, size_of
+        self._budget, self._table_source, self._named, self._size_of = budget, table_source, named, size_of
         self._dry_run = dry_run
         self.skipped: list[Skipped] = []
         self._held = []
         for table in tables:
-            held = _Held(table, CodedSource(table, setting, effort=budget.effort))
+            held = _Held(table, CodedSource(table, table_source, effort=budget.effort))
             reason = held.source.why_dense
             if reason:
                 hint = PLAIN_HINT if reason == NOT_NORMAL else ""
@@ -82,7 +82,7 @@ class CodedTables:
 
     @property
     def _path(self) -> Path:
-        return self._setting.checkpoint.path
+        return self._table_source.checkpoint.path
 
     def _refuse_nothing(self) -> None:
         if not self._held:
@@ -107,7 +107,7 @@ class CodedTables:
         return coded_encoding_of(
             source,
             estimate,
-            self._setting,
+            self._table_source,
             needs=self._budget.option,
             allowance=self._allowance,
             max_error=self._budget.amount if self._budget.kind == "max_error" else None,

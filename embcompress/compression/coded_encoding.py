@@ -35,7 +35,7 @@ from embcompress.linalg.error import ErrorAccumulator, row_norms
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.linalg.spectrum import spectrum_report
 from embcompress.results import TableReport
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 
 # Shares of the rows after which the step is set anew, so that the whole comes out as it was meant to: what the rows
 # before were off by is small, and the rows behind take it over.
@@ -94,7 +94,7 @@ class CodedEncoding(Encoding):
     Args:
         planned: the table.
         choice: the solver that gave the spectrum.
-        setting: of the run.
+        table_source: of the run.
         source: what is known of the table.
         estimate: at the step that was chosen, its bases coded.
         allowance: the bytes that it must not exceed, with those of the tables behind it; or None.
@@ -106,7 +106,7 @@ class CodedEncoding(Encoding):
         self,
         planned: PlannedTable,
         choice: SolverChoice,
-        setting: Setting,
+        table_source: TableSource,
         *,
         source: CodedSource,
         estimate: Estimate,
@@ -114,7 +114,7 @@ class CodedEncoding(Encoding):
         max_error: float | None = None,
         fixed_rows: bool = False,
     ) -> None:
-        super().__init__(planned, choice, setting)
+        super().__init__(planned, choice, table_source)
         self._fixed_rows = fixed_rows
         self._source, self._estimate = source, estimate
         self._allowance, self._max_error = allowance, max_error
@@ -230,7 +230,7 @@ class CodedEncoding(Encoding):
 def coded_encoding_of(
     source: CodedSource,
     estimate: Estimate,
-    setting: Setting,
+    table_source: TableSource,
     *,
     needs: str,
     allowance: Allowance | None = None,
@@ -241,7 +241,7 @@ def coded_encoding_of(
     encoding = CodedEncoding(
         PlannedTable(source.table, estimate.fit.codebook.rank, source.table.real_dtype),
         SolverChoice(source.factors.solver, f"for the spectrum, which {needs} needs"),
-        setting,
+        table_source,
         source=source,
         estimate=estimate,
         allowance=allowance,

@@ -10,7 +10,7 @@ import torch
 from embcompress.coding.fitting import Estimate, Estimator, Statistics, sample_rows
 from embcompress.compression.budget_search import TOO_SMALL
 from embcompress.compression.spectrum import find_spectrum
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 
 # Typical entries that a step in float32 serves, the finest of them a millionth of the longest row; tables of others
@@ -30,7 +30,7 @@ class CodedSource:
 
     Args:
         table: the table.
-        setting: of the run.
+        table_source: of the run.
         effort: a key of STATES.
 
     Attributes:
@@ -44,20 +44,20 @@ class CodedSource:
         NonFiniteError: the table holds NaN or infinity; names the file.
     """
 
-    def __init__(self, table: Table, setting: Setting, *, effort: str) -> None:
+    def __init__(self, table: Table, table_source: TableSource, *, effort: str) -> None:
         started = time.perf_counter()
         self.table = table
-        self.row_weights = setting.row_weights(table)
-        self.factors = find_spectrum(table, setting, stored_dtype=table.real_dtype)
+        self.row_weights = table_source.row_weights(table)
+        self.factors = find_spectrum(table, table_source, stored_dtype=table.real_dtype)
         self.passes = self.factors.passes
-        self.statistics = self._measure(setting, profiles=PROFILES[effort])
+        self.statistics = self._measure(table_source, profiles=PROFILES[effort])
         self.states = STATES[effort]
         self.estimator = Estimator(
             self.statistics, states=self.states, threads=torch.get_num_threads(), profiles=PROFILES[effort]
         )
         self.seconds = time.perf_counter() - started
 
-    def _measure(self, setting: Setting, *, profiles: int) -> Statistics:
+    def _measure(self, table_source: TableSource, *, profiles: int) -> Statistics:
         table, factors = self.table, self.factors
         scale = 1.0  # from rows scaled by weight / largest weight to weights of 1 on average
         if self.row_weights is not None:
@@ -66,7 +66,7 @@ class CodedSource:
         squared_norm = factors.squared_norm * scale
         typical = math.sqrt(squared_norm / (table.rows * table.dim))
         unit = 2.0 ** round(math.log2(typical)) if typical else 1.0
-        rows = setting.rows(table, "sample")
+        rows = table_source.rows(table, "sample")
         count = sample_rows(rows=table.rows, dim=table.dim, profiles=profiles)
         ids = rows.sample_ids(count)
         sample = (rows.sample(count).to("cpu", torch.float64) / unit).to(torch.float32)

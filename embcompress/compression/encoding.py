@@ -15,7 +15,7 @@ from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.results import TableErrorReport, TableReport
 from embcompress.tables.rows import TableRows
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 
 
 class Encoding(ABC):
@@ -24,13 +24,13 @@ class Encoding(ABC):
     Args:
         planned: what will become of it.
         choice: the solver.
-        setting: of the run.
+        table_source: of the run.
     """
 
-    def __init__(self, planned: PlannedTable, choice: SolverChoice, setting: Setting) -> None:
+    def __init__(self, planned: PlannedTable, choice: SolverChoice, table_source: TableSource) -> None:
         self.planned = planned
         self.choice = choice
-        self.setting = setting
+        self.table_source = table_source
         self.seconds = 0.0
         self.earlier_passes = 0  # over the rows, by what was done before this encoding was made
 
@@ -71,15 +71,15 @@ class Encoding(ABC):
         """Tell what became of the table, as far as that is known."""
 
     def _rows(self, doing: str) -> TableRows:
-        return self.setting.rows(self.planned.table, doing)
+        return self.table_source.rows(self.planned.table, doing)
 
     def _refuse(self, err: NonFiniteError) -> NonFiniteError:
-        return NonFiniteError(f"{self.setting.checkpoint.path}: {err.message}", hint=err.hint)
+        return NonFiniteError(f"{self.table_source.checkpoint.path}: {err.message}", hint=err.hint)
 
     def _error_report(self, error: ErrorAccumulator, optimal_relative: float | None) -> TableErrorReport:
         item, matrix = self.planned.table, self.planned.matrix
         has_row_ids = matrix is None or item.dim == math.prod(matrix)  # else errors are told by matrix, not by row
-        labels = self.setting.facts.labels_of(item) if has_row_ids else ()
+        labels = self.table_source.facts.labels_of(item) if has_row_ids else ()
         return error.result(optimal_relative=optimal_relative, labels=labels)
 
     def _plain_report(self) -> TableReport:

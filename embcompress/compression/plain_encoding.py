@@ -35,11 +35,11 @@ class PlainEncoding(Encoding):
         started = time.perf_counter()
         planned, rows = self.planned, self._rows("bases")
         tolerance = STORING_ERROR[planned.stored_dtype]
-        self._row_weights = self.setting.row_weights(planned.table)
+        self._row_weights = self.table_source.row_weights(planned.table)
         seen = rows if self._row_weights is None else WeightedRows(rows, self._row_weights)
         try:
             self._factors = factorize(
-                seen, planned.rank, solver=self.choice.name, tolerance=tolerance, seed=self.setting.seed
+                seen, planned.rank, solver=self.choice.name, tolerance=tolerance, seed=self.table_source.seed
             )
         except NonFiniteError as err:
             raise self._refuse(err) from err
