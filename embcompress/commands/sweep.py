@@ -29,7 +29,7 @@ from embcompress.commands.run import (
 )
 from embcompress.compression.budget import DEFAULT_MAX_ERROR, EFFORTS
 from embcompress.compression.budget_search import encoding_of, leave_dense
-from embcompress.compression.candidates import Offer, TableOffers
+from embcompress.compression.candidates import Candidate, TableCandidates
 from embcompress.compression.coded_encoding import coded_bytes, coded_encoding_of
 from embcompress.compression.coded_source import CodedSource
 from embcompress.compression.encoding import bytes_alone
@@ -204,8 +204,8 @@ class _Swept:
         started = time.perf_counter()
         self.table, self._table_source = table, table_source
         self.source = CodedSource(table, table_source, effort=effort)
-        self.plain: Mapping[str, TableOffers] = {
-            way: TableOffers(table, self.source.factors, stored_dtype=dtype) for way, dtype in PLAIN_DTYPES.items()
+        self.plain: Mapping[str, TableCandidates] = {
+            way: TableCandidates(table, self.source.factors, stored_dtype=dtype) for way, dtype in PLAIN_DTYPES.items()
         }
         self._seconds = time.perf_counter() - started
 
@@ -377,18 +377,18 @@ def _store_floats(swept: Sequence[_Swept], table_source: TableSource, *, limit: 
     """Choose ranks of tables within a file of `limit` bytes, and conclude from their spectra what is left."""
     tables = [one.plain[way] for one in swept]
 
-    def size_of(offers: Sequence[Offer]) -> int:
-        pairs = zip(tables, offers, strict=True)
-        return bytes_alone([encoding_of(table, offer, table_source, needs="a sweep") for table, offer in pairs])
+    def size_of(candidates: Sequence[Candidate]) -> int:
+        pairs = zip(tables, candidates, strict=True)
+        return bytes_alone([encoding_of(table, candidate, table_source, needs="a sweep") for table, candidate in pairs])
 
-    offers = spend_bytes(tables, limit=limit, size_of=size_of)
-    if offers is None:
+    candidates = spend_bytes(tables, limit=limit, size_of=size_of)
+    if candidates is None:
         return None
     errors = []
-    for table, offer in zip(tables, offers, strict=True):
+    for table, candidate in zip(tables, candidates, strict=True):
         rounding = ROUNDING[table.stored_dtype] if table.factors.squared_norm else 0.0
-        errors.append(SampleError(table.tail(offer.rank) + rounding**2, 0.0, table.factors.is_optimal))
-    return _Stored(sum(offer.nbytes for offer in offers), None, errors, offers[0].rank)
+        errors.append(SampleError(table.tail(candidate.rank) + rounding**2, 0.0, table.factors.is_optimal))
+    return _Stored(sum(candidate.nbytes for candidate in candidates), None, errors, candidates[0].rank)
 
 
 def _point(swept: Sequence[_Swept], stored: _Stored) -> SweepPoint:

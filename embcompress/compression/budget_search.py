@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embcompress.compression.budget import Budget
-from embcompress.compression.candidates import Offer, TableOffers, make_offers
+from embcompress.compression.candidates import Candidate, TableCandidates, make_candidates
 from embcompress.compression.encoding import Encoding
 from embcompress.compression.memory import estimate_spectrum_memory
 from embcompress.compression.plain_encoding import PlainEncoding
@@ -33,20 +33,20 @@ PREDICTION_MARGIN = 1.1  # by which a prediction may be off
 
 @dataclass
 class _Held:
-    """A table, its offers, and the one that it is stored by.
+    """A table, its candidates, and the one that it is stored by.
 
     Attributes:
-        best: under --max-error the cheapest offer whose measured error was within the target.
+        best: under --max-error the cheapest candidate whose measured error was within the target.
     """
 
     table: Table
-    offers: TableOffers
-    best: Offer | None = None
-    offer: Offer | None = None
+    candidates: TableCandidates
+    best: Candidate | None = None
+    candidate: Candidate | None = None
 
-    def learn(self, error: float, *, target: float, tries: int) -> Offer | None:
+    def learn(self, error: float, *, target: float, tries: int) -> Candidate | None:
         """Choose what to try next from the measured error of what was tried; None if nothing is within the target."""
-        tried = self.offer
+        tried = self.candidate
         assert tried is not None
         if error <= target:
             if self.best is None or tried.nbytes < self.best.nbytes:
@@ -54,12 +54,12 @@ class _Held:
             if self.best is not tried or not error or error >= RETRY_BELOW * target or tries >= LOOSE_TRIES_MAX:
                 return self.best
         # What a prediction was off by, the next one will be off by, too.
-        again = self.offers.cheapest_for(tried.squared_error * (ERROR_MARGIN * target / error) ** 2)
+        again = self.candidates.cheapest_for(tried.squared_error * (ERROR_MARGIN * target / error) ** 2)
         if error <= target:
             return again if again is not None and again.nbytes < tried.nbytes else tried
         if self.best is not None and tries >= TRIES_MAX // 2:
             return self.best
-        finest = self.offers.finest()
+        finest = self.candidates.finest()
         if again is None or tries >= TRIES_MAX:
             again = finest
         return None if tried == finest else again
@@ -77,12 +77,14 @@ def floor_digits(ratio: float) -> str:
     return f"{math.floor(ratio * 10**digits) / 10**digits:.{digits}f}"
 
 
-def encoding_of(offers: TableOffers, offer: Offer, table_source: TableSource, *, needs: str) -> Encoding:
-    """Make what writes a table as one of its offers says; `needs` names what asked for its spectrum."""
-    choice = SolverChoice(offers.factors.solver, f"for the spectrum, which {needs} needs")
-    planned = PlannedTable(offers.table, offer.rank, offers.stored_dtype)
+def encoding_of(
+    candidates: TableCandidates, candidate: Candidate, table_source: TableSource, *, needs: str
+) -> Encoding:
+    """Make what writes a table as one of its candidates says; `needs` names what asked for its spectrum."""
+    choice = SolverChoice(candidates.factors.solver, f"for the spectrum, which {needs} needs")
+    planned = PlannedTable(candidates.table, candidate.rank, candidates.stored_dtype)
     encoding = PlainEncoding(planned, choice, table_source)
-    encoding.seconds, encoding.earlier_passes = offers.seconds, offers.passes
+    encoding.seconds, encoding.earlier_passes = candidates.seconds, candidates.passes
     return encoding
 
 
@@ -150,7 +152,7 @@ class BudgetedTables:
         self._stored_dtype = stored_dtype
         self._tries = 0
         self.skipped: list[Skipped] = []
-        held = [_Held(table, self._offers_of(table)) for table in tables]
+        held = [_Held(table, self._candidates_of(table)) for table in tables]
         self._held = [one for one in held if self._is_smaller(one)]
         if self._held:
             self._held = self._choose()
@@ -167,7 +169,7 @@ class BudgetedTables:
 
     def encodings(self) -> list[Encoding]:
         """Make what writes each table as it was chosen."""
-        return [self._encoding(one, one.offer) for one in self._held if one.offer is not None]
+        return [self._encoding(one, one.candidate) for one in self._held if one.candidate is not None]
 
     def accepts(self, errors: Sequence[float]) -> bool:
         """Tell whether measured errors are within the budget; if not, choose anew.
@@ -185,8 +187,8 @@ class BudgetedTables:
                 self._skip(one, f"reaches no error below {ceil_digits(error)} in fewer bytes than it has")
                 is_final = False
                 continue
-            is_final = is_final and again is one.offer
-            one.offer = again
+            is_final = is_final and again is one.candidate
+            one.candidate = again
             kept.append(one)
         self._held = kept
         self._refuse_nothing()
@@ -196,11 +198,11 @@ class BudgetedTables:
         """Estimate the most bytes that the run holds at once."""
         return estimate_spectrum_memory(one.table for one in self._held)
 
-    def _offers_of(self, table: Table) -> TableOffers:
-        return make_offers(table, self._table_source, stored_dtype=self._stored_dtype(table))
+    def _candidates_of(self, table: Table) -> TableCandidates:
+        return make_candidates(table, self._table_source, stored_dtype=self._stored_dtype(table))
 
     def _is_smaller(self, one: _Held) -> bool:
-        if one.offers.least().nbytes < one.table.nbytes:
+        if one.candidates.least().nbytes < one.table.nbytes:
             return True
         self._skip(one, TOO_SMALL)
         return False
@@ -216,12 +218,12 @@ class BudgetedTables:
         for one in self._held:
             target = self._budget.amount**2
             if self._budget.kind == "energy":  # of the bases before rounding
-                target = 1 - self._budget.amount + STORING_ERROR[one.offers.stored_dtype] ** 2
-            one.offer = one.offers.cheapest_for(target)
-            finest = one.offers.finest()
-            if one.offer is None and finest.squared_error <= target * HOPE**2 and self._budget.kind == "max_error":
-                one.offer = finest  # what it leaves will be measured
-            if one.offer is None:
+                target = 1 - self._budget.amount + STORING_ERROR[one.candidates.stored_dtype] ** 2
+            one.candidate = one.candidates.cheapest_for(target)
+            finest = one.candidates.finest()
+            if one.candidate is None and finest.squared_error <= target * HOPE**2 and self._budget.kind == "max_error":
+                one.candidate = finest  # what it leaves will be measured
+            if one.candidate is None:
                 least = ceil_digits(PREDICTION_MARGIN * finest.squared_error**0.5)
                 self._skip(
                     one,
@@ -237,19 +239,19 @@ class BudgetedTables:
         before = sum(one.table.nbytes for one in self._held)
         limit = int(self._budget.amount) if is_whole else int(before / self._budget.amount)
 
-        def size_of(offers: Sequence[Offer]) -> int:
+        def size_of(candidates: Sequence[Candidate]) -> int:
             whole, own = self._size_of(
-                [self._encoding(one, offer) for one, offer in zip(self._held, offers, strict=True)]
+                [self._encoding(one, candidate) for one, candidate in zip(self._held, candidates, strict=True)]
             )
             return whole if is_whole else own
 
-        chosen = spend_bytes([one.offers for one in self._held], limit=limit, size_of=size_of)
+        chosen = spend_bytes([one.candidates for one in self._held], limit=limit, size_of=size_of)
         if chosen is None:
-            least = size_of([one.offers.least() for one in self._held])
+            least = size_of([one.candidates.least() for one in self._held])
             raise refuse_size(self._budget, self._path, least, before=before, is_whole=is_whole)
-        for one, offer in zip(self._held, chosen, strict=True):
-            one.offer = offer
+        for one, candidate in zip(self._held, chosen, strict=True):
+            one.candidate = candidate
 
-    def _encoding(self, one: _Held, offer: Offer | None) -> Encoding:
-        assert offer is not None
-        return encoding_of(one.offers, offer, self._table_source, needs=self._budget.option)
+    def _encoding(self, one: _Held, candidate: Candidate | None) -> Encoding:
+        assert candidate is not None
+        return encoding_of(one.candidates, candidate, self._table_source, needs=self._budget.option)

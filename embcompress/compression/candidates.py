@@ -20,7 +20,7 @@ ENTRY_BYTES = 110  # of a tensor in the header, its checksum counted, beside its
 
 
 @dataclass(frozen=True)
-class Offer:
+class Candidate:
     """One way to store a table.
 
     Attributes:
@@ -41,8 +41,8 @@ class Offer:
         return self.nbytes + self.header_bytes
 
 
-class TableOffers:
-    """Every rank of one table. Makes no offer that is not smaller than the table, and reads no row.
+class TableCandidates:
+    """Every rank of one table. Makes no candidate that is not smaller than the table, and reads no row.
 
     Args:
         table: the table.
@@ -54,56 +54,58 @@ class TableOffers:
     def __init__(self, table: Table, factors: Factorization, *, stored_dtype: str, is_weighted: bool = False) -> None:
         self.table, self.factors, self.stored_dtype = table, factors, stored_dtype
         self._is_weighted = is_weighted
-        self._at_prices: dict[float, Offer] = {}
+        self._at_prices: dict[float, Candidate] = {}
         self.seconds = 0.0  # that finding all this out took
         self.passes = factors.passes
 
     def _header_bytes(self, *, tensors: int) -> int:
         return tensors * (ENTRY_BYTES + 2 * len(self.table.name))
 
-    def at_price(self, price: float) -> Offer:
-        """Choose the offer of the least error and bytes together, at a price of a byte: a share of the squared norm.
+    def at_price(self, price: float) -> Candidate:
+        """Choose the candidate of the least error and bytes together, at a price of a byte: a share of the squared norm.
 
         Halving comes by the same prices for one size after the other, so what was chosen is remembered.
         """
         if price not in self._at_prices:
-            best = self._best(self._plain(), key=lambda offer: offer.squared_error + price * offer.cost)
+            best = self._best(self._plain(), key=lambda candidate: candidate.squared_error + price * candidate.cost)
             self._at_prices[price] = best or self.least()
         return self._at_prices[price]
 
-    def best_under(self, limit: int) -> Offer | None:
+    def best_under(self, limit: int) -> Candidate | None:
         """Choose the least error at a cost of at most `limit` bytes; None where nothing fits."""
-        fitting = [offer for offer in self._plain() if offer.cost <= limit]
-        return self._best(fitting, key=lambda offer: (offer.squared_error, offer.cost))
+        fitting = [candidate for candidate in self._plain() if candidate.cost <= limit]
+        return self._best(fitting, key=lambda candidate: (candidate.squared_error, candidate.cost))
 
-    def cheapest_for(self, squared_error: float) -> Offer | None:
+    def cheapest_for(self, squared_error: float) -> Candidate | None:
         """Choose the fewest bytes that leave at most a squared error, as predicted; None where nothing does."""
-        enough = [offer for offer in self._plain() if offer.squared_error <= squared_error]
-        return self._best(enough, key=lambda offer: (offer.cost, offer.squared_error))
+        enough = [candidate for candidate in self._plain() if candidate.squared_error <= squared_error]
+        return self._best(enough, key=lambda candidate: (candidate.cost, candidate.squared_error))
 
-    def least(self) -> Offer:
-        """The offer of the fewest bytes."""
-        return self._plain_offer(1)
+    def least(self) -> Candidate:
+        """The candidate of the fewest bytes."""
+        return self._candidate_of(1)
 
-    def finest(self) -> Offer:
-        """The offer of the least error."""
-        return self._best(self._plain(), key=lambda offer: (offer.squared_error, offer.nbytes)) or self.least()
+    def finest(self) -> Candidate:
+        """The candidate of the least error."""
+        return (
+            self._best(self._plain(), key=lambda candidate: (candidate.squared_error, candidate.nbytes)) or self.least()
+        )
 
-    def _best(self, offers: Iterable[Offer], *, key: Callable[[Offer], Any]) -> Offer | None:
-        smaller = [offer for offer in offers if offer.nbytes < self.table.nbytes]
+    def _best(self, candidates: Iterable[Candidate], *, key: Callable[[Candidate], Any]) -> Candidate | None:
+        smaller = [candidate for candidate in candidates if candidate.nbytes < self.table.nbytes]
         return min(smaller, key=key, default=None)
 
-    def _plain(self) -> list[Offer]:
-        """List the offers of weights as floats, a basis more each."""
+    def _plain(self) -> list[Candidate]:
+        """List the candidates of weights as floats, a basis more each."""
         count = len(self.factors.bases)
-        most = min(count, (self.table.nbytes - 1) // self._plain_offer(1).nbytes)
-        return [self._plain_offer(rank) for rank in range(1, most + 1)]
+        most = min(count, (self.table.nbytes - 1) // self._candidate_of(1).nbytes)
+        return [self._candidate_of(rank) for rank in range(1, most + 1)]
 
-    def _plain_offer(self, rank: int) -> Offer:
+    def _candidate_of(self, rank: int) -> Candidate:
         nbytes = factor_bytes(self.table, rank, ITEM_BYTES[self.stored_dtype])
         nbytes += rank * self.table.rows * self._wider_bytes
         rounding = STORING_ERROR[self.stored_dtype] if self.factors.squared_norm else 0.0
-        return Offer(nbytes, self.tail(rank) + rounding**2, rank, self._header_bytes(tensors=2))
+        return Candidate(nbytes, self.tail(rank) + rounding**2, rank, self._header_bytes(tensors=2))
 
     @property
     def _wider_bytes(self) -> int:
@@ -126,7 +128,7 @@ class TableOffers:
         return self._tails[rank - 1]  # type: ignore[no-any-return]
 
 
-def make_offers(table: Table, table_source: TableSource, *, stored_dtype: str) -> TableOffers:
+def make_candidates(table: Table, table_source: TableSource, *, stored_dtype: str) -> TableCandidates:
     """Find out what a table of a run can be had for; goes over its rows once.
 
     Raises:
@@ -135,6 +137,6 @@ def make_offers(table: Table, table_source: TableSource, *, stored_dtype: str) -
     started = time.perf_counter()
     factors = find_spectrum(table, table_source, stored_dtype=stored_dtype)
     is_weighted = table_source.row_weights(table) is not None
-    offers = TableOffers(table, factors, stored_dtype=stored_dtype, is_weighted=is_weighted)
-    offers.seconds = time.perf_counter() - started
-    return offers
+    candidates = TableCandidates(table, factors, stored_dtype=stored_dtype, is_weighted=is_weighted)
+    candidates.seconds = time.perf_counter() - started
+    return candidates

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from embcompress.compression.candidates import Offer, TableOffers
+from embcompress.compression.candidates import Candidate, TableCandidates
 
 # Of a byte, as a share of the squared norm: everything pays, nothing does.
 PRICES = (1e-22, 1.0)
@@ -15,9 +15,9 @@ TRIES = 8  # at what the header takes beside the tensors, which depends a little
 
 
 def spend_bytes(
-    tables: Sequence[TableOffers], *, limit: int, size_of: Callable[[Sequence[Offer]], int]
-) -> tuple[Offer, ...] | None:
-    """Choose offers of the least error whose file has at most `limit` bytes; None where not even the least fit.
+    tables: Sequence[TableCandidates], *, limit: int, size_of: Callable[[Sequence[Candidate]], int]
+) -> tuple[Candidate, ...] | None:
+    """Choose candidates of the least error whose file has at most `limit` bytes; None where not even the least fit.
 
     Errors are shares of each table's own squared norm, so that a table's unit does not matter. The same price of a byte
     holds for all tables; what is left then goes to one table after the other.
@@ -25,7 +25,7 @@ def spend_bytes(
     Args:
         tables: what each can be had for.
         limit: bytes.
-        size_of: counts the bytes of the file that holds these offers.
+        size_of: counts the bytes of the file that holds these candidates.
     """
     least = [table.least() for table in tables]
     if size_of(least) > limit:
@@ -46,8 +46,8 @@ def spend_bytes(
     return best
 
 
-def _share(tables: Sequence[TableOffers], limit: int) -> tuple[Offer, ...] | None:
-    """Choose offers of at most `limit` bytes together."""
+def _share(tables: Sequence[TableCandidates], limit: int) -> tuple[Candidate, ...] | None:
+    """Choose candidates of at most `limit` bytes together."""
     if len(tables) == 1:
         only = tables[0].best_under(limit)
         return None if only is None else (only,)
@@ -77,9 +77,9 @@ def _share(tables: Sequence[TableOffers], limit: int) -> tuple[Offer, ...] | Non
     return tuple(chosen)
 
 
-def _total(offers: Sequence[Offer]) -> int:
-    return sum(offer.cost for offer in offers)
+def _total(candidates: Sequence[Candidate]) -> int:
+    return sum(candidate.cost for candidate in candidates)
 
 
-def _error(offers: Sequence[Offer]) -> float:
-    return sum(offer.squared_error for offer in offers)
+def _error(candidates: Sequence[Candidate]) -> float:
+    return sum(candidate.squared_error for candidate in candidates)
