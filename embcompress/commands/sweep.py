@@ -33,7 +33,7 @@ from embcompress.compression.candidates import Candidate, TableCandidates
 from embcompress.compression.coded_encoding import coded_bytes, coded_encoding_of
 from embcompress.compression.coded_source import CodedSource
 from embcompress.compression.encoding import bytes_alone
-from embcompress.compression.shared_bytes import spend_bytes
+from embcompress.compression.shared_bytes import share_bytes
 from embcompress.compression.shared_step import SharedStep
 from embcompress.exceptions import BudgetError, UsageError
 from embcompress.linalg.precision import ROUNDING
@@ -381,7 +381,7 @@ def _store_floats(swept: Sequence[_Swept], table_source: TableSource, *, limit: 
         pairs = zip(tables, candidates, strict=True)
         return bytes_alone([encoding_of(table, candidate, table_source, needs="a sweep") for table, candidate in pairs])
 
-    candidates = spend_bytes(tables, limit=limit, size_of=size_of)
+    candidates = share_bytes(tables, limit=limit, size_of=size_of)
     if candidates is None:
         return None
     errors = []

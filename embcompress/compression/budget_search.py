@@ -13,7 +13,7 @@ from embcompress.compression.encoding import Encoding
 from embcompress.compression.memory import estimate_spectrum_memory
 from embcompress.compression.plain_encoding import PlainEncoding
 from embcompress.compression.plan import PlannedTable
-from embcompress.compression.shared_bytes import spend_bytes
+from embcompress.compression.shared_bytes import share_bytes
 from embcompress.exceptions import BudgetError, Retry
 from embcompress.linalg.precision import STORING_ERROR
 from embcompress.linalg.solvers import SolverChoice
@@ -245,7 +245,7 @@ class BudgetedTables:
             )
             return whole if is_whole else own
 
-        chosen = spend_bytes([one.candidates for one in self._held], limit=limit, size_of=size_of)
+        chosen = share_bytes([one.candidates for one in self._held], limit=limit, size_of=size_of)
         if chosen is None:
             least = size_of([one.candidates.least() for one in self._held])
             raise refuse_size(self._budget, self._path, least, before=before, is_whole=is_whole)

@@ -14,7 +14,7 @@ PRICE_STEPS = 14
 TRIES = 8  # at what the header takes beside the tensors, which depends a little on what is chosen
 
 
-def spend_bytes(
+def share_bytes(
     tables: Sequence[TableCandidates], *, limit: int, size_of: Callable[[Sequence[Candidate]], int]
 ) -> tuple[Candidate, ...] | None:
     """Choose candidates of the least error whose file has at most `limit` bytes; None where not even the least fit.
