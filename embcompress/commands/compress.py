@@ -14,8 +14,8 @@ from embcompress.commands.run import check_space, left_out, write_reports
 from embcompress.compression.artifact_file import ArtifactFile, approximate_result
 from embcompress.compression.bilinear_encoding import BilinearEncoding
 from embcompress.compression.budget import Budget
-from embcompress.compression.budget_search import BudgetedTables
-from embcompress.compression.coded_budget import CodedTables
+from embcompress.compression.budget_search import WithinBudget
+from embcompress.compression.coded_budget import CodedWithinBudget
 from embcompress.compression.encoding import Encoding, bytes_alone
 from embcompress.compression.plain_encoding import PlainEncoding
 from embcompress.compression.plan import Plan, PlannedTable
@@ -103,7 +103,7 @@ class Compression:
             choices: the solver of each planned table.
             reports: where the reports go, and what renders each.
         """
-        budgeted: BudgetedTables | CodedTables | None = None
+        budgeted: WithinBudget | CodedWithinBudget | None = None
         if isinstance(chosen, Plan):
             encodings = [
                 make_encoding(planned, choice, self._table_source)
@@ -138,10 +138,10 @@ class Compression:
                     return result
             encodings = _continue(budgeted.encodings(), encodings)
 
-    def _hold(self, tables: Sequence[Table], *, dry_run: bool) -> BudgetedTables | CodedTables:
+    def _hold(self, tables: Sequence[Table], *, dry_run: bool) -> WithinBudget | CodedWithinBudget:
         """Hold tables to the budget: with weights as floats, or as codes."""
         if not self._budget.is_plain:
-            return CodedTables(
+            return CodedWithinBudget(
                 tables,
                 self._budget,
                 self._table_source,
@@ -150,7 +150,7 @@ class Compression:
                 dry_run=dry_run,
                 fixed_rows=self._fixed_rows,
             )
-        return BudgetedTables(
+        return WithinBudget(
             tables,
             self._budget,
             self._table_source,

@@ -27,12 +27,12 @@ ERROR_MARGIN = 0.999  # what a try aims at
 TOO_SMALL = "is so small that nothing makes it smaller"
 TRIES_MAX = 8
 LOOSE_TRIES_MAX = 3
-HOPE = 1.5  # a least error predicted at so many times the target is measured before the target is refused
+RETRY_FACTOR = 1.5  # a least error predicted at so many times the target is measured before the target is refused
 PREDICTION_MARGIN = 1.1  # by which a prediction may be off
 
 
 @dataclass
-class _Held:
+class BudgetedTable:
     """A table, its candidates, and the one that it is stored by.
 
     Attributes:
@@ -126,7 +126,7 @@ def leave_dense(table: Table, reason: str, *, path: Path, named: Sequence[str], 
     return Skipped(table.name, reason)
 
 
-class BudgetedTables:
+class WithinBudget:
     """The tables of a run, held to a budget together.
 
     Args:
@@ -152,7 +152,7 @@ class BudgetedTables:
         self._stored_dtype = stored_dtype
         self._tries = 0
         self.skipped: list[Skipped] = []
-        held = [_Held(table, self._candidates_of(table)) for table in tables]
+        held = [BudgetedTable(table, self._candidates_of(table)) for table in tables]
         self._held = [one for one in held if self._is_smaller(one)]
         if self._held:
             self._held = self._choose()
@@ -201,16 +201,16 @@ class BudgetedTables:
     def _candidates_of(self, table: Table) -> TableCandidates:
         return make_candidates(table, self._table_source, stored_dtype=self._stored_dtype(table))
 
-    def _is_smaller(self, one: _Held) -> bool:
+    def _is_smaller(self, one: BudgetedTable) -> bool:
         if one.candidates.least().nbytes < one.table.nbytes:
             return True
         self._skip(one, TOO_SMALL)
         return False
 
-    def _skip(self, one: _Held, reason: str, *, hint: str = "") -> None:
+    def _skip(self, one: BudgetedTable, reason: str, *, hint: str = "") -> None:
         self.skipped.append(leave_dense(one.table, reason, path=self._path, named=self._named, hint=hint))
 
-    def _choose(self) -> list[_Held]:
+    def _choose(self) -> list[BudgetedTable]:
         if self._budget.kind in {"ratio", "max_size"}:
             self._choose_by_bytes()
             return self._held
@@ -221,7 +221,11 @@ class BudgetedTables:
                 target = 1 - self._budget.amount + STORING_ERROR[one.candidates.stored_dtype] ** 2
             one.candidate = one.candidates.cheapest_for(target)
             finest = one.candidates.finest()
-            if one.candidate is None and finest.squared_error <= target * HOPE**2 and self._budget.kind == "max_error":
+            if (
+                one.candidate is None
+                and finest.squared_error <= target * RETRY_FACTOR**2
+                and self._budget.kind == "max_error"
+            ):
                 one.candidate = finest  # what it leaves will be measured
             if one.candidate is None:
                 least = ceil_digits(PREDICTION_MARGIN * finest.squared_error**0.5)
@@ -252,6 +256,6 @@ class BudgetedTables:
         for one, candidate in zip(self._held, chosen, strict=True):
             one.candidate = candidate
 
-    def _encoding(self, one: _Held, candidate: Candidate | None) -> Encoding:
+    def _encoding(self, one: BudgetedTable, candidate: Candidate | None) -> Encoding:
         assert candidate is not None
         return encoding_of(one.candidates, candidate, self._table_source, needs=self._budget.option)

@@ -24,11 +24,11 @@ PLAIN_HINT = "Add --plain to store its weights as floats."
 # What an estimate of the error aims at, as a share of what is allowed.
 ERROR_AIM = 0.9998
 # A prediction may be off by so much: an error above the target by less is tried before it is refused.
-RETRY_FACTOR = 1.02
+ESTIMATE_TOLERANCE = 1.02
 
 
 @dataclass
-class _Held:
+class CodedTable:
     """A table, what is known of it, and the estimate at the step that was chosen."""
 
     table: Table
@@ -36,7 +36,7 @@ class _Held:
     estimate: Estimate | None = None
 
 
-class CodedTables:
+class CodedWithinBudget:
     """The tables of a run, held to a budget together as codes.
 
     Args:
@@ -66,7 +66,7 @@ class CodedTables:
         self.skipped: list[Skipped] = []
         self._held = []
         for table in tables:
-            held = _Held(table, CodedSource(table, table_source, effort=budget.effort))
+            held = CodedTable(table, CodedSource(table, table_source, effort=budget.effort))
             reason = held.source.why_dense
             if reason:
                 hint = PLAIN_HINT if reason == NOT_NORMAL else ""
@@ -114,7 +114,7 @@ class CodedTables:
             fixed_rows=self._fixed_rows,
         )
 
-    def _hold_error(self, held: _Held) -> bool:
+    def _hold_error(self, held: CodedTable) -> bool:
         """Choose the step that leaves a table just the error that is allowed; else say why it stays dense."""
         source, target = held.source, self._budget.amount * ERROR_AIM
         step = target * source.scale / math.sqrt(source.table.rows * source.table.dim) * 2
@@ -132,12 +132,12 @@ class CodedTables:
             guess = estimate.step * target / max(error, 1e-300)
             step = guess if low < guess < high else math.sqrt(max(low, high / 16) * high)
             estimate = source.estimator.at(step)
-        if estimate.squared_error > (target * RETRY_FACTOR) ** 2:
+        if estimate.squared_error > (target * ESTIMATE_TOLERANCE) ** 2:
             # The error of a table of few distinct values leaps: what leaves less is the next best.
             within = [one for one in tried if one.squared_error <= target**2]
             estimate = min(within, key=lambda one: one.nbytes, default=estimate)
         error = math.sqrt(estimate.squared_error)
-        if error > target * RETRY_FACTOR or estimate.nbytes >= held.table.nbytes:
+        if error > target * ESTIMATE_TOLERANCE or estimate.nbytes >= held.table.nbytes:
             finest = self._finest(held)
             least = ceil_digits(math.sqrt(finest.squared_error))
             reason = f"reaches no error below {least} in fewer bytes than it has"
@@ -147,7 +147,7 @@ class CodedTables:
         held.estimate = estimate if self._dry_run else source.estimator.settled(estimate)
         return True
 
-    def _finest(self, held: _Held) -> Estimate:
+    def _finest(self, held: CodedTable) -> Estimate:
         """Find about the finest step at which a table is still smaller than it is."""
         source = held.source
         low, high = source.statistics.finest_step, source.statistics.coarsest_step
