@@ -17,7 +17,6 @@ from embcompress.artifact.schema import CODED
 from embcompress.checkpoints import open_checkpoint
 from embcompress.choices import STORING_METHODS
 from embcompress.coding.bound import gaussian_bound
-from embcompress.coding.fitting import Estimate
 from embcompress.coding.sample_error import SampleError, coded_error, integer_bytes, mean_estimate, try_integers
 from embcompress.commands.run import (
     check_reports,
@@ -28,13 +27,12 @@ from embcompress.commands.run import (
     write_reports,
 )
 from embcompress.compression.budget import DEFAULT_MAX_ERROR, EFFORTS
-from embcompress.compression.budget_search import encoding_of, leave_dense
-from embcompress.compression.candidates import Candidate, TableCandidates
-from embcompress.compression.coded_encoding import coded_bytes, coded_encoding_of
+from embcompress.compression.candidates import TableCandidates
 from embcompress.compression.coded_source import CodedSource
-from embcompress.compression.encoding import bytes_alone
+from embcompress.compression.refusals import leave_dense
 from embcompress.compression.shared_bytes import share_bytes
 from embcompress.compression.shared_step import SharedStep
+from embcompress.compression.size_limit import SizeLimit, TensorLimit
 from embcompress.exceptions import BudgetError, UsageError
 from embcompress.linalg.precision import ROUNDING
 from embcompress.report.plot import plot_form, render_plot
@@ -239,7 +237,7 @@ class _Swept:
         return SweptTable(
             **vars(item.head),
             bytes_before=item.nbytes,
-            passes=self.source.passes,
+            passes=self.source.work.passes,
             sample_rows=len(self.source.statistics.sample),
             curves=curves,
             remarks=tuple(self._remarks(curves, coded)),
@@ -282,10 +280,9 @@ class _Swept:
                         f"where coding leaves about {error:.2g}"
                     )
         if RATIOS[-1] not in by_ratio and self.can_be(CODED):
-            least_estimates = SharedStep([self.source]).least()
-            least_bytes = sum(one.nbytes for one in least_estimates) + _beside(
-                [self], least_estimates, self._table_source
-            )
+            shared = SharedStep([self.source])
+            coarsest = shared.least()
+            least_bytes = coarsest[0].nbytes + shared.beside(coarsest, SizeLimit(self.table.nbytes))
             most = self.table.nbytes / least_bytes
             yield (
                 f"it is too small to be {RATIOS[-1]} times smaller: {most:.3g} times, a file's header counted"
@@ -298,7 +295,7 @@ class _Swept:
         fewer = [one.errors[0].relative for one in coded if one.nbytes <= nbytes]
         if not self.can_be(CODED) or min(fewer, default=math.inf) <= unless:
             return None
-        estimates = SharedStep([self.source]).fill(nbytes, beside=lambda _: 0)
+        estimates = SharedStep([self.source]).fill(TensorLimit(nbytes))
         return None if estimates is None else coded_error(estimates[0], self.source.statistics).relative
 
 
@@ -345,43 +342,30 @@ def _store(swept: Sequence[_Swept], way: str, table_source: TableSource) -> Iter
     for step, ratio in enumerate(RATIOS):
         if table_source.progress is not None:
             table_source.progress(f"{name}: {way}", step, len(RATIOS), 0)
-        stored = store(swept, table_source, limit=int(before / ratio))
+        stored = store(swept, limit=int(before / ratio))
         if stored is not None:
             yield replace(stored, ratio=ratio, rank=stored.rank if len(swept) == 1 else None)
     if table_source.progress is not None:
         table_source.progress(f"{name}: {way}", len(RATIOS), len(RATIOS), 0)
 
 
-def _store_codes(swept: Sequence[_Swept], table_source: TableSource, *, limit: int) -> _Stored | None:
+def _store_codes(swept: Sequence[_Swept], *, limit: int) -> _Stored | None:
     """Code tables within a file of `limit` bytes, and find out from their samples what is left."""
-    estimates = SharedStep([one.source for one in swept]).fill(
-        limit, beside=lambda estimates: _beside(swept, estimates, table_source)
-    )
+    shared, file_limit = SharedStep([one.source for one in swept]), SizeLimit(limit)
+    estimates = shared.fill(file_limit)
     if estimates is None:
         return None
     # What an estimate is over, the table is held to while it is written.
-    nbytes = min(math.ceil(sum(one.nbytes for one in estimates)), limit - _beside(swept, estimates, table_source))
+    nbytes = min(math.ceil(sum(one.nbytes for one in estimates)), limit - shared.beside(estimates, file_limit))
     errors = [coded_error(estimate, one.source.statistics) for one, estimate in zip(swept, estimates, strict=True)]
     has_bases = any(estimate.fit.bases is not None for estimate in estimates)
     return _Stored(nbytes, None, errors, estimates[0].fit.codebook.rank, has_bases)
 
 
-def _beside(swept: Sequence[_Swept], estimates: Sequence[Estimate], table_source: TableSource) -> int:
-    """Count the bytes of a file of coded tables that are not their own."""
-    pairs = zip(swept, estimates, strict=True)
-    encodings = [coded_encoding_of(one.source, estimate, table_source, needs="a sweep") for one, estimate in pairs]
-    return bytes_alone(encodings) - coded_bytes(encodings)
-
-
-def _store_floats(swept: Sequence[_Swept], table_source: TableSource, *, limit: int, way: str) -> _Stored | None:
+def _store_floats(swept: Sequence[_Swept], *, limit: int, way: str) -> _Stored | None:
     """Choose ranks of tables within a file of `limit` bytes, and conclude from their spectra what is left."""
     tables = [one.plain[way] for one in swept]
-
-    def size_of(candidates: Sequence[Candidate]) -> int:
-        pairs = zip(tables, candidates, strict=True)
-        return bytes_alone([encoding_of(table, candidate, table_source, needs="a sweep") for table, candidate in pairs])
-
-    candidates = share_bytes(tables, limit=limit, size_of=size_of)
+    candidates = share_bytes(tables, SizeLimit(limit))
     if candidates is None:
         return None
     errors = []

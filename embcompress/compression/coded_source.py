@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import torch
 
+from embcompress.artifact.schema import CODED, CompressedTable, coded_entries
+from embcompress.artifact.writer import Entry
 from embcompress.coding.fitting import Estimate, Estimator, Statistics, sample_rows
-from embcompress.compression.budget_search import TOO_SMALL
+from embcompress.compression.plan import PlannedTable, describe
+from embcompress.compression.refusals import TOO_SMALL
 from embcompress.compression.spectrum import find_spectrum
+from embcompress.compression.work import Work
 from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 
@@ -37,8 +42,7 @@ class CodedSource:
         factors: the spectrum, with row weights that of the scaled rows.
         row_weights: (rows,), or None.
         estimator: of bytes and errors.
-        seconds: that this took.
-        passes: over the rows.
+        work: that this took.
 
     Raises:
         NonFiniteError: the table holds NaN or infinity; names the file.
@@ -49,13 +53,12 @@ class CodedSource:
         self.table = table
         self.row_weights = table_source.row_weights(table)
         self.factors = find_spectrum(table, table_source, stored_dtype=table.real_dtype)
-        self.passes = self.factors.passes
         self.statistics = self._measure(table_source, profiles=PROFILES[effort])
         self.states = STATES[effort]
         self.estimator = Estimator(
             self.statistics, states=self.states, threads=torch.get_num_threads(), profiles=PROFILES[effort]
         )
-        self.seconds = time.perf_counter() - started
+        self.work = Work(time.perf_counter() - started, self.factors.passes)
 
     def _measure(self, table_source: TableSource, *, profiles: int) -> Statistics:
         table, factors = self.table, self.factors
@@ -108,3 +111,18 @@ class CodedSource:
     def at(self, share: float) -> Estimate:
         """Estimate the table at a step that is this share of its norm."""
         return self.estimator.at(min(share * self.scale, self.statistics.coarsest_step))
+
+    def planned(self, estimate: Estimate) -> PlannedTable:
+        """Plan the table as an estimate says."""
+        return PlannedTable(self.table, estimate.fit.codebook.rank, self.table.real_dtype)
+
+    def compressed(self, estimate: Estimate) -> CompressedTable:
+        """Describe the table as the artifact will, but for its error."""
+        return replace(describe(self.planned(estimate)), coding=CODED)
+
+    def entries(self, estimate: Estimate) -> tuple[Entry, ...]:
+        """Name the tensors, of as many bytes as they are expected to take: codes, index, codebook."""
+        index = math.ceil(estimate.index_row_bytes * self.table.rows)
+        codebook = math.ceil(estimate.codebook_bytes)
+        codes = max(0, math.ceil(estimate.nbytes) - index - codebook)
+        return tuple(coded_entries(self.table.name, codes=codes, index=index, codebook=codebook).values())
