@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embcompress.coding import kernels
 from embcompress.coding.codebook import ZERO_KIND, Codebook, Layout
-from embcompress.coding.kernels import UNIT_BITS
+from embcompress.coding.compiled import in_threads
+from embcompress.coding.index_kernels import place
+from embcompress.coding.read_kernels import read_strings
+from embcompress.coding.search_kernels import LANES, search
 from embcompress.coding.symbols import SLOPE, Symbols, Trellis, load_symbols
+from embcompress.coding.write_kernels import UNIT_BITS, Decoded, count_bits, write_strings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +52,7 @@ def chunks_of(kinds: NDArray[np.int64], *, threads: int) -> list[tuple[int, NDAr
         return []
     order = np.argsort(kinds, kind="stable")
     firsts = np.flatnonzero(np.diff(kinds[order], prepend=-1))
-    size = min(CHUNK_ROWS, max(kernels.LANES, -(-len(kinds) // (2 * threads))))
+    size = min(CHUNK_ROWS, max(LANES, -(-len(kinds) // (2 * threads))))
     pieces = []
     for first, last in zip(firsts, [*firsts[1:], len(order)], strict=True):
         kind = int(kinds[order[first]])
@@ -85,16 +88,16 @@ def encode_block(
         else:
             nbytes = max(0, int(codebook.expected_lengths[kind]) + excess)
             found, fillers = _search_within(numbers, order, layout, symbols, trellis, nbytes=nbytes)
-        strings[index], lengths[order] = kernels.write_strings(
+        strings[index], lengths[order] = write_strings(
             found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols,
-            fillers=fillers, decoded=kernels.Decoded(order, layout.columns, decoded),
+            fillers=fillers, decoded=Decoded(order, layout.columns, decoded),
         )  # fmt: skip
 
-    kernels.in_threads([partial(encode, index) for index in range(len(pieces))], threads=threads)
+    in_threads([partial(encode, index) for index in range(len(pieces))], threads=threads)
     positions = lengths.cumsum() - lengths
     whole = np.empty(int(lengths.sum()), np.uint8)
     for (_, order), part in zip(pieces, strings, strict=True):
-        kernels.place(part, order, lengths, positions, whole)
+        place(part, order, lengths, positions, whole)
     return CodedBlock(whole, lengths, _weights(decoded, kinds, codebook.row_steps(kinds), codebook))
 
 
@@ -115,11 +118,9 @@ def natural_bits(
         kind, order = pieces[index]
         layout = codebook.layout(kind)
         found = _search(numbers, order, layout, symbols, trellis)
-        bits[order] = kernels.count_bits(
-            found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols
-        )
+        bits[order] = count_bits(found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols)
 
-    kernels.in_threads([partial(count, index) for index in range(len(pieces))], threads=threads)
+    in_threads([partial(count, index) for index in range(len(pieces))], threads=threads)
     return bits
 
 
@@ -146,9 +147,7 @@ def _search(
     trellis: Trellis,
     slopes: NDArray[np.float32] | float = SLOPE,
 ) -> NDArray[np.int32]:
-    return kernels.search(
-        numbers, order, layout.columns, layout.tables, symbols=symbols, trellis=trellis, slopes=slopes
-    )
+    return search(numbers, order, layout.columns, layout.tables, symbols=symbols, trellis=trellis, slopes=slopes)
 
 
 def _search_within(
@@ -175,7 +174,7 @@ def _search_within(
             break
         slopes = (2.0 ** logs[open_rows]).astype(np.float32)
         tried = _search(numbers, order[open_rows], layout, symbols, trellis, slopes)
-        bits = kernels.count_bits(tried, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols)
+        bits = count_bits(tried, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols)
         fits = bits <= limit
         is_better = (fits & (bits > best[open_rows])) | (best[open_rows] < 0)
         found[open_rows[is_better]] = tried[is_better]
@@ -202,7 +201,7 @@ def _fit_fillers(
 ) -> NDArray[np.int64]:
     """Move the numbers of filling bits until strings have just `nbytes` bytes: how a state rounds is seen only then."""
     for _ in range(2 * UNIT_BITS):
-        _, lengths = kernels.write_strings(
+        _, lengths = write_strings(
             found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols,
             fillers=fillers,
         )  # fmt: skip
@@ -215,7 +214,7 @@ def _fit_fillers(
 
 
 def decode_block(
-    codes: NDArray[np.uint8],  # with kernels.PADDING bytes behind the last string
+    codes: NDArray[np.uint8],  # with PADDING bytes behind the last string
     positions: NDArray[np.int64],  # (rows,), where each string starts
     lengths: NDArray[np.int64],  # (rows,)
     *,
@@ -232,12 +231,12 @@ def decode_block(
     def decode(index: int) -> None:
         kind, order = pieces[index]
         layout = codebook.layout(kind)
-        kernels.read_strings(
+        read_strings(
             codes, positions, lengths, order, layout.columns, layout.tables, layout.raw_bits,
             prefixed=layout.prefixed, symbols=symbols, trellis=trellis, decoded=decoded,
         )  # fmt: skip
 
-    kernels.in_threads([partial(decode, index) for index in range(len(pieces))], threads=threads)
+    in_threads([partial(decode, index) for index in range(len(pieces))], threads=threads)
     return _weights(decoded, kinds, steps, codebook)
 
 

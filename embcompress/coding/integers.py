@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embcompress.coding.kernels import compiled
+from embcompress.coding.compiled import compiled
 from embcompress.exceptions import ArtifactError
 
 if TYPE_CHECKING:
@@ -195,3 +195,13 @@ def _fresh(width: int, count: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8
     """Make chances of one half, of which nothing was seen."""
     nodes = count << min(width, TREE_BITS)
     return np.full(nodes, 1 << (CHANCE_BITS - 1), np.uint16), np.zeros(nodes, np.uint8)
+
+
+def fold_signs(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Fold signed integers: 0, -1, 1, -2 become 0, 1, 2, 3."""
+    return np.where(values < 0, -2 * values - 1, 2 * values)
+
+
+def unfold_signs(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Undo `fold_signs`."""
+    return np.where(values & 1, -(values + 1) // 2, values // 2)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embcompress.coding.kernels import PADDING, REACH, Decoded, read_strings, search, write_strings
+from embcompress.coding.read_kernels import PADDING, read_strings
+from embcompress.coding.search_kernels import REACH, search
 from embcompress.coding.symbols import (
     PER_OCTAVE,
     PREFIXED_MAX,
@@ -27,6 +28,7 @@ from embcompress.coding.symbols import (
     table_of,
     trellis_of,
 )
+from embcompress.coding.write_kernels import Decoded, write_strings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

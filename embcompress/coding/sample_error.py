@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from embcompress.coding.fitting import Estimate, Statistics
+from embcompress.coding.estimates import Estimate
+from embcompress.coding.statistics import Statistics
 from embcompress.linalg.error import row_norms
 
 HALF_STEP = 2.0**-24  # the smallest float16 above 0

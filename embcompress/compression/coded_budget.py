@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from embcompress.coding.fitting import Estimate
+from embcompress.coding.estimates import Estimate
 from embcompress.compression.budget import Budget
 from embcompress.compression.coded_encoding import CodedEncoding
 from embcompress.compression.coded_goal import Allowance

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from embcompress.artifact.schema import CODED, CompressedTable
 from embcompress.artifact.writer import Entry, SafetensorsWriter
 from embcompress.coding.bound import coded_report
-from embcompress.coding.fitting import Estimate
+from embcompress.coding.estimates import Estimate
 from embcompress.compression.coded_goal import Allowance, Goal
 from embcompress.compression.coded_pass import CodedPass
 from embcompress.compression.coded_source import CodedSource

@@ -11,9 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from embcompress.coding.codebook import KINDS_MAX, Codebook, make_row_index
+from embcompress.coding.codebook import KINDS_MAX, Codebook
 from embcompress.coding.coder import CodedBlock, encode_block
-from embcompress.coding.fitting import Estimate, Fit, Kinds, fine_steps, fitted_kinds, kinds_of_rows, scales_of
+from embcompress.coding.estimates import Estimate
+from embcompress.coding.fit import Fit
+from embcompress.coding.kinds import Kinds, fine_steps, fitted_kinds, kinds_of_rows
+from embcompress.coding.row_index import make_row_index
+from embcompress.coding.statistics import scales_of
 from embcompress.coding.symbols import PER_OCTAVE
 from embcompress.compression.coded_goal import Goal
 from embcompress.compression.coded_source import CodedSource

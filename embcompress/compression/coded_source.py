@@ -10,7 +10,8 @@ import torch
 
 from embcompress.artifact.schema import CODED, CompressedTable, coded_entries
 from embcompress.artifact.writer import Entry
-from embcompress.coding.fitting import Estimate, Estimator, Statistics, sample_rows
+from embcompress.coding.estimates import Estimate, Estimator
+from embcompress.coding.statistics import Statistics, sample_rows
 from embcompress.compression.plan import PlannedTable, describe
 from embcompress.compression.refusals import TOO_SMALL
 from embcompress.compression.spectrum import find_spectrum

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from embcompress.coding.fitting import Estimate, step_for_bits
+from embcompress.coding.estimates import Estimate
+from embcompress.coding.statistics import step_for_bits
 from embcompress.compression.coded_source import CodedSource
 from embcompress.compression.size_limit import SizeLimit
 
