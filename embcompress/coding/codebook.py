@@ -1,4 +1,4 @@
-"""What decodes the strings of a table but for its bases: steps, kinds of rows, classes of columns. docs/artifact.md."""
+"""The codebook of a table, all that decodes its strings but its bases: steps, kinds, classes. docs/artifact.md."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ HAS_ROTATION, HAS_CENTERS = 1, 2
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns the string of a row of one kind holds, in its order.
+    """The columns that the string of a row of one kind holds, in its order.
 
     Attributes:
         columns: (coded,) int64, by ascending class.
@@ -62,7 +62,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Codebook:
-    """What decodes the strings of a table to weights.
+    """All that decodes the strings of a table to weights.
 
     The weights of a row of kind n, with profile p, are
     `steps[step_numbers[n]] * 2^(scales[n] / 8) * numbers + centers[p]`, where the row's string holds the numbers of the
@@ -144,12 +144,12 @@ class Codebook:
         pairs[:, ZERO_KIND] = -1, 0
         _, firsts, inverse = np.unique(pairs, axis=1, return_index=True, return_inverse=True)
         layouts = [self.layout(kind) for kind in firsts.tolist()]
-        taken = [int(entropies[one.tables].sum()) + PREFIX_UNIT * int(one.raw_bits.sum()) for one in layouts]
+        taken = [int(entropies[layout.tables].sum()) + PREFIX_UNIT * int(layout.raw_bits.sum()) for layout in layouts]
         return np.array(taken, np.int64)[inverse.ravel()] // (8 * PREFIX_UNIT)
 
     @cached_property
     def centers(self) -> NDArray[np.float32] | None:
-        """What is added to the numbers of each profile, (profiles, rank) float32."""
+        """The center that is added to the numbers of each profile, (profiles, rank) float32."""
         if self.center_numbers is None:
             return None
         centers: NDArray[np.float32] = self.center_numbers.astype(np.float32) * np.float32(self.center_step)
@@ -165,8 +165,8 @@ class Codebook:
 
     def row_steps(self, kinds: NDArray[np.int64]) -> NDArray[np.float32]:
         """Tell the step of rows of given kinds, (n,) float32."""
-        own: NDArray[np.float32] = self.kind_steps[kinds]
-        return own
+        steps: NDArray[np.float32] = self.kind_steps[kinds]
+        return steps
 
     def to_bytes(self) -> NDArray[np.uint8]:
         """Write it as it is stored."""
@@ -189,8 +189,8 @@ class Codebook:
             coded.append(
                 encode_integers(fold_signs(self.center_numbers).ravel(), contexts=contexts, count=CENTER_CONTEXTS)
             )
-        for own in coded:
-            parts += [SIZE.pack(len(own)), own.tobytes()]
+        for numbers in coded:
+            parts += [SIZE.pack(len(numbers)), numbers.tobytes()]
         return np.frombuffer(b"".join([*parts, tail]), np.uint8)
 
 
@@ -237,7 +237,7 @@ def _read_codebook(stored: bytes, *, rank: int, dim: int) -> Codebook:
         raise ValueError("its head")
     if not 1 <= profiles <= PROFILES_MAX or profiles * rank > 2**31 or vectors > min(rank, dim):
         raise ValueError("its sizes")
-    own_profiles, shifts, scales = read_list(kinds), unfold_signs(read_list(kinds)), unfold_signs(read_list(kinds))
+    kind_profiles, shifts, scales = read_list(kinds), unfold_signs(read_list(kinds)), unfold_signs(read_list(kinds))
     step_numbers = read_list(kinds)
     center_numbers = rotation = None
     if flags & HAS_ROTATION:
@@ -259,7 +259,7 @@ def _read_codebook(stored: bytes, *, rank: int, dim: int) -> Codebook:
     is_right = (
         all(np.isfinite(step) and step >= 0 for step in steps)
         and bool((step_numbers < step_count).all())
-        and bool((own_profiles < profiles).all())
+        and bool((kind_profiles < profiles).all())
         and np.isfinite(center_step)
         and all(_is_inside(values) for values in (shifts, scales))
         and (rotation is None or _is_inside(rotation.classes))
@@ -267,12 +267,12 @@ def _read_codebook(stored: bytes, *, rank: int, dim: int) -> Codebook:
     if not is_right:
         raise ValueError("its numbers")
     codebook = Codebook(
-        states, rank, tuple(steps), own_profiles, shifts, scales, step_numbers, classes, center_numbers, center_step,
+        states, rank, tuple(steps), kind_profiles, shifts, scales, step_numbers, classes, center_numbers, center_step,
         rotation,
     )  # fmt: skip
     with np.errstate(over="ignore", invalid="ignore"):
         products = [codebook.kind_steps, *([] if codebook.centers is None else [codebook.centers])]
-    if not all(np.isfinite(own).all() for own in products):
+    if not all(np.isfinite(product).all() for product in products):
         raise ValueError("its steps")
     return codebook
 
@@ -289,5 +289,5 @@ def _differences(values: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _center_contexts(classes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Put the numbers of centers in contexts by the class of their column in the first profile."""
-    own = np.clip(classes[0] - CLASS_MIN + 1, 0, CENTER_CONTEXTS - 1)
-    return np.tile(own, len(classes))
+    contexts = np.clip(classes[0] - CLASS_MIN + 1, 0, CENTER_CONTEXTS - 1)
+    return np.tile(contexts, len(classes))

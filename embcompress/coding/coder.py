@@ -84,12 +84,12 @@ def encode_block(
         kind, order = pieces[index]
         layout = codebook.layout(kind)
         if excess is None:
-            found, fillers = _search(numbers, order, layout, symbols, trellis), None
+            points, fillers = _search(numbers, order, layout, symbols, trellis), None
         else:
             nbytes = max(0, int(codebook.expected_lengths[kind]) + excess)
-            found, fillers = _search_within(numbers, order, layout, symbols, trellis, nbytes=nbytes)
+            points, fillers = _search_within(numbers, order, layout, symbols, trellis, nbytes=nbytes)
         strings[index], lengths[order] = write_strings(
-            found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols,
+            points, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols,
             fillers=fillers, decoded=Decoded(order, layout.columns, decoded),
         )  # fmt: skip
 
@@ -117,8 +117,8 @@ def natural_bits(
     def count(index: int) -> None:
         kind, order = pieces[index]
         layout = codebook.layout(kind)
-        found = _search(numbers, order, layout, symbols, trellis)
-        bits[order] = count_bits(found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols)
+        points = _search(numbers, order, layout, symbols, trellis)
+        bits[order] = count_bits(points, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols)
 
     in_threads([partial(count, index) for index in range(len(pieces))], threads=threads)
     return bits
@@ -128,14 +128,14 @@ def _numbers(weights: Tensor, kinds: NDArray[np.int64], codebook: Codebook) -> N
     """Turn weights into numbers in steps, less their centers, (rows, rank)."""
     steps = codebook.row_steps(kinds)
     inverse = np.where(steps > 0, 1 / np.maximum(steps, np.finfo(np.float32).tiny), 0).astype(np.float32)
-    own, factors = weights.to("cpu", torch.float32), torch.from_numpy(inverse)[:, None]
+    values, factors = weights.to("cpu", torch.float32), torch.from_numpy(inverse)[:, None]
     centers = codebook.centers
     if centers is None:
-        own = own * factors
+        values = values * factors
     else:
-        own = own - centers_of(centers, torch.from_numpy(codebook.profiles[kinds]))
-        own *= factors
-    numbers: NDArray[np.float32] = own.numpy()
+        values = values - centers_of(centers, torch.from_numpy(codebook.profiles[kinds]))
+        values *= factors
+    numbers: NDArray[np.float32] = values.numpy()
     return numbers
 
 
@@ -165,8 +165,9 @@ def _search_within(
     """
     limit = 8.0 * nbytes - FITTING_MARGIN
     logs = np.full(len(order), np.log2(SLOPE))
-    low, high = logs - SLOPE_RANGE, logs + SLOPE_RANGE  # too many bits, few enough
-    found = np.zeros((len(order), len(layout.columns)), np.int32)
+    # At the first too many bits, at the last few enough.
+    low, high = logs - SLOPE_RANGE, logs + SLOPE_RANGE
+    points = np.zeros((len(order), len(layout.columns)), np.int32)
     best = np.full(len(order), -1.0)
     open_rows = np.arange(len(order))
     for turn in range(FITTING_ROUNDS):
@@ -177,7 +178,7 @@ def _search_within(
         bits = count_bits(tried, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols)
         fits = bits <= limit
         is_better = (fits & (bits > best[open_rows])) | (best[open_rows] < 0)
-        found[open_rows[is_better]] = tried[is_better]
+        points[open_rows[is_better]] = tried[is_better]
         best[open_rows[is_better & fits]] = bits[is_better & fits]
         high[open_rows[fits]] = np.minimum(high, logs)[open_rows[fits]]
         low[open_rows[~fits]] = np.maximum(low, logs)[open_rows[~fits]]
@@ -188,11 +189,11 @@ def _search_within(
         logs[open_rows] = np.where(is_inside, guess, middle)
         open_rows = open_rows[~(fits & (bits > limit - FITTING_SLACK))]
     fillers = np.where(best >= 0, np.maximum(8 * nbytes - np.ceil(np.maximum(best, 0)) - 1, 0), 0).astype(np.int64)
-    return found, _fit_fillers(found, fillers, layout, symbols, nbytes=nbytes)
+    return points, _fit_fillers(points, fillers, layout, symbols, nbytes=nbytes)
 
 
 def _fit_fillers(
-    found: NDArray[np.int32],
+    points: NDArray[np.int32],
     fillers: NDArray[np.int64],
     layout: Layout,
     symbols: Symbols,
@@ -202,7 +203,7 @@ def _fit_fillers(
     """Move the numbers of filling bits until strings have just `nbytes` bytes: how a state rounds is seen only then."""
     for _ in range(2 * UNIT_BITS):
         _, lengths = write_strings(
-            found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols,
+            points, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols,
             fillers=fillers,
         )  # fmt: skip
         off = lengths - nbytes
@@ -256,5 +257,5 @@ def _weights(
 
 def centers_of(centers: NDArray[np.float32], profiles: Tensor) -> Tensor:
     """Give the center of each row's profile; of one profile, the common case, once for all rows."""
-    own = torch.from_numpy(centers)
-    return own if len(own) == 1 else own[profiles]
+    profile_centers = torch.from_numpy(centers)
+    return profile_centers if len(profile_centers) == 1 else profile_centers[profiles]

@@ -24,7 +24,8 @@ def compiled_loosely(function: Function) -> Function:
 def _compile(function: Function, *, fastmath: bool) -> Function:
     try:
         return numba.njit(nogil=True, fastmath=fastmath, cache=True)(function)  # type: ignore[return-value]
-    except RuntimeError:  # neither the package's folder nor a cache of the user's can be written
+    except RuntimeError:
+        # Neither the package's folder nor a cache of the user's can be written.
         return numba.njit(nogil=True, fastmath=fastmath)(function)  # type: ignore[return-value]
 
 

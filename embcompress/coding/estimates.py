@@ -33,7 +33,7 @@ SAME_WAY = 2**0.5
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a table would take and lose at a step.
+    """The bytes and the error of a table at a step.
 
     Attributes:
         fit: how it is coded.
@@ -88,14 +88,17 @@ class Estimator:
         """Estimate bytes and error at a step, over the unit."""
         step = float(np.float32(min(max(step, self.statistics.finest_step), 1e30)))
         if step not in self._known:
-            near = [way for own, way in self._better.items() if 1 / SAME_WAY < own / step < SAME_WAY]
-            ways = near[:1] or self.ways
-            found = [self._estimate(step, is_rotated=way) for way in ways]
-            if len(found) > 1:
-                first, second = (self._cost(one, step) for one in found)
+            near = [
+                is_rotated
+                for other_step, is_rotated in self._better.items()
+                if 1 / SAME_WAY < other_step / step < SAME_WAY
+            ]
+            estimates = [self._estimate(step, is_rotated=is_rotated) for is_rotated in near[:1] or self.ways]
+            if len(estimates) > 1:
+                first, second = (self._cost(estimate, step) for estimate in estimates)
                 if max(first, second) > FAR_BETTER * min(first, second):
                     self._better[step] = first <= second
-            self._known[step] = min(found, key=lambda one: self._cost(one, step))
+            self._known[step] = min(estimates, key=lambda estimate: self._cost(estimate, step))
         return self._known[step]
 
     def _cost(self, estimate: Estimate, step: float) -> float:
@@ -127,7 +130,7 @@ class Estimator:
         if count < 2 or not fit.codebook.rank:
             return settled
         mixed = self.estimate_fit(fit_profiles(fit, self.statistics, count), rotation_bytes=0.0)
-        return min(settled, mixed, key=lambda one: self._cost(one, estimate.step))
+        return min(settled, mixed, key=lambda either: self._cost(either, estimate.step))
 
     def at_settled(self, settled: Estimate, step: float) -> Estimate:
         """Estimate at another step near that of a settled estimate, with its bases."""
@@ -146,32 +149,32 @@ class Estimator:
         weights = fit.project(statistics.sample)
         kinds = Kinds()
         is_zero = (statistics.sample == 0).all(dim=1)
-        own = kinds_of_rows(fit, weights, is_zero, statistics.sample_scales, kinds)
+        row_kinds = kinds_of_rows(fit, weights, is_zero, statistics.sample_scales, kinds)
         codebook = kinds.into(fit.codebook)
-        block = encode_block(weights, own, codebook=codebook, threads=self._threads)
+        block = encode_block(weights, row_kinds, codebook=codebook, threads=self._threads)
         off = (block.weights - weights).to(torch.float64)
         # Differences of squared norms would say no less than 1e-4 of a row: bases in float32 are no more orthonormal.
         rest = off if fit.bases is None else statistics.sample - fit.rebuild(block.weights)
         left = rest.to(torch.float64).square().sum(dim=1).numpy()
         if statistics.sample_weights is not None:
             left *= statistics.sample_weights
-        share = statistics.rows / len(own)
+        share = statistics.rows / len(row_kinds)
         error = float(left.sum()) * share
-        if fit.bases is not None and len(own) < statistics.rows:
+        if fit.bases is not None and len(row_kinds) < statistics.rows:
             # What the columns leave out is known of the whole table.
             outside = statistics.squared_norm - float(statistics.energies[: len(fit.bases)].sum())
             inside = off.square().sum(dim=1).numpy()
             inside = inside if statistics.sample_weights is None else inside * statistics.sample_weights
             error = float(inside.sum()) * share + max(outside, 0.0)
-        index_row_bytes = len(make_row_index(own, block.lengths).to_bytes(codebook)) / len(own)
+        index_row_bytes = len(make_row_index(row_kinds, block.lengths).to_bytes(codebook)) / len(row_kinds)
         codebook_bytes = len(codebook.to_bytes()) + rotation_bytes
-        coded = np.array([len(codebook.layout(kind).columns) for kind in range(codebook.kinds)])[own]
-        expected = codebook.expected_lengths[own]
-        has_string = own != ZERO_KIND
+        coded = np.array([len(codebook.layout(kind).columns) for kind in range(codebook.kinds)])[row_kinds]
+        expected = codebook.expected_lengths[row_kinds]
+        has_string = row_kinds != ZERO_KIND
         excess = float((block.lengths - expected)[has_string].mean()) if has_string.any() else 0.0
         fixed = np.where(has_string, np.maximum(expected + round(excess), 0), 0)
         # Beside the kinds the index then tells each row's step, in up to three bits.
-        fixed_index = len(make_row_index(own, fixed).to_bytes(codebook)) / len(own) * statistics.rows
+        fixed_index = len(make_row_index(row_kinds, fixed).to_bytes(codebook)) / len(row_kinds) * statistics.rows
         fixed_index += FINE_BITS / 8 * statistics.rows
         return Estimate(
             fit=replace(fit, codebook=codebook),
@@ -205,12 +208,14 @@ class Estimator:
         weaker = np.sqrt(np.maximum(statistics.dim - 1 - np.arange(count), 1) / behind)
         ratios = 2.0**BASES_PRECISION * np.sqrt(variances) / weaker
         precisions = np.clip(classes_of(ratios), CLASS_MIN + 1, CLASS_MAX)
-        own = classes_of(np.sqrt(variances) / step)
-        saved = statistics.rows * (variances / step**2 - distortions_of(own, symbols) - SLOPE * rates_of(own, symbols))
+        classes = classes_of(np.sqrt(variances) / step)
+        saved = statistics.rows * (
+            variances / step**2 - distortions_of(classes, symbols) - SLOPE * rates_of(classes, symbols)
+        )
         spent = SLOPE * rotation_bits(precisions, dim=statistics.dim, rates=rates_of(precisions, symbols))
-        pays = (own >= CLASS_MIN) & (saved > spent)
-        kept = int(pays.nonzero()[0].max()) + 1 if pays.any() else 1
-        return precisions[:kept]
+        pays = (classes >= CLASS_MIN) & (saved > spent)
+        rank = int(pays.nonzero()[0].max()) + 1 if pays.any() else 1
+        return precisions[:rank]
 
 
 def code_bases(vectors: Tensor, precisions: NDArray[np.int64]) -> tuple[CodedRotation, Tensor]:

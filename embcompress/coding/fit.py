@@ -31,7 +31,7 @@ CENTER_STEPS = 2.0
 
 @dataclass(frozen=True)
 class Fit:
-    """How a table is coded at a step, but for its rows.
+    """The coding of a table at a step, but for its rows.
 
     Attributes:
         codebook: with the one step, and the kinds that the sample has.
@@ -61,8 +61,8 @@ class Fit:
 
     @cached_property
     def _shares(self) -> NDArray[np.float64]:
-        """What turns the squares of a row's weights into its squared scale, (profiles, rank)."""
-        return np.stack([inverse_squares(own, self.step) for own in self.deviations])
+        """Factors that turn the squares of a row's weights into its squared scale, (profiles, rank)."""
+        return np.stack([inverse_squares(deviations, self.step) for deviations in self.deviations])
 
     def profiles_of(self, weights: Tensor) -> NDArray[np.int64]:
         """Choose each row's profile, (rows,): that in which it is expected to take the fewest bits."""
@@ -77,13 +77,13 @@ class Fit:
     def shifts(self, weights: Tensor, is_zero: Tensor, profiles: NDArray[np.int64]) -> NDArray[np.int64]:
         """Tell each row's scale in eighths of an octave, (rows,); of rows of zeros any."""
         centers = self.codebook.centers
-        own = torch.from_numpy(profiles).to(weights.device)
+        owners = torch.from_numpy(profiles).to(weights.device)
         if centers is not None:
-            weights = weights - centers_of(centers, own.cpu()).to(weights.device)
+            weights = weights - centers_of(centers, owners.cpu()).to(weights.device)
         shares = torch.from_numpy(self._shares.astype(np.float32)).to(weights.device)
         if len(shares) == 1:
             return shifts_of(weights, shares[0], is_zero)
-        return _rounded_scales((weights.square() * shares[own]).sum(dim=1), is_zero)
+        return _rounded_scales((weights.square() * shares[owners]).sum(dim=1), is_zero)
 
 
 def fit_table(statistics: Statistics, bases: Tensor | None, *, step: float, states: int) -> Fit:
@@ -106,10 +106,10 @@ def fit_table(statistics: Statistics, bases: Tensor | None, *, step: float, stat
 def squared_scales(weights: Tensor, centers: NDArray[np.float32], shares: NDArray[np.float64]) -> Tensor:
     """Compute each row's squared scale in each profile, (rows, profiles): sum_t share_t (w_t - c_t)^2."""
     device = weights.device
-    own = torch.from_numpy(shares).to(device, torch.float32)
+    factors = torch.from_numpy(shares).to(device, torch.float32)
     middle = torch.from_numpy(centers.astype(np.float32)).to(device)
     exact = weights.to(torch.float32)
-    squares = exact.square() @ own.T - 2 * exact @ (own * middle).T + (own * middle.square()).sum(dim=1)
+    squares = exact.square() @ factors.T - 2 * exact @ (factors * middle).T + (factors * middle.square()).sum(dim=1)
     return squares.clamp_min_(1e-12)
 
 

@@ -32,7 +32,7 @@ class Kinds:
         """Go on from the kinds of a codebook."""
         kinds = cls()
         lists = (codebook.profiles, codebook.shifts, codebook.scales, codebook.step_numbers)
-        kinds.table = list(zip(*(own.tolist() for own in lists), strict=True))
+        kinds.table = list(zip(*(values.tolist() for values in lists), strict=True))
         for number, kind in enumerate(kinds.table):
             if number != ZERO_KIND:
                 kinds._numbers.setdefault(kind, number)
@@ -54,7 +54,7 @@ class Kinds:
         """Number rows by their profile, shift, scale of the step, and step, (rows,) each."""
         packed = (profiles << 30) + ((shifts + 2**12) << 17) + ((scales + 2**12) << 4) + step_numbers
         unique, firsts, inverse = np.unique(packed, return_index=True, return_inverse=True)
-        own = np.empty(len(unique), np.int64)
+        unique_numbers = np.empty(len(unique), np.int64)
         # In the order in which they came, so that they are numbered alike however rows are cut into blocks.
         for index in np.argsort(firsts).tolist():
             key = int(unique[index])
@@ -62,13 +62,15 @@ class Kinds:
             if kind not in self._numbers:
                 self._numbers[kind] = len(self.table)
                 self.table.append(kind)
-            own[index] = self._numbers[kind]
-        numbered: NDArray[np.int64] = own[inverse]
+            unique_numbers[index] = self._numbers[kind]
+        numbered: NDArray[np.int64] = unique_numbers[inverse]
         return numbered
 
     def into(self, codebook: Codebook) -> Codebook:
         """Give a codebook these kinds."""
-        profiles, shifts, scales, step_numbers = (np.array(own, np.int64) for own in zip(*self.table, strict=True))
+        profiles, shifts, scales, step_numbers = (
+            np.array(values, np.int64) for values in zip(*self.table, strict=True)
+        )
         return replace(codebook, profiles=profiles, shifts=shifts, scales=scales, step_numbers=step_numbers)
 
 
@@ -95,32 +97,32 @@ def kinds_of_rows(
     """
     profiles = fit.profiles_of(weights)
     shifts = fit.shifts(weights, is_zero, profiles) - scales - finer
-    own = kinds.number(profiles, shifts, scales, np.full_like(shifts, step_number))
-    own[is_zero.cpu().numpy()] = ZERO_KIND
-    return own
+    row_kinds = kinds.number(profiles, shifts, scales, np.full_like(shifts, step_number))
+    row_kinds[is_zero.cpu().numpy()] = ZERO_KIND
+    return row_kinds
 
 
 def fitted_kinds(
-    weights: Tensor, own: NDArray[np.int64], kinds: Kinds, codebook: Codebook, *, excess: int, threads: int
+    weights: Tensor, row_kinds: NDArray[np.int64], kinds: Kinds, codebook: Codebook, *, excess: int, threads: int
 ) -> NDArray[np.int64]:
     """Give rows that shall have strings of fixed length the step at which they are about as long by themselves.
 
     Args:
         weights: (rows, rank).
-        own: (rows,) the kind of each at the middle step.
+        row_kinds: (rows,) the kind of each at the middle step.
         kinds: takes what is new.
         codebook: with the kinds so far, and `fine_steps`.
         excess: bytes of a string beyond what is expected.
         threads: of the encoder.
     """
-    bits = natural_bits(weights, own, codebook=codebook, threads=threads)
-    coded = np.array([len(codebook.layout(kind).columns) for kind in range(codebook.kinds)])[own]
-    octaves = (bits - 8 * (codebook.expected_lengths[own] + excess)) / np.maximum(coded, 1)
+    bits = natural_bits(weights, row_kinds, codebook=codebook, threads=threads)
+    coded = np.array([len(codebook.layout(kind).columns) for kind in range(codebook.kinds)])[row_kinds]
+    octaves = (bits - 8 * (codebook.expected_lengths[row_kinds] + excess)) / np.maximum(coded, 1)
     # Rounded towards the coarser step: the slope then gives bits back.
     steps = np.clip(np.ceil(octaves * FINE_PER_OCTAVE - 0.25), -(FINE_STEPS // 2), FINE_STEPS // 2 - 1)
     numbers = steps.astype(np.int64) + FINE_STEPS // 2
-    fitted = kinds.number(codebook.profiles[own], codebook.shifts[own], codebook.scales[own], numbers)
-    fitted[own == ZERO_KIND] = ZERO_KIND
+    fitted = kinds.number(codebook.profiles[row_kinds], codebook.shifts[row_kinds], codebook.scales[row_kinds], numbers)
+    fitted[row_kinds == ZERO_KIND] = ZERO_KIND
     return fitted
 
 

@@ -42,7 +42,7 @@ def fit_profiles(fit: Fit, statistics: Statistics, count: int) -> Fit:
     centers = (exact[draw.choice(rows, count, replace=False)] * PROFILE_START).astype(np.float32)
     numbers, center_step = np.zeros(centers.shape, np.int64), 0.0
     for _ in range(PROFILE_ROUNDS):
-        shares = np.stack([inverse_squares(own, step) for own in deviations])
+        shares = np.stack([inverse_squares(spreads, step) for spreads in deviations])
         squares = squared_scales(weights, centers, shares)
         owners = profile_bits(squares, shares, deviations, chances, step).argmin(dim=1).numpy()
         scales = np.sqrt(np.maximum(squares.numpy()[np.arange(rows), owners], 1e-12))
@@ -56,24 +56,27 @@ def fit_profiles(fit: Fit, statistics: Statistics, count: int) -> Fit:
                 deviations[profile] = common
                 continue
             member = owners == profile
-            own, trust = exact[member], 1 / scales[member] ** 2
+            group, trust = exact[member], 1 / scales[member] ** 2
             trust = trust if counted is None else trust * np.maximum(counted[member], 1e-12)
-            means = (own * trust[:, None]).sum(axis=0) / trust.sum()
-            spread = np.square(own - means).mean(axis=0)
+            means = (group * trust[:, None]).sum(axis=0) / trust.sum()
+            spread = np.square(group - means).mean(axis=0)
             # A mean that is no more than chance is none.
             pays = counts[profile] * share * np.log2(1 + means**2 / np.maximum(spread, step**2 / 4)) > 2 * (
                 2 + 2 * np.log2(1 + np.abs(means) / center_step)
             )
             numbers[profile] = np.where(pays, np.clip(np.rint(means / center_step), -(2**20), 2**20), 0)
             centers[profile] = numbers[profile] * center_step
-            normal = np.square((own - centers[profile]) / scales[member][:, None]).sum(axis=0)
+            normal = np.square((group - centers[profile]) / scales[member][:, None]).sum(axis=0)
             prior = (
                 PROFILE_TRUST * common**2 * float(np.median(normal / np.maximum(common**2, 1e-150))) / counts[profile]
             )
             deviations[profile] = np.sqrt((normal + prior) / (counts[profile] + PROFILE_TRUST))
     numbers[counts < PROFILE_ROWS_MIN] = 0
-    kept = np.flatnonzero(counts >= PROFILE_ROWS_MIN)
+    large = np.flatnonzero(counts >= PROFILE_ROWS_MIN)
     codebook = replace(
-        fit.codebook, classes=classes_at(deviations[kept], step), center_numbers=numbers[kept], center_step=center_step
+        fit.codebook,
+        classes=classes_at(deviations[large], step),
+        center_numbers=numbers[large],
+        center_step=center_step,
     )
-    return replace(fit, codebook=codebook, deviations=deviations[kept], chances=chances[kept])
+    return replace(fit, codebook=codebook, deviations=deviations[large], chances=chances[large])

@@ -96,12 +96,12 @@ def _read(
         for number in range(count):
             lane, row = np.uint64(number), order[first + number]
             start, length = positions[row], lengths[row]
-            held = min(length, 4 - (length & 1))
-            own = np.uint64(0)
-            for byte in range(held):
-                own = (own << np.uint64(8)) | np.uint64(codes[start + byte])
-            lanes[lane], lanes[PATH + lane] = own, np.uint64(0)
-            lanes[POSITION + lane], lanes[END + lane] = np.uint64(start + held), np.uint64(start + length)
+            state_bytes = min(length, 4 - (length & 1))
+            state = np.uint64(0)
+            for byte in range(state_bytes):
+                state = (state << np.uint64(8)) | np.uint64(codes[start + byte])
+            lanes[lane], lanes[PATH + lane] = state, np.uint64(0)
+            lanes[POSITION + lane], lanes[END + lane] = np.uint64(start + state_bytes), np.uint64(start + length)
             lanes[TARGET + lane] = np.uint64(row * width)
         for column in range(len(columns)):
             pair, raw = np.uint64(2 * tables[column]), raw_bits[column]
@@ -111,34 +111,34 @@ def _read(
                 lane = np.uint64(number)
                 before = lanes[PATH + lane]
                 table = pair + (before & one)
-                own = lanes[lane]
-                slot = own & last_slot
+                state = lanes[lane]
+                slot = state & last_slot
                 if is_plain:
                     index = np.uint64(slots[(table << low_bits) | slot])
                     entry = entries[(table << entry_bits) | index]
-                    own = ((entry >> unit_bits) & half) * (own >> low_bits) + slot - (entry & last_slot)
+                    state = ((entry >> unit_bits) & half) * (state >> low_bits) + slot - (entry & last_slot)
                 else:
                     index = np.uint64(prefix_slots[(table << low_bits) | slot])
                     entry = entries[(table << entry_bits) | index]
-                    own >>= np.uint64(prefix_lengths[table, index])
+                    state >>= np.uint64(prefix_lengths[table, index])
                 # Without a branch: one in four would be foretold wrongly.
                 at = lanes[POSITION + lane]
-                lacks = np.uint64((own < least) & (at < lanes[END + lane]))
+                lacks = np.uint64((state < least) & (at < lanes[END + lane]))
                 unit = np.uint64(codes[at]) | (np.uint64(codes[at + one]) << np.uint64(8))
-                own = (own << (lacks << np.uint64(4))) | (unit & (np.uint64(0) - lacks))
+                state = (state << (lacks << np.uint64(4))) | (unit & (np.uint64(0) - lacks))
                 lanes[POSITION + lane] = at + (lacks << one)
                 level = np.uint32(entry >> high_bits)
                 odd = (entry >> parity_bit) & one
                 if entry & has_rest:
-                    own, after, symbol, is_level = _read_rest(
-                        own, np.int64(lanes[POSITION + lane]), np.int64(lanes[END + lane]), codes, np.int64(index),
+                    state, after, symbol, is_level = _read_rest(
+                        state, np.int64(lanes[POSITION + lane]), np.int64(lanes[END + lane]), codes, np.int64(index),
                         starts[table], counts[table], raw,
                     )  # fmt: skip
                     lanes[POSITION + lane] = np.uint64(after)
                     odd = np.uint64(symbol & 1)
                     if not is_level:
                         level = np.float32(2 * symbol + np.int64(before & one)).view(np.uint32)
-                lanes[lane] = own
+                lanes[lane] = state
                 lanes[PATH + lane] = paths[(before << one) | odd]
                 decoded[lanes[TARGET + lane] + place] = level
 

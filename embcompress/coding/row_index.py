@@ -53,13 +53,13 @@ class RowIndex:
         A list each behind its size: profiles plus 1, and 0 for rows of zeros; of the other rows shifts and scales less
         the least ones, steps, and lengths by how much they differ from what is expected of their kind.
         """
-        own = self.kinds.astype(np.int64)
-        is_used = own != ZERO_KIND
-        used = own[is_used]
+        kinds = self.kinds.astype(np.int64)
+        is_used = kinds != ZERO_KIND
+        used = kinds[is_used]
         profiles, expected = codebook.profiles[used], codebook.expected_lengths[used]
         more = fold_signs(self.lengths.astype(np.int64)[is_used] - expected)
         lists = [
-            encode_integers(np.where(is_used, codebook.profiles[own] + 1, 0)),
+            encode_integers(np.where(is_used, codebook.profiles[kinds] + 1, 0)),
             encode_integers(
                 codebook.shifts[used] - _least(codebook.shifts), contexts=profiles, count=len(codebook.classes)
             ),
@@ -67,7 +67,7 @@ class RowIndex:
             encode_integers(codebook.step_numbers[used]),
             encode_integers(more, contexts=_length_contexts(expected), count=LENGTH_CONTEXTS),
         ]
-        parts = [part for own in lists for part in (np.frombuffer(SIZE.pack(len(own)), np.uint8), own)]
+        parts = [part for coded in lists for part in (np.frombuffer(SIZE.pack(len(coded)), np.uint8), coded)]
         return np.concatenate(parts)
 
 
@@ -111,14 +111,15 @@ def read_row_index(stored: NDArray[np.uint8], *, rows: int, codebook: Codebook) 
     scales = decode_integers(lists[2], count) + _least(codebook.scales)
     steps = decode_integers(lists[3], count)
     columns = (codebook.profiles, codebook.shifts, codebook.scales, codebook.step_numbers)
-    known = {kind: number for number, kind in enumerate(zip(*(own.tolist() for own in columns), strict=True)) if number}
+    stored_kinds = zip(*(column.tolist() for column in columns), strict=True)
+    numbers_of_kinds = {kind: number for number, kind in enumerate(stored_kinds) if number}
     # One integer for the four: what differs by more than a kind can is damaged, or is told by the list of kinds.
     if any(len(values) and int(np.abs(values).max()) >= 2**12 for values in (shifts, scales, steps)):
         raise damaged
     packed = ((profiles * 2**13 + shifts + 2**12) * 2**13 + scales + 2**12) * 2**13 + steps
     unique, firsts, inverse = np.unique(packed, return_index=True, return_inverse=True)
-    kept = np.stack([profiles[firsts], shifts[firsts], scales[firsts], steps[firsts]]) if count else np.empty((4, 0))
-    numbers = np.array([known.get(tuple(kind), -1) for kind in kept.T.tolist()], np.int64)
+    unique_kinds = np.stack([values[firsts] for values in (profiles, shifts, scales, steps)], axis=1)
+    numbers = np.array([numbers_of_kinds.get(tuple(kind), -1) for kind in unique_kinds.tolist()], np.int64)
     assert len(numbers) == len(unique)
     if len(numbers) and int(numbers.min()) < 0:
         raise damaged

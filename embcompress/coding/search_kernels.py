@@ -36,13 +36,13 @@ def search(
     slopes: NDArray[np.float32] | float,
 ) -> NDArray[np.int32]:
     """Find the points of rows, (len(order), coded): 2 k + set of each symbol k; arguments as in `_search_many`."""
-    found = np.empty((len(order), len(columns)), np.int32)
-    own = np.full(len(order), slopes, np.float32)
+    points = np.empty((len(order), len(columns)), np.int32)
+    row_slopes = np.full(len(order), slopes, np.float32)
     if trellis.states <= STATES_FEW:
-        _search_few(trellis.states)(values, order, columns, tables, symbols.model, own, found)
+        _search_few(trellis.states)(values, order, columns, tables, symbols.model, row_slopes, points)
     else:
-        _search_many(values, order, columns, tables, symbols.model, own, trellis.subsets, found)
-    return found
+        _search_many(values, order, columns, tables, symbols.model, row_slopes, trellis.subsets, points)
+    return points
 
 
 @compiled_loosely
@@ -74,15 +74,15 @@ def _search_many(
         cost[:] = NEVER
         cost[0, :] = 0
         for column in range(coded):
-            own = model[tables[column]]
-            square, reach, shrink = own[3], own[4], own[5]
-            draw, draw_max = own[6], own[7]
+            column_model = model[tables[column]]
+            square, reach, shrink = column_model[3], column_model[4], column_model[5]
+            draw, draw_max = column_model[6], column_model[7]
             for lane in range(LANES):
                 value = values[order[first + min(lane, count - 1)], columns[column]]
                 lane_values[lane] = min(max(value, -REACH), REACH)
             for subset in range(4):
-                bits = own[subset & 1]
-                bits_of_zero = own[2] if subset == 0 else bits
+                bits = column_model[subset & 1]
+                bits_of_zero = column_model[2] if subset == 0 else bits
                 offset = np.float32(subset)
                 for lane in range(LANES):
                     value = lane_values[lane]
@@ -154,9 +154,9 @@ def _search_few(states: int) -> Callable[..., None]:
             after = path[lane]
             which = np.int32(np.int32(came_from[column, lane] >> after) & one)
             before = np.int32(np.int32(after >> one) | np.int32(which * halved))
-            own = np.int32(np.int32(sets >> before) & one)
+            set_bit = np.int32(np.int32(sets >> before) & one)
             odd = np.int32(np.int32(np.int32(parities >> before) ^ after) & one)
-            offset = np.int32(own + np.int32(odd + odd))
+            offset = np.int32(set_bit + np.int32(odd + odd))
             value = min(max(staged[column, lane], -REACH), REACH)
             pulled = value - min(max(value * shrink, -PULL), PULL) - np.float32(offset)
             traced[column, lane] = np.int32(np.int32(np.floor(pulled * quarter + rounding)) << two) + offset

@@ -193,7 +193,7 @@ def _write(
 
 
 def write_strings(
-    found: NDArray[np.int32],
+    points: NDArray[np.int32],
     tables: NDArray[np.int64],
     raw_bits: NDArray[np.int64],
     *,
@@ -206,7 +206,7 @@ def write_strings(
 
     A string with fillers is longer by so many bits, which the decoder leaves unread.
     """
-    rows, coded = found.shape
+    rows, coded = points.shape
     # A symbol takes SLOT_BITS, twice ESCAPE_MAX and its raw bits at most.
     room = int((SLOT_BITS + 2 * ESCAPE_MAX + 2) * coded + raw_bits.sum()) // 8 + 16
     own_fillers = np.zeros(rows, np.int64) if fillers is None else fillers
@@ -227,7 +227,7 @@ def write_strings(
             more = np.empty((rows - first) * (total // first + 1) + STRINGS * room, np.uint8)
             strings = np.concatenate([strings[:total], more])
         written, nbytes = _write(
-            found[first:].ravel(), *before, own_fillers[first:], room, strings[total:], lengths[first:],
+            points[first:].ravel(), *before, own_fillers[first:], room, strings[total:], lengths[first:],
             decoded.order[first:], decoded.columns, numbers.ravel(), numbers.shape[1],
         )  # fmt: skip
         first += written
@@ -267,7 +267,7 @@ def _count_bits(
 
 
 def count_bits(
-    found: NDArray[np.int32],
+    points: NDArray[np.int32],
     tables: NDArray[np.int64],
     raw_bits: NDArray[np.int64],
     *,
@@ -275,9 +275,9 @@ def count_bits(
     symbols: Symbols,
 ) -> NDArray[np.float64]:
     """Count the bits of each row's string, (rows,), but for rounding to bytes."""
-    totals = np.empty(len(found), np.float64)
+    totals = np.empty(len(points), np.float64)
     _count_bits(
-        found, tables, raw_bits, symbols.starts, symbols.counts, symbols.costs, symbols.prefix_lengths,
-        found.shape[1] - prefixed, totals,
+        points, tables, raw_bits, symbols.starts, symbols.counts, symbols.costs, symbols.prefix_lengths,
+        points.shape[1] - prefixed, totals,
     )  # fmt: skip
     return totals

@@ -241,7 +241,8 @@ class CodedPass:
         """Encode the last block at the coarsest or finest step that keeps the goal, and finish index and codebook."""
         goal, kinds_before = self._goal, self._kinds.copy()
         start, count = self._steps[-1], len(self._steps)
-        low = high = None  # octaves beside `start`: too little taken, too much
+        # Octaves beside `start` at which too little is taken, and too much.
+        low = high = None
         octaves, best, best_taken = 0.0, None, -1.0
         for _ in range(LAST_TRIES):
             self._kinds, self._steps = kinds_before.copy(), self._steps[:count]
@@ -259,7 +260,8 @@ class CodedPass:
             if fits and taken >= goal.limit - goal.slack:
                 break
             if fits == goal.is_bytes:
-                high = octaves  # a finer step takes more bytes, a coarser one more error
+                # A finer step takes more bytes, a coarser one more error.
+                high = octaves
             else:
                 low = octaves
             octaves = min(max(self._next(octaves, low, high, taken, len(values), coded), -30.0), 30.0)

@@ -63,7 +63,8 @@ class CodedSource:
 
     def _measure(self, table_source: TableSource, *, profiles: int) -> Statistics:
         table, factors = self.table, self.factors
-        scale = 1.0  # from rows scaled by weight / largest weight to weights of 1 on average
+        # From rows scaled by weight / largest weight to weights of 1 on average.
+        scale = 1.0
         if self.row_weights is not None:
             exact = self.row_weights.to(torch.float64)
             scale = float(exact.max() / exact.mean())
@@ -98,7 +99,7 @@ class CodedSource:
 
     @property
     def why_dense(self) -> str:
-        """Why the table had better stay dense, going on from its name; empty where it need not."""
+        """The reason to leave the table dense, going on from its name; empty where there is none."""
         if not self.is_normal:
             return NOT_NORMAL
         least = self.at(math.inf)
@@ -106,7 +107,7 @@ class CodedSource:
 
     @property
     def scale(self) -> float:
-        """What a step is a share of: the norm of the table, so that errors are shares of each table's own."""
+        """The norm of the table, which a step is a share of, so that errors are shares of each table's own."""
         return math.sqrt(self.statistics.squared_norm) or 1.0
 
     def at(self, share: float) -> Estimate:

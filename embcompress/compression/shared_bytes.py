@@ -59,7 +59,8 @@ def _share(tables: Sequence[TableCandidates], limit: int) -> tuple[Candidate, ..
     if len(tables) == 1:
         only = tables[0].best_under(limit)
         return None if only is None else (only,)
-    low, high = PRICES  # too cheap, too dear
+    # The first is too cheap, the last too dear.
+    low, high = PRICES
     chosen = [table.at_price(high) for table in tables]
     if _total(chosen) > limit:
         chosen = [table.least() for table in tables]

@@ -72,7 +72,8 @@ class SharedStep:
         """Find the share at which all tables together are expected to take `limit` bytes; `like` fits them."""
         bits = 8 * limit / sum(source.table.rows * source.table.dim for source in self._sources)
         largest = max(self._sources, key=lambda source: source.table.nbytes)
-        known: list[tuple[float, float, list[Estimate]]] = []  # log2 of the share, bytes over the limit
+        # log2 of the share, bytes over the limit, estimates.
+        known: list[tuple[float, float, list[Estimate]]] = []
         at = math.log2(step_for_bits(largest.statistics, bits * largest.table.dim) / largest.scale)
         for _ in range(SEARCH_TRIES):
             estimates = self._at(2.0**at)
@@ -105,7 +106,8 @@ class SharedStep:
     def _settle(self, estimates: list[Estimate], limit: int) -> list[Estimate]:
         """Move all steps by one factor, with the bases as they were coded."""
         octaves, best = 0.0, estimates
-        known: list[tuple[float, float]] = []  # octaves, bytes over the limit
+        # Octaves, bytes over the limit.
+        known: list[tuple[float, float]] = []
         tried = estimates
         for _ in range(SETTLE_ROUNDS):
             over = _total(tried) / limit - 1
