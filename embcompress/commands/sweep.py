@@ -97,7 +97,7 @@ def sweep(
         UsageError: an argument outside its range.
         CheckpointError: the input is not readable.
         TableError: no table, NaN or infinity.
-        BudgetError: a table named in full, or every table chosen, is so small that nothing makes it smaller.
+        BudgetError: a table named in full, or every table chosen, is too small to compress.
         OutputError: a report or the picture cannot be written, or matplotlib is not installed.
         DeviceError: the device is not there.
     """

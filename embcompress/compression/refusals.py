@@ -12,7 +12,7 @@ from embcompress.results import Skipped
 from embcompress.tables.table import Table
 from embcompress.text import human_bytes
 
-TOO_SMALL = "is so small that nothing makes it smaller"
+TOO_SMALL = "is too small to compress"
 
 
 def ceil_digits(error: float) -> str:
@@ -29,7 +29,7 @@ def floor_digits(ratio: float) -> str:
 
 def error_reason(least: float) -> str:
     """Say that a table cannot be held to an error, from the least that it can have."""
-    return f"reaches no error below {ceil_digits(least)} in fewer bytes than it has"
+    return f"cannot get below error {ceil_digits(least)} while smaller than the original"
 
 
 def leave_dense(table: Table, reason: str, *, path: Path, named: Sequence[str], hint: str = "") -> Skipped:

@@ -69,7 +69,7 @@ def test_sweep_lists_every_way_of_every_table(swept: SweepResult) -> None:
     """Tables in the order of the file, all ways of each, points by ascending ratio; the tiny table is left."""
     assert [table.name for table in swept.tables] == ["entities.weight", "relations.weight"]
     assert [(left.name, left.reason) for left in swept.skipped] == [
-        ("tiny_embedding.weight", "is so small that nothing makes it smaller")
+        ("tiny_embedding.weight", "is too small to compress")
     ]
     for table in (*swept.tables, swept.totals):
         assert [found.way for found in table.curves] == WAYS

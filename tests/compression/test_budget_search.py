@@ -421,7 +421,7 @@ def test_least_error_that_is_named_works(tmp_path: Path) -> None:
     source = save(tmp_path, {"entities.weight": draw(900, 24)})
     with pytest.raises(BudgetError) as caught:
         embcompress.approximate(source, max_error=1e-9, effort="fast")
-    found = re.search(r"no error below ([0-9.]+[0-9])", caught.value.message)
+    found = re.search(r"cannot get below error ([0-9.]+[0-9])", caught.value.message)
     assert found is not None
     least = float(found[1])
     assert least < 1e-5
