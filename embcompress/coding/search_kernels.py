@@ -115,6 +115,39 @@ def _search_many(
                 state = (state >> 1) + which_one * half
 
 
+@compiled_loosely
+def _step_back(
+    column: np.uint64,
+    shrink: np.float32,  # of the column's model
+    staged: NDArray[np.float32],  # (coded, LANES), the numbers
+    came_from: NDArray[np.int32],  # (coded, LANES), a bit for each state: which predecessor it came from
+    path: NDArray[np.int32],  # (LANES,), the states behind the column, then those before it
+    traced: NDArray[np.int32],  # (coded, LANES), points, written
+    sets: np.int32,  # a bit for each state
+    parities: np.int32,  # likewise
+    half: np.int32,  # of the states
+) -> None:
+    """Go back one column along each lane's path, with every integer kept at 32 bits: numba widens what it adds.
+
+    A function of its own: in a loop over falling columns the compiler takes the arrays for overlapping, and goes lane
+    by lane, three times as slowly. No closure: one that `search_few` held would keep the machine code of that from
+    being found on disk again.
+    """
+    one, two = np.int32(1), np.int32(2)
+    quarter, rounding = np.float32(0.25), np.float32(0.5)
+    for lane in range(LANES):
+        after = path[lane]
+        which = np.int32(np.int32(came_from[column, lane] >> after) & one)
+        before = np.int32(np.int32(after >> one) | np.int32(which * half))
+        set_bit = np.int32(np.int32(sets >> before) & one)
+        odd = np.int32(np.int32(np.int32(parities >> before) ^ after) & one)
+        offset = np.int32(set_bit + np.int32(odd + odd))
+        value = min(max(staged[column, lane], -REACH), REACH)
+        pulled = value - min(max(value * shrink, -PULL), PULL) - np.float32(offset)
+        traced[column, lane] = np.int32(np.int32(np.floor(pulled * quarter + rounding)) << two) + offset
+        path[lane] = before
+
+
 @cache
 def _search_few(states: int) -> Callable[..., None]:
     """Compile the search for a trellis of 4 or 8 states, all of which a processor holds at once.
@@ -133,34 +166,6 @@ def _search_few(states: int) -> Callable[..., None]:
     firsts = tuple(int(trellis.subsets[2 * state, 0]) for state in range(half))
     sets = _bits_of(trellis.sets)
     parities = _bits_of(trellis.parities)
-
-    @compiled_loosely
-    def step_back(
-        column: np.uint64,
-        shrink: np.float32,  # of the column's model
-        staged: NDArray[np.float32],  # (coded, LANES), the numbers
-        came_from: NDArray[np.int32],  # (coded, LANES), a bit for each state: which predecessor it came from
-        path: NDArray[np.int32],  # (LANES,), the states behind the column, then those before it
-        traced: NDArray[np.int32],  # (coded, LANES), points, written
-    ) -> None:
-        """Go back one column along each lane's path, with every integer kept at 32 bits: numba widens what it adds.
-
-        A function of its own: in a loop over falling columns the compiler takes the arrays for overlapping, and goes
-        lane by lane, three times as slowly.
-        """
-        one, two, halved = np.int32(1), np.int32(2), np.int32(half)
-        quarter, rounding = np.float32(0.25), np.float32(0.5)
-        for lane in range(LANES):
-            after = path[lane]
-            which = np.int32(np.int32(came_from[column, lane] >> after) & one)
-            before = np.int32(np.int32(after >> one) | np.int32(which * halved))
-            set_bit = np.int32(np.int32(sets >> before) & one)
-            odd = np.int32(np.int32(np.int32(parities >> before) ^ after) & one)
-            offset = np.int32(set_bit + np.int32(odd + odd))
-            value = min(max(staged[column, lane], -REACH), REACH)
-            pulled = value - min(max(value * shrink, -PULL), PULL) - np.float32(offset)
-            traced[column, lane] = np.int32(np.int32(np.floor(pulled * quarter + rounding)) << two) + offset
-            path[lane] = before
 
     @compiled_loosely
     def search_few(
@@ -238,7 +243,7 @@ def _search_few(states: int) -> Callable[..., None]:
                 path[lane] = best
             for turn in range(coded):
                 at = np.uint64(coded - 1 - turn)
-                step_back(at, model[tables[at], 5], staged, came_from, path, traced)
+                _step_back(at, model[tables[at], 5], staged, came_from, path, traced, sets, parities, np.int32(half))
             for lane in range(count):
                 for column in range(coded):
                     points[first + lane, column] = traced[column, lane]
