@@ -261,7 +261,7 @@ def test_sweep_prints_one_json_document_and_writes_what_is_asked_for(model: Path
 
 def test_a_table_too_small_to_shrink_is_refused_alone(model: Path) -> None:
     """By name, as approximate refuses it, and where a pattern chooses nothing else."""
-    with pytest.raises(BudgetError, match=r"'tiny_embedding\.weight' .* is so small"):
+    with pytest.raises(BudgetError, match=r"'tiny_embedding\.weight' .* is too small to compress"):
         embcompress.sweep(model, table="tiny_embedding.weight")
     with pytest.raises(BudgetError, match=r"nothing in .* gets smaller"):
         embcompress.sweep(model, table="tiny*")
