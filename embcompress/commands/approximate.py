@@ -138,6 +138,7 @@ def approximate(
             row_weights=row_weights,
             labels=labels,
             tables=lambda: choose_tables(checkpoint, table=table, exclude=exclude, bilinear=bilinear),
+            file=checkpoint.file,
         )
         chosen: Plan | Sequence[Table]
         choices: list[SolverChoice] = []
@@ -155,6 +156,7 @@ def approximate(
             choices = [choose_solver(planned, solver=solver, device=place) for planned in chosen.tables]
             if dry_run:
                 result = _planned_result(checkpoint, chosen, choices, resolved, target, neighbours=neighbours)
+                result = replace(result, warnings=facts.warnings)
                 return replace(result, gates=conditions.gates(result))
         else:
             chosen = choose_tables(checkpoint, table=table, exclude=exclude)

@@ -85,6 +85,7 @@ class Compression:
             OutputFile(str(self._target), None, size),
             [encoding.planned_report() for encoding in encodings],
             (*left_out(self._checkpoint), *maker.skipped),
+            warnings=self._table_source.facts.warnings,
             memory=maker.memory() + estimate_neighbour_memory(self._neighbours),
         )
         return replace(result, gates=self._conditions.gates(result))
@@ -152,6 +153,7 @@ class Compression:
                 OutputFile(str(self._target), sha256, writer.nbytes),
                 _with_neighbours(tables, writer.path, self._table_source, queries=self._neighbours),
                 (*left_out(self._checkpoint), *maker.skipped),
+                warnings=self._table_source.facts.warnings,
             )
             result = _withhold(replace(result, gates=self._conditions.gates(result)))
             commit = _nothing if result.withheld else writer.commit

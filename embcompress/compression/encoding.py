@@ -122,8 +122,10 @@ class Encoding(ABC, Generic[Fitted, Written]):
         table, matrix = self.planned.table, self.planned.matrix
         # Errors of several matrices in a row are told by matrix: such numbers are no rows.
         has_row_ids = matrix is None or table.dim == math.prod(matrix)
-        labels = self.table_source.facts.labels_of(table) if has_row_ids else ()
-        return error.result(optimal_relative=optimal_relative, labels=labels)
+        facts = self.table_source.facts
+        labels = facts.labels_of(table) if has_row_ids else ()
+        unweighted_rows = facts.unweighted_rows_of(table)
+        return error.result(optimal_relative=optimal_relative, labels=labels, unweighted_rows=unweighted_rows)
 
 
 AnyEncoding: TypeAlias = Encoding[Any, Any]

@@ -73,7 +73,8 @@ def annotate(result: Result, *, quiet: bool = False) -> str:
         more = len(lines) - ANNOTATIONS_MAX + 1
         title = f"embcompress {result.command}: {more} more failed"
         lines[ANNOTATIONS_MAX - 1 :] = [annotation("error", "The summary of the step tells of all.", title=title)]
-    warnings = result.warnings if isinstance(result, BackfillResult) and not quiet else ()
+    warnings = result.warnings if isinstance(result, ApproximateResult | BackfillResult | EvaluateResult) else ()
+    warnings = () if quiet else warnings
     lines += [annotation("warning", text, title=f"embcompress {result.command}") for text in warnings[:ANNOTATIONS_MAX]]
     return "".join(lines)
 

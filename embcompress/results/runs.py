@@ -14,6 +14,7 @@ class ApproximateResult:
 
     Attributes:
         withheld: whether a gate failed, so that `output` tells of a file that was made, measured and not put there.
+        warnings: what a user should know of the files of labels and row weights.
     """
 
     command: str
@@ -23,6 +24,7 @@ class ApproximateResult:
     skipped: tuple[Skipped, ...]
     totals: Totals
     gates: tuple[Gate, ...] = ()
+    warnings: tuple[str, ...] = ()
     withheld: bool = False
     dry_run: bool = False
     memory_bytes: int | None = None  # the most that the run should hold at once, told by a dry run
@@ -70,6 +72,7 @@ class EvaluateResult:
         tables: the compressed tables; `error` is None where a table cannot be compared, and a check says why.
         checks: of the artifact.
         link_prediction: None without triples.
+        warnings: what a user should know of the files of labels and row weights.
     """
 
     command: str
@@ -80,6 +83,7 @@ class EvaluateResult:
     checks: tuple[Check, ...]
     link_prediction: LinkPrediction | None = None
     gates: tuple[Gate, ...] = ()
+    warnings: tuple[str, ...] = ()
     dry_run: bool = False
     memory_bytes: int | None = None
 
