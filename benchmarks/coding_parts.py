@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import ModuleType
 from unittest.mock import patch
 
 import numpy as np
@@ -20,8 +21,9 @@ from harness import table
 from rate_distortion import fill_water
 from token_table import read_token_table
 
-from embcompress.coding import fitting
-from embcompress.coding.fitting import Estimator, Statistics, step_for_bits
+from embcompress.coding import estimates, fit, profiles
+from embcompress.coding.estimates import Estimator
+from embcompress.coding.statistics import Statistics, step_for_bits
 
 RATIOS = (8, 16, 64)
 HEADER_BYTES = 1500
@@ -29,33 +31,30 @@ THREADS = 2
 TRIES = 6
 
 
-@contextmanager
-def changed(name: str, value: object) -> Iterator[None]:
-    """Give a constant of the fitting another value for a while."""
-    with patch.object(fitting, name, value):
-        yield
-
-
 def own_columns(estimator: Estimator) -> None:
     """Keep an estimator to the table's own columns."""
     estimator.ways = (False,)
 
 
-def variants() -> list[tuple[str, dict[str, object], int, int, Callable[[Estimator], None] | None]]:
+# Constants of a variant: the module, the name, the value.
+Constants = list[tuple[ModuleType, str, object]]
+
+
+def variants() -> list[tuple[str, Constants, int, int, Callable[[Estimator], None] | None]]:
     """List what is tried: its name, constants, states, profiles, and what else is set."""
     return [
-        ("as built, --effort default: 8 states", {}, 8, 1, None),
-        ("32 states", {}, 32, 1, None),
-        ("256 states", {}, 256, 1, None),
-        ("32 states, 16 profiles", {}, 32, 16, None),
-        ("32 states, 64 profiles (--effort best)", {}, 32, 64, None),
-        ("256 states, 64 profiles", {}, 256, 64, None),
-        ("8 states, no scale for each row", {"SHIFT_MAX": 0}, 8, 1, None),
-        ("8 states, no center", {"CENTER_STEPS": 1e9}, 8, 1, None),
-        ("8 states, bases half an octave coarser", {"BASES_PRECISION": 2.0}, 8, 1, None),
-        ("8 states, bases an octave coarser", {"BASES_PRECISION": 1.5}, 8, 1, None),
-        ("8 states, bases half an octave finer", {"BASES_PRECISION": 3.0}, 8, 1, None),
-        ("8 states, the table's own columns", {}, 8, 1, own_columns),
+        ("as built, --effort default: 8 states", [], 8, 1, None),
+        ("32 states", [], 32, 1, None),
+        ("256 states", [], 256, 1, None),
+        ("32 states, 16 profiles", [], 32, 16, None),
+        ("32 states, 64 profiles (--effort best)", [], 32, 64, None),
+        ("256 states, 64 profiles", [], 256, 64, None),
+        ("8 states, no scale for each row", [(fit, "SHIFT_MAX", 0)], 8, 1, None),
+        ("8 states, no center", [(fit, "CENTER_STEPS", 1e9), (profiles, "CENTER_STEPS", 1e9)], 8, 1, None),
+        ("8 states, bases half an octave coarser", [(estimates, "BASES_PRECISION", 2.0)], 8, 1, None),
+        ("8 states, bases an octave coarser", [(estimates, "BASES_PRECISION", 1.5)], 8, 1, None),
+        ("8 states, bases half an octave finer", [(estimates, "BASES_PRECISION", 3.0)], 8, 1, None),
+        ("8 states, the table's own columns", [], 8, 1, own_columns),
     ]
 
 
@@ -94,11 +93,13 @@ def main() -> None:
     energies, vectors = energies.flip(0).clamp_min(0).numpy(), vectors.flip(1).T.contiguous()
     statistics = Statistics(rows, dim, unit, float(energies.sum()), energies, vectors, values, np.arange(rows), None)
     lines = []
-    for name, constants, states, profiles, setup in variants():
+    for name, constants, states, profile_count, setup in variants():
         figures = []
         for ratio in RATIOS:
-            with patch.multiple(fitting, **constants) if constants else changed("FIT_ROUNDS", fitting.FIT_ROUNDS):
-                figures.append(f"{measure(statistics, energies, ratio, states, profiles, setup):.4f}")
+            with ExitStack() as changed:
+                for module, constant, value in constants:
+                    changed.enter_context(patch.object(module, constant, value))
+                figures.append(f"{measure(statistics, energies, ratio, states, profile_count, setup):.4f}")
             print(f"{name} 1/{ratio}: {figures[-1]}", file=sys.stderr, flush=True)
         lines.append([name, *figures])
     print("**What each part of the coder is worth: error over the Gaussian bound, token table**\n")

@@ -200,7 +200,7 @@ def measure_decoding(path: Path) -> str:
     from embcompress.artifact.reader import read_artifact
     from embcompress.checkpoints import open_checkpoint
     from embcompress.coding.coder import decode_block
-    from embcompress.coding.kernels import PADDING
+    from embcompress.coding.read_kernels import PADDING
 
     lines = []
     for effort in GOALS:

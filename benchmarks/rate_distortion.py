@@ -25,7 +25,8 @@ from token_table import read_token_table
 from torch import Tensor
 
 import embcompress
-from embcompress.coding import kernels
+from embcompress.coding.read_kernels import PADDING, read_strings
+from embcompress.coding.search_kernels import search
 from embcompress.coding.symbols import (
     PER_OCTAVE,
     SLOPE,
@@ -36,6 +37,7 @@ from embcompress.coding.symbols import (
     table_of,
     trellis_of,
 )
+from embcompress.coding.write_kernels import write_strings
 
 RATIOS = (4, 8, 16, 32, 64)
 # Error over the bound that the default effort is to stay below, at RATIOS, and what profiles are to reach at `best`.
@@ -161,13 +163,13 @@ def measure_samples() -> str:
                 number = max(int(classes_of(np.array([2.0**middle]))[0]), -3)
                 number = number if middle * PER_OCTAVE > -3.5 else -3
                 tables, raw = (find(np.full(len(columns), number)) for find in (table_of, raw_bits_of))
-                found = kernels.search(values, order, columns, tables, symbols=symbols, trellis=trellis, slopes=SLOPE)
+                found = search(values, order, columns, tables, symbols=symbols, trellis=trellis, slopes=SLOPE)
                 prefixed = prefixed_columns(tables, raw, symbols)
-                strings, lengths = kernels.write_strings(found, tables, raw, prefixed=prefixed, symbols=symbols)
+                strings, lengths = write_strings(found, tables, raw, prefixed=prefixed, symbols=symbols)
                 rate = 8 * len(strings) / values.size
                 decoded = np.zeros_like(values)
-                padded = np.concatenate([strings, np.zeros(kernels.PADDING, np.uint8)])
-                kernels.read_strings(
+                padded = np.concatenate([strings, np.zeros(PADDING, np.uint8)])
+                read_strings(
                     padded, lengths.cumsum() - lengths, lengths, order, columns, tables, raw,
                     prefixed=prefixed, symbols=symbols, trellis=trellis, decoded=decoded,
                 )  # fmt: skip

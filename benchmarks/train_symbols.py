@@ -14,7 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from embcompress.coding import kernels
+from embcompress.coding.search_kernels import search
 from embcompress.coding.symbols import (
     CLASS_MIN,
     PER_OCTAVE,
@@ -145,9 +145,7 @@ def code_samples(symbols: Symbols, number: int, *, rows: int, seed: int) -> tupl
     values = (deviation * draw.standard_normal((rows, COLUMNS))).astype(np.float32)
     trellis = trellis_of(STATES)
     order, columns = np.arange(rows), np.arange(COLUMNS)
-    found = kernels.search(
-        values, order, columns, np.full(COLUMNS, number), symbols=symbols, trellis=trellis, slopes=SLOPE
-    )
+    found = search(values, order, columns, np.full(COLUMNS, number), symbols=symbols, trellis=trellis, slopes=SLOPE)
     return values, (found >> 1).astype(np.int64), (found & 1).astype(np.int64)
 
 

@@ -70,9 +70,25 @@ EXTRAS = {"matplotlib", "jinja2", "markupsafe"}  # imported by what draws a pict
 # The strings of coded tables are NumPy's arrays, which numba works on; the codes of schema 1 are read by torch alone.
 WITH_NUMPY = {
     f"embcompress.coding.{name}"
-    for name in ("codebook", "coder", "fitting", "integers", "kernels", "rotation", "symbols")
+    for name in (
+        "codebook",
+        "coder",
+        "estimates",
+        "fit",
+        "index_kernels",
+        "integers",
+        "kinds",
+        "profiles",
+        "read_kernels",
+        "rotation",
+        "row_index",
+        "search_kernels",
+        "statistics",
+        "symbols",
+        "write_kernels",
+    )
 }
-COMPILED = {"embcompress.coding.kernels"}
+COMPILED = {"embcompress.coding.compiled"}
 # The tables of symbols are shipped beside the module that reads them.
 READ_SHIPPED_FILES = {"embcompress.coding.symbols"}
 CALLS_OF_THE_COMMAND_LINE = {"print", "exit", "quit", "sys.exit", "os._exit", "os.abort", "sys.stdout.write"}

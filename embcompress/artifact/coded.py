@@ -25,9 +25,10 @@ from embcompress.artifact.schema import (
 )
 from embcompress.artifact.tensors import read_tensor
 from embcompress.checkpoints import StoredTensor
-from embcompress.coding.codebook import Codebook, RowIndex, read_codebook, read_row_index
+from embcompress.coding.codebook import Codebook, read_codebook
 from embcompress.coding.constants import HALF_BIT, group_width
 from embcompress.coding.rotation import decode_rotation
+from embcompress.coding.row_index import RowIndex, read_row_index
 from embcompress.coding.window_codebook import WindowCodebook, unpack_numbers
 from embcompress.exceptions import ArtifactError
 

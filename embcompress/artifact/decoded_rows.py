@@ -20,9 +20,10 @@ from embcompress.artifact.schema import CompressedTable
 from embcompress.artifact.tensors import read_tensor
 from embcompress.checkpoints import StoredTensor
 from embcompress.checkpoints.tensors import read_into
-from embcompress.coding.codebook import Codebook, RowIndex
+from embcompress.coding.codebook import Codebook
 from embcompress.coding.coder import decode_block
-from embcompress.coding.kernels import PADDING
+from embcompress.coding.read_kernels import PADDING
+from embcompress.coding.row_index import RowIndex
 from embcompress.coding.window_codebook import indices_in_groups
 from embcompress.coding.window_decoder import WindowDecoder
 from embcompress.linalg.blocks import full_float32

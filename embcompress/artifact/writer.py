@@ -73,9 +73,9 @@ class SafetensorsWriter:
                 "the checkpoint uses that name already.",
                 hint="Rename the tensor in the checkpoint, or leave its table out with --exclude.",
             )
-        self.entries = tuple(sorted(entries, key=lambda entry: (entry.is_growing, -ITEM_BYTES.get(entry.dtype, 1))))
+        self.entries = in_file_order(entries)
         self._growing = [entry for entry in self.entries if entry.is_growing]
-        self.header_bytes = _aligned(len(self._header(metadata, sizes=self._widest_sizes())))
+        self.header_bytes = header_bytes(self.entries, metadata)
         if self.header_bytes > HEADER_BYTES_MAX:
             raise OutputError(
                 f"the names and metadata of {target} take {self.header_bytes} bytes, and safetensors files "
@@ -144,7 +144,7 @@ class SafetensorsWriter:
             assert entry.is_growing or written == entry.nbytes, f"{entry.name}: {written} bytes for {entry.nbytes}"
         self.nbytes = 8 + self.header_bytes + sum(self._written.values())
         self._file.truncate(self.nbytes)
-        header = self._header(metadata, sizes=self._written)
+        header = _header(self.entries, metadata, sizes=list(self._written.values()))
         assert len(header) <= self.header_bytes
         header += b" " * (self.header_bytes - len(header))
         self._file.write(self.header_bytes.to_bytes(8, "little") + header, at=0)
@@ -157,22 +157,45 @@ class SafetensorsWriter:
         """Put the file in its place."""
         self._file.commit()
 
-    def _widest_sizes(self) -> dict[Entry, int]:
-        """Give growing tensors a digit more than they are expected to need."""
-        return {entry: entry.nbytes * 10 + 10 if entry.is_growing else entry.nbytes for entry in self.entries}
 
-    def _header(self, metadata: Mapping[str, str], *, sizes: Mapping[Entry, int]) -> bytes:
-        header: dict[str, Any] = {METADATA_KEY: dict(sorted(metadata.items()))} if metadata else {}
-        position = 0
-        for entry in self.entries:
-            end = position + sizes[entry]
-            header[entry.name] = {
-                "dtype": NAMES_OF_DTYPES.get(entry.dtype, entry.dtype),
-                "shape": [sizes[entry]] if entry.is_growing else list(entry.shape),
-                "data_offsets": [position, end],
-            }
-            position = end
-        return json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+def file_bytes(entries: Sequence[Entry], metadata: Mapping[str, str]) -> int:
+    """Count the bytes of a safetensors file of these tensors, the room kept for its header included.
+
+    Example:
+        >>> file_bytes([Entry("x", "float32", (2, 2))], {})
+        80
+    """
+    return 8 + header_bytes(in_file_order(entries), metadata) + sum(entry.nbytes for entry in entries)
+
+
+def in_file_order(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Order tensors as they lie in a file: by descending element size, growing ones last."""
+    return tuple(sorted(entries, key=lambda entry: (entry.is_growing, -ITEM_BYTES.get(entry.dtype, 1))))
+
+
+def header_bytes(entries: Sequence[Entry], metadata: Mapping[str, str]) -> int:
+    """Count the bytes kept for a header: growing tensors get a digit more than they are expected to need.
+
+    Args:
+        entries: in the order of the file.
+        metadata: as large as it can get.
+    """
+    widest = [entry.nbytes * 10 + 10 if entry.is_growing else entry.nbytes for entry in entries]
+    return _aligned(len(_header(entries, metadata, sizes=widest)))
+
+
+def _header(entries: Sequence[Entry], metadata: Mapping[str, str], *, sizes: Sequence[int]) -> bytes:
+    header: dict[str, Any] = {METADATA_KEY: dict(sorted(metadata.items()))} if metadata else {}
+    position = 0
+    for entry, size in zip(entries, sizes, strict=True):
+        end = position + size
+        header[entry.name] = {
+            "dtype": NAMES_OF_DTYPES.get(entry.dtype, entry.dtype),
+            "shape": [size] if entry.is_growing else list(entry.shape),
+            "data_offsets": [position, end],
+        }
+        position = end
+    return json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _aligned(nbytes: int) -> int:

@@ -1,4 +1,4 @@
-"""How small an error can be at a number of bits: the rate-distortion bound of a Gaussian source."""
+"""The least error at a number of bits: the rate-distortion bound of a Gaussian source."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def gaussian_bound(squares: Tensor, bits: float, *, counts: Tensor | None = None
     shares = torch.ones_like(variances) if counts is None else counts.to("cpu", torch.float64)[is_used]
     if not len(variances):
         return 0.0
-    low, high = -1100.0, math.log2(float(variances.max()))  # of the level's logarithm: too many bits, no bit
+    # Of the level's logarithm: at the first too many bits, at the last no bit.
+    low, high = -1100.0, math.log2(float(variances.max()))
     logs = variances.log2()
     for _ in range(HALVINGS):
         middle = (low + high) / 2

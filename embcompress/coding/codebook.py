@@ -1,4 +1,4 @@
-"""What decodes the strings of a table but for its bases: steps, kinds of rows, classes of columns. docs/artifact.md."""
+"""The codebook of a table, all that decodes its strings but its bases: steps, kinds, classes. docs/artifact.md."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from embcompress.coding.integers import decode_integers, encode_integers
-from embcompress.coding.kernels import add_up
+from embcompress.coding.integers import decode_integers, encode_integers, fold_signs, unfold_signs
 from embcompress.coding.rotation import CodedRotation
 from embcompress.coding.symbols import (
     CLASS_MAX,
@@ -39,15 +38,14 @@ STEP = struct.Struct("<f")
 SIZE = struct.Struct("<I")
 # Contexts of the numbers of centers: a class each.
 CENTER_CONTEXTS = 64
-# Contexts of the lengths of strings: by how long they are expected to be.
-LENGTH_CONTEXTS = 64
+
 CENTER_STEP = struct.Struct("<f")
 HAS_ROTATION, HAS_CENTERS = 1, 2
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns the string of a row of one kind holds, in its order.
+    """The columns that the string of a row of one kind holds, in its order.
 
     Attributes:
         columns: (coded,) int64, by ascending class.
@@ -64,7 +62,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Codebook:
-    """What decodes the strings of a table to weights.
+    """All that decodes the strings of a table to weights.
 
     The weights of a row of kind n, with profile p, are
     `steps[step_numbers[n]] * 2^(scales[n] / 8) * numbers + centers[p]`, where the row's string holds the numbers of the
@@ -146,12 +144,12 @@ class Codebook:
         pairs[:, ZERO_KIND] = -1, 0
         _, firsts, inverse = np.unique(pairs, axis=1, return_index=True, return_inverse=True)
         layouts = [self.layout(kind) for kind in firsts.tolist()]
-        taken = [int(entropies[one.tables].sum()) + PREFIX_UNIT * int(one.raw_bits.sum()) for one in layouts]
+        taken = [int(entropies[layout.tables].sum()) + PREFIX_UNIT * int(layout.raw_bits.sum()) for layout in layouts]
         return np.array(taken, np.int64)[inverse.ravel()] // (8 * PREFIX_UNIT)
 
     @cached_property
     def centers(self) -> NDArray[np.float32] | None:
-        """What is added to the numbers of each profile, (profiles, rank) float32."""
+        """The center that is added to the numbers of each profile, (profiles, rank) float32."""
         if self.center_numbers is None:
             return None
         centers: NDArray[np.float32] = self.center_numbers.astype(np.float32) * np.float32(self.center_step)
@@ -167,8 +165,8 @@ class Codebook:
 
     def row_steps(self, kinds: NDArray[np.int64]) -> NDArray[np.float32]:
         """Tell the step of rows of given kinds, (n,) float32."""
-        own: NDArray[np.float32] = self.kind_steps[kinds]
-        return own
+        steps: NDArray[np.float32] = self.kind_steps[kinds]
+        return steps
 
     def to_bytes(self) -> NDArray[np.uint8]:
         """Write it as it is stored."""
@@ -178,21 +176,21 @@ class Codebook:
         parts = [head, *(STEP.pack(step) for step in self.steps)]
         if self.center_numbers is not None:
             parts.append(CENTER_STEP.pack(self.center_step))
-        lists = [self.profiles, _unsigned(self.shifts), _unsigned(self.scales), self.step_numbers]
+        lists = [self.profiles, fold_signs(self.shifts), fold_signs(self.scales), self.step_numbers]
         tail = b""
         if self.rotation is not None:
-            lists += [_unsigned(_differences(self.rotation.classes)), self.rotation.lengths]
+            lists += [fold_signs(_differences(self.rotation.classes)), self.rotation.lengths]
             tail = self.rotation.strings.tobytes()
         # The first profile's classes tell what to expect of the others, and of the centers.
-        lists += [_unsigned(_differences(self.classes[0])), _unsigned(self.classes[1:] - self.classes[0]).ravel()]
+        lists += [fold_signs(_differences(self.classes[0])), fold_signs(self.classes[1:] - self.classes[0]).ravel()]
         coded = [encode_integers(values) for values in lists]
         if self.center_numbers is not None:
             contexts = _center_contexts(self.classes)
             coded.append(
-                encode_integers(_unsigned(self.center_numbers).ravel(), contexts=contexts, count=CENTER_CONTEXTS)
+                encode_integers(fold_signs(self.center_numbers).ravel(), contexts=contexts, count=CENTER_CONTEXTS)
             )
-        for own in coded:
-            parts += [SIZE.pack(len(own)), own.tobytes()]
+        for numbers in coded:
+            parts += [SIZE.pack(len(numbers)), numbers.tobytes()]
         return np.frombuffer(b"".join([*parts, tail]), np.uint8)
 
 
@@ -239,20 +237,20 @@ def _read_codebook(stored: bytes, *, rank: int, dim: int) -> Codebook:
         raise ValueError("its head")
     if not 1 <= profiles <= PROFILES_MAX or profiles * rank > 2**31 or vectors > min(rank, dim):
         raise ValueError("its sizes")
-    own_profiles, shifts, scales = read_list(kinds), _signed(read_list(kinds)), _signed(read_list(kinds))
+    kind_profiles, shifts, scales = read_list(kinds), unfold_signs(read_list(kinds)), unfold_signs(read_list(kinds))
     step_numbers = read_list(kinds)
     center_numbers = rotation = None
     if flags & HAS_ROTATION:
-        precisions, string_lengths = _signed(read_list(vectors)).cumsum(), read_list(vectors)
+        precisions, string_lengths = unfold_signs(read_list(vectors)).cumsum(), read_list(vectors)
     elif rank != dim:
         raise ValueError("its columns")
-    first = _signed(read_list(rank)).cumsum()
-    others = _signed(read_list((profiles - 1) * rank)).reshape(profiles - 1, rank)
+    first = unfold_signs(read_list(rank)).cumsum()
+    others = unfold_signs(read_list((profiles - 1) * rank)).reshape(profiles - 1, rank)
     classes = np.concatenate([first[None], first + others])
     if not _is_inside(classes):
         raise ValueError("its classes")
     if flags & HAS_CENTERS:
-        center_numbers = _signed(read_list(profiles * rank, _center_contexts(classes))).reshape(profiles, rank)
+        center_numbers = unfold_signs(read_list(profiles * rank, _center_contexts(classes))).reshape(profiles, rank)
     if flags & HAS_ROTATION:
         strings = np.frombuffer(stored[position:], np.uint8)
         if int(string_lengths.sum()) != len(strings):
@@ -261,7 +259,7 @@ def _read_codebook(stored: bytes, *, rank: int, dim: int) -> Codebook:
     is_right = (
         all(np.isfinite(step) and step >= 0 for step in steps)
         and bool((step_numbers < step_count).all())
-        and bool((own_profiles < profiles).all())
+        and bool((kind_profiles < profiles).all())
         and np.isfinite(center_step)
         and all(_is_inside(values) for values in (shifts, scales))
         and (rotation is None or _is_inside(rotation.classes))
@@ -269,12 +267,12 @@ def _read_codebook(stored: bytes, *, rank: int, dim: int) -> Codebook:
     if not is_right:
         raise ValueError("its numbers")
     codebook = Codebook(
-        states, rank, tuple(steps), own_profiles, shifts, scales, step_numbers, classes, center_numbers, center_step,
+        states, rank, tuple(steps), kind_profiles, shifts, scales, step_numbers, classes, center_numbers, center_step,
         rotation,
     )  # fmt: skip
     with np.errstate(over="ignore", invalid="ignore"):
         products = [codebook.kind_steps, *([] if codebook.centers is None else [codebook.centers])]
-    if not all(np.isfinite(own).all() for own in products):
+    if not all(np.isfinite(product).all() for product in products):
         raise ValueError("its steps")
     return codebook
 
@@ -284,15 +282,6 @@ def _is_inside(classes: NDArray[np.int64]) -> bool:
     return not len(classes) or int(np.abs(classes).max()) < 2**12
 
 
-def _unsigned(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Fold signed integers: 0, -1, 1, -2 become 0, 1, 2, 3."""
-    return np.where(values < 0, -2 * values - 1, 2 * values)
-
-
-def _signed(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.where(values & 1, -(values + 1) // 2, values // 2)
-
-
 def _differences(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """Tell each integer by its difference from the one before, the first from 0."""
     return np.diff(values, prepend=0)
@@ -300,131 +289,5 @@ def _differences(values: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _center_contexts(classes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Put the numbers of centers in contexts by the class of their column in the first profile."""
-    own = np.clip(classes[0] - CLASS_MIN + 1, 0, CENTER_CONTEXTS - 1)
-    return np.tile(own, len(classes))
-
-
-@dataclass(frozen=True)
-class RowIndex:
-    """The kind of every row and the bytes of its string: four bytes a row in memory, and half a byte for places.
-
-    Attributes:
-        kinds: (rows,) uint16 or wider.
-        lengths: (rows,) uint16 or wider.
-    """
-
-    kinds: NDArray[np.integer]
-    lengths: NDArray[np.integer]
-
-    @cached_property
-    def _before(self) -> NDArray[np.int64]:
-        """The bytes before each SPACING rows."""
-        sums = np.add.reduceat(self.lengths, np.arange(0, len(self.lengths), SPACING), dtype=np.int64)
-        return np.concatenate([[0], sums.cumsum()]).astype(np.int64)
-
-    @property
-    def nbytes(self) -> int:
-        """Count the bytes of all strings."""
-        return int(self._before[-1])
-
-    def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Tell where the strings of rows start, (n,) int64."""
-        return add_up(rows, self._before, self.lengths, SPACING)
-
-    def to_bytes(self, codebook: Codebook) -> NDArray[np.uint8]:
-        """Write it as it is stored: profile, shift, scale and step of each row's kind, then the lengths.
-
-        A list each behind its size: profiles plus 1, and 0 for rows of zeros; of the other rows shifts and scales less
-        the least ones, steps, and lengths by how much they differ from what is expected of their kind.
-        """
-        own = self.kinds.astype(np.int64)
-        is_used = own != ZERO_KIND
-        used = own[is_used]
-        profiles, expected = codebook.profiles[used], codebook.expected_lengths[used]
-        more = _unsigned(self.lengths.astype(np.int64)[is_used] - expected)
-        lists = [
-            encode_integers(np.where(is_used, codebook.profiles[own] + 1, 0)),
-            encode_integers(
-                codebook.shifts[used] - _least(codebook.shifts), contexts=profiles, count=len(codebook.classes)
-            ),
-            encode_integers(codebook.scales[used] - _least(codebook.scales)),
-            encode_integers(codebook.step_numbers[used]),
-            encode_integers(more, contexts=_length_contexts(expected), count=LENGTH_CONTEXTS),
-        ]
-        parts = [part for own in lists for part in (np.frombuffer(SIZE.pack(len(own)), np.uint8), own)]
-        return np.concatenate(parts)
-
-
-def _least(values: NDArray[np.int64]) -> int:
-    """Find the least of the kinds that are not zeros."""
-    return int(values[ZERO_KIND + 1 :].min()) if len(values) > 1 else 0
-
-
-def _length_contexts(expected: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Put lengths in contexts by what is expected: the bits of that number, and its two highest behind the first."""
-    safe = np.maximum(expected, 1)
-    bits = np.array([int(size).bit_length() for size in range(int(safe.max()) + 1)] if len(safe) else [0])[safe]
-    high = np.where(bits > 2, (safe >> np.maximum(bits - 3, 0)) & 3, safe & 3)
-    contexts: NDArray[np.int64] = np.minimum(4 * bits + high, LENGTH_CONTEXTS - 1)
-    return contexts
-
-
-# Rows between two places that are kept.
-SPACING = 16
-INDEX_LISTS = 5
-
-
-def read_row_index(stored: NDArray[np.uint8], *, rows: int, codebook: Codebook) -> RowIndex:
-    """Read what `RowIndex.to_bytes` wrote.
-
-    Raises:
-        ArtifactError: the bytes are no index of such a table.
-    """
-    damaged = ArtifactError("the index of a coded table is damaged.", hint="Compress the original again.")
-    lists, position, content = [], 0, stored.tobytes()
-    for _ in range(INDEX_LISTS):
-        if len(content) < position + SIZE.size:
-            raise damaged
-        (size,) = SIZE.unpack_from(content, position)
-        position += SIZE.size
-        lists.append(stored[position : position + size])
-        position += size
-    if position != len(content):
-        raise damaged
-    owners = decode_integers(lists[0], rows)
-    is_used = owners > 0
-    profiles, count = owners[is_used] - 1, int(is_used.sum())
-    if count and int(profiles.max()) >= len(codebook.classes):
-        raise damaged
-    shifts = decode_integers(lists[1], count, contexts=profiles, count=len(codebook.classes)) + _least(codebook.shifts)
-    scales = decode_integers(lists[2], count) + _least(codebook.scales)
-    steps = decode_integers(lists[3], count)
-    columns = (codebook.profiles, codebook.shifts, codebook.scales, codebook.step_numbers)
-    known = {kind: number for number, kind in enumerate(zip(*(own.tolist() for own in columns), strict=True)) if number}
-    # One integer for the four: what differs by more than a kind can is damaged, or is told by the list of kinds.
-    if any(len(values) and int(np.abs(values).max()) >= 2**12 for values in (shifts, scales, steps)):
-        raise damaged
-    packed = ((profiles * 2**13 + shifts + 2**12) * 2**13 + scales + 2**12) * 2**13 + steps
-    unique, firsts, inverse = np.unique(packed, return_index=True, return_inverse=True)
-    kept = np.stack([profiles[firsts], shifts[firsts], scales[firsts], steps[firsts]]) if count else np.empty((4, 0))
-    numbers = np.array([known.get(tuple(kind), -1) for kind in kept.T.tolist()], np.int64)
-    assert len(numbers) == len(unique)
-    if len(numbers) and int(numbers.min()) < 0:
-        raise damaged
-    kinds, lengths = np.full(rows, ZERO_KIND, np.int64), np.zeros(rows, np.int64)
-    kinds[is_used] = numbers[inverse.ravel()] if count else ZERO_KIND
-    expected = codebook.expected_lengths[kinds[is_used]]
-    more = decode_integers(lists[4], count, contexts=_length_contexts(expected), count=LENGTH_CONTEXTS)
-    lengths[is_used] = expected + _signed(more)
-    if rows and int(lengths.min()) < 0:
-        raise damaged
-    return make_row_index(kinds, lengths)
-
-
-def make_row_index(kinds: NDArray[np.integer], lengths: NDArray[np.integer]) -> RowIndex:
-    """Make an index of kinds and lengths, (rows,) each."""
-    return RowIndex(_narrow(kinds), _narrow(lengths))
-
-
-def _narrow(values: NDArray[np.integer]) -> NDArray[np.integer]:
-    return values.astype(np.uint16 if not len(values) or int(values.max()) < 2**16 else np.uint32)
+    contexts = np.clip(classes[0] - CLASS_MIN + 1, 0, CENTER_CONTEXTS - 1)
+    return np.tile(contexts, len(classes))

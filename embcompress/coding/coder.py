@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embcompress.coding import kernels
 from embcompress.coding.codebook import ZERO_KIND, Codebook, Layout
-from embcompress.coding.kernels import UNIT_BITS
+from embcompress.coding.compiled import in_threads
+from embcompress.coding.index_kernels import place
+from embcompress.coding.read_kernels import read_strings
+from embcompress.coding.search_kernels import LANES, search
 from embcompress.coding.symbols import SLOPE, Symbols, Trellis, load_symbols
+from embcompress.coding.write_kernels import UNIT_BITS, Decoded, count_bits, write_strings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +52,7 @@ def chunks_of(kinds: NDArray[np.int64], *, threads: int) -> list[tuple[int, NDAr
         return []
     order = np.argsort(kinds, kind="stable")
     firsts = np.flatnonzero(np.diff(kinds[order], prepend=-1))
-    size = min(CHUNK_ROWS, max(kernels.LANES, -(-len(kinds) // (2 * threads))))
+    size = min(CHUNK_ROWS, max(LANES, -(-len(kinds) // (2 * threads))))
     pieces = []
     for first, last in zip(firsts, [*firsts[1:], len(order)], strict=True):
         kind = int(kinds[order[first]])
@@ -81,20 +84,20 @@ def encode_block(
         kind, order = pieces[index]
         layout = codebook.layout(kind)
         if excess is None:
-            found, fillers = _search(numbers, order, layout, symbols, trellis), None
+            points, fillers = _search(numbers, order, layout, symbols, trellis), None
         else:
             nbytes = max(0, int(codebook.expected_lengths[kind]) + excess)
-            found, fillers = _search_within(numbers, order, layout, symbols, trellis, nbytes=nbytes)
-        strings[index], lengths[order] = kernels.write_strings(
-            found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols,
-            fillers=fillers, decoded=kernels.Decoded(order, layout.columns, decoded),
+            points, fillers = _search_within(numbers, order, layout, symbols, trellis, nbytes=nbytes)
+        strings[index], lengths[order] = write_strings(
+            points, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols,
+            fillers=fillers, decoded=Decoded(order, layout.columns, decoded),
         )  # fmt: skip
 
-    kernels.in_threads([partial(encode, index) for index in range(len(pieces))], threads=threads)
+    in_threads([partial(encode, index) for index in range(len(pieces))], threads=threads)
     positions = lengths.cumsum() - lengths
     whole = np.empty(int(lengths.sum()), np.uint8)
     for (_, order), part in zip(pieces, strings, strict=True):
-        kernels.place(part, order, lengths, positions, whole)
+        place(part, order, lengths, positions, whole)
     return CodedBlock(whole, lengths, _weights(decoded, kinds, codebook.row_steps(kinds), codebook))
 
 
@@ -114,12 +117,10 @@ def natural_bits(
     def count(index: int) -> None:
         kind, order = pieces[index]
         layout = codebook.layout(kind)
-        found = _search(numbers, order, layout, symbols, trellis)
-        bits[order] = kernels.count_bits(
-            found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols
-        )
+        points = _search(numbers, order, layout, symbols, trellis)
+        bits[order] = count_bits(points, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols)
 
-    kernels.in_threads([partial(count, index) for index in range(len(pieces))], threads=threads)
+    in_threads([partial(count, index) for index in range(len(pieces))], threads=threads)
     return bits
 
 
@@ -127,14 +128,14 @@ def _numbers(weights: Tensor, kinds: NDArray[np.int64], codebook: Codebook) -> N
     """Turn weights into numbers in steps, less their centers, (rows, rank)."""
     steps = codebook.row_steps(kinds)
     inverse = np.where(steps > 0, 1 / np.maximum(steps, np.finfo(np.float32).tiny), 0).astype(np.float32)
-    own, factors = weights.to("cpu", torch.float32), torch.from_numpy(inverse)[:, None]
+    values, factors = weights.to("cpu", torch.float32), torch.from_numpy(inverse)[:, None]
     centers = codebook.centers
     if centers is None:
-        own = own * factors
+        values = values * factors
     else:
-        own = own - centers_of(centers, torch.from_numpy(codebook.profiles[kinds]))
-        own *= factors
-    numbers: NDArray[np.float32] = own.numpy()
+        values = values - centers_of(centers, torch.from_numpy(codebook.profiles[kinds]))
+        values *= factors
+    numbers: NDArray[np.float32] = values.numpy()
     return numbers
 
 
@@ -146,9 +147,7 @@ def _search(
     trellis: Trellis,
     slopes: NDArray[np.float32] | float = SLOPE,
 ) -> NDArray[np.int32]:
-    return kernels.search(
-        numbers, order, layout.columns, layout.tables, symbols=symbols, trellis=trellis, slopes=slopes
-    )
+    return search(numbers, order, layout.columns, layout.tables, symbols=symbols, trellis=trellis, slopes=slopes)
 
 
 def _search_within(
@@ -166,8 +165,9 @@ def _search_within(
     """
     limit = 8.0 * nbytes - FITTING_MARGIN
     logs = np.full(len(order), np.log2(SLOPE))
-    low, high = logs - SLOPE_RANGE, logs + SLOPE_RANGE  # too many bits, few enough
-    found = np.zeros((len(order), len(layout.columns)), np.int32)
+    # At the first too many bits, at the last few enough.
+    low, high = logs - SLOPE_RANGE, logs + SLOPE_RANGE
+    points = np.zeros((len(order), len(layout.columns)), np.int32)
     best = np.full(len(order), -1.0)
     open_rows = np.arange(len(order))
     for turn in range(FITTING_ROUNDS):
@@ -175,10 +175,10 @@ def _search_within(
             break
         slopes = (2.0 ** logs[open_rows]).astype(np.float32)
         tried = _search(numbers, order[open_rows], layout, symbols, trellis, slopes)
-        bits = kernels.count_bits(tried, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols)
+        bits = count_bits(tried, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols)
         fits = bits <= limit
         is_better = (fits & (bits > best[open_rows])) | (best[open_rows] < 0)
-        found[open_rows[is_better]] = tried[is_better]
+        points[open_rows[is_better]] = tried[is_better]
         best[open_rows[is_better & fits]] = bits[is_better & fits]
         high[open_rows[fits]] = np.minimum(high, logs)[open_rows[fits]]
         low[open_rows[~fits]] = np.maximum(low, logs)[open_rows[~fits]]
@@ -189,11 +189,11 @@ def _search_within(
         logs[open_rows] = np.where(is_inside, guess, middle)
         open_rows = open_rows[~(fits & (bits > limit - FITTING_SLACK))]
     fillers = np.where(best >= 0, np.maximum(8 * nbytes - np.ceil(np.maximum(best, 0)) - 1, 0), 0).astype(np.int64)
-    return found, _fit_fillers(found, fillers, layout, symbols, nbytes=nbytes)
+    return points, _fit_fillers(points, fillers, layout, symbols, nbytes=nbytes)
 
 
 def _fit_fillers(
-    found: NDArray[np.int32],
+    points: NDArray[np.int32],
     fillers: NDArray[np.int64],
     layout: Layout,
     symbols: Symbols,
@@ -202,8 +202,8 @@ def _fit_fillers(
 ) -> NDArray[np.int64]:
     """Move the numbers of filling bits until strings have just `nbytes` bytes: how a state rounds is seen only then."""
     for _ in range(2 * UNIT_BITS):
-        _, lengths = kernels.write_strings(
-            found, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols,
+        _, lengths = write_strings(
+            points, layout.tables, layout.raw_bits, prefixed=layout.prefixed, symbols=symbols,
             fillers=fillers,
         )  # fmt: skip
         off = lengths - nbytes
@@ -215,7 +215,7 @@ def _fit_fillers(
 
 
 def decode_block(
-    codes: NDArray[np.uint8],  # with kernels.PADDING bytes behind the last string
+    codes: NDArray[np.uint8],  # with PADDING bytes behind the last string
     positions: NDArray[np.int64],  # (rows,), where each string starts
     lengths: NDArray[np.int64],  # (rows,)
     *,
@@ -232,12 +232,12 @@ def decode_block(
     def decode(index: int) -> None:
         kind, order = pieces[index]
         layout = codebook.layout(kind)
-        kernels.read_strings(
+        read_strings(
             codes, positions, lengths, order, layout.columns, layout.tables, layout.raw_bits,
             prefixed=layout.prefixed, symbols=symbols, trellis=trellis, decoded=decoded,
         )  # fmt: skip
 
-    kernels.in_threads([partial(decode, index) for index in range(len(pieces))], threads=threads)
+    in_threads([partial(decode, index) for index in range(len(pieces))], threads=threads)
     return _weights(decoded, kinds, steps, codebook)
 
 
@@ -257,5 +257,5 @@ def _weights(
 
 def centers_of(centers: NDArray[np.float32], profiles: Tensor) -> Tensor:
     """Give the center of each row's profile; of one profile, the common case, once for all rows."""
-    own = torch.from_numpy(centers)
-    return own if len(own) == 1 else own[profiles]
+    profile_centers = torch.from_numpy(centers)
+    return profile_centers if len(profile_centers) == 1 else profile_centers[profiles]

@@ -1,12 +1,17 @@
-"""What the format of codes of schema 1 fixes; known without torch."""
+"""Constants of the format of codes of schema 1; known without torch."""
 
 from __future__ import annotations
 
-BITS_MAX = 8  # of a column
-HALF_BIT = 9  # what `bits` says of a column that shares one bit with another
-GROUPS_MAX = 256  # of rows: the group of a row is one byte
-WINDOW_MAX = 8  # bits of a row's string that a level depends on; with the shift in a byte they span two bytes
-GROUP_WIDTHS = (0, 1, 2, 4, 8)  # bits in which a row's group is written
+# Bits of a column.
+BITS_MAX = 8
+# The entry in `bits` of a column that shares one bit with another.
+HALF_BIT = 9
+# Groups of rows: the group of a row is one byte.
+GROUPS_MAX = 256
+# Bits of a row's string that a level depends on; with the shift in a byte they span two bytes.
+WINDOW_MAX = 8
+# Bits in which a row's group is written.
+GROUP_WIDTHS = (0, 1, 2, 4, 8)
 
 
 def group_width(groups: int) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embcompress.coding.kernels import compiled
+from embcompress.coding.compiled import compiled
 from embcompress.exceptions import ArtifactError
 
 if TYPE_CHECKING:
@@ -157,11 +157,11 @@ def encode_integers(
         >>> decode_integers(encode_integers(np.array([3, 0, 3])), 3).tolist()
         [3, 0, 3]
     """
-    own = np.ascontiguousarray(values, np.int64)
-    width = int(own.max()).bit_length() if len(own) else 0
+    numbers = np.ascontiguousarray(values, np.int64)
+    width = int(numbers.max()).bit_length() if len(numbers) else 0
     assert width <= WIDTH_MAX
-    out = np.zeros(len(own) * (width + 1) * 2 + 16, np.uint8)
-    used = _encode(own, _contexts(contexts, len(own)), width, *_fresh(width, count), out)
+    out = np.zeros(len(numbers) * (width + 1) * 2 + 16, np.uint8)
+    used = _encode(numbers, _contexts(contexts, len(numbers)), width, *_fresh(width, count), out)
     return np.concatenate([np.array([width], np.uint8), out[:used]])
 
 
@@ -177,13 +177,13 @@ def decode_integers(
     if width > WIDTH_MAX or count << min(width, TREE_BITS) > CHANCES_MAX:
         raise ArtifactError("a list of integers in the file is damaged.", hint="Compress the original again.")
     try:
-        values, own = np.empty(length, np.int64), _contexts(contexts, length)
+        values, contexts_of_values = np.empty(length, np.int64), _contexts(contexts, length)
     except MemoryError as err:
         raise ArtifactError(
             f"a list in the file claims {length} integers, which memory does not hold.",
             hint="Compress the original again.",
         ) from err
-    _decode(np.ascontiguousarray(codes[1:]), own, width, *_fresh(width, count), values)
+    _decode(np.ascontiguousarray(codes[1:]), contexts_of_values, width, *_fresh(width, count), values)
     return values
 
 
@@ -195,3 +195,13 @@ def _fresh(width: int, count: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8
     """Make chances of one half, of which nothing was seen."""
     nodes = count << min(width, TREE_BITS)
     return np.full(nodes, 1 << (CHANCE_BITS - 1), np.uint16), np.zeros(nodes, np.uint8)
+
+
+def fold_signs(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Fold signed integers: 0, -1, 1, -2 become 0, 1, 2, 3."""
+    return np.where(values < 0, -2 * values - 1, 2 * values)
+
+
+def unfold_signs(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Undo `fold_signs`."""
+    return np.where(values & 1, -(values + 1) // 2, values // 2)

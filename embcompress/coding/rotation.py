@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embcompress.coding.kernels import PADDING, REACH, Decoded, read_strings, search, write_strings
+from embcompress.coding.read_kernels import PADDING, read_strings
+from embcompress.coding.search_kernels import REACH, search
 from embcompress.coding.symbols import (
     PER_OCTAVE,
     PREFIXED_MAX,
@@ -27,6 +28,7 @@ from embcompress.coding.symbols import (
     table_of,
     trellis_of,
 )
+from embcompress.coding.write_kernels import Decoded, write_strings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,8 +81,8 @@ def encode_rotation(vectors: Tensor, classes: NDArray[np.int64]) -> CodedRotatio
         for number in range(first, last):
             for reflection in reflections:
                 rest[number] -= 2 * (rest[number] @ reflection) * reflection
-            own = rest[number, number:].numpy()
-            coordinates, string = _code_direction(own, int(classes[number]), symbols, trellis)
+            direction = rest[number, number:].numpy()
+            coordinates, string = _code_direction(direction, int(classes[number]), symbols, trellis)
             reflection = torch.zeros(dim, dtype=torch.float64)
             reflection[number:] = torch.from_numpy(_reflection(coordinates))
             reflections.append(reflection)
@@ -103,11 +105,11 @@ def decode_rotation(coded: CodedRotation, count: int) -> Tensor:
     scales, signs = torch.zeros(used, dtype=torch.float64), torch.ones(count, dtype=torch.float64)
     decoded = np.zeros((used, dim), np.float32)
     for number in range(used):
-        size, own = dim - number, coded.classes[number : number + 1]
+        size, classes = dim - number, coded.classes[number : number + 1]
         columns = np.arange(size)
         read_strings(
-            padded, positions, coded.lengths, np.array([number]), columns, table_of(own).repeat(size),
-            raw_bits_of(own).repeat(size), prefixed=_prefixed(own, size), symbols=symbols, trellis=trellis,
+            padded, positions, coded.lengths, np.array([number]), columns, table_of(classes).repeat(size),
+            raw_bits_of(classes).repeat(size), prefixed=_prefixed(classes, size), symbols=symbols, trellis=trellis,
             decoded=decoded,
         )  # fmt: skip
         coordinates = _unit(decoded[number, :size])
@@ -125,34 +127,34 @@ def decode_rotation(coded: CodedRotation, count: int) -> Tensor:
 
 
 def _code_direction(
-    own: NDArray[np.float64], number: int, symbols: Symbols, trellis: Trellis
+    direction: NDArray[np.float64], number: int, symbols: Symbols, trellis: Trellis
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """Code the direction of a vector; return it as it decodes, of unit norm, and its string."""
-    size = len(own)
-    norm = float(np.linalg.norm(own))
+    size = len(direction)
+    norm = float(np.linalg.norm(direction))
     # In steps: coordinates of 1/sqrt(size) typically are of their class's deviation.
-    scaled = own / max(norm, 1e-300) * math.sqrt(size) * 2.0 ** (number / PER_OCTAVE)
+    scaled = direction / max(norm, 1e-300) * math.sqrt(size) * 2.0 ** (number / PER_OCTAVE)
     # Of a vector along an axis one coordinate may be beyond what the encoder reaches: it is the direction that counts.
     scaled *= min(1.0, float(REACH) / max(float(np.abs(scaled).max()), 1e-300))
     classes = np.array([number], np.int64)
     tables, raw = table_of(classes).repeat(size), raw_bits_of(classes).repeat(size)
     order, columns = np.zeros(1, np.int64), np.arange(size)
-    found = search(
+    points = search(
         scaled[None].astype(np.float32), order, columns, tables, symbols=symbols, trellis=trellis, slopes=SLOPE
     )
     decoded = np.zeros((1, size), np.float32)
     prefixed = _prefixed(classes, size)
     string, _ = write_strings(
-        found, tables, raw, prefixed=prefixed, symbols=symbols,
+        points, tables, raw, prefixed=prefixed, symbols=symbols,
         decoded=Decoded(order, columns, decoded),
     )  # fmt: skip
     return _unit(decoded[0]), string
 
 
-def _prefixed(own: NDArray[np.int64], size: int) -> int:
+def _prefixed(classes: NDArray[np.int64], size: int) -> int:
     """Tell how many of the last coordinates of a class are in the prefix code."""
     some = min(size, PREFIXED_MAX)
-    return prefixed_columns(table_of(own).repeat(some), raw_bits_of(own).repeat(some), load_symbols())
+    return prefixed_columns(table_of(classes).repeat(some), raw_bits_of(classes).repeat(some), load_symbols())
 
 
 def _unit(coordinates: NDArray[np.float32]) -> NDArray[np.float64]:

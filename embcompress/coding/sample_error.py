@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from embcompress.coding.fitting import Estimate, Statistics
+from embcompress.coding.estimates import Estimate
+from embcompress.coding.statistics import Statistics
 from embcompress.linalg.error import row_norms
 
-HALF_STEP = 2.0**-24  # the smallest float16 above 0
-STANDARD_ERRORS = 1.96  # on each side of an estimate: 95 % of a normal distribution
+# The smallest float16 above 0.
+HALF_STEP = 2.0**-24
+# Standard errors on each side of an estimate: 95 % of a normal distribution.
+STANDARD_ERRORS = 1.96
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,9 @@ def mean_estimate(errors: Sequence[SampleError]) -> SampleError:
     """Take the mean of the squared errors of several tables, each a share of its own squared norm."""
     count = len(errors)
     return SampleError(
-        sum(one.squared for one in errors) / count,
-        math.sqrt(sum(one.standard_error**2 for one in errors)) / count,
-        all(one.is_exact for one in errors),
+        sum(error.squared for error in errors) / count,
+        math.sqrt(sum(error.standard_error**2 for error in errors)) / count,
+        all(error.is_exact for error in errors),
     )
 
 

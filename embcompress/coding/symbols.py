@@ -178,8 +178,8 @@ def rates_of(classes: NDArray[Any], symbols: Symbols) -> NDArray[np.float64]:
 
 def distortions_of(classes: NDArray[Any], symbols: Symbols) -> NDArray[np.float64]:
     """Tell the squared error that each class is left with, in squared steps; below CLASS_MIN all of it."""
-    own = 2.0 ** (2 * np.asarray(classes, np.float64) / PER_OCTAVE)
-    return np.where(classes < CLASS_MIN, own, symbols.distortions[table_of(classes)])
+    whole_variances = 2.0 ** (2 * np.asarray(classes, np.float64) / PER_OCTAVE)
+    return np.where(classes < CLASS_MIN, whole_variances, symbols.distortions[table_of(classes)])
 
 
 def classes_of(ratios: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -211,14 +211,14 @@ def make_symbols(
     entries |= (is_escape | is_raw).astype(np.uint64) << np.uint64(15)
     entries |= is_odd.astype(np.uint64) << np.uint64(14)
     entries |= np.minimum(cumulative[:, :-1], SLOTS - 1).astype(np.uint64)
-    slots = np.stack([np.repeat(index, own).astype(np.uint8) for own in frequencies])
-    prefix_lengths = np.stack([prefix_lengths_of(own) for own in frequencies])
+    slots = np.stack([np.repeat(index, counts_of_table).astype(np.uint8) for counts_of_table in frequencies])
+    prefix_lengths = np.stack([prefix_lengths_of(counts_of_table) for counts_of_table in frequencies])
     prefix_codes, prefix_slots = np.zeros_like(prefix_lengths), np.zeros_like(slots)
-    for table, own in enumerate(prefix_lengths):
-        prefix_codes[table], prefix_slots[table] = _prefix_codes_of(own)
+    for table, counts_of_table in enumerate(prefix_lengths):
+        prefix_codes[table], prefix_slots[table] = _prefix_codes_of(counts_of_table)
     # Sums of whole numbers, so that every processor makes the same strings of them.
     taken = (frequencies * prefix_lengths).sum(axis=1) * PREFIX_UNIT // SLOTS
-    entropies = np.array([_entropy_of(own) for own in frequencies])
+    entropies = np.array([_entropy_of(counts_of_table) for counts_of_table in frequencies])
     return Symbols(
         starts, counts, frequencies, cumulative, levels, model, rates, distortions,
         np.pad(entries, ((0, 0), (0, (1 << ENTRY_BITS) - most))), slots,
@@ -255,7 +255,7 @@ def _prefix_codes_of(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDA
     """Give each entry its canonical code: by length, then by entry; first bit lowest. Also: bits -> entry."""
     codes, slots = np.zeros_like(lengths), np.zeros(SLOTS, np.uint8)
     code, before = 0, 0
-    for entry in sorted(np.flatnonzero(lengths).tolist(), key=lambda one: (int(lengths[one]), one)):
+    for entry in sorted(np.flatnonzero(lengths).tolist(), key=lambda number: (int(lengths[number]), number)):
         length = int(lengths[entry])
         code <<= length - before
         before = length

@@ -1,4 +1,4 @@
-"""What decodes the codes of a table, and decoding. docs/coding.md tells the scheme, docs/artifact.md the bytes."""
+"""The codebook of a table coded as in schema 1, and decoding: docs/artifact.md has the bytes, docs/coding.md why."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class GroupLayout:
 
 @dataclass(frozen=True)
 class WindowCodebook:
-    """What decodes the codes of a table: bits and scales of each group and column, and the levels.
+    """All that decodes the codes of a table: bits and scales of each group and column, and the levels.
 
     The weight of a column is `scales[group, column]` times the level that the last `window` bits of the row's string
     point to, up to and with the column's own bits; the string is a ring: before its first byte comes its last. Columns
@@ -100,18 +100,18 @@ class WindowCodebook:
     def _layout(self, group: int) -> GroupLayout:
         bits = self.bits[group].to("cpu", torch.int64)
         is_half = bits == HALF_BIT
-        halves, others = (found.nonzero().squeeze(1).flip(0) for found in (is_half, (bits > 0) & ~is_half))
+        halves, others = (mask.nonzero().squeeze(1).flip(0) for mask in (is_half, (bits > 0) & ~is_half))
         columns = torch.cat([halves, others])
         seconds = torch.arange(len(halves)) % 2
-        own = torch.cat([1 - seconds, bits[others]])
-        ends = own.cumsum(0)  # bits of the string up to and with each column
+        own_bits = torch.cat([1 - seconds, bits[others]])
+        ends = own_bits.cumsum(0)  # bits of the string up to and with each column
         codes = bits[columns].tolist()
         windows = torch.tensor([self.windows[code] for code in codes], dtype=torch.int32)
         starts = torch.tensor([self.level_starts[code] for code in codes], dtype=torch.int32)
         starts[: len(halves)] += (seconds << windows[: len(halves)]).to(torch.int32)
         return GroupLayout(
             columns=columns,
-            own_bits=own,
+            own_bits=own_bits,
             kinds=torch.cat([HALF_BIT + seconds, bits[others]]),
             last_bytes=(ends - 1) >> 3,
             shifts=(7 - ((ends - 1) & 7)).to(torch.int32),
@@ -138,9 +138,9 @@ def read_levels(codes: Tensor, layout: GroupLayout) -> Tensor:
     wide[1:] = codes.T
     wide[0] = codes[:, -1]
     pairs = (wide[:-1] << 8).bitwise_or_(wide[1:])  # (row_bytes, count): each byte behind the one before it
-    found = pairs.index_select(0, layout.last_bytes)  # (coded, count)
-    found.bitwise_right_shift_(layout.shifts[:, None]).bitwise_and_(layout.masks[:, None])
-    return found.add_(layout.starts[:, None]).T
+    windows = pairs.index_select(0, layout.last_bytes)  # (coded, count)
+    windows.bitwise_right_shift_(layout.shifts[:, None]).bitwise_and_(layout.masks[:, None])
+    return windows.add_(layout.starts[:, None]).T
 
 
 def decode(
@@ -154,8 +154,8 @@ def decode(
 
     Differentiable in levels and scales.
     """
-    found = read_levels(codes, layout).T  # (coded, count), in one piece
-    return (levels.index_select(0, found.reshape(-1)).view(found.shape) * scales[:, None]).T
+    level_numbers = read_levels(codes, layout).T  # (coded, count), in one piece
+    return (levels.index_select(0, level_numbers.reshape(-1)).view(level_numbers.shape) * scales[:, None]).T
 
 
 def pack_numbers(numbers: Tensor, width: int) -> Tensor:

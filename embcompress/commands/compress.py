@@ -1,4 +1,4 @@
-"""What `approximate` does with the rows of tables: fit, write, measure, and try again."""
+"""The part of `approximate` that reads rows: fit, write, measure, and try again."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from embcompress.checkpoints import Checkpoint, open_checkpoint
 from embcompress.commands.memory import estimate_neighbour_memory
 from embcompress.commands.run import check_space, left_out, write_reports
 from embcompress.compression.artifact_file import ArtifactFile, approximate_result
-from embcompress.compression.bilinear_encoding import BilinearEncoding
 from embcompress.compression.budget import Budget
-from embcompress.compression.budget_search import BudgetedTables
-from embcompress.compression.coded_budget import CodedTables
-from embcompress.compression.encoding import Encoding, bytes_alone
-from embcompress.compression.plain_encoding import PlainEncoding
-from embcompress.compression.plan import Plan, PlannedTable
+from embcompress.compression.budget_search import WithinBudget
+from embcompress.compression.coded_budget import CodedWithinBudget
+from embcompress.compression.encoding import AnyEncoding
+from embcompress.compression.encoding_maker import EncodingMaker
+from embcompress.compression.fixed_rank import FixedRank
+from embcompress.compression.plan import Plan
 from embcompress.evaluation.comparison import compare_neighbours
 from embcompress.evaluation.gates import Conditions
 from embcompress.linalg.solvers import SolverChoice
@@ -26,7 +26,7 @@ from embcompress.results import ApproximateResult, OutputFile, TableReport
 from embcompress.tables.progress import Progress
 from embcompress.tables.row_info import RowFacts
 from embcompress.tables.rows import read_bytes
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 
 
@@ -69,24 +69,24 @@ class Compression:
         progress: Progress | None,
     ) -> None:
         self._checkpoint, self._budget = checkpoint, budget
-        self._setting = Setting(checkpoint, device, seed, progress, facts)
+        self._table_source = TableSource(checkpoint, device, seed, progress, facts)
         self._dtype, self._named, self._fixed_rows, self._neighbours = dtype, named, fixed_rows, neighbours
         self._conditions, self._target, self._resolved, self._force = conditions, target, resolved, force
 
-    def plan(self, chosen: Plan | Sequence[Table]) -> ApproximateResult:
-        """Tell what a run held to a budget would write."""
-        assert not isinstance(chosen, Plan), "a number of bases is planned without torch"
-        budgeted = self._hold(chosen, dry_run=True)
-        encodings = budgeted.encodings()
-        size = self._sizes(encodings)[0]
+    def plan(self, chosen: Plan | Sequence[Table], choices: Sequence[SolverChoice] = ()) -> ApproximateResult:
+        """Tell what `run` would write, from the same arguments."""
+        maker = self._maker(chosen, choices, dry_run=True)
+        encodings = maker.encodings()
+        entries = [entry for encoding in encodings for entry in encoding.planned_entries()]
+        size = self._file_of(encodings).writer(entries).nbytes
         check_space(self._resolved, size)
         result = approximate_result(
             self._checkpoint,
             OutputFile(str(self._target), None, size),
-            [encoding.report() for encoding in encodings],
-            (*left_out(self._checkpoint), *budgeted.skipped),
-            warnings=self._setting.facts.warnings,
-            memory=budgeted.estimate_memory() + estimate_neighbour_memory(self._neighbours),
+            [encoding.planned_report() for encoding in encodings],
+            (*left_out(self._checkpoint), *maker.skipped),
+            warnings=self._table_source.facts.warnings,
+            memory=maker.memory() + estimate_neighbour_memory(self._neighbours),
         )
         return replace(result, gates=self._conditions.gates(result))
 
@@ -104,80 +104,68 @@ class Compression:
             choices: the solver of each planned table.
             reports: where the reports go, and what renders each.
         """
-        budgeted: BudgetedTables | CodedTables | None = None
-        if isinstance(chosen, Plan):
-            encodings = [
-                make_encoding(planned, choice, self._setting)
-                for planned, choice in zip(chosen.tables, choices, strict=True)
-            ]
-        else:
-            budgeted = self._hold(chosen, dry_run=False)
-            encodings = budgeted.encodings()
-        while True:
-            file = self._file_of(encodings)
-            with file.writer([entry for encoding in encodings for entry in encoding.fit()]) as writer:
-                check_space(self._resolved, writer.nbytes)
-                errors = [encoding.write(writer) for encoding in encodings]
-                if budgeted is None or budgeted.accepts([encoding.measured_relative for encoding in encodings]):
-                    for entry, stored in file.copied.items():
-                        writer.write(entry, read_bytes(stored, file=self._checkpoint.file))
-                    sha256 = writer.finish(file.metadata(errors, checksums=writer.checksums))
-                    tables = [encoding.report() for encoding in encodings]
-                    tables = _with_neighbours(tables, writer.path, self._setting, queries=self._neighbours)
-                    skipped = (
-                        chosen.skipped if isinstance(chosen, Plan) else () if budgeted is None else budgeted.skipped
-                    )
-                    result = approximate_result(
-                        self._checkpoint,
-                        OutputFile(str(self._target), sha256, writer.nbytes),
-                        tables,
-                        (*left_out(self._checkpoint), *skipped),
-                        warnings=self._setting.facts.warnings,
-                    )
-                    result = _held_back(replace(result, gates=self._conditions.gates(result)))
-                    commit = _nothing if result.withheld else writer.commit
-                    write_reports(result, reports, force=self._force, before=commit)
-                    return result
-            encodings = _continue(budgeted.encodings(), encodings)
+        maker = self._maker(chosen, choices, dry_run=False)
+        result = None
+        while result is None:
+            result = self._try(maker, reports)
+        return result
 
-    def _hold(self, tables: Sequence[Table], *, dry_run: bool) -> BudgetedTables | CodedTables:
-        """Hold tables to the budget: with weights as floats, or as codes."""
+    def _maker(
+        self, chosen: Plan | Sequence[Table], choices: Sequence[SolverChoice], *, dry_run: bool
+    ) -> EncodingMaker:
+        """Choose the maker of encodings: by a number of bases, or within a budget as floats or as codes."""
+        if isinstance(chosen, Plan):
+            return FixedRank(chosen, choices, self._table_source)
         if not self._budget.is_plain:
-            return CodedTables(
-                tables,
+            return CodedWithinBudget(
+                chosen,
                 self._budget,
-                self._setting,
+                self._table_source,
                 named=self._named,
-                size_of=self._sizes,
                 dry_run=dry_run,
                 fixed_rows=self._fixed_rows,
             )
-        return BudgetedTables(
-            tables,
+        return WithinBudget(
+            chosen,
             self._budget,
-            self._setting,
-            stored_dtype=lambda item: item.real_dtype if self._dtype == "same" else self._dtype,
+            self._table_source,
+            stored_dtype=lambda table: table.real_dtype if self._dtype == "same" else self._dtype,
             named=self._named,
-            size_of=self._sizes,
         )
 
-    def _file_of(self, encodings: Sequence[Encoding]) -> ArtifactFile:
+    def _try(self, maker: EncodingMaker, reports: Sequence[tuple[Path, str]]) -> ApproximateResult | None:
+        """Write the artifact and its reports; None where a measured error misses its target."""
+        encodings = maker.encodings()
+        fitted = [encoding.fit() for encoding in encodings]
+        file = self._file_of(encodings)
+        with file.writer([entry for table in fitted for entry in table.entries]) as writer:
+            check_space(self._resolved, writer.nbytes)
+            written = [encoding.write(table, writer) for encoding, table in zip(encodings, fitted, strict=True)]
+            if not maker.accepts(written):
+                return None
+            for entry, stored in file.copied.items():
+                writer.write(entry, read_bytes(stored, file=self._checkpoint.file))
+            errors = [table.error.relative for table in written]
+            sha256 = writer.finish(file.metadata(errors, checksums=writer.checksums))
+            tables = [encoding.report(table) for encoding, table in zip(encodings, written, strict=True)]
+            result = approximate_result(
+                self._checkpoint,
+                OutputFile(str(self._target), sha256, writer.nbytes),
+                _with_neighbours(tables, writer.path, self._table_source, queries=self._neighbours),
+                (*left_out(self._checkpoint), *maker.skipped),
+                warnings=self._table_source.facts.warnings,
+            )
+            result = _withhold(replace(result, gates=self._conditions.gates(result)))
+            commit = _nothing if result.withheld else writer.commit
+            write_reports(result, reports, force=self._force, before=commit)
+            return result
+
+    def _file_of(self, encodings: Sequence[AnyEncoding]) -> ArtifactFile:
         compressed = [encoding.compressed for encoding in encodings]
         return ArtifactFile(self._resolved, self._checkpoint, compressed, force=self._force)
 
-    def _sizes(self, encodings: Sequence[Encoding]) -> tuple[int, int]:
-        """Count the bytes of the file, and of one with the compressed tables alone."""
-        own = [entry for encoding in encodings for entry in encoding.planned_entries()]
-        return self._file_of(encodings).writer(own).nbytes, bytes_alone(encodings)
 
-
-def make_encoding(planned: PlannedTable, choice: SolverChoice, setting: Setting) -> Encoding:
-    """Choose how a table with a given number of bases is encoded, from its plan."""
-    kind = PlainEncoding if planned.matrix is None else BilinearEncoding
-    return kind(planned, choice, setting)
-
-
-def _held_back(result: ApproximateResult) -> ApproximateResult:
+def _withhold(result: ApproximateResult) -> ApproximateResult:
     """Withhold the artifact where a gate failed."""
     return replace(result, withheld=not all(gate.passed for gate in result.gates))
 
@@ -186,31 +174,25 @@ def _nothing() -> None:
     """Leave the artifact where it is, to be removed."""
 
 
-def _continue(encodings: list[Encoding], earlier: Sequence[Encoding]) -> list[Encoding]:
-    """Count for each table what earlier tries of it took; some tables may have been given up."""
-    by_name = {encoding.planned.table.name: encoding for encoding in earlier}
-    for encoding in encodings:
-        encoding.continue_from(by_name[encoding.planned.table.name])
-    return encodings
-
-
-def _with_neighbours(tables: Sequence[TableReport], path: Path, setting: Setting, *, queries: int) -> list[TableReport]:
+def _with_neighbours(
+    tables: Sequence[TableReport], path: Path, table_source: TableSource, *, queries: int
+) -> list[TableReport]:
     """Look for the neighbours of rows in the tables and in what the file at `path` stores of them."""
     if not queries:
         return list(tables)
-    stored = {tensor.name: tensor for tensor in setting.checkpoint.tensors}
-    found = []
-    with open_checkpoint(path) as made:
-        artifact = read_artifact(made)
-        said = {table.name: table for table in artifact.tables}
+    stored = {tensor.name: tensor for tensor in table_source.checkpoint.tensors}
+    reports = []
+    with open_checkpoint(path) as written:
+        artifact = read_artifact(written)
+        compressed = {table.name: table for table in artifact.tables}
         for table in tables:
             started = time.perf_counter()
-            rows = setting.rows(Table(table.name, (), stored[table.name]), "neighbours")
+            rows = table_source.rows(Table(table.name, (), stored[table.name]), "neighbours")
             assert table.error is not None
             compared = compare_neighbours(
-                rows, artifact, said[table.name], error=table.error, queries=queries, seed=setting.seed
+                rows, artifact, compressed[table.name], error=table.error, queries=queries, seed=table_source.seed
             )
             seconds = table.seconds + time.perf_counter() - started
             passes = table.passes + (compared is not None)
-            found.append(replace(table, neighbours=compared, passes=passes, seconds=seconds))
-    return found
+            reports.append(replace(table, neighbours=compared, passes=passes, seconds=seconds))
+    return reports

@@ -26,7 +26,7 @@ from embcompress.link_prediction.ranking import check_link_prediction, estimate_
 from embcompress.results import Check, EvaluateResult, InputFile, Totals
 from embcompress.tables.progress import Progress
 from embcompress.tables.row_info import read_row_facts
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 
 
 def evaluate(
@@ -110,10 +110,10 @@ def evaluate(
             plan = check_link_prediction(checkpoint, triples=Path(triples), known=others, interaction=interaction)
         tables, ranked = [unmeasured_report(pair, opened) for pair in pairs], None
         if not dry_run:
-            setting = Setting(checkpoint, place, seed, progress, facts)
+            table_source = TableSource(checkpoint, place, seed, progress, facts)
             for number, pair in enumerate(pairs):
                 try:
-                    tables[number] = TableComparison(pair, opened, setting, neighbours=neighbours).report()
+                    tables[number] = TableComparison(pair, opened, table_source, neighbours=neighbours).report()
                 except ArtifactError as err:
                     failed.append(Check("checksums", pair.table.name, passed=False, detail=err.message.rstrip(".")))
                     continue

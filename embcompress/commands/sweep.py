@@ -17,7 +17,6 @@ from embcompress.artifact.schema import CODED
 from embcompress.checkpoints import open_checkpoint
 from embcompress.choices import STORING_METHODS
 from embcompress.coding.bound import gaussian_bound
-from embcompress.coding.fitting import Estimate
 from embcompress.coding.sample_error import SampleError, coded_error, integer_bytes, mean_estimate, try_integers
 from embcompress.commands.run import (
     check_reports,
@@ -28,20 +27,19 @@ from embcompress.commands.run import (
     write_reports,
 )
 from embcompress.compression.budget import DEFAULT_MAX_ERROR, EFFORTS
-from embcompress.compression.budget_search import encoding_of, leave_dense
-from embcompress.compression.candidates import Offer, TableOffers
-from embcompress.compression.coded_encoding import coded_bytes, coded_encoding_of
+from embcompress.compression.candidates import TableCandidates
 from embcompress.compression.coded_source import CodedSource
-from embcompress.compression.encoding import bytes_alone
-from embcompress.compression.shared_bytes import spend_bytes
+from embcompress.compression.refusals import leave_dense
+from embcompress.compression.shared_bytes import share_bytes
 from embcompress.compression.shared_step import SharedStep
+from embcompress.compression.size_limit import SizeLimit, TensorLimit
 from embcompress.exceptions import BudgetError, UsageError
 from embcompress.linalg.precision import ROUNDING
 from embcompress.report.plot import plot_form, render_plot
 from embcompress.results import InputFile, Recommendation, SweepCurve, SweepPoint, SweepResult, SweepTotals, SweptTable
 from embcompress.tables.progress import Progress
 from embcompress.tables.selection import choose_tables
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 from embcompress.text import did_you_mean, human_bytes, quoted
 
@@ -99,7 +97,7 @@ def sweep(
         UsageError: an argument outside its range.
         CheckpointError: the input is not readable.
         TableError: no table, NaN or infinity.
-        BudgetError: a table named in full, or every table chosen, is so small that nothing makes it smaller.
+        BudgetError: a table named in full, or every table chosen, is too small to compress.
         OutputError: a report or the picture cannot be written, or matplotlib is not installed.
         DeviceError: the device is not there.
     """
@@ -117,10 +115,10 @@ def sweep(
         refuse_compressed(checkpoint)
         reports = check_reports(report, output=None, force=force, inputs=[source])
         picture = None if plot is None else _check_picture(Path(plot), reports, force=force, source=source)
-        setting = Setting(checkpoint, resolve_device(device), seed, progress)
+        table_source = TableSource(checkpoint, resolve_device(device), seed, progress)
         swept, skipped = [], []
         for item in choose_tables(checkpoint, table=named, exclude=excluded):
-            one = _Swept(item, setting, effort=effort)
+            one = _Swept(item, table_source, effort=effort)
             if any(one.can_be(way) for way in (CODED, *PLAIN_DTYPES)):
                 swept.append(one)
             else:
@@ -130,7 +128,7 @@ def sweep(
             raise BudgetError(f"nothing in {source} gets smaller: {what}.")
         tables = tuple(one.report() for one in swept)
         before = sum(one.table.nbytes for one in swept)
-        totals = SweepTotals(before, _alone(tables[0]) if len(tables) == 1 else _curves(swept, setting))
+        totals = SweepTotals(before, _alone(tables[0]) if len(tables) == 1 else _curves(swept, table_source))
         options = [
             *(("--effort", effort) if effort != EFFORTS[0] else ()),
             *(part for pattern in named for part in ("--table", pattern)),
@@ -200,12 +198,12 @@ def _error_of(found: tuple[str, SweepPoint]) -> float:
 class _Swept:
     """One table: what is known of it, and what each way of storing it leaves."""
 
-    def __init__(self, table: Table, setting: Setting, *, effort: str) -> None:
+    def __init__(self, table: Table, table_source: TableSource, *, effort: str) -> None:
         started = time.perf_counter()
-        self.table, self._setting = table, setting
-        self.source = CodedSource(table, setting, effort=effort)
-        self.plain: Mapping[str, TableOffers] = {
-            way: TableOffers(table, self.source.factors, stored_dtype=dtype) for way, dtype in PLAIN_DTYPES.items()
+        self.table, self._table_source = table, table_source
+        self.source = CodedSource(table, table_source, effort=effort)
+        self.plain: Mapping[str, TableCandidates] = {
+            way: TableCandidates(table, self.source.factors, stored_dtype=dtype) for way, dtype in PLAIN_DTYPES.items()
         }
         self._seconds = time.perf_counter() - started
 
@@ -231,15 +229,15 @@ class _Swept:
         """Measure every way at every size."""
         started = time.perf_counter()
         item = self.table
-        coded = list(_store([self], CODED, self._setting))
+        coded = list(_store([self], CODED, self._table_source))
         curves = (
             SweepCurve(CODED, tuple(_point([self], one) for one in coded)),
-            *_curves([self], self._setting, but=CODED),
+            *_curves([self], self._table_source, but=CODED),
         )
         return SweptTable(
             **vars(item.head),
             bytes_before=item.nbytes,
-            passes=self.source.passes,
+            passes=self.source.work.passes,
             sample_rows=len(self.source.statistics.sample),
             curves=curves,
             remarks=tuple(self._remarks(curves, coded)),
@@ -282,8 +280,9 @@ class _Swept:
                         f"where coding leaves about {error:.2g}"
                     )
         if RATIOS[-1] not in by_ratio and self.can_be(CODED):
-            least_estimates = SharedStep([self.source]).least()
-            least_bytes = sum(one.nbytes for one in least_estimates) + _beside([self], least_estimates, self._setting)
+            shared = SharedStep([self.source])
+            coarsest = shared.least()
+            least_bytes = coarsest[0].nbytes + shared.beside(coarsest, SizeLimit(self.table.nbytes))
             most = self.table.nbytes / least_bytes
             yield (
                 f"it is too small to be {RATIOS[-1]} times smaller: {most:.3g} times, a file's header counted"
@@ -296,7 +295,7 @@ class _Swept:
         fewer = [one.errors[0].relative for one in coded if one.nbytes <= nbytes]
         if not self.can_be(CODED) or min(fewer, default=math.inf) <= unless:
             return None
-        estimates = SharedStep([self.source]).fill(nbytes, beside=lambda _: 0)
+        estimates = SharedStep([self.source]).fill(TensorLimit(nbytes))
         return None if estimates is None else coded_error(estimates[0], self.source.statistics).relative
 
 
@@ -319,10 +318,10 @@ class _Stored:
     has_bases: bool = True
 
 
-def _curves(swept: Sequence[_Swept], setting: Setting, *, but: str = "") -> tuple[SweepCurve, ...]:
+def _curves(swept: Sequence[_Swept], table_source: TableSource, *, but: str = "") -> tuple[SweepCurve, ...]:
     """Measure every way, of one table or of several together."""
     curves = [
-        SweepCurve(way, tuple(_point(swept, stored) for stored in _store(swept, way, setting)))
+        SweepCurve(way, tuple(_point(swept, stored) for stored in _store(swept, way, table_source)))
         for way in (CODED, *PLAIN_DTYPES)
         if way != but
     ]
@@ -333,7 +332,7 @@ def _curves(swept: Sequence[_Swept], setting: Setting, *, but: str = "") -> tupl
     return tuple(curves)
 
 
-def _store(swept: Sequence[_Swept], way: str, setting: Setting) -> Iterator[_Stored]:
+def _store(swept: Sequence[_Swept], way: str, table_source: TableSource) -> Iterator[_Stored]:
     """Store tables in one way within each ratio, as `approximate` would, and find out what is left."""
     if not all(one.can_be(way) for one in swept):
         return  # `approximate` would leave that table dense
@@ -341,52 +340,39 @@ def _store(swept: Sequence[_Swept], way: str, setting: Setting) -> Iterator[_Sto
     name = swept[0].table.name if len(swept) == 1 else f"{len(swept)} tables"
     store = _store_codes if way == CODED else partial(_store_floats, way=way)
     for step, ratio in enumerate(RATIOS):
-        if setting.progress is not None:
-            setting.progress(f"{name}: {way}", step, len(RATIOS), 0)
-        stored = store(swept, setting, limit=int(before / ratio))
+        if table_source.progress is not None:
+            table_source.progress(f"{name}: {way}", step, len(RATIOS), 0)
+        stored = store(swept, limit=int(before / ratio))
         if stored is not None:
             yield replace(stored, ratio=ratio, rank=stored.rank if len(swept) == 1 else None)
-    if setting.progress is not None:
-        setting.progress(f"{name}: {way}", len(RATIOS), len(RATIOS), 0)
+    if table_source.progress is not None:
+        table_source.progress(f"{name}: {way}", len(RATIOS), len(RATIOS), 0)
 
 
-def _store_codes(swept: Sequence[_Swept], setting: Setting, *, limit: int) -> _Stored | None:
+def _store_codes(swept: Sequence[_Swept], *, limit: int) -> _Stored | None:
     """Code tables within a file of `limit` bytes, and find out from their samples what is left."""
-    estimates = SharedStep([one.source for one in swept]).fill(
-        limit, beside=lambda estimates: _beside(swept, estimates, setting)
-    )
+    shared, file_limit = SharedStep([one.source for one in swept]), SizeLimit(limit)
+    estimates = shared.fill(file_limit)
     if estimates is None:
         return None
     # What an estimate is over, the table is held to while it is written.
-    nbytes = min(math.ceil(sum(one.nbytes for one in estimates)), limit - _beside(swept, estimates, setting))
+    nbytes = min(math.ceil(sum(one.nbytes for one in estimates)), limit - shared.beside(estimates, file_limit))
     errors = [coded_error(estimate, one.source.statistics) for one, estimate in zip(swept, estimates, strict=True)]
     has_bases = any(estimate.fit.bases is not None for estimate in estimates)
     return _Stored(nbytes, None, errors, estimates[0].fit.codebook.rank, has_bases)
 
 
-def _beside(swept: Sequence[_Swept], estimates: Sequence[Estimate], setting: Setting) -> int:
-    """Count the bytes of a file of coded tables that are not their own."""
-    pairs = zip(swept, estimates, strict=True)
-    encodings = [coded_encoding_of(one.source, estimate, setting, needs="a sweep") for one, estimate in pairs]
-    return bytes_alone(encodings) - coded_bytes(encodings)
-
-
-def _store_floats(swept: Sequence[_Swept], setting: Setting, *, limit: int, way: str) -> _Stored | None:
+def _store_floats(swept: Sequence[_Swept], *, limit: int, way: str) -> _Stored | None:
     """Choose ranks of tables within a file of `limit` bytes, and conclude from their spectra what is left."""
     tables = [one.plain[way] for one in swept]
-
-    def size_of(offers: Sequence[Offer]) -> int:
-        pairs = zip(tables, offers, strict=True)
-        return bytes_alone([encoding_of(table, offer, setting, needs="a sweep") for table, offer in pairs])
-
-    offers = spend_bytes(tables, limit=limit, size_of=size_of)
-    if offers is None:
+    candidates = share_bytes(tables, SizeLimit(limit))
+    if candidates is None:
         return None
     errors = []
-    for table, offer in zip(tables, offers, strict=True):
+    for table, candidate in zip(tables, candidates, strict=True):
         rounding = ROUNDING[table.stored_dtype] if table.factors.squared_norm else 0.0
-        errors.append(SampleError(table.tail(offer.rank) + rounding**2, 0.0, table.factors.is_optimal))
-    return _Stored(sum(offer.nbytes for offer in offers), None, errors, offers[0].rank)
+        errors.append(SampleError(table.tail(candidate.rank) + rounding**2, 0.0, table.factors.is_optimal))
+    return _Stored(sum(candidate.nbytes for candidate in candidates), None, errors, candidates[0].rank)
 
 
 def _point(swept: Sequence[_Swept], stored: _Stored) -> SweepPoint:

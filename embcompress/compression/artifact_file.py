@@ -7,18 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from embcompress.artifact.schema import CompressedTable, artifact_metadata, widest_metadata
-from embcompress.artifact.writer import Entry, SafetensorsWriter, copied_entry
+from embcompress.artifact.writer import Entry, SafetensorsWriter, copied_entry, file_bytes
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.results import ApproximateResult, InputFile, OutputFile, Skipped, TableReport, Totals
 
 
 class ArtifactFile:
-    """What an artifact will hold: compressed tables, and everything else as it is.
+    """An artifact to be: compressed tables, and everything else as it is.
 
     Args:
         target: where it goes.
         checkpoint: the original.
-        compressed: what the artifact says of its tables, but for their errors.
+        compressed: the descriptions of its tables, but for their errors.
         force: whether a file that is there by then is replaced.
 
     Attributes:
@@ -31,9 +31,9 @@ class ArtifactFile:
         self._target, self._checkpoint, self._compressed, self._force = target, checkpoint, compressed, force
         self.copied = copied_tensors(checkpoint, compressed)
 
-    def writer(self, own: Sequence[Entry]) -> SafetensorsWriter:
-        """Make what writes the file, with the tensors of its tables."""
-        entries = [*own, *self.copied]
+    def writer(self, table_entries: Sequence[Entry]) -> SafetensorsWriter:
+        """Make the writer of the file, from the tensors of its tables."""
+        entries = [*table_entries, *self.copied]
         metadata = widest_metadata(self._compressed, entries=entries, original=self._checkpoint.listing.metadata)
         return SafetensorsWriter(self._target, entries, metadata=metadata, force=self._force)
 
@@ -47,6 +47,23 @@ def copied_tensors(checkpoint: Checkpoint, compressed: Sequence[CompressedTable]
     """List everything that is no compressed table, under its own name."""
     taken = {name for table in compressed for name in (table.name, *table.tied_names)}
     return {copied_entry(stored): stored for stored in checkpoint.tensors if stored.name not in taken}
+
+
+def artifact_bytes(
+    compressed: Sequence[CompressedTable], table_entries: Sequence[Entry], *, checkpoint: Checkpoint | None
+) -> int:
+    """Count the bytes of an artifact.
+
+    Args:
+        compressed: the descriptions of its tables.
+        table_entries: their tensors.
+        checkpoint: whose other tensors and metadata it holds, too; None for a file of the tables alone.
+    """
+    entries, original = list(table_entries), {}
+    if checkpoint is not None:
+        entries += copied_tensors(checkpoint, compressed)
+        original = dict(checkpoint.listing.metadata)
+    return file_bytes(entries, widest_metadata(compressed, entries=entries, original=original))
 
 
 def approximate_result(

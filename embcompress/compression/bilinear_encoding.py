@@ -3,77 +3,87 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
-from embcompress.artifact.writer import Entry, SafetensorsWriter
-from embcompress.compression.encoding import Encoding, held_error
-from embcompress.compression.plan import planned_entries
+from embcompress.artifact.writer import SafetensorsWriter
+from embcompress.compression.encoding import Encoding, FittedTable, WrittenTable
+from embcompress.compression.work import Work
 from embcompress.exceptions import NonFiniteError
 from embcompress.linalg.bilinear import BilinearCompression
 from embcompress.linalg.svd import factorize
-from embcompress.results import Alternative, MatricesReport, TableReport
+from embcompress.results import TableReport
 from embcompress.tables.rows import tensor_bytes
 
 
-class BilinearEncoding(Encoding):
+@dataclass(frozen=True)
+class BilinearFit(FittedTable):
+    """The other way of factoring the table, measured.
+
+    Attributes:
+        rows_error: relative error of as many shared bases of rows as the same bytes pay for; None if they pay for none.
+    """
+
+    rows_error: float | None
+
+
+@dataclass(frozen=True)
+class BilinearTable(WrittenTable):
+    """A table that was written as factors of its matrices.
+
+    Attributes:
+        relatives: the relative error of each matrix, unless there are too many.
+        rows_error: as in BilinearFit.
+    """
+
+    relatives: tuple[float, ...]
+    rows_error: float | None
+
+
+class BilinearEncoding(Encoding[BilinearFit, BilinearTable]):
     """Each matrix of the table as the product of a left and a right factor."""
 
-    def planned_entries(self) -> tuple[Entry, ...]:  # noqa: D102 - as in Encoding
-        return planned_entries(self.planned)
-
-    def fit(self) -> tuple[Entry, ...]:
+    def fit(self) -> BilinearFit:
         """Measure what the same bytes give by the other way of factoring; matrices need no look ahead."""
         started = time.perf_counter()
-        self._rows_error, self._passes = None, 1
+        rows_error, passes = None, 0
         if self.planned.rows_rank:
             try:
                 factors = factorize(
-                    self._rows("rows over shared bases"), self.planned.rows_rank, seed=self.setting.seed
+                    self._rows("rows over shared bases"), self.planned.rows_rank, seed=self.table_source.seed
                 )
             except NonFiniteError as err:
                 raise self._refuse(err) from err
-            self._rows_error, self._passes = factors.relative, factors.passes + 1
-        self.seconds += time.perf_counter() - started
-        return self.planned_entries()
+            rows_error, passes = factors.relative, factors.passes
+        return BilinearFit(self.planned_entries(), Work(time.perf_counter() - started, passes), rows_error)
 
-    def write(self, writer: SafetensorsWriter) -> float:  # noqa: D102 - as in Encoding
+    def write(self, fitted: BilinearFit, writer: SafetensorsWriter) -> BilinearTable:  # noqa: D102 - as in Encoding
         assert self.planned.matrix is not None
         started = time.perf_counter()
         in1, in2 = self.planned.matrix
         dtype = getattr(torch, self.planned.stored_dtype)
-        self._found = BilinearCompression(self._rows("matrices"), in1=in1, in2=in2, rank=self.planned.rank, dtype=dtype)
-        left, right = self.planned_entries()
+        compression = BilinearCompression(self._rows("matrices"), in1=in1, in2=in2, rank=self.planned.rank, dtype=dtype)
+        left, right = fitted.entries
         try:
-            for factors in self._found.blocks():
+            for factors in compression.blocks():
                 writer.append(left, tensor_bytes(factors.left))
                 writer.append(right, tensor_bytes(factors.right))
         except NonFiniteError as err:
             raise self._refuse(err) from err
-        self.seconds += time.perf_counter() - started
-        return self._found.error.result().relative
-
-    @property
-    def own_passes(self) -> int:  # noqa: D102 - as in Encoding
-        return getattr(self, "_passes", 0)
-
-    @property
-    def measured_relative(self) -> float:  # noqa: D102 - as in Encoding
-        return held_error(self._found.error.result())
-
-    def report(self) -> TableReport:  # noqa: D102 - as in Encoding
-        planned, found = self.planned, self._plain_report()
-        assert planned.matrix is not None
-        count = planned.table.rows * planned.table.dim // (planned.matrix[0] * planned.matrix[1])
-        is_written = hasattr(self, "_found")
-        rank = planned.rows_rank
-        found = replace(
-            found,
-            matrices=MatricesReport(planned.matrix, count, tuple(self._found.relatives) if is_written else ()),
-            alternative=Alternative("embedding", rank, getattr(self, "_rows_error", None)) if rank else None,
+        return BilinearTable(
+            self._measured(compression.error, optimal_relative=compression.optimal_relative),
+            sum(entry.nbytes for entry in fitted.entries),
+            self.earlier + fitted.work + Work(time.perf_counter() - started, passes=1),
+            tuple(compression.relatives),
+            fitted.rows_error,
         )
-        if not is_written:
-            return found
-        error = self._error_report(self._found.error, self._found.optimal_relative)
-        return replace(found, passes=self.earlier_passes + self._passes, error=error)
+
+    def report(self, written: BilinearTable) -> TableReport:  # noqa: D102 - as in Encoding
+        report = super().report(written)
+        assert report.matrices is not None
+        return replace(
+            report,
+            matrices=replace(report.matrices, relative=written.relatives),
+            alternative=report.alternative and replace(report.alternative, relative=written.rows_error),
+        )

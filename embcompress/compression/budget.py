@@ -1,4 +1,4 @@
-"""What a compressed size or error is held to; known without torch."""
+"""Budgets: the size or the error that tables are held to; known without torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from embcompress.exceptions import Retry, UsageError
 from embcompress.text import did_you_mean
 
-EFFORTS = ("default", "fast", "best")  # the first is the default
-# What is proposed to someone who asks for no size.
+# The first is the default.
+EFFORTS = ("default", "fast", "best")
+# Proposals to someone who asks for no size.
 START = (Retry(("--ratio", "16"), "a sixteenth of the bytes"), Retry(("--bases", "8"), "8 bases, weights as floats"))
-DEFAULT_MAX_ERROR = 0.1  # relative, that a sweep recommends to stay within
+# The relative error that a sweep recommends to stay within.
+DEFAULT_MAX_ERROR = 0.1
 OPTIONS = {
     "bases": "--bases",
     "energy": "--energy",
@@ -19,7 +21,8 @@ OPTIONS = {
     "ratio": "--ratio",
     "max_size": "--max-size",
 }
-CODING_OPTIONS = ("max_error", "ratio", "max_size")  # those that choose a coding, too
+# Those that choose a coding, too.
+CODING_OPTIONS = ("max_error", "ratio", "max_size")
 UNITS = {"": 1, "b": 1, **{f"{unit}b": 1000 ** (step + 1) for step, unit in enumerate("kmgt")}}
 UNITS |= {f"{unit}ib": 1024 ** (step + 1) for step, unit in enumerate("kmgt")}
 UNITS |= {unit: 1000 ** (step + 1) for step, unit in enumerate("kmgt")}
@@ -27,7 +30,7 @@ UNITS |= {unit: 1000 ** (step + 1) for step, unit in enumerate("kmgt")}
 
 @dataclass(frozen=True)
 class Budget:
-    """What was asked for.
+    """The size or the error that was asked for.
 
     Attributes:
         kind: a key of OPTIONS.
@@ -43,7 +46,7 @@ class Budget:
 
     @property
     def option(self) -> str:
-        """How it was asked for."""
+        """The option as it was given."""
         return f"{OPTIONS[self.kind]} {self.amount:.15g}"
 
 
@@ -117,7 +120,7 @@ def parse_size(text: str) -> int:
         >>> parse_size("1.5 MB"), parse_size("2KiB")
         (1500000, 2048)
     """
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
-    if not found or found[2].lower() not in UNITS:
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
+    if not match or match[2].lower() not in UNITS:
         raise UsageError(f"--max-size takes bytes, as in 1500000, 1.5MB or 2GiB; got {text!r}.")
-    return int(float(found[1]) * UNITS[found[2].lower()])
+    return int(float(match[1]) * UNITS[match[2].lower()])

@@ -2,174 +2,116 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from embcompress.compression.budget import Budget
-from embcompress.compression.candidates import Offer, TableOffers, make_offers
-from embcompress.compression.encoding import Encoding
+from embcompress.compression.candidates import Candidate, TableCandidates, make_candidates
+from embcompress.compression.encoding import AnyEncoding, WrittenTable
+from embcompress.compression.encoding_maker import EncodingMaker
 from embcompress.compression.memory import estimate_spectrum_memory
 from embcompress.compression.plain_encoding import PlainEncoding
-from embcompress.compression.plan import PlannedTable
-from embcompress.compression.shared_bytes import spend_bytes
-from embcompress.exceptions import BudgetError, Retry
+from embcompress.compression.refusals import TOO_SMALL, error_reason, leave_dense, refuse_all_dense, refuse_size
+from embcompress.compression.shared_bytes import count_bytes, share_bytes
+from embcompress.compression.size_limit import size_limit
+from embcompress.compression.work import Work
 from embcompress.linalg.precision import STORING_ERROR
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.results import Skipped
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
-from embcompress.text import human_bytes
 
-RETRY_BELOW = 0.985  # a measured error below this share of its target is worth another try with fewer bytes
-ERROR_MARGIN = 0.999  # what a try aims at
-TOO_SMALL = "is so small that nothing makes it smaller"
+# A measured error below this share of its target is worth another try with fewer bytes.
+RETRY_BELOW = 0.985
+# The share of the target that a try aims at.
+ERROR_MARGIN = 0.999
 TRIES_MAX = 8
 LOOSE_TRIES_MAX = 3
-HOPE = 1.5  # a least error predicted at so many times the target is measured before the target is refused
-PREDICTION_MARGIN = 1.1  # by which a prediction may be off
+# A target is refused without measuring only if the least predicted error exceeds this many times it.
+RETRY_FACTOR = 1.5
+# The factor that a prediction may be off by.
+PREDICTION_MARGIN = 1.1
 
 
 @dataclass
-class _Held:
-    """A table, its offers, and the one that it is stored by.
+class BudgetedTable:
+    """A table, its candidates, and the one that it is stored by.
 
     Attributes:
-        best: under --max-error the cheapest offer whose measured error was within the target.
+        candidates: of the table.
+        candidate: the one chosen.
+        work: that was done for the table so far.
+        best: under --max-error the cheapest candidate whose measured error was within the target.
     """
 
-    table: Table
-    offers: TableOffers
-    best: Offer | None = None
-    offer: Offer | None = None
+    candidates: TableCandidates
+    candidate: Candidate
+    work: Work
+    best: Candidate | None = None
 
-    def learn(self, error: float, *, target: float, tries: int) -> Offer | None:
+    @property
+    def table(self) -> Table:
+        """The table."""
+        return self.candidates.table
+
+    def learn(self, error: float, *, target: float, tries: int) -> Candidate | None:
         """Choose what to try next from the measured error of what was tried; None if nothing is within the target."""
-        tried = self.offer
-        assert tried is not None
+        tried = self.candidate
         if error <= target:
             if self.best is None or tried.nbytes < self.best.nbytes:
                 self.best = tried
             if self.best is not tried or not error or error >= RETRY_BELOW * target or tries >= LOOSE_TRIES_MAX:
                 return self.best
         # What a prediction was off by, the next one will be off by, too.
-        again = self.offers.cheapest_for(tried.squared_error * (ERROR_MARGIN * target / error) ** 2)
+        again = self.candidates.cheapest_for(tried.squared_error * (ERROR_MARGIN * target / error) ** 2)
         if error <= target:
             return again if again is not None and again.nbytes < tried.nbytes else tried
         if self.best is not None and tries >= TRIES_MAX // 2:
             return self.best
-        finest = self.offers.finest()
+        finest = self.candidates.finest()
         if again is None or tries >= TRIES_MAX:
             again = finest
         return None if tried == finest else again
 
 
-def ceil_digits(error: float) -> str:
-    """Write an error in three digits, never rounded down."""
-    digits = max(0, 2 - math.floor(math.log10(error))) if error else 0
-    return f"{math.ceil(error * 10**digits) / 10**digits:.{digits}f}"
-
-
-def floor_digits(ratio: float) -> str:
-    """Write a ratio in four digits or more, never rounded up."""
-    digits = max(0, 3 - math.floor(math.log10(ratio)))
-    return f"{math.floor(ratio * 10**digits) / 10**digits:.{digits}f}"
-
-
-def encoding_of(offers: TableOffers, offer: Offer, setting: Setting, *, needs: str) -> Encoding:
-    """Make what writes a table as one of its offers says; `needs` names what asked for its spectrum."""
-    choice = SolverChoice(offers.factors.solver, f"for the spectrum, which {needs} needs")
-    planned = PlannedTable(offers.table, offer.rank, offers.stored_dtype)
-    encoding = PlainEncoding(planned, choice, setting)
-    encoding.seconds, encoding.earlier_passes = offers.seconds, offers.passes
-    return encoding
-
-
-def refuse_size(budget: Budget, path: Path, least: int, *, before: int, is_whole: bool) -> BudgetError:
-    """Make the exception for a size that cannot be had.
-
-    Args:
-        budget: the one asked for.
-        path: of the checkpoint.
-        least: bytes that can be had, of the file or of the tables.
-        before: bytes of the tables as they are.
-        is_whole: whether the file counts.
-    """
-    what = f"{least} bytes ({human_bytes(least)})"
-    message = f"{budget.option}: the tables of {path} cannot be made that small."
-    if is_whole:
-        return BudgetError(message, hint=f"The smallest file is {what}:", retries=[Retry(("--max-size", str(least)))])
-    if least < before:
-        smallest = Retry(("--ratio", str(floor_digits(before / least))))
-        return BudgetError(message, hint=f"The smallest that they can be is {what}:", retries=[smallest])
-    return BudgetError(message, hint=f"With all that a file needs they take {what}, and {before} as they are.")
-
-
-def leave_dense(table: Table, reason: str, *, path: Path, named: Sequence[str], hint: str = "") -> Skipped:
-    """Say why a table stays dense.
-
-    Args:
-        table: the table.
-        reason: goes on from its name.
-        path: of the checkpoint.
-        named: patterns given in full: such a table is not left dense in silence.
-        hint: what else could be done.
-
-    Raises:
-        BudgetError: it was named in full.
-    """
-    if any(name in named for name in (table.name, *table.tied_names)):
-        raise BudgetError(f"table {table.name!r} in {path} {reason}.", hint=hint)
-    return Skipped(table.name, reason)
-
-
-class BudgetedTables:
-    """The tables of a run, held to a budget together.
+class WithinBudget(EncodingMaker):
+    """The tables of a run, held to a budget together with weights as floats.
 
     Args:
         tables: those chosen.
         budget: of any kind but bases.
-        setting: of the run.
+        table_source: of the run.
         stored_dtype: of floats, by table.
         named: patterns given in full: such a table is not left dense in silence.
-        size_of: counts the bytes of the whole file, and of one with these tables alone.
+
+    Raises:
+        BudgetError: no table can be held to the budget, or one that was named in full cannot.
     """
 
     def __init__(
         self,
         tables: Sequence[Table],
         budget: Budget,
-        setting: Setting,
+        table_source: TableSource,
         *,
         stored_dtype: Callable[[Table], str],
         named: Sequence[str],
-        size_of: Callable[[Sequence[Encoding]], tuple[int, int]],
     ) -> None:
-        self._budget, self._setting, self._named, self._size_of = budget, setting, named, size_of
-        self._stored_dtype = stored_dtype
+        self._budget, self._table_source, self._named = budget, table_source, named
         self._tries = 0
-        self.skipped: list[Skipped] = []
-        held = [_Held(table, self._offers_of(table)) for table in tables]
-        self._held = [one for one in held if self._is_smaller(one)]
-        if self._held:
-            self._held = self._choose()
-        self._refuse_nothing()
-
-    def _refuse_nothing(self) -> None:
-        if not self._held:
-            what = "; ".join(f"table {item.name!r} {item.reason}" for item in self.skipped)
-            raise BudgetError(f"{self._budget.option}: nothing in {self._path} gets smaller: {what}.")
+        self._skipped: list[Skipped] = []
+        measured = [make_candidates(table, table_source, stored_dtype=stored_dtype(table)) for table in tables]
+        self._tables = self._choose([candidates for candidates in measured if self._is_smaller(candidates)])
+        self._refuse_all_dense()
 
     @property
-    def _path(self) -> Path:
-        return self._setting.checkpoint.path
+    def skipped(self) -> Sequence[Skipped]:  # noqa: D102 - as in EncodingMaker
+        return self._skipped
 
-    def encodings(self) -> list[Encoding]:
-        """Make what writes each table as it was chosen."""
-        return [self._encoding(one, one.offer) for one in self._held if one.offer is not None]
+    def encodings(self) -> list[AnyEncoding]:  # noqa: D102 - as in EncodingMaker
+        return [self._encoding(table) for table in self._tables]
 
-    def accepts(self, errors: Sequence[float]) -> bool:
+    def accepts(self, written: Sequence[WrittenTable]) -> bool:
         """Tell whether measured errors are within the budget; if not, choose anew.
 
         Raises:
@@ -178,78 +120,81 @@ class BudgetedTables:
         if self._budget.kind != "max_error":
             return True
         self._tries += 1
-        kept, is_final = [], True
-        for one, error in zip(self._held, errors, strict=True):
-            again = one.learn(error, target=self._budget.amount, tries=self._tries)
+        within, is_final = [], True
+        for table, result in zip(self._tables, written, strict=True):
+            again = table.learn(result.budgeted_relative, target=self._budget.amount, tries=self._tries)
             if again is None:
-                self._skip(one, f"reaches no error below {ceil_digits(error)} in fewer bytes than it has")
+                self._skip(table.table, error_reason(result.budgeted_relative))
                 is_final = False
                 continue
-            is_final = is_final and again is one.offer
-            one.offer = again
-            kept.append(one)
-        self._held = kept
-        self._refuse_nothing()
+            is_final = is_final and again is table.candidate
+            table.candidate, table.work = again, result.work
+            within.append(table)
+        self._tables = within
+        self._refuse_all_dense()
         return is_final
 
-    def estimate_memory(self) -> int:
-        """Estimate the most bytes that the run holds at once."""
-        return estimate_spectrum_memory(one.table for one in self._held)
+    def memory(self) -> int:  # noqa: D102 - as in EncodingMaker
+        return estimate_spectrum_memory(table.table for table in self._tables)
 
-    def _offers_of(self, table: Table) -> TableOffers:
-        return make_offers(table, self._setting, stored_dtype=self._stored_dtype(table))
+    def _refuse_all_dense(self) -> None:
+        if not self._tables:
+            raise refuse_all_dense(self._budget, self._table_source.checkpoint.path, self._skipped)
 
-    def _is_smaller(self, one: _Held) -> bool:
-        if one.offers.least().nbytes < one.table.nbytes:
+    def _is_smaller(self, candidates: TableCandidates) -> bool:
+        if candidates.least().nbytes < candidates.table.nbytes:
             return True
-        self._skip(one, TOO_SMALL)
+        self._skip(candidates.table, TOO_SMALL)
         return False
 
-    def _skip(self, one: _Held, reason: str, *, hint: str = "") -> None:
-        self.skipped.append(leave_dense(one.table, reason, path=self._path, named=self._named, hint=hint))
+    def _skip(self, table: Table, reason: str, *, hint: str = "") -> None:
+        path = self._table_source.checkpoint.path
+        self._skipped.append(leave_dense(table, reason, path=path, named=self._named, hint=hint))
 
-    def _choose(self) -> list[_Held]:
-        if self._budget.kind in {"ratio", "max_size"}:
-            self._choose_by_bytes()
-            return self._held
-        kept = []
-        for one in self._held:
-            target = self._budget.amount**2
-            if self._budget.kind == "energy":  # of the bases before rounding
-                target = 1 - self._budget.amount + STORING_ERROR[one.offers.stored_dtype] ** 2
-            one.offer = one.offers.cheapest_for(target)
-            finest = one.offers.finest()
-            if one.offer is None and finest.squared_error <= target * HOPE**2 and self._budget.kind == "max_error":
-                one.offer = finest  # what it leaves will be measured
-            if one.offer is None:
-                least = ceil_digits(PREDICTION_MARGIN * finest.squared_error**0.5)
-                self._skip(
-                    one,
-                    f"reaches no error below {least} in fewer bytes than it has",
-                    hint="Ask for a larger error, or let --dtype float16 halve what floats take.",
-                )
-                continue
-            kept.append(one)
-        return kept
+    def _choose(self, tables: Sequence[TableCandidates]) -> list[BudgetedTable]:
+        is_size = self._budget.kind in {"ratio", "max_size"}
+        chosen = self._choose_by_bytes(tables) if is_size and tables else map(self._choose_by_error, tables)
+        return [
+            BudgetedTable(candidates, candidate, candidates.work)
+            for candidates, candidate in zip(tables, chosen, strict=True)
+            if candidate is not None
+        ]
 
-    def _choose_by_bytes(self) -> None:
-        is_whole = self._budget.kind == "max_size"
-        before = sum(one.table.nbytes for one in self._held)
-        limit = int(self._budget.amount) if is_whole else int(before / self._budget.amount)
+    def _choose_by_error(self, candidates: TableCandidates) -> Candidate | None:
+        """Choose the cheapest candidate that is predicted to be within the target; else say why there is none."""
+        target = self._budget.amount**2
+        if self._budget.kind == "energy":  # of the bases before rounding
+            target = 1 - self._budget.amount + STORING_ERROR[candidates.stored_dtype] ** 2
+        candidate = candidates.cheapest_for(target)
+        if candidate is not None:
+            return candidate
+        finest = candidates.finest()
+        if finest.squared_error <= target * RETRY_FACTOR**2 and self._budget.kind == "max_error":
+            # Its error will be measured.
+            return finest
+        self._skip(
+            candidates.table,
+            error_reason(PREDICTION_MARGIN * finest.squared_error**0.5),
+            hint="Ask for a larger error, or let --dtype float16 halve what floats take.",
+        )
+        return None
 
-        def size_of(offers: Sequence[Offer]) -> int:
-            whole, own = self._size_of(
-                [self._encoding(one, offer) for one, offer in zip(self._held, offers, strict=True)]
-            )
-            return whole if is_whole else own
-
-        chosen = spend_bytes([one.offers for one in self._held], limit=limit, size_of=size_of)
+    def _choose_by_bytes(self, tables: Sequence[TableCandidates]) -> Sequence[Candidate]:
+        """Choose the candidates of the least error that fill the budget together."""
+        checkpoint = self._table_source.checkpoint
+        limit = size_limit(self._budget, [candidates.table for candidates in tables], checkpoint)
+        chosen = share_bytes(tables, limit)
         if chosen is None:
-            least = size_of([one.offers.least() for one in self._held])
-            raise refuse_size(self._budget, self._path, least, before=before, is_whole=is_whole)
-        for one, offer in zip(self._held, chosen, strict=True):
-            one.offer = offer
+            least = count_bytes(tables, [candidates.least() for candidates in tables], limit)
+            before = sum(candidates.table.nbytes for candidates in tables)
+            raise refuse_size(self._budget, checkpoint.path, least, before=before)
+        return chosen
 
-    def _encoding(self, one: _Held, offer: Offer | None) -> Encoding:
-        assert offer is not None
-        return encoding_of(one.offers, offer, self._setting, needs=self._budget.option)
+    def _encoding(self, table: BudgetedTable) -> PlainEncoding:
+        solver, needs = table.candidates.factors.solver, self._budget.option
+        return PlainEncoding(
+            table.candidates.planned(table.candidate),
+            SolverChoice(solver, f"for the spectrum, which {needs} needs"),
+            self._table_source,
+            earlier=table.work,
+        )

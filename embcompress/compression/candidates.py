@@ -5,22 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from embcompress.checkpoints.tensors import ITEM_BYTES
+from embcompress.compression.plan import PlannedTable
 from embcompress.compression.spectrum import find_spectrum
+from embcompress.compression.work import Work
 from embcompress.linalg.exact import Factorization
 from embcompress.linalg.precision import STORING_ERROR
 from embcompress.tables.factor_sizes import factor_bytes
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 
-FLOAT16_SAFE = 30_000.0  # weights below this are stored in float16 without a look at them
-ENTRY_BYTES = 110  # of a tensor in the header, its checksum counted, beside its name twice
+# Weights below this are stored in float16 without a look at them.
+FLOAT16_SAFE = 30_000.0
+# Bytes of a tensor in the header, its checksum counted, beside its name twice.
+ENTRY_BYTES = 110
 
 
 @dataclass(frozen=True)
-class Offer:
+class Candidate:
     """One way to store a table.
 
     Attributes:
@@ -41,69 +46,81 @@ class Offer:
         return self.nbytes + self.header_bytes
 
 
-class TableOffers:
-    """Every rank of one table. Makes no offer that is not smaller than the table, and reads no row.
+class TableCandidates:
+    """The candidate ranks of one table: all that are smaller than it. Reads no row.
 
     Args:
         table: the table.
         factors: its spectrum, with row weights that of the scaled rows.
         stored_dtype: of floats.
         is_weighted: whether rows count differently.
+        work: that the spectrum took.
     """
 
-    def __init__(self, table: Table, factors: Factorization, *, stored_dtype: str, is_weighted: bool = False) -> None:
+    def __init__(
+        self,
+        table: Table,
+        factors: Factorization,
+        *,
+        stored_dtype: str,
+        is_weighted: bool = False,
+        work: Work | None = None,
+    ) -> None:
         self.table, self.factors, self.stored_dtype = table, factors, stored_dtype
+        self.work = Work(passes=factors.passes) if work is None else work
         self._is_weighted = is_weighted
-        self._at_prices: dict[float, Offer] = {}
-        self.seconds = 0.0  # that finding all this out took
-        self.passes = factors.passes
+        self._at_prices: dict[float, Candidate] = {}
 
-    def _header_bytes(self, *, tensors: int) -> int:
-        return tensors * (ENTRY_BYTES + 2 * len(self.table.name))
+    def planned(self, candidate: Candidate) -> PlannedTable:
+        """Plan the table as a candidate says."""
+        return PlannedTable(self.table, candidate.rank, self.stored_dtype)
 
-    def at_price(self, price: float) -> Offer:
-        """Choose the offer of the least error and bytes together, at a price of a byte: a share of the squared norm.
+    def at_price(self, price: float) -> Candidate:
+        """Choose the candidate of the least squared error + price * bytes; errors are shares of the squared norm.
 
         Halving comes by the same prices for one size after the other, so what was chosen is remembered.
         """
         if price not in self._at_prices:
-            best = self._best(self._plain(), key=lambda offer: offer.squared_error + price * offer.cost)
+            best = self._best(self._all(), key=lambda candidate: candidate.squared_error + price * candidate.cost)
             self._at_prices[price] = best or self.least()
         return self._at_prices[price]
 
-    def best_under(self, limit: int) -> Offer | None:
+    def best_under(self, limit: int) -> Candidate | None:
         """Choose the least error at a cost of at most `limit` bytes; None where nothing fits."""
-        fitting = [offer for offer in self._plain() if offer.cost <= limit]
-        return self._best(fitting, key=lambda offer: (offer.squared_error, offer.cost))
+        fitting = [candidate for candidate in self._all() if candidate.cost <= limit]
+        return self._best(fitting, key=lambda candidate: (candidate.squared_error, candidate.cost))
 
-    def cheapest_for(self, squared_error: float) -> Offer | None:
+    def cheapest_for(self, squared_error: float) -> Candidate | None:
         """Choose the fewest bytes that leave at most a squared error, as predicted; None where nothing does."""
-        enough = [offer for offer in self._plain() if offer.squared_error <= squared_error]
-        return self._best(enough, key=lambda offer: (offer.cost, offer.squared_error))
+        enough = [candidate for candidate in self._all() if candidate.squared_error <= squared_error]
+        return self._best(enough, key=lambda candidate: (candidate.cost, candidate.squared_error))
 
-    def least(self) -> Offer:
-        """The offer of the fewest bytes."""
-        return self._plain_offer(1)
+    def least(self) -> Candidate:
+        """Make the candidate of the fewest bytes."""
+        return self._candidate_of(1)
 
-    def finest(self) -> Offer:
-        """The offer of the least error."""
-        return self._best(self._plain(), key=lambda offer: (offer.squared_error, offer.nbytes)) or self.least()
+    def finest(self) -> Candidate:
+        """Choose the candidate of the least error."""
+        best = self._best(self._all(), key=lambda candidate: (candidate.squared_error, candidate.nbytes))
+        return best or self.least()
 
-    def _best(self, offers: Iterable[Offer], *, key: Callable[[Offer], Any]) -> Offer | None:
-        smaller = [offer for offer in offers if offer.nbytes < self.table.nbytes]
+    def _best(self, candidates: Iterable[Candidate], *, key: Callable[[Candidate], Any]) -> Candidate | None:
+        smaller = [candidate for candidate in candidates if candidate.nbytes < self.table.nbytes]
         return min(smaller, key=key, default=None)
 
-    def _plain(self) -> list[Offer]:
-        """List the offers of weights as floats, a basis more each."""
+    def _all(self) -> list[Candidate]:
+        """List the candidates by rank, from 1."""
         count = len(self.factors.bases)
-        most = min(count, (self.table.nbytes - 1) // self._plain_offer(1).nbytes)
-        return [self._plain_offer(rank) for rank in range(1, most + 1)]
+        most = min(count, (self.table.nbytes - 1) // self._candidate_of(1).nbytes)
+        return [self._candidate_of(rank) for rank in range(1, most + 1)]
 
-    def _plain_offer(self, rank: int) -> Offer:
+    def _candidate_of(self, rank: int) -> Candidate:
         nbytes = factor_bytes(self.table, rank, ITEM_BYTES[self.stored_dtype])
         nbytes += rank * self.table.rows * self._wider_bytes
         rounding = STORING_ERROR[self.stored_dtype] if self.factors.squared_norm else 0.0
-        return Offer(nbytes, self.tail(rank) + rounding**2, rank, self._header_bytes(tensors=2))
+        # Two tensors: bases and weights.
+        header_bytes = 2 * (ENTRY_BYTES + 2 * len(self.table.name))
+        return Candidate(nbytes, self.tail(rank) + rounding**2, rank, header_bytes)
 
     @property
     def _wider_bytes(self) -> int:
@@ -115,26 +132,25 @@ class TableOffers:
 
     def tail(self, rank: int) -> float:
         """Compute what a rank leaves of the squared norm, as a share of it, before rounding."""
-        norm = self.factors.squared_norm
-        if not norm:
-            return 0.0
-        if not hasattr(self, "_tails"):
-            squares = self.factors.singular_values.square()
-            kept = squares.cumsum(0)
-            total = max(norm, float(kept[-1]))
-            self._tails = ((total - kept).clamp_min(0) / total).tolist()
-        return self._tails[rank - 1]  # type: ignore[no-any-return]
+        return self._tails[rank - 1] if self.factors.squared_norm else 0.0
+
+    @cached_property
+    def _tails(self) -> list[float]:
+        """List what each rank leaves of the squared norm, from rank 1; of a table that is not zero."""
+        energies = self.factors.singular_values.square().cumsum(0)
+        total = max(self.factors.squared_norm, float(energies[-1]))
+        tails: list[float] = ((total - energies).clamp_min(0) / total).tolist()
+        return tails
 
 
-def make_offers(table: Table, setting: Setting, *, stored_dtype: str) -> TableOffers:
-    """Find out what a table of a run can be had for; goes over its rows once.
+def make_candidates(table: Table, table_source: TableSource, *, stored_dtype: str) -> TableCandidates:
+    """Find the candidates of a table of a run; goes over its rows once.
 
     Raises:
         NonFiniteError: the table holds NaN or infinity; names the file.
     """
     started = time.perf_counter()
-    factors = find_spectrum(table, setting, stored_dtype=stored_dtype)
-    is_weighted = setting.row_weights(table) is not None
-    offers = TableOffers(table, factors, stored_dtype=stored_dtype, is_weighted=is_weighted)
-    offers.seconds = time.perf_counter() - started
-    return offers
+    factors = find_spectrum(table, table_source, stored_dtype=stored_dtype)
+    is_weighted = table_source.row_weights(table) is not None
+    work = Work(time.perf_counter() - started, factors.passes)
+    return TableCandidates(table, factors, stored_dtype=stored_dtype, is_weighted=is_weighted, work=work)

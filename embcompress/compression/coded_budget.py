@@ -3,179 +3,182 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from embcompress.coding.fitting import Estimate
+from embcompress.coding.estimates import Estimate
 from embcompress.compression.budget import Budget
-from embcompress.compression.budget_search import ceil_digits, leave_dense, refuse_size
-from embcompress.compression.coded_encoding import Allowance, CodedEncoding, coded_bytes, coded_encoding_of
+from embcompress.compression.coded_encoding import CodedEncoding
+from embcompress.compression.coded_goal import Allowance
 from embcompress.compression.coded_source import NOT_NORMAL, CodedSource
-from embcompress.compression.encoding import Encoding
+from embcompress.compression.encoding import AnyEncoding
+from embcompress.compression.encoding_maker import EncodingMaker
 from embcompress.compression.memory import estimate_coding_memory
+from embcompress.compression.refusals import error_reason, leave_dense, refuse_all_dense, refuse_size
 from embcompress.compression.shared_step import NEAR, SEARCH_TRIES, SharedStep
-from embcompress.exceptions import BudgetError
+from embcompress.compression.size_limit import size_limit
 from embcompress.results import Skipped
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 
 PLAIN_HINT = "Add --plain to store its weights as floats."
-# What an estimate of the error aims at, as a share of what is allowed.
+# The share of the allowed error that an estimate aims at.
 ERROR_AIM = 0.9998
-# A prediction may be off by so much: an error above the target by less is tried before it is refused.
-RETRY_FACTOR = 1.02
+# An error that is estimated above the target by less than this factor is tried before it is refused.
+ESTIMATE_TOLERANCE = 1.02
+# An estimate of the least bytes may be off by this factor and these bytes: what is hardly more is refused, too.
+LEAST_MARGIN = 1.002
+LEAST_MARGIN_BYTES = 64
 
 
-@dataclass
-class _Held:
-    """A table, what is known of it, and the estimate at the step that was chosen."""
+@dataclass(frozen=True)
+class EstimatedTable:
+    """A table, and its estimate at the step that was chosen."""
 
-    table: Table
     source: CodedSource
-    estimate: Estimate | None = None
+    estimate: Estimate
 
 
-class CodedTables:
-    """The tables of a run, held to a budget together as codes.
+class CodedWithinBudget(EncodingMaker):
+    """The tables of a run, held to a budget together as codes, each while it is written.
 
     Args:
         tables: those chosen.
         budget: --ratio, --max-size or --max-error.
-        setting: of the run.
+        table_source: of the run.
         named: patterns given in full: such a table is not left dense in silence.
-        size_of: counts the bytes of the whole file, and of one with these tables alone.
         dry_run: whether bases need not be coded.
         fixed_rows: whether all strings of a kind have one length.
+
+    Raises:
+        BudgetError: no table can be held to the budget, or one that was named in full cannot.
     """
 
     def __init__(
         self,
         tables: Sequence[Table],
         budget: Budget,
-        setting: Setting,
+        table_source: TableSource,
         *,
         named: Sequence[str],
-        size_of: Callable[[Sequence[Encoding]], tuple[int, int]],
         dry_run: bool = False,
         fixed_rows: bool = False,
     ) -> None:
-        self._fixed_rows = fixed_rows
-        self._budget, self._setting, self._named, self._size_of = budget, setting, named, size_of
-        self._dry_run = dry_run
-        self.skipped: list[Skipped] = []
-        self._held = []
-        for table in tables:
-            held = _Held(table, CodedSource(table, setting, effort=budget.effort))
-            reason = held.source.why_dense
-            if reason:
-                hint = PLAIN_HINT if reason == NOT_NORMAL else ""
-                self.skipped.append(leave_dense(table, reason, path=self._path, named=named, hint=hint))
-            else:
-                self._held.append(held)
-        if self._held and budget.kind == "max_error":
-            self._held = [held for held in self._held if self._hold_error(held)]
-        self._refuse_nothing()
+        self._budget, self._table_source, self._named = budget, table_source, named
+        self._dry_run, self._fixed_rows = dry_run, fixed_rows
+        self._skipped: list[Skipped] = []
+        sources = [
+            source
+            for table in tables
+            if self._is_codable(source := CodedSource(table, table_source, effort=budget.effort))
+        ]
         self._allowance: Allowance | None = None
-        if budget.kind != "max_error":
-            self._allowance = self._share_bytes()
+        if budget.kind == "max_error":
+            estimates = [(source, self._hold_error(source)) for source in sources]
+            self._tables = [EstimatedTable(source, estimate) for source, estimate in estimates if estimate is not None]
+            self._refuse_all_dense(self._tables)
+        else:
+            self._refuse_all_dense(sources)
+            self._tables, self._allowance = self._share_bytes(sources)
 
     @property
-    def _path(self) -> Path:
-        return self._setting.checkpoint.path
+    def skipped(self) -> Sequence[Skipped]:  # noqa: D102 - as in EncodingMaker
+        return self._skipped
 
-    def _refuse_nothing(self) -> None:
-        if not self._held:
-            what = "; ".join(f"table {item.name!r} {item.reason}" for item in self.skipped)
-            hint = PLAIN_HINT if any(item.reason == NOT_NORMAL for item in self.skipped) else ""
-            raise BudgetError(f"{self._budget.option}: nothing in {self._path} gets smaller: {what}.", hint=hint)
+    def encodings(self) -> list[AnyEncoding]:  # noqa: D102 - as in EncodingMaker
+        return [
+            CodedEncoding(
+                table.source,
+                table.estimate,
+                self._table_source,
+                needs=self._budget.option,
+                allowance=self._allowance,
+                max_error=self._budget.amount if self._budget.kind == "max_error" else None,
+                fixed_rows=self._fixed_rows,
+            )
+            for table in self._tables
+        ]
 
-    def encodings(self) -> list[Encoding]:
-        """Make what writes each table."""
-        pairs = [(held.source, held.estimate) for held in self._held]
-        return [self._encoding(source, estimate) for source, estimate in pairs if estimate is not None]
+    def memory(self) -> int:  # noqa: D102 - as in EncodingMaker
+        samples = ((table.source.table, len(table.source.statistics.sample)) for table in self._tables)
+        return estimate_coding_memory(samples)
 
-    def accepts(self, errors: Sequence[float]) -> bool:  # noqa: ARG002 - each table was held to it when it was written
-        """Tell whether measured errors are within the budget."""
-        return True
+    def _is_codable(self, source: CodedSource) -> bool:
+        """Tell whether a table gains by codes; else say why it stays dense."""
+        reason = source.why_dense
+        if reason:
+            self._skip(source.table, reason, hint=PLAIN_HINT if reason == NOT_NORMAL else "")
+        return not reason
 
-    def estimate_memory(self) -> int:
-        """Estimate the most bytes that the run holds at once."""
-        return estimate_coding_memory((held.table, len(held.source.statistics.sample)) for held in self._held)
+    def _skip(self, table: Table, reason: str, *, hint: str) -> None:
+        path = self._table_source.checkpoint.path
+        self._skipped.append(leave_dense(table, reason, path=path, named=self._named, hint=hint))
 
-    def _encoding(self, source: CodedSource, estimate: Estimate) -> CodedEncoding:
-        return coded_encoding_of(
-            source,
-            estimate,
-            self._setting,
-            needs=self._budget.option,
-            allowance=self._allowance,
-            max_error=self._budget.amount if self._budget.kind == "max_error" else None,
-            fixed_rows=self._fixed_rows,
-        )
+    def _refuse_all_dense(self, tables: Sequence[object]) -> None:
+        if not tables:
+            hint = PLAIN_HINT if any(table.reason == NOT_NORMAL for table in self._skipped) else ""
+            raise refuse_all_dense(self._budget, self._table_source.checkpoint.path, self._skipped, hint=hint)
 
-    def _hold_error(self, held: _Held) -> bool:
+    def _hold_error(self, source: CodedSource) -> Estimate | None:
         """Choose the step that leaves a table just the error that is allowed; else say why it stays dense."""
-        source, target = held.source, self._budget.amount * ERROR_AIM
-        step = target * source.scale / math.sqrt(source.table.rows * source.table.dim) * 2
-        low, high = 0.0, source.statistics.coarsest_step
-        estimate = source.estimator.at(min(step, high))
-        tried = []
-        for _ in range(SEARCH_TRIES):
-            error = math.sqrt(estimate.squared_error)
-            tried.append(estimate)
-            if abs(error / target - 1) < NEAR or (error <= target and estimate.step >= high):
-                break
-            low, high = (estimate.step, high) if error < target else (low, estimate.step)
-            if high <= source.statistics.finest_step:
-                break
-            guess = estimate.step * target / max(error, 1e-300)
-            step = guess if low < guess < high else math.sqrt(max(low, high / 16) * high)
-            estimate = source.estimator.at(step)
-        if estimate.squared_error > (target * RETRY_FACTOR) ** 2:
-            # The error of a table of few distinct values leaps: what leaves less is the next best.
-            within = [one for one in tried if one.squared_error <= target**2]
-            estimate = min(within, key=lambda one: one.nbytes, default=estimate)
+        target = self._budget.amount * ERROR_AIM
+        estimate = _search_error(source, target)
         error = math.sqrt(estimate.squared_error)
-        if error > target * RETRY_FACTOR or estimate.nbytes >= held.table.nbytes:
-            finest = self._finest(held)
-            least = ceil_digits(math.sqrt(finest.squared_error))
-            reason = f"reaches no error below {least} in fewer bytes than it has"
-            hint = "Ask for a larger error."
-            self.skipped.append(leave_dense(held.table, reason, path=self._path, named=self._named, hint=hint))
-            return False
-        held.estimate = estimate if self._dry_run else source.estimator.settled(estimate)
-        return True
+        if error > target * ESTIMATE_TOLERANCE or estimate.nbytes >= source.table.nbytes:
+            least = math.sqrt(_finest(source).squared_error)
+            self._skip(source.table, error_reason(least), hint="Ask for a larger error.")
+            return None
+        return estimate if self._dry_run else source.estimator.settled(estimate)
 
-    def _finest(self, held: _Held) -> Estimate:
-        """Find about the finest step at which a table is still smaller than it is."""
-        source = held.source
-        low, high = source.statistics.finest_step, source.statistics.coarsest_step
-        for _ in range(SEARCH_TRIES):
-            middle = math.sqrt(low * high)
-            low, high = (low, middle) if source.estimator.at(middle).nbytes < held.table.nbytes else (middle, high)
-        return source.estimator.at(high)
-
-    def _share_bytes(self) -> Allowance:
+    def _share_bytes(self, sources: Sequence[CodedSource]) -> tuple[list[EstimatedTable], Allowance]:
         """Choose the one share of its norm that every table's step is, so that all together fill the budget."""
-        is_whole = self._budget.kind == "max_size"
-        before = sum(held.table.nbytes for held in self._held)
-        limit = int(self._budget.amount) if is_whole else int(before / self._budget.amount)
-
-        def beside(estimates: Sequence[Estimate]) -> int:
-            pairs = zip(self._held, estimates, strict=True)
-            encodings = [self._encoding(held.source, estimate) for held, estimate in pairs]
-            whole, own = self._size_of(encodings)
-            return (whole if is_whole else own) - coded_bytes(encodings)
-
-        shared = SharedStep([held.source for held in self._held])
-        estimates = shared.fill(limit, beside=beside, is_settled=not self._dry_run)
-        # An estimate may be off by a little: where hardly more than the least is asked for, that is refused, too.
+        tables, checkpoint = [source.table for source in sources], self._table_source.checkpoint
+        limit = size_limit(self._budget, tables, checkpoint)
+        shared = SharedStep(sources)
+        estimates = shared.fill(limit, is_settled=not self._dry_run)
         least = shared.least()
-        smallest = math.ceil((sum(estimate.nbytes for estimate in least) + beside(least)) * 1.002) + 64
-        if estimates is None or limit < smallest:
-            raise refuse_size(self._budget, self._path, smallest, before=before, is_whole=is_whole)
-        for held, estimate in zip(self._held, estimates, strict=True):
-            held.estimate = estimate
-        expected, least_of = ([one.nbytes for one in own] for own in (estimates, least))
-        return Allowance(limit - beside(estimates), expected, least_of)
+        least_bytes = sum(estimate.nbytes for estimate in least) + shared.beside(least, limit)
+        smallest = math.ceil(least_bytes * LEAST_MARGIN) + LEAST_MARGIN_BYTES
+        if estimates is None or limit.nbytes < smallest:
+            before = sum(table.nbytes for table in tables)
+            raise refuse_size(self._budget, checkpoint.path, smallest, before=before)
+        allowance = Allowance(
+            limit.nbytes - shared.beside(estimates, limit),
+            [estimate.nbytes for estimate in estimates],
+            [estimate.nbytes for estimate in least],
+        )
+        pairs = zip(sources, estimates, strict=True)
+        return [EstimatedTable(source, estimate) for source, estimate in pairs], allowance
+
+
+def _search_error(source: CodedSource, target: float) -> Estimate:
+    """Estimate a table at the step that leaves about the error `target`, or the nearest that there is."""
+    step = target * source.scale / math.sqrt(source.table.rows * source.table.dim) * 2
+    low, high = 0.0, source.statistics.coarsest_step
+    estimate = source.estimator.at(min(step, high))
+    tried = []
+    for _ in range(SEARCH_TRIES):
+        error = math.sqrt(estimate.squared_error)
+        tried.append(estimate)
+        if abs(error / target - 1) < NEAR or (error <= target and estimate.step >= high):
+            break
+        low, high = (estimate.step, high) if error < target else (low, estimate.step)
+        if high <= source.statistics.finest_step:
+            break
+        guess = estimate.step * target / max(error, 1e-300)
+        step = guess if low < guess < high else math.sqrt(max(low, high / 16) * high)
+        estimate = source.estimator.at(step)
+    if estimate.squared_error > (target * ESTIMATE_TOLERANCE) ** 2:
+        # The error of a table of few distinct values leaps: what leaves less is the next best.
+        within = [estimate for estimate in tried if estimate.squared_error <= target**2]
+        estimate = min(within, key=lambda estimate: estimate.nbytes, default=estimate)
+    return estimate
+
+
+def _finest(source: CodedSource) -> Estimate:
+    """Find about the finest step at which a table is still smaller than it is."""
+    low, high = source.statistics.finest_step, source.statistics.coarsest_step
+    for _ in range(SEARCH_TRIES):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if source.estimator.at(middle).nbytes < source.table.nbytes else (middle, high)
+    return source.estimator.at(high)

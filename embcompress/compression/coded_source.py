@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import torch
 
-from embcompress.coding.fitting import Estimate, Estimator, Statistics, sample_rows
-from embcompress.compression.budget_search import TOO_SMALL
+from embcompress.artifact.schema import CODED, CompressedTable, coded_entries
+from embcompress.artifact.writer import Entry
+from embcompress.coding.estimates import Estimate, Estimator
+from embcompress.coding.statistics import Statistics, sample_rows
+from embcompress.compression.plan import PlannedTable, describe
+from embcompress.compression.refusals import TOO_SMALL
 from embcompress.compression.spectrum import find_spectrum
-from embcompress.tables.source import Setting
+from embcompress.compression.work import Work
+from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 
 # Typical entries that a step in float32 serves, the finest of them a millionth of the longest row; tables of others
@@ -30,43 +36,42 @@ class CodedSource:
 
     Args:
         table: the table.
-        setting: of the run.
+        table_source: of the run.
         effort: a key of STATES.
 
     Attributes:
         factors: the spectrum, with row weights that of the scaled rows.
         row_weights: (rows,), or None.
         estimator: of bytes and errors.
-        seconds: that this took.
-        passes: over the rows.
+        work: that this took.
 
     Raises:
         NonFiniteError: the table holds NaN or infinity; names the file.
     """
 
-    def __init__(self, table: Table, setting: Setting, *, effort: str) -> None:
+    def __init__(self, table: Table, table_source: TableSource, *, effort: str) -> None:
         started = time.perf_counter()
         self.table = table
-        self.row_weights = setting.row_weights(table)
-        self.factors = find_spectrum(table, setting, stored_dtype=table.real_dtype)
-        self.passes = self.factors.passes
-        self.statistics = self._measure(setting, profiles=PROFILES[effort])
+        self.row_weights = table_source.row_weights(table)
+        self.factors = find_spectrum(table, table_source, stored_dtype=table.real_dtype)
+        self.statistics = self._measure(table_source, profiles=PROFILES[effort])
         self.states = STATES[effort]
         self.estimator = Estimator(
             self.statistics, states=self.states, threads=torch.get_num_threads(), profiles=PROFILES[effort]
         )
-        self.seconds = time.perf_counter() - started
+        self.work = Work(time.perf_counter() - started, self.factors.passes)
 
-    def _measure(self, setting: Setting, *, profiles: int) -> Statistics:
+    def _measure(self, table_source: TableSource, *, profiles: int) -> Statistics:
         table, factors = self.table, self.factors
-        scale = 1.0  # from rows scaled by weight / largest weight to weights of 1 on average
+        # From rows scaled by weight / largest weight to weights of 1 on average.
+        scale = 1.0
         if self.row_weights is not None:
             exact = self.row_weights.to(torch.float64)
             scale = float(exact.max() / exact.mean())
         squared_norm = factors.squared_norm * scale
         typical = math.sqrt(squared_norm / (table.rows * table.dim))
         unit = 2.0 ** round(math.log2(typical)) if typical else 1.0
-        rows = setting.rows(table, "sample")
+        rows = table_source.rows(table, "sample")
         count = sample_rows(rows=table.rows, dim=table.dim, profiles=profiles)
         ids = rows.sample_ids(count)
         sample = (rows.sample(count).to("cpu", torch.float64) / unit).to(torch.float32)
@@ -94,7 +99,7 @@ class CodedSource:
 
     @property
     def why_dense(self) -> str:
-        """Why the table had better stay dense, going on from its name; empty where it need not."""
+        """The reason to leave the table dense, going on from its name; empty where there is none."""
         if not self.is_normal:
             return NOT_NORMAL
         least = self.at(math.inf)
@@ -102,9 +107,24 @@ class CodedSource:
 
     @property
     def scale(self) -> float:
-        """What a step is a share of: the norm of the table, so that errors are shares of each table's own."""
+        """The norm of the table, which a step is a share of, so that errors are shares of each table's own."""
         return math.sqrt(self.statistics.squared_norm) or 1.0
 
     def at(self, share: float) -> Estimate:
         """Estimate the table at a step that is this share of its norm."""
         return self.estimator.at(min(share * self.scale, self.statistics.coarsest_step))
+
+    def planned(self, estimate: Estimate) -> PlannedTable:
+        """Plan the table as an estimate says."""
+        return PlannedTable(self.table, estimate.fit.codebook.rank, self.table.real_dtype)
+
+    def compressed(self, estimate: Estimate) -> CompressedTable:
+        """Describe the table as the artifact will, but for its error."""
+        return replace(describe(self.planned(estimate)), coding=CODED)
+
+    def entries(self, estimate: Estimate) -> tuple[Entry, ...]:
+        """Name the tensors, of as many bytes as they are expected to take: codes, index, codebook."""
+        index = math.ceil(estimate.index_row_bytes * self.table.rows)
+        codebook = math.ceil(estimate.codebook_bytes)
+        codes = max(0, math.ceil(estimate.nbytes) - index - codebook)
+        return tuple(coded_entries(self.table.name, codes=codes, index=index, codebook=codebook).values())

@@ -1,99 +1,131 @@
-"""The contract of every way in which a table becomes tensors of the artifact."""
+"""The contract of every way in which a table becomes tensors of the artifact: plan, fit, write, report."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from embcompress.artifact.schema import CompressedTable, widest_metadata
+from embcompress.artifact.schema import CompressedTable
 from embcompress.artifact.writer import Entry, SafetensorsWriter
-from embcompress.compression.plan import PlannedTable, describe, planned_report
+from embcompress.compression.plan import PlannedTable, describe, planned_entries, planned_report
+from embcompress.compression.work import Work
 from embcompress.exceptions import NonFiniteError
 from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.results import TableErrorReport, TableReport
 from embcompress.tables.rows import TableRows
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 
 
-class Encoding(ABC):
-    """One table on its way into an artifact: planned, then fitted, then written and measured.
+@dataclass(frozen=True)
+class FittedTable:
+    """A table of which all is known that its first tensor needs.
 
-    Args:
-        planned: what will become of it.
-        choice: the solver.
-        setting: of the run.
+    Attributes:
+        entries: its tensors.
+        work: of fitting it.
     """
 
-    def __init__(self, planned: PlannedTable, choice: SolverChoice, setting: Setting) -> None:
-        self.planned = planned
-        self.choice = choice
-        self.setting = setting
-        self.seconds = 0.0
-        self.earlier_passes = 0  # over the rows, by what was done before this encoding was made
+    entries: tuple[Entry, ...]
+    work: Work
 
-    def continue_from(self, earlier: Encoding) -> None:
-        """Count what an earlier try of the same table took: its own passes, and its time with all before."""
-        self.seconds = earlier.seconds
-        self.earlier_passes = earlier.earlier_passes + earlier.own_passes
+
+@dataclass(frozen=True)
+class WrittenTable:
+    """A table as it was written and measured.
+
+    Attributes:
+        error: of the rows as they are stored.
+        nbytes: of its tensors.
+        work: of all that was done for it, earlier tries included.
+    """
+
+    error: TableErrorReport
+    nbytes: int
+    work: Work
 
     @property
-    @abstractmethod
-    def own_passes(self) -> int:
-        """Count how often the rows were read by this encoding so far."""
+    def budgeted_relative(self) -> float:
+        """The error that a budget limits: the weighted one, where rows have weights."""
+        weighted = self.error.weighted_relative
+        return self.error.relative if weighted is None else weighted
+
+
+Fitted = TypeVar("Fitted", bound=FittedTable)
+Written = TypeVar("Written", bound=WrittenTable)
+
+
+class Encoding(ABC, Generic[Fitted, Written]):
+    """One way of making a table into tensors of an artifact: `fit`, then `write`, then `report`.
+
+    Holds nothing of a run: what one step finds out is given to the next.
+
+    Args:
+        planned: the table, its rank and its dtype.
+        choice: the solver.
+        table_source: of the run.
+        earlier: the work that was done for the table before.
+    """
+
+    def __init__(
+        self, planned: PlannedTable, choice: SolverChoice, table_source: TableSource, *, earlier: Work
+    ) -> None:
+        self.planned = planned
+        self.choice = choice
+        self.table_source = table_source
+        self.earlier = earlier
 
     @property
     def compressed(self) -> CompressedTable:
-        """What the artifact says of the table; its error is None until it is written."""
+        """The artifact's description of the table, but for its error."""
         return describe(self.planned)
 
-    @abstractmethod
     def planned_entries(self) -> tuple[Entry, ...]:
         """Name the tensors as far as they are known without reading a row."""
+        return planned_entries(self.planned)
+
+    def planned_report(self) -> TableReport:
+        """Report the table as far as it is known without reading a row."""
+        return planned_report(self.planned, self.choice, seconds=self.earlier.seconds)
 
     @abstractmethod
-    def fit(self) -> tuple[Entry, ...]:
-        """Find out what must be known before the first tensor is written, and name the tensors."""
+    def fit(self) -> Fitted:
+        """Find out what must be known before the first tensor is written, and name the tensors.
+
+        Raises:
+            NonFiniteError: the table holds NaN or infinity; names the file.
+        """
 
     @abstractmethod
-    def write(self, writer: SafetensorsWriter) -> float:
-        """Write all tensors, measuring the error on the way; return the relative one."""
+    def write(self, fitted: Fitted, writer: SafetensorsWriter) -> Written:
+        """Write all tensors, measuring the error on the way."""
 
-    @property
-    @abstractmethod
-    def measured_relative(self) -> float:
-        """The measured error that a budget holds: of rows counted by their weight, where they have one."""
-
-    @abstractmethod
-    def report(self) -> TableReport:
-        """Tell what became of the table, as far as that is known."""
+    def report(self, written: Written) -> TableReport:
+        """Report the table as it was written."""
+        return replace(
+            self.planned_report(),
+            passes=written.work.passes,
+            bytes_after=written.nbytes,
+            error=written.error,
+            seconds=written.work.seconds,
+        )
 
     def _rows(self, doing: str) -> TableRows:
-        return self.setting.rows(self.planned.table, doing)
+        return self.table_source.rows(self.planned.table, doing)
 
     def _refuse(self, err: NonFiniteError) -> NonFiniteError:
-        return NonFiniteError(f"{self.setting.checkpoint.path}: {err.message}", hint=err.hint)
+        return NonFiniteError(f"{self.table_source.checkpoint.path}: {err.message}", hint=err.hint)
 
-    def _error_report(self, error: ErrorAccumulator, optimal_relative: float | None) -> TableErrorReport:
-        item, matrix = self.planned.table, self.planned.matrix
-        has_row_ids = matrix is None or item.dim == math.prod(matrix)  # else errors are told by matrix, not by row
-        labels = self.setting.facts.labels_of(item) if has_row_ids else ()
-        unweighted = self.setting.facts.unweighted_rows_of(item)
-        return error.result(optimal_relative=optimal_relative, labels=labels, unweighted_rows=unweighted)
-
-    def _plain_report(self) -> TableReport:
-        return planned_report(self.planned, self.choice, seconds=self.seconds)
-
-
-def held_error(measured: TableErrorReport) -> float:
-    """Choose the error that a budget holds: the weighted one, where rows have weights."""
-    return measured.relative if measured.weighted_relative is None else measured.weighted_relative
+    def _measured(self, error: ErrorAccumulator, *, optimal_relative: float | None = None) -> TableErrorReport:
+        table, matrix = self.planned.table, self.planned.matrix
+        # Errors of several matrices in a row are told by matrix: such numbers are no rows.
+        has_row_ids = matrix is None or table.dim == math.prod(matrix)
+        facts = self.table_source.facts
+        labels = facts.labels_of(table) if has_row_ids else ()
+        unweighted_rows = facts.unweighted_rows_of(table)
+        return error.result(optimal_relative=optimal_relative, labels=labels, unweighted_rows=unweighted_rows)
 
 
-def bytes_alone(encodings: Sequence[Encoding]) -> int:
-    """Count the bytes of a file that holds these tables and nothing else, as far as they are known."""
-    own = [entry for encoding in encodings for entry in encoding.planned_entries()]
-    metadata = widest_metadata([encoding.compressed for encoding in encodings], entries=own, original={})
-    return SafetensorsWriter(Path("artifact"), own, metadata=metadata).nbytes
+AnyEncoding: TypeAlias = Encoding[Any, Any]

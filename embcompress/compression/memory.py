@@ -1,4 +1,4 @@
-"""How much memory compressing needs, told without torch."""
+"""The memory that compressing needs; known without torch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from embcompress.compression.plan import Plan
 from embcompress.linalg.solvers import MATRICES_BYTES, SOLVERS, SolverChoice, SolverLoad
 from embcompress.tables.table import RING_BYTES, Table, block_rows_for
 
-BASE_MEMORY_BYTES = 300 * 2**20  # Python with torch loaded, measured on Linux
-CODING_BYTES = 64 * 2**20  # of the compiled coder, measured
-CODING_NUMBER_BYTES = 100  # of a number of the sample while it is encoded, measured at 8192 x 128 and 5461 x 384
-CODING_ROW_BYTES = 48  # of a row: its kind, its length and its scale, and copies of two for the index
-CODING_TRIES = 12  # steps that estimates are kept of
+# Of Python with torch loaded, measured on Linux.
+BASE_MEMORY_BYTES = 300 * 2**20
+# Of the compiled coder, measured.
+CODING_BYTES = 64 * 2**20
+# Of a number of the sample while it is encoded, measured at 8192 x 128 and 5461 x 384.
+CODING_NUMBER_BYTES = 100
+# Of a row: its kind, its length and its scale, and copies of two for the index.
+CODING_ROW_BYTES = 48
+# Steps that estimates are kept of.
+CODING_TRIES = 12
 
 
 def estimate_spectrum_memory(tables: Iterable[Table]) -> int:
@@ -36,13 +41,13 @@ def estimate_coding_memory(tables: Iterable[tuple[Table, int]]) -> int:
     Args:
         tables: each with the rows of its sample.
     """
-    largest = kept = 0
+    largest = lasting = 0
     for item, sample_rows in tables:
         numbers = max(sample_rows * item.dim, _block_numbers(item))
         vectors = min(item.rows, item.dim) * item.dim
         largest = max(largest, _spectrum_bytes(item) + CODING_NUMBER_BYTES * numbers + CODING_ROW_BYTES * item.rows)
-        kept += 4 * sample_rows * item.dim + CODING_TRIES * (16 * sample_rows + 4 * vectors) + 2 * 8 * vectors
-    return BASE_MEMORY_BYTES + CODING_BYTES + largest + kept
+        lasting += 4 * sample_rows * item.dim + CODING_TRIES * (16 * sample_rows + 4 * vectors) + 2 * 8 * vectors
+    return BASE_MEMORY_BYTES + CODING_BYTES + largest + lasting
 
 
 def _spectrum_bytes(item: Table) -> int:
@@ -68,7 +73,8 @@ def estimate_memory(plan: Plan, choices: Sequence[SolverChoice]) -> int:
         solver = SOLVERS[choice.name].numbers(SolverLoad(item.rows, item.dim, planned.rank, block))
         if planned.matrix is not None:
             solver = 5 * max(MATRICES_BYTES // 8, math.prod(planned.matrix))
-        ring = min(RING_BYTES, item.nbytes)  # what the blocks are read into
+        # The blocks are read into a ring.
+        ring = min(RING_BYTES, item.nbytes)
         largest = max(largest, ring + solver * 8 + 4 * block * max(item_bytes, 4))
     bases = sum(planned.rank * planned.table.dim * 8 for planned in plan.tables)
     return BASE_MEMORY_BYTES + largest + bases

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from embcompress.artifact.schema import factor_dtypes, factor_entries
-from embcompress.artifact.writer import Entry, SafetensorsWriter
-from embcompress.compression.encoding import Encoding, held_error
-from embcompress.compression.plan import planned_entries
+from embcompress.artifact.writer import SafetensorsWriter
+from embcompress.compression.encoding import Encoding, FittedTable, WrittenTable
+from embcompress.compression.work import Work
 from embcompress.exceptions import NonFiniteError
 from embcompress.linalg.error import ErrorAccumulator
+from embcompress.linalg.exact import Factorization
 from embcompress.linalg.precision import ROUNDING, STORING_ERROR
 from embcompress.linalg.projection import fitting_dtype, largest_weight, measuring_dtype, project
 from embcompress.linalg.spectrum import spectrum_report
@@ -24,93 +26,101 @@ from embcompress.results import TableReport
 from embcompress.tables.rows import tensor_bytes
 
 
-class PlainEncoding(Encoding):
+@dataclass(frozen=True)
+class PlainFit(FittedTable):
+    """The bases of a table.
+
+    Attributes:
+        factors: of the rows, with row weights of the scaled rows.
+        bases: (rank, dim) as stored, real.
+        row_weights: (rows,); None where all count alike.
+        remarks: of the solver, and of passes and dtypes that storing needs.
+    """
+
+    factors: Factorization
+    bases: Tensor
+    row_weights: Tensor | None
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlainTable(WrittenTable):
+    """A table that was written as bases and weights, and its fit."""
+
+    fit: PlainFit
+
+
+class PlainEncoding(Encoding[PlainFit, PlainTable]):
     """Rows as real weights over shared bases: a truncated SVD."""
 
-    def planned_entries(self) -> tuple[Entry, ...]:  # noqa: D102 - as in Encoding
-        return planned_entries(self.planned)
-
-    def fit(self) -> tuple[Entry, ...]:
-        """Compute the bases as they will be stored, and settle the dtype of the weights."""
+    def fit(self) -> PlainFit:
+        """Compute the bases as they will be stored, and choose the dtype of the weights."""
         started = time.perf_counter()
         planned, rows = self.planned, self._rows("bases")
-        tolerance = STORING_ERROR[planned.stored_dtype]
-        self._row_weights = self.setting.row_weights(planned.table)
-        seen = rows if self._row_weights is None else WeightedRows(rows, self._row_weights)
+        row_weights = self.table_source.row_weights(planned.table)
         try:
-            self._factors = factorize(
-                seen, planned.rank, solver=self.choice.name, tolerance=tolerance, seed=self.setting.seed
+            factors = factorize(
+                rows if row_weights is None else WeightedRows(rows, row_weights),
+                planned.rank,
+                solver=self.choice.name,
+                tolerance=STORING_ERROR[planned.stored_dtype],
+                seed=self.table_source.seed,
             )
         except NonFiniteError as err:
             raise self._refuse(err) from err
-        factors = self._factors
         stored_dtype = getattr(torch, planned.stored_dtype)
-        self._bases = factors.bases.to(stored_dtype)  # (rank, dim), real, as stored
-        self._remarks, self._passes = factors.remarks, factors.passes + 1
+        bases = factors.bases.to(stored_dtype)
+        remarks, passes = factors.remarks, factors.passes
         bases_dtype, weights_dtype = factor_dtypes(planned.table.dtype, planned.stored_dtype)
         # |weight| <= the largest singular value, so that most tables need no look at the weights before they are
         # written. Those of scaled rows bound nothing.
-        most = float(factors.singular_values[0]) if self._row_weights is None else math.inf
+        most = float(factors.singular_values[0]) if row_weights is None else math.inf
         if most >= torch.finfo(stored_dtype).max / 2 and (most < math.inf or planned.stored_dtype == "float16"):
-            largest = largest_weight(rows, self._bases)
-            self._passes += 1
+            largest = largest_weight(rows, bases)
+            passes += 1
             why = f"the rows were read once more, to see whether weights fit into {weights_dtype}"
             fitting = str(fitting_dtype(getattr(torch, weights_dtype), largest=largest)).removeprefix("torch.")
             if fitting != weights_dtype:
                 weights_dtype = fitting
                 wanted = planned.stored_dtype
                 why = f"weights are stored as {weights_dtype}: the largest, {largest:.3g}, overflows {wanted}"
-            self._remarks += (why,)
-        self._error = ErrorAccumulator(self._row_weights)
-        self._entries = factor_entries(self.compressed, bases_dtype=bases_dtype, weights_dtype=weights_dtype)
-        self.seconds += time.perf_counter() - started
-        return self._entries
+            remarks += (why,)
+        entries = factor_entries(self.compressed, bases_dtype=bases_dtype, weights_dtype=weights_dtype)
+        return PlainFit(entries, Work(time.perf_counter() - started, passes), factors, bases, row_weights, remarks)
 
-    def write(self, writer: SafetensorsWriter) -> float:  # noqa: D102 - as in Encoding
+    def write(self, fitted: PlainFit, writer: SafetensorsWriter) -> PlainTable:  # noqa: D102 - as in Encoding
         started = time.perf_counter()
-        bases, weights = self._entries
-        writer.write(bases, [tensor_bytes(self._bases)])
-        writer.write(weights, self._weights())
-        self.seconds += time.perf_counter() - started
-        return self._error.result().relative
+        bases_entry, weights_entry = fitted.entries
+        error = ErrorAccumulator(fitted.row_weights)
+        writer.write(bases_entry, [tensor_bytes(fitted.bases)])
+        writer.write(weights_entry, self._weights(fitted, error))
+        # With row weights the spectrum is that of scaled rows.
+        optimal_relative = fitted.factors.optimal_relative if fitted.row_weights is None else None
+        return PlainTable(
+            self._measured(error, optimal_relative=optimal_relative),
+            sum(entry.nbytes for entry in fitted.entries),
+            self.earlier + fitted.work + Work(time.perf_counter() - started, passes=1),
+            fitted,
+        )
 
-    def report(self) -> TableReport:  # noqa: D102 - as in Encoding
-        found = self._plain_report()
-        if not hasattr(self, "_error"):
-            return found
-        item = self.planned.table
-        is_even = self._row_weights is None  # else the spectrum is that of weighted rows
+    def report(self, written: PlainTable) -> TableReport:  # noqa: D102 - as in Encoding
+        table, fit = self.planned.table, written.fit
+        spectrum = None
+        if fit.row_weights is None:
+            spectrum = spectrum_report(fit.factors, side=min(table.rows, table.dim), rank=self.planned.rank)
         return replace(
-            found,
-            solver=self._factors.solver,
-            solver_remarks=self._remarks,
-            passes=self.earlier_passes + self._passes,
-            bytes_after=sum(entry.nbytes for entry in self._entries),
-            error=self._error_report(self._error, self._factors.optimal_relative if is_even else None),
-            spectrum=spectrum_report(self._factors, side=min(item.rows, item.dim), rank=self.planned.rank)
-            if is_even
-            else None,
+            super().report(written), solver=fit.factors.solver, solver_remarks=fit.remarks, spectrum=spectrum
         )
 
-    @property
-    def own_passes(self) -> int:  # noqa: D102 - as in Encoding
-        return getattr(self, "_passes", 0)
-
-    @property
-    def measured_relative(self) -> float:  # noqa: D102 - as in Encoding
-        return held_error(self._error.result())
-
-    def _weights(self) -> Iterator[memoryview]:
+    def _weights(self, fitted: PlainFit, error: ErrorAccumulator) -> Iterator[memoryview]:
         """Yield the weights as stored, and measure their error on the way."""
-        weights_dtype: torch.dtype = getattr(torch, self._entries[1].dtype)
+        weights_dtype: torch.dtype = getattr(torch, fitted.entries[1].dtype)
         rows = self._rows("weights")
-        expected = max(self._factors.relative, ROUNDING[self.planned.stored_dtype])
+        expected = max(fitted.factors.relative, ROUNDING[self.planned.stored_dtype])
         measured_in = measuring_dtype(
-            relative=expected if self._row_weights is None else 0.0,
-            norm=self._factors.squared_norm**0.5,
-            dtypes=(rows.dtype, self._bases.dtype, weights_dtype),
+            relative=expected if fitted.row_weights is None else 0.0,
+            norm=fitted.factors.squared_norm**0.5,
+            dtypes=(rows.dtype, fitted.bases.dtype, weights_dtype),
         )
-        for weights in project(
-            rows, self._bases, weights_dtype=weights_dtype, measured_in=measured_in, error=self._error
-        ):
+        for weights in project(rows, fitted.bases, weights_dtype=weights_dtype, measured_in=measured_in, error=error):
             yield tensor_bytes(weights)

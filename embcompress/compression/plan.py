@@ -85,7 +85,8 @@ def plan_tables(
     chosen = choose_tables(checkpoint, table=table, exclude=exclude, bilinear=bilinear, bases=bases)
     planned: list[PlannedTable] = []
     skipped: list[Skipped] = []
-    most = 0  # the largest number of bases that pays for any of them
+    # The largest number of bases that pays for any of them.
+    most = 0
     for item in chosen:
         stored_dtype = item.real_dtype if dtype == "same" else dtype
         item_bytes = ITEM_BYTES[stored_dtype]

@@ -1,57 +1,66 @@
-"""How a budget is shared among tables: every byte goes where it lowers the error most."""
+"""Bytes of a budget, shared among tables: every byte goes where it lowers the error most."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from embcompress.compression.candidates import Offer, TableOffers
+from embcompress.compression.candidates import Candidate, TableCandidates
+from embcompress.compression.plan import describe, planned_entries
+from embcompress.compression.size_limit import SizeLimit
 
-# Of a byte, as a share of the squared norm: everything pays, nothing does.
+# The price of a byte as a share of the squared norm: the Lagrange multiplier of the limit. At the first every byte
+# pays, at the last none does.
 PRICES = (1e-22, 1.0)
 # Halvings of their logarithm, to 0.3 %: what is then left is given out table by table.
 PRICE_STEPS = 14
-TRIES = 8  # at what the header takes beside the tensors, which depends a little on what is chosen
+# Tries at what the header takes beside the tensors, which depends a little on what is chosen.
+TRIES = 8
 
 
-def spend_bytes(
-    tables: Sequence[TableOffers], *, limit: int, size_of: Callable[[Sequence[Offer]], int]
-) -> tuple[Offer, ...] | None:
-    """Choose offers of the least error whose file has at most `limit` bytes; None where not even the least fit.
+def share_bytes(tables: Sequence[TableCandidates], limit: SizeLimit) -> tuple[Candidate, ...] | None:
+    """Choose candidates of the least error whose file is within a limit; None where not even the least are.
 
     Errors are shares of each table's own squared norm, so that a table's unit does not matter. The same price of a byte
     holds for all tables; what is left then goes to one table after the other.
 
     Args:
-        tables: what each can be had for.
-        limit: bytes.
-        size_of: counts the bytes of the file that holds these offers.
+        tables: the candidates of each.
+        limit: of all together.
     """
     least = [table.least() for table in tables]
-    if size_of(least) > limit:
+    if count_bytes(tables, least, limit) > limit.nbytes:
         return None
     best = tuple(least)
-    beside = size_of(least) - _total(least)
+    beside = count_bytes(tables, least, limit) - _total(least)
     for _ in range(TRIES):
-        found = _share(tables, limit - beside)
-        if found is None:
+        candidates = _share(tables, limit.nbytes - beside)
+        if candidates is None:
             break
-        size = size_of(found)
-        if size <= limit:
-            if _error(found) <= _error(best):
-                best = found
-            if size - _total(found) >= beside:
+        size = count_bytes(tables, candidates, limit)
+        if size <= limit.nbytes:
+            if _error(candidates) <= _error(best):
+                best = candidates
+            if size - _total(candidates) >= beside:
                 break
-        beside = size - _total(found)
+        beside = size - _total(candidates)
     return best
 
 
-def _share(tables: Sequence[TableOffers], limit: int) -> tuple[Offer, ...] | None:
-    """Choose offers of at most `limit` bytes together."""
+def count_bytes(tables: Sequence[TableCandidates], candidates: Sequence[Candidate], limit: SizeLimit) -> int:
+    """Count the bytes of a file that holds a candidate of each table, as the limit counts them."""
+    planned = [table.planned(candidate) for table, candidate in zip(tables, candidates, strict=True)]
+    entries = [entry for table in planned for entry in planned_entries(table)]
+    return limit.count([describe(table) for table in planned], entries)
+
+
+def _share(tables: Sequence[TableCandidates], limit: int) -> tuple[Candidate, ...] | None:
+    """Choose candidates of at most `limit` bytes together."""
     if len(tables) == 1:
         only = tables[0].best_under(limit)
         return None if only is None else (only,)
-    low, high = PRICES  # too cheap, too dear
+    # The first is too cheap, the last too dear.
+    low, high = PRICES
     chosen = [table.at_price(high) for table in tables]
     if _total(chosen) > limit:
         chosen = [table.least() for table in tables]
@@ -62,11 +71,11 @@ def _share(tables: Sequence[TableOffers], limit: int) -> tuple[Offer, ...] | Non
         return tuple(above)
     for _ in range(PRICE_STEPS):
         middle = math.sqrt(low * high)
-        found = [table.at_price(middle) for table in tables]
-        if _total(found) <= limit:
-            high, chosen = middle, found
+        candidates = [table.at_price(middle) for table in tables]
+        if _total(candidates) <= limit:
+            high, chosen = middle, candidates
         else:
-            low, above = middle, found
+            low, above = middle, candidates
     # The table that would grow most at the next lower price comes first.
     order = sorted(range(len(tables)), key=lambda index: chosen[index].cost - above[index].cost)
     for index in order:
@@ -77,9 +86,9 @@ def _share(tables: Sequence[TableOffers], limit: int) -> tuple[Offer, ...] | Non
     return tuple(chosen)
 
 
-def _total(offers: Sequence[Offer]) -> int:
-    return sum(offer.cost for offer in offers)
+def _total(candidates: Sequence[Candidate]) -> int:
+    return sum(candidate.cost for candidate in candidates)
 
 
-def _error(offers: Sequence[Offer]) -> float:
-    return sum(offer.squared_error for offer in offers)
+def _error(candidates: Sequence[Candidate]) -> float:
+    return sum(candidate.squared_error for candidate in candidates)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from embcompress.coding.fitting import Estimate, step_for_bits
+from embcompress.coding.estimates import Estimate
+from embcompress.coding.statistics import step_for_bits
 from embcompress.compression.coded_source import CodedSource
+from embcompress.compression.size_limit import SizeLimit
 
 SEARCH_TRIES = 16
 # How near an estimate comes to its goal: what is left is made up while the table is written.
@@ -31,18 +33,21 @@ class SharedStep:
         """Estimate every table at its coarsest step."""
         return self._at(math.inf)
 
-    def fill(
-        self, limit: int, *, beside: Callable[[Sequence[Estimate]], int], is_settled: bool = True
-    ) -> list[Estimate] | None:
+    def beside(self, estimates: Sequence[Estimate], limit: SizeLimit) -> int:
+        """Count the bytes of a file that are not the tables' own, as the limit counts them."""
+        pairs = list(zip(self._sources, estimates, strict=True))
+        entries = [entry for source, estimate in pairs for entry in source.entries(estimate)]
+        return limit.beside([source.compressed(estimate) for source, estimate in pairs], entries)
+
+    def fill(self, limit: SizeLimit, *, is_settled: bool = True) -> list[Estimate] | None:
         """Choose the steps at which all tables together are expected to fill a file; None where not even the least fit.
 
         Args:
-            limit: bytes of the file.
-            beside: counts those that are not the tables' own.
+            limit: of the file.
             is_settled: whether bases shall be coded, and profiles fitted; else they are only counted.
         """
         least = self.least()
-        room = limit - beside(least)
+        room = limit.nbytes - self.beside(least, limit)
         if _total(least) > room:
             return None
         estimates = self._search(room, like=least)
@@ -50,7 +55,7 @@ class SharedStep:
             estimates = [
                 source.estimator.settled(estimate) for source, estimate in zip(self._sources, estimates, strict=True)
             ]
-            estimates = self._settle(estimates, limit - beside(estimates))
+            estimates = self._settle(estimates, limit.nbytes - self.beside(estimates, limit))
         return estimates
 
     def _at(self, share: float) -> list[Estimate]:
@@ -59,14 +64,16 @@ class SharedStep:
 
     def _numbers(self, estimates: Sequence[Estimate]) -> float:
         """Count the numbers that strings hold: each takes about a bit more for every octave that the step is finer."""
-        counts = (source.table.rows * one.coded for source, one in zip(self._sources, estimates, strict=True))
+        pairs = zip(self._sources, estimates, strict=True)
+        counts = (source.table.rows * estimate.coded for source, estimate in pairs)
         return max(sum(counts), 1.0)
 
     def _search(self, limit: int, *, like: list[Estimate]) -> list[Estimate]:
         """Find the share at which all tables together are expected to take `limit` bytes; `like` fits them."""
         bits = 8 * limit / sum(source.table.rows * source.table.dim for source in self._sources)
         largest = max(self._sources, key=lambda source: source.table.nbytes)
-        known: list[tuple[float, float, list[Estimate]]] = []  # log2 of the share, bytes over the limit
+        # log2 of the share, bytes over the limit, estimates.
+        known: list[tuple[float, float, list[Estimate]]] = []
         at = math.log2(step_for_bits(largest.statistics, bits * largest.table.dim) / largest.scale)
         for _ in range(SEARCH_TRIES):
             estimates = self._at(2.0**at)
@@ -74,22 +81,22 @@ class SharedStep:
             known.append((at, over, estimates))
             if abs(over) < NEAR or (over < 0 and self._are_finest(estimates)):
                 break
-            at = self._next([(one, much) for one, much, _ in known], limit, numbers=self._numbers(estimates))
-        fitting = [(much, estimates) for _, much, estimates in known if much <= NEAR]
-        return max(fitting, key=lambda one: one[0], default=(0.0, like))[1]
+            at = self._next([(octaves, over) for octaves, over, _ in known], limit, numbers=self._numbers(estimates))
+        fitting = [(over, estimates) for _, over, estimates in known if over <= NEAR]
+        return max(fitting, key=lambda pair: pair[0], default=(0.0, like))[1]
 
     def _are_finest(self, estimates: Sequence[Estimate]) -> bool:
         """Tell whether no table can be finer."""
         pairs = zip(self._sources, estimates, strict=True)
-        return all(one.step <= 1.0001 * source.statistics.finest_step for source, one in pairs)
+        return all(estimate.step <= 1.0001 * source.statistics.finest_step for source, estimate in pairs)
 
     @staticmethod
     def _next(known: Sequence[tuple[float, float]], limit: int, *, numbers: float) -> float:
         """Choose the next try: a bit an octave for each number that is coded, kept between what was tried."""
         at, over = known[-1]
         guess = at + over * 8 * limit / numbers
-        above = [one for one, much in known if much > 0]
-        below = [one for one, much in known if much <= 0]
+        above = [octaves for octaves, over in known if over > 0]
+        below = [octaves for octaves, over in known if over <= 0]
         if above and below:
             near, far = max(above), min(below)
             if not near < guess < far:
@@ -99,7 +106,8 @@ class SharedStep:
     def _settle(self, estimates: list[Estimate], limit: int) -> list[Estimate]:
         """Move all steps by one factor, with the bases as they were coded."""
         octaves, best = 0.0, estimates
-        known: list[tuple[float, float]] = []  # octaves, bytes over the limit
+        # Octaves, bytes over the limit.
+        known: list[tuple[float, float]] = []
         tried = estimates
         for _ in range(SETTLE_ROUNDS):
             over = _total(tried) / limit - 1
@@ -110,7 +118,7 @@ class SharedStep:
                 break
             octaves = self._next(known, limit, numbers=self._numbers(tried))
             pairs = zip(self._sources, estimates, strict=True)
-            tried = [source.estimator.at_settled(one, one.step * 2.0**octaves) for source, one in pairs]
+            tried = [source.estimator.at_settled(estimate, estimate.step * 2.0**octaves) for source, estimate in pairs]
         return best
 
 

@@ -22,7 +22,7 @@ from embcompress.linalg.projection import FLOAT32_ERROR_MIN, measuring_dtype
 from embcompress.linalg.spectrum import spectrum_report
 from embcompress.linalg.svd import Factorization, factorize
 from embcompress.results import CodedReport, MatricesReport, NeighboursReport, TableReport
-from embcompress.tables.source import Setting
+from embcompress.tables.source import TableSource
 
 
 def unmeasured_report(pair: TablePair, artifact: Artifact) -> TableReport:
@@ -74,12 +74,12 @@ class TableComparison:
     Args:
         pair: the table, and what the artifact says of it.
         artifact: an open one.
-        setting: of the run.
+        table_source: of the run.
         neighbours: rows whose nearest rows are looked for.
     """
 
-    def __init__(self, pair: TablePair, artifact: Artifact, setting: Setting, *, neighbours: int) -> None:
-        self._pair, self._artifact, self._setting, self._neighbours = pair, artifact, setting, neighbours
+    def __init__(self, pair: TablePair, artifact: Artifact, table_source: TableSource, *, neighbours: int) -> None:
+        self._pair, self._artifact, self._table_source, self._neighbours = pair, artifact, table_source, neighbours
         self._stored_dtypes = [stored.dtype for stored in artifact.factors(pair.compressed)]
 
     def report(self) -> TableReport:
@@ -94,7 +94,7 @@ class TableComparison:
             return replace(self._measured(), seconds=time.perf_counter() - started)
         except NonFiniteError as err:
             hint = "Name the original that the artifact was made from, or repair the row in both."
-            raise NonFiniteError(f"{self._setting.checkpoint.path}: {err.message}", hint=hint) from err
+            raise NonFiniteError(f"{self._table_source.checkpoint.path}: {err.message}", hint=hint) from err
 
     def _measured(self) -> TableReport:
         found = unmeasured_report(self._pair, self._artifact)
@@ -105,7 +105,7 @@ class TableComparison:
         if dtype == torch.float32 and seen.error.result().relative < FLOAT32_ERROR_MIN:  # less than the artifact tells
             seen, passes = self._compare(torch.float64), passes + 1
         matrices = found.matrices
-        facts = self._setting.facts
+        facts = self._table_source.facts
         labels = facts.labels_of(table) if self._pair.matrices_of_row == 1 else ()
         unweighted = facts.unweighted_rows_of(table)
         return replace(
@@ -126,7 +126,7 @@ class TableComparison:
         if compressed.matrix is not None:
             in1, in2 = compressed.matrix
             made = BilinearCompression(
-                self._setting.rows(table, "matrices"), in1=in1, in2=in2, rank=compressed.rank, dtype=torch.float64
+                self._table_source.rows(table, "matrices"), in1=in1, in2=in2, rank=compressed.rank, dtype=torch.float64
             )
             for _ in made.blocks():
                 pass
@@ -134,7 +134,10 @@ class TableComparison:
         stored = self._artifact.weights(compressed).dtype if not compressed.is_coded else table.real_dtype
         rank = min(table.rows, table.dim, RANK_MAX) if compressed.is_coded else compressed.rank
         factors = factorize(
-            self._setting.rows(table, "spectrum"), rank, tolerance=STORING_ERROR[stored], seed=self._setting.seed
+            self._table_source.rows(table, "spectrum"),
+            rank,
+            tolerance=STORING_ERROR[stored],
+            seed=self._table_source.seed,
         )
         return factors, None if compressed.is_coded else factors.optimal_relative, factors.passes
 
@@ -151,11 +154,11 @@ class TableComparison:
 
     def _compare(self, dtype: torch.dtype) -> _Seen:
         """Read the table and what is stored of it once."""
-        pair, setting = self._pair, self._setting
-        stored = open_dense_rows(self._artifact, pair.compressed, dtype=dtype, device=setting.device)
-        rows = setting.rows(pair.table, "comparison")
-        search = search_neighbours(rows, stored, queries=self._neighbours, seed=setting.seed)
-        error = ErrorAccumulator(None if pair.compressed.matrix else setting.row_weights(pair.table))
+        pair, table_source = self._pair, self._table_source
+        stored = open_dense_rows(self._artifact, pair.compressed, dtype=dtype, device=table_source.device)
+        rows = table_source.rows(pair.table, "comparison")
+        search = search_neighbours(rows, stored, queries=self._neighbours, seed=table_source.seed)
+        error = ErrorAccumulator(None if pair.compressed.matrix else table_source.row_weights(pair.table))
         relatives: list[float] = []
         has_each = pair.compressed.matrix is not None and pair.table.rows * pair.matrices_of_row <= RELATIVES_MAX
         for block in paired_blocks(rows, stored):

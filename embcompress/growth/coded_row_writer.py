@@ -17,10 +17,12 @@ from embcompress.artifact.coded import read_coded
 from embcompress.artifact.decoded_rows import StringReader
 from embcompress.artifact.schema import CODEBOOK_SUFFIX, CODES_SUFFIX, INDEX_SUFFIX, coded_entries
 from embcompress.artifact.writer import SafetensorsWriter
-from embcompress.coding import kernels
-from embcompress.coding.codebook import KINDS_MAX, ZERO_KIND, Codebook, make_row_index
+from embcompress.coding.codebook import KINDS_MAX, ZERO_KIND, Codebook
 from embcompress.coding.coder import CodedBlock, encode_block
-from embcompress.coding.fitting import SHIFT_MAX, Fit, Kinds
+from embcompress.coding.fit import SHIFT_MAX, Fit
+from embcompress.coding.index_kernels import place
+from embcompress.coding.kinds import Kinds
+from embcompress.coding.row_index import make_row_index
 from embcompress.coding.symbols import CLASS_MAX, PER_OCTAVE, distortions_of, load_symbols
 from embcompress.exceptions import TableError
 from embcompress.growth.placement import Placement
@@ -222,9 +224,9 @@ class CodedGrower(Grower):
             weights[torch.from_numpy(new)] = coded.weights
         positions = lengths.cumsum() - lengths
         codes = np.empty(int(lengths.sum()), np.uint8)
-        kernels.place(strings.codes, known, lengths, positions, codes)
+        place(strings.codes, known, lengths, positions, codes)
         if coded is not None:
-            kernels.place(coded.strings, new, lengths, positions, codes)
+            place(coded.strings, new, lengths, positions, codes)
         self._kinds[first : first + count], self._lengths[first : first + count] = kinds, lengths
         return codes, weights
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from embcompress.coding.codebook import ZERO_KIND, Codebook, RowIndex, read_codebook
+from embcompress.coding.codebook import ZERO_KIND, Codebook, read_codebook
 from embcompress.coding.coder import decode_block
-from embcompress.coding.kernels import PADDING
+from embcompress.coding.read_kernels import PADDING
+from embcompress.coding.row_index import RowIndex
 from embcompress.exceptions import ArtifactError
 from embcompress.nn.coded_base import CodedRows, check_bases, stored_row_shape
 from embcompress.nn.representation import Shape
@@ -43,7 +44,7 @@ class CodedRepresentation(CodedRows):
             are coded.
         scales: parameter (columns,), the gain of each: ones in a new table.
         centers: parameter (profiles, columns); None where all are zeros.
-        codes: buffer (bytes,) uint8, one string behind the other, with kernels.PADDING bytes behind the last.
+        codes: buffer (bytes,) uint8, one string behind the other, with read_kernels.PADDING bytes behind the last.
         kinds: buffer (max_id,) int16 or int32, which hold the bits of the unsigned integers.
         lengths: buffer (max_id,), bytes of each string: int16 or int32, which hold the bits of the unsigned integers.
         codebook_bytes: buffer (bytes,) uint8, Codebook.to_bytes() without bases and centers.
@@ -52,7 +53,8 @@ class CodedRepresentation(CodedRows):
 
     Example:
         >>> import numpy as np
-        >>> from embcompress.coding.codebook import Codebook, make_row_index
+        >>> from embcompress.coding.codebook import Codebook
+        >>> from embcompress.coding.row_index import make_row_index
         >>> from embcompress.coding.coder import encode_block
         >>> values = torch.tensor([[3.1, -5.2], [0.0, 0.0]])
         >>> none, kinds = np.zeros(2, np.int64), np.array([1, 0])
@@ -112,7 +114,7 @@ class CodedRepresentation(CodedRows):
 
         Args:
             codes: (bytes,) uint8, the strings of the rows, one behind the other. They are copied, but where
-                kernels.PADDING bytes of any value follow the last.
+                read_kernels.PADDING bytes of any value follow the last.
             index: the kinds of the rows and the bytes of their strings.
             codebook: what decodes them; its rotation plays no part.
             bases: (columns, *shape) of a float dtype, with a last axis of 2 for a complex table; None where the table's

@@ -1,4 +1,4 @@
-"""Where the rows of a run's tables come from."""
+"""The source of the rows of a run's tables: an open checkpoint and a device."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from embcompress.tables.table import Table
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What all tables of a run have in common.
+class TableSource:
+    """The source of the tables of a run: all that reading their rows takes.
 
     Attributes:
         checkpoint: an open one, that holds them.

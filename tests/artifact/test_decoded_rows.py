@@ -15,7 +15,7 @@ import embcompress
 from embcompress.artifact.decoded_rows import DenseRows, open_dense_rows
 from embcompress.artifact.reader import read_artifact
 from embcompress.checkpoints import open_checkpoint
-from embcompress.coding.codebook import SPACING
+from embcompress.coding.row_index import SPACING
 from embcompress.exceptions import ArtifactError
 from tests.artifact.artifact_oracle import decode
 from tests.cli.test_evaluate import flip

@@ -15,7 +15,7 @@ import torch
 
 import embcompress
 from embcompress.artifact.reader import is_artifact, read_artifact
-from embcompress.artifact.writer import Entry, SafetensorsWriter
+from embcompress.artifact.writer import Entry, SafetensorsWriter, file_bytes
 from embcompress.checkpoints import open_checkpoint
 from embcompress.checkpoints.safetensors_file import DTYPES
 from embcompress.commands.approximate import approximate
@@ -172,6 +172,20 @@ def test_writer_places_tensors_that_grow(tmp_path: Path) -> None:
         "a": b"AAAA", "b": b"BBBBB", "c": b"C", "d": b"DD",
     }  # fmt: skip
     assert path.stat().st_size == 8 + writer.header_bytes + 12
+
+
+def test_file_bytes_are_those_of_the_file(tmp_path: Path) -> None:
+    """Sizes are counted without a writer as the file has them, in whatever order its tensors are named."""
+    entries = [Entry("a", "uint8", (3,)), Entry("b" * 90, "float64", (11,)), Entry("c", "float16", (2, 5))]
+    path, metadata = tmp_path / "a", {"k": "v" * 13}
+    with SafetensorsWriter(path, entries, metadata=metadata) as writer:
+        for entry in entries:
+            writer.write(entry, [bytes(entry.nbytes)])
+        writer.finish(metadata)
+        writer.commit()
+    assert file_bytes(entries, metadata) == file_bytes(entries[::-1], metadata) == path.stat().st_size
+    grown = [*entries, Entry("d", "uint8", (99,), is_growing=True)]
+    assert file_bytes(grown, metadata) == SafetensorsWriter(path, grown, metadata=metadata).nbytes
 
 
 def test_writer_leaves_nothing_without_commit(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from embcompress.coding.codebook import Codebook
-from embcompress.coding.kernels import PADDING
+from embcompress.coding.read_kernels import PADDING
 
 
 def make_codebook(*, rank: int, profiles: int, kinds: int, states: int = 8, steps: int = 3, seed: int = 0) -> Codebook:

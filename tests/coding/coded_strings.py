@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from embcompress.coding import kernels
+from embcompress.coding import read_kernels, search_kernels, write_kernels
 from embcompress.coding.symbols import SLOPE, load_symbols, prefixed_columns, raw_bits_of, table_of, trellis_of
 
 
@@ -19,7 +19,7 @@ def layout_of(classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray, int]:
 
 def search(values: np.ndarray, classes: Sequence[int], *, states: int) -> np.ndarray:
     """Find the symbols of rows of values in steps, (rows, columns) int32."""
-    points = kernels.search(
+    points = search_kernels.search(
         np.asarray(values, np.float32),
         np.arange(len(values)),
         np.arange(len(classes)),
@@ -60,14 +60,16 @@ def write(
 ) -> list[bytes]:
     """Write the symbols of rows, a string each, and what they stand for into `numbers`."""
     tables, raw_bits, prefixed = layout_of(classes)
-    strings, lengths = kernels.write_strings(
+    strings, lengths = write_kernels.write_strings(
         points_of(symbols, states=states),
         tables,
         raw_bits,
         prefixed=prefixed,
         symbols=load_symbols(),
         fillers=fillers,
-        decoded=None if numbers is None else kernels.Decoded(np.arange(len(symbols)), np.arange(len(classes)), numbers),
+        decoded=None
+        if numbers is None
+        else write_kernels.Decoded(np.arange(len(symbols)), np.arange(len(classes)), numbers),
     )
     ends = lengths.cumsum().tolist()
     assert len(strings) == (ends[-1] if ends else 0)
@@ -80,13 +82,13 @@ def read(
     *,
     states: int,
     order: Sequence[int] | None = None,
-    padding: bytes = bytes(kernels.PADDING),
+    padding: bytes = bytes(read_kernels.PADDING),
 ) -> np.ndarray:
     """Read strings that stand one behind the other, (rows, columns) float32; rows that are not in `order` are NaN."""
     tables, raw_bits, prefixed = layout_of(classes)
     lengths = np.array([len(string) for string in strings], np.int64)
     numbers = np.full((len(strings), len(classes)), np.nan, np.float32)
-    kernels.read_strings(
+    read_kernels.read_strings(
         np.frombuffer(b"".join(strings) + padding, np.uint8),
         lengths.cumsum() - lengths,
         lengths,
@@ -106,4 +108,4 @@ def count_bits(symbols: np.ndarray, classes: Sequence[int], *, states: int) -> n
     """Count the bits of strings as the encoder does, (rows,) float64."""
     tables, raw_bits, prefixed = layout_of(classes)
     own = points_of(symbols, states=states)
-    return kernels.count_bits(own, tables, raw_bits, prefixed=prefixed, symbols=load_symbols())
+    return write_kernels.count_bits(own, tables, raw_bits, prefixed=prefixed, symbols=load_symbols())

@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embcompress.coding.codebook import HEAD, Codebook, make_row_index, read_codebook, read_row_index
+from embcompress.coding.codebook import HEAD, Codebook, read_codebook
 from embcompress.coding.rotation import decode_rotation, encode_rotation
+from embcompress.coding.row_index import make_row_index, read_row_index
 from embcompress.coding.symbols import CLASS_MIN, PER_OCTAVE
 from embcompress.exceptions import ArtifactError
 from tests.coding.codebooks import make_codebook

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from embcompress.coding.codebook import Codebook, make_row_index
+from embcompress.coding.codebook import Codebook
 from embcompress.coding.coder import CHUNK_ROWS, CodedBlock, chunks_of, decode_block, encode_block
+from embcompress.coding.row_index import make_row_index
 from embcompress.coding.symbols import CLASS_MIN, PER_OCTAVE
 from tests.coding.codebooks import make_codebook, pad
 from tests.coding.reference_decoder import decode_string

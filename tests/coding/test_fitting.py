@@ -9,22 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from embcompress.coding.codebook import make_row_index, read_codebook
+from embcompress.coding.codebook import read_codebook
 from embcompress.coding.coder import encode_block
-from embcompress.coding.fitting import (
-    SCALE_MAX,
-    SHIFT_MAX,
-    Estimate,
-    Estimator,
-    Kinds,
-    Statistics,
-    kinds_of_rows,
-    sample_rows,
-    scales_of,
-    shifts_of,
-    step_for_bits,
-)
+from embcompress.coding.estimates import Estimate, Estimator
+from embcompress.coding.fit import SHIFT_MAX, shifts_of
+from embcompress.coding.kinds import Kinds, kinds_of_rows
 from embcompress.coding.rotation import decode_rotation
+from embcompress.coding.row_index import make_row_index
+from embcompress.coding.statistics import SCALE_MAX, Statistics, sample_rows, scales_of, step_for_bits
 
 
 def draw_table(rows: int, dim: int, *, halving: float, norms: float = 0.0, seed: int = 0) -> np.ndarray:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from embcompress.coding.codebook import read_codebook, read_row_index
+from embcompress.coding.codebook import read_codebook
 from embcompress.coding.coder import decode_block, encode_block
+from embcompress.coding.row_index import read_row_index
 from tests.coding.codebooks import make_codebook, pad
 
 ROWS, RANK = 300, 40
@@ -38,7 +39,7 @@ def decode_file(path: Path) -> str:
 
 def test_decoding_is_the_same_without_vector_instructions(tmp_path: Path) -> None:
     """Index, steps, centers and strings decode to the promised bytes, with numba and torch held to plain x86-64."""
-    from embcompress.coding.codebook import make_row_index
+    from embcompress.coding.row_index import make_row_index
 
     codebook = make_codebook(rank=RANK, profiles=3, kinds=60, states=32)
     draw = np.random.default_rng(0)

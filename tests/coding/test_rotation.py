@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from embcompress.coding.fitting import code_bases
+from embcompress.coding.estimates import code_bases
 from embcompress.coding.rotation import decode_rotation, encode_rotation, rotation_bits
 from embcompress.coding.symbols import CLASS_MAX, PER_OCTAVE, distortions_of, load_symbols, rates_of
 

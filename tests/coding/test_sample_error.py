@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from embcompress.coding.fitting import Estimator, Statistics
+from embcompress.coding.estimates import Estimator
 from embcompress.coding.sample_error import (
     SampleError,
     coded_error,
@@ -18,6 +18,7 @@ from embcompress.coding.sample_error import (
     mean_estimate,
     try_integers,
 )
+from embcompress.coding.statistics import Statistics
 from embcompress.coding.symbols import distortions_of, load_symbols
 
 

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from embcompress.coding import search_kernels
 from embcompress.coding.symbols import CLASS_MAX, CLASS_MIN, PER_OCTAVE, SLOPE
 from tests.coding.coded_strings import read, search, settle, write
 from tests.coding.reference_decoder import bits_of_symbols
@@ -107,3 +108,12 @@ def test_search_reaches_numbers_far_out(number: int) -> None:
     classes = [number] * 12
     numbers = read(write(search(values, classes, states=8), classes, states=8), classes, states=8)
     assert np.abs(numbers - np.clip(values, -(2.0**23), 2.0**23)).max() <= 2.0
+
+
+@pytest.mark.parametrize("states", [4, 8])
+def test_search_closes_over_numbers_alone(states: int) -> None:
+    """The search holds whole numbers and no function, whose name on disk would be another in every process."""
+    closure = search_kernels._search_few(states).py_func.__closure__
+    numbers = [number for cell in closure for number in np.atleast_1d(cell.cell_contents).tolist()]
+    assert states in numbers
+    assert all(type(number) is int for number in numbers)

@@ -69,7 +69,7 @@ def test_sweep_lists_every_way_of_every_table(swept: SweepResult) -> None:
     """Tables in the order of the file, all ways of each, points by ascending ratio; the tiny table is left."""
     assert [table.name for table in swept.tables] == ["entities.weight", "relations.weight"]
     assert [(left.name, left.reason) for left in swept.skipped] == [
-        ("tiny_embedding.weight", "is so small that nothing makes it smaller")
+        ("tiny_embedding.weight", "is too small to compress")
     ]
     for table in (*swept.tables, swept.totals):
         assert [found.way for found in table.curves] == WAYS
@@ -261,7 +261,7 @@ def test_sweep_prints_one_json_document_and_writes_what_is_asked_for(model: Path
 
 def test_a_table_too_small_to_shrink_is_refused_alone(model: Path) -> None:
     """By name, as approximate refuses it, and where a pattern chooses nothing else."""
-    with pytest.raises(BudgetError, match=r"'tiny_embedding\.weight' .* is so small"):
+    with pytest.raises(BudgetError, match=r"'tiny_embedding\.weight' .* is too small to compress"):
         embcompress.sweep(model, table="tiny_embedding.weight")
     with pytest.raises(BudgetError, match=r"nothing in .* gets smaller"):
         embcompress.sweep(model, table="tiny*")

@@ -104,9 +104,9 @@ def smallest_size(sample: str) -> int:
     """Ask for a file of one byte, and take the smallest size from the refusal."""
     with pytest.raises(BudgetError) as caught:
         embcompress.approximate(SAMPLES / sample, max_size=1, effort="fast", dry_run=True)
-    ((option, named),) = (retry.arguments for retry in caught.value.retries)
+    ((option, size),) = (retry.arguments for retry in caught.value.retries)
     assert option == "--max-size"
-    return int(named)
+    return int(size)
 
 
 @pytest.fixture(params=SAMPLE_FILES)
@@ -141,9 +141,9 @@ def test_max_size_is_never_exceeded(name: str, scratch: Path, share: float, effo
     try:
         result = compress(SAMPLES / name, folder=scratch, max_size=limit, effort=effort)
     except BudgetError as err:
-        ((option, named),) = (retry.arguments for retry in err.retries)
+        ((option, size),) = (retry.arguments for retry in err.retries)
         assert option == "--max-size"
-        assert int(named) > limit
+        assert int(size) > limit
         return
     assert result.output.bytes <= limit
 
@@ -165,9 +165,9 @@ def test_ratio_is_reached(name: str, scratch: Path, ratio: float, effort: str) -
     try:
         result = compress(SAMPLES / name, folder=scratch, ratio=ratio, effort=effort)
     except BudgetError as err:
-        ((option, named),) = (retry.arguments for retry in err.retries)
+        ((option, smallest),) = (retry.arguments for retry in err.retries)
         assert option == "--ratio"
-        assert float(named) < ratio
+        assert float(smallest) < ratio
         return
     assert result.totals.ratio >= ratio
     assert not result.skipped or result.totals.bytes_after <= result.totals.bytes_before / ratio
@@ -219,9 +219,9 @@ def test_smallest_ratio_that_is_named_works(tmp_path: Path) -> None:
     source = save(tmp_path, {"entities.weight": draw(900, 24)})
     with pytest.raises(BudgetError) as caught:
         embcompress.approximate(source, ratio=5000, effort="fast")
-    ((option, named),) = (retry.arguments for retry in caught.value.retries)
+    ((option, smallest),) = (retry.arguments for retry in caught.value.retries)
     assert option == "--ratio"
-    assert compress(source, ratio=float(named)).totals.ratio >= float(named)
+    assert compress(source, ratio=float(smallest)).totals.ratio >= float(smallest)
 
 
 @pytest.mark.parametrize(
@@ -421,7 +421,7 @@ def test_least_error_that_is_named_works(tmp_path: Path) -> None:
     source = save(tmp_path, {"entities.weight": draw(900, 24)})
     with pytest.raises(BudgetError) as caught:
         embcompress.approximate(source, max_error=1e-9, effort="fast")
-    found = re.search(r"no error below ([0-9.]+[0-9])", caught.value.message)
+    found = re.search(r"cannot get below error ([0-9.]+[0-9])", caught.value.message)
     assert found is not None
     least = float(found[1])
     assert least < 1e-5

@@ -32,10 +32,11 @@ from embcompress.artifact.schema import (
 )
 from embcompress.artifact.writer import Entry, SafetensorsWriter
 from embcompress.checkpoints import open_checkpoint
-from embcompress.coding.codebook import Codebook, make_row_index, read_codebook, read_row_index
+from embcompress.coding.codebook import Codebook, read_codebook
 from embcompress.coding.coder import encode_block
-from embcompress.coding.fitting import Kinds
+from embcompress.coding.kinds import Kinds
 from embcompress.coding.rotation import decode_rotation, encode_rotation
+from embcompress.coding.row_index import make_row_index, read_row_index
 from embcompress.coding.symbols import PER_OCTAVE, classes_of, distortions_of, load_symbols
 from embcompress.commands.memory import INDEX_ROW_BYTES
 from embcompress.compression.memory import BASE_MEMORY_BYTES

@@ -10,9 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embcompress.coding.codebook import ZERO_KIND, Codebook, RowIndex, make_row_index
+from embcompress.coding.codebook import ZERO_KIND, Codebook
 from embcompress.coding.coder import encode_block
-from embcompress.coding.fitting import Estimator, Kinds, Statistics, kinds_of_rows
+from embcompress.coding.estimates import Estimator
+from embcompress.coding.kinds import Kinds, kinds_of_rows
+from embcompress.coding.row_index import RowIndex, make_row_index
+from embcompress.coding.statistics import Statistics
 from embcompress.nn import CodedRepresentation
 
 ROWS = 40

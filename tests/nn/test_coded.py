@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import embcompress
-from embcompress.coding.codebook import Codebook, RowIndex, make_row_index
+from embcompress.coding.codebook import Codebook
 from embcompress.coding.coder import encode_block
-from embcompress.coding.kernels import PADDING
+from embcompress.coding.read_kernels import PADDING
+from embcompress.coding.row_index import RowIndex, make_row_index
 from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.nn import BackfillRepresentation, CodedRepresentation, Embedding, LowRankHead
 from tests.nn.coded_tables import ROWS, WAYS, ZERO_ROWS, EncodedTable, encode_table, make_table
