@@ -154,7 +154,7 @@ def backfill(
             vocabulary=vocabulary_report(placement, tables),
             tables=planned,
             skipped=tuple(skipped for base in opened for skipped in left_out(base.checkpoint)),
-            totals=_totals(planned),
+            totals=_totals(planned, inputs=inputs, written_bytes=writer.nbytes),
             warnings=planned_warnings(opened, plans, placement, fill=fill),
             dry_run=dry_run,
         )
@@ -180,7 +180,7 @@ def backfill(
                 result,
                 output=replace(result.output, sha256=sha256, bytes=writer.nbytes),
                 tables=written,
-                totals=_totals(written),
+                totals=_totals(written, inputs=inputs, written_bytes=writer.nbytes),
                 warnings=(*result.warnings, *(text for grown in reported for text in grown.warnings)),
             )
             write_reports(result, reports, force=force, before=writer.commit)
@@ -362,6 +362,6 @@ def _with_errors(tables: Sequence[CompressedTable], grown: Sequence[GrownTable])
     return [replace(table, error=None) if table.name in changed else table for table in tables]
 
 
-def _totals(tables: Sequence[GrownTable]) -> Totals:
+def _totals(tables: Sequence[GrownTable], *, inputs: Sequence[InputFile], written_bytes: int) -> Totals:
     before, after = sum(one.bytes_before for one in tables), sum(one.bytes_after for one in tables)
-    return Totals(before, after, before / after)
+    return Totals(before, after, before / after, sum(file.bytes for file in inputs) / written_bytes)

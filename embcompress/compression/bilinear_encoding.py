@@ -76,4 +76,6 @@ class BilinearEncoding(Encoding):
         if not is_written:
             return found
         error = self._error_report(self._found.error, self._found.optimal_relative)
-        return replace(found, passes=self.earlier_passes + self._passes, error=error)
+        return replace(
+            found, passes=self.earlier_passes + self._passes, error=error, zero_rows=self._found.error.zero_rows
+        )

@@ -224,7 +224,7 @@ class CodedEncoding(Encoding):
         )
         if self._bytes is None:
             return found
-        return replace(found, error=self._error_report(self._error, None))
+        return replace(found, error=self._error_report(self._error, None), zero_rows=self._error.zero_rows)
 
 
 def coded_encoding_of(

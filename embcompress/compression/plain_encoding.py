@@ -87,6 +87,7 @@ class PlainEncoding(Encoding):
             passes=self.earlier_passes + self._passes,
             bytes_after=sum(entry.nbytes for entry in self._entries),
             error=self._error_report(self._error, self._factors.optimal_relative if is_even else None),
+            zero_rows=self._error.zero_rows,
             spectrum=spectrum_report(self._factors, side=min(item.rows, item.dim), rank=self.planned.rank)
             if is_even
             else None,

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from embcompress.results.common import Check, Gate, InputFile, OutputFile, Skipped, TableHead, Totals
+from embcompress.results.common import (
+    Check,
+    Gate,
+    InputFile,
+    OutputFile,
+    Skipped,
+    TableHead,
+    Totals,
+    UnrecognisedMatrix,
+)
 from embcompress.results.tables import TableReport
 
 
@@ -14,6 +23,8 @@ class ApproximateResult:
 
     Attributes:
         withheld: whether a gate failed, so that `output` tells of a file that was made, measured and not put there.
+        unrecognised: large matrices that stayed dense though they may be tables.
+        unrecognised_command: compresses these, too; ready to paste into a shell. None where there are none.
     """
 
     command: str
@@ -24,6 +35,8 @@ class ApproximateResult:
     totals: Totals
     gates: tuple[Gate, ...] = ()
     withheld: bool = False
+    unrecognised: tuple[UnrecognisedMatrix, ...] = ()
+    unrecognised_command: str | None = None
     dry_run: bool = False
     memory_bytes: int | None = None  # the most that the run should hold at once, told by a dry run
 
@@ -70,6 +83,7 @@ class EvaluateResult:
         tables: the compressed tables; `error` is None where a table cannot be compared, and a check says why.
         checks: of the artifact.
         link_prediction: None without triples.
+        skipped: entries of the original that no safetensors file can hold, so that nothing was compared with them.
     """
 
     command: str
@@ -80,6 +94,7 @@ class EvaluateResult:
     checks: tuple[Check, ...]
     link_prediction: LinkPrediction | None = None
     gates: tuple[Gate, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     dry_run: bool = False
     memory_bytes: int | None = None
 

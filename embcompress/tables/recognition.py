@@ -305,6 +305,11 @@ def _shape_refusal(name: _Name, *, shape: tuple[int, ...]) -> str:
     return ""
 
 
+def is_refused(names: Iterable[str], *, shape: tuple[int, ...]) -> bool:
+    """Tell whether the name or the shape of a tensor shows it to be other than a table, under any of its names."""
+    return any(_refusal(_take_apart(name), shape=shape) for name in names)
+
+
 def rank_candidates(tensors: Iterable[T], *, count: int = 5) -> list[T]:
     """List the tensors most like an embedding table, for the error that says none was recognised.
 
