@@ -245,9 +245,7 @@ def _unrecognised(checkpoint: Checkpoint, chosen: Plan | Sequence[Table], call: 
     if call["table"]:
         return Unrecognised((), given)
     tables = [planned.table for planned in chosen.tables] if isinstance(chosen, Plan) else chosen
-    names = {name for table in tables for name in (table.name, *table.tied_names)}
-    names |= {item.name for item in chosen.skipped} if isinstance(chosen, Plan) else set()
-    matrices = find_unrecognised(checkpoint, chosen=names, exclude=call["exclude"], bases=call["bases"] or 1)
+    matrices = find_unrecognised(checkpoint, chosen=tables, exclude=call["exclude"], bases=call["bases"] or 1)
     if call["row_weights"] is not None or call["labels"] is not None:
         # These files are of so many rows, and no table of another length goes with them.
         lengths = {table.rows for table in tables}

@@ -117,7 +117,7 @@ def test_a_file_that_shrinks_says_nothing(tensors: dict[str, Tensor], tmp_path: 
 
 
 def test_large_matrices_that_stay_dense_are_named(tmp_path: Path) -> None:
-    """Those that no name tells to be a table or a layer are listed, the largest first."""
+    """Those that no name tells to be a table or a layer are listed, and heads of a table's shape, the largest first."""
     tensors = {
         "entities.weight": table(2000, 32),
         "riddle": table(1500, 20),
@@ -125,6 +125,8 @@ def test_large_matrices_that_stay_dense_are_named(tmp_path: Path) -> None:
         "small": table(BYTES_MIN // 4 // 8 - 1, 8),
         "wide": table(200, 400),
         "fc.weight": table(3000, 24),
+        "generator.proj.weight": table(2000, 32, seed=4),
+        "optimizer.exp_avg.entities.weight": table(2000, 32, seed=5),
         "blocks.0.inner": table(3000, 24, seed=1),
         "blocks.1.inner": table(3000, 24, seed=2),
         "left.alone": table(3000, 24, seed=3),
@@ -132,12 +134,15 @@ def test_large_matrices_that_stay_dense_are_named(tmp_path: Path) -> None:
     result = compress(tmp_path, tensors, exclude="left.*")
     assert [(one.name, one.shape, one.bytes) for one in result.unrecognised] == [
         ("mystery", (4000, 24), 384_000),
+        ("generator.proj.weight", (2000, 32), 256_000),
         ("riddle", (1500, 20), 120_000),
     ]
     shown = render(result, ".md")
     assert result.unrecognised_command is not None
     assert f"`{result.unrecognised_command}`" in shown
-    assert result.unrecognised_command.endswith("--table entities.weight --table mystery --table riddle --force")
+    assert result.unrecognised_command.endswith(
+        "--table entities.weight --table mystery --table generator.proj.weight --table riddle --force"
+    )
 
 
 @pytest.mark.parametrize("options", [{"table": "entities.weight"}, {"exclude": "mystery"}])
