@@ -1,13 +1,18 @@
 PYTHON ?= python3
 BIN = .venv/bin
+NUMERIC = $(addprefix tests/, $(addprefix linalg/test_, blocks.py error.py error_groups.py moments.py projection.py weighting.py) coding/test_coder.py coding/test_rotation.py)
 
-.PHONY: demo test check bench schema golden samples screenshots clean
+.PHONY: demo test test-portable check bench schema golden samples screenshots clean
 
 demo: .venv/installed  ## compress a sample checkpoint and show its report
 	mkdir -p build && $(BIN)/embcompress approximate sample_checkpoints/words/model.pt --ratio 16 --output build/words-compressed.safetensors --force
 
 test: .venv/installed  ## run the tests
 	$(BIN)/python -m pytest -n auto
+
+# Sets of instructions that torch chooses from on x86, the last by itself; with one thread and with two.
+test-portable: .venv/installed  ## run the numeric tests as other processors would
+	for set in default avx2 ""; do for threads in 1 2; do env $${set:+ATEN_CPU_CAPABILITY=$$set} OMP_NUM_THREADS=$$threads $(BIN)/python -m pytest -n auto $(NUMERIC) || exit 1; done; done
 
 check: .venv/installed  ## format, lint and types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

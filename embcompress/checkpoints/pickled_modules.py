@@ -9,6 +9,7 @@ from embcompress.checkpoints.pickles import TEXT_MAX, Global, Inert
 from embcompress.checkpoints.tensors import Named, Plain, ToldModule
 
 GRAPH_MODEL_PARTS = ("interaction", "entity_representations", "relation_representations")  # of PyKEEN's ERModel
+BUILTINS = ("builtins", "__builtin__")  # the second in pickles of protocol 2
 MODULES_MAX = 1000  # told of; the largest interactions have about 30
 ATTRIBUTES_MAX = 100_000  # of all of them, an item of a tuple counted as one: two bytes of pickle repeat a million
 TUPLES_MAX = 8  # within each other
@@ -115,11 +116,13 @@ def _plain(value: object, budget: _Budget, depth: int = 0) -> Plain:
 
 def _named(value: object, budget: _Budget) -> Named:
     """Name what an attribute is: a class or function, or the class of an object; of a partial what it calls."""
-    if isinstance(value, Global):
-        return Named(value.name)
+    function = _function_name(value)
+    if function:
+        return Named(function)
     if not isinstance(value, Inert):
         return Named(f"builtins.{type(value).__name__}", None)
-    if value.global_name == "functools.partial" and value.args and isinstance(value.args[0], Global):
+    called = _function_name(value.args[0]) if value.global_name == "functools.partial" and value.args else ""
+    if called:
         bound = value.state or {}
         keywords = entries_of(bound.get("keywords")) or {}
         try:
@@ -127,7 +130,18 @@ def _named(value: object, budget: _Budget) -> Named:
             if bound.get("args") != ():
                 raise _NotPlainError
             told = {key: _plain(item, budget) for key, item in keywords.items() if isinstance(key, str)}
-            return Named(value.args[0].name, MappingProxyType(told))
+            return Named(called, MappingProxyType(told))
         except _NotPlainError:
-            return Named(value.args[0].name, None)
+            return Named(called, None)
     return Named(value.global_name, None)
+
+
+def _function_name(value: object) -> str:
+    """Name a class or function, or an attribute of one, as torch.clamp is pickled; empty for anything else."""
+    if isinstance(value, Global):
+        return value.name
+    if isinstance(value, Inert) and value.origin.qualname == "getattr" and value.origin.module in BUILTINS:
+        match value.args:
+            case (Global() as parent, str(name)) if len(name) <= TEXT_MAX:
+                return f"{parent.name}.{name}"
+    return ""

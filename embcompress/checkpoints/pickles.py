@@ -294,6 +294,8 @@ class _Machine:
             parts = state if type(state) is tuple and len(state) == 2 else (state,)  # attributes, then those in slots
             if target.global_name == "functools.partial" and type(state) is tuple and len(state) == 4:
                 parts = ({"args": state[1], "keywords": state[2]},)  # beside the function and its attributes
+            elif is_array(target) and type(state) is tuple and len(state) == 5:
+                parts = ({"shape": state[1]},)  # beside the version, the dtype, the order and the bytes
             mappings = [part for part in parts if type(part) is dict]
             if mappings:
                 target.state = mappings[0] if len(mappings) == 1 else ChainMap(*reversed(mappings))
@@ -310,6 +312,13 @@ class _Machine:
                 )
             case _:
                 raise _MalformedError("refers to something outside of it that is not a storage")
+
+
+def is_array(value: object) -> bool:
+    """Tell whether this stands in for a NumPy array."""
+    if not isinstance(value, Inert) or value.origin.module.partition(".")[0] != "numpy":
+        return False
+    return value.origin.qualname in {"_reconstruct", "_frombuffer", "ndarray"}
 
 
 def _kind(value: object) -> str:

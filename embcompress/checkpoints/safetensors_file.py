@@ -88,7 +88,8 @@ def read_listing(file: BinaryIO) -> Listing:
     if behind < 0:
         raise _damaged(file, f"should be {size - behind} bytes by its header and is {size}: it is cut short")
     left_out = (LeftOut("the end of the file", f"{behind} bytes behind the last tensor"),) if behind else ()
-    return Listing(tensors=tuple(tensors), left_out=left_out, metadata=metadata)
+    loading = f"safetensors.torch.load_file({str(file.name)!r})"
+    return Listing(tensors=tuple(tensors), left_out=left_out, metadata=metadata, loading=loading)
 
 
 def _parse(file: BinaryIO, raw: bytes) -> dict[str, Any]:

@@ -76,10 +76,15 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """An entry of a checkpoint that no safetensors file can hold, and why."""
+    """An entry of a checkpoint that no safetensors file can hold, and why.
+
+    Attributes:
+        hint: how to get a tensor out of it that is read; empty where it is none.
+    """
 
     name: str
     reason: str
+    hint: str = ""
 
 
 Plain = bool | int | float | str | tuple["Plain", ...] | None  # what an attribute may say of itself
@@ -121,6 +126,7 @@ class Listing:
         row_shapes: the shape of a row by the name of its table, where a module tells it and the tensor is flat.
         graph_model: what a pickled knowledge-graph model of PyKEEN says of itself, by the path of each module in it;
             empty for anything else.
+        loading: an expression of Python that loads its state dict, for hints.
     """
 
     tensors: tuple[StoredTensor, ...]
@@ -128,6 +134,7 @@ class Listing:
     metadata: Mapping[str, str] = field(default_factory=dict)
     row_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     graph_model: Mapping[str, ToldModule] = field(default_factory=dict)
+    loading: str = ""
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -11,12 +11,12 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import BinaryIO
 
 from embcompress.checkpoints.pickled_modules import entries_of, module_state, tell_graph_model
-from embcompress.checkpoints.pickles import Inert, TensorReference, read_pickle
+from embcompress.checkpoints.pickles import KEY_MAX, Global, Inert, TensorReference, is_array, read_pickle
 from embcompress.checkpoints.tensors import (
     EXPANDED_BYTES_MAX,
     ITEM_BYTES,
@@ -25,7 +25,7 @@ from embcompress.checkpoints.tensors import (
     StoredTensor,
     read_exactly,
 )
-from embcompress.checkpoints.unread import tell_archive
+from embcompress.checkpoints.unread import SAVE_WHOLE, converting_line, tell_archive, tell_arrays
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
 NAME = "torch"
@@ -48,13 +48,10 @@ TRAINING_KEYS = (
 # Keys beside the model that are named, and how many characters of each.
 KEYS_NAMED_MAX = 12
 KEY_SHOWN_MAX = 60
-ARRAYS_HINT = (
-    "Convert its NumPy arrays where you trust it: safetensors.torch.save_file({'embedding.weight': "
-    "torch.tensor(numpy.stack(list(vectors.values())))}, 'vectors.safetensors')"
-)
 
 OWNED_WEIGHT = "_embeddings.weight"  # of a representation of PyKEEN, which tells the shape of its rows
 NOT_A_TENSOR = "not a tensor"
+ARRAYS = "NumPy arrays, which are not read"
 UNHELD_TENSORS: Mapping[str, str] = MappingProxyType(
     {
         "_rebuild_sparse_tensor": "a sparse tensor, which safetensors cannot hold",
@@ -67,6 +64,15 @@ UNHELD_TENSORS: Mapping[str, str] = MappingProxyType(
         "_rebuild_device_tensor_from_cpu_tensor": "a device's tensor, saved by copy; move it to the CPU and save again",
     }
 )  # function of torch._utils -> why its tensors are left out
+# What of torch's own makes such a tensor plain.
+PLAIN_CALLS: Mapping[str, str] = MappingProxyType(
+    {
+        "_rebuild_sparse_tensor": "to_dense()",
+        "_rebuild_sparse_csr_tensor": "to_dense()",
+        "_rebuild_qtensor": "dequantize()",
+    }
+)
+SHARDED_CLASSES = ("DTensor", "ShardedTensor")  # of torch.distributed: a file holds one worker's part
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # signature ... flags, method ... lengths of name and extra field
 
@@ -89,12 +95,13 @@ def read_listing(file: BinaryIO) -> Listing:
     archive = _Archive(file)
     content = archive.read("data.pkl", PICKLE_BYTES_MAX)
     tree = _Walk(read_pickle(content, name=archive.path), archive.path, pickle_bytes=len(content))
-    stored = [_place(archive, name, tensor) for name, tensor in tree.tensors]
+    stored = [_place(archive, name, tensor, loading=tree.loading) for name, tensor in tree.tensors]
     return Listing(
         tensors=tuple(item for item in stored if isinstance(item, StoredTensor)),
         left_out=(*(item for item in stored if isinstance(item, LeftOut)), *tree.left_out),
         row_shapes=tree.row_shapes,
         graph_model=tree.graph_model,
+        loading=tree.loading,
     )
 
 
@@ -202,7 +209,7 @@ class _Archive:
         return self.storages[key]
 
 
-def _place(archive: _Archive, name: str, tensor: TensorReference) -> StoredTensor | LeftOut:
+def _place(archive: _Archive, name: str, tensor: TensorReference, *, loading: str) -> StoredTensor | LeftOut:
     """Turn a tensor of the pickle into a place in the file that is known to exist."""
     storage = tensor.storage
     if storage.location == "meta":
@@ -212,7 +219,10 @@ def _place(archive: _Archive, name: str, tensor: TensorReference) -> StoredTenso
         return LeftOut(name, f"a lazy view of other values; call {calls} on it before saving")
     for dtype in (tensor.dtype, storage.dtype or "uint8"):
         if dtype not in ITEM_BYTES or dtype == "complex128":
-            return LeftOut(name, f"of dtype {dtype[:100]}, which safetensors cannot hold")
+            kind = f"{'FP8, ' if dtype.startswith('float8') else ''}of dtype {dtype[:100]}"
+            wanted = "complex64" if dtype.startswith("complex") else "float32"
+            line = converting_line(name, f"%s.to(torch.{wanted})", loading=loading)
+            return LeftOut(name, f"{kind}, which safetensors cannot hold", line if len(tensor.shape) > 1 else "")
     start, member_bytes = archive.locate_storage(storage.key)
     storage_bytes = storage.numel * ITEM_BYTES[storage.dtype or "uint8"]
     if storage_bytes > member_bytes:
@@ -261,7 +271,14 @@ class _Walk:
         self._holders = self._find_holders(tree)
         self._siblings: list[tuple[str, object]] = []
         self._passed_over: list[str] = []
-        model = self._unwrap(tree)
+        model, keys = self._unwrap(tree)
+        # A module is rebuilt only by running what its pickle names.
+        trusted = "weights_only=False" if module_state(model) is not None else "weights_only=True"
+        self.loading = f"torch.load({path!r}, {trusted}, map_location='cpu'){''.join(f'[{key!r}]' for key in keys)}"
+        if module_state(model) is not None:
+            self.loading += ".state_dict()"
+        elif isinstance(model, (list, tuple)):
+            self.loading = f"dict(enumerate({self.loading}))"
         self.graph_model = tell_graph_model(model)
         if _is_tensor(model):
             self._visit("tensor", model)
@@ -269,19 +286,21 @@ class _Walk:
             self._descend("", model)
         for key, value in self._siblings:
             self._visit_sibling(key, value)
-        if not self.tensors and all(entry.reason == NOT_A_TENSOR for entry in self.left_out):
+        if not self.tensors and all(entry.reason in {NOT_A_TENSOR, ARRAYS} for entry in self.left_out):
+            hint = _arrays_hint(tree, path)
             raise UnknownFormatError(
-                f"no tensor was found in {path}: it holds {_describe(tree)}.",
-                hint=ARRAYS_HINT if _has_arrays(tree) else "Name the file of the model's weights.",
+                f"no tensor was found in {path}: it holds {'NumPy arrays, as ' if hint else ''}{_describe(tree)}.",
+                hint=hint or "Name the file of the model's weights.",
             )
         if self._passed_over:
             self._leave_out(", ".join(self._passed_over), "beside the model, and not carried along")
 
-    def _unwrap(self, tree: object) -> object:
-        """Find the model within a training checkpoint, and note what lies beside it.
+    def _unwrap(self, tree: object) -> tuple[object, list[str]]:
+        """Find the model within a training checkpoint, and the keys that lead to it; note what lies beside it.
 
         Other tensors keep their names: an OpenNMT model, for one, lies under 'model' and 'generator'.
         """
+        keys: list[str] = []
         for _ in range(DEPTH_MAX):
             mapping = entries_of(tree) or {}
             wrappers = [key for key in WRAPPER_KEYS if self._is_branch(mapping.get(key))]
@@ -295,6 +314,7 @@ class _Walk:
             if not wrappers or any(_is_floating(value, axes_min=2) for value in others.values()):
                 break
             tree = mapping[wrappers[0]]
+            keys.append(wrappers[0])
             for key, value in mapping.items():
                 if value is tree or not isinstance(key, str):
                     continue
@@ -302,7 +322,7 @@ class _Walk:
                     self._siblings.append((key, value))
                 else:
                     self._pass_over(key)
-        return tree
+        return tree, keys
 
     def _pass_over(self, key: str) -> None:
         """Note what only training needs, and values that are no tensors beside a model: named once, all together."""
@@ -331,9 +351,11 @@ class _Walk:
                 self._taken.add(name)
                 self.tensors.append((name, value))
         elif isinstance(value, Inert) and _is_tensor(value):
-            self._leave_out(name, UNHELD_TENSORS[value.origin.qualname])
+            self._leave_out(name, *_why_unheld(name, value, loading=self.loading))
         elif self._is_branch(value):
             self._descend(f"{name}.", value)
+        elif _has_arrays(value):
+            self._leave_out(name, ARRAYS, "Make tensors of them with torch.tensor(array), and save it anew.")
         elif module_state(value) is None:
             self._leave_out(name, NOT_A_TENSOR)
 
@@ -356,10 +378,10 @@ class _Walk:
                 self._pass_over(str(key))
         self._ancestors.pop()
 
-    def _leave_out(self, name: str, reason: str) -> None:
+    def _leave_out(self, name: str, reason: str, hint: str = "") -> None:
         # Lone surrogates cannot be written to a terminal or a report, and NUL should not be.
         printable = name.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
-        self.left_out.append(LeftOut(printable, reason))
+        self.left_out.append(LeftOut(printable, reason, hint))
 
     def _find_holders(self, tree: object) -> set[int]:
         """Collect the ids of everything from which a tensor can be reached, looking into each object once."""
@@ -426,7 +448,9 @@ class _Walk:
 
 def _is_tensor(node: object) -> bool:
     if isinstance(node, Inert):
-        return node.origin.module == "torch._utils" and node.origin.qualname in UNHELD_TENSORS
+        return _is_sharded(node.origin) or (
+            node.origin.module == "torch._utils" and node.origin.qualname in UNHELD_TENSORS
+        )
     return isinstance(node, TensorReference)
 
 
@@ -448,11 +472,57 @@ def _describe(tree: object) -> str:
     return f"a dict of {len(mapping)} entries ({', '.join(keys)})" if keys else f"a dict of {len(mapping)} entries"
 
 
+def _is_sharded(origin: Global) -> bool:
+    return origin.qualname in SHARDED_CLASSES and origin.module.startswith("torch.distributed.")
+
+
+def _why_unheld(name: str, tensor: Inert, *, loading: str) -> tuple[str, str]:
+    """Say why a tensor of torch's is left out, and how to make a plain one of it."""
+    kind = next(
+        (arg for arg in (tensor.origin, *tensor.args[:1]) if isinstance(arg, Global) and _is_sharded(arg)), None
+    )
+    if kind:
+        return f"a {kind.qualname}, of which the file holds one worker's part", SAVE_WHOLE
+    made = tensor.args[0] if tensor.args else None
+    if isinstance(made, Global) and made.module.partition(".")[0] == "torchao":
+        trusted = loading.replace("weights_only=True", "weights_only=False")
+        reason = f"a quantized tensor of torchao ({made.qualname[:100]}), which is not read"
+        return reason, "With torchao imported: " + converting_line(name, "%s.dequantize()", loading=trusted)
+    call = PLAIN_CALLS.get(tensor.origin.qualname)
+    hint = converting_line(name, f"%s.{call}", loading=loading) if call else ""
+    return UNHELD_TENSORS[tensor.origin.qualname], hint
+
+
+def _values_of(tree: object) -> Iterable[object]:
+    return (entries_of(tree) or {}).values() or (tree if isinstance(tree, (list, tuple)) else (tree,))
+
+
 def _has_arrays(tree: object) -> bool:
-    """Tell whether this is NumPy arrays, or a dict or list of them."""
-    values = (entries_of(tree) or {}).values() or (tree if isinstance(tree, (list, tuple)) else (tree,))
-    first = next(iter(values), None)
-    return isinstance(first, Inert) and first.origin.module.partition(".")[0] == "numpy"
+    """Tell whether this is NumPy arrays, or a dict or list of them, by the first."""
+    return is_array(next(iter(_values_of(tree)), None))
+
+
+def _arrays_hint(tree: object, path: str) -> str:
+    """Give the line that makes tensors of NumPy arrays; empty where there are none."""
+    if not any(map(is_array, _values_of(tree))):
+        return ""
+    mapping = entries_of(tree)
+    lengths = {_vector_length(value) for value in _values_of(tree)}
+    return tell_arrays(
+        path,
+        is_dict=mapping is not None,
+        is_list=isinstance(tree, (list, tuple)),
+        are_rows=len(lengths) == 1 and None not in lengths,
+        are_ids=mapping is not None and all(isinstance(key, int) for key in mapping),
+    )
+
+
+def _vector_length(value: object) -> int | None:
+    """Read the length of a NumPy array of one axis; None of anything else."""
+    match (value.state or {}).get("shape") if isinstance(value, Inert) and is_array(value) else None:
+        case (int(length),) if 0 < length <= KEY_MAX:
+            return length
+    return None
 
 
 def _name_fault(name: str) -> str:

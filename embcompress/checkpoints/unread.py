@@ -10,6 +10,12 @@ from pathlib import Path
 HEAD_BYTES = 4096
 
 SAVE_AS = "safetensors.torch.save_file({'embedding.weight': %s}, 'vectors.safetensors')"
+CONVERT = "Convert it: "
+# DTensor and ShardedTensor.
+SAVE_WHOLE = (
+    "Save it whole, from all workers: torch.save(get_model_state_dict(model, options=StateDictOptions("
+    "full_state_dict=True, cpu_offload=True)), path), both of torch.distributed.checkpoint.state_dict."
+)
 # torch.save before 1.6 writes this number first.
 OLD_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 GENSIM_LINE = (
@@ -106,6 +112,41 @@ def tell_folder(path: Path) -> tuple[str, str]:
     return "is a folder", f"Name the checkpoint file in it: {', '.join(files[:NAMED_MAX])}{more}."
 
 
+def converting_line(name: str, value: str, *, loading: str, saving: str = "torch.save(t, 'converted.pt')") -> str:
+    """Give the line that loads a state dict, puts another value in the place of one of its tensors, and saves it.
+
+    Args:
+        name: of the tensor.
+        value: an expression, with %s where the tensor stands.
+        loading: the expression that loads the state dict.
+        saving: the statement that saves `t`.
+    """
+    place = f"t[{name!r}]"
+    return f"{CONVERT}t = {loading}; {place} = {value.replace('%s', place)}; {saving}"
+
+
+def tell_arrays(path: str, *, is_dict: bool, is_list: bool, are_rows: bool, are_ids: bool) -> str:
+    """Give the line that makes tensors of the NumPy arrays in a file of torch.save.
+
+    Args:
+        path: of the file.
+        is_dict: whether they are the values of a dict.
+        is_list: whether they are the items of a list.
+        are_rows: whether each is a vector as long as the others, so that together they are one table.
+        are_ids: whether the keys are integers.
+    """
+    loading = f"torch.load({path!r}, weights_only=False)"
+    if is_dict and are_rows:
+        rows = "[t[key] for key in sorted(t)]" if are_ids else "list(t.values())"
+        made = f"{{'embedding.weight': torch.tensor(numpy.stack({rows}))}}"
+    elif is_dict or is_list:
+        pairs = "t.items()" if is_dict else "enumerate(t)"
+        made = f"{{str(key): torch.tensor(one) for key, one in {pairs} if isinstance(one, numpy.ndarray)}}"
+    else:
+        made = "{'embedding.weight': torch.tensor(t)}"
+    return f"Convert it where you trust it: t = {loading}; torch.save({made}, 'converted.pt')"
+
+
 def tell_archive(members: Iterable[str]) -> tuple[str, str]:
     """Tell what a zip archive is that torch.save did not write, and what to do about it."""
     for member in members:
@@ -160,7 +201,9 @@ def _tell_pickle(head: bytes) -> tuple[str, str]:
     if b"numpy" in head:
         return (
             "is a pickle of NumPy arrays outside a zip archive",
-            "Convert it where you trust it: " + SAVE_AS % "torch.tensor(numpy.stack(list(vectors.values())))",
+            "Convert it where you trust it: "
+            + SAVE_AS % "torch.tensor(numpy.stack(list(vectors.values())))"
+            + " of a dict of one vector for each id, torch.tensor(array) of a matrix",
         )
     return (
         "is a pickle outside a zip archive (pickle.dump or joblib)",

@@ -258,7 +258,8 @@ RowWeights = Annotated[
         "--row-weights",
         metavar="FILE",
         rich_help_panel=ADVANCED,
-        help="Weight of each row's error: a file with a number per line, .tsv of id or label<TAB>count, or .json.",
+        help="Weight of each row's error: a file with a number per line, a table of id or label and count, or .json. "
+        "Rows without one weigh the least.",
     ),
 ]
 Labels = Annotated[
@@ -267,7 +268,8 @@ Labels = Annotated[
         "--labels",
         metavar="FILE",
         rich_help_panel=ADVANCED,
-        help="Labels of the rows: used by --row-weights and in the report.",
+        help="Labels of the rows, for --row-weights and the report: .tsv, .csv, .json, .npy, .parquet, a tokenizer, "
+        "sentencepiece's .vocab or one per line.",
     ),
 ]
 Solver = Annotated[
@@ -348,8 +350,8 @@ BaseLabels = Annotated[
         "--base-labels",
         metavar="FILE",
         rich_help_panel=ROWS,
-        help="Labels of the base rows: .tsv[.gz] of id<TAB>label, a JSON vocabulary or tokenizer, or one per line. "
-        "Give one per BASE.",
+        help="Labels of the base rows: .tsv or .csv of id and label, a JSON vocabulary or tokenizer, .npy, .parquet, "
+        "sentencepiece's .vocab, or one per line. Give one per BASE.",
     ),
 ]
 NewLabels = Annotated[
@@ -359,6 +361,32 @@ NewLabels = Annotated[
         metavar="FILE",
         rich_help_panel=ROWS,
         help="Labels of the new table, in the order of its ids; formats as in --base-labels.",
+    ),
+]
+RowOffset = Annotated[
+    int | None,
+    typer.Option(
+        "--row-offset",
+        metavar="N",
+        rich_help_panel=ADVANCED,
+        help="Row of the first label, in BASE and in the new table; rows before it keep their ids. Default: 0, or 1 "
+        "where row 0 is the only row without a label, as its zeros tell.",
+    ),
+]
+KeepPadding = Annotated[
+    bool,
+    typer.Option(
+        "--keep-padding",
+        rich_help_panel=ADVANCED,
+        help="Keep rows of BASE behind its last label, and move them behind the last new label.",
+    ),
+]
+DropPadding = Annotated[
+    bool,
+    typer.Option(
+        "--drop-padding",
+        rich_help_panel=ADVANCED,
+        help="Let new labels take the places of rows of BASE that have no label.",
     ),
 ]
 TablesToGrow = Annotated[

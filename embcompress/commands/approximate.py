@@ -143,6 +143,7 @@ def approximate(
             row_weights=row_weights,
             labels=labels,
             tables=lambda: choose_tables(checkpoint, table=table, exclude=exclude, bilinear=bilinear),
+            file=checkpoint.file,
         )
         chosen: Plan | Sequence[Table]
         choices: list[SolverChoice] = []
@@ -160,6 +161,7 @@ def approximate(
             choices = [choose_solver(planned, solver=solver, device=place) for planned in chosen.tables]
             if dry_run:
                 result = _planned_result(checkpoint, chosen, choices, resolved, target, neighbours=neighbours)
+                result = replace(result, warnings=facts.warnings)
                 result = _unrecognised(checkpoint, chosen, call).tell(result)
                 return replace(result, gates=conditions.gates(result))
         else:

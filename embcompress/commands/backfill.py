@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -33,11 +34,14 @@ from embcompress.growth.findings import ENERGY_EXACT, planned_warnings, table_re
 from embcompress.growth.placement import Placement, match_labels, place_ids
 from embcompress.growth.plan import Base, CodedGrowth, Fill, GrowingTable, GrowthPlan, Part, RowRequest, names_of
 from embcompress.growth.plan_tables import plan_growth
+from embcompress.growth.unlabelled import PaddingRequest, settle_rows
 from embcompress.results import BackfillResult, GrownTable, InputFile, OutputFile, Totals
-from embcompress.tables.labels import read_ids, read_labels
+from embcompress.tables.labels import read_ids, read_label_file, read_labels
+from embcompress.tables.padding import begins_with_padding
 from embcompress.tables.progress import Progress
 from embcompress.tables.selection import group_tensors
 from embcompress.tables.table import REAL_PARTS
+from embcompress.tables.text_files import repeated
 from embcompress.text import named, quoted
 
 Paths = Sequence[str | Path] | str | Path
@@ -50,6 +54,9 @@ def backfill(
     base_ids: Paths = (),
     base_labels: Paths = (),
     labels: str | Path | None = None,
+    row_offset: int | None = None,
+    keep_padding: bool = False,
+    drop_padding: bool = False,
     table: Sequence[str] | str = (),
     method: str | None = None,
     constrainer: str | None = None,
@@ -76,6 +83,11 @@ def backfill(
         base_ids: for each base a file: line j is the new id of row j.
         base_labels: for each base a file of its labels, in the order of its rows.
         labels: a file of the new labels, in the order of the new ids.
+        row_offset: the row that the first label belongs to, of the base and of the new table; rows before it keep their
+            ids. Where nothing is said of rows without a label, none goes or moves on a guess: a single first row of
+            zeros is taken for the one that has none, and where no label is new or moves, all rows stay.
+        keep_padding: rows behind the last label stay, behind the last new one.
+        drop_padding: rows behind the last label, or of a blank one, make room where new labels need their places.
         table: shell patterns of the tables to grow; empty: those recognised whose rows the ids are.
         method: `NAME` or `NAME:key=number,...`, a name of METHODS; default "gaussian", fitted to the kept rows.
         constrainer: the same for CONSTRAINERS; applied to new rows alone.
@@ -103,15 +115,19 @@ def backfill(
         may_draw=method is not None or fill is None,
     )
     check_seed(seed)
-    placement = _place(
+    padding = _checked(
+        PaddingRequest(row_offset, keep_padding, drop_padding, max_id),
+        bases=len(paths),
+        has_labels=bool(_paths(base_labels)),
+    )
+    placement, remarks = _place(
         paths, max_id=max_id, base_ids=_paths(base_ids), base_labels=_paths(base_labels), labels=_path(labels)
     )
-    given = _read_fill_labels(fill, fill_labels, placement, labels=_path(labels))
     patterns = (table,) if isinstance(table, str) else tuple(table)
     target = Path(output) if output else beside(paths[0], "-backfilled.safetensors")
     with ExitStack() as stack:
         opened = [Base.of(stack.enter_context(open_checkpoint(path))) for path in paths]
-        tables = plan_growth(opened, placement, table=patterns, may_be_padded=bool(labels))
+        tables = plan_growth(opened, placement, table=patterns, padding=padding)
         files = (*_paths(base_ids), *_paths(base_labels), _path(labels), _path(fill), _path(fill_labels))
         sources = [*paths, *(file for file in files if file is not None)]
         resolved = check_output(target, force=force, inputs=sources)
@@ -122,7 +138,11 @@ def backfill(
         if not (dry_run and request.is_plain and not any(grown.first.is_coded for grown in tables)):
             from embcompress.commands import grow  # with torch, which no other dry run needs
 
+            placement = _settle(placement, padding, tables, coded_zeros=grow.starts_with_zeros)
             coded = grow.prepare_tables(tables, request, placement)
+        else:
+            placement = _settle(placement, padding, tables)
+        given = _read_fill_labels(fill, fill_labels, placement, labels=_path(labels))
         plans = [
             _plan_table(
                 grown,
@@ -139,9 +159,11 @@ def backfill(
         copied = {copied_entry(stored): stored for stored in opened[0].checkpoint.tensors if stored.name not in taken}
         entries = [*(entry for plan in plans for entry in plan.entries), *copied]
         original = opened[0].artifact.original_metadata if opened[0].artifact else opened[0].checkpoint.listing.metadata
-        metadata = {"format": "pt", **original}
-        if compressed:
-            metadata = widest_metadata(compressed, entries=entries, original=original)
+        metadata = (
+            widest_metadata(compressed, entries=entries, original=original)
+            if compressed
+            else {"format": "pt", **original}
+        )
         writer = SafetensorsWriter(resolved, entries, metadata=metadata, force=force)
         check_space(resolved, writer.nbytes)
         inputs = tuple(InputFile(str(path), base.checkpoint.nbytes) for path, base in zip(paths, opened, strict=True))
@@ -155,15 +177,12 @@ def backfill(
             tables=planned,
             skipped=tuple(skipped for base in opened for skipped in left_out(base.checkpoint)),
             totals=_totals(planned, inputs=inputs, written_bytes=writer.nbytes),
-            warnings=planned_warnings(opened, plans, placement, fill=fill),
+            warnings=(*remarks, *planned_warnings(opened, plans, placement, fill=fill)),
             dry_run=dry_run,
         )
         if dry_run:
             texts = [file for file in files if file is not None and file != _path(fill)]
-            draws = any(plan.fill is None or plan.fill.stored.shape[0] < plan.placement.added for plan in plans)
-            has_gaussian = draws and request.method.name == "gaussian"
-            memory = estimate_backfill_memory(plans, texts=texts, needs_covariance=has_gaussian)
-            return replace(result, memory_bytes=memory)
+            return replace(result, memory_bytes=_planned_memory(plans, request, texts=texts))
         with writer:
             reported = [
                 grow.grow_table(plan, request, writer, folder=resolved.parent, device=place, progress=progress)
@@ -202,8 +221,8 @@ def _place(
     base_ids: Sequence[Path],
     base_labels: Sequence[Path],
     labels: Path | None,
-) -> Placement:
-    """Read which base row goes where."""
+) -> tuple[Placement, tuple[str, ...]]:
+    """Read which base row goes where, and what is to be said of the files."""
     if not bases:
         raise UsageError("no BASE was given.")
     if bool(base_ids) == bool(base_labels):
@@ -218,10 +237,54 @@ def _place(
     if base_ids:
         if max_id is None or labels is not None:
             raise UsageError("--base-ids goes with --max-id, the number of ids, and without --labels.")
-        return place_ids([read_ids(path) for path in base_ids], max_id=max_id, paths=base_ids)
+        return place_ids([read_ids(path) for path in base_ids], max_id=max_id, paths=base_ids), ()
     if labels is None:
         raise UsageError("--base-labels goes with --labels, the file of the new labels.")
-    return match_labels([read_labels(path) for path in base_labels], read_labels(labels), max_id=max_id)
+    *old, new = (read_label_file(path) for path in (*base_labels, labels))
+    remarks = dict.fromkeys(warning for file in (*old, new) for warning in file.warnings)
+    return match_labels([file.labels for file in old], new.labels, max_id=max_id), tuple(remarks)
+
+
+def _checked(request: PaddingRequest, *, bases: int, has_labels: bool) -> PaddingRequest:
+    """Give a request back, and refuse what cannot be said of rows without a label.
+
+    Raises:
+        UsageError: it contradicts itself, or there are no labels, or several bases.
+    """
+    if request.keep and request.drop:
+        raise UsageError("--keep-padding and --drop-padding contradict each other: give one of them.")
+    if request.row_offset is not None and request.row_offset < 0:
+        raise UsageError(f"--row-offset must be 0 or more; got {request.row_offset}.")
+    option = "--row-offset" if request.row_offset is not None else "--keep-padding" if request.keep else ""
+    if bases > 1 and option:
+        raise UsageError(f"{option} goes with one BASE: of several only --drop-padding rows without a label can go.")
+    if request.is_told and not has_labels:
+        raise UsageError(f"{option or '--drop-padding'} goes with --base-labels: --base-ids tells every row's id.")
+    return request
+
+
+def _settle(
+    placement: Placement,
+    padding: PaddingRequest,
+    tables: Sequence[GrowingTable],
+    *,
+    coded_zeros: Callable[[Part], bool] = lambda _: False,
+) -> Placement:
+    """Decide what becomes of rows without a label, as `settle_rows`; `coded_zeros` looks at rows of coded tables."""
+
+    def begins_with_zeros(part: Part) -> bool:
+        if part.is_coded:
+            return coded_zeros(part)
+        return begins_with_padding(part.stored, surplus=1, file=part.base.checkpoint.file)
+
+    first = tables[0].first
+    return settle_rows(
+        placement,
+        padding,
+        what=f"{first.table.name!r} in {first.base.path}",
+        rows=[part.table.rows for part in tables[0].parts],
+        begins_with_zeros=all(table.padding[0] == 1 and begins_with_zeros(table.first) for table in tables),
+    )
 
 
 def _read_fill_labels(
@@ -233,11 +296,13 @@ def _read_fill_labels(
     if fill is None or labels is None or placement.new is None:
         raise UsageError("--fill-labels goes with --fill and --labels.")
     path = Path(fill_labels)
-    ids = {label: index for index, label in enumerate(read_labels(labels))}
-    new = set(placement.new)
+    ids = {label: index for index, label in enumerate(read_labels(labels), placement.offset)}
+    new = Counter(placement.new)
     found = read_labels(path)
     if unknown := [label for label in found if label not in new]:
         raise IdsError(f"{path}: rows are only filled for new labels; not new are {named(unknown)}.")
+    if again := [*repeated(found), *(label for label in found if new[label] > 1)]:
+        raise IdsError(f"{path}: a row is filled by a label that no other has; several have {named(again)}.")
     return tuple(ids[label] for label in found)
 
 
@@ -360,6 +425,12 @@ def _with_errors(tables: Sequence[CompressedTable], grown: Sequence[GrownTable])
         if one.rows_dropped or (one.energy_held is not None and one.energy_held < ENERGY_EXACT)
     }
     return [replace(table, error=None) if table.name in changed else table for table in tables]
+
+
+def _planned_memory(plans: Sequence[GrowthPlan], request: RowRequest, *, texts: Sequence[Path]) -> int:
+    draws = any(plan.fill is None or plan.fill.stored.shape[0] < plan.placement.added for plan in plans)
+    needs_covariance = draws and request.method.name == "gaussian"
+    return estimate_backfill_memory(plans, texts=texts, needs_covariance=needs_covariance)
 
 
 def _totals(tables: Sequence[GrownTable], *, inputs: Sequence[InputFile], written_bytes: int) -> Totals:

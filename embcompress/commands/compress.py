@@ -89,6 +89,7 @@ class Compression:
             OutputFile(str(self._target), None, size),
             [encoding.report() for encoding in encodings],
             (*left_out(self._checkpoint), *budgeted.skipped),
+            warnings=self._setting.facts.warnings,
             memory=budgeted.estimate_memory() + estimate_neighbour_memory(self._neighbours),
         )
         return replace(self._unrecognised.tell(result), gates=self._conditions.gates(result))
@@ -135,6 +136,7 @@ class Compression:
                         OutputFile(str(self._target), sha256, writer.nbytes),
                         tables,
                         (*left_out(self._checkpoint), *skipped),
+                        warnings=self._setting.facts.warnings,
                     )
                     result = self._unrecognised.tell(result)
                     result = _held_back(replace(result, gates=self._conditions.gates(result)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embcompress.artifact.writer import SafetensorsWriter
-from embcompress.growth.coded_row_writer import CodedGrower, plan_coded
+from embcompress.growth.coded_row_writer import CodedGrower, plan_coded, starts_with_zeros
 from embcompress.growth.drawing import check_request
 from embcompress.growth.findings import measured_warnings, table_report
 from embcompress.growth.placement import Placement
@@ -17,7 +17,7 @@ from embcompress.growth.row_writer import FloatGrower, read_stored
 from embcompress.results import GrownTable
 from embcompress.tables.progress import Progress
 
-__all__ = ["Grown", "grow_table", "prepare_tables", "read_stored"]
+__all__ = ["Grown", "grow_table", "prepare_tables", "read_stored", "starts_with_zeros"]
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ from embcompress.artifact.schema import (
 )
 from embcompress.checkpoints import open_checkpoint
 from embcompress.checkpoints.tensors import ITEM_BYTES
-from embcompress.commands.run import check_reports, left_out, write_reports
-from embcompress.results import InputFile, InspectResult, ListedCompression, ListedTable, ListedTensor
+from embcompress.commands.run import check_reports, write_reports
+from embcompress.results import InputFile, InspectResult, ListedCompression, ListedTable, ListedTensor, Skipped
 from embcompress.tables.factor_sizes import largest_rank
 from embcompress.tables.matrices import largest_matrix_rank, matrix_shape, table_widths
 from embcompress.tables.selection import group_tensors
 from embcompress.tables.table import Table
+from embcompress.tables.unread_tables import find_unread_tables, tell_scattered
 
 ROLES = {
     BASES_SUFFIX: "bases",
@@ -56,10 +57,17 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
             if artifact
             else {}
         )
+        unread = {} if artifact else {one.name: one for one in find_unread_tables(checkpoint)}
+        scattered = None if artifact else tell_scattered(checkpoint)
         tables, others = [], []
         groups = group_tensors(checkpoint.tensors, file=checkpoint.file)
         for group in groups:
             stored = group.stored
+            if not group.is_matrix and stored.name in unread:
+                head = Table(stored.name, group.names[1:], stored).head
+                reason = unread[stored.name].reason
+                tables.append(ListedTable(**vars(head), bytes=stored.nbytes, chosen=False, reason=reason))
+                continue
             if not group.is_matrix:
                 others += [ListedTensor(name, stored.shape, stored.dtype, stored.nbytes) for name in group.names]
                 continue
@@ -85,7 +93,13 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
             input=InputFile(str(source), checkpoint.nbytes),
             tables=tuple(tables),
             others=tuple(others),
-            skipped=left_out(checkpoint),
+            skipped=(
+                *(
+                    Skipped(left.name, f"{left.reason}. {left.hint}" if left.hint else left.reason)
+                    for left in checkpoint.listing.left_out
+                ),
+                *([Skipped(scattered[0], scattered[1])] if scattered and not tables else ()),
+            ),
             compressed=tuple(_listed(table, artifact) for table in artifact.tables) if artifact else (),
         )
     write_reports(result, reports, force=force)

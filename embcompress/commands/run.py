@@ -14,6 +14,7 @@ from embcompress.checkpoints import Checkpoint
 from embcompress.exceptions import OutputError, TableError, UsageError
 from embcompress.report import render, renderer_for
 from embcompress.results import Result, Skipped
+from embcompress.tables.unread_tables import find_unread_tables
 from embcompress.text import human_bytes, quoted
 
 SEED_MAX = 2**63 - 1  # what torch's generators take on every device
@@ -133,8 +134,12 @@ def refuse_compressed(checkpoint: Checkpoint) -> None:
 
 
 def left_out(checkpoint: Checkpoint) -> tuple[Skipped, ...]:
-    """List the entries of a checkpoint that no output can hold."""
-    return tuple(Skipped(left.name, left.reason) for left in checkpoint.listing.left_out)
+    """List the entries of a checkpoint that no output can hold, then tables of a form that is not read."""
+    unread = () if is_artifact(checkpoint) else find_unread_tables(checkpoint)
+    return (
+        *(Skipped(left.name, left.reason) for left in checkpoint.listing.left_out),
+        *(Skipped(one.name, one.what) for one in unread if one.stored and one.is_named and one.is_sure),
+    )
 
 
 def check_neighbours(count: int) -> None:

@@ -55,6 +55,7 @@ def approximate_result(
     tables: Sequence[TableReport],
     skipped: Sequence[Skipped],
     *,
+    warnings: Sequence[str] = (),
     memory: int | None = None,
 ) -> ApproximateResult:
     """Tell what a run has written, or with `memory` what it would write."""
@@ -67,6 +68,7 @@ def approximate_result(
         tables=tuple(tables),
         skipped=tuple(skipped),
         totals=Totals(before, after, before / after, checkpoint.nbytes / output.bytes),
+        warnings=tuple(warnings),
         dry_run=memory is not None,
         memory_bytes=memory,
     )

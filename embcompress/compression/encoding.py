@@ -80,7 +80,8 @@ class Encoding(ABC):
         item, matrix = self.planned.table, self.planned.matrix
         has_row_ids = matrix is None or item.dim == math.prod(matrix)  # else errors are told by matrix, not by row
         labels = self.setting.facts.labels_of(item) if has_row_ids else ()
-        return error.result(optimal_relative=optimal_relative, labels=labels)
+        unweighted = self.setting.facts.unweighted_rows_of(item)
+        return error.result(optimal_relative=optimal_relative, labels=labels, unweighted_rows=unweighted)
 
     def _plain_report(self) -> TableReport:
         return planned_report(self.planned, self.choice, seconds=self.seconds)

@@ -105,11 +105,13 @@ class TableComparison:
         if dtype == torch.float32 and seen.error.result().relative < FLOAT32_ERROR_MIN:  # less than the artifact tells
             seen, passes = self._compare(torch.float64), passes + 1
         matrices = found.matrices
-        labels = self._setting.facts.labels_of(table) if self._pair.matrices_of_row == 1 else ()
+        facts = self._setting.facts
+        labels = facts.labels_of(table) if self._pair.matrices_of_row == 1 else ()
+        unweighted = facts.unweighted_rows_of(table)
         return replace(
             found,
             passes=passes + 1,
-            error=seen.error.result(optimal_relative=optimum, labels=labels),
+            error=seen.error.result(optimal_relative=optimum, labels=labels, unweighted_rows=unweighted),
             matrices=None if matrices is None else replace(matrices, relative=seen.relatives),
             coded=_coded(self._pair, self._artifact, factors),
             spectrum=None

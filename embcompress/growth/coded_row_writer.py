@@ -59,8 +59,7 @@ def plan_coded(part: Part, placement: Placement) -> CodedGrowth:
             "again.",
         )
     place = np.frombuffer(placement.places[0], np.int64)
-    is_kept = np.zeros(len(index.kinds), bool)
-    is_kept[: len(place)] = place >= 0  # rows beyond are padding
+    is_kept = place >= 0
     kept, rows = int(index.lengths[is_kept].sum(dtype=np.int64)), max(len(index.kinds), 1)
     found, model, added_bytes = artifact.coded_factors(compressed), None, 0
     if added:
@@ -76,6 +75,15 @@ def plan_coded(part: Part, placement: Placement) -> CodedGrowth:
         codebook=found[CODEBOOK_SUFFIX].nbytes,
     )
     return CodedGrowth(factors, model, entries)
+
+
+def starts_with_zeros(part: Part) -> bool:
+    """Tell whether the first row of a coded table is all zeros, and the last is not."""
+    artifact, compressed = part.base.artifact, part.compressed
+    assert artifact is not None
+    assert compressed is not None
+    kinds = read_coded(artifact, compressed).index.kinds
+    return bool(len(kinds) and kinds[0] == ZERO_KIND and kinds[-1] != ZERO_KIND)
 
 
 def _codings(book: Codebook) -> NDArray[np.int64]:
@@ -173,7 +181,7 @@ class CodedGrower(Grower):
                 made = values.index_select(0, new.to(self.device))
                 self._new.refuse_non_finite(first + new, made.to(self._new.dtype))
                 self._count_energy(exact, exact - made.to(torch.float64))
-            self._count(values, owner)
+            self._count(values, first)
             writer.append(entries[CODES_SUFFIX], codes.data)
             written += len(codes)
             if progress is not None:

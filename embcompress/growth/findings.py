@@ -36,15 +36,15 @@ def planned_warnings(
     warnings = []
     if placement.dropped:
         warnings.append(f"{len(placement.dropped)} rows were dropped with their labels: {named(placement.dropped)}")
+    if placement.dropped_blank:
+        warnings.append(f"{placement.dropped_blank} rows were dropped whose label is blank")
     for plan in plans:
         first = plan.first
-        for part, padding in zip(plan.parts, plan.padding, strict=True):
-            if padding:
-                count = part.table.rows - padding
-                warnings.append(
-                    f"{part.table.name!r} in {part.base.path} has {part.table.rows} rows and {count} labels: "
-                    f"rows {count}..{part.table.rows - 1} were taken for padding and dropped"
-                )
+        warnings += [
+            f"{part.table.name!r} in {part.base.path} {remark}"
+            for part, remark in zip(plan.parts, placement.remarks, strict=False)
+            if remark
+        ]
         alike = [
             tensor.name
             for tensor in opened[0].dense

@@ -7,41 +7,42 @@ from collections.abc import Sequence
 from embcompress.exceptions import IdsError, TableError
 from embcompress.growth.placement import Placement
 from embcompress.growth.plan import Base, GrowingTable, Part
+from embcompress.growth.unlabelled import PaddingRequest, retries_for
 from embcompress.results import TableHead
+from embcompress.tables.padding import padding_max, rows_of_labels
 from embcompress.tables.recognition import matches
 from embcompress.tables.selection import group_tensors, recognised_name, refuse_unmatched
 from embcompress.text import quoted
 
 # In the names of tables that differ in whose rows they hold, even where they have equally many.
 NAMED_ROLES = ("entit", "relation", "user", "item", "wpe", "pos", "token_type", "segment")
-PADDING_ROWS = 7  # a table may have a few more rows than labels: published vocabularies are padded to multiples of 8,
-PADDING_SHARE = 32  # those of 30 000 and more by up to 400 rows; here a 32nd of the labels
 
 
 def plan_growth(
-    bases: Sequence[Base], placement: Placement, *, table: Sequence[str] = (), may_be_padded: bool
+    bases: Sequence[Base], placement: Placement, *, table: Sequence[str] = (), padding: PaddingRequest
 ) -> tuple[GrowingTable, ...]:
     """Find the tables whose rows the ids belong to.
 
-    They are those named, else those recognised that have as many rows as there are ids, or, for labels, a few more.
+    They are those named, else those recognised that have as many rows as there are ids, or, for labels, a few more;
+    any number more where something was said of these.
 
     Args:
         bases: open; all dense or all compressed.
         placement: the new id of each of their rows.
         table: shell patterns of the tables.
-        may_be_padded: whether a table may have more rows than there are labels.
+        padding: what was said of rows without a label.
 
     Raises:
-        IdsError: more or fewer ids than a table has rows.
+        IdsError: more or fewer ids than a table has rows, or tables of which not all have as many.
         TableError: no table, tables that differ between bases, dense bases beside compressed ones, a coded table in
             one of several bases, or one that is coded as in schema 1.
     """
     chosen: tuple[Part, ...] = ()
     grown: list[list[Part]] = []
-    for base, place in zip(bases, placement.places, strict=True):
+    for base in bases:
         parts = _parts_of(base)
         if not grown:
-            chosen = _choose(parts, base, count=len(place), table=table, may_be_padded=may_be_padded)
+            chosen = _choose(parts, base, placement, table=table, padding=padding)
             grown = [[part] for part in chosen]
             continue
         by_name = {name: part for part in parts for name in part.table.names}
@@ -54,12 +55,18 @@ def plan_growth(
     tables = []
     for found in grown:
         _refuse_windowed(found[0])
-        padding = []
-        for part, place in zip(found, placement.places, strict=True):
-            padding.append(part.table.rows - len(place))
-            if not 0 <= padding[-1] <= (_padding_max(len(place)) if may_be_padded else 0):
-                raise _wrong_count(part, len(place))
-        tables.append(GrowingTable(tuple(found), tuple(padding)))
+        surplus = [part.table.rows - len(place) for part, place in zip(found, placement.places, strict=True)]
+        for part, first, place, more in zip(found, grown[0], placement.places, surplus, strict=True):
+            is_padded = placement.new is not None and (padding.is_told or more <= padding_max(len(place)))
+            if more < 0 or (more and not is_padded):
+                raise _wrong_count(part, placement, len(place), padding)
+            if first.table.rows != part.table.rows:
+                raise IdsError(
+                    f"tables {first.table.name!r} and {part.table.name!r} in {part.base.path} have {first.table.rows} "
+                    f"and {part.table.rows} rows, and there are {len(place)} labels.",
+                    hint="Say with --table whose labels these are.",
+                )
+        tables.append(GrowingTable(tuple(found), tuple(surplus)))
     return tuple(tables)
 
 
@@ -81,38 +88,38 @@ def _parts_of(base: Base) -> list[Part]:
 
 
 def _choose(
-    parts: Sequence[Part], base: Base, *, count: int, table: Sequence[str], may_be_padded: bool
+    parts: Sequence[Part], base: Base, placement: Placement, *, table: Sequence[str], padding: PaddingRequest
 ) -> tuple[Part, ...]:
     """Choose the tables of the first base."""
     if table:
         refuse_unmatched("--table", table, [name for part in parts for name in part.table.names], path=base.path)
         return tuple(part for part in parts if matches(table, part.table.names))
+    count = len(placement.places[0])
     recognised = [part for part in parts if part.is_recognised]
-    exact = [part for part in recognised if part.table.rows == count]
-    if not exact and may_be_padded and len({part.table.rows for part in recognised}) == 1:  # of several none is guessed
-        exact = [part for part in recognised if 0 < part.table.rows - count <= _padding_max(count)]
+    rows: int | None = count
+    if placement.new is not None:
+        sizes = {part.table.rows for part in recognised}
+        rows = rows_of_labels(count, sizes, offset=padding.row_offset or 0, is_told=padding.is_told)
+    exact = [part for part in recognised if part.table.rows == rows]
     if not exact:
         if len(recognised) == 1:
-            raise _wrong_count(recognised[0], count)
+            raise _wrong_count(recognised[0], placement, count, padding)
         listed = (
             ", ".join(f"{part.table.name!r} has {part.table.rows}" for part in recognised) or "no table is recognised"
         )
+        offset = padding.row_offset or 0
+        why = f"for {count} labels from row {offset} on" if offset else "as many as ids were given"
         raise IdsError(
-            f"no table in {base.path} has {count} rows, as many as ids were given: {listed}.",
+            f"no table in {base.path} has {count + offset} rows, {why}: {listed}.",
             hint=f"`embcompress inspect {quoted(base.path)}` lists its tables; --table names one.",
         )
     kinds = {next((kind for kind in NAMED_ROLES if kind in part.table.name.lower()), "") for part in exact}
     if len(kinds) > 1:
         raise TableError(
-            f"several tables in {base.path} have {count} rows: {', '.join(repr(part.table.name) for part in exact)}.",
+            f"several tables in {base.path} have {rows} rows: {', '.join(repr(part.table.name) for part in exact)}.",
             hint="Say with --table whose ids these are.",
         )
     return tuple(exact)
-
-
-def _padding_max(count: int) -> int:
-    """Tell how many rows without a label pass for padding."""
-    return PADDING_ROWS + count // PADDING_SHARE
 
 
 def _check_alike(first: Part, part: Part) -> None:
@@ -148,12 +155,15 @@ def _refuse_windowed(part: Part) -> None:
         )
 
 
-def _wrong_count(part: Part, count: int) -> IdsError:
+def _wrong_count(part: Part, placement: Placement, count: int, padding: PaddingRequest) -> IdsError:
     rows = part.table.rows
     if count < rows:
         which = f"row {count} has none" if count == rows - 1 else f"rows {count}..{rows - 1} have none"
     else:
         which = f"the last {count - rows} have no row"
+    is_padded = count < rows and placement.new is not None and len(placement.places) == 1
     return IdsError(
-        f"table {part.table.name!r} in {part.base.path} has {rows} rows, and {count} ids were given: {which}."
+        f"table {part.table.name!r} in {part.base.path} has {rows} rows, and {count} ids were given: {which}.",
+        hint="If that is meant, say what they are:" if is_padded else "",
+        retries=retries_for(rows - count, placement, padding) if is_padded else (),
     )

@@ -51,7 +51,7 @@ class Grower(ABC):
         self.device = torch.device(device)
         self.warnings: list[str] = []
         self._bases = None if bases is None else bases.to(self.device)
-        # Of each part the new id of each row, -1 for those that go; rows beyond are padding, and go too.
+        # Of each part the new id of each row, -1 for those that go.
         self._places = [torch.frombuffer(place, dtype=torch.int64) for place in plan.placement.places]
         # Which part a new id has its row from, and which row; -1 for new ones.
         self._owner = torch.full((plan.placement.max_id,), -1, dtype=torch.int32)
@@ -60,13 +60,17 @@ class Grower(ABC):
             rows = (place >= 0).nonzero().squeeze(1)
             self._owner[place[rows]] = number
             self._row[place[rows]] = rows
+        # Rows without a label are padding, or of another kind: they count in no statistic.
+        self._has_label = torch.ones(plan.placement.max_id, dtype=torch.bool)
+        self._has_label[torch.tensor(plan.placement.unlabelled, dtype=torch.int64)] = False
         self._new = NewRows(plan, request, ids=(self._owner < 0).nonzero().squeeze(1), folder=folder)
         self._new_energy = self._lost_energy = 0.0
 
     def measure(self, progress: Progress | None) -> None:
         """Go over the kept rows once: their mean, and what the method is fitted to."""
         needs_factor = self._new.needs_covariance
-        seen = RowMoments(self._columns, rows=self.plan.placement.kept if needs_factor else None)
+        labelled = self.plan.placement.kept - len(self.plan.placement.unlabelled)
+        seen = RowMoments(self._columns, rows=labelled if needs_factor else None)
         left = 0
         parts = self.plan.parts
         total = sum(part.table.rows for part in parts)
@@ -74,8 +78,8 @@ class Grower(ABC):
         for number, part in enumerate(parts):
             first = 0
             for block in self._known_columns(number):
-                kept = self._places[number][first : first + len(block)] >= 0
-                kept = torch.nn.functional.pad(kept, (0, len(block) - len(kept))).to(self.device)  # rows of padding
+                place = self._places[number][first : first + len(block)]
+                kept = ((place >= 0) & self._has_label[place.clamp_min(0)]).to(self.device)
                 if not bool(torch.isfinite(block.sum())):  # a sum is finite only of finite numbers, and quicker
                     finite = torch.isfinite(block).all(dim=1)
                     left += int((kept & ~finite).sum())
@@ -136,12 +140,13 @@ class Grower(ABC):
         self._new_energy += float(exact.square().sum())
         self._lost_energy += float(lost.square().sum())
 
-    def _count(self, values: Tensor, owner: Tensor) -> None:
-        """Take a block of rows as it is stored, (block_rows, dim), into the statistics."""
+    def _count(self, values: Tensor, first: int) -> None:
+        """Take a block of rows as it is stored, (block_rows, dim), from a new id on, into the statistics."""
+        ids = slice(first, first + len(values))
         seen = measure_rows(values, self._mean)
-        is_new = (owner < 0).to(self.device)
+        is_new = (self._owner[ids] < 0).to(self.device)
         finite = torch.isfinite(seen.norms)
-        self.kept_rows.add_measured(seen.where(finite & ~is_new))
+        self.kept_rows.add_measured(seen.where(finite & ~is_new & self._has_label[ids].to(self.device)))
         self.new_rows.add_measured(seen.where(finite & is_new))
 
 
@@ -193,7 +198,7 @@ class FloatGrower(Grower):
                 block.index_copy_(0, new, self._make(new + first).view(torch.uint8).view(len(new), width))
             values = block.view(self._dtype).to(self.device)
             self._count(
-                values if self._bases is None else values.to(torch.float32) @ self._bases.to(torch.float32), owner
+                values if self._bases is None else values.to(torch.float32) @ self._bases.to(torch.float32), first
             )
             yield memoryview(memory)[: (last - first) * width]
             if progress is not None:

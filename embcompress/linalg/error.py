@@ -173,12 +173,19 @@ class ErrorAccumulator:
             + [WorstRow(number, None, float(least)) for number in tied.tolist()]
         )
 
-    def result(self, *, optimal_relative: float | None = None, labels: Sequence[str] = ()) -> TableErrorReport:
+    def result(
+        self,
+        *,
+        optimal_relative: float | None = None,
+        labels: Sequence[str] = (),
+        unweighted_rows: int | None = None,
+    ) -> TableErrorReport:
         """Compute the error of the rows seen so far.
 
         Args:
             optimal_relative: the Eckart-Young optimum, if it is known.
-            labels: of all rows, for the worst of them; or none.
+            labels: of all rows, for the worst of them, blank for those that have none; or empty.
+            unweighted_rows: how many of the row weights were not given, but are the least; None without row weights.
         """
         self._count_pending()
         rows = max(self._rows, 1)
@@ -187,6 +194,7 @@ class ErrorAccumulator:
             relative=relative_error(self._squared_error, self._squared_norm),
             optimal_relative=optimal_relative,
             weighted_relative=None if self._row_weights is None else weighted,
+            unweighted_rows=None if self._row_weights is None else unweighted_rows,
             row_relative=RowRelative(
                 mean=self._sum_relative / rows,
                 p50=self._relatives.quantile(0.5),
@@ -198,7 +206,7 @@ class ErrorAccumulator:
                 p01=1 - self._distances.quantile(0.99),
                 min=1 - self._distances.largest,
             ),
-            worst_rows=tuple(replace(row, label=labels[row.id]) if labels else row for row in self._worst),
+            worst_rows=tuple(replace(row, label=labels[row.id] or None) if labels else row for row in self._worst),
             histogram=self._relatives.histogram(),
             norm_ratio=self._norm_ratio(),
             by_norm=self._by_norm.groups(),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from embcompress.exceptions import CheckpointError, IdsError
 from embcompress.tables.labels import read_labels
-from embcompress.tables.text_files import is_integer, read_text
+from embcompress.tables.text_files import is_integer, read_text, repeated
 from embcompress.text import named
 
 TRIPLE_COLUMNS = ["head", "relation", "tail"]
@@ -55,7 +55,7 @@ def read_id_map(kind: str, *, rows: int, path: Path | None) -> IdMap:
         path: of the labels; None where triples hold ids.
 
     Raises:
-        CheckpointError, IdsError: the labels cannot be read, or are more or fewer than the rows.
+        CheckpointError, IdsError: the labels cannot be read, are more or fewer than the rows, or one repeats.
     """
     plural = {"entity": "entities", "relation": "relations"}[kind]
     if path is None:
@@ -66,6 +66,8 @@ def read_id_map(kind: str, *, rows: int, path: Path | None) -> IdMap:
             f"{path} has {len(labels)} labels, and the model has {rows} {plural}.",
             hint="Give the labels that the model was trained with.",
         )
+    if again := repeated(label for label in labels if label):
+        raise IdsError(f"{path} gives a label to several {plural}: {named(again)}.")
     return IdMap(kind, plural, rows, labels, path)
 
 

@@ -168,7 +168,8 @@ def _gates(result: Result) -> Sequence[Gate]:
 
 
 def _warnings(result: Result) -> Sequence[str]:
-    return result.warnings if isinstance(result, BackfillResult) else tuple(map(text_of, document_of(result).warnings))
+    own = result.warnings if isinstance(result, ApproximateResult | BackfillResult | EvaluateResult) else ()
+    return (*map(text_of, document_of(result).warnings), *own)
 
 
 def _checks(result: Result) -> Iterable[Check]:

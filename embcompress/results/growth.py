@@ -43,8 +43,8 @@ class GrownTable(TableHead):
         rows: of the new table.
         coding: "dense", or how its weights are stored.
         rank: the number of bases; None for a dense table.
-        rows_kept, rows_added, rows_dropped: of the bases' rows, the new ones, and those whose label has gone; rows of
-            padding count as dropped.
+        rows_kept, rows_added, rows_dropped: of the bases' rows, the new ones, and those without a place, as their label
+            has gone or they are padding that went.
         rows_filled: of the new rows, how many came from --fill.
         method: how the other new rows were made.
         constrainer: what all new rows were held to; None for nothing.

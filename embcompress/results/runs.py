@@ -23,6 +23,7 @@ class ApproximateResult:
 
     Attributes:
         withheld: whether a gate failed, so that `output` tells of a file that was made, measured and not put there.
+        warnings: what a user should know of the files of labels and row weights.
         unrecognised: large matrices that stayed dense though they may be tables.
         unrecognised_command: compresses these, too; ready to paste into a shell. None where there are none.
     """
@@ -34,6 +35,7 @@ class ApproximateResult:
     skipped: tuple[Skipped, ...]
     totals: Totals
     gates: tuple[Gate, ...] = ()
+    warnings: tuple[str, ...] = ()
     withheld: bool = False
     unrecognised: tuple[UnrecognisedMatrix, ...] = ()
     unrecognised_command: str | None = None
@@ -83,6 +85,7 @@ class EvaluateResult:
         tables: the compressed tables; `error` is None where a table cannot be compared, and a check says why.
         checks: of the artifact.
         link_prediction: None without triples.
+        warnings: what a user should know of the files of labels and row weights.
         skipped: entries of the original that no safetensors file can hold, so that nothing was compared with them.
     """
 
@@ -95,6 +98,7 @@ class EvaluateResult:
     link_prediction: LinkPrediction | None = None
     gates: tuple[Gate, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    warnings: tuple[str, ...] = ()
     dry_run: bool = False
     memory_bytes: int | None = None
 

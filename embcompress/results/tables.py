@@ -83,6 +83,8 @@ class TableErrorReport:
         relative: ||E - E_stored||_F / ||E||_F.
         optimal_relative: the Eckart-Young optimum at this rank; None where the solver cannot know it.
         weighted_relative: as relative, with the squares of each row times its row weight; None without row weights.
+        unweighted_rows: rows that --row-weights gives no number, and that weigh the least that others do; None without
+            row weights.
         norm_ratio: of the rows; None where all are zero.
         histogram: of the rows' relative errors.
         by_norm: about ten groups of rows by ascending norm.
@@ -92,6 +94,7 @@ class TableErrorReport:
     relative: float
     optimal_relative: float | None
     weighted_relative: float | None = field(default=None, kw_only=True)
+    unweighted_rows: int | None = field(default=None, kw_only=True)
     row_relative: RowRelative
     cosine: Cosine
     norm_ratio: NormRatio | None = field(kw_only=True)

@@ -4,44 +4,78 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from embcompress.exceptions import CheckpointError, IdsError
-from embcompress.tables.text_files import is_integer, parse_json, read_text, repeated, split_lines, split_pairs
-from embcompress.text import named
+from embcompress.tables.label_arrays import read_npy, read_parquet
+from embcompress.tables.label_forms import PLAIN, ReadLabels, order_labels, read_lines, read_table
+from embcompress.tables.text_files import is_integer, parse_json, read_lenient_text, read_text, split_lines
 
-LABEL_COLUMNS = ["id", "label"]  # of PyKEEN's entity_to_id.tsv.gz
+DELIMITERS = {".tsv": "\t", ".csv": ","}
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """The labels of a file.
+
+    Attributes:
+        labels: in the order of the ids, each as often as it stands there; blank for ids that have none.
+        warnings: a sentence each, without a full stop: what the file was taken for, where that can be wrong, and what
+            is odd in it.
+    """
+
+    labels: list[str]
+    warnings: tuple[str, ...] = ()
 
 
 def read_labels(path: Path) -> list[str]:
-    """Read the label of every id, in the order of the ids.
+    """Read the label of every id, in the order of the ids; as `read_label_file`."""
+    return read_label_file(path).labels
 
-    The name tells the form, with or without a final .gz: `.tsv` holds id<TAB>label, quoted as pandas quotes, with or
-    without a header; `.json` an object from label to id, a list of labels, or a tokenizer of Hugging Face; anything
-    else one label a line.
+
+def read_label_file(path: Path) -> LabelFile:
+    """Read the label of every id.
+
+    The name tells the form, with or without a final .gz: `.tsv` and `.csv` hold id and label or label and id, quoted as
+    pandas quotes, with or without a header, which may also name a column of labels among others; `.json` an object
+    from label to id or from id to label, a list of labels, a tokenizer of Hugging Face, or a configuration with
+    id2label; `.npy` an array of texts; `.parquet` a column of labels. What anything else holds its lines tell:
+    `read_lines`.
 
     Raises:
         CheckpointError: the file cannot be read, or is not what its name says.
-        IdsError: an id that is missing, duplicate, negative or no integer; a label given twice.
+        IdsError: an id that is duplicate, negative or no integer; more ids without a label than labels.
     """
-    text = read_text(path)
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
-    if ending == ".tsv":
-        labels = _from_tsv(text, path)
-    elif ending == ".json":
-        labels = _from_json(text, path)
+    odd_lines = 0
+    if ending == ".npy":
+        found = ReadLabels(read_npy(path), PLAIN)
+    elif ending == ".parquet":
+        found = read_parquet(path)
     else:
-        labels = split_lines(text.rstrip("\r\n"))
-        start = 1 if labels[:1] == ["\t".join(LABEL_COLUMNS)] else 0
-        if len(labels) > start and all(is_integer(line.partition("\t")[0]) and "\t" in line for line in labels[start:]):
-            raise CheckpointError(
-                f"{path} holds id<TAB>label, and its name says one label a line.", hint="Name it .tsv."
-            )
-    if not labels:
+        content = read_lenient_text(path)
+        odd_lines = content.odd_lines
+        if ending == ".json":
+            found = ReadLabels(_from_json(content.text, path), PLAIN)
+        elif ending in DELIMITERS:
+            found = read_table(content.text, path, delimiter=DELIMITERS[ending])
+        else:
+            found = read_lines(content.text, path, ending=ending)
+    if not any(found.labels):
         raise IdsError(f"{path} holds no labels.")
-    if len(set(labels)) < len(labels):
-        raise IdsError(f"{path} gives a label to several ids: {named(repeated(labels))}.")
-    return labels
+    labels, surrogates = _writable(found.labels) if ending == ".json" else (found.labels, 0)
+    warnings = []
+    if found.form:
+        warnings.append(f"{path.name} was read as {found.form}")
+    if odd := odd_lines + surrogates:
+        warnings.append(
+            f"{path.name}: {odd} of {len(labels)} labels are not UTF-8, and their other bytes are written as \\xff"
+        )
+    if blank := labels.count(""):
+        warnings.append(f"{path.name}: {blank} of {len(labels)} ids have no label, the first is {labels.index('')}")
+    return LabelFile(labels, tuple(warnings))
 
 
 def read_ids(path: Path) -> array[int]:
@@ -72,50 +106,49 @@ def read_ids(path: Path) -> array[int]:
         raise IdsError(f"{path} holds an id beyond 2^63.") from err
 
 
-def _from_tsv(text: str, path: Path) -> list[str]:
-    rows = split_pairs(text, path, form="id<TAB>label")
-    start = 1 if rows[:1] == [LABEL_COLUMNS] else 0
-    pairs = []
-    for place, row in enumerate(rows[start:], start + 1):
-        if not is_integer(row[0]):
-            raise IdsError(f"{path}, row {place}: ids are integers; got {row[0][:40]!r}.")
-        pairs.append((int(row[0]), row[1]))
-    return _in_order(pairs, path)
-
-
 def _from_json(text: str, path: Path) -> list[str]:
     found = parse_json(text, path)
-    if isinstance(found, list) and all(isinstance(label, str) for label in found):
-        return found
-    if isinstance(found, dict) and isinstance(found.get("model"), dict):  # a tokenizer.json
-        vocabulary, added = found["model"].get("vocab"), found.get("added_tokens", [])
-        try:
-            if isinstance(vocabulary, list):  # of a unigram model: [label, score]
-                vocabulary = {label: index for index, (label, _) in enumerate(vocabulary)}
-            found = {**vocabulary, **{token["content"]: token["id"] for token in added}}
-        except (TypeError, ValueError, KeyError) as err:
-            raise CheckpointError(f"{path} is no tokenizer with a vocabulary.") from err
-        if not all(isinstance(label, str) for label in found):
-            raise CheckpointError(f"{path} is no tokenizer with a vocabulary: a label is no text.")
+    if isinstance(found, list) and any(isinstance(label, str) for label in found):
+        return [label if isinstance(label, str) else "" for label in found]
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} holds no vocabulary: neither labels with their ids nor a list of labels.")
+    if isinstance(found.get("model"), dict):
+        return order_labels(_of_tokenizer(found, path), path)
+    if isinstance(found.get("id2label"), dict):  # a config.json
+        found = found["id2label"]
+    if found and all(isinstance(label, str) for label in found.values()) and all(map(is_integer, found)):
+        return order_labels([(int(index), label) for index, label in found.items()], path)
     for label, index in found.items():
         if type(index) is not int:
             raise IdsError(f"{path}: the id of {label[:40]!r} is {str(index)[:40]}, which is no integer.")
-    return _in_order([(index, label) for label, index in found.items()], path)
+    return order_labels([(index, label) for label, index in found.items()], path)
 
 
-def _in_order(pairs: list[tuple[int, str]], path: Path) -> list[str]:
-    """Put labels in the order of their ids, which must be 0..n - 1, each once."""
-    pairs.sort(key=lambda pair: pair[0])
-    for expected, (index, label) in enumerate(pairs):
-        if index < 0:
-            raise IdsError(f"{path}: ids must not be negative; {label[:40]!r} has {index}.")
-        if index < expected:
-            raise IdsError(f"{path} gives id {index} twice, also to {label[:40]!r}.")
-        if index > expected:
-            raise IdsError(
-                f"{path} has no label for id {expected}; ids must be 0..{len(pairs) - 1}, each once.",
-                hint="Give every row a label.",
-            )
-    return [label for _, label in pairs]
+def _of_tokenizer(found: dict[str, Any], path: Path) -> list[tuple[int, str]]:
+    """List ids and labels of a tokenizer.json. An added token takes the place of the one that has its id."""
+    vocabulary = found["model"].get("vocab")
+    try:
+        if isinstance(vocabulary, list):  # of a unigram model: [label, score]
+            pairs = [(index, label) for index, (label, _) in enumerate(vocabulary)]
+        else:
+            pairs = [(index, label) for label, index in vocabulary.items()]
+        added = [(token["id"], token["content"]) for token in found.get("added_tokens", [])]
+    except (TypeError, ValueError, KeyError, AttributeError) as err:
+        raise CheckpointError(f"{path} is no tokenizer with a vocabulary.") from err
+    if not all(isinstance(label, str) for _, label in (*pairs, *added)):
+        raise CheckpointError(f"{path} is no tokenizer with a vocabulary: a label is no text.")
+    for index, label in (*pairs, *added):
+        if type(index) is not int:
+            raise IdsError(f"{path}: the id of {label[:40]!r} is {str(index)[:40]}, which is no integer.")
+    replaced = {index for index, _ in added}
+    return [*((index, label) for index, label in pairs if index not in replaced), *dict(added).items()]
+
+
+def _writable(labels: list[str]) -> tuple[list[str], int]:
+    """Write out halves of characters, as JSON may hold them, that no file can hold; count the labels that have some."""
+    try:
+        "\n".join(labels).encode()
+    except UnicodeEncodeError:
+        written = [label.encode("utf-8", "backslashreplace").decode() for label in labels]
+        return written, sum(one != other for one, other in zip(labels, written, strict=True))
+    return labels, 0

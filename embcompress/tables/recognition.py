@@ -24,6 +24,11 @@ class Verdict:
     is_table: bool
     reason: str
 
+    @property
+    def is_scale(self) -> bool:
+        """Whether it is named like the scales of quantized integers."""
+        return SCALE_KIND in self.reason
+
 
 class TensorLike(Protocol):
     """What is known of a tensor before it is read."""
@@ -88,16 +93,20 @@ LITERALS = (
         rf"relations?|(init_)?rel|rel_transfer|rel_proj_vect|rel_(diag|phase)|(relation|rel){ROWS_OF}",
         "relation embedding",
     ),
-    _Literal(r"transfer_matrix|norm_vect(or)?|trans_m", "relation embedding"),  # OpenKE, TorchKGE, KGAT: TransR, TransH
+    # TransR and TransH of OpenKE, TorchKGE, KGAT, RecBole.
+    _Literal(r"transfer_matrix|norm_vect(or)?|trans_[mw]", "relation embedding"),
+    _Literal(r"(in|out)_degree_encoder", "embedding"),  # Graphormer
+    # Of Graphormer too, a row for each value of each of nine features; others make atoms of a few by a dense layer.
+    _Literal(r"atom_encoder", "embedding", rows_min=1000),
     _Literal(rf"users?{ROWS_OF}?", "user embedding"),
     _Literal(rf"items?{ROWS_OF}?", "item embedding"),
     # T5, BART, Marian. 256: no vocabulary is smaller than the bytes; the trunks of multi-task networks often are.
     _Literal(r"shared", "token embedding", rows_min=256),
     # The table is the encoder of torch's word_language_model and fastai, w of CTRL, P and Q, pu and qi, W and H of
-    # matrix factorisations, E of TuckER, wi, wj and wo of word2vec and GloVe, lt of Poincare embeddings, D of paragraph
-    # vectors. Dense layers have these names too, but are not many times longer than wide.
+    # matrix factorisations, E of TuckER, wi, wj and wo of word2vec and GloVe, Wy of GRU4Rec, lt of Poincare embeddings,
+    # D of paragraph vectors. Dense layers have these names too, but are not many times longer than wide.
     _Literal(
-        r"encoder|[dehpqruvw]|pu|qi|w(_?in|_?out|[ijo])|lt|[ui]_weights?", "embedding", rows_min=500, aspect_min=8
+        r"encoder|[dehpqruvw]|pu|qi|w(_?in|_?out|[ijoy])|lt|[ui]_weights?", "embedding", rows_min=500, aspect_min=8
     ),
     _Literal(
         r"(?!(.+_)?(scales?|zeros?|bias|mask|rope|sin|cos|rout(er|ing)|gates?)_)[^.]+_tables?",
@@ -107,6 +116,7 @@ LITERALS = (
     ),
 )
 
+SCALE_KIND = "a quantisation scale"
 # Looked for in the owner; the first that fits names the reason.
 REFUSED = (
     (_words(r"bias|biases|beta"), "a bias"),
@@ -114,7 +124,7 @@ REFUSED = (
     (_words(r"conv\w*|\w+conv|patch(es)?(?!.*pos)"), "a convolution"),  # ViT's patch embeddings are convolutions
     (r"^weight_[ih]h", "a recurrent layer"),
     (_words(r"(\w+_)?mask$|inv_freq|(cos|sin)_cached"), "a mask or a cache"),
-    (_words(r"scales?|zeros|zero_point|absmax|weight_integer"), "a quantisation scale"),
+    (_words(r"scales?|zeros|zero_point|absmax|weight_integer"), SCALE_KIND),
     (r"emb\w*_(avg|sum|ema)$|ema_(w|emb\w*)$", "a running average"),  # of a VQ codebook
     (r"^embed_out$|(?:^|out_)(class|bbox|mask)_embed$", "a classifier"),  # GPT-NeoX's head; DETR's heads
     (_words(r"head$|classifier|logits|pooler|lm_head|scorer?"), "a classifier"),
@@ -122,6 +132,7 @@ REFUSED = (
     # Of Fuyu, Decision Transformer, MAE, diffusion models, ProphetNet, V-JEPA 2, MarkupLM.
     (r"^(vision_embed_tokens|embed_(state|action)|decoder_embed|image_embeds|emb_layers)$", "a linear layer"),
     (r"(?:^|_)((x|context|condition)_embedder|time_embed)$", "a linear layer"),
+    (r"^(speaker_embeds_layer|att(en|n|ention)?_embedding)$", "a linear layer"),  # of SpeechT5, AutoInt
     (r"^(relative_pos_embeddings|predictor_embeddings|xpath_unitseq2_\w+)$", "a linear layer"),
     (r"^(cls|mask|register)\w*_tokens?$", "a vector put into every input"),
     (r"[a-z]2(?!vec)[a-z]|" + _words("to"), "a linear layer"),  # embed2hidden, hidden_to_embedding
@@ -130,6 +141,9 @@ REFUSED = (
     (r"^(?!.*(user|item)).*" + _words("mlp"), "a linear layer"),  # NCF: embed_user_MLP is a table
     (r"^([qkvow]|query|key|value|w?qkv|w[qkvo]|query_key_value|c_attn|(self_)?att(n|ention)?)$", "an attention layer"),
 )
+
+# The same for `parent.owner`. Of iTransformer, PatchTST and TimesNet, and what the Informer makes of times as floats.
+REFUSED_PAIRS = re.compile(r"(enc|dec|patch)_embedding\.value_embedding|temporal_embedding\.embed")
 
 EMBEDDING_WORD = re.compile(r"embed|(?:^|_)w?emb(?:s|d)?(?:_|$)")  # not member, not assembler
 CONTAINER = re.compile(
@@ -216,9 +230,8 @@ def recognise(names: tuple[str, ...], *, shape: tuple[int, ...], dtype: str) -> 
 def _why_unfit(shape: tuple[int, ...], *, dtype: str) -> str:
     """Say why no name could make this tensor a table; empty where one could."""
     if dtype not in TABLE_DTYPES:
-        kind = (
-            "integers" if "int" in dtype else "truth values" if dtype == "bool" else "a dtype that is copied as it is"
-        )
+        kinds = (("float8", "FP8"), ("int", "integers"), ("bool", "truth values"))
+        kind = next((kind for part, kind in kinds if part in dtype), "a dtype that is copied as it is")
         return f"{kind} ({dtype})"
     if len(shape) < 2:
         return "1-D" if shape else "a single number"
@@ -283,6 +296,8 @@ def _refusal(name: _Name, *, shape: tuple[int, ...]) -> str:
     for pattern, kind in REFUSED:
         if re.search(pattern, name.owner) and f"{name.parent}.{name.owner}" != "word_emb.emb_layers":
             return f"named like {kind} ({name.raw[-1]})"
+    if REFUSED_PAIRS.fullmatch(f"{name.parent}.{name.owner}"):
+        return f"named like a linear layer ({'.'.join(name.raw[-2:])})"
     return _shape_refusal(name, shape=shape)
 
 
@@ -300,6 +315,10 @@ def _shape_refusal(name: _Name, *, shape: tuple[int, ...]) -> str:
     is_convolution = len(shape) > 3 or (len(shape) == 3 and shape[2] % 2 == 1 and shape[0] < 8 * shape[1])
     if not has_kind and name.leaf == "weight" and is_convolution:  # nn.Embedding has two axes; Vocos embeds by Conv1d
         return f"a convolution, by its shape ({shown})"
+    # PyKEEN's CombinedRepresentation: base.0 is the table, the last the numeric literals of the entities, as they are
+    # given. One between them would be trained; no model of PyKEEN's has one.
+    if name.owner == "embeddings" and re.fullmatch(r"base\.[1-9]\d*", ".".join(name.parts[-3:-1])):
+        return f"the literals of a model of PyKEEN, which are not trained ({'.'.join(name.raw[-3:])})"
     if name.parts[-2:-1] in {("base",), ("bases",)} and shape[0] < math.prod(shape[1:]):
         return f"the bases of a low-rank table ({'.'.join(name.raw[-2:])})"  # PyKEEN's LowRank; bases.0 are partitions
     return ""

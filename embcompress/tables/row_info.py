@@ -2,37 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from embcompress.exceptions import IdsError
-from embcompress.tables.labels import read_labels
-from embcompress.tables.row_weights import match_row_weights, read_row_weights
+from embcompress.tables.labels import LabelFile, read_label_file
+from embcompress.tables.padding import begins_with_padding, rows_of_labels
+from embcompress.tables.row_weights import RowWeights, read_row_weights
 from embcompress.tables.table import Table
+from embcompress.text import named
 
 
 @dataclass(frozen=True)
 class RowFacts:
-    """Row weights and labels, for the tables that have as many rows.
+    """Row weights and labels, for the tables that have as many rows, or a few more.
 
     Attributes:
         row_weights: how much the squared error of each row counts; None: all alike.
         labels: of the rows; empty: none are known.
+        offsets: the row that the first label belongs to, of each table that has labels.
+        warnings: what a user should know of the files, and of rows without a label.
     """
 
-    row_weights: Sequence[float] | None = None
+    row_weights: RowWeights | None = None
     labels: Sequence[str] = ()
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def weights_of(self, table: Table) -> Sequence[float] | None:
-        """Give the weights of a table's rows; None where they are not this table's."""
-        if self.row_weights is None or len(self.row_weights) != table.rows:
+        """Give the weights of a table's rows, the least to those without a label; None where they are not its own."""
+        given = self.row_weights
+        if given is None:
             return None
-        return self.row_weights
+        if len(given.values) == table.rows:
+            return given.values
+        offset = self.offsets.get(table.name)
+        if offset is None or len(given.values) != len(self.labels):
+            return None
+        before, after = offset, table.rows - offset - len(self.labels)
+        return array("d", [given.least]) * before + given.values + array("d", [given.least]) * after
+
+    def unweighted_rows_of(self, table: Table) -> int | None:
+        """Count a table's rows that the file gives no weight, so that they weigh the least; None without weights."""
+        given = self.row_weights
+        if given is None or self.weights_of(table) is None:
+            return None
+        return given.missing + table.rows - len(given.values)
 
     def labels_of(self, table: Table) -> Sequence[str]:
-        """Give the labels of a table's rows; empty where they are not this table's."""
-        return self.labels if len(self.labels) == table.rows else ()
+        """Give the labels of a table's rows, blank where there is none; empty where none are its own."""
+        offset = self.offsets.get(table.name)
+        if offset is None:
+            return ()
+        if len(self.labels) == table.rows:
+            return self.labels
+        return [*[""] * offset, *self.labels, *[""] * (table.rows - offset - len(self.labels))]
 
     def check(self, tables: Sequence[Table], *, path: str | Path | None) -> None:
         """Refuse row weights, or labels alone, that belong to none of these tables.
@@ -45,30 +72,77 @@ class RowFacts:
             IdsError: no table has as many rows.
         """
         if self.row_weights is not None and path is not None:
-            match_row_weights(self.row_weights, {table.name: table.rows for table in tables}, path=Path(path))
-        elif self.labels and not any(len(self.labels) == table.rows for table in tables):
-            sizes = ", ".join(f"{table.name!r} has {table.rows}" for table in tables)
-            raise IdsError(f"--labels holds {len(self.labels)} labels, and no chosen table has as many rows: {sizes}.")
+            if not any(self.weights_of(table) is not None for table in tables):
+                raise IdsError(
+                    f"{path} holds {len(self.row_weights.values)} weights, and no table has as many rows: "
+                    f"{_sizes(tables)}.",
+                    hint="Give one weight a row, 0 for a row that does not count.",
+                )
+        elif self.labels and not any(table.name in self.offsets for table in tables):
+            raise _no_table(self.labels, tables)
 
 
 def read_row_facts(
-    *, row_weights: str | Path | None, labels: str | Path | None, tables: Callable[[], Sequence[Table]]
+    *,
+    row_weights: str | Path | None,
+    labels: str | Path | None,
+    tables: Callable[[], Sequence[Table]],
+    file: BinaryIO,
 ) -> RowFacts:
     """Read row weights and labels.
 
     Args:
         row_weights: a file, or None.
         labels: a file, or None.
-        tables: gives those that they may be for. Where all have equally many rows and no labels are given, ids without
-            a number weigh 0.
+        tables: gives those that they may be for. Where all have equally many rows and no labels are given, ids need not
+            all have a number.
+        file: the open file that holds them: where there is one row more than labels, its first row tells which.
 
     Raises:
         CheckpointError: a file cannot be read.
-        IdsError: what it holds cannot be.
+        IdsError: what it holds cannot be; labels of no table.
     """
-    known = () if labels is None else tuple(read_labels(Path(labels)))
-    if row_weights is None:
-        return RowFacts(None, known)
-    rows = {table.rows for table in tables()}
-    only = next(iter(rows)) if len(rows) == 1 and not known else None
-    return RowFacts(read_row_weights(Path(row_weights), labels=known or None, rows=only), known)
+    if labels is None and row_weights is None:
+        return RowFacts()
+    chosen = tables()
+    known = LabelFile([]) if labels is None else read_label_file(Path(labels))
+    warnings = list(known.warnings)
+    offsets: dict[str, int] = {}
+    if known.labels:
+        count = len(known.labels)
+        rows = rows_of_labels(count, {table.rows for table in chosen})
+        for table in chosen:
+            if table.rows == rows:
+                offsets[table.name], warning = _place(table, count, file)
+                warnings += [warning] if warning else []
+        if not offsets:
+            raise _no_table(known.labels, chosen)
+    else:
+        sizes = {table.rows for table in chosen}
+        rows = next(iter(sizes)) if len(sizes) == 1 else None
+    weights = None
+    if row_weights is not None:
+        weights = read_row_weights(Path(row_weights), labels=known.labels or None, rows=rows)
+        warnings += weights.warnings
+    return RowFacts(weights, known.labels, offsets, tuple(warnings))
+
+
+def _place(table: Table, count: int, file: BinaryIO) -> tuple[int, str]:
+    """Find the row of the first of `count` labels, and what to say of the rows that have none."""
+    surplus = table.rows - count
+    if not surplus:
+        return 0, ""
+    has = f"{table.name!r} has {table.rows} rows and {count} labels"
+    if begins_with_padding(table.stored, surplus=surplus, file=file):
+        return 1, f"{has}: row 0 is all zeros, so the first label was taken for that of row 1"
+    return 0, f"{has}, which were taken for those of rows 0..{count - 1}"
+
+
+def _no_table(labels: Sequence[str], tables: Sequence[Table]) -> IdsError:
+    return IdsError(
+        f"--labels holds {len(labels)} labels, and no chosen table has as many rows, or a few more: {_sizes(tables)}."
+    )
+
+
+def _sizes(tables: Sequence[Table]) -> str:
+    return named([f"{table.name}: {table.rows} rows" for table in tables])

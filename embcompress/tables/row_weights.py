@@ -4,89 +4,91 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from embcompress.exceptions import CheckpointError, IdsError
-from embcompress.tables.text_files import is_integer, parse_json, read_text, split_lines, split_pairs
+from embcompress.tables.label_forms import split_numbers
+from embcompress.tables.text_files import (
+    T,
+    is_integer,
+    parse_json,
+    read_lenient_text,
+    repeated,
+    split_lines,
+    split_pairs,
+)
 from embcompress.text import named
 
 KEYS = ("id", "label")  # what the first column of a header may be called
 VALUES = ("count", "frequency", "weight")  # and the second, or the one of a file without keys
+DELIMITERS = {".tsv": "\t", ".csv": ","}
+UNKNOWN_SHARE_MAX = 0.9  # of the labels of a file: where more are unknown, it is of another vocabulary
 
 
-def read_row_weights(path: Path, *, labels: Sequence[str] | None = None, rows: int | None = None) -> array[float]:
+@dataclass(frozen=True)
+class RowWeights:
+    """The weights that a file gives.
+
+    Attributes:
+        values: of each row, or of each label where those are known; finite, 0 or larger, at least one of them larger.
+        missing: how many of them the file gives no number: they weigh `least`.
+        least: the least number above 0 that it gives.
+        warnings: a sentence each, without a full stop.
+    """
+
+    values: array[float]
+    missing: int
+    least: float
+    warnings: tuple[str, ...] = ()
+
+
+def read_row_weights(path: Path, *, labels: Sequence[str] | None = None, rows: int | None = None) -> RowWeights:
     """Read the weight of every row, in the order of the ids.
 
-    The name tells the form, with or without a final .gz. `.tsv` holds id<TAB>count or label<TAB>count, quoted as
-    pandas quotes; its header says which, and without one the first column holds labels if `labels` are given, else
-    ids. `.json` holds a list of numbers, or an object from label to number if `labels` are given, else from id to
-    number. Anything else holds one number a line, with or without a header. (The second column may also be called
-    weight or frequency.)
+    The name tells the form, with or without a final .gz. `.tsv` and `.csv` hold id and count, or label and count,
+    quoted as pandas quotes; the header says which, and without one the first column holds labels if `labels` are given,
+    else ids. `.json` holds a list of numbers, or an object from label to number if `labels` are given, else from id to
+    number. Anything else holds one number a line, with or without a header, or a label and its count, parted by a tab
+    or a space. (The second column may also be called weight or frequency.)
 
-    An id or a label without a number weighs 0: counts leave out what never occurred. But where nothing tells how many
-    rows there are, every id needs one.
+    A row without a number weighs the least that another one has: counts leave out what was not seen and may yet be met.
+    But where nothing tells how many rows there are, every id needs one. Several rows of one label weigh the same.
+    Labels that are not known are passed over.
 
     Args:
         path: the file.
-        labels: the label of each row, of which there must be as many as weights.
+        labels: the label of each row, of the first rows or of the last; a list of numbers has one for each.
         rows: how many rows there are, if that is known.
-
-    Returns:
-        One weight a row: finite, 0 or larger, at least one of them larger.
 
     Raises:
         CheckpointError: the file cannot be read, or is not what its name says.
-        IdsError: no number, a negative one or none above 0; an id or label twice, or that no row has; more or fewer
-            weights than rows. Names the place or the first few.
+        IdsError: no number, a negative one or none above 0; an id or label twice; an id that no row has; labels of
+            which nearly all are unknown; more or fewer weights than rows. Names the place or the first few.
     """
-    text = read_text(path)
+    text = read_lenient_text(path).text
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
-    if rows is not None and labels is not None and rows != len(labels):
-        raise IdsError(f"--labels holds {len(labels)} labels, and there are {rows} rows.")
-    size = rows if labels is None else len(labels)
-    if ending == ".tsv":
-        found = _from_tsv(text, path, labels=labels, rows=size)
+    size = len(labels) if rows is None and labels is not None else rows
+    is_table = ending == ".tsv" or (ending == ".csv" and "," in text.partition("\n")[0])
+    if is_table:
+        found = _from_table(text, path, delimiter=DELIMITERS[ending], labels=labels, rows=size)
     elif ending == ".json":
         found = _from_json(text, path, labels=labels, rows=size)
     else:
-        found = _from_lines(text, path)
-    if size is not None and len(found) != size:
-        raise IdsError(
-            f"{path} holds {len(found)} weights, and there are {size} {'rows' if labels is None else 'labels'}."
-        )
-    if not any(found):
-        raise IdsError(f"{path} gives no row a weight above 0.")
+        found = _from_lines(text, path, labels=labels)
+    if size is not None and len(found.values) not in {size, size if labels is None else len(labels)}:
+        kind = f"{len(labels)} labels" if labels is not None else f"{size} rows"
+        raise IdsError(f"{path} holds {len(found.values)} weights, and there are {kind}.")
     return found
 
 
-def match_row_weights(row_weights: Sequence[float], tables: Mapping[str, int], *, path: Path) -> tuple[str, ...]:
-    """Find the tables that weights belong to: those with as many rows.
-
-    Args:
-        row_weights: one for each row.
-        tables: the number of rows of each table, by its name.
-        path: where the weights come from, for messages.
-
-    Raises:
-        IdsError: no table has as many rows.
-
-    Example:
-        >>> match_row_weights([1.0, 5.0], {"entities": 2, "relations": 3}, path=Path("counts.txt"))
-        ('entities',)
-    """
-    found = tuple(name for name, rows in tables.items() if rows == len(row_weights))
-    if not found:
-        sizes = named([f"{name}: {rows} rows" for name, rows in tables.items()])
-        raise IdsError(
-            f"{path} holds {len(row_weights)} weights, and no table has as many rows: {sizes}.",
-            hint="Give one weight a row, 0 for a row that does not count.",
-        )
-    return found
-
-
-def _from_lines(text: str, path: Path) -> array[float]:
+def _from_lines(text: str, path: Path, *, labels: Sequence[str] | None) -> RowWeights:
     lines = split_lines(text.rstrip("\r\n"))
+    if labels is not None and (pairs := split_numbers(lines)) is not None:
+        counts = array("d", (_weight(number) for _, number in pairs))
+        if not any(map(math.isnan, counts)):
+            return _by_label([label for label, _ in pairs], counts, path=path, labels=labels)
     start = 1 if lines and lines[0].strip().lower() in VALUES else 0
     weights = array("d", map(_weight, lines[start:]))
     for place, weight in enumerate(weights, start):
@@ -96,11 +98,12 @@ def _from_lines(text: str, path: Path) -> array[float]:
                 lines[place],
                 hint="Name a table of id<TAB>count .tsv." if "\t" in lines[place] else "",
             )
-    return weights
+    return _filled(weights, path=path)
 
 
-def _from_tsv(text: str, path: Path, *, labels: Sequence[str] | None, rows: int | None) -> array[float]:
-    lines = split_pairs(text, path, form="id<TAB>count or label<TAB>count")
+def _from_table(text: str, path: Path, *, delimiter: str, labels: Sequence[str] | None, rows: int | None) -> RowWeights:
+    form = " or ".join(f"{key}{delimiter}count" for key in KEYS).replace("\t", "<TAB>")
+    lines = split_pairs(text, path, form=form, delimiter=delimiter)
     header = lines[0] if lines and lines[0][0] in KEYS and lines[0][1].lower() in VALUES else None
     start = 0 if header is None else 1
     weights = array("d", (_weight(line[1]) for line in lines[start:]))
@@ -113,7 +116,7 @@ def _from_tsv(text: str, path: Path, *, labels: Sequence[str] | None, rows: int 
             )
     keys = [line[0] for line in lines[start:]]
     if header is None:
-        return _in_order(keys, weights, path=path, labels=labels, rows=rows)
+        return _by_key(keys, weights, path=path, labels=labels, rows=rows)
     if header[0] == "id":
         return _by_id(keys, weights, path=path, rows=rows)
     if labels is None:
@@ -121,7 +124,7 @@ def _from_tsv(text: str, path: Path, *, labels: Sequence[str] | None, rows: int 
     return _by_label(keys, weights, path=path, labels=labels)
 
 
-def _from_json(text: str, path: Path, *, labels: Sequence[str] | None, rows: int | None) -> array[float]:
+def _from_json(text: str, path: Path, *, labels: Sequence[str] | None, rows: int | None) -> RowWeights:
     found = parse_json(text, path, values="weights")
     if isinstance(found, list):
         places: Sequence[str] = [f"item {place}" for place in range(1, len(found) + 1)]
@@ -134,7 +137,9 @@ def _from_json(text: str, path: Path, *, labels: Sequence[str] | None, rows: int
     for place, value, weight in zip(places, values, weights, strict=True):
         if math.isnan(weight):
             raise _refusal(f"{path}, {place if isinstance(found, list) else repr(place[:40])}", value)
-    return weights if isinstance(found, list) else _in_order(places, weights, path=path, labels=labels, rows=rows)
+    if isinstance(found, list):
+        return _filled(weights, path=path)
+    return _by_key(places, weights, path=path, labels=labels, rows=rows)
 
 
 def _weight(value: object) -> float:
@@ -154,24 +159,31 @@ def _refusal(place: str, value: object, *, hint: str = "") -> IdsError:
     return IdsError(f"{place}: a weight is a finite number, 0 or larger; got {found}.", hint=hint)
 
 
-def _in_order(
+def _by_key(
     keys: Sequence[str], weights: array[float], *, path: Path, labels: Sequence[str] | None, rows: int | None
-) -> array[float]:
+) -> RowWeights:
     """Put weights in the order of the ids, by what stands beside them: labels if those are known, else ids."""
     if labels is None:
         return _by_id(keys, weights, path=path, rows=rows)
     return _by_label(keys, weights, path=path, labels=labels)
 
 
-def _by_label(keys: Sequence[str], weights: array[float], *, path: Path, labels: Sequence[str]) -> array[float]:
-    ids = dict(zip(labels, range(len(labels)), strict=True))
-    if unknown := [key for key in keys if key not in ids]:
-        hint = "A table of id<TAB>count says so in its header." if all(map(is_integer, unknown)) else ""
-        raise IdsError(f"{path} weighs labels that --labels lacks: {named(unknown)}.", hint=hint)
-    return _placed([ids[key] for key in keys], weights, path=path, rows=len(labels), keys=keys)
+def _by_label(keys: Sequence[str], weights: array[float], *, path: Path, labels: Sequence[str]) -> RowWeights:
+    known = set(labels)
+    unknown = [key for key in keys if key not in known]
+    if len(unknown) > UNKNOWN_SHARE_MAX * len(keys):
+        raise IdsError(
+            f"{path} weighs {len(unknown)} of {len(keys)} labels that --labels lacks: {named(unknown)}.",
+            hint="A table of id<TAB>count says so in its header."
+            if all(map(is_integer, unknown))
+            else "Check that --row-weights and --labels name files of one vocabulary.",
+        )
+    passed_over = f"{path.name}: {len(unknown)} of {len(keys)} labels are not among --labels, and were passed over"
+    weight_of = _weight_of(keys, keys, weights, path=path)
+    return _filled([weight_of.get(label) for label in labels], path=path, warnings=(passed_over,) if unknown else ())
 
 
-def _by_id(keys: Sequence[str], weights: array[float], *, path: Path, rows: int | None) -> array[float]:
+def _by_id(keys: Sequence[str], weights: array[float], *, path: Path, rows: int | None) -> RowWeights:
     if wrong := [key for key in keys if not is_integer(key)]:
         raise IdsError(
             f"{path}: ids are integers; got {named(wrong)}.",
@@ -184,16 +196,24 @@ def _by_id(keys: Sequence[str], weights: array[float], *, path: Path, rows: int 
             f"{path} holds {len(ids)} weights: their ids must be 0..{size - 1}; got {named(wrong_ids)}.",
             hint="Give every id a weight, 0 if it does not count." if rows is None else "",
         )
-    return _placed(ids, weights, path=path, rows=size, keys=keys)
+    weight_of = _weight_of(ids, keys, weights, path=path)
+    return _filled([weight_of.get(index) for index in range(size)], path=path)
 
 
-def _placed(ids: Sequence[int], weights: array[float], *, path: Path, rows: int, keys: Sequence[str]) -> array[float]:
-    """Put each weight at the place of its id, and 0 everywhere else."""
-    placed = array("d", bytes(8 * rows))
-    seen = bytearray(rows)
-    for index, weight, key in zip(ids, weights, keys, strict=True):
-        if seen[index]:
-            raise IdsError(f"{path} gives several weights to {key[:40]!r}.")
-        seen[index] = 1
-        placed[index] = weight
-    return placed
+def _weight_of(rows: Sequence[T], keys: Sequence[str], weights: array[float], *, path: Path) -> dict[T, float]:
+    """Map what tells a row to its weight; refuse what stands there twice, by how it is spelled."""
+    found = dict(zip(rows, weights, strict=True))
+    if len(found) < len(rows):
+        again = repeated(rows)[0]
+        spelled = [key for row, key in zip(rows, keys, strict=True) if row == again][-1]
+        raise IdsError(f"{path} gives several weights to {spelled[:40]!r}.")
+    return found
+
+
+def _filled(weights: Sequence[float | None], *, path: Path, warnings: tuple[str, ...] = ()) -> RowWeights:
+    """Give rows that have no weight the least that another one has."""
+    least = min((weight for weight in weights if weight), default=math.nan)
+    if math.isnan(least):
+        raise IdsError(f"{path} gives no row a weight above 0.")
+    values = array("d", (least if weight is None else weight for weight in weights))
+    return RowWeights(values, sum(weight is None for weight in weights), least, warnings)

@@ -14,6 +14,7 @@ from embcompress.tables.factor_sizes import largest_rank
 from embcompress.tables.recognition import TABLE_DTYPES, Verdict, matches, rank_candidates, recognise
 from embcompress.tables.table import Table
 from embcompress.tables.ties import are_equal
+from embcompress.tables.unread_tables import find_unread_tables, tell_scattered
 from embcompress.text import quoted, suggest_names
 
 WILDCARDS = frozenset("*?[")
@@ -54,7 +55,9 @@ def group_tensors(tensors: Iterable[StoredTensor], *, file: BinaryIO | None = No
     if file is not None:
         groups = _join_copies(groups, file=file)
     matrices = [group for group in groups if group.is_matrix]
-    if len(matrices) == 1 and not matrices[0].verdict.is_table and _is_worth_it(matrices[0].stored):
+    # The scales of blocks are a matrix, and often the only one that is left beside quantized ones.
+    may_be_table = len(matrices) == 1 and not (matrices[0].verdict.is_table or matrices[0].verdict.is_scale)
+    if may_be_table and _is_worth_it(matrices[0].stored):
         only = replace(matrices[0], verdict=Verdict(is_table=True, reason="the only matrix of the file"))
         return tuple(only if group is matrices[0] else group for group in groups)
     return tuple(groups)
@@ -100,6 +103,7 @@ def choose_tables(
     table, exclude, bilinear = (as_patterns(patterns) for patterns in (table, exclude, bilinear))
     groups = group_tensors(checkpoint.tensors, file=checkpoint.file)
     every_name = [name for group in groups for name in group.names]
+    _refuse_left_out([*table, *bilinear], every_name, checkpoint=checkpoint)
     for option, patterns in (("--table", table), ("--exclude", exclude), ("--bilinear", bilinear)):
         refuse_unmatched(option, patterns, every_name, path=checkpoint.path)
     chosen = []
@@ -109,11 +113,7 @@ def choose_tables(
             continue
         if not group.is_matrix:
             if any(WILDCARDS.isdisjoint(pattern) for pattern in (*table, *bilinear) if pattern in group.names):
-                raise TableError(
-                    f"{named[0]!r} in {checkpoint.path} is {group.stored.dtype} of shape {group.stored.shape}; "
-                    f"a table has at least two axes and one of the dtypes {', '.join(TABLE_DTYPES)}.",
-                    hint=f"`embcompress inspect {quoted(checkpoint.path)}` lists the tables.",
-                )
+                raise _unfit(group, named[0], checkpoint=checkpoint)
             continue
         name = named[0] if named else recognised_name(group)
         others = tuple(other for other in group.names if other != name)
@@ -127,8 +127,37 @@ def choose_tables(
                 hint=f"`embcompress inspect {quoted(checkpoint.path)}` lists the tables.",
             )
     if not chosen:
-        raise _nothing_chosen(checkpoint, groups, exclude=exclude, is_asked=bool(table or exclude), bases=bases)
+        raise _nothing_chosen(checkpoint, groups, table=table, exclude=exclude, bases=bases)
     return tuple(chosen)
+
+
+def _unfit(group: Group, name: str, *, checkpoint: Checkpoint) -> TableError:
+    """Say why a tensor that was named is no table, and what to do."""
+    unread = next((one for one in find_unread_tables(checkpoint) if one.name in group.names), None)
+    scattered = tell_scattered(checkpoint) if len(group.stored.shape) == 1 else None
+    what = unread.what if unread else group.stored.dtype
+    why = (
+        f"{checkpoint.path} holds {scattered[0]}"
+        if scattered
+        else f"a table has at least two axes and one of the dtypes {', '.join(TABLE_DTYPES)}"
+    )
+    hint = unread.hint if unread else scattered[1] if scattered else ""
+    return TableError(
+        f"{name!r} in {checkpoint.path} is {what} of shape {group.stored.shape}; {why}.",
+        hint=hint or f"`embcompress inspect {quoted(checkpoint.path)}` lists the tables.",
+    )
+
+
+def _refuse_left_out(patterns: Iterable[str], names: Sequence[str], *, checkpoint: Checkpoint) -> None:
+    """Refuse a pattern that fits nothing but tensors that were left out, by the reason of the first.
+
+    Raises:
+        TableError: there is one.
+    """
+    for pattern in patterns:
+        left = next((one for one in checkpoint.listing.left_out if one.hint and matches([pattern], [one.name])), None)
+        if left and not matches([pattern], names):
+            raise TableError(f"{left.name!r} in {checkpoint.path} is {left.reason}.", hint=left.hint)
 
 
 def refuse_unmatched(option: str, patterns: Iterable[str], names: Sequence[str], *, path: Path) -> None:
@@ -155,22 +184,42 @@ def recognised_name(group: Group) -> str:
 
 
 def _nothing_chosen(
-    checkpoint: Checkpoint, groups: Sequence[Group], *, exclude: Sequence[str], is_asked: bool, bases: int | None
+    checkpoint: Checkpoint,
+    groups: Sequence[Group],
+    *,
+    table: Sequence[str],
+    exclude: Sequence[str],
+    bases: int | None,
 ) -> TableError:
-    if not checkpoint.tensors:
-        return TableError(f"{checkpoint.path} holds no tensors.")
+    unread = [
+        one
+        for one in find_unread_tables(checkpoint)
+        if not matches(exclude, [one.name]) and (not table or matches(table, [one.name]))
+    ]
     matrices = [group.stored for group in groups if group.is_matrix]
     left = [group.stored for group in groups if group.is_matrix and not matches(exclude, group.names)]
+    scales = {group.stored.name for group in groups if group.verdict.is_scale} if unread else set()
+    candidates = rank_candidates([one for one in left if _is_worth_it(one) and one.name not in scales])
+    if unread and (unread[0].is_named or not candidates):
+        return TableError(
+            f"no embedding table can be read from {checkpoint.path}: {unread[0].name!r} is {unread[0].what}.",
+            hint=unread[0].hint,
+        )
+    if not checkpoint.tensors:
+        return TableError(f"{checkpoint.path} holds no tensors.")
     if matrices and not left:
         return TableError(f"--exclude leaves no matrix of {checkpoint.path}.", hint="Exclude fewer.")
-    candidates = rank_candidates([stored for stored in left if _is_worth_it(stored)])
+    scattered = None if candidates else tell_scattered(checkpoint)
+    if scattered:
+        what, hint = scattered
+        return TableError(f"{checkpoint.path} holds {what}.", hint=hint)
     if not candidates:
         why = "large enough to get smaller" if matrices else "at all: only integers, vectors and numbers"
         return TableError(
             f"{checkpoint.path} holds no matrix of floats {why}.",
             hint=f"`embcompress inspect {quoted(checkpoint.path)}` lists its {len(groups)} tensors.",
         )
-    what = "the patterns given leave no" if is_asked else "no tensor is named like an"
+    what = "the patterns given leave no" if table or exclude else "no tensor is named like an"
     return TableError(
         f"{what} embedding table in {checkpoint.path}.",
         hint="The largest candidates:",

@@ -36,7 +36,9 @@ SAMPLE_FILES = (
     "words/model.pt",
 )
 TOOL = [sys.executable, "-m", "embcompress"]
-REPORT_KEYS = ["schema_version", "command", "ok", "input", "output", "tables", "skipped", "totals", "gates"]
+REPORT_KEYS = [
+    "schema_version", "command", "ok", "input", "output", "tables", "skipped", "totals", "gates", "warnings",
+]  # fmt: skip
 INSPECT_KEYS = ["schema_version", "command", "ok", "input", "tables", "others"]
 FAILURE_KEYS = ["schema_version", "ok", "error"]
 

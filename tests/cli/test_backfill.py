@@ -289,14 +289,14 @@ WRONG_LABELS: dict[str, tuple[str, bytes, str]] = {
     "gz that is no gzip": ("l.tsv.gz", TSV.encode(), "l.tsv.gz is named .gz and is not packed by gzip"),
     "gzip cut short": ("l.tsv.gz", gzip.compress(TSV.encode())[:-9], "l.tsv.gz is a damaged gzip file"),
     "JSON that is none": ("l.json", TSV.encode(), "l.json is no JSON"),
-    "binary": ("l.txt", b"w0\n\xfe\xff\n", "l.txt is no text in UTF-8: byte 3 is 0xfe"),
+    "binary": ("l.txt", b"w0\n\xfe\xff\0\n", "l.txt is no text in UTF-8: byte 3 is 0xfe"),
     "a checkpoint": ("l", b"\xf8\x01" + bytes(6) + b'{"a"', "l is no text in UTF-8"),
     "tsv without a tab": ("l.tsv", TSV.replace("\t", " ").encode(), "row 1: expected id<TAB>label; got '0 w0'"),
-    "tsv with a gap": ("l.tsv", TSV.replace("7\tw7\n", "").encode(), "has no label for id 7"),
+    "tsv with a gap": ("l.tsv", TSV.replace("7\tw7\n", "").encode(), "has a blank label for 1 row"),
     "tsv with an id twice": ("l.tsv", TSV.replace("8\tw8", "7\tw8").encode(), "gives id 7 twice, also to 'w8'"),
     "tsv with a negative id": ("l.tsv", TSV.replace("8\tw8", "-8\tw8").encode(), "'w8' has -8"),
     "tsv with a fraction": ("l.tsv", TSV.replace("8\tw8", "8.5\tw8").encode(), "row 9: ids are integers; got '8.5'"),
-    "tsv with a label twice": ("l.tsv", TSV.replace("8\tw8", "8\tw7").encode(), "a label to several ids: 'w7'"),
+    "tsv with a label twice": ("l.tsv", TSV.replace("8\tw8", "8\tw7").encode(), "a label to several rows: 'w7'"),
     "JSON with a key twice": ("l.json", b'{"w0": 0, "w1": 1, "w0": 2}', "several ids are given to 'w0'"),
     "JSON with a fraction": ("l.json", json.dumps({**VOCABULARY, "w3": 3.5}).encode(), "the id of 'w3' is 3.5"),
     "nothing shared": ("l.txt", "".join(f"W{n}\n" for n in range(20)).encode(), "the base has 'W0', 'W1', 'W2'"),
@@ -401,7 +401,7 @@ WRONG_FILLS: dict[str, tuple[dict[str, Tensor], list[str] | None, list[str], str
         "rows are only filled for new labels; not new are 'w5', 'nobody'.",
         "",
     ),
-    "label twice": ({"x": table(3)}, ["w20", "w21", "w20"], [], "gives a label to several ids: 'w20'", ""),
+    "label twice": ({"x": table(3)}, ["w20", "w21", "w20"], [], "by a label that no other has; several have 'w20'", ""),
     "fewer rows than labels": (
         {"x": table(2)},
         ["w20", "w21", "w22"],
@@ -522,6 +522,15 @@ WRONG_USAGE: dict[str, tuple[list[str], str, str]] = {
     "device": ([*BY_ID, "--device", "tpu"], "--device must be auto, cpu, cuda or cuda:N", ""),
     "report": ([*BY_ID, "--report", "r.yaml"], "no report ends in '.yaml'", ""),
     "report is the output": ([*BY_ID, "-o", "a.json", "--report", "./a.json"], "another output of this run", ""),
+    "offset below 0": ([*BY_LABEL, "--row-offset", "-1"], "--row-offset must be 0 or more; got -1", ""),
+    "offset that is no number": ([*BY_LABEL, "--row-offset", "x"], "--row-offset", ""),
+    "keep and drop": (
+        [*BY_LABEL, "--keep-padding", "--drop-padding"],
+        "--keep-padding and --drop-padding contradict each other",
+        "",
+    ),
+    "offset with ids": ([*BY_ID, "--row-offset", "1"], "--row-offset goes with --base-labels", ""),
+    "padding with ids": ([*BY_ID, "--drop-padding"], "--drop-padding goes with --base-labels", ""),
     "fill labels without a fill": ([*BY_LABEL, "--fill-labels", "new.txt"], "--fill-labels goes with --fill", ""),
     "fill labels without labels": (
         [*BY_ID, "--fill", "second.safetensors", "--fill-labels", "old2.txt"],
@@ -544,6 +553,31 @@ def test_more_labels_than_max_id_are_refused(folder: Path) -> None:
     for count in (26, 27):
         document = json.loads(run(*BY_LABEL, "--max-id", count, "-f", "--json").out)
         assert (document["tables"][0]["rows"], document["vocabulary"]["new"]) == (count, count - 16)
+
+
+def test_offset_beyond_the_rows_is_refused(folder: Path) -> None:
+    """20 labels from row 1 on need 21 rows; a --max-id that leaves no place for the rows before them is too small."""
+    assert_refused([*BY_LABEL, "--row-offset", "1"], code=1, folder=folder, hint="--table",
+                   message="has 21 rows, for 20 labels from row 1 on: 'entities.weight' has 20")  # fmt: skip
+    named = [*BY_LABEL, "--row-offset", "1", "--table", "entities.weight"]
+    assert_refused(named, code=1, folder=folder, hint="At most 0 rows can stand before",
+                   message="'entities.weight' in model.safetensors has 20 rows, too few for 20 labels")  # fmt: skip
+    save("padded.safetensors", {"entities.weight": table(22)})
+    args = ["backfill", "padded.safetensors", *BY_LABEL[2:], *OVER_OLD, "--max-id", "27"]
+    assert_refused([*args, "--row-offset", "2"], code=1, folder=folder,
+                   message="26 labels and 2 rows that have none do not go into --max-id 27")  # fmt: skip
+    assert_refused([*args, "--keep-padding"], code=1, folder=folder,
+                   message="26 labels and 2 rows that have none do not go into --max-id 27")  # fmt: skip
+
+
+def test_nearly_all_labels_gone_is_refused(folder: Path) -> None:
+    """19 of 20 labels that are not among the new ones are two vocabularies, or two forms; 18 are dropped and told."""
+    write("few.txt", "w3", *(f"x{number}" for number in range(30)))
+    args = ["backfill", "model.safetensors", "--base-labels", "old.txt", "--labels", "few.txt", *OVER_OLD]
+    assert_refused(args, code=1, folder=folder, hint="Check that --base-labels and --labels name the right files",
+                   message="19 of 20 labels of the base are not among the 31 new ones: 'w0', 'w1'")  # fmt: skip
+    write("few.txt", "w3", "w5", *(f"x{number}" for number in range(30)))
+    assert json.loads(run(*args, "--json").out)["vocabulary"]["dropped"] == 18
 
 
 def test_existing_output_is_refused_without_force(folder: Path) -> None:

@@ -38,6 +38,15 @@ def save_unknown() -> None:
     save_file({"mystery one": table(400, 32), "riddle": table(300, 24)}, "unknown.safetensors")
 
 
+def save_padded() -> None:
+    """Save tables of 33 rows, labels of 30 of them, 36 new labels, and labels with a hole that is filled."""
+    for number, name in enumerate(("padded", "second")):
+        save_file({"wte.weight": table(33, 8, seed=number), "bias": torch.ones(4)}, f"{name}.safetensors")
+    for name, first, last in (("old", 0, 30), ("old2", 30, 60), ("few", 0, 9), ("new", 0, 36), ("all", 0, 64)):
+        Path(f"{name}.txt").write_text("".join(f"t{number}\n" for number in range(first, last)))
+    Path("holes.txt").write_text("".join(f"t{number}\n" if number != 7 else "\n" for number in range(33)))
+
+
 # What is printed by each place that knows of other arguments, or names a whole command: a failing command each.
 FAILURES: Mapping[str, tuple[Callable[[], None], str, int]] = {
     "no size": (save_known, "approximate known.safetensors --effort default", 2),
@@ -53,6 +62,32 @@ FAILURES: Mapping[str, tuple[Callable[[], None], str, int]] = {
     "too small in floats": (save_known, "approximate known.safetensors --ratio 10000 --plain", 1),
     "nothing like it": (save_known, "approximate known.safetensors --bases 2 --table zzz", 1),
     "no matrix": (save_known, "approximate known.safetensors --bases 2 --table entities.weight --exclude mystery", 0),
+    "rows without a label": (
+        save_padded,
+        "backfill padded.safetensors --base-labels old.txt --labels new.txt --seed 3",
+        3,
+    ),
+    "rows without a label, and few ids": (
+        save_padded,
+        "backfill padded.safetensors --base-labels=old.txt --labels=new.txt --max-id 36",
+        3,
+    ),
+    "rows behind the labels": (
+        save_padded,
+        "backfill padded.safetensors --base-labels old.txt --labels new.txt --row-offset 1 --max-id 38",
+        2,
+    ),
+    "many rows without a label": (
+        save_padded,
+        "backfill padded.safetensors --base-labels few.txt --labels new.txt --table wte.weight",
+        3,
+    ),
+    "rows without a label in several bases": (
+        save_padded,
+        "backfill padded.safetensors second.safetensors --base-labels old.txt --base-labels old2.txt --labels all.txt",
+        1,
+    ),
+    "a blank label": (save_padded, "backfill padded.safetensors --base-labels holes.txt --labels new.txt", 1),
     "an artifact": (save_known, "approximate artifact.safetensors --bases 2", 1),
 }
 
@@ -98,6 +133,8 @@ def test_printed_commands_work(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     for command in commands:
         again = run(*command, *([] if command[0] == "inspect" else ["--force"]))
         assert again.code == 0, (command, again.err)
+        if command[0] == "backfill":
+            assert set(given) - {"--max-id", "36", "38"} <= set(command)
         asked = [option for option in ("--ratio", "--max-error", "--bases", "--max-size") if option in line]
         if command[0] == "approximate" and asked:
             assert any(argument.startswith(asked[0]) for argument in command)
@@ -138,6 +175,7 @@ def test_every_place_that_knows_of_other_arguments_is_tried() -> None:
         "compression/budget.py": 2,
         "compression/budget_search.py": 2,
         "compression/plan.py": 1,
+        "growth/unlabelled.py": 3,
         "tables/selection.py": 2,
     }
 

@@ -23,7 +23,15 @@ from torch import Generator, Tensor, nn
 import embcompress
 from embcompress.checkpoints import open_checkpoint
 from embcompress.choices import METHODS
-from embcompress.exceptions import ArtifactError, DamagedFileError, IdsError, NonFiniteError, OutputError, TableError
+from embcompress.exceptions import (
+    ArtifactError,
+    DamagedFileError,
+    IdsError,
+    NonFiniteError,
+    OutputError,
+    TableError,
+    UsageError,
+)
 from embcompress.results import BackfillResult, GrownTable, RowStatisticsReport
 from embcompress.tables import table as table_module
 
@@ -890,7 +898,7 @@ def test_dry_run_tells_the_size(tmp_path: Path, count: int, is_compressed: bool)
         paths.append(Path(embcompress.approximate(path, bases=2).output.path) if is_compressed else path)
     old = [write_lines(tmp_path / f"old{i}", [f"{i}-{row}" for row in range(66)]) for i in range(count)]
     new = write_lines(tmp_path / "new", [f"{i}-{row}" for row in range(3, 90) for i in range(count)])
-    options: dict[str, Any] = {"base_labels": old, "labels": new, "method": "normal"}
+    options: dict[str, Any] = {"base_labels": old, "labels": new, "method": "normal", "drop_padding": True}
     before = sorted(tmp_path.iterdir())
     planned = embcompress.backfill(paths, dry_run=True, **options)
     assert sorted(tmp_path.iterdir()) == before
@@ -904,25 +912,188 @@ def test_dry_run_tells_the_size(tmp_path: Path, count: int, is_compressed: bool)
         assert getattr(only(planned), field) == getattr(only(done), field)
 
 
-def test_padded_rows_are_noticed(tmp_path: Path) -> None:
-    """A table with 8 more rows than labels: these are dropped and said; --max-id pads the new one as asked."""
-    rows = random_rows(48, 5)
-    path = save(tmp_path / "m.safetensors", {"wte.weight": rows, "lm_head.bias": torch.ones(48)})
-    old = write_lines(tmp_path / "old", [f"t{number}" for number in range(40)])
-    new = write_lines(tmp_path / "new", [f"t{number}" for number in range(45)])
-    result = embcompress.backfill(path, base_labels=old, labels=new, max_id=48)
-    found = read(result)["wte.weight"]
-    assert torch.equal(bits(found)[:40], bits(rows)[:40])
-    assert found.shape == (48, 5)
-    assert (result.vocabulary.padding, result.vocabulary.dropped, result.vocabulary.new) == (8, 0, 8)
-    assert (only(result).rows_kept, only(result).rows_added, only(result).rows_dropped) == (40, 8, 8)
-    assert result.warnings == (
-        f"'wte.weight' in {path} has 48 rows and 40 labels: rows 40..47 were taken for padding and dropped",
-        "copied as they are, though they have 48 entries like the rows of 'wte.weight': 'lm_head.bias'",
-    )
-    kept = rows[:40].double().mean(dim=0)  # padding counts in no statistic
-    assert only(result).base_rows is not None
-    assert_statistics(only(result).base_rows, rows[:40].double(), kept)
+def padded(tmp_path: Path, *, new: Sequence[str], labels: int = 40, rows: Tensor | None = None) -> dict[str, Any]:
+    """Save a table of 48 rows with labels of the first 40 or so, and new labels."""
+    table = random_rows(48, 24) if rows is None else rows
+    path = save(tmp_path / "m.safetensors", {"wte.weight": table, "lm_head.bias": torch.ones(len(table))})
+    old = write_lines(tmp_path / "old", [f"t{number}" for number in range(labels)])
+    return {"bases": path, "base_labels": old, "labels": write_lines(tmp_path / "new", new)}
+
+
+def tokens(first: int, last: int) -> list[str]:
+    """Name labels by their number."""
+    return [f"t{number}" for number in range(first, last)]
+
+
+def test_padded_rows_stay_where_nothing_is_new(tmp_path: Path) -> None:
+    """With the same labels all 48 rows stay in their places, whatever those behind the labels are."""
+    options = padded(tmp_path, new=tokens(0, 40))
+    result = embcompress.backfill(**options)
+    assert torch.equal(bits(read(result)["wte.weight"]), bits(random_rows(48, 24)))
+    assert (only(result).rows_kept, only(result).rows_added, only(result).rows_dropped) == (48, 0, 0)
+    assert (result.vocabulary.padding, result.vocabulary.dropped, result.vocabulary.new) == (8, 0, 0)
+    assert result.warnings[0] == (f"'wte.weight' in {options['bases']} has 48 rows and 40 labels: rows 40..47 stay")
+    assert_statistics(only(result).base_rows, *statistics_of(random_rows(48, 24)[:40]))
+    for max_id in (47, 50):
+        if max_id < 48:
+            with pytest.raises(IdsError, match="nothing tells which 8 rows have no label"):
+                embcompress.backfill(**options, max_id=max_id, force=True)
+        else:
+            assert len(read(embcompress.backfill(**options, max_id=max_id, force=True))["wte.weight"]) == max_id
+
+
+def statistics_of(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Give rows in float64 and their mean: padding counts in no statistic."""
+    return rows.double(), rows.double().mean(dim=0)
+
+
+@pytest.mark.parametrize("is_compressed", [False, True, "coded"])
+@pytest.mark.parametrize(
+    ("new", "options", "expected"),
+    [
+        # of each new id the row that it keeps; None: a new one
+        (tokens(0, 45), {"row_offset": 8}, [*range(48), *[None] * 5]),
+        (tokens(0, 45), {"row_offset": 0, "keep_padding": True}, [*range(40), *[None] * 5, *range(40, 48)]),
+        (tokens(0, 45), {"keep_padding": True, "max_id": 54}, [*range(40), *[None] * 5, *range(40, 48), None]),
+        (tokens(0, 45), {"row_offset": 3, "keep_padding": True}, [*range(43), *[None] * 5, *range(43, 48)]),
+        (tokens(0, 45), {"drop_padding": True}, [*range(40), *[None] * 5, 45, 46, 47]),
+        (tokens(0, 45), {"drop_padding": True, "max_id": 46}, [*range(40), *[None] * 5, 45]),
+        (tokens(0, 60), {"drop_padding": True}, [*range(40), *[None] * 20]),
+        (tokens(0, 45), {"row_offset": 3, "drop_padding": True}, [*range(43), *[None] * 5]),
+        (tokens(3, 41), {"row_offset": 8}, [*range(8), *range(11, 48), None]),
+        (tokens(3, 41), {"keep_padding": True}, [*range(3, 40), None, *range(40, 48)]),
+        (tokens(3, 41), {"drop_padding": True}, [*range(3, 40), *[None] * 3, *range(40, 48)]),
+        (tokens(0, 40), {"row_offset": 3}, [*range(48)]),
+        (tokens(0, 40)[::-1], {"row_offset": 8}, [*range(8), *range(47, 7, -1)]),
+    ],
+)
+def test_rows_without_a_label_go_where_they_are_said_to(
+    tmp_path: Path, new: list[str], options: dict[str, Any], expected: list[int | None], is_compressed: bool | str
+) -> None:
+    """Every row that stays is the same to the bit at its new id, and none is at another's; the counts agree."""
+    given = padded(tmp_path, new=new)
+    rows = random_rows(48, 24)
+    if is_compressed:
+        size = {"ratio": 2} if is_compressed == "coded" else {"bases": 3}
+        given["bases"] = embcompress.approximate(given["bases"], **size, table="wte.weight").output.path
+        dense = embcompress.reconstruct(given["bases"], output=tmp_path / "dense.safetensors")
+        rows = safetensors.torch.load_file(dense.output.path)["wte.weight"]
+    result = embcompress.backfill(**given, **options)
+    path = result.output.path
+    if is_compressed:
+        path = embcompress.reconstruct(path, output=tmp_path / "grown.safetensors").output.path
+    found = safetensors.torch.load_file(path)["wte.weight"]
+    assert len(found) == len(expected) == only(result).rows
+    for index, row in enumerate(expected):
+        if row is None:
+            assert not bool((rows == found[index]).all(dim=1).any()), index
+        else:
+            assert torch.equal(bits(found)[index], bits(rows)[row]), index
+    kept = [row for row in expected if row is not None]
+    assert only(result).rows_kept == len(kept)
+    assert (only(result).rows_added, only(result).rows_dropped) == (len(expected) - len(kept), 48 - len(kept))
+    assert result.vocabulary.padding == 8
+
+
+def test_statistics_leave_out_rows_without_a_label(tmp_path: Path) -> None:
+    """Padding before and behind the labels, of another scale, moves neither the statistics nor what is drawn."""
+    rows = random_rows(48, 24)
+    rows[:3], rows[43:] = 1e6, -1e6
+    result = embcompress.backfill(**padded(tmp_path, new=tokens(0, 90), rows=rows), row_offset=3, keep_padding=True)
+    assert_statistics(only(result).base_rows, *statistics_of(rows[3:43]))
+    assert float(read(result)["wte.weight"][43:93].abs().max()) < 10
+
+
+@pytest.mark.parametrize("is_compressed", [False, True, "coded"])
+def test_a_first_row_of_zeros_is_the_one_without_a_label(tmp_path: Path, is_compressed: bool | str) -> None:
+    """Items counted from 1: of 41 rows and 40 labels the row of zeros stays first, and no label gets another's row."""
+    rows = random_rows(41, 24)
+    rows[0] = 0
+    given = padded(tmp_path, new=["n0", *tokens(0, 20), "n1", *tokens(20, 40)], rows=rows)
+    name = f"'wte.weight' in {given['bases']}"
+    if is_compressed:
+        size = {"ratio": 2} if is_compressed == "coded" else {"bases": 4}
+        given["bases"] = embcompress.approximate(given["bases"], **size, table="wte.weight").output.path
+        name = f"'wte.weight' in {given['bases']}"
+        dense = embcompress.reconstruct(given["bases"], output=tmp_path / "dense.safetensors")
+        rows = safetensors.torch.load_file(dense.output.path)["wte.weight"]
+    for dry_run in (True, False):
+        result = embcompress.backfill(**given, dry_run=dry_run)
+        assert result.warnings[0] == (
+            f"{name} has 41 rows and 40 labels: row 0 is all zeros, so the first label was taken for that of row 1"
+        )
+    path = result.output.path
+    if is_compressed:
+        path = embcompress.reconstruct(path, output=tmp_path / "grown.safetensors").output.path
+    found = safetensors.torch.load_file(path)["wte.weight"]
+    assert torch.equal(found[[0, *range(2, 22), *range(23, 43)]], rows)
+    assert (only(result).rows, only(result).rows_added) == (43, 2)
+
+
+def test_zeros_at_both_ends_tell_nothing(tmp_path: Path) -> None:
+    """Where the last row is zeros, too, it has to be said which one has no label."""
+    rows = random_rows(41, 24)
+    rows[[0, 40]] = 0
+    given = padded(tmp_path, new=tokens(0, 42), rows=rows)
+    with pytest.raises(IdsError, match="has 41 rows and 40 labels, and nothing tells which row has no label"):
+        embcompress.backfill(**given)
+    assert torch.equal(read(embcompress.backfill(**given, row_offset=1))["wte.weight"][:41], rows)
+
+
+def test_items_are_found_beside_tables_of_other_sizes(tmp_path: Path) -> None:
+    """A table of one row more than labels is found where no other has about as many."""
+    rows = random_rows(41, 24)
+    rows[0] = 0
+    state = {"item_emb.weight": rows, "pos_emb.weight": random_rows(10, 5)}
+    given = {**padded(tmp_path, new=tokens(0, 42)), "bases": save(tmp_path / "items.safetensors", state)}
+    assert [(table.name, table.rows) for table in embcompress.backfill(**given).tables] == [("item_emb.weight", 43)]
+
+
+def test_blank_labels_are_matched_with_nothing(tmp_path: Path) -> None:
+    """A hole of the ids keeps its row where both have one there; where it would go, that has to be said."""
+    rows = random_rows(5, 4)
+    path = save(tmp_path / "m.safetensors", {"entities.weight": rows})
+    given = {"base_labels": tmp_path / "old.json", "labels": tmp_path / "new.json", "bases": path}
+    given["base_labels"].write_text('{"a": 0, "b": 1, "c": 3, "d": 4}')
+    given["labels"].write_text('{"b": 0, "a": 1, "c": 3, "d": 5, "e": 6}')
+    result = embcompress.backfill(**given)
+    found = read(result)["entities.weight"]
+    assert torch.equal(found[[1, 0, 2, 3, 5]], rows)
+    assert (only(result).rows_added, only(result).rows_dropped) == (2, 0)
+    assert result.vocabulary.new_labels == ("e",)
+    given["labels"].write_text('{"b": 0, "a": 1, "x": 2, "c": 3, "d": 4}')
+    with pytest.raises(IdsError, match="has a blank label for 1 row, and --labels none in the same places"):
+        embcompress.backfill(**given, force=True)
+    result = embcompress.backfill(**given, force=True, drop_padding=True)
+    assert torch.equal(read(result)["entities.weight"][[1, 0, 3, 4]], rows[[0, 1, 3, 4]])
+    assert "1 rows were dropped whose label is blank" in result.warnings
+
+
+def test_forms_of_labels_are_told(tmp_path: Path) -> None:
+    """Scores of sentencepiece change with the new model; the pieces keep their rows, and it is said."""
+    rows = random_rows(40, 5)
+    path = save(tmp_path / "m.safetensors", {"shared.embedding.weight": rows})
+    (tmp_path / "old.vocab").write_text("".join(f"p{number}\t{-number - 0.25}\n" for number in range(40)))
+    (tmp_path / "new.vocab").write_text("".join(f"p{number}\t{-number / 3}\n" for number in range(42)))
+    result = embcompress.backfill(path, base_labels=tmp_path / "old.vocab", labels=tmp_path / "new.vocab")
+    assert torch.equal(read(result)["shared.embedding.weight"][:40], rows)
+    assert result.warnings == ("old.vocab was read as piece and score", "new.vocab was read as piece and score")
+
+
+def test_several_bases_say_what_goes(tmp_path: Path) -> None:
+    """No base of several can keep rows without a label in their places: they go if that is said."""
+    paths = [
+        save(tmp_path / f"{name}.safetensors", {"wte.weight": random_rows(9, 4, seed=n)}) for n, name in enumerate("ab")
+    ]
+    old = [write_lines(tmp_path / f"old{n}", tokens(8 * n, 8 * n + 8)) for n in range(2)]
+    given = {"base_labels": old, "labels": write_lines(tmp_path / "new", tokens(0, 17))}
+    with pytest.raises(IdsError, match=r"has 9 rows and 8 labels in one of 2 bases.*\n  --drop-padding"):
+        embcompress.backfill(paths, **given)
+    for option in ({"row_offset": 1}, {"keep_padding": True}):
+        with pytest.raises(UsageError, match="goes with one BASE"):
+            embcompress.backfill(paths, **given, **option)
+    found = read(embcompress.backfill(paths, **given, drop_padding=True))["wte.weight"]
+    assert torch.equal(found[:16], torch.cat([random_rows(9, 4, seed=n)[:8] for n in range(2)]))
 
 
 def test_padding_is_not_guessed_among_tables(tmp_path: Path) -> None:

@@ -275,7 +275,7 @@ ORDERS = {
     "some dropped": [row if row % 3 else -1 for row in shuffled(50, seed=5)],
     "no new": shuffled(40, seed=2),
     "fewer": shuffled(40, seed=3)[:17],
-    "one": [-1, 7],
+    "few": [-1, 7, 31, 2, 19],
 }
 
 
@@ -302,7 +302,7 @@ def test_kept_rows_are_identical_wherever_they_go(
 ) -> None:
     """Any part of 12 rows in any order between new ones keeps its bits, and the result multiplies out to its rows."""
     order = order[:length]
-    hypothesis.assume(any(row >= 0 for row in order))
+    hypothesis.assume(sum(row >= 0 for row in order) > 1)  # of 12: where nearly all go, labels are refused
     made = make(tmp_path_factory.mktemp("placed"), case, rows=12, zeros=(3,))
     result = grow(made, new=order)
     after = assert_kept(made, result, order)

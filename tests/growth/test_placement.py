@@ -76,6 +76,35 @@ def test_match_labels_refuses_vocabularies_that_share_nothing() -> None:
     assert "--base-labels" in caught.value.hint
 
 
+def test_match_labels_needs_no_match_where_labels_are_appended() -> None:
+    """Labels that stand twice, and blank ones, keep their places where the new labels begin with all the old ones."""
+    old = ["a", "x", "", "x", "b", ""]
+    placement = match_labels([old], [*old, "c", "", "c"])
+    assert (placement.places, placement.is_appended) == ((array("q", range(6)),), True)
+    assert (placement.new, placement.dropped, placement.added) == (("c", "c"), (), 3)
+    with pytest.raises(IdsError, match=r"--labels gives a label to several ids: 'a'\."):
+        match_labels([old], [*old, "c", "a"])
+
+
+def test_match_labels_refuses_labels_to_match_that_stand_twice() -> None:
+    """A label of two rows, or of two new ids, is refused where it is shared; else it harms nobody."""
+    with pytest.raises(IdsError, match=r"--base-labels gives a label to several rows: 'x'\."):
+        match_labels([["a", "x", "x"]], ["x", "a"])
+    with pytest.raises(IdsError, match=r"--labels gives a label to several ids: 'a'\."):
+        match_labels([["a", "x"]], ["x", "a", "a"])
+    placement = match_labels([["a", "y", "y"]], ["n", "n", "a"])
+    assert (placement.places, placement.dropped) == ((array("q", [2, -1, -1]),), ("y", "y"))
+
+
+def test_match_labels_matches_no_blanks() -> None:
+    """A blank label keeps its row where both vocabularies have one there, and has no place otherwise."""
+    placement = match_labels([["a", "", "b", "", ""]], ["b", "", "", "a"])
+    assert placement.places == (array("q", [3, 1, 0, -1, -1]),)
+    assert (placement.dropped, placement.dropped_blank, placement.new) == ((), 2, ())
+    placement = match_labels([["a", ""], ["", "b"]], ["b", "", "a"])
+    assert placement.places == (array("q", [2, -1]), array("q", [-1, 0]))
+
+
 def test_match_labels_refuses_more_labels_than_ids() -> None:
     """A --max-id below the number of labels is refused with both numbers; one that is equal is taken."""
     with pytest.raises(IdsError, match="3 labels do not go into --max-id 2"):

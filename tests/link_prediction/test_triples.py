@@ -106,6 +106,16 @@ def test_read_triples_refuses_ids_out_of_range(tmp_path: Path, line: str, words:
     assert words in str(caught.value)
 
 
+def test_read_id_map_refuses_a_label_of_two(tmp_path: Path) -> None:
+    """A word of a triple says whose id it is; rows without a label stand in none."""
+    path = tmp_path / "labels.json"
+    path.write_text('["a", "", "", "b"]')
+    assert read_id_map("entity", rows=4, path=path).labels == ["a", "", "", "b"]
+    path.write_text('["a", "b", "a"]')
+    with pytest.raises(IdsError, match="gives a label to several entities: 'a'"):
+        read_id_map("entity", rows=3, path=path)
+
+
 def test_read_id_map_refuses_labels_of_another_model(tmp_path: Path) -> None:
     """More or fewer labels than rows belong to another model."""
     (tmp_path / "relation_to_id.tsv").write_text("id\tlabel\n0\tknows\n1\tlikes\n")

@@ -48,6 +48,32 @@ def test_document_says_that_all_rows_were_asked() -> None:
     ]
 
 
+def test_document_says_how_many_rows_have_no_weight() -> None:
+    """It stands beside the weighted error, in the details; where all have one nothing is said."""
+    result = full_approximation()
+    error = result.tables[0].error
+    assert error is not None
+    remarks = []
+    for count in (0, 1, 28):
+        weighted = dataclasses.replace(error, weighted_relative=0.125, unweighted_rows=count)
+        table = dataclasses.replace(result.tables[0], error=weighted)
+        remarks.append(fact_of(dataclasses.replace(result, tables=(table,)), "weighted error").remark)
+    assert remarks == [
+        "rows count by their row weight",
+        "rows count by their row weight; 1 row had none, and counts least",
+        "rows count by their row weight; 28 rows had none, and count least",
+    ]
+
+
+@pytest.mark.parametrize("result", [full_approximation(), full_evaluation()], ids=["approximate", "evaluate"])
+def test_document_warns_of_what_was_told_of_rows(result: ApproximateResult | EvaluateResult) -> None:
+    """What a file of labels was taken for is a warning in every form, as it is of a backfill."""
+    warned = dataclasses.replace(result, warnings=("old.vocab was read as piece and score",))
+    (section,) = (section for section in document_of(warned).sections if section.note == "warning")
+    assert section.notes == ("old.vocab was read as piece and score",)
+    assert not any(section.note == "warning" for section in document_of(result).sections)
+
+
 def test_document_lists_every_group_of_rows() -> None:
     """Each of ten groups by norm and by row weight is a row of a folded grid; a single group needs none."""
     result = full_approximation()

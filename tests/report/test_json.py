@@ -72,7 +72,7 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
     """Every key of the schema is there, in its order, and none beside them."""
     document = json.loads(render_json(RESULT))
     assert list(document) == [
-        "schema_version", "command", "ok", "input", "output", "tables", "skipped", "totals", "gates",
+        "schema_version", "command", "ok", "input", "output", "tables", "skipped", "totals", "gates", "warnings",
     ]  # fmt: skip
     assert (document["schema_version"], document["command"], document["ok"]) == (1, "approximate", True)
     assert list(document["input"]) == ["path", "bytes"]
@@ -87,6 +87,7 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
         "relative": 0.25,
         "optimal_relative": None,
         "weighted_relative": None,
+        "unweighted_rows": None,
         "row_relative": {"mean": 0.1, "p50": 0.2, "p99": 0.3, "max": 0.4},
         "cosine": {"mean": 0.9, "p01": 0.8, "min": 0.7},
         "norm_ratio": {"mean": 1.0, "p01": 0.9, "p50": 1.0, "p99": 1.1},

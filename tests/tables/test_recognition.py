@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy
 import pytest
 
 import embcompress
@@ -478,6 +479,44 @@ def test_recognise_leaves_others_of(family: str) -> None:
 def test_recognise_says_why(name: str, shape: tuple[int, ...], dtype: str, reason: str) -> None:
     """The reason names the word that decided, or the shape or dtype that rules a table out."""
     assert recognise((name,), shape=shape, dtype=dtype).reason == reason
+
+
+@pytest.mark.pykeen
+@pytest.mark.parametrize("model", ["DistMultLiteral", "ComplExLiteral"])
+def test_recognise_leaves_the_literals_of_pykeen(model: str) -> None:
+    """Of the models with literals the entities and relations are tables, and the literals, which are data, are not."""
+    import pykeen.models
+    from pykeen.triples import TriplesNumericLiteralsFactory
+
+    rows = [[f"e{index}", "r" if index % 2 else "s", f"e{index + 1}"] for index in range(20)]
+    literals = [[f"e{index}", f"l{index % 3}", "1.5"] for index in range(20)]
+    factory = TriplesNumericLiteralsFactory.from_labeled_triples(
+        triples=numpy.array(rows), numeric_triples=numpy.array(literals)
+    )
+    state = getattr(pykeen.models, model)(triples_factory=factory, embedding_dim=8).state_dict()
+    found = [name for name, values in state.items() if recognise((name,), shape=values.shape, dtype="float32").is_table]
+    assert found == [
+        "entity_representations.0.base.0._embeddings.weight",
+        "relation_representations.0._embeddings.weight",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_table"),
+    [
+        ("entity_representations.0.base.0._embeddings.weight", True),
+        ("entity_representations.0.base.1._embeddings.weight", False),
+        ("model.entity_representations.0.base.2._embeddings.weight", False),
+        ("entity_representations.0.base._embeddings.weight", True),
+        ("entity_representations.0.bases.1._embeddings.weight", True),
+        ("entity_representations.0.combination.gate.projection.0.weight", False),
+        ("entity_representations.0.combination.combination.projection.0.weight", False),
+        ("entity_representations.0.combination.real_combination.projection.0.weight", False),
+    ],
+)
+def test_recognise_tells_literals_by_their_place(name: str, is_table: bool) -> None:
+    """Of a combination only the first base is a table; one base, and the parts of a backfill, are tables."""
+    assert recognise((name,), shape=(1000, 8), dtype="float32").is_table is is_table
 
 
 def test_recognise_takes_a_head_tied_to_a_table() -> None:

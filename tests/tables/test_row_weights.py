@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from embcompress.exceptions import CheckpointError, EmbcompressError, IdsError
-from embcompress.tables.row_weights import match_row_weights, read_row_weights
+from embcompress.tables.row_weights import read_row_weights
 
 LABELS = ["a", "b c", "7", "", 'say "hi"']
 
@@ -48,39 +48,76 @@ def test_read_row_weights_gives_them_in_the_order_of_the_ids(
     """Every form gives the same numbers, each at the place of its id, also where the number of rows is known."""
     path = write(tmp_path / name, content)
     for rows in (None, len(expected)):
-        assert read_row_weights(path, rows=rows) == array("d", expected)
+        assert read_row_weights(path, rows=rows).values == array("d", expected)
 
 
-LABELLED: dict[str, tuple[str, Any, list[float]]] = {
-    "pairs": ("w.tsv", 'b c\t2\na\t1\n7\t3\n\t4\n"say ""hi"""\t5\n', [1, 2, 3, 4, 5]),
-    "pairs under a header": ("w.tsv", "label\tcount\n7\t3\na\t1\n", [1, 0, 3, 0, 0]),
-    "ids, as the header says": ("w.tsv", "id\tcount\n3\t3\n0\t1\n", [1, 0, 0, 3, 0]),
-    "JSON from label": ("w.json", {"7": 3, 'say "hi"': 5}, [0, 0, 3, 0, 5]),
-    "JSON list": ("w.json", [5, 4, 3, 2, 1], [5, 4, 3, 2, 1]),
-    "one a line": ("w.txt", "5\n4\n3\n2\n1\n", [5, 4, 3, 2, 1]),
+LABELLED: dict[str, tuple[str, Any, list[float], int]] = {
+    "pairs": ("w.tsv", 'b c\t2\na\t1\n7\t3\n\t4\n"say ""hi"""\t5\n', [1, 2, 3, 4, 5], 0),
+    "pairs under a header": ("w.tsv", "label\tcount\n7\t3\na\t9\n", [9, 3, 3, 3, 3], 3),
+    "a count of 0": ("w.tsv", "7\t0\na\t9\nb c\t2\n", [9, 2, 0, 2, 2], 2),
+    "ids, as the header says": ("w.tsv", "id\tcount\n3\t3\n0\t1\n", [1, 1, 1, 3, 1], 3),
+    "JSON from label": ("w.json", {"7": 3, 'say "hi"': 5}, [3, 3, 3, 3, 5], 3),
+    "JSON list": ("w.json", [5, 4, 3, 2, 1], [5, 4, 3, 2, 1], 0),
+    "one a line": ("w.txt", "5\n4\n3\n2\n1\n", [5, 4, 3, 2, 1], 0),
+    "csv": ("w.csv", 'label,count\n"b c",2\na,9\n', [9, 2, 2, 2, 2], 3),
+    "a dictionary of fairseq": ("dict.txt", "a 9\nb c 2\n7 4\n", [9, 2, 4, 2, 2], 2),
+    "a dictionary parted by tabs": ("dict.txt", "a\t9\nb c\t2.5\n", [9, 2.5, 2.5, 2.5, 2.5], 3),
 }
 
 
-@pytest.mark.parametrize(("name", "content", "expected"), LABELLED.values(), ids=LABELLED)
-def test_read_row_weights_finds_labels(tmp_path: Path, name: str, content: Any, expected: list[float]) -> None:
-    """Numbers beside labels go to the ids of those, also where a label looks like an id; labels without one weigh 0."""
+@pytest.mark.parametrize(("name", "content", "expected", "missing"), LABELLED.values(), ids=LABELLED)
+def test_read_row_weights_finds_labels(
+    tmp_path: Path, name: str, content: Any, expected: list[float], missing: int
+) -> None:
+    """Numbers beside labels go to the ids of those, also where a label looks like an id.
+
+    Labels without a number weigh the least of those that are above 0.
+    """
     path = write(tmp_path / name, content)
-    assert read_row_weights(path, labels=LABELS) == array("d", expected)
-    assert read_row_weights(path, labels=LABELS, rows=5) == array("d", expected)
+    for rows in (None, 5):
+        found = read_row_weights(path, labels=LABELS, rows=rows)
+        assert found.values == array("d", expected)
+        assert (found.missing, found.least, found.warnings) == (missing, min(filter(None, expected)), ())
 
 
-@pytest.mark.parametrize(("name", "content"), [("w.tsv", "3\t2\n"), ("w.json", {"3": 2})])
+def test_read_row_weights_passes_over_labels_that_are_not_known(tmp_path: Path) -> None:
+    """Up to nine tenths of the labels may be unknown, and their number is told; rows of one label weigh the same."""
+    counts = "a\t7\nx\t1\n" + "".join(f"y{number}\t2\n" for number in range(8))
+    found = read_row_weights(write(tmp_path / "w.tsv", counts), labels=["a", "b", "a"])
+    assert found.values == array("d", [7, 7, 7])
+    assert found.warnings == ("w.tsv: 9 of 10 labels are not among --labels, and were passed over",)
+    with pytest.raises(IdsError, match=r"weighs 10 of 11 labels that --labels lacks: 'x', .* and 5 more\. Check that"):
+        read_row_weights(write(tmp_path / "w.tsv", f"{counts}z\t1\n"), labels=["a"])
+
+
+def test_read_row_weights_of_more_rows_than_labels(tmp_path: Path) -> None:
+    """By label there is a weight for each label, by id for each row; a list has one for each of either."""
+    labels, rows = ["a", "b"], 4
+    of_labels = read_row_weights(write(tmp_path / "w.tsv", "b\t3\n"), labels=labels, rows=rows)
+    assert (of_labels.values, of_labels.missing) == (array("d", [3, 3]), 1)
+    by_id = read_row_weights(write(tmp_path / "w.tsv", "id\tcount\n3\t2\n1\t5\n"), labels=labels, rows=rows)
+    assert (by_id.values, by_id.missing) == (array("d", [2, 5, 2, 2]), 2)
+    for values in ([1, 2], [1, 2, 3, 4]):
+        path = write(tmp_path / "w.json", values)
+        assert read_row_weights(path, labels=labels, rows=rows).values == array("d", values)
+    with pytest.raises(IdsError, match="holds 3 weights, and there are 2 labels"):
+        read_row_weights(write(tmp_path / "w.json", [1, 2, 3]), labels=labels, rows=rows)
+
+
+@pytest.mark.parametrize(("name", "content"), [("w.tsv", "3\t2\n1\t7\n"), ("w.json", {"3": 2, "1": 7})])
 def test_read_row_weights_fills_up_where_the_rows_are_known(tmp_path: Path, name: str, content: Any) -> None:
-    """Ids without a number weigh 0 if it is known how many there are; else they are missed."""
+    """Ids without a number weigh the least if it is known how many there are; else they are missed."""
     path = write(tmp_path / name, content)
-    assert read_row_weights(path, rows=5) == array("d", [0, 0, 0, 2, 0])
-    with pytest.raises(IdsError, match=r"holds 1 weights: their ids must be 0\.\.0; got 3\. Give every id a weight"):
+    found = read_row_weights(path, rows=5)
+    assert (found.values, found.missing, found.least) == (array("d", [2, 7, 2, 2, 2]), 3, 2)
+    with pytest.raises(IdsError, match=r"holds 2 weights: their ids must be 0\.\.1; got 3\. Give every id a weight"):
         read_row_weights(path)
 
 
 WRONG: dict[str, tuple[str, Any, type[EmbcompressError], str]] = {
     "no file": ("no.txt", None, CheckpointError, "no.txt does not exist"),
-    "binary": ("w.txt", b"1\n\xff", CheckpointError, "is no text in UTF-8"),
+    "binary": ("w.txt", b"1\0\xff", CheckpointError, "is no text in UTF-8"),
+    "a byte that is no text": ("w.txt", b"1\n\xff", IdsError, r"line 2: a weight is a finite number, .*xff"),
     "empty": ("w.txt", "", IdsError, "w.txt gives no row a weight above 0"),
     "header alone": ("w.tsv", "id\tcount\n", IdsError, "w.tsv gives no row a weight above 0"),
     "all zero": ("w.txt", "0\n0.0\n-0\n", IdsError, "w.txt gives no row a weight above 0"),
@@ -130,11 +167,9 @@ WRONG_ROWS: dict[str, tuple[str, Any, dict[str, Any], str]] = {
     "too many": ("w.json", [1, 2], {"rows": 1}, "w.json holds 2 weights, and there are 1 rows"),
     "not one a label": ("w.txt", "1\n2\n", {"labels": ["a"]}, "w.txt holds 2 weights, and there are 1 labels"),
     "id beyond": ("w.tsv", "7\t1\n3\t1\n", {"rows": 3}, r"their ids must be 0\.\.2; got 7, 3"),
-    "unknown labels": ("w.tsv", "a\t1\nx\t2\ny\t3\n", {"labels": ["a"]}, "labels that --labels lacks: 'x', 'y'"),
     "many unknown": ("w.json", {f"x{n}": n for n in range(9)}, {"labels": ["a"]}, "lacks: 'x0', .*'x4' and 4 more"),
     "ids for labels": ("w.json", {"0": 1}, {"labels": ["a"]}, "lacks: '0'. A table of id<TAB>count says so in its hea"),
     "label twice": ("w.tsv", "a\t1\na\t2\n", {"labels": ["a"]}, "gives several weights to 'a'"),
-    "labels of other rows": ("w.txt", "1\n", {"labels": ["a"], "rows": 2}, "--labels holds 1 labels, and there are 2"),
     "all zero": ("w.tsv", "label\tcount\na\t0\n", {"labels": ["a"]}, "gives no row a weight above 0"),
 }
 
@@ -148,15 +183,7 @@ def test_read_row_weights_refuses_other_rows(
         read_row_weights(write(tmp_path / name, content), **known)
 
 
-def test_match_row_weights_goes_by_the_number_of_rows() -> None:
-    """Weights belong to every table with as many rows; with none, the tables and their rows are named."""
-    tables = {"entities": 3, "relations": 2, "head": 3}
-    assert match_row_weights([1, 2, 3], tables, path=Path("w.txt")) == ("entities", "head")
-    with pytest.raises(IdsError, match="no table has as many rows: 'entities: 3 rows', 'relations: 2"):
-        match_row_weights([1], tables, path=Path("w.txt"))
-
-
 def test_row_weights_are_read_without_torch() -> None:
     """Reading a file of numbers does not import torch, which takes seconds."""
-    code = "import sys, embcompress.tables.row_weights; assert 'torch' not in sys.modules"
+    code = "import sys, embcompress.tables.row_info; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

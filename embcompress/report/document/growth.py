@@ -13,9 +13,8 @@ from embcompress.text import human_bytes
 def backfill_document(result: BackfillResult) -> Document:
     """Say how many rows stay, are new and are gone, and how the new ones look beside the known."""
     words = result.vocabulary
-    warnings = Section("Warnings", notes=result.warnings, is_titled=False, is_late=True, note="warning")
-    sections = [warnings] if result.warnings else []
-    sections += [
+    sections = [
+        *parts.warned(result.warnings),
         Section("Tables", grids=(_tables(result.tables),), is_titled=False),
         _vocabulary(words),
         *parts.left_dense(result.skipped),

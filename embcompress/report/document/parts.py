@@ -39,6 +39,13 @@ def memory_facts(memory_bytes: int | None) -> tuple[Fact, ...]:
     return () if memory_bytes is None else (Fact("memory needed", f"about {human_bytes(memory_bytes)}", is_brief=True),)
 
 
+def warned(warnings: Sequence[str]) -> list[Section]:
+    """Say what a user should know before trusting the numbers."""
+    return (
+        [Section("Warnings", notes=tuple(warnings), is_titled=False, is_late=True, note="warning")] if warnings else []
+    )
+
+
 def left_dense(skipped: Sequence[Skipped]) -> list[Section]:
     """List what was left as it was, and why."""
     if not skipped:

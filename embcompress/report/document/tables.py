@@ -156,7 +156,11 @@ def _errors(table: TableReport) -> list[Fact]:
         beside = f"{least_word(table)} {share(known)}" + (beside and f": {beside}")
     facts = [Fact("error", share(error.relative), beside)]
     if error.weighted_relative is not None:
-        facts.append(Fact("weighted error", share(error.weighted_relative), "rows count by their row weight"))
+        said = "rows count by their row weight"
+        if error.unweighted_rows:
+            said += f"; {counted(error.unweighted_rows, 'row')} had none, and count"
+            said += "s least" if error.unweighted_rows == 1 else " least"
+        facts.append(Fact("weighted error", share(error.weighted_relative), said))
     rows = error.row_relative
     facts.append(Fact("error of a row", share(rows.p50), f"median; p99 {share(rows.p99)}, largest {share(rows.max)}"))
     cosine = error.cosine

@@ -1,0 +1,189 @@
+"""Rows of a base that no label belongs to: where they stand, and what becomes of them. None goes on a guess."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from embcompress.exceptions import IdsError, Retry
+from embcompress.growth.placement import Placement
+
+
+@dataclass(frozen=True)
+class PaddingRequest:
+    """What a user says of rows without a label.
+
+    Attributes:
+        row_offset: the row of the first label; None where nothing was said.
+        keep: those behind the last label stay, behind the last new label.
+        drop: those behind the last label go where new labels need their places.
+        max_id: the number of ids asked for, or None.
+    """
+
+    row_offset: int | None = None
+    keep: bool = False
+    drop: bool = False
+    max_id: int | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether anything was said."""
+        return self.row_offset is not None or self.keep or self.drop
+
+
+def settle_rows(
+    placement: Placement, request: PaddingRequest, *, what: str, rows: Sequence[int], begins_with_zeros: bool
+) -> Placement:
+    """Decide what becomes of rows without a label.
+
+    Those before the first label keep their ids. Where nothing was said, a first row of zeros is taken for the one that
+    has no label, and where no label is new or moves, all rows stay where they are.
+
+    Args:
+        placement: of the labelled rows, counted from the first label.
+        request: what was said.
+        what: names the table, for messages.
+        rows: of the table in each base.
+        begins_with_zeros: whether the only row beside the labels may be the first: it is zeros, and the last is not.
+
+    Raises:
+        IdsError: rows without a label of which it is not clear what they are, or labels that go beyond the rows.
+    """
+    if placement.new is None:
+        return placement
+    if placement.dropped_blank and not request.drop:
+        count = placement.dropped_blank
+        raise IdsError(
+            f"{what}: --base-labels has a blank label for {count} {'row' if count == 1 else 'rows'}, and --labels none "
+            "in the same places.",
+            hint="--keep-padding is for rows behind the labels. Give --drop-padding in its place if these can go."
+            if request.keep
+            else "If they are padding that can go:",
+            retries=() if request.keep else [Retry(("--drop-padding",))],
+        )
+    if len(rows) > 1:
+        return _settle_several(placement, request, what=what, rows=rows)
+    count, size = len(placement.places[0]), rows[0]
+    surplus = size - count
+    is_zero = begins_with_zeros and not request.is_told
+    offset = int(is_zero) if request.row_offset is None else request.row_offset
+    if offset > surplus:
+        raise IdsError(
+            f"--row-offset {offset}: {what} has {size} rows, too few for {count} labels from row {offset} on.",
+            hint=f"At most {surplus} rows can stand before the labels.",
+        )
+    behind, end = surplus - offset, offset + placement.labels
+    is_same = placement.is_appended and placement.labels == count and (request.max_id or size) >= size
+    if behind and not (is_same or request.keep or request.drop):
+        raise _unclear(placement, request, what=what, rows=size, offset=offset)
+    # By default a padded table does not shrink.
+    length = end + behind if request.keep else max(size, end) if behind else end
+    if request.max_id is not None:
+        if request.max_id < (length if request.keep else end):
+            raise IdsError(
+                f"{placement.labels} labels and {(behind if request.keep else 0) + offset} rows that have none do not "
+                f"go into --max-id {request.max_id}."
+            )
+        length = request.max_id
+    # Of each row behind the last label its new id.
+    first = end if request.keep else offset + count
+    tail = [index if end <= index < length else -1 for index in range(first, first + behind)]
+    labelled = placement.places[0]
+    if offset:
+        labelled = array("q", (index + offset if index >= 0 else -1 for index in labelled))
+    return replace(
+        placement,
+        places=(array("q", range(offset)) + labelled + array("q", tail),),
+        max_id=length,
+        offset=offset,
+        unlabelled=(*range(offset), *(index for index in tail if index >= 0)),
+        remarks=(_remark(size, count, offset=offset, tail=tail, is_zero=is_zero),),
+    )
+
+
+def retries_for(surplus: int, placement: Placement, request: PaddingRequest) -> list[Retry]:
+    """List what could be said of rows without a label; with the least --max-id that goes with it, if one was given."""
+    offset = request.row_offset
+    choices: list[tuple[tuple[str, ...], str, int]] = [
+        (("--keep-padding",), "they stay, behind the last new label", (offset or 0) + placement.labels + surplus),
+        (("--drop-padding",), "they are padding: new labels take their places", (offset or 0) + placement.labels),
+    ]
+    if offset is None:
+        first = "row 0 has" if surplus == 1 else f"rows 0..{surplus - 1} have"
+        choices.insert(0, (("--row-offset", str(surplus)), f"{first} no label", surplus + placement.labels))
+    return [
+        Retry(
+            (*arguments, "--max-id", str(least))
+            if request.max_id is not None and request.max_id < least
+            else arguments,
+            note,
+        )
+        for arguments, note, least in choices
+    ]
+
+
+def _settle_several(placement: Placement, request: PaddingRequest, *, what: str, rows: Sequence[int]) -> Placement:
+    """Decide the same for several bases, of which none can keep its rows' ids."""
+    places, remarks = [], []
+    for place, size in zip(placement.places, rows, strict=True):
+        surplus = size - len(place)
+        if surplus and not request.drop:
+            raise IdsError(
+                f"{what} has {size} rows and {len(place)} labels in one of {len(rows)} bases.",
+                hint="Rows without a label can only go:",
+                retries=[Retry(("--drop-padding",))],
+            )
+        tail = [-1] * surplus
+        places.append(place + array("q", tail))
+        remarks.append(_remark(size, len(place), offset=0, tail=tail, is_zero=False))
+    return replace(placement, places=tuple(places), remarks=tuple(remarks))
+
+
+def _unclear(placement: Placement, request: PaddingRequest, *, what: str, rows: int, offset: int) -> IdsError:
+    count = len(placement.places[0])
+    surplus = rows - count - offset
+    if request.row_offset is not None:
+        begins = rows - surplus
+        which = f"row {begins} has" if surplus == 1 else f"rows {begins}..{rows - 1} have"
+        message = f"{what} has {rows} rows: {which} no label, and new labels may need {_places(surplus)}."
+    else:
+        message = f"{what} has {rows} rows and {count} labels, and nothing tells which {_rows(surplus)} no label."
+    return IdsError(message, hint="Say which:", retries=retries_for(surplus, placement, request))
+
+
+def _rows(count: int) -> str:
+    return "row has" if count == 1 else f"{count} rows have"
+
+
+def _places(count: int) -> str:
+    return "its place" if count == 1 else "their places"
+
+
+def _remark(rows: int, count: int, *, offset: int, tail: Sequence[int], is_zero: bool) -> str:
+    """Say which rows of a base have no label, and what became of them."""
+    if not offset and not tail:
+        return ""
+    if is_zero:
+        return f"has {rows} rows and {count} labels: row 0 is all zeros, so the first label was taken for that of row 1"
+    said = []
+    if offset:
+        said.append(f"{_span(0, offset)} before the labels {'stays' if offset == 1 else 'stay'}")
+    if tail:
+        begins = rows - len(tail)
+        gone = [row for row, index in enumerate(tail, begins) if index < 0]
+        kept = [(row, index) for row, index in enumerate(tail, begins) if index >= 0]
+        if gone:
+            is_whole = gone[-1] - gone[0] == len(gone) - 1
+            span = _span(gone[0], gone[-1] + 1) if is_whole else f"{len(gone)} of {_span(begins, rows)}"
+            said.append(f"{span} {'was' if len(gone) == 1 else 'were'} dropped")
+        if kept:
+            row, index = kept[0]
+            span = _span(row, row + len(kept))
+            moved = f"now {'stands' if len(kept) == 1 else 'stand'} behind the last label, from id {index} on"
+            said.append(f"{span} {moved if index != row else 'stays' if len(kept) == 1 else 'stay'}")
+    return f"has {rows} rows and {count} labels: {', '.join(said)}"
+
+
+def _span(first: int, last: int) -> str:
+    return f"row {first}" if last - first == 1 else f"rows {first}..{last - 1}"

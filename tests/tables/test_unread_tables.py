@@ -1,0 +1,323 @@
+"""Files whose tables are in a form that is not read: what is said of each, and whether the line given converts it."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from embcompress.checkpoints import open_checkpoint
+from embcompress.commands.inspect import inspect
+from embcompress.exceptions import EmbcompressError
+from embcompress.tables.selection import choose_tables
+from embcompress.tables.unread_tables import find_unread_tables
+
+ROWS, DIM = 300, 64
+NAME = "model.embed_tokens.weight"
+FP8 = torch.float8_e4m3fn
+
+
+def draw(*shape: int) -> Tensor:
+    """Draw values of which FP8 and int8 keep something."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(7)) * 20
+
+
+def refuse(path: Path, *, table: list[str] | None = None) -> EmbcompressError:
+    """Choose tables of a file that has none, and return what is said."""
+    with pytest.raises(EmbcompressError) as caught, open_checkpoint(path) as checkpoint:
+        choose_tables(checkpoint, table=table or [], exclude=[])
+    return caught.value
+
+
+def convert(hint: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
+    """Run the line that a hint gives, and load what it saved."""
+    monkeypatch.chdir(folder)
+    exec(hint[hint.index("t = ") :], {"torch": torch, "safetensors": safetensors, "numpy": numpy})
+    converted: dict[str, Tensor] = torch.load("converted.pt", weights_only=True)
+    return converted
+
+
+WEIGHT = draw(ROWS, DIM)
+ROW_SCALES = draw(ROWS).abs() + 1
+BLOCK_SCALES = draw(3, 1).abs() + 1  # of 128 x 128 entries: 300 rows have three, of which the last is shorter
+ZEROS = torch.randint(-5, 5, (ROWS, 1), generator=torch.Generator().manual_seed(8)).to(torch.int8)
+CODES = WEIGHT.clamp(-127, 127).to(torch.int8)
+SCALED: dict[str, tuple[dict[str, Tensor], Tensor]] = {
+    "FP8": ({NAME: WEIGHT.to(FP8)}, WEIGHT.to(FP8).float()),
+    "FP8, a scale": (
+        {NAME: WEIGHT.to(FP8), f"{NAME}_scale": torch.tensor(0.5)},
+        WEIGHT.to(FP8).float() * 0.5,
+    ),
+    "FP8, a scale for each row": (
+        {NAME: WEIGHT.to(FP8), f"{NAME}_scale": ROW_SCALES[:, None].bfloat16()},
+        WEIGHT.to(FP8).float() * ROW_SCALES[:, None].bfloat16().float(),
+    ),
+    "FP8, a scale for each block": (
+        {NAME: WEIGHT.to(FP8), f"{NAME}_scale_inv": BLOCK_SCALES},
+        WEIGHT.to(FP8).float() * BLOCK_SCALES[torch.arange(ROWS) // 128],
+    ),
+    "int8": (
+        {NAME: CODES, "model.embed_tokens.scale": ROW_SCALES},
+        CODES.float() * ROW_SCALES[:, None],
+    ),
+    "int8, a scale for each 16": (
+        {NAME: CODES, f"{NAME}_scale": draw(ROWS, 4)},
+        CODES.float() * draw(ROWS, 4)[:, torch.arange(DIM) // 16],
+    ),
+    "int8, zero points": (
+        {NAME: CODES, f"{NAME}_scale": ROW_SCALES[:, None], f"{NAME}_zero_point": ZEROS},
+        (CODES.float() - ZEROS.float()) * ROW_SCALES[:, None],
+    ),
+    "bitsandbytes int8": (
+        {NAME: CODES, "model.embed_tokens.SCB": ROW_SCALES},
+        CODES.float() * ROW_SCALES[:, None] / 127,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SCALED)
+@pytest.mark.parametrize("ending", ["pt", "safetensors"])
+def test_scaled_tables_are_named_and_the_line_dequantizes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, ending: str
+) -> None:
+    """What is said names the dtype and the scales; the line gives codes times scales, to float32's last bits."""
+    tensors, expected = SCALED[kind]
+    path = tmp_path / f"model.{ending}"
+    save: Callable[..., Any] = torch.save if ending == "pt" else safetensors.torch.save_file
+    save({"steps": torch.arange(3), **tensors}, path)
+    said = refuse(path)
+    word = "FP8 (float8_e4m3fn)" if "FP8" in kind else "quantized (int8)"
+    scales = [name for name in tensors if name.endswith(("scale", "scale_inv", "SCB"))]
+    beside = f"with its scales in {scales[0]!r}" if scales else "and no scales lie beside it"
+    assert f"{NAME!r} is {word}, {beside}" in said.message
+    assert "integers, vectors and numbers" not in said.message
+    # One rounding of a product in float32, and one of a quotient.
+    torch.testing.assert_close(convert(said.hint, tmp_path, monkeypatch)[NAME], expected, rtol=3e-7, atol=0)
+    assert refuse(path, table=[NAME]).hint == said.hint
+    listed = {table.name: table for table in inspect(path).tables}[NAME]
+    assert (listed.chosen, listed.rows, listed.shape) == (False, ROWS, (DIM,))
+    assert listed.reason == f"{word}, {beside}. {said.hint}"
+
+
+UNHELD: dict[str, tuple[Any, str, Callable[[], Tensor]]] = {
+    "complex128": (WEIGHT.to(torch.complex128), "of dtype complex128", lambda: WEIGHT.to(torch.complex64)),
+    "FP8 of other hardware": (
+        WEIGHT.to(torch.float8_e4m3fnuz),
+        "FP8, of dtype float8_e4m3fnuz",
+        lambda: WEIGHT.to(torch.float8_e4m3fnuz).float(),
+    ),
+    "sparse": (WEIGHT.to_sparse(), "a sparse tensor", lambda: WEIGHT),
+}
+
+
+@pytest.mark.parametrize("kind", UNHELD)
+def test_tensors_left_out_are_named_with_the_line_that_converts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A file with nothing but such a table is not said to hold no tensors, and --table and inspect say the same."""
+    value, words, make_expected = UNHELD[kind]
+    path = tmp_path / "model.pt"
+    torch.save({"state_dict": {NAME: value}, "epoch": 3}, path)
+    said = refuse(path)
+    assert f"{NAME!r} is {words}" in said.message
+    assert convert(said.hint, tmp_path, monkeypatch)[NAME].equal(make_expected())
+    by_name = refuse(path, table=["*embed_tokens*"])
+    assert (f"{NAME!r} in {path} is {words}" in by_name.message, by_name.hint) == (True, said.hint)
+    assert inspect(path).skipped[0].reason.endswith(said.hint)
+
+
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions.*:UserWarning")
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")
+def test_quantized_tensors_of_torch_are_dequantized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line calls dequantize(), which gives the values that torch reads."""
+    path = tmp_path / "model.pt"
+    value = torch.quantize_per_tensor(WEIGHT, 0.5, 0, torch.qint8)
+    torch.save({NAME: value}, path)
+    said = refuse(path)
+    assert f"{NAME!r} is a quantized tensor" in said.message
+    assert convert(said.hint, tmp_path, monkeypatch)[NAME].equal(value.dequantize())
+
+
+@pytest.mark.parametrize(
+    ("module", "kind", "words", "hint"),
+    [
+        (
+            "torch.distributed.tensor",
+            "DTensor",
+            "a DTensor, of which the file holds one worker's part",
+            "full_state_dict",
+        ),
+        (
+            "torch.distributed._shard.sharded_tensor.api",
+            "ShardedTensor",
+            "a ShardedTensor, of which the file holds one worker's part",
+            "full_state_dict",
+        ),
+        ("torchao.dtypes", "AffineQuantizedTensor", "a quantized tensor of torchao", "dequantize()"),
+    ],
+)
+def test_tensors_of_subclasses_are_named(tmp_path: Path, module: str, kind: str, words: str, hint: str) -> None:
+    """The class that a pickle names tells what the tensor is; as torch writes it now, the class is an argument."""
+    path = tmp_path / "model.pt"
+    made = f"ctorch._utils\n_rebuild_wrapper_subclass\n(c{module}\n{kind}\ntR"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data.pkl", b"\x80\x02}X\x0a\0\0\0emb.weight" + made.encode() + b"s.")
+    said = refuse(path)
+    assert f"'emb.weight' is {words}" in said.message
+    assert hint in said.hint
+
+
+def test_a_sharded_tensor_made_by_its_class_is_named(tmp_path: Path) -> None:
+    """Older versions of torch call the class itself."""
+    path = tmp_path / "model.pt"
+    made = b"ctorch.distributed._shard.sharded_tensor.api\nShardedTensor\n)\x81"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data.pkl", b"\x80\x02}X\x0a\0\0\0emb.weight" + made + b"s.")
+    assert "'emb.weight' is a ShardedTensor" in refuse(path).message
+
+
+def test_empty_parameters_are_those_of_zero_3(tmp_path: Path) -> None:
+    """Parameters of shape (0,) lead to DeepSpeed's own script, in inspect too."""
+    path = tmp_path / "model.pt"
+    torch.save({name: torch.empty(0) for name in (NAME, "lm_head.weight", "norm.weight")}, path)
+    said = refuse(path)
+    assert said.message == (
+        f"{path} holds 3 parameters of shape (0,), {NAME!r} among them: DeepSpeed's ZeRO-3 keeps their values in other "
+        "files."
+    )
+    assert "zero_to_fp32.py" in said.hint
+    assert [skipped.reason for skipped in inspect(path).skipped] == [said.hint]
+    assert refuse(path, table=[NAME]).hint == said.hint
+
+
+def test_flat_parameters_are_those_of_fsdp(tmp_path: Path) -> None:
+    """One flat parameter for each wrapped module is FSDP's."""
+    path = tmp_path / "model.pt"
+    torch.save({"_fsdp_wrapped_module._flat_param": draw(99)}, path)
+    said = refuse(path)
+    assert "the flat parameters of FSDP" in said.message
+    assert "full_state_dict=True" in said.hint
+
+
+@pytest.mark.parametrize(
+    ("keys", "prefix"),
+    [
+        ([*range(20)][::-1], ()),
+        ([f"{key}" for key in range(20)], ()),
+        ([f"Mr. {key}" for key in range(20)], ("words",)),
+    ],
+)
+def test_vectors_by_id_are_put_into_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: list[int | str], prefix: tuple[str, ...]
+) -> None:
+    """Ids that are numbers are rows in their order, not in that of their digits; labels in the order of the dict."""
+    path = tmp_path / "vectors.pt"
+    rows = draw(20, 5)
+    vectors: dict[Any, Any] = dict(zip(keys, rows.unbind(), strict=True))
+    torch.save({prefix[0]: vectors} if prefix else vectors, path)
+    said = refuse(path)
+    assert "holds 20 vectors of 5 numbers" in said.message
+    assert "one tensor for each row" in said.message
+    expected = rows.flip(0) if keys[0] == 19 else rows
+    assert convert(said.hint, tmp_path, monkeypatch)["embedding.weight"].equal(expected)
+
+
+def test_norms_and_biases_are_not_taken_for_vectors_by_id(tmp_path: Path) -> None:
+    """Forty weights and biases of one length are no table."""
+    path = tmp_path / "model.pt"
+    torch.save({f"norm.{index}.{leaf}": draw(8) for index in range(20) for leaf in ("weight", "bias")}, path)
+    assert "no matrix of floats at all" in refuse(path).message
+
+
+ARRAYS: dict[str, tuple[Any, str, numpy.ndarray[Any, Any]]] = {
+    "a matrix": (numpy.ones((3, 4)), "embedding.weight", numpy.ones((3, 4))),
+    "a dict of a matrix": ({"a": numpy.eye(3)}, "a", numpy.eye(3)),
+    "a list of matrices": ([numpy.eye(3), numpy.eye(2)], "1", numpy.eye(2)),
+    "vectors by label": (
+        {"b": numpy.ones(3), "a": numpy.zeros(3)},
+        "embedding.weight",
+        numpy.eye(2, 1) * numpy.ones(3),
+    ),
+    "vectors by id": ({1: numpy.ones(3), 0: numpy.zeros(3)}, "embedding.weight", numpy.eye(2, 1)[::-1] * numpy.ones(3)),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_arrays_in_a_file_of_torch_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """A matrix stays a matrix, vectors of one length become one, and nothing gets an axis more."""
+    value, name, expected = ARRAYS[kind]
+    path = tmp_path / "vectors.pt"
+    torch.save(value, path)
+    said = refuse(path)
+    assert "it holds NumPy arrays" in said.message
+    assert convert(said.hint, tmp_path, monkeypatch)[name].numpy().tolist() == expected.tolist()
+
+
+def test_arrays_beside_tensors_are_named(tmp_path: Path) -> None:
+    """An array in a state dict is left out as one, not as something that is no tensor."""
+    path = tmp_path / "model.pt"
+    torch.save({"emb.weight": WEIGHT, "means": numpy.eye(3)}, path)
+    with open_checkpoint(path) as checkpoint:
+        assert [(left.name, left.reason) for left in checkpoint.listing.left_out] == [
+            ("means", "NumPy arrays, which are not read")
+        ]
+
+
+def test_scales_of_blocks_are_not_the_only_matrix(tmp_path: Path) -> None:
+    """The scales of a quantized matrix of any name are neither chosen nor proposed as a table."""
+    path = tmp_path / "model.pt"
+    torch.save({"a.weight": WEIGHT.to(FP8), "a.weight_scale": draw(ROWS, 8)}, path)
+    said = refuse(path)
+    assert "'a.weight' is FP8" in said.message
+    assert said.retries == ()
+    assert not any(table.chosen for table in inspect(path).tables)
+
+
+@pytest.mark.parametrize(
+    ("codes", "scales"),
+    [
+        (WEIGHT.to(FP8), torch.full((ROWS, 2), 127, dtype=torch.uint8)),  # the exponents of MXFP8
+        (CODES.to(torch.uint8), ROW_SCALES[:, None]),  # without the zero points that it must have
+        (CODES, draw(7, 3)),  # blocks of no even size
+    ],
+)
+def test_no_line_is_given_where_it_could_be_wrong(tmp_path: Path, codes: Tensor, scales: Tensor) -> None:
+    """Where the meaning of the scales is not plain, the library that wrote them is named and no line is given."""
+    path = tmp_path / "model.pt"
+    torch.save({NAME: codes, f"{NAME}_scale": scales}, path)
+    said = refuse(path)
+    assert f"with its scales in '{NAME}_scale'" in said.message
+    assert said.hint.startswith("Dequantize it with the library that quantized it")
+
+
+def test_packed_codes_are_left_to_their_library(tmp_path: Path) -> None:
+    """Several codes in one integer have an order that nothing in the file tells."""
+    path = tmp_path / "model.pt"
+    packed = torch.ones(ROWS, 8, dtype=torch.int32)
+    torch.save({"emb.qweight": packed, "emb.scales": ROW_SCALES}, path)
+    said = refuse(path)
+    assert "'emb.qweight' is quantized (int32), with its scales in 'emb.scales'" in said.message
+    assert "model.dequantize()" in said.hint
+
+
+def test_a_quantized_table_beside_dense_ones_is_told(tmp_path: Path) -> None:
+    """A table of FP8 is not passed over in silence where another is chosen; ids and masks are not taken for tables."""
+    path = tmp_path / "model.pt"
+    tensors = {NAME: WEIGHT.to(FP8), "position_embeddings.weight": WEIGHT, "a.weight": WEIGHT.to(FP8)}
+    torch.save({**tensors, "embeddings.position_ids": torch.arange(80).reshape(2, 40)}, path)
+    with open_checkpoint(path) as checkpoint:
+        assert [table.name for table in choose_tables(checkpoint, table=[], exclude=[])] == [
+            "position_embeddings.weight"
+        ]
+        unread = find_unread_tables(checkpoint)
+    assert [(one.name, one.is_named) for one in unread] == [(NAME, True), ("a.weight", False)]
+    assert {table.name: table.reason for table in inspect(path).tables}["a.weight"] == (
+        "FP8 (float8_e4m3fn), and no scales lie beside it"
+    )
