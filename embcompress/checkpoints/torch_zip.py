@@ -286,14 +286,14 @@ class _Walk:
             self._descend("", model)
         for key, value in self._siblings:
             self._visit_sibling(key, value)
-        if self._passed_over:
-            self._leave_out(", ".join(self._passed_over), "lie beside the model and are not carried along")
         if not self.tensors and all(entry.reason in {NOT_A_TENSOR, ARRAYS} for entry in self.left_out):
             hint = _arrays_hint(tree, path)
             raise UnknownFormatError(
                 f"no tensor was found in {path}: it holds {'NumPy arrays, as ' if hint else ''}{_describe(tree)}.",
                 hint=hint or "Name the file of the model's weights.",
             )
+        if self._passed_over:
+            self._leave_out(", ".join(self._passed_over), "beside the model, and not carried along")
 
     def _unwrap(self, tree: object) -> tuple[object, list[str]]:
         """Find the model within a training checkpoint, and the keys that lead to it; note what lies beside it.
@@ -320,9 +320,14 @@ class _Walk:
                     continue
                 if key in others and (self._is_branch(value) or _is_floating(value, axes_min=0)):
                     self._siblings.append((key, value))
-                elif len(self._passed_over) < KEYS_NAMED_MAX:
-                    self._passed_over.append(key[:KEY_SHOWN_MAX])
+                else:
+                    self._pass_over(key)
         return tree, keys
+
+    def _pass_over(self, key: str) -> None:
+        """Note what only training needs, and values that are no tensors beside a model: named once, all together."""
+        if len(self._passed_over) < KEYS_NAMED_MAX:
+            self._passed_over.append(key[:KEY_SHOWN_MAX])
 
     def _visit_sibling(self, key: str, value: object) -> None:
         """Visit what lies beside the model, under its own key, where the model leaves that free."""
@@ -369,6 +374,8 @@ class _Walk:
                 self._leave_out(f"{prefix}<a key that is not text>", "its name is not text, or too long")
             elif prefix or _is_tensor(value) or not _is_training_state(str(key)):
                 self._visit(f"{prefix}{key}", value)
+            else:
+                self._pass_over(str(key))
         self._ancestors.pop()
 
     def _leave_out(self, name: str, reason: str, hint: str = "") -> None:

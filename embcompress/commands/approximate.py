@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from embcompress.artifact.atomic_file import check_output
 from embcompress.checkpoints import Checkpoint, open_checkpoint
@@ -20,6 +22,7 @@ from embcompress.commands.run import (
     refuse_compressed,
     resolve_device,
 )
+from embcompress.commands.unrecognised import Unrecognised
 from embcompress.compression.artifact_file import ArtifactFile, approximate_result
 from embcompress.compression.budget import EFFORTS, Budget, choose_budget
 from embcompress.compression.memory import estimate_memory
@@ -32,6 +35,7 @@ from embcompress.tables.progress import Progress
 from embcompress.tables.row_info import read_row_facts
 from embcompress.tables.selection import choose_tables
 from embcompress.tables.table import Table
+from embcompress.tables.unrecognised import find_unrecognised
 from embcompress.text import did_you_mean
 
 
@@ -117,6 +121,7 @@ def approximate(
         OutputError: the output exists, is the input, cannot be written, or the disk is full.
         DeviceError: the device is not there.
     """
+    call = dict(locals())
     budget = choose_budget(
         bases=bases, energy=energy, max_error=max_error, ratio=ratio, max_size=max_size, plain=plain, effort=effort
     )
@@ -157,6 +162,7 @@ def approximate(
             if dry_run:
                 result = _planned_result(checkpoint, chosen, choices, resolved, target, neighbours=neighbours)
                 result = replace(result, warnings=facts.warnings)
+                result = _unrecognised(checkpoint, chosen, call).tell(result)
                 return replace(result, gates=conditions.gates(result))
         else:
             chosen = choose_tables(checkpoint, table=table, exclude=exclude)
@@ -175,6 +181,7 @@ def approximate(
             fixed_rows=fixed_rows,
             neighbours=neighbours,
             conditions=conditions,
+            unrecognised=_unrecognised(checkpoint, chosen, call),
             target=target,
             resolved=resolved,
             force=force,
@@ -225,6 +232,27 @@ def _check_choices(*, dtype: str, solver: str, seed: int, neighbours: int) -> No
         )
     check_seed(seed)
     check_neighbours(neighbours)
+
+
+def _unrecognised(checkpoint: Checkpoint, chosen: Plan | Sequence[Table], call: Mapping[str, Any]) -> Unrecognised:
+    """Find the large matrices that may be tables and were not chosen; none where tables are named.
+
+    Args:
+        checkpoint: an open one.
+        chosen: the tables.
+        call: the arguments of `approximate`.
+    """
+    defaults = {name: parameter.default for name, parameter in signature(approximate).parameters.items()}
+    given = {name: value for name, value in call.items() if name != "progress" and value != defaults[name]}
+    if call["table"]:
+        return Unrecognised((), given)
+    tables = [planned.table for planned in chosen.tables] if isinstance(chosen, Plan) else chosen
+    matrices = find_unrecognised(checkpoint, chosen=tables, exclude=call["exclude"], bases=call["bases"] or 1)
+    if call["row_weights"] is not None or call["labels"] is not None:
+        # These files are of so many rows, and no table of another length goes with them.
+        lengths = {table.rows for table in tables}
+        matrices = tuple(matrix for matrix in matrices if matrix.shape[0] in lengths)
+    return Unrecognised(matrices, given)
 
 
 def _planned_result(

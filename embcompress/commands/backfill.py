@@ -181,7 +181,7 @@ def backfill(
             vocabulary=vocabulary_report(placement, tables),
             tables=planned,
             skipped=tuple(skipped for base in opened for skipped in left_out(base.checkpoint)),
-            totals=_totals(planned),
+            totals=_totals(planned, inputs=inputs, written_bytes=writer.nbytes),
             warnings=(*remarks, *planned_warnings(opened, plans, placement, fill=fill)),
             dry_run=dry_run,
         )
@@ -204,7 +204,7 @@ def backfill(
                 result,
                 output=replace(result.output, sha256=sha256, bytes=writer.nbytes),
                 tables=written,
-                totals=_totals(written),
+                totals=_totals(written, inputs=inputs, written_bytes=writer.nbytes),
                 warnings=(*result.warnings, *(text for grown in reported for text in grown.warnings)),
             )
             write_reports(result, reports, force=force, before=writer.commit)
@@ -455,6 +455,6 @@ def _planned_memory(plans: Sequence[GrowthPlan], request: RowRequest, *, texts: 
     return estimate_backfill_memory(plans, texts=texts, needs_covariance=needs_covariance)
 
 
-def _totals(tables: Sequence[GrownTable]) -> Totals:
+def _totals(tables: Sequence[GrownTable], *, inputs: Sequence[InputFile], written_bytes: int) -> Totals:
     before, after = sum(one.bytes_before for one in tables), sum(one.bytes_after for one in tables)
-    return Totals(before, after, before / after)
+    return Totals(before, after, before / after, sum(file.bytes for file in inputs) / written_bytes)

@@ -11,6 +11,7 @@ from embcompress.artifact.reader import read_artifact
 from embcompress.checkpoints import Checkpoint, open_checkpoint
 from embcompress.commands.memory import estimate_neighbour_memory
 from embcompress.commands.run import check_space, left_out, write_reports
+from embcompress.commands.unrecognised import Unrecognised
 from embcompress.compression.artifact_file import ArtifactFile, approximate_result
 from embcompress.compression.budget import Budget
 from embcompress.compression.budget_search import WithinBudget
@@ -44,6 +45,7 @@ class Compression:
         fixed_rows: whether strings of one kind get one length.
         neighbours: rows of each table whose nearest rows are looked for.
         conditions: that the report is held to.
+        unrecognised: matrices that the report names beside the tables.
         target: the artifact, as it was named.
         resolved: where it goes.
         force: whether a file that is there by then is replaced.
@@ -63,6 +65,7 @@ class Compression:
         fixed_rows: bool,
         neighbours: int,
         conditions: Conditions,
+        unrecognised: Unrecognised,
         target: Path,
         resolved: Path,
         force: bool,
@@ -71,6 +74,7 @@ class Compression:
         self._checkpoint, self._budget = checkpoint, budget
         self._table_source = TableSource(checkpoint, device, seed, progress, facts)
         self._dtype, self._named, self._fixed_rows, self._neighbours = dtype, named, fixed_rows, neighbours
+        self._unrecognised = unrecognised
         self._conditions, self._target, self._resolved, self._force = conditions, target, resolved, force
 
     def plan(self, chosen: Plan | Sequence[Table], choices: Sequence[SolverChoice] = ()) -> ApproximateResult:
@@ -88,7 +92,7 @@ class Compression:
             warnings=self._table_source.facts.warnings,
             memory=maker.memory() + estimate_neighbour_memory(self._neighbours),
         )
-        return replace(result, gates=self._conditions.gates(result))
+        return replace(self._unrecognised.tell(result), gates=self._conditions.gates(result))
 
     def run(
         self,
@@ -155,7 +159,7 @@ class Compression:
                 (*left_out(self._checkpoint), *maker.skipped),
                 warnings=self._table_source.facts.warnings,
             )
-            result = _withhold(replace(result, gates=self._conditions.gates(result)))
+            result = _withhold(replace(self._unrecognised.tell(result), gates=self._conditions.gates(result)))
             commit = _nothing if result.withheld else writer.commit
             write_reports(result, reports, force=self._force, before=commit)
             return result

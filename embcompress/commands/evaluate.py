@@ -10,7 +10,14 @@ from embcompress.artifact.reader import read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.choices import DEFAULT_NEIGHBOURS
 from embcompress.commands.memory import estimate_evaluation_memory, estimate_neighbour_memory
-from embcompress.commands.run import check_neighbours, check_reports, check_seed, resolve_device, write_reports
+from embcompress.commands.run import (
+    check_neighbours,
+    check_reports,
+    check_seed,
+    left_out,
+    resolve_device,
+    write_reports,
+)
 from embcompress.evaluation.checks import (
     all_checks,
     check_copies,
@@ -134,9 +141,12 @@ def evaluate(
             input=InputFile(str(source), checkpoint.nbytes),
             artifact=InputFile(str(target), made.nbytes),
             tables=tuple(tables),
-            totals=Totals(before, after, before / after if after else 1.0),
+            totals=Totals(before, after, before / after if after else 1.0, checkpoint.nbytes / made.nbytes),
             link_prediction=ranked,
-            checks=all_checks(failed, opened, tables=tables, has_read=not dry_run),
+            skipped=left_out(checkpoint),
+            checks=all_checks(
+                failed, opened, tables=tables, left_out=len(checkpoint.listing.left_out), has_read=not dry_run
+            ),
             warnings=facts.warnings,
             dry_run=dry_run,
             memory_bytes=memory if dry_run else None,

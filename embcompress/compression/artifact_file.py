@@ -84,7 +84,7 @@ def approximate_result(
         output=output,
         tables=tuple(tables),
         skipped=tuple(skipped),
-        totals=Totals(before, after, before / after),
+        totals=Totals(before, after, before / after, checkpoint.nbytes / output.bytes),
         warnings=tuple(warnings),
         dry_run=memory is not None,
         memory_bytes=memory,

@@ -73,6 +73,7 @@ class BilinearEncoding(Encoding[BilinearFit, BilinearTable]):
             raise self._refuse(err) from err
         return BilinearTable(
             self._measured(compression.error, optimal_relative=compression.optimal_relative),
+            compression.error.zero_rows,
             sum(entry.nbytes for entry in fitted.entries),
             self.earlier + fitted.work + Work(time.perf_counter() - started, passes=1),
             tuple(compression.relatives),

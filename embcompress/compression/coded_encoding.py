@@ -123,7 +123,7 @@ class CodedEncoding(Encoding[FittedTable, CodedTable]):
         if self._allowance is not None:
             self._allowance.take(ending.nbytes)
         work = self.earlier + fitted.work + Work(time.perf_counter() - started, tries)
-        return CodedTable(self._measured(error), ending.nbytes, work, estimate, ending.kinds)
+        return CodedTable(self._measured(error), error.zero_rows, ending.nbytes, work, estimate, ending.kinds)
 
     def _fit_fixed(self, estimate: Estimate, goal: Goal) -> Estimate:
         """Choose the step at which strings of fixed lengths are expected to come to the goal."""

@@ -38,11 +38,13 @@ class WrittenTable:
 
     Attributes:
         error: of the rows as they are stored.
+        zero_rows: of the dense table.
         nbytes: of its tensors.
         work: of all that was done for it, earlier tries included.
     """
 
     error: TableErrorReport
+    zero_rows: int
     nbytes: int
     work: Work
 
@@ -109,6 +111,7 @@ class Encoding(ABC, Generic[Fitted, Written]):
             passes=written.work.passes,
             bytes_after=written.nbytes,
             error=written.error,
+            zero_rows=written.zero_rows,
             seconds=written.work.seconds,
         )
 

@@ -98,6 +98,7 @@ class PlainEncoding(Encoding[PlainFit, PlainTable]):
         optimal_relative = fitted.factors.optimal_relative if fitted.row_weights is None else None
         return PlainTable(
             self._measured(error, optimal_relative=optimal_relative),
+            error.zero_rows,
             sum(entry.nbytes for entry in fitted.entries),
             self.earlier + fitted.work + Work(time.perf_counter() - started, passes=1),
             fitted,

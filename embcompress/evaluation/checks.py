@@ -175,7 +175,7 @@ def check_recorded(pair: TablePair, measured: TableErrorReport | None) -> list[C
 
 
 def all_checks(
-    failed: list[Check], artifact: Artifact, *, tables: Sequence[TableReport], has_read: bool
+    failed: list[Check], artifact: Artifact, *, tables: Sequence[TableReport], left_out: int, has_read: bool
 ) -> tuple[Check, ...]:
     """Put what failed after one line for each check that did not.
 
@@ -183,6 +183,7 @@ def all_checks(
         failed: what did.
         artifact: the one checked.
         tables: what was measured.
+        left_out: entries of the original that no artifact can hold, of which nothing was compared.
         has_read: whether the content was looked at, and not only the headers.
     """
     measured = {table.name for table in tables if table.error is not None}
@@ -193,7 +194,11 @@ def all_checks(
     }
     if has_read:
         passed["checksums"] = f"{_count(len(artifact.tensors), 'stored tensor')} with the crc32 of the header"
-        passed["untouched"] = f"{_count(len(artifact.copied), 'other tensor')} as in the original, bit for bit"
+        passed["untouched"] = f"{_count(len(artifact.copied), 'other tensor')} as in the original, bit for bit" + (
+            f"; {left_out} {'entries' if left_out > 1 else 'entry'} of the original could not be compared"
+            if left_out
+            else ""
+        )
         if told:
             passed["recorded"] = f"the error of {_count(len(told), 'table')} as the artifact tells it"
     wrong = {check.name for check in failed}

@@ -118,6 +118,7 @@ class TableComparison:
             if factors is None
             else spectrum_report(factors, side=min(table.rows, table.dim), rank=compressed.rank),
             neighbours=seen.neighbours,
+            zero_rows=seen.error.zero_rows,
         )
 
     def _best_possible(self) -> tuple[Factorization | None, float | None, int]:

@@ -46,6 +46,7 @@ class ErrorAccumulator:
         self._weighted_norm = 0.0  # squared, as below
         self._weighted_error = 0.0
         self._rows = 0
+        self._zero_rows = 0
         self._squared_norm = 0.0
         self._squared_error = 0.0
         self._sum_relative = 0.0
@@ -117,6 +118,7 @@ class ErrorAccumulator:
             raise UsageError("errors are merged under the same row weights, or under none.")
         other._count_pending()
         self._rows += other._rows
+        self._zero_rows += other._zero_rows
         self._squared_norm += other._squared_norm
         self._squared_error += other._squared_error
         self._weighted_norm += other._weighted_norm
@@ -144,6 +146,7 @@ class ErrorAccumulator:
         distances = (errors.square() - (norms - sizes).square()) / (2 * norms * sizes).clamp_min(1e-300)
         distances = torch.where(is_empty | (sizes == 0), (norms != sizes).to(torch.float64), distances.clamp(0, 2))
         self._rows += len(norms)
+        self._zero_rows += int(is_empty.sum())
         self._squared_norm += float(norms.square().sum())
         self._squared_error += float(errors.square().sum())
         if self._row_weights is not None:
@@ -209,6 +212,12 @@ class ErrorAccumulator:
             by_norm=self._by_norm.groups(),
             by_frequency=None if self._frequencies is None else self._frequencies.groups(),
         )
+
+    @property
+    def zero_rows(self) -> int:
+        """Count the rows of zeros seen so far."""
+        self._count_pending()
+        return self._zero_rows
 
     def _norm_ratio(self) -> NormRatio | None:
         count = int(self._ratios.counts.sum())

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from embcompress.exceptions import EmbcompressError
+from embcompress.report.document import document_of
 from embcompress.report.json import is_ok
-from embcompress.report.names import spelled
+from embcompress.report.names import spelled, text_of
 from embcompress.report.wording import check_sentence, gate_sentence
 from embcompress.results import (
     ApproximateResult,
@@ -73,8 +74,7 @@ def annotate(result: Result, *, quiet: bool = False) -> str:
         more = len(lines) - ANNOTATIONS_MAX + 1
         title = f"embcompress {result.command}: {more} more failed"
         lines[ANNOTATIONS_MAX - 1 :] = [annotation("error", "The summary of the step tells of all.", title=title)]
-    warnings = result.warnings if isinstance(result, ApproximateResult | BackfillResult | EvaluateResult) else ()
-    warnings = () if quiet else warnings
+    warnings = () if quiet else _warnings(result)
     lines += [annotation("warning", text, title=f"embcompress {result.command}") for text in warnings[:ANNOTATIONS_MAX]]
     return "".join(lines)
 
@@ -165,6 +165,11 @@ def cut_summary(markdown: str, *, already: int) -> bytes:
 
 def _gates(result: Result) -> Sequence[Gate]:
     return result.gates if isinstance(result, ApproximateResult | EvaluateResult) else ()
+
+
+def _warnings(result: Result) -> Sequence[str]:
+    own = result.warnings if isinstance(result, ApproximateResult | BackfillResult | EvaluateResult) else ()
+    return (*map(text_of, document_of(result).warnings), *own)
 
 
 def _checks(result: Result) -> Iterable[Check]:

@@ -22,6 +22,10 @@ def render_json(result: Result) -> str:
             fields.pop(name, None)
     if not fields.get("withheld"):
         fields.pop("withheld", None)
+    if isinstance(result, ApproximateResult) and not result.unrecognised:
+        del fields["unrecognised"], fields["unrecognised_command"]
+    if isinstance(result, EvaluateResult) and not result.skipped:
+        del fields["skipped"]
     if isinstance(result, InspectResult):
         for name in ("skipped", "compressed"):
             if not fields[name]:

@@ -28,6 +28,7 @@ def render_junit(result: Result) -> str:
     suite = ET.SubElement(root, "testsuite", {"name": name, **counts})
     properties = ET.SubElement(suite, "properties")
     known = (
+        *(("warning", warning) for warning in document.warnings),
         ("verdict", document.verdict),
         *((fact.label, fact.value) for fact in (*document.numbers, *document.facts)),
     )

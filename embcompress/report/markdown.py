@@ -20,7 +20,9 @@ DETAILS_MAX = 20  # tables looked at closer: a job summary holds 1 MiB
 def render_markdown(result: Result) -> str:
     """Render a result as Markdown: verdict, numbers, gates, tables, and the rest on demand."""
     document = document_of(result)
+    warnings = [f"> {MARKS['warn']} **warning:** {_line(text)}" for text in document.warnings]
     lines = [
+        *(line for text in warnings for line in (text, "")),
         f"## {MARKS[document.tone]} embcompress {_line(document.command)}: {_line(document.title)}",
         "",
         _line(document.verdict),

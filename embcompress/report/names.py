@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 NAME_MAX = 200  # characters of a name in a document
+COMMAND_MAX = 100_000  # of a command
 SENTENCE_MAX = 800  # of a sentence, which may hold names
 
 
@@ -14,6 +15,11 @@ class Name:
     """A name, a path, a label or a command: text that was not written here, and is shown apart from our words."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Command(Name):
+    """A command to be pasted: a name that is never shortened to fit a line."""
 
 
 Inline = str | Name | tuple[str | Name, ...]  # a line of text; a renderer escapes all of it, and quotes its names
@@ -45,7 +51,7 @@ def parts_of(inline: Inline) -> tuple[str | Name, ...]:
     """List the parts of a line, each spelled out and of bounded length: what every renderer starts from."""
     parts = inline if isinstance(inline, tuple) else (inline,)
     return tuple(
-        Name(shortened(spelled(part.text), limit=NAME_MAX))
+        Name(shortened(spelled(part.text), limit=COMMAND_MAX if isinstance(part, Command) else NAME_MAX))
         if isinstance(part, Name)
         else shortened(spelled(part), limit=SENTENCE_MAX)
         for part in parts

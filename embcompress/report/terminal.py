@@ -12,7 +12,7 @@ from embcompress.exceptions import EmbcompressError
 from embcompress.report.console import GAP, STYLES, Rows, indented, plain, text_line
 from embcompress.report.document import document_of
 from embcompress.report.document.model import Fact, Grid, Section
-from embcompress.report.names import text_of
+from embcompress.report.names import Inline, text_of
 from embcompress.results import Result
 
 __all__ = ["plain", "render_failure", "render_terminal"]
@@ -26,9 +26,9 @@ def render_terminal(result: Result) -> RenderableType:
     shown = [section for section in document.sections if section.is_brief]
     details = [section for section in document.sections if section.is_detail]
     closer = [section for section in shown if section.is_detail]
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [_warning(warning) for warning in document.warnings]
     for section in sorted(shown, key=lambda section: section.is_late):
-        if parts and section.is_titled and not (section.is_detail or _is_judged(section)):
+        if len(parts) > len(document.warnings) and section.is_titled and not (section.is_detail or _is_judged(section)):
             parts.append(Text())
         if closer[:1] == [section] and len(closer) < len(details):
             parts.append(Text(f"{len(closer)} of {len(details)} tables, those with the largest error or with a note:"))
@@ -44,6 +44,10 @@ def render_failure(failure: EmbcompressError) -> Text:
     if failure.hint:
         text.append_text(Text.assemble("\n", ("hint: ", "bold"), Text("\n").join(map(plain, failure.hint.split("\n")))))
     return text
+
+
+def _warning(text: Inline) -> Text:
+    return Text.assemble(("warning: ", "bold yellow"), text_line(text))
 
 
 def _section(section: Section, *, is_titled: bool) -> Iterator[RenderableType]:

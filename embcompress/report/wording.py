@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from embcompress.report.names import Command, Name
 from embcompress.results import (
+    ApproximateResult,
     Check,
+    EvaluateResult,
     Gate,
     LinkPrediction,
     ListedCompression,
@@ -15,8 +18,13 @@ from embcompress.results import (
     SweepPoint,
     TableReport,
 )
+from embcompress.text import human_bytes
 
 NOTHING_WRITTEN = "Nothing was written."
+HIDDEN_TIMES = 3  # how many times the error of a table its median row has where long rows hide it
+HIDDEN_MIN = 0.01  # error of the median row below which nothing is said
+HIDDEN_GATE = "error.row_relative.p50 > 0.1"
+TABLES_SHRANK_MIN, FILE_SHRANK_MAX = 4, 1.5  # times smaller, where the rest of a file is what it consists of
 DRY_RUN = "Nothing was measured: gates on measured numbers were not judged."
 
 
@@ -205,6 +213,45 @@ def matrices_text(table: TableReport) -> str:
         leave = "" if other.relative is None else f", with an error of at least {share(other.relative)}"
         text += f"; the same bytes pay for {other.rank} shared bases of whole rows{leave}"
     return text
+
+
+def hidden_error_text(tables: Sequence[TableReport]) -> tuple[str | Name, ...]:
+    """Warn of tables whose error tells of a few long rows, while that of most rows is far larger; empty without one.
+
+    The half of the rows with the larger errors then holds less than 1 / HIDDEN_TIMES^2 of the squared norm, for
+    its squared error is part of that of the table.
+    """
+    hidden = [
+        (table, table.error)
+        for table in tables
+        if table.error is not None
+        and table.error.row_relative.p50 > max(HIDDEN_TIMES * table.error.relative, HIDDEN_MIN)
+    ]
+    if not hidden:
+        return ()
+    table, error = max(hidden, key=lambda pair: pair[1].row_relative.p50)
+    where: tuple[str | Name, ...] = () if len(tables) == 1 else ("in ", Name(table.name), ", ")
+    others = f", and so in {counted(len(hidden) - 1, 'other table')}" if len(hidden) > 1 else ""
+    rows = "rows" if table.matrices is None else "matrices"
+    return (
+        *where,
+        f"long {rows} hide the error of the others: half of the {rows} have lost more than "
+        f"{percent(error.row_relative.p50)} (error.row_relative.p50), while the error of all is "
+        f"{share(error.relative)}{others}. To fail on it: ",
+        Command(f"--fail-if '{HIDDEN_GATE}'"),
+    )
+
+
+def hardly_smaller_text(result: ApproximateResult | EvaluateResult) -> str:
+    """Say why a file hardly shrank though its tables did; empty where it shrank, or they did not."""
+    totals, output = result.totals, result.artifact if isinstance(result, EvaluateResult) else result.output
+    if totals.ratio < TABLES_SHRANK_MIN or totals.file_ratio >= FILE_SHRANK_MAX:
+        return ""
+    others = output.bytes - totals.bytes_after
+    return (
+        f"the file is only {times_smaller(totals.file_ratio)} smaller: {percent(min(others / result.input.bytes, 1))} "
+        f"of it, {human_bytes(others)}, is other tensors, which stay as they are."
+    )
 
 
 def band_text(point: SweepPoint) -> str:

@@ -16,6 +16,7 @@ from embcompress.results.common import (
     Skipped,
     TableHead,
     Totals,
+    UnrecognisedMatrix,
 )
 from embcompress.results.growth import (
     BackfillResult,
@@ -99,6 +100,7 @@ __all__ = [
     "TableHead",
     "TableReport",
     "Totals",
+    "UnrecognisedMatrix",
     "VocabularyReport",
     "WorstRow",
 ]

@@ -62,12 +62,36 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class UnrecognisedMatrix:
+    """A large matrix that stayed dense because nothing tells that it is a table, and nothing that it is a layer.
+
+    Attributes:
+        shape: rows first.
+        bytes: of the dense matrix.
+        reason: why it was not taken for a table.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Totals:
-    """Bytes of the chosen tables together, each counted once however many names it has."""
+    """Bytes of the chosen tables together, each counted once however many names it has, and of the files.
+
+    Attributes:
+        ratio: bytes_before over bytes_after.
+        file_ratio: bytes of the file that was read over those of the file that was written or evaluated, everything
+            in them counted; of several bases all together.
+    """
 
     bytes_before: int
     bytes_after: int
     ratio: float
+    file_ratio: float
 
 
 # Expressions of gates on which tables an earlier report tells of.

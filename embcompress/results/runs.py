@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from embcompress.results.common import Check, Gate, InputFile, OutputFile, Skipped, TableHead, Totals
+from embcompress.results.common import (
+    Check,
+    Gate,
+    InputFile,
+    OutputFile,
+    Skipped,
+    TableHead,
+    Totals,
+    UnrecognisedMatrix,
+)
 from embcompress.results.tables import TableReport
 
 
@@ -15,6 +24,8 @@ class ApproximateResult:
     Attributes:
         withheld: whether a gate failed, so that `output` tells of a file that was made, measured and not put there.
         warnings: what a user should know of the files of labels and row weights.
+        unrecognised: large matrices that stayed dense though they may be tables.
+        unrecognised_command: compresses these, too; ready to paste into a shell. None where there are none.
     """
 
     command: str
@@ -26,6 +37,8 @@ class ApproximateResult:
     gates: tuple[Gate, ...] = ()
     warnings: tuple[str, ...] = ()
     withheld: bool = False
+    unrecognised: tuple[UnrecognisedMatrix, ...] = ()
+    unrecognised_command: str | None = None
     dry_run: bool = False
     memory_bytes: int | None = None  # the most that the run should hold at once, told by a dry run
 
@@ -73,6 +86,7 @@ class EvaluateResult:
         checks: of the artifact.
         link_prediction: None without triples.
         warnings: what a user should know of the files of labels and row weights.
+        skipped: entries of the original that no safetensors file can hold, so that nothing was compared with them.
     """
 
     command: str
@@ -83,6 +97,7 @@ class EvaluateResult:
     checks: tuple[Check, ...]
     link_prediction: LinkPrediction | None = None
     gates: tuple[Gate, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     dry_run: bool = False
     memory_bytes: int | None = None

@@ -9,7 +9,14 @@ import typing
 from typing import Any
 
 DRY_RUN_FIELDS = ("dry_run", "memory_bytes")  # only in the report of a dry run
-FIELDS_OF_SOME_RUNS = (*DRY_RUN_FIELDS, "withheld", "skipped", "compressed")  # left out where they would say nothing
+FIELDS_OF_SOME_RUNS = (
+    *DRY_RUN_FIELDS,
+    "withheld",
+    "skipped",
+    "compressed",
+    "unrecognised",
+    "unrecognised_command",
+)  # left out where they would say nothing
 
 
 def define(kind: type[Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -223,6 +223,7 @@ class TableReport(TableHead):
         solver_remarks: what was needed beyond it, and why: other solvers, further passes, a larger dtype.
         spectrum: None where it is not known: of bilinear tables, of weighted rows, in a dry run.
         neighbours: None where none were looked for, or the table has too few rows.
+        zero_rows: rows of zeros in the dense table; of a bilinear table, matrices of zeros. None where `error` is.
     """
 
     kind: str
@@ -241,3 +242,4 @@ class TableReport(TableHead):
     coded: CodedReport | None = None
     spectrum: SpectrumReport | None = None
     neighbours: NeighboursReport | None = None
+    zero_rows: int | None = None

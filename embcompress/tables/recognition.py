@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar
@@ -322,6 +322,19 @@ def _shape_refusal(name: _Name, *, shape: tuple[int, ...]) -> str:
     if name.parts[-2:-1] in {("base",), ("bases",)} and shape[0] < math.prod(shape[1:]):
         return f"the bases of a low-rank table ({'.'.join(name.raw[-2:])})"  # PyKEEN's LowRank; bases.0 are partitions
     return ""
+
+
+def is_refused(names: Iterable[str], *, shape: tuple[int, ...], but_for: Sequence[str] = ()) -> bool:
+    """Tell whether the name or the shape of a tensor shows it to be other than a table, under any of its names.
+
+    Args:
+        names: of one tensor.
+        shape: (rows, *shape of a row).
+        but_for: kinds of REFUSED that are passed over, such as those of output heads.
+    """
+    passed_over = tuple(f"named like {kind} (" for kind in but_for)
+    refusals = (_refusal(_take_apart(name), shape=shape) for name in names)
+    return any(refusal and not refusal.startswith(passed_over) for refusal in refusals)
 
 
 def rank_candidates(tensors: Iterable[T], *, count: int = 5) -> list[T]:

@@ -169,7 +169,7 @@ def test_read_listing_takes_the_model_out_of_a_lightning_checkpoint(tmp_path):
         (
             "epoch, global_step, pytorch-lightning_version, loops, callbacks, optimizer_states, lr_schedulers, "
             "hyper_parameters",
-            "lie beside the model and are not carried along",
+            "beside the model, and not carried along",
         )
     ]
 
@@ -237,7 +237,7 @@ def test_read_listing_joins_nested_names(tmp_path):
     nested = {"encoder": {"weight": torch.ones(2), "sizes": [2]}, 3: [torch.zeros(1)], "optimizer": [torch.zeros(9)]}
     torch.save(nested, path)
     listing = assert_listed(path, {"encoder.weight": torch.ones(2), "3.0": torch.zeros(1)})
-    assert [entry.name for entry in listing.left_out] == ["encoder.sizes"]
+    assert [entry.name for entry in listing.left_out] == ["encoder.sizes", "optimizer"]
     torch.save({"params": torch.ones(2), "model": torch.zeros(3)}, path)
     assert_listed(path, {"params": torch.ones(2), "model": torch.zeros(3)})
 

@@ -331,10 +331,12 @@ def test_too_many_bases_are_refused_with_the_number_that_pays(folder: Path) -> N
     for bases in ("13", "11"):
         assert_refused([*args, bases], code=1, message="nothing in model.safetensors gets smaller",
                        hint="Up to 9 bases make it smaller:", folder=folder)  # fmt: skip
-    assert json.loads(run(*args, "9", "--json").out)["totals"] == {
+    done = json.loads(run(*args, "9", "--json").out)
+    assert done["totals"] == {
         "bytes_before": 2880,
         "bytes_after": 9 * 72 * 4,
         "ratio": 2880 / (9 * 72 * 4),
+        "file_ratio": done["input"]["bytes"] / done["output"]["bytes"],
     }
     assert run(*args, "10").code == 1
 

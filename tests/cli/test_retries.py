@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -91,6 +92,28 @@ FAILURES: Mapping[str, tuple[Callable[[], None], str, int]] = {
 }
 
 
+def save_large() -> None:
+    """Save a table beside large matrices of which nothing tells what they are, and counts for some of them."""
+    tensors = {"entities.weight": table(2000, 32), "mystery one": table(4000, 24), "riddle[0]": table(2000, 24)}
+    save_file(tensors, "large.safetensors")
+    Path("counts.txt").write_text("".join(f"{number + 1}\n" for number in range(2000)))
+
+
+# What a run prints that is done, and knows of matrices that it left dense: how many of them go into its command.
+RUNS: Mapping[str, int] = {
+    "approximate large.safetensors --ratio 4 --effort fast": 2,
+    "approximate large.safetensors --max-error=0.3 --effort fast --seed 3 -o 'a b.safetensors' --report r.md": 2,
+    "approximate large.safetensors --max-size 650kB --effort fast --fixed-rows --neighbours 0 -f": 2,
+    "approximate large.safetensors --bases 8 --dtype float16 --solver gram": 2,
+    "approximate large.safetensors --bases 24 --device cpu --fail-if 'totals.ratio < 1'": 0,
+    "approximate large.safetensors --bases 23": 2,
+    "approximate large.safetensors --energy 0.5 --exclude 'rid*'": 1,
+    "approximate large.safetensors --ratio 4 --plain --dry-run": 2,
+    "approximate large.safetensors --ratio 6 --effort fast --row-weights counts.txt": 1,
+    "approximate large.safetensors --bases 4 --table entities.weight": 0,
+}
+
+
 def commands_in(text: str) -> list[list[str]]:
     """Find the commands that a failure prints: lines of their own, and those in backticks."""
     lines = re.findall(r"^  (embcompress .*)$", text, flags=re.MULTILINE)
@@ -115,6 +138,26 @@ def test_printed_commands_work(name: str, tmp_path: Path, monkeypatch: pytest.Mo
         asked = [option for option in ("--ratio", "--max-error", "--bases", "--max-size") if option in line]
         if command[0] == "approximate" and asked:
             assert any(argument.startswith(asked[0]) for argument in command)
+
+
+@pytest.mark.parametrize("line", RUNS)
+def test_commands_of_a_run_work_after_it(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that takes unrecognised matrices along, pasted as it is, compresses them, and the tables again."""
+    monkeypatch.chdir(tmp_path)
+    save_large()
+    first = run(*shlex.split(line))
+    assert first.code == 0, first.err
+    commands = commands_in(first.out)
+    assert len(commands) == (RUNS[line] > 0)
+    for command in commands:
+        again = run(*command, "--json")
+        assert again.code == 0, (command, again.err)
+        document = json.loads(again.out)
+        assert len(document["tables"]) == 1 + RUNS[line]
+        assert "unrecognised" not in document
+        assert document.get("dry_run", False) == ("--dry-run" in line)
+        size = next(argument.partition("=") for argument in shlex.split(line)[2:] if argument.startswith("--"))
+        assert size[0] in command
 
 
 def test_every_place_that_knows_of_other_arguments_is_tried() -> None:

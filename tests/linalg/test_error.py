@@ -161,6 +161,7 @@ def test_error_accumulator_merges_parts_to_the_whole(cuts: list[int], order: obj
     reconstructed = values.clone()
     reconstructed[::2] = 0.5 * values[::2]  # two hundred rows that tie for the worst
     reconstructed[100] = 0
+    values[[7, 301]] = reconstructed[[7, 301]] = 0
     whole = ErrorAccumulator()
     whole.add(values, reconstructed, first=0)
     edges = sorted({0, 400, *cuts})
@@ -171,6 +172,7 @@ def test_error_accumulator_merges_parts_to_the_whole(cuts: list[int], order: obj
         part = ErrorAccumulator()
         part.add(values[first:last], reconstructed[first:last], first=first)
         merged.merge(part)
+    assert merged.zero_rows == whole.zero_rows == 2
     found, expected = merged.result(), whole.result()
     assert found.worst_rows == expected.worst_rows
     assert [row.id for row in found.worst_rows] == [100, *range(0, 18, 2)]

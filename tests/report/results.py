@@ -111,7 +111,7 @@ def full_evaluation(name: str = "entities.weight", *, label: str | None = None) 
         InputFile(name, 11_000_000),
         InputFile(f"{name}-compressed", 700_000),
         tables,
-        Totals(before, after, before / after),
+        Totals(before, after, before / after, 11 / 0.7),
         (
             Check("checksums", None, True, "14 tensors have the checksums that they were written with"),
             Check("tables", lost.name, False, "the original has 9 rows, and the artifact is made for 7"),
@@ -137,7 +137,7 @@ def full_approximation(name: str = "entities.weight", *, label: str | None = Non
         OutputFile(name, "ab" * 32, 700_000),
         (table,),
         (Skipped(name, f"would grow, as {name} says"),),
-        Totals(table.bytes_before, table.bytes_after, 16.0),
+        Totals(table.bytes_before, table.bytes_after, 16.0, 11 / 0.7),
         (Gate("error.relative > 0.2", name, 0.2031, passed=False), Gate(name, None, None, passed=False)),
         withheld=True,
     )
@@ -158,7 +158,7 @@ def backfill_result(name: str = "entities.weight") -> BackfillResult:
         VocabularyReport(100, 20, 5, 1, (name, "b"), (name,)),
         (table,),
         (Skipped(name, "is no table"),),
-        Totals(9_600, 11_520, 9_600 / 11_520),
+        Totals(9_600, 11_520, 9_600 / 11_520, 1.0),
         (f"{name} has 5 rows that nothing names",),
     )
 

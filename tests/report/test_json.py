@@ -64,7 +64,7 @@ RESULT = ApproximateResult(
     output=OutputFile("out.safetensors", "ab" * 32, 90),
     tables=(TABLE,),
     skipped=(Skipped("relations.weight", "would grow"),),
-    totals=Totals(24, 20, 1.2),
+    totals=Totals(24, 20, 1.2, 1.1),
 )
 
 
@@ -81,7 +81,7 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
     assert list(table) == [
         "name", "tied_names", "rows", "shape", "dtype", "kind", "rank", "coding", "solver", "solver_reason",
         "solver_remarks", "passes", "bytes_before", "bytes_after", "error", "seconds", "matrices", "alternative",
-        "coded", "spectrum", "neighbours",
+        "coded", "spectrum", "neighbours", "zero_rows",
     ]  # fmt: skip
     assert table["error"] == {
         "relative": 0.25,
@@ -97,7 +97,7 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
         "by_frequency": None,
     }
     assert document["skipped"] == [{"name": "relations.weight", "reason": "would grow"}]
-    assert document["totals"] == {"bytes_before": 24, "bytes_after": 20, "ratio": 1.2}
+    assert document["totals"] == {"bytes_before": 24, "bytes_after": 20, "ratio": 1.2, "file_ratio": 1.1}
     assert document["gates"] == []
 
 
@@ -169,7 +169,7 @@ def test_render_json_failure_has_three_fields() -> None:
 def test_render_json_refuses_nan(value: float) -> None:
     """NaN and infinity, which JSON does not have, are never written."""
     with pytest.raises(ValueError):
-        render_json(dataclasses.replace(RESULT, totals=Totals(1, 1, value)))
+        render_json(dataclasses.replace(RESULT, totals=Totals(1, 1, value, 1.0)))
 
 
 @pytest.mark.parametrize("path", ["ü\N{ROCKET}", 'a\nb\x1b[31m"\\', "\udcff\udc80.pt"], ids=ascii)
@@ -182,7 +182,7 @@ def test_render_json_keeps_every_path(path: str) -> None:
 
 def test_render_json_writes_floats_in_full() -> None:
     """A float comes back to the last bit."""
-    text = render_json(dataclasses.replace(RESULT, totals=Totals(1, 1, 1 / 3)))
+    text = render_json(dataclasses.replace(RESULT, totals=Totals(1, 1, 1 / 3, 1.0)))
     assert json.loads(text)["totals"]["ratio"] == 1 / 3
 
 

@@ -99,7 +99,7 @@ def approximate_result(name: str = "entities.weight") -> ApproximateResult:
     )
     return ApproximateResult(
         "approximate", InputFile(name, 1_000_000), OutputFile(name, "ab", 700_000), (table,),
-        (Skipped(name, "would grow"),), Totals(480_000, 160_192, 480_000 / 160_192),
+        (Skipped(name, "would grow"),), Totals(480_000, 160_192, 480_000 / 160_192, 2.0),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from embcompress.report.document import parts
 from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section, Tone
 from embcompress.report.document.tables import errors_figure, sizes_figure, table_section, tables_grid
-from embcompress.report.names import Inline, Name
+from embcompress.report.names import Command, Inline, Name
 from embcompress.report.wording import (
     DRY_RUN,
     NOTHING_WRITTEN,
@@ -15,10 +15,14 @@ from embcompress.report.wording import (
     check_sentence,
     counted,
     gate_sentence,
+    hardly_smaller_text,
+    hidden_error_text,
     known_text,
     least_error,
     least_word,
     overlap_text,
+    percent,
+    shape_text,
     share,
     times_smaller,
 )
@@ -55,6 +59,7 @@ def compression_document(result: Compression) -> Document:
         for one in result.tables
     ]
     sections += parts.left_dense(skipped)
+    sections += _unrecognised(result) if isinstance(result, ApproximateResult) else parts.not_compared(result.skipped)
     state, tone, verdict = _verdict(result, gates=gates, checks=checks)
     cases = (
         *_cases(result.tables, gates, checks),
@@ -71,6 +76,7 @@ def compression_document(result: Compression) -> Document:
         tuple(sections),
         cases,
         _outcome(result, tone=tone),
+        tuple(filter(None, (hidden_error_text(result.tables), hardly_smaller_text(result)))),
     )
 
 
@@ -132,8 +138,11 @@ def _outcome(result: Compression, *, tone: Tone) -> tuple[Fact, ...]:
         value = (Name(file.path), " with ", Name(result.input.path))
     elif result.withheld:
         label, value = "not written:", (Name(file.path), " failed a gate after measuring")
-    fact = Fact(label, value, remark, "bad" if tone == "bad" else "plain")
-    return (fact, Fact("", DRY_RUN)) if result.dry_run else (fact,)
+    facts = [Fact(label, value, remark, "bad" if tone == "bad" else "plain")]
+    if isinstance(result, ApproximateResult) and result.unrecognised_command is not None:
+        facts.append(Fact("", f"to compress {counted(len(result.unrecognised), 'more matrix', many='more matrices')}:"))
+        facts.append(Fact("", Command(result.unrecognised_command), is_whole=True))
+    return (*facts, Fact("", DRY_RUN)) if result.dry_run else tuple(facts)
 
 
 def _output(result: ApproximateResult) -> Name:
@@ -227,6 +236,34 @@ def _check_sections(checks: Sequence[Check]) -> list[Section]:
 
 def _tones(judged: Sequence[Gate] | Sequence[Check]) -> tuple[Tone, ...]:
     return tuple("good" if one.passed else "bad" for one in judged)
+
+
+def _unrecognised(result: ApproximateResult) -> list[Section]:
+    """List the large matrices that may be tables, with the command that takes them along."""
+    if result.unrecognised_command is None:
+        return []
+    columns = (
+        Column("matrix"), Column("shape"), Column("bytes", "right"), Column("of the file", "right"),
+        Column("why", is_prose=True),
+    )  # fmt: skip
+    rows: list[tuple[Inline, ...]] = [
+        (
+            Name(matrix.name),
+            shape_text(matrix.shape[0], matrix.shape[1:], matrix.dtype),
+            human_bytes(matrix.bytes),
+            percent(min(matrix.bytes / result.input.bytes, 1)),
+            matrix.reason,
+        )
+        for matrix in result.unrecognised
+    ]
+    return [
+        Section(
+            "Large matrices that stayed dense",
+            facts=(Fact("to compress them, too", Command(result.unrecognised_command)),),
+            grids=(Grid("", columns, tuple(rows)),),
+            is_late=True,
+        )
+    ]
 
 
 def _link_prediction(found: LinkPrediction) -> Section:

@@ -194,6 +194,7 @@ class Document:
         facts: files, and what else belongs to the run as a whole.
         cases: everything that passes or fails on its own.
         outcome: what became of the files, at the end of a short form.
+        warnings: what the numbers do not show at first sight; every form begins with them.
     """
 
     command: str
@@ -206,3 +207,4 @@ class Document:
     sections: tuple[Section, ...]
     cases: tuple[Case, ...]
     outcome: tuple[Fact, ...]
+    warnings: tuple[Inline, ...] = ()

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from embcompress.report.document.model import Case, Column, Fact, Grid, Section
-from embcompress.report.names import Name
+from embcompress.report.names import Inline, Name, listed
 from embcompress.results import InputFile, OutputFile, Skipped
 from embcompress.text import human_bytes
+
+ENTRIES_MAX = 12  # of one kind that are named, and not only counted
 
 
 def base_name(path: str) -> Name:
@@ -50,6 +52,22 @@ def left_dense(skipped: Sequence[Skipped]) -> list[Section]:
         return []
     rows = tuple((Name(item.name), item.reason) for item in skipped)
     return [Section("Left as it was", grids=(Grid("", (Column("name"), Column("why", is_prose=True)), rows),))]
+
+
+def not_compared(skipped: Sequence[Skipped]) -> list[Section]:
+    """List the entries of an original that no artifact can hold, those of one kind on one line."""
+    if not skipped:
+        return []
+    names: dict[str, list[str]] = {}
+    for item in skipped:
+        names.setdefault(item.reason, []).append(item.name)
+    rows: list[tuple[Inline, ...]] = []
+    for reason, alike in names.items():
+        more = f" and {len(alike) - ENTRIES_MAX} more" if len(alike) > ENTRIES_MAX else ""
+        shown = listed(alike[:ENTRIES_MAX])
+        rows.append(((*shown, more) if isinstance(shown, tuple) and more else shown, reason))
+    columns = (Column("of the original"), Column("why", is_prose=True))
+    return [Section("Not compared", grids=(Grid("", columns, tuple(rows)),))]
 
 
 def table_cases(seconds: Mapping[str, float], skipped: Sequence[Skipped] = ()) -> tuple[Case, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from embcompress.report.document import parts
 from embcompress.report.document.model import Column, CurvesDrawing, Document, Fact, Figure, Grid, Section, Tone
-from embcompress.report.names import Inline, Name, listed
+from embcompress.report.names import Command, Inline, Name, listed
 from embcompress.report.wording import band_text, counted, over_text, points_by_size, shape_text, share
 from embcompress.results import SweepCurve, SweepPoint, SweepResult, SweptTable
 from embcompress.text import human_bytes
@@ -44,13 +44,13 @@ def sweep_document(result: SweepResult) -> Document:
         if chosen is not None and chosen.largest_relative is not None and len(result.tables) > 1:
             numbers.append(Fact("worst table", share(chosen.largest_relative), "upper end of its band"))
         numbers.append(Fact("stored as", said.way))
-        sections.append(Section("To make it", facts=(Fact("command", Name(said.command)),), is_brief=False))
+        sections.append(Section("To make it", facts=(Fact("command", Command(said.command)),), is_brief=False))
         made = (
             f"{said.way} at 1/{said.ratio:g}, {human_bytes(said.bytes)}, error {share(said.relative)}: {said.reason}."
         )
         outcome = (
             Fact("recommended:", made, tone=tone),
-            Fact("", Name(said.command), is_whole=True),
+            Fact("", Command(said.command), is_whole=True),
         )
     if len(result.tables) > 1:
         sections.append(

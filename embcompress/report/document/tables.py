@@ -221,6 +221,9 @@ def _storage(table: TableReport) -> list[Fact]:
     facts.append(Fact("stored as", coding_text(table), making_text(table), is_brief=True))
     if table.tied_names:
         facts.append(Fact("also named", listed(table.tied_names), is_brief=True))
+    if table.zero_rows:
+        what = "rows" if table.matrices is None else "matrices"
+        facts.append(Fact(f"{what} of zeros", str(table.zero_rows), "in the dense table", is_brief=True))
     if table.matrices is not None:
         facts.append(Fact("matrices", matrices_text(table), is_brief=True))
     return facts

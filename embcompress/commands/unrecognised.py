@@ -1,0 +1,56 @@
+"""The large matrices that a run leaves dense though they may be tables, and the command that takes them along."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from embcompress.results import ApproximateResult, UnrecognisedMatrix
+
+
+@dataclass(frozen=True)
+class Unrecognised:
+    """Matrices that nothing tells to be tables, and the call that left them dense.
+
+    Attributes:
+        matrices: the largest first.
+        call: the arguments of `approximate` that were given: `path`, and options by their names.
+    """
+
+    matrices: tuple[UnrecognisedMatrix, ...]
+    call: Mapping[str, Any]
+
+    def tell(self, result: ApproximateResult) -> ApproximateResult:
+        """Add the matrices to a result, and the command that compresses them beside its tables."""
+        if not self.matrices:
+            return result
+        names = [*(table.name for table in result.tables), *(matrix.name for matrix in self.matrices)]
+        # The command is pasted when the outputs of this run are there.
+        call = {**self.call, "table": names, "force": True}
+        return replace(result, unrecognised=self.matrices, unrecognised_command=spell_command("approximate", **call))
+
+
+def spell_command(command: str, *, path: object, **options: Any) -> str:
+    """Spell a call of a command of the library as the same command at a prompt.
+
+    Example:
+        >>> spell_command("approximate", path="a b.pt", ratio=8.0, energy=None, table=["x", "y"], plain=True)
+        "embcompress approximate 'a b.pt' --ratio 8 --table x --table y --plain"
+    """
+    return shlex.join(["embcompress", command, str(path), *_spell_options(options)])
+
+
+def _spell_options(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            yield option
+        elif isinstance(value, tuple) and all(isinstance(side, int) for side in value) and value:
+            yield from (option, ",".join(map(str, value)))
+        elif isinstance(value, Iterable) and not isinstance(value, str):
+            for item in value:
+                yield from (option, str(item))
+        elif value is not None and value is not False:
+            yield from (option, f"{value:.17g}" if isinstance(value, float) else str(value))
