@@ -245,14 +245,14 @@ def _unrecognised(checkpoint: Checkpoint, chosen: Plan | Sequence[Table], call: 
     defaults = {name: parameter.default for name, parameter in signature(approximate).parameters.items()}
     given = {name: value for name, value in call.items() if name != "progress" and value != defaults[name]}
     if call["table"]:
-        return Unrecognised((), given)
+        return Unrecognised((), (), given)
     tables = [planned.table for planned in chosen.tables] if isinstance(chosen, Plan) else chosen
     matrices = find_unrecognised(checkpoint, chosen=tables, exclude=call["exclude"], bases=call["bases"] or 1)
     if call["row_weights"] is not None or call["labels"] is not None:
         # These files are of so many rows, and no table of another length goes with them.
         lengths = {table.rows for table in tables}
         matrices = tuple(matrix for matrix in matrices if matrix.shape[0] in lengths)
-    return Unrecognised(matrices, given)
+    return Unrecognised(matrices, [tensor.name for tensor in checkpoint.tensors], given)
 
 
 def _planned_result(

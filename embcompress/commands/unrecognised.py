@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from embcompress.results import ApproximateResult, UnrecognisedMatrix
@@ -16,20 +18,33 @@ class Unrecognised:
 
     Attributes:
         matrices: the largest first.
+        names: of all tensors of the checkpoint.
         call: the arguments of `approximate` that were given: `path`, and options by their names.
     """
 
     matrices: tuple[UnrecognisedMatrix, ...]
+    names: Sequence[str]
     call: Mapping[str, Any]
 
     def tell(self, result: ApproximateResult) -> ApproximateResult:
         """Add the matrices to a result, and the command that compresses them beside its tables."""
         if not self.matrices:
             return result
-        names = [*(table.name for table in result.tables), *(matrix.name for matrix in self.matrices)]
+        names = [*(table.name for table in result.tables), *(self._pattern(matrix.name) for matrix in self.matrices)]
         # The command is pasted when the outputs of this run are there.
         call = {**self.call, "table": names, "force": True}
         return replace(result, unrecognised=self.matrices, unrecognised_command=spell_command("approximate", **call))
+
+    def _pattern(self, name: str) -> str:
+        """Give the pattern of a matrix for --table.
+
+        Whether it pays to hold a matrix to an error is known when it is read. Named in full, one that does not pay is
+        an error; by a pattern, it stays dense.
+        """
+        if "max_error" not in self.call and "energy" not in self.call:
+            return name
+        pattern = f"{glob.escape(name)}*"
+        return name if any(fnmatchcase(other, pattern) for other in self.names if other != name) else pattern
 
 
 def spell_command(command: str, *, path: object, **options: Any) -> str:

@@ -160,6 +160,22 @@ def test_commands_of_a_run_work_after_it(line: str, tmp_path: Path, monkeypatch:
         assert size[0] in command
 
 
+@pytest.mark.parametrize("size", ["--energy 0.999", "--max-error 0.001 --plain"])
+def test_a_command_leaves_dense_what_turns_out_not_to_pay(
+    size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the rows tell whether a matrix can be held to an error: the command leaves it dense, and says so."""
+    monkeypatch.chdir(tmp_path)
+    flat = torch.linalg.qr(table(4000, 24)).Q.contiguous()
+    save_file({"entities.weight": table(2000, 4) @ table(4, 32, seed=1), "mys[t]ery": flat}, "flat.safetensors")
+    (command,) = commands_in(run(*shlex.split(f"approximate flat.safetensors {size}")).out)
+    again = run(*command, "--json")
+    assert again.code == 0, again.err
+    document = json.loads(again.out)
+    assert [found["name"] for found in document["tables"]] == ["entities.weight"]
+    assert [found["name"] for found in document["skipped"]] == ["mys[t]ery"]
+
+
 def test_every_place_that_knows_of_other_arguments_is_tried() -> None:
     """As many places give alternatives as stand here: one that comes up needs a failure of its own above."""
     places = {
