@@ -53,7 +53,8 @@ PIPE_WIDTH = 160  # columns of a report that no terminal shows
 HELP_OPTIONS = frozenset({"-h", "--help"})
 app = typer.Typer(
     name="embcompress",
-    help="Compress trained embedding checkpoints: low-rank factors, one safetensors file, an error report.",
+    help="Compress trained embedding checkpoints: coded (quantized) weights over shared bases, one safetensors file, "
+    "an error report.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

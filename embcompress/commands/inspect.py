@@ -76,7 +76,7 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
             chosen = group.verdict.is_table and table.name not in factors
             if chosen:
                 most = largest_rank(table, stored.nbytes // stored.numel // (2 if table.is_complex else 1))
-                reason += f"; pays up to {most} bases" if most else "; no number of bases pays"
+                reason += f"; smaller with up to {most} bases" if most else "; no number of bases makes it smaller"
             if table.name not in factors and not table.is_complex:
                 told = next((shape for name in group.names if (shape := checkpoint.listing.row_shapes.get(name))), None)
                 reason += _offer_matrices(table, told, table_widths(checkpoint, but=table.dim))
@@ -131,4 +131,4 @@ def _offer_matrices(table: Table, row_shape: tuple[int, ...] | None, widths: set
         return ""  # a square number of columns alone says nothing
     found = matrix_shape(table, row_shape=row_shape, widths=widths)
     most = largest_matrix_rank(found) if found else 0
-    return f"; --bilinear: {found[0]} x {found[1]} matrices, pays up to rank {most}" if found and most else ""
+    return f"; --bilinear: {found[0]} x {found[1]} matrices, smaller up to rank {most}" if found and most else ""

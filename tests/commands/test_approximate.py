@@ -640,7 +640,7 @@ def test_inspect_tells_what_approximate_would_do(tmp_path: Path) -> None:
         ("bias", (3,), "float32", 12),
         ("step", (), "int64", 8),
     }
-    assert result.tables[0].reason.endswith("; pays up to 14 bases")
+    assert result.tables[0].reason.endswith("; smaller with up to 14 bases")
     assert embcompress.approximate(path, bases=14, dry_run=True).totals.bytes_after == 14 * 80 * 4
     with pytest.raises(RankError):
         embcompress.approximate(path, bases=15, dry_run=True)

@@ -401,7 +401,7 @@ def test_a_module_tells_the_shape_of_its_rows(tmp_path: Path, shape: tuple[int, 
         result = embcompress.approximate(path, bases=2, bilinear=name, force=True, **options)
         assert_table(result, model.state_dict()[name], case, rank=2)
     listed = {table.name: table.reason for table in embcompress.inspect(path).tables}
-    assert f"; --bilinear: {shape[-2]} x {shape[-1]} matrices, pays up to rank 3" in listed[name]
+    assert f"; --bilinear: {shape[-2]} x {shape[-1]} matrices, smaller up to rank 3" in listed[name]
     assert "--bilinear" not in listed["entities._embeddings.weight"]
 
 
@@ -772,16 +772,16 @@ def test_inspect_tells_what_the_factors_are(artifact: Path) -> None:
 
 
 OFFERED: dict[str, tuple[dict[str, Tensor], str]] = {
-    "(R, d, d)": ({"relations.weight": draw(7, 9, 9)}, "9 x 9 matrices, pays up to rank 4"),
-    "nn.Bilinear": ({"bil.weight": draw(5, 6, 11)}, "6 x 11 matrices, pays up to rank 3"),
-    "wide matrices": ({"bil.weight": draw(5, 2, 100)}, "2 x 100 matrices, pays up to rank 1"),
+    "(R, d, d)": ({"relations.weight": draw(7, 9, 9)}, "9 x 9 matrices, smaller up to rank 4"),
+    "nn.Bilinear": ({"bil.weight": draw(5, 6, 11)}, "6 x 11 matrices, smaller up to rank 3"),
+    "wide matrices": ({"bil.weight": draw(5, 2, 100)}, "2 x 100 matrices, smaller up to rank 1"),
     "flat beside entities": (
         {"relations.weight": draw(7, 81), "entities.weight": draw(40, 9)},
-        "9 x 9 matrices, pays up to rank 4",
+        "9 x 9 matrices, smaller up to rank 4",
     ),
     "NTN beside entities": (
         {"relations.weight": draw(7, 256), "entities.weight": draw(40, 8)},
-        "8 x 8 matrices, pays up to rank 3",
+        "8 x 8 matrices, smaller up to rank 3",
     ),
 }
 

@@ -148,5 +148,5 @@ def test_the_module_of_ntn_tells_its_matrices(tmp_path: Path, slices: int) -> No
     found = model.relation_representations[0]().detach().double()
     assert float((found - weight).norm() / weight.norm()) == pytest.approx(optimum, rel=1e-6)
     listed = {one.name: one.reason for one in embcompress.inspect(path).tables}
-    assert "--bilinear: 8 x 8 matrices, pays up to rank 3" in listed[RELATIONS]
+    assert "--bilinear: 8 x 8 matrices, smaller up to rank 3" in listed[RELATIONS]
     assert "--bilinear" not in listed["entity_representations.0._embeddings.weight"]
