@@ -127,6 +127,7 @@ class Listing:
         graph_model: what a pickled knowledge-graph model of PyKEEN says of itself, by the path of each module in it;
             empty for anything else.
         loading: an expression of Python that loads its state dict, for hints.
+        is_flat: whether the names are the keys of that state dict, and not joined of several.
     """
 
     tensors: tuple[StoredTensor, ...]
@@ -135,6 +136,12 @@ class Listing:
     row_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     graph_model: Mapping[str, ToldModule] = field(default_factory=dict)
     loading: str = ""
+    is_flat: bool = True
+
+    @property
+    def loading_by_names(self) -> str:
+        """The expression that loads the state dict by the names of its tensors; empty where there is none."""
+        return self.loading if self.is_flat else ""
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -95,13 +95,15 @@ def read_listing(file: BinaryIO) -> Listing:
     archive = _Archive(file)
     content = archive.read("data.pkl", PICKLE_BYTES_MAX)
     tree = _Walk(read_pickle(content, name=archive.path), archive.path, pickle_bytes=len(content))
-    stored = [_place(archive, name, tensor, loading=tree.loading) for name, tensor in tree.tensors]
+    loading = tree.loading if tree.is_flat else ""
+    stored = [_place(archive, name, tensor, loading=loading) for name, tensor in tree.tensors]
     return Listing(
         tensors=tuple(item for item in stored if isinstance(item, StoredTensor)),
         left_out=(*(item for item in stored if isinstance(item, LeftOut)), *tree.left_out),
         row_shapes=tree.row_shapes,
         graph_model=tree.graph_model,
         loading=tree.loading,
+        is_flat=tree.is_flat,
     )
 
 
@@ -279,6 +281,10 @@ class _Walk:
             self.loading += ".state_dict()"
         elif isinstance(model, (list, tuple)):
             self.loading = f"dict(enumerate({self.loading}))"
+        entries = entries_of(model) or {}
+        self.is_flat = module_state(model) is not None or (
+            bool(entries) and all(isinstance(key, str) and not self._is_branch(value) for key, value in entries.items())
+        )
         self.graph_model = tell_graph_model(model)
         if _is_tensor(model):
             self._visit("tensor", model)

@@ -118,9 +118,11 @@ def converting_line(name: str, value: str, *, loading: str, saving: str = "torch
     Args:
         name: of the tensor.
         value: an expression, with %s where the tensor stands.
-        loading: the expression that loads the state dict.
+        loading: the expression that loads the state dict; empty where none gives it by its names.
         saving: the statement that saves `t`.
     """
+    if not loading:
+        return f"Load the file where you trust it, make floats of {name!r}, and save it again."
     place = f"t[{name!r}]"
     return f"{CONVERT}t = {loading}; {place} = {value.replace('%s', place)}; {saving}"
 

@@ -46,7 +46,9 @@ def repeat_command(args: Sequence[str], retry: Retry) -> str:
             is_value = _takes_value(argument, retry)
         elif argument.partition("=")[0] not in replaced and argument not in PRINTING:
             kept.append(argument)
-    return shlex.join(["embcompress", *kept, *retry.arguments])
+    # Behind `--` everything is an argument.
+    end = kept.index("--") if "--" in kept else len(kept)
+    return shlex.join(["embcompress", *kept[:end], *retry.arguments, *kept[end:]])
 
 
 def _takes_value(option: str, retry: Retry) -> bool:

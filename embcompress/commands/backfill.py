@@ -340,7 +340,8 @@ def _find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: 
             raise TableError(
                 f"--fill {fill} has {what} with {kind} rows of shape {part.table.shape} for table {part.table.name!r}."
             )
-        if any(other.stored.name == alike[0].name for other in found.values()):
+        is_named = any(set(part.table.names) & set(group.names) for group in groups)
+        if not is_named and any(other.stored.name == alike[0].name for other in found.values()):
             raise TableError(
                 f"--fill {fill}: {alike[0].name!r} would fill several tables, {part.table.name!r} among them.",
                 hint="Give each table its rows under its own name, or name one table with --table.",

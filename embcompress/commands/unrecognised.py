@@ -68,4 +68,4 @@ def _spell_options(options: Mapping[str, Any]) -> Iterator[str]:
             for item in value:
                 yield from (option, str(item))
         elif value is not None and value is not False:
-            yield from (option, f"{value:.17g}" if isinstance(value, float) else str(value))
+            yield from (option, str(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from embcompress.exceptions import CheckpointError, IdsError
@@ -41,7 +42,7 @@ def read_lines(text: str, path: Path, *, ending: str) -> ReadLabels:
     lines = split_lines(text.rstrip("\r\n"))
     if len(lines) > 1 and is_integer(lines[0]) and int(lines[0]) == len(lines) - 1:
         pairs = [_split_last(line) for line in lines[1:]]
-        if _are_all_ids([number for _, number in pairs]):
+        if all(label for label, _ in pairs) and _are_all_ids([number for _, number in pairs]):
             return ReadLabels(order_labels([(int(number), label) for label, number in pairs], path), LABEL_AND_ID)
     if tuple(lines[0].split("\t")) in HEADERS if lines else False:
         rows = [line.split("\t", 1) if lines[0].startswith("id") else line.rsplit("\t", 1) for line in lines]
@@ -54,7 +55,7 @@ def read_lines(text: str, path: Path, *, ending: str) -> ReadLabels:
     if pairs and (is_id_map or (len(pairs) == len(lines) and all(is_integer(first) for first, _ in pairs))):
         return _from_pairs(pairs, path)
     numbered = split_numbers(lines, has_newlines=ending == ".vocab")
-    if numbered is not None and (ending == ".vocab" or len({token for token, _ in numbered}) == len(numbered)):
+    if numbered is not None and (ending == ".vocab" or _is_dictionary(numbered, is_tabbed="\t" in lines[0])):
         return _from_pairs(numbered, path)
     return ReadLabels(lines, PLAIN)
 
@@ -167,12 +168,22 @@ def _from_pairs(pairs: Sequence[tuple[str, str]], path: Path) -> ReadLabels:
     return ReadLabels(list(first), "token and count" if is_counted else "piece and score")
 
 
+def _is_dictionary(pairs: Sequence[tuple[str, str]], *, is_tabbed: bool) -> bool:
+    """Tell whether lines are tokens and numbers, and not labels that end in a number: `Windows 10`, `Ubuntu 22`."""
+    if len({token for token, _ in pairs}) < len(pairs):
+        return False
+    return is_tabbed or all(float(first) >= float(second) for (_, first), (_, second) in pairwise(pairs))
+
+
 def _are_all_ids(numbers: Sequence[str]) -> bool:
-    """Tell whether numbers are 0..n - 1 in any order, or 1..n in this one: counts fall, and repeat."""
+    """Tell whether numbers are ids, in any order and perhaps with holes: counts repeat, fall, or are larger."""
     if not all(map(is_integer, numbers)):
         return False
     ids = list(map(int, numbers))
-    return sorted(ids) == list(range(len(ids))) or ids == list(range(1, len(ids) + 1))
+    if sorted(ids) == list(range(len(ids))):
+        return True
+    is_falling = all(first > second for first, second in pairwise(ids))
+    return not is_falling and len(set(ids)) == len(ids) and min(ids) >= 0 and max(ids) < 2 * len(ids)
 
 
 def _find_columns(names: Sequence[str]) -> tuple[int | None, int] | None:

@@ -36,12 +36,15 @@ class Group:
         return self.stored.dtype in TABLE_DTYPES and len(self.stored.shape) >= 2 and self.stored.numel > 0
 
 
-def group_tensors(tensors: Iterable[StoredTensor], *, file: BinaryIO | None = None) -> tuple[Group, ...]:
+def group_tensors(
+    tensors: Iterable[StoredTensor], *, file: BinaryIO | None = None, apart: Sequence[str] = ()
+) -> tuple[Group, ...]:
     """Put tensors that are one under several names together, in the order of the file, and judge each.
 
     Args:
         tensors: of a checkpoint.
         file: to compare those that lie apart, where one of two of equal size is a table; None: only places count.
+        apart: shell patterns that keep copies apart where one of two fits.
     """
     by_place: dict[object, list[StoredTensor]] = {}
     for stored in tensors:
@@ -53,7 +56,7 @@ def group_tensors(tensors: Iterable[StoredTensor], *, file: BinaryIO | None = No
         first = members[0]
         groups.append(Group(names, first, recognise(names, shape=first.shape, dtype=first.dtype)))
     if file is not None:
-        groups = _join_copies(groups, file=file)
+        groups = _join_copies(groups, file=file, apart=apart)
     matrices = [group for group in groups if group.is_matrix]
     # The scales of blocks are a matrix, and often the only one that is left beside quantized ones.
     may_be_table = len(matrices) == 1 and not (matrices[0].verdict.is_table or matrices[0].verdict.is_scale)
@@ -63,7 +66,7 @@ def group_tensors(tensors: Iterable[StoredTensor], *, file: BinaryIO | None = No
     return tuple(groups)
 
 
-def _join_copies(groups: Sequence[Group], *, file: BinaryIO) -> list[Group]:
+def _join_copies(groups: Sequence[Group], *, file: BinaryIO, apart: Sequence[str]) -> list[Group]:
     """Join a table with the tensors that are copies of it, such as a head that was saved a second time."""
     joined: list[Group] = []
     alike: dict[tuple[str, tuple[int, ...]], list[int]] = {}  # where in `joined` the matrices of a size are
@@ -72,7 +75,8 @@ def _join_copies(groups: Sequence[Group], *, file: BinaryIO) -> list[Group]:
         for index in indices:
             other = joined[index]
             is_table = group.verdict.is_table or other.verdict.is_table
-            if is_table and are_equal(other.stored, group.stored, file=file):
+            is_parted = matches(apart, other.names) != matches(apart, group.names)
+            if is_table and not is_parted and are_equal(other.stored, group.stored, file=file):
                 verdict = other.verdict if other.verdict.is_table else group.verdict
                 joined[index] = replace(other, names=(*other.names, *group.names), verdict=verdict)
                 break
@@ -101,7 +105,7 @@ def choose_tables(
         TableError: none is chosen, a pattern matches nothing, or a name chosen is not a matrix of floats.
     """
     table, exclude, bilinear = (as_patterns(patterns) for patterns in (table, exclude, bilinear))
-    groups = group_tensors(checkpoint.tensors, file=checkpoint.file)
+    groups = group_tensors(checkpoint.tensors, file=checkpoint.file, apart=exclude)
     every_name = [name for group in groups for name in group.names]
     _refuse_left_out([*table, *bilinear], every_name, checkpoint=checkpoint)
     for option, patterns in (("--table", table), ("--exclude", exclude), ("--bilinear", bilinear)):
@@ -160,7 +164,7 @@ def _refuse_left_out(patterns: Iterable[str], names: Sequence[str], *, checkpoin
             raise TableError(f"{left.name!r} in {checkpoint.path} is {left.reason}.", hint=left.hint)
 
 
-def refuse_unmatched(option: str, patterns: Iterable[str], names: Sequence[str], *, path: Path) -> None:
+def refuse_unmatched(option: str, patterns: Sequence[str], names: Sequence[str], *, path: Path) -> None:
     """Refuse a pattern that matches no name, and suggest what was meant.
 
     Raises:
@@ -172,7 +176,10 @@ def refuse_unmatched(option: str, patterns: Iterable[str], names: Sequence[str],
             raise TableError(
                 f"{option} {pattern} matches none of the {len(names)} tensors in {path}.",
                 hint="Perhaps you meant:" if close else f"`embcompress inspect {quoted(path)}` lists them.",
-                retries=[Retry((option, name)) for name in close],
+                retries=[
+                    Retry(tuple(part for other in patterns for part in (option, name if other == pattern else other)))
+                    for name in close
+                ],
             )
 
 

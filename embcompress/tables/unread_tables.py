@@ -62,7 +62,7 @@ class UnreadTable:
 def find_unread_tables(checkpoint: Checkpoint) -> tuple[UnreadTable, ...]:
     """Find the matrices of FP8, of quantized integers, and those left out; what is named like a table comes first."""
     by_name = {stored.name: stored for stored in checkpoint.tensors}
-    found = [_judge(stored, by_name, loading=checkpoint.listing.loading) for stored in checkpoint.tensors]
+    found = [_judge(stored, by_name, loading=checkpoint.listing.loading_by_names) for stored in checkpoint.tensors]
     tables = [table for table in found if table is not None]
     tables += [
         UnreadTable(left.name, left.reason, left.hint, None, _is_named(left.name, SHOWN_SHAPE))
@@ -103,10 +103,10 @@ def _tell_vectors(checkpoint: Checkpoint, tensors: list[StoredTensor]) -> tuple[
     keys = [name[len(first) + 1 :] for name in names] if is_nested else names
     order = "sorted(t, key=int)" if all(key.isdecimal() for key in keys) else "t"
     loading = f"{checkpoint.listing.loading}[{first!r}]" if is_nested else checkpoint.listing.loading
+    what = f"{len(vectors)} vectors of {vectors[0].shape[0]} numbers, {names[0]!r} among them: one tensor for each row"
     line = (
         f"t = {loading}; torch.save({{'embedding.weight': torch.stack([t[key] for key in {order}])}}, 'converted.pt')"
     )
-    what = f"{len(vectors)} vectors of {vectors[0].shape[0]} numbers, {names[0]!r} among them: one tensor for each row"
     return what, f"Put them into one table, whose rows are the keys in that order: {line}"
 
 

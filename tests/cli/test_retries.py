@@ -207,6 +207,8 @@ def _is_retry(node: ast.Call) -> bool:
         (["sweep", "a.pt", "--table", "x", "--json", "-q"], ("--table", "y"), "embcompress sweep a.pt --table y"),
         (["approximate", "a.pt", "--ratio", "8", "--table", "x", "--table", "z"], ("--table", "y"),
          "embcompress approximate a.pt --ratio 8 --table y"),
+        (["approximate", "--bases", "400", "-f", "--", "a.pt"], ("--bases", "4"),
+         "embcompress approximate -f --bases 4 -- a.pt"),
         (["approximate", "a.pt", "--plain", "--ratio", "8"], ("--plain", "--bases", "4"),
          "embcompress approximate a.pt --ratio 8 --plain --bases 4"),
     ],

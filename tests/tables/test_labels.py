@@ -383,3 +383,20 @@ def test_read_ids_refuses_what_is_no_integer(
         read_ids(path)
     assert str(path) in caught.value.message
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("items.tsv", "b\t2\na\t1\nc\t3\n", ["", "a", "b", "c"]),
+        ("gaps.tsv", "a\t0\nb\t1\nd\t3\ne\t4\n", ["a", "b", "", "d", "e"]),
+        ("systems.txt", "Windows 10\nUbuntu 20\nFedora 30\nDebian 11\n", None),
+        ("falling.txt", "4\n3\n2\n1\n", None),
+        ("dict.txt", "the 900\nof 30\ncat 1\n", ["the", "of", "cat"]),
+    ],
+)
+def test_ids_are_no_counts(tmp_path: Path, name: str, content: str, expected: list[str] | None) -> None:
+    """Ids in any order, with holes or from 1 on, place the labels; labels that end in a number stay whole."""
+    path = tmp_path / name
+    path.write_text(content)
+    assert read_labels(path) == (content.splitlines() if expected is None else expected)

@@ -66,3 +66,19 @@ def test_matrices_that_are_no_tables_are_not_compared(tmp_path: Path, names: tup
         assert [group.names for group in group_tensors(checkpoint.tensors, file=checkpoint.file)] == [
             (name,) for name in sorted(names)
         ]
+
+
+def test_tables_of_zeros_are_not_tied(tmp_path: Path) -> None:
+    """Two tables that are not trained yet are two: growing one leaves the other."""
+    path = tmp_path / "model.safetensors"
+    save_file({name: torch.zeros(100, 32) for name in ("user_embedding.weight", "item_embedding.weight")}, path)
+    with open_checkpoint(path) as checkpoint:
+        assert len(group_tensors(checkpoint.tensors, file=checkpoint.file)) == 2
+
+
+def test_excluded_copy_leaves_its_table(tmp_path: Path) -> None:
+    """A copy that --exclude names stays dense, and the table is compressed."""
+    path = tmp_path / "model.safetensors"
+    save_file({"embed.weight": draw(), "lm_head.weight": draw()}, path)
+    result = embcompress.approximate(path, bases=4, exclude="lm_head.weight", neighbours=0)
+    assert [(table.name, table.tied_names) for table in result.tables] == [("embed.weight", ())]
