@@ -138,7 +138,7 @@ def approximate(
         refuse_compressed(checkpoint)
         resolved = check_output(target, force=force, inputs=inputs)
         reports = check_reports(report, output=target, force=force, inputs=inputs)
-        place = resolve_device(device, dry_run=dry_run)
+        chosen_device = resolve_device(device, dry_run=dry_run)
         facts = read_row_facts(
             row_weights=row_weights,
             labels=labels,
@@ -158,7 +158,7 @@ def approximate(
                 bilinear_shape=bilinear_shape,
             )
             facts.check([planned.table for planned in chosen.tables], path=row_weights)
-            choices = [choose_solver(planned, solver=solver, device=place) for planned in chosen.tables]
+            choices = [choose_solver(planned, solver=solver, device=chosen_device) for planned in chosen.tables]
             if dry_run:
                 result = _planned_result(checkpoint, chosen, choices, resolved, target, neighbours=neighbours)
                 result = replace(result, warnings=facts.warnings)
@@ -173,7 +173,7 @@ def approximate(
         compression = Compression(
             checkpoint,
             budget,
-            device=place,
+            device=chosen_device,
             seed=seed,
             facts=facts,
             dtype=dtype,

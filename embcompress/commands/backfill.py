@@ -138,7 +138,7 @@ def backfill(
         resolved = check_output(target, force=force, inputs=sources)
         reports = check_reports(report, output=target, force=force, inputs=sources)
         fills = _find_fills(fill, tables, stack)
-        place = resolve_device(device, dry_run=dry_run)
+        chosen_device = resolve_device(device, dry_run=dry_run)
         coded: Mapping[str, CodedGrowth] = {}
         if not (dry_run and request.is_plain and not any(grown.first.is_coded for grown in tables)):
             from embcompress.commands import grow  # with torch, which no other dry run needs
@@ -190,7 +190,7 @@ def backfill(
             return replace(result, memory_bytes=_planned_memory(plans, request, texts=texts))
         with writer:
             reported = [
-                grow.grow_table(plan, request, writer, folder=resolved.parent, device=place, progress=progress)
+                grow.grow_table(plan, request, writer, folder=resolved.parent, device=chosen_device, progress=progress)
                 for plan in plans
             ]
             for entry, stored in copied.items():
@@ -399,7 +399,7 @@ def _plan_table(
             what = "ids are new" if given is None else "labels were given for them"
             raise IdsError(f"--fill has {count} rows for table {first.table.name!r}, and {wanted} {what}.")
         if given is not None and len(given) < plan.placement.added and not request.may_draw:
-            missing = set(range(rows)) - {index for place in placement.places for index in place} - set(given)
+            missing = set(range(rows)) - {new_id for new_ids in placement.places for new_id in new_ids} - set(given)
             raise IdsError(
                 f"--fill has no rows for {len(missing)} new ids, such as {named(sorted(missing))}.",
                 hint="Say with --method how to draw those.",

@@ -104,7 +104,7 @@ def evaluate(
             *(Path(one) for one in (row_weights, labels, baseline, triples) if one is not None),
         ]
         reports = check_reports(report, output=None, force=force, inputs=inputs)
-        place = resolve_device(device, dry_run=dry_run)
+        chosen_device = resolve_device(device, dry_run=dry_run)
         pairs, failed = match_tables(checkpoint, opened)
         chosen = [pair.table for pair in pairs]
         facts = read_row_facts(row_weights=row_weights, labels=labels, tables=lambda: chosen, file=checkpoint.file)
@@ -117,7 +117,7 @@ def evaluate(
             plan = check_link_prediction(checkpoint, triples=Path(triples), known=others, interaction=interaction)
         tables, ranked = [unmeasured_report(pair, opened) for pair in pairs], None
         if not dry_run:
-            table_source = TableSource(checkpoint, place, seed, progress, facts)
+            table_source = TableSource(checkpoint, chosen_device, seed, progress, facts)
             for number, pair in enumerate(pairs):
                 try:
                     tables[number] = TableComparison(pair, opened, table_source, neighbours=neighbours).report()
@@ -129,7 +129,7 @@ def evaluate(
             failed += check_unmatched(opened, pairs)
             if plan is not None:
                 try:
-                    ranked = measure_link_prediction(plan, checkpoint, opened, device=place, progress=progress)
+                    ranked = measure_link_prediction(plan, checkpoint, opened, device=chosen_device, progress=progress)
                 except ArtifactError as err:
                     failed.append(Check("link prediction", None, passed=False, detail=err.message.rstrip(".")))
         before, after = sum(table.bytes_before for table in tables), sum(table.bytes_after for table in tables)

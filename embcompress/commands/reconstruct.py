@@ -49,7 +49,7 @@ def reconstruct(
         artifact = read_artifact(checkpoint)
         resolved = check_output(target, force=force, inputs=[source])
         reports = check_reports(report, output=target, force=force, inputs=[source])
-        place = resolve_device(device, dry_run=dry_run)
+        chosen_device = resolve_device(device, dry_run=dry_run)
         dense = {
             Entry(name, table.dtype, table.dense_shape): table
             for table in artifact.tables
@@ -77,7 +77,7 @@ def reconstruct(
         with writer:
             for entry in writer.entries:
                 if entry in dense:
-                    writer.write(entry, dense_bytes(artifact, dense[entry], device=place, progress=progress))
+                    writer.write(entry, dense_bytes(artifact, dense[entry], device=chosen_device, progress=progress))
                 else:
                     writer.write(entry, artifact.read(copied[entry]))
             sha256 = writer.finish(metadata)
