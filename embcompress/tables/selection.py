@@ -37,7 +37,11 @@ class Group:
 
 
 def group_tensors(
-    tensors: Iterable[StoredTensor], *, file: BinaryIO | None = None, apart: Sequence[str] = ()
+    tensors: Iterable[StoredTensor],
+    *,
+    file: BinaryIO | None = None,
+    apart: Sequence[str] = (),
+    is_whole: bool = True,
 ) -> tuple[Group, ...]:
     """Put tensors that are one under several names together, in the order of the file, and judge each.
 
@@ -45,6 +49,7 @@ def group_tensors(
         tensors: of a checkpoint.
         file: to compare those that lie apart, where one of two of equal size is a table; None: only places count.
         apart: shell patterns that keep copies apart where one of two fits.
+        is_whole: whether these are all the tensors of a model: then its only matrix is a table, whatever its name.
     """
     by_place: dict[object, list[StoredTensor]] = {}
     for stored in tensors:
@@ -59,7 +64,9 @@ def group_tensors(
         groups = _join_copies(groups, file=file, apart=apart)
     matrices = [group for group in groups if group.is_matrix]
     # The scales of blocks are a matrix, and often the only one that is left beside quantized ones.
-    may_be_table = len(matrices) == 1 and not (matrices[0].verdict.is_table or matrices[0].verdict.is_scale)
+    may_be_table = (
+        is_whole and len(matrices) == 1 and not (matrices[0].verdict.is_table or matrices[0].verdict.is_scale)
+    )
     if may_be_table and _is_worth_it(matrices[0].stored):
         only = replace(matrices[0], verdict=Verdict(is_table=True, reason="the only matrix of the file"))
         return tuple(only if group is matrices[0] else group for group in groups)
