@@ -7,8 +7,9 @@ NUMERIC = $(addprefix tests/, $(addprefix linalg/test_, blocks.py error.py error
 demo: .venv/installed  ## compress a sample checkpoint and show its report
 	mkdir -p build && $(BIN)/embcompress approximate sample_checkpoints/words/model.pt --ratio 16 --output build/words-compressed.safetensors --force
 
+# One thread a worker: they share the cores, and more threads than cores wait for each other.
 test: .venv/installed  ## run the tests
-	$(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 # Sets of instructions that torch chooses from on x86, the last by itself; with one thread and with two.
 test-portable: .venv/installed  ## run the numeric tests as other processors would
