@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -17,6 +17,7 @@ from embcompress.report import RENDERERS
 # Panels of a command's help, in the order in which its parameters stand.
 SIZE, ROWS, TABLES, OUTPUT, QUALITY = "Size", "Rows", "Tables", "Output", "Quality and gates"
 ADVANCED = "Advanced"
+REPORT = f"File to write the report to; its ending chooses the form: {', '.join(RENDERERS)}. Repeatable."
 
 
 class Sides(NamedTuple):
@@ -38,6 +39,14 @@ def parse_sides(text: str) -> Sides:
     return Sides(int(parts[0]), int(parts[1]))
 
 
+def _option(spec: str, panel: str, text: str, **more: Any) -> Any:
+    """Declare an option as a manual would write it, `-o --output FILE`, with its panel and its text in the help."""
+    words = spec.split()
+    names = [word for word in words if word.startswith("-")]
+    metavar = words[-1] if words[-1] not in names else None
+    return typer.Option(*names, metavar=metavar, rich_help_panel=panel, help=text, **more)
+
+
 Checkpoint = Annotated[
     Path,
     typer.Argument(
@@ -48,424 +57,283 @@ Artifact = Annotated[
     Path, typer.Argument(metavar="ARTIFACT", help="Artifact to read: a file that `approximate` wrote.")
 ]
 Output = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
-        help="File to write. Default: named after the input, beside it.",
-    ),
+    Path | None, _option("-o --output FILE", OUTPUT, "File to write. Default: named after the input, beside it.")
 ]
-Force = Annotated[bool, typer.Option("-f", "--force", rich_help_panel=OUTPUT, help="Overwrite files that exist.")]
-DryRun = Annotated[
-    bool,
-    typer.Option(
-        "-n", "--dry-run", rich_help_panel=OUTPUT, help="Check everything, predict sizes and memory, write nothing."
-    ),
-]
+Force = Annotated[bool, _option("-f --force", OUTPUT, "Overwrite files that exist.")]
+DryRun = Annotated[bool, _option("-n --dry-run", OUTPUT, "Check everything, predict sizes and memory, write nothing.")]
 Report = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--report",
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
-        help=f"File to write the report to; its ending chooses the form: {', '.join(RENDERERS)}. Repeatable. "
-        "Default: OUTPUT's stem + .report.json.",
+    _option(
+        "--report FILE",
+        OUTPUT,
+        f"{REPORT} Default: OUTPUT's stem + .report.json.",
     ),
 ]
 OwnReport = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--report",
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
-        help=f"File to write the report to; its ending chooses the form: {', '.join(RENDERERS)}. Repeatable. "
-        "Default: no file.",
+    _option(
+        "--report FILE",
+        OUTPUT,
+        f"{REPORT} Default: no file.",
     ),
 ]
-Json = Annotated[
-    bool,
-    typer.Option("--json", rich_help_panel=ADVANCED, help="Print one JSON document on stdout and nothing else there."),
-]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", rich_help_panel=ADVANCED, help="Print only errors.")]
+Json = Annotated[bool, _option("--json", ADVANCED, "Print one JSON document on stdout and nothing else there.")]
+Quiet = Annotated[bool, _option("-q --quiet", ADVANCED, "Print only errors.")]
 Neighbours = Annotated[
     int,
-    typer.Option(
-        "--neighbours",
-        metavar="N",
-        min=0,
-        rich_help_panel=ADVANCED,
-        help="Number of sampled rows per table whose 10 nearest neighbours are compared before and after compression; "
+    _option(
+        "--neighbours N",
+        ADVANCED,
+        "Number of sampled rows per table whose 10 nearest neighbours are compared before and after compression; "
         "0 turns it off.",
+        min=0,
     ),
 ]
 FailIf = Annotated[
     list[str] | None,
-    typer.Option(
-        "--fail-if",
-        metavar="EXPR",
-        rich_help_panel=QUALITY,
-        help="Fail (exit code 3) if this condition on a field of the JSON report holds, e.g. 'error.relative > 0.05'. "
+    _option(
+        "--fail-if EXPR",
+        QUALITY,
+        "Fail (exit code 3) if this condition on a field of the JSON report holds, e.g. 'error.relative > 0.05'. "
         "Repeatable.",
     ),
 ]
 Baseline = Annotated[
     Path | None,
-    typer.Option(
-        "--baseline",
-        metavar="FILE",
-        rich_help_panel=ADVANCED,
-        help="Fail (exit code 3) if this artifact is worse than the one in this earlier JSON report.",
+    _option(
+        "--baseline FILE",
+        ADVANCED,
+        "Fail (exit code 3) if this artifact is worse than the one in this earlier JSON report.",
     ),
 ]
 MaxRegression = Annotated[
     str | None,
-    typer.Option(
-        "--max-regression",
-        metavar="F",
-        rich_help_panel=ADVANCED,
-        help=f"Increase over --baseline that is accepted, e.g. 1% or 0.01. Default: {DEFAULT_MAX_REGRESSION}.",
+    _option(
+        "--max-regression F",
+        ADVANCED,
+        f"Increase over --baseline that is accepted, e.g. 1% or 0.01. Default: {DEFAULT_MAX_REGRESSION}.",
     ),
 ]
-Device = Annotated[
-    str,
-    typer.Option(
-        "--device", metavar="DEVICE", rich_help_panel=ADVANCED, help="Where to compute: auto, cpu, cuda or cuda:N."
-    ),
-]
+Device = Annotated[str, _option("--device DEVICE", ADVANCED, "Where to compute: auto, cpu, cuda or cuda:N.")]
 Bases = Annotated[
-    int | None,
-    typer.Option(
-        "--bases",
-        metavar="K",
-        min=1,
-        rich_help_panel=SIZE,
-        help="Rank: number of bases per table. Weights are stored as floats.",
-    ),
+    int | None, _option("--bases K", SIZE, "Rank: number of bases per table. Weights are stored as floats.", min=1)
 ]
 Energy = Annotated[
     float | None,
-    typer.Option(
-        "--energy",
-        metavar="F",
-        rich_help_panel=SIZE,
-        help="Fraction of its squared norm that each table keeps, 0 to 1. Weights are stored as floats.",
+    _option(
+        "--energy F", SIZE, "Fraction of its squared norm that each table keeps, 0 to 1. Weights are stored as floats."
     ),
 ]
 MaxError = Annotated[
     float | None,
-    typer.Option(
-        "--max-error",
-        metavar="F",
-        rich_help_panel=SIZE,
-        help="Make the smallest file in which no table's relative error exceeds F (rows weighted by --row-weights, if "
+    _option(
+        "--max-error F",
+        SIZE,
+        "Make the smallest file in which no table's relative error exceeds F (rows weighted by --row-weights, if "
         "given).",
     ),
 ]
 Ratio = Annotated[
-    float | None,
-    typer.Option(
-        "--ratio",
-        metavar="R",
-        rich_help_panel=SIZE,
-        help="Shrink the chosen tables R-fold in total, with the smallest error.",
-    ),
+    float | None, _option("--ratio R", SIZE, "Shrink the chosen tables R-fold in total, with the smallest error.")
 ]
 MaxSize = Annotated[
     str | None,
-    typer.Option(
-        "--max-size",
-        metavar="SIZE",
-        rich_help_panel=SIZE,
-        help="Make the whole file at most this large, e.g. 1.5MB or 2GiB, with the smallest error.",
+    _option(
+        "--max-size SIZE", SIZE, "Make the whole file at most this large, e.g. 1.5MB or 2GiB, with the smallest error."
     ),
 ]
 Plain = Annotated[
     bool,
-    typer.Option(
-        "--plain",
-        rich_help_panel=ADVANCED,
-        help="Store weights as floats, never as codes, with --max-error, --ratio or --max-size.",
-    ),
+    _option("--plain", ADVANCED, "Store weights as floats, never as codes, with --max-error, --ratio or --max-size."),
 ]
 Effort = Annotated[
     str,
-    typer.Option(
-        "--effort",
-        metavar="EFFORT",
-        rich_help_panel=ADVANCED,
-        help=f"Time against error of coded weights: {', '.join(EFFORTS)}. best: 2 to 4 % less error than default, two "
+    _option(
+        "--effort EFFORT",
+        ADVANCED,
+        f"Time against error of coded weights: {', '.join(EFFORTS)}. best: 2 to 4 % less error than default, two "
         "to three times as slow. fast: 1 % more error, hardly faster on long tables.",
     ),
 ]
 FixedRows = Annotated[
     bool,
-    typer.Option(
+    _option(
         "--fixed-rows",
-        rich_help_panel=ADVANCED,
-        help="Give coded rows of one kind the same length in bytes, so that they can be read in place from disk; 0.5 "
+        ADVANCED,
+        "Give coded rows of one kind the same length in bytes, so that they can be read in place from disk; 0.5 "
         "to 3 % more error.",
     ),
 ]
 Dtype = Annotated[
     str,
-    typer.Option(
-        "--dtype",
-        metavar="DTYPE",
-        rich_help_panel=ADVANCED,
-        help=f"Dtype of stored floats: {', '.join(STORED_DTYPES)}. Only with --plain, --bases or --energy.",
+    _option(
+        "--dtype DTYPE",
+        ADVANCED,
+        f"Dtype of stored floats: {', '.join(STORED_DTYPES)}. Only with --plain, --bases or --energy.",
     ),
 ]
 Tables = Annotated[
     list[str] | None,
-    typer.Option(
-        "--table",
-        metavar="GLOB",
-        rich_help_panel=TABLES,
-        help="Tables to compress, by name. Repeatable. Default: the recognised embedding tables.",
+    _option(
+        "--table GLOB", TABLES, "Tables to compress, by name. Repeatable. Default: the recognised embedding tables."
     ),
 ]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--exclude", metavar="GLOB", rich_help_panel=TABLES, help="Tables to leave dense, by name. Repeatable."
-    ),
-]
+Exclude = Annotated[list[str] | None, _option("--exclude GLOB", TABLES, "Tables to leave dense, by name. Repeatable.")]
 Bilinear = Annotated[
     list[str] | None,
-    typer.Option(
-        "--bilinear",
-        metavar="GLOB",
-        rich_help_panel=ADVANCED,
-        help="Tables whose rows are matrices (e.g. RESCAL relations): factor each matrix as A B^T of rank K. "
-        "Repeatable.",
+    _option(
+        "--bilinear GLOB",
+        ADVANCED,
+        "Tables whose rows are matrices (e.g. RESCAL relations): factor each matrix as A B^T of rank K. Repeatable.",
     ),
 ]
 BilinearShape = Annotated[
     Sides | None,
-    typer.Option(
-        "--bilinear-shape",
-        metavar="IN1,IN2",
+    _option(
+        "--bilinear-shape IN1,IN2",
+        ADVANCED,
+        "Shape of these matrices, if rows are stored flat and the checkpoint does not record it.",
         parser=parse_sides,
-        rich_help_panel=ADVANCED,
-        help="Shape of these matrices, if rows are stored flat and the checkpoint does not record it.",
     ),
 ]
 RowWeights = Annotated[
     Path | None,
-    typer.Option(
-        "--row-weights",
-        metavar="FILE",
-        rich_help_panel=ADVANCED,
-        help="Weight of each row's error: a file with a number per line, a table of id or label and count, or .json. "
+    _option(
+        "--row-weights FILE",
+        ADVANCED,
+        "Weight of each row's error: a file with a number per line, a table of id or label and count, or .json. "
         "Rows without one weigh the least.",
     ),
 ]
 Labels = Annotated[
     Path | None,
-    typer.Option(
-        "--labels",
-        metavar="FILE",
-        rich_help_panel=ADVANCED,
-        help="Labels of the rows, for --row-weights and the report: .tsv, .csv, .json, .npy, .parquet, a tokenizer, "
+    _option(
+        "--labels FILE",
+        ADVANCED,
+        "Labels of the rows, for --row-weights and the report: .tsv, .csv, .json, .npy, .parquet, a tokenizer, "
         "sentencepiece's .vocab or one per line.",
     ),
 ]
 Solver = Annotated[
-    str,
-    typer.Option(
-        "--solver",
-        metavar="SOLVER",
-        rich_help_panel=ADVANCED,
-        help=f"Solver of the SVD: auto, {', '.join(SOLVERS)}. Only with --bases.",
-    ),
+    str, _option("--solver SOLVER", ADVANCED, f"Solver of the SVD: auto, {', '.join(SOLVERS)}. Only with --bases.")
 ]
 Seed = Annotated[
-    int,
-    typer.Option(
-        "--seed",
-        metavar="N",
-        rich_help_panel=ADVANCED,
-        help="Random seed of the randomized solver and of the --neighbours sample.",
-    ),
+    int, _option("--seed N", ADVANCED, "Random seed of the randomized solver and of the --neighbours sample.")
 ]
 Original = Annotated[Path, typer.Argument(metavar="ORIGINAL", help="Checkpoint that was compressed.")]
 Evaluated = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="File that `approximate` made of it.")]
 Triples = Annotated[
     Path | None,
-    typer.Option(
-        "--triples",
-        metavar="FILE",
-        rich_help_panel=QUALITY,
-        help="Knowledge-graph triples to rank before and after, head<TAB>relation<TAB>tail. Needs PyKEEN.",
+    _option(
+        "--triples FILE",
+        QUALITY,
+        "Knowledge-graph triples to rank before and after, head<TAB>relation<TAB>tail. Needs PyKEEN.",
     ),
 ]
 Known = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--known",
-        metavar="FILE",
-        rich_help_panel=ADVANCED,
-        help="Further true triples, filtered out of the ranking (e.g. the training set). Repeatable.",
+    _option(
+        "--known FILE",
+        ADVANCED,
+        "Further true triples, filtered out of the ranking (e.g. the training set). Repeatable.",
     ),
 ]
 Interaction = Annotated[
     str | None,
-    typer.Option(
-        "--interaction",
-        metavar="NAME",
-        rich_help_panel=ADVANCED,
-        help="Interaction that scores triples, e.g. ComplEx or TransE:p=1. Default: that of the pickled model.",
+    _option(
+        "--interaction NAME",
+        ADVANCED,
+        "Interaction that scores triples, e.g. ComplEx or TransE:p=1. Default: that of the pickled model.",
     ),
 ]
-SampleSeed = Annotated[
-    int, typer.Option("--seed", metavar="N", rich_help_panel=ADVANCED, help="Random seed of the --neighbours sample.")
-]
+SampleSeed = Annotated[int, _option("--seed N", ADVANCED, "Random seed of the --neighbours sample.")]
 BaseFiles = Annotated[
     list[Path],
     typer.Argument(metavar="BASE", help="Checkpoints or artifacts that hold the known rows."),
 ]
 MaxId = Annotated[
-    int | None,
-    typer.Option(
-        "--max-id",
-        metavar="N",
-        rich_help_panel=SIZE,
-        help="Rows of the new table. Optional with --labels; a larger N pads it.",
-    ),
+    int | None, _option("--max-id N", SIZE, "Rows of the new table. Optional with --labels; a larger N pads it.")
 ]
 BaseIds = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--base-ids",
-        metavar="FILE",
-        rich_help_panel=ROWS,
-        help="File with one new id per line: line j is where row j of BASE goes. Give one per BASE.",
+    _option(
+        "--base-ids FILE", ROWS, "File with one new id per line: line j is where row j of BASE goes. Give one per BASE."
     ),
 ]
 BaseLabels = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--base-labels",
-        metavar="FILE",
-        rich_help_panel=ROWS,
-        help="Labels of the base rows: .tsv or .csv of id and label, a JSON vocabulary or tokenizer, .npy, .parquet, "
+    _option(
+        "--base-labels FILE",
+        ROWS,
+        "Labels of the base rows: .tsv or .csv of id and label, a JSON vocabulary or tokenizer, .npy, .parquet, "
         "sentencepiece's .vocab, or one per line. Give one per BASE.",
     ),
 ]
 NewLabels = Annotated[
     Path | None,
-    typer.Option(
-        "--labels",
-        metavar="FILE",
-        rich_help_panel=ROWS,
-        help="Labels of the new table, in the order of its ids; formats as in --base-labels.",
-    ),
+    _option("--labels FILE", ROWS, "Labels of the new table, in the order of its ids; formats as in --base-labels."),
 ]
 RowOffset = Annotated[
     int | None,
-    typer.Option(
-        "--row-offset",
-        metavar="N",
-        rich_help_panel=ADVANCED,
-        help="Row of the first label, in BASE and in the new table; rows before it keep their ids. Default: 0, or 1 "
+    _option(
+        "--row-offset N",
+        ADVANCED,
+        "Row of the first label, in BASE and in the new table; rows before it keep their ids. Default: 0, or 1 "
         "where row 0 is the only row without a label, as its zeros tell.",
     ),
 ]
 KeepPadding = Annotated[
     bool,
-    typer.Option(
-        "--keep-padding",
-        rich_help_panel=ADVANCED,
-        help="Keep rows of BASE behind its last label, and move them behind the last new label.",
+    _option(
+        "--keep-padding", ADVANCED, "Keep rows of BASE behind its last label, and move them behind the last new label."
     ),
 ]
 DropPadding = Annotated[
-    bool,
-    typer.Option(
-        "--drop-padding",
-        rich_help_panel=ADVANCED,
-        help="Let new labels take the places of rows of BASE that have no label.",
-    ),
+    bool, _option("--drop-padding", ADVANCED, "Let new labels take the places of rows of BASE that have no label.")
 ]
 TablesToGrow = Annotated[
     list[str] | None,
-    typer.Option(
-        "--table",
-        metavar="GLOB",
-        rich_help_panel=TABLES,
-        help="Tables to grow, by name. Repeatable. Default: the recognised ones that have as many rows.",
+    _option(
+        "--table GLOB",
+        TABLES,
+        "Tables to grow, by name. Repeatable. Default: the recognised ones that have as many rows.",
     ),
 ]
 Method = Annotated[
     str | None,
-    typer.Option(
-        "--method",
-        metavar="NAME",
-        rich_help_panel=ROWS,
-        help=f"Initializer of new rows: {', '.join(METHODS)}; with arguments, e.g. uniform:a=-1,b=1. "
+    _option(
+        "--method NAME",
+        ROWS,
+        f"Initializer of new rows: {', '.join(METHODS)}; with arguments, e.g. uniform:a=-1,b=1. "
         f"Default: {DEFAULT_METHOD}, with the mean and covariance of the known rows.",
     ),
 ]
 Constrainer = Annotated[
     str | None,
-    typer.Option(
-        "--constrainer",
-        metavar="NAME",
-        rich_help_panel=ADVANCED,
-        help=f"Constraint applied to new rows: {', '.join(CONSTRAINERS)}; with arguments, e.g. clamp_norm:maxnorm=1; "
+    _option(
+        "--constrainer NAME",
+        ADVANCED,
+        f"Constraint applied to new rows: {', '.join(CONSTRAINERS)}; with arguments, e.g. clamp_norm:maxnorm=1; "
         "or none. Default: that of a pickled model of PyKEEN.",
     ),
 ]
 Fill = Annotated[
-    Path | None,
-    typer.Option(
-        "--fill",
-        metavar="FILE",
-        rich_help_panel=ROWS,
-        help="Checkpoint with the new rows, in the order of the new ids.",
-    ),
+    Path | None, _option("--fill FILE", ROWS, "Checkpoint with the new rows, in the order of the new ids.")
 ]
 FillLabels = Annotated[
     Path | None,
-    typer.Option(
-        "--fill-labels",
-        metavar="FILE",
-        rich_help_panel=ADVANCED,
-        help="Labels of the rows of --fill; rows without one are drawn by --method.",
-    ),
+    _option("--fill-labels FILE", ADVANCED, "Labels of the rows of --fill; rows without one are drawn by --method."),
 ]
-DrawSeed = Annotated[
-    int, typer.Option("--seed", metavar="N", rich_help_panel=ADVANCED, help="Random seed of new rows.")
-]
+DrawSeed = Annotated[int, _option("--seed N", ADVANCED, "Random seed of new rows.")]
 TablesToTry = Annotated[
     list[str] | None,
-    typer.Option(
-        "--table",
-        metavar="GLOB",
-        rich_help_panel=TABLES,
-        help="Tables to try, by name. Repeatable. Default: the recognised embedding tables.",
-    ),
+    _option("--table GLOB", TABLES, "Tables to try, by name. Repeatable. Default: the recognised embedding tables."),
 ]
 AllowedError = Annotated[
-    float,
-    typer.Option(
-        "--max-error",
-        metavar="F",
-        rich_help_panel=SIZE,
-        help="Largest relative error, 0 to 1, that the recommendation allows any table.",
-    ),
+    float, _option("--max-error F", SIZE, "Largest relative error, 0 to 1, that the recommendation allows any table.")
 ]
 Plot = Annotated[
     Path | None,
-    typer.Option(
-        "--plot",
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
-        help="File to draw error against size in: .svg, .png or .pdf. Needs matplotlib.",
-    ),
+    _option("--plot FILE", OUTPUT, "File to draw error against size in: .svg, .png or .pdf. Needs matplotlib."),
 ]
-SolverSeed = Annotated[
-    int, typer.Option("--seed", metavar="N", rich_help_panel=ADVANCED, help="Random seed of the randomized solver.")
-]
+SolverSeed = Annotated[int, _option("--seed N", ADVANCED, "Random seed of the randomized solver.")]
