@@ -1,4 +1,4 @@
-"""Names and sizes in sentences: quoted, shortened, counted in units, and what a mistyped one was perhaps meant for."""
+"""Names, sizes and commands in words: quoted, shortened, in units, and what a mistyped one was perhaps meant for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import difflib
 import math
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 NAME_CUTOFF = 0.7  # likeness of a part of a tensor's name, 0 to 1: names are long, and parts of them alike
 CHOICE_CUTOFF = 0.6  # of one of a few short words
@@ -85,3 +86,29 @@ def named(labels: Sequence[object]) -> str:
     """Name the first few."""
     more = f" and {len(labels) - NAMED_MAX} more" if len(labels) > NAMED_MAX else ""
     return ", ".join(map(repr, labels[:NAMED_MAX])) + more
+
+
+def spell_command(command: str, *, path: object, **options: Any) -> str:
+    """Spell a call of a command of the library as the same command at a prompt.
+
+    Example:
+        >>> spell_command("approximate", path="a b.pt", ratio=8.0, energy=None, table=["x", "y"], plain=True)
+        "embcompress approximate 'a b.pt' --ratio 8 --table x --table y --plain"
+    """
+    return shlex.join(["embcompress", command, str(path), *_spell_options(options)])
+
+
+def _spell_options(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            yield option
+        elif isinstance(value, tuple) and all(isinstance(side, int) for side in value) and value:
+            yield from (option, ",".join(map(str, value)))
+        elif isinstance(value, Iterable) and not isinstance(value, str):
+            for item in value:
+                yield from (option, str(item))
+        elif isinstance(value, float):
+            yield from (option, str(int(value)) if value.is_integer() else repr(value))
+        elif value is not None and value is not False:
+            yield from (option, str(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -139,10 +140,11 @@ def approximate(
         resolved = check_output(target, force=force, inputs=inputs)
         reports = check_reports(report, output=target, force=force, inputs=inputs)
         chosen_device = resolve_device(device, dry_run=dry_run)
+        choose = cache(partial(choose_tables, checkpoint, table=table, exclude=exclude, bilinear=bilinear, bases=bases))
         facts = read_row_facts(
             row_weights=row_weights,
             labels=labels,
-            tables=lambda: choose_tables(checkpoint, table=table, exclude=exclude, bilinear=bilinear),
+            tables=choose,
             file=checkpoint.file,
         )
         chosen: Plan | Sequence[Table]
@@ -150,10 +152,10 @@ def approximate(
         if budget.kind == "bases":
             chosen = plan_tables(
                 checkpoint,
+                choose(),
                 bases=int(budget.amount),
                 dtype=dtype,
                 table=table,
-                exclude=exclude,
                 bilinear=bilinear,
                 bilinear_shape=bilinear_shape,
             )
@@ -165,7 +167,7 @@ def approximate(
                 result = _unrecognised(checkpoint, chosen, call).tell(result)
                 return replace(result, gates=conditions.gates(result))
         else:
-            chosen = choose_tables(checkpoint, table=table, exclude=exclude)
+            chosen = choose()
             facts.check(chosen, path=row_weights)
 
         from embcompress.commands.compress import Compression

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,7 +43,7 @@ from embcompress.tables.progress import Progress
 from embcompress.tables.selection import choose_tables
 from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
-from embcompress.text import did_you_mean, human_bytes, quoted
+from embcompress.text import did_you_mean, human_bytes, spell_command
 
 RATIOS = (2, 4, 8, 16, 32, 64, 128)
 PLAIN_DTYPES = {name: method.float_dtype for name, method in STORING_METHODS.items() if method.float_dtype}
@@ -129,20 +131,20 @@ def sweep(
         tables = tuple(one.report() for one in swept)
         before = sum(one.table.nbytes for one in swept)
         totals = SweepTotals(before, _alone(tables[0]) if len(tables) == 1 else _curves(swept, table_source))
-        options = [
-            *(("--effort", effort) if effort != EFFORTS[0] else ()),
-            *(part for pattern in named for part in ("--table", pattern)),
-            *(part for pattern in excluded for part in ("--exclude", pattern)),
-            *(("--device", device) if device != "auto" else ()),
-            *(("--seed", str(seed)) if seed else ()),
-        ]
+        call = {
+            "effort": effort if effort != EFFORTS[0] else None,
+            "table": named,
+            "exclude": excluded,
+            "device": device if device != "auto" else None,
+            "seed": seed or None,
+        }
         result = SweepResult(
             command="sweep",
             input=InputFile(str(source), checkpoint.nbytes),
             tables=tables,
             skipped=(*left_out(checkpoint), *skipped),
             totals=totals,
-            recommendation=recommend(totals, max_error=max_error, path=source, options=options),
+            recommendation=recommend(totals, max_error=max_error, path=source, call=call),
         )
     if picture is None:
         write_reports(result, reports, force=force)
@@ -155,7 +157,7 @@ def sweep(
 
 
 def recommend(
-    totals: SweepTotals, *, max_error: float, path: Path, options: Sequence[str] = ()
+    totals: SweepTotals, *, max_error: float, path: Path, call: Mapping[str, Any] = MappingProxyType({})
 ) -> Recommendation | None:
     """Choose the largest ratio at which some way keeps every table within an error; else the point of the least error.
 
@@ -163,7 +165,7 @@ def recommend(
         totals: of the sweep.
         max_error: relative, allowed for each table.
         path: of the checkpoint.
-        options: of the sweep that the command shares; --effort goes with coded weights only.
+        call: arguments of the sweep that the command shares; `effort` goes with coded weights only.
     """
     points = [
         (curve.way, point)
@@ -181,13 +183,9 @@ def recommend(
     else:
         way, point = min(points, key=_error_of)
         reason = f"no ratio tried leaves every table with an error of at most {max_error:g}; this one leaves the least"
-    shared = list(options)
-    if way != CODED and "--effort" in shared:
-        at = shared.index("--effort")
-        del shared[at : at + 2]
-    how = [] if way == CODED else ["--plain", "--dtype", PLAIN_DTYPES[way]]
-    words = ["embcompress", "approximate", str(path), "--ratio", f"{point.asked_ratio:g}", *how, *shared]
-    command = " ".join(quoted(word) for word in words)
+    storing = {} if way == CODED else {"plain": True, "dtype": PLAIN_DTYPES[way]}
+    shared = {name: value for name, value in call.items() if way == CODED or name != "effort"}
+    command = spell_command("approximate", path=path, ratio=point.asked_ratio, **storing, **shared)
     return Recommendation(way, point.asked_ratio or 0.0, point.bytes, point.relative, bool(within), reason, command)
 
 

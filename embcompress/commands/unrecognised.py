@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import glob
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from embcompress.results import ApproximateResult, UnrecognisedMatrix
+from embcompress.text import spell_command
 
 
 @dataclass(frozen=True)
@@ -45,27 +45,3 @@ class Unrecognised:
             return name
         pattern = f"{glob.escape(name)}*"
         return name if any(fnmatchcase(other, pattern) for other in self.names if other != name) else pattern
-
-
-def spell_command(command: str, *, path: object, **options: Any) -> str:
-    """Spell a call of a command of the library as the same command at a prompt.
-
-    Example:
-        >>> spell_command("approximate", path="a b.pt", ratio=8.0, energy=None, table=["x", "y"], plain=True)
-        "embcompress approximate 'a b.pt' --ratio 8 --table x --table y --plain"
-    """
-    return shlex.join(["embcompress", command, str(path), *_spell_options(options)])
-
-
-def _spell_options(options: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in options.items():
-        option = f"--{name.replace('_', '-')}"
-        if value is True:
-            yield option
-        elif isinstance(value, tuple) and all(isinstance(side, int) for side in value) and value:
-            yield from (option, ",".join(map(str, value)))
-        elif isinstance(value, Iterable) and not isinstance(value, str):
-            for item in value:
-                yield from (option, str(item))
-        elif value is not None and value is not False:
-            yield from (option, str(value))

@@ -18,7 +18,7 @@ from embcompress.results import Alternative, MatricesReport, Skipped, TableRepor
 from embcompress.tables.factor_sizes import factor_bytes, largest_rank
 from embcompress.tables.matrices import matrix_of
 from embcompress.tables.recognition import matches
-from embcompress.tables.selection import as_patterns, choose_tables
+from embcompress.tables.selection import as_patterns
 from embcompress.tables.table import Table
 
 
@@ -58,31 +58,29 @@ class Plan:
 
 def plan_tables(
     checkpoint: Checkpoint,
+    chosen: Sequence[Table],
     *,
     bases: int,
     dtype: str = "same",
     table: Sequence[str] | str = (),
-    exclude: Sequence[str] | str = (),
     bilinear: Sequence[str] | str = (),
     bilinear_shape: tuple[int, int] | None = None,
 ) -> Plan:
-    """Choose the tables of a checkpoint and what becomes of each.
+    """Decide what becomes of each table that was chosen.
 
     Args:
         checkpoint: an open one.
+        chosen: its tables, as `choose_tables` gives them.
         bases: the number of bases of every table.
         dtype: one of STORED_DTYPES.
-        table: shell patterns of the tables to take, or one; empty: those recognised.
-        exclude: shell patterns of the tables to leave, or one.
+        table: the shell patterns that chose them, or one: a table that is named in full is not left dense in silence.
         bilinear: shell patterns of the tables of which each matrix is factored by itself, or one.
         bilinear_shape: (in1, in2) of these matrices, where rows are flat and nothing else tells.
 
     Raises:
-        TableError: no table is chosen, a pattern matches nothing, or a name chosen is not a matrix of floats.
         RankError: a table named in full, or every table chosen, has fewer than `bases` rows or columns or would grow.
     """
     table, bilinear = as_patterns(table), as_patterns(bilinear)
-    chosen = choose_tables(checkpoint, table=table, exclude=exclude, bilinear=bilinear, bases=bases)
     planned: list[PlannedTable] = []
     skipped: list[Skipped] = []
     # The largest number of bases that pays for any of them.

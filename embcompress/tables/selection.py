@@ -106,7 +106,14 @@ def choose_tables(
     bilinear: Sequence[str] | str = (),
     bases: int | None = None,
 ) -> tuple[Table, ...]:
-    """Choose the tables of a checkpoint, by the patterns of `plan_tables`; `bases`, if asked for, are for hints alone.
+    """Choose the tables of a checkpoint.
+
+    Args:
+        checkpoint: an open one. Copies of a table are read, to be taken for it: call this once.
+        table: shell patterns of the tables to take, or one; empty: those recognised.
+        exclude: shell patterns of the tables to leave, or one.
+        bilinear: shell patterns of tables of matrices, which are taken, too.
+        bases: the number asked for, if it is, for hints alone.
 
     Raises:
         TableError: none is chosen, a pattern matches nothing, or a name chosen is not a matrix of floats.

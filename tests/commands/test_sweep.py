@@ -195,8 +195,8 @@ def test_recommendation(coded: dict[int, float], plain: dict[int, float], expect
         SweepCurve(way, tuple(point_at(ratio, relative) for ratio, relative in points.items()))
         for way, points in (("coded", coded), ("plain float16", plain))
     ]
-    options = ["--effort", "fast", "--table", "a b*"]
-    found = recommend(SweepTotals(10, tuple(curves)), max_error=0.1, path=Path("a model.pt"), options=options)
+    call = {"effort": "fast", "table": ["a b*"]}
+    found = recommend(SweepTotals(10, tuple(curves)), max_error=0.1, path=Path("a model.pt"), call=call)
     assert found is not None
     way, ratio, is_within = expected
     assert (found.way, found.ratio, found.is_within) == expected

@@ -31,7 +31,9 @@ def make_source(checkpoint: Checkpoint) -> TableSource:
 
 def fix_rank(checkpoint: Checkpoint, *, bilinear: Sequence[str] = ()) -> EncodingMaker:
     """Make encodings of two bases."""
-    plan = plan_tables(checkpoint, bases=2, bilinear=bilinear, bilinear_shape=(SIDE, SIDE) if bilinear else None)
+    chosen = choose_tables(checkpoint, table=(), exclude=(), bilinear=bilinear)
+    shape = (SIDE, SIDE) if bilinear else None
+    plan = plan_tables(checkpoint, chosen, bases=2, bilinear=bilinear, bilinear_shape=shape)
     choices = [choose_solver(table) for table in plan.tables]
     return FixedRank(plan, choices, make_source(checkpoint))
 

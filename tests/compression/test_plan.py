@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,11 @@ import pytest
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.checkpoints.tensors import ITEM_BYTES, Listing, contiguous_strides
 from embcompress.compression.memory import estimate_memory
-from embcompress.compression.plan import PlannedTable, choose_solver, plan_tables
+from embcompress.compression.plan import Plan, PlannedTable, choose_solver, plan_tables
 from embcompress.exceptions import RankError, Retry, TableError
 from embcompress.tables.factor_sizes import factor_bytes, largest_rank
 from embcompress.tables.recognition import TABLE_DTYPES
-from embcompress.tables.selection import group_tensors
+from embcompress.tables.selection import choose_tables, group_tensors
 from embcompress.tables.table import RING_BYTES, Table
 
 
@@ -38,6 +39,19 @@ MODEL = checkpoint_of(
     stored("fc.bias", 20),
     stored("steps", 4, 5, dtype="int64"),
 )
+
+
+def choose_and_plan(
+    checkpoint: Checkpoint,
+    *,
+    bases: int,
+    dtype: str = "same",
+    table: Sequence[str] | str = (),
+    exclude: Sequence[str] | str = (),
+) -> Plan:
+    """Choose tables and plan them, as `approximate` does."""
+    chosen = choose_tables(checkpoint, table=table, exclude=exclude, bases=bases)
+    return plan_tables(checkpoint, chosen, bases=bases, dtype=dtype, table=table)
 
 
 def test_group_tensors_joins_tied_names() -> None:
@@ -75,13 +89,13 @@ def test_largest_rank_is_the_last_that_pays(shape: tuple[int, ...], dtype: str) 
 
 def test_plan_tables_takes_those_recognised() -> None:
     """Without patterns the entities and relations go, and the layer stays; 12 bases are more than 6 relations have."""
-    plan = plan_tables(MODEL, bases=4)
+    plan = choose_and_plan(MODEL, bases=4)
     assert [(item.table.name, item.rank, item.bytes_after) for item in plan.tables] == [
         ("entities.weight", 4, 4 * 120 * 4),
         ("relations.weight", 4, 4 * 26 * 4),
     ]
     assert plan.skipped == ()
-    plan = plan_tables(MODEL, bases=12)
+    plan = choose_and_plan(MODEL, bases=12)
     assert [item.table.name for item in plan.tables] == ["entities.weight"]
     assert [(item.name, item.reason) for item in plan.skipped] == [
         ("relations.weight", "is 6 x 20, so it has at most 6 bases, not 12")
@@ -100,16 +114,16 @@ def test_plan_tables_takes_those_recognised() -> None:
 )
 def test_plan_tables_follows_the_patterns(table: list[str], exclude: list[str], expected: list[str]) -> None:
     """Patterns take and leave by name; what is no matrix of floats is passed over where a wildcard reached it."""
-    plan = plan_tables(MODEL, bases=2, table=table, exclude=exclude)
+    plan = choose_and_plan(MODEL, bases=2, table=table, exclude=exclude)
     assert [item.table.name for item in plan.tables] == expected
 
 
 def test_plan_tables_names_a_tied_table_by_what_was_asked() -> None:
     """A table with two names goes by the recognised one, or by the one that --table names."""
     tied = checkpoint_of(stored("lm_head.weight", 50, 8, start=0), stored("wte.weight", 50, 8, start=0))
-    (item,) = plan_tables(tied, bases=2).tables
+    (item,) = choose_and_plan(tied, bases=2).tables
     assert (item.table.name, item.table.tied_names) == ("wte.weight", ("lm_head.weight",))
-    (item,) = plan_tables(tied, bases=2, table=["lm_head.weight"]).tables
+    (item,) = choose_and_plan(tied, bases=2, table=["lm_head.weight"]).tables
     assert (item.table.name, item.table.tied_names) == ("lm_head.weight", ("wte.weight",))
 
 
@@ -126,7 +140,7 @@ def test_plan_tables_names_a_tied_table_by_what_was_asked() -> None:
 def test_plan_tables_tells_the_largest_rank_that_pays(table: list[str], bases: int, message: str, most: str) -> None:
     """A table named in full that cannot shrink, or none that can, is an error with the number to take instead."""
     with pytest.raises(RankError) as caught:
-        plan_tables(MODEL, bases=bases, table=table)
+        choose_and_plan(MODEL, bases=bases, table=table)
     assert message in caught.value.message
     assert caught.value.retries == (Retry(("--bases", most)),)
 
@@ -134,10 +148,10 @@ def test_plan_tables_tells_the_largest_rank_that_pays(table: list[str], bases: i
 def test_plan_tables_counts_the_stored_dtype() -> None:
     """A float16 table of 100 x 20 kept as float32 pays up to 8 bases, where as float16 it pays up to 16."""
     half = checkpoint_of(stored("entities.weight", 100, 20, dtype="float16"))
-    assert plan_tables(half, bases=16).tables[0].bytes_after == 16 * 120 * 2
-    assert plan_tables(half, bases=8, dtype="float32").tables[0].bytes_after == 8 * 120 * 4
+    assert choose_and_plan(half, bases=16).tables[0].bytes_after == 16 * 120 * 2
+    assert choose_and_plan(half, bases=8, dtype="float32").tables[0].bytes_after == 8 * 120 * 4
     with pytest.raises(RankError, match="--bases 8"):
-        plan_tables(half, bases=9, dtype="float32")
+        choose_and_plan(half, bases=9, dtype="float32")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +171,7 @@ def test_plan_tables_refuses_patterns_without_a_table(
 ) -> None:
     """A pattern that fits nothing, or only what is no matrix of floats, is an error that says what was meant."""
     with pytest.raises(TableError) as caught:
-        plan_tables(MODEL, bases=2, table=table, exclude=exclude)
+        choose_and_plan(MODEL, bases=2, table=table, exclude=exclude)
     assert message in caught.value.message
     assert hint in str(caught.value)
 
@@ -169,14 +183,14 @@ def test_plan_tables_offers_candidates() -> None:
         *(stored(name, 40 + 10 * index, 30) for index, name in enumerate(names)), stored("tiny", 2, 2)
     )
     with pytest.raises(TableError) as caught:
-        plan_tables(layers, bases=19)
+        choose_and_plan(layers, bases=19)
     assert caught.value.hint == "The largest candidates:"
     offered = [retry.arguments for retry in caught.value.retries]
     assert [words[1] for words in offered] == ["z", "-y", "*", "x", "it's"]
     assert offered[0] == ("--table", "z")
     assert offered[4] == ("--table", "it's", "--bases", "18")
     for words in offered:
-        plan_tables(layers, bases=int(words[3]) if words[2:] else 19, table=[words[1]])
+        choose_and_plan(layers, bases=int(words[3]) if words[2:] else 19, table=[words[1]])
 
 
 @pytest.mark.parametrize(
@@ -191,7 +205,7 @@ def test_plan_tables_offers_candidates() -> None:
 def test_plan_tables_says_when_nothing_can_be_compressed(tensors: list[StoredTensor], message: str) -> None:
     """Without any candidate the error says why and offers no command."""
     with pytest.raises(TableError) as caught:
-        plan_tables(checkpoint_of(*tensors), bases=2)
+        choose_and_plan(checkpoint_of(*tensors), bases=2)
     assert message in caught.value.message
     assert "--table" not in caught.value.hint
 
@@ -214,7 +228,7 @@ def test_estimate_memory_holds_no_rows_of_a_long_table() -> None:
 
     def memory(rows: int, solver: str) -> int:
         tensors = checkpoint_of(stored("entities.weight", rows, 100))
-        plan = plan_tables(tensors, bases=8)
+        plan = choose_and_plan(tensors, bases=8)
         return estimate_memory(plan, [choose_solver(item, solver=solver) for item in plan.tables])
 
     assert memory(10**7, "gram") == memory(10**6, "gram")
