@@ -48,7 +48,7 @@ TORCH_FREE = {
     "coding": ("*", "constants"),
     "artifact": ("coded", "decoded_rows", "dense_tensors", "tensors"),
     "compression": ("*", "artifact_file", "budget", "memory", "plan"),
-    "growth": ("*", "findings", "placement", "plan", "plan_tables"),
+    "growth": ("*", "fills", "findings", "placement", "plan", "plan_rows", "plan_tables"),
     "evaluation": ("*", "gates"),
     "report": (),
     "commands": ("compress", "evaluate", "grow", "sweep"),

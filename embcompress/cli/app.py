@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import getdoc, signature
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -23,10 +20,9 @@ from embcompress.artifact.atomic_file import discard_pending
 from embcompress.choices import DEFAULT_NEIGHBOURS
 from embcompress.cli import options as opt
 from embcompress.cli.failure_reports import write_failure_reports
-from embcompress.cli.github_step import files_of, tell_failure, tell_result
+from embcompress.cli.github_step import tell_failure
 from embcompress.cli.process import (
     EXIT_FAILED,
-    EXIT_GATE,
     EXIT_USAGE,
     STOP_SIGNALS,
     StdoutError,
@@ -39,17 +35,14 @@ from embcompress.cli.process import (
     writing_stdout,
 )
 from embcompress.cli.retries import hint_with_commands
+from embcompress.cli.showing import show, showing_progress
 from embcompress.compression.budget import DEFAULT_MAX_ERROR, EFFORTS
 from embcompress.exceptions import EmbcompressError, UsageError
-from embcompress.report.colors import is_capable, render_text, wants_color
-from embcompress.report.json import is_ok, render_json, render_json_failure
-from embcompress.report.names import spelled
-from embcompress.report.progress import ProgressLines, progress_bar
-from embcompress.report.terminal import render_failure, render_terminal
-from embcompress.results import Result
+from embcompress.report.colors import render_text, wants_color
+from embcompress.report.json import render_json_failure
+from embcompress.report.terminal import render_failure
 from embcompress.text import did_you_mean
 
-PIPE_WIDTH = 160  # columns of a report that no terminal shows
 HELP_OPTIONS = frozenset({"-h", "--help"})
 app = typer.Typer(
     name="embcompress",
@@ -100,10 +93,10 @@ def _command(declared: Callable[..., None]) -> Callable[..., None]:
         expected = signature(function).parameters
         given = {name: value for name, value in parameters.items() if value is not None}
         positional = [given.pop(name) for name in list(given) if name not in expected]
-        with _progress(json=json, quiet=quiet) as progress:
+        with showing_progress(json=json, quiet=quiet) as progress:
             shown = {"progress": progress} if "progress" in expected else {}
             result = function(*positional, **given, **shown)
-        _show(result, json=json, quiet=quiet, report=given.get("report"))
+        show(result, json=json, quiet=quiet, report=given.get("report"))
 
     return app.command(cls=_Command, help="\n\n".join(" ".join(one.split()) for one in paragraphs))(command)
 
@@ -349,55 +342,3 @@ def _fail_usage(err: BaseException, args: Sequence[str]) -> int:
         message, meant = f"{said.rstrip('.')}.", did_you_mean(mistyped, set(known) - {mistyped})
     hint = f"{meant} `{command} --help` lists the options.".lstrip()
     return _fail(UsageError(message, hint=hint), args, {})
-
-
-def _show(result: Result, *, json: bool, quiet: bool, report: Sequence[Path] | None = None) -> None:
-    """Print a result, and exit with EXIT_GATE where a gate or a check failed, whatever becomes of the printing.
-
-    Args:
-        result: of the command.
-        json: as one document, and nothing else.
-        quiet: not at all.
-        report: the files that the report was asked to go to.
-    """
-    code = 0 if is_ok(result) else EXIT_GATE
-    if is_in_actions():
-        print_error(tell_result(result, os.environ, report=report or (), quiet=quiet), is_command=True)
-    try:
-        _print_result(result, json=json, quiet=quiet)
-    except StdoutError as err:
-        files = ", ".join(map(spelled, files_of(result, report=report or ())))
-        done = f" The run is done; written: {files}." if files else ""
-        print_error(f"error: standard output cannot be written: {err}.{done}\n")
-        discard_stdout()
-        code = code or EXIT_FAILED
-    if code:
-        raise typer.Exit(code)
-
-
-def _print_result(result: Result, *, json: bool, quiet: bool) -> None:
-    if json:
-        print_text(render_json(result))
-    elif not quiet:
-        width = None if sys.stdout.isatty() else PIPE_WIDTH
-        print_text(render_text(render_terminal(result), os.environ, like=sys.stdout, width=width))
-
-
-@contextmanager
-def _progress(*, json: bool, quiet: bool) -> Iterator[Callable[[str, int, int, int], None] | None]:
-    """Show progress on stderr: a bar at a terminal, a line now and then elsewhere, nothing for --json and --quiet."""
-    if json or quiet:
-        yield None
-        return
-    if is_capable(sys.stderr, os.environ):
-        with progress_bar(os.environ) as advance:
-            yield advance
-        return
-    lines = ProgressLines(time.monotonic())
-
-    def show(doing: str, done: int, rows: int, row_bytes: int) -> None:
-        line = lines.advance(time.monotonic(), doing, done, rows, row_bytes)
-        if line:
-            print_error(line + "\n")
-
-    yield show

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,15 +9,12 @@ from pathlib import Path
 
 from embcompress.artifact.atomic_file import check_output
 from embcompress.artifact.schema import (
-    BASES_SUFFIX,
-    WEIGHTS_SUFFIX,
     CompressedTable,
     artifact_metadata,
     widest_metadata,
 )
-from embcompress.artifact.writer import Entry, SafetensorsWriter, copied_entry
+from embcompress.artifact.writer import SafetensorsWriter, copied_entry
 from embcompress.checkpoints import open_checkpoint
-from embcompress.checkpoints.told_constrainers import told_constrainer
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, NO_CONSTRAINER, Choice
 from embcompress.commands.memory import estimate_backfill_memory
 from embcompress.commands.run import (
@@ -30,20 +26,18 @@ from embcompress.commands.run import (
     resolve_device,
     write_reports,
 )
-from embcompress.exceptions import IdsError, TableError, UsageError
+from embcompress.exceptions import UsageError
+from embcompress.growth.fills import find_fills, read_fill_labels
 from embcompress.growth.findings import ENERGY_EXACT, planned_warnings, table_report, vocabulary_report
 from embcompress.growth.placement import Placement, match_labels, place_ids
-from embcompress.growth.plan import Base, CodedGrowth, Fill, GrowingTable, GrowthPlan, Part, RowRequest, names_of
+from embcompress.growth.plan import Base, CodedGrowth, GrowingTable, GrowthPlan, Part, RowRequest, names_of
+from embcompress.growth.plan_rows import plan_growing_table
 from embcompress.growth.plan_tables import plan_growth
 from embcompress.growth.unlabelled import PaddingRequest, settle_rows
 from embcompress.results import BackfillResult, GrownTable, InputFile, OutputFile, Totals
-from embcompress.tables.labels import read_ids, read_label_file, read_labels
+from embcompress.tables.labels import read_ids, read_label_file
 from embcompress.tables.padding import begins_with_padding
 from embcompress.tables.progress import Progress
-from embcompress.tables.selection import group_tensors
-from embcompress.tables.table import REAL_PARTS
-from embcompress.tables.text_files import repeated
-from embcompress.text import named, quoted
 
 Paths = Sequence[str | Path] | str | Path
 
@@ -137,7 +131,7 @@ def backfill(
         sources = [*paths, *(file for file in files if file is not None)]
         resolved = check_output(target, force=force, inputs=sources)
         reports = check_reports(report, output=target, force=force, inputs=sources)
-        fills = _find_fills(fill, tables, stack)
+        fills = find_fills(fill, tables, stack)
         chosen_device = resolve_device(device, dry_run=dry_run)
         coded: Mapping[str, CodedGrowth] = {}
         if not (dry_run and request.is_plain and not any(grown.first.is_coded for grown in tables)):
@@ -147,9 +141,9 @@ def backfill(
             coded = grow.prepare_tables(tables, request, placement)
         else:
             placement = _settle(placement, padding, tables)
-        given = _read_fill_labels(fill, fill_labels, placement, labels=_path(labels))
+        given = read_fill_labels(fill, fill_labels, placement, labels=_path(labels))
         plans = [
-            _plan_table(
+            plan_growing_table(
                 grown,
                 placement,
                 request,
@@ -290,133 +284,6 @@ def _settle(
         rows=[part.table.rows for part in tables[0].parts],
         begins_with_zeros=all(table.padding[0] == 1 and begins_with_zeros(table.first) for table in tables),
     )
-
-
-def _read_fill_labels(
-    fill: str | Path | None, fill_labels: str | Path | None, placement: Placement, *, labels: Path | None
-) -> tuple[int, ...] | None:
-    """Find the id of every row of the fill by its label; None where rows come in the order of the new ids."""
-    if fill_labels is None:
-        return None
-    if fill is None or labels is None or placement.new is None:
-        raise UsageError("--fill-labels goes with --fill and --labels.")
-    path = Path(fill_labels)
-    ids = {label: index for index, label in enumerate(read_labels(labels), placement.offset)}
-    new = Counter(placement.new)
-    found = read_labels(path)
-    if unknown := [label for label in found if label not in new]:
-        raise IdsError(f"{path}: rows are only filled for new labels; not new are {named(unknown)}.")
-    if again := [*repeated(found), *(label for label in found if new[label] > 1)]:
-        raise IdsError(f"{path}: a row is filled by a label that no other has; several have {named(again)}.")
-    return tuple(ids[label] for label in found)
-
-
-def _find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: ExitStack) -> dict[str, Fill]:
-    """Find the rows of each table in the fill: under its name, else the only matrix of its shape."""
-    if fill is None:
-        return {}
-    checkpoint = stack.enter_context(open_checkpoint(Path(fill)))
-    base = Base.of(checkpoint)
-    if base.artifact is not None:
-        raise TableError(
-            f"--fill {fill} is compressed.", hint=f"Restore it first: `embcompress reconstruct {quoted(str(fill))}`."
-        )
-    found: dict[str, Fill] = {}
-    for table in tables:
-        part = table.first
-        groups = [
-            group
-            for group in group_tensors(checkpoint.tensors, file=checkpoint.file)
-            if group.is_matrix
-            and group.stored.shape[1:] == part.table.shape
-            and (group.stored.dtype in REAL_PARTS) == (part.table.dtype in REAL_PARTS)
-        ]
-        alike = [group.stored for group in groups if set(part.table.names) & set(group.names)] or [
-            group.stored for group in groups
-        ]
-        if len(alike) != 1:
-            what = "several tensors" if alike else "no tensor"
-            kind = "complex" if part.table.dtype in REAL_PARTS else "real"
-            raise TableError(
-                f"--fill {fill} has {what} with {kind} rows of shape {part.table.shape} for table {part.table.name!r}."
-            )
-        is_named = any(set(part.table.names) & set(group.names) for group in groups)
-        if not is_named and any(other.stored.name == alike[0].name for other in found.values()):
-            raise TableError(
-                f"--fill {fill}: {alike[0].name!r} would fill several tables, {part.table.name!r} among them.",
-                hint="Give each table its rows under its own name, or name one table with --table.",
-            )
-        found[part.table.name] = Fill(alike[0], base)
-    return found
-
-
-def _constrainer_of(part: Part, request: RowRequest) -> tuple[Choice | None, str]:
-    """Choose what constrains the new rows of a table, and say where the checkpoint tells it."""
-    if not request.may_be_told or part.compressed is not None:
-        return request.constrainer, ""
-    name = part.table.name
-    told = told_constrainer(part.base.checkpoint.listing, name)
-    if told is None:
-        return None, ""
-    if told.choice is None:
-        return None, f"the model constrains {name!r} by {told.function}, and its new rows are not constrained"
-    off = f"--constrainer {NO_CONSTRAINER}"
-    return told.choice, f"the new rows of {name!r} are held to {told.choice}, as the model says; {off} leaves it out"
-
-
-def _plan_table(
-    table: GrowingTable,
-    placement: Placement,
-    request: RowRequest,
-    *,
-    coded: CodedGrowth | None,
-    fill: Fill | None,
-    given: tuple[int, ...] | None,
-) -> GrowthPlan:
-    first, rows = table.first, placement.max_id
-    ranks = [part.compressed.rank for part in table.parts if part.compressed]
-    rank = None
-    if coded is not None:
-        rank = ranks[0]
-        entries = tuple(coded.entries.values())
-    elif ranks:
-        assert first.bases is not None
-        rank = ranks[0] if _have_same_bases(table.parts) else sum(ranks)
-        entries = (
-            Entry(first.table.name + BASES_SUFFIX, first.bases.dtype, (rank, *first.table.shape)),
-            Entry(first.table.name + WEIGHTS_SUFFIX, first.stored.dtype, (rows, rank)),
-        )
-    else:
-        entries = tuple(Entry(name, first.table.dtype, (rows, *first.table.shape)) for name in first.table.names)
-    constrainer, remark = _constrainer_of(first, request)
-    plan = GrowthPlan(
-        table.parts, table.padding, placement, entries, rank, coded, fill, given or (), constrainer, remark
-    )
-    if fill is not None:
-        count = fill.stored.shape[0]
-        wanted = plan.placement.added if given is None else len(given)
-        if count != wanted:
-            what = "ids are new" if given is None else "labels were given for them"
-            raise IdsError(f"--fill has {count} rows for table {first.table.name!r}, and {wanted} {what}.")
-        if given is not None and len(given) < plan.placement.added and not request.may_draw:
-            missing = set(range(rows)) - {new_id for new_ids in placement.places for new_id in new_ids} - set(given)
-            raise IdsError(
-                f"--fill has no rows for {len(missing)} new ids, such as {named(sorted(missing))}.",
-                hint="Say with --method how to draw those.",
-            )
-    return plan
-
-
-def _have_same_bases(parts: Sequence[Part]) -> bool:
-    """Compare the bases of compressed tables, bit by bit."""
-    if len({part.bases.shape for part in parts if part.bases}) > 1:
-        return False
-    contents = []
-    for part in parts:
-        assert part.bases is not None
-        assert part.base.artifact is not None
-        contents.append(b"".join(map(bytes, part.base.artifact.read(part.bases))))
-    return all(content == contents[0] for content in contents)
 
 
 def _compressed_tables(base: Base, plans: Sequence[GrowthPlan]) -> list[CompressedTable]:
