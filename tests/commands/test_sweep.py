@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 import embcompress
-from embcompress.commands.sweep import RATIOS, recommend
+from embcompress.commands.sweep import recommend
+from embcompress.compression.curves import RATIOS
 from embcompress.exceptions import BudgetError, OutputError, TableError, UsageError
 from embcompress.results import SweepCurve, SweepPoint, SweepResult, SweepTotals, SweptTable
 from tests.command_line import run, snapshot
