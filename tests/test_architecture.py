@@ -43,7 +43,7 @@ TORCH_FREE = {
     "choices": (),
     "results": (),
     "checkpoints": (),
-    "tables": ("rows", "source"),
+    "tables": ("patches", "rows", "scaling", "source"),
     "linalg": ("*", "precision", "solvers"),
     "coding": ("*", "constants"),
     "artifact": ("coded", "decoded_rows", "dense_tensors", "tensors"),

@@ -7,7 +7,6 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from embcompress.artifact.reader import Artifact
 from embcompress.artifact.schema import CompressedTable
 from embcompress.artifact.tensors import read_tensor
 from embcompress.checkpoints import StoredTensor
-from embcompress.checkpoints.tensors import read_into
+from embcompress.checkpoints.files import Files, read_into
 from embcompress.coding.codebook import Codebook
 from embcompress.coding.coder import decode_block
 from embcompress.coding.read_kernels import PADDING
@@ -52,7 +51,7 @@ class DenseRows(ABC):
         self._next = 0
         self._stored = self._row_tensors()
         self._readers = [
-            StoredRows(stored, file=artifact.checkpoint.file, folder=artifact.checkpoint.path.parent)
+            StoredRows(stored, files=artifact.checkpoint.files, folder=artifact.checkpoint.path.parent)
             for stored in self._stored
         ]
         self._checksums = [0] * len(self._stored)
@@ -177,11 +176,11 @@ class StringReader:
     Args:
         codes: the tensor that they lie in.
         index: where.
-        file: the open file that holds it.
+        files: that hold it.
     """
 
-    def __init__(self, codes: StoredTensor, index: RowIndex, *, file: BinaryIO) -> None:
-        self._codes, self._index, self._file = codes, index, file
+    def __init__(self, codes: StoredTensor, index: RowIndex, *, files: Files) -> None:
+        self._codes, self._index, self._files = codes, index, files
 
     def read(self, rows: NDArray[np.int64]) -> Strings:
         """Read the strings of rows by number, (count,); of rows that follow each other at once."""
@@ -190,13 +189,14 @@ class StringReader:
         codes = np.empty(int(lengths.sum()) + PADDING, np.uint8)
         codes[-PADDING:] = 0
         firsts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
-        starts = (self._index.positions(rows[firsts]) + self._codes.start).tolist()
+        file, position = self._files.locate(self._codes.start)
+        starts = (self._index.positions(rows[firsts]) + position).tolist()
         places = [*(ends - lengths)[firsts].tolist(), len(codes) - PADDING]
-        view, descriptor, preadv = codes.data, self._file.fileno(), os.preadv
+        view, descriptor, preadv = codes.data, file.fileno(), os.preadv
         for start, begin, end in zip(starts, places[:-1], places[1:], strict=True):
             part = view[begin:end]
             if preadv(descriptor, [part], start) < len(part):  # a million of these are most of what this takes
-                read_into(self._file, start, part)
+                read_into(file, start, part)
         return Strings(codes, ends - lengths, lengths, kinds)
 
 
@@ -208,7 +208,7 @@ class CodedRows(DenseRows):
         factors = read_coded(artifact, table)
         self._codebook = factors.codebook
         self._bases = None if factors.bases is None else factors.bases.to(device, dtype)
-        self._strings = StringReader(self._stored[0], factors.index, file=artifact.checkpoint.file)
+        self._strings = StringReader(self._stored[0], factors.index, files=artifact.checkpoint.files)
 
     def _row_tensors(self) -> Sequence[StoredTensor]:
         return self.artifact.codes(self.table)

@@ -48,7 +48,7 @@ def read_dense(artifact: Artifact, stored: StoredTensor, *, device: str) -> Tens
 
 def read_whole(checkpoint: Checkpoint, stored: StoredTensor) -> Tensor:
     """Read a tensor of a checkpoint into memory."""
-    return gather(read_bytes(stored, file=checkpoint.file), stored)
+    return gather(read_bytes(stored, files=checkpoint.files), stored)
 
 
 def dense_bytes(

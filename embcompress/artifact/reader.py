@@ -84,7 +84,7 @@ class Artifact:
             ArtifactError: after the last byte, if the checksum is not the one of the header.
         """
         checksum = 0
-        for part in contiguous_bytes(stored, file=self.checkpoint.file):
+        for part in contiguous_bytes(stored, files=self.checkpoint.files):
             checksum = zlib.crc32(part, checksum)
             yield part
         self.check(stored, checksum)

@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 import os
-import stat
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import BinaryIO
 
 from embcompress.checkpoints import safetensors_file, torch_zip
+from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.pieces import join_pieces
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
 from embcompress.checkpoints.unread import HEAD_BYTES, tell_folder, tell_unread
 from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFormatError
-from embcompress.text import suggest_file
 
 __all__ = ["FORMATS", "Checkpoint", "LeftOut", "StoredTensor", "open_checkpoint"]
 
 FORMATS: tuple[ModuleType, ...] = (safetensors_file, torch_zip)
-# Each has NAME, is_recognised(head: bytes) -> bool and read_listing(file) -> Listing.
+# Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
+# folder, and read_listing(path, files) -> Listing.
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An open checkpoint: what is in it and the file that its bytes are read from.
+    """An open checkpoint: what is in it and the files that its bytes are read from.
 
     A context manager; closing it makes its tensors unreadable.
+
+    Attributes:
+        tensors: in the order of the file, those that are cut into several tensors or stored with scales as one; two
+            may share one place.
     """
 
     path: Path
     format: str
     nbytes: int
     listing: Listing
-    file: BinaryIO
+    files: Files
+    tensors: tuple[StoredTensor, ...]
 
     @property
-    def tensors(self) -> tuple[StoredTensor, ...]:
-        """The tensors in the order of the file; several may share one place."""
+    def stored(self) -> tuple[StoredTensor, ...]:
+        """The tensors as they are stored, each shard and all scales by their own names."""
         return self.listing.tensors
+
+    def stored_beside(self, names: Collection[str]) -> tuple[StoredTensor, ...]:
+        """List what is stored that is no part of the tensors of these names, of their shards or of their scales."""
+        parts = {source.name for tensor in self.tensors if tensor.name in names for source in tensor.sources}
+        return tuple(tensor for tensor in self.stored if tensor.name not in names and tensor.name not in parts)
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -45,50 +56,46 @@ class Checkpoint:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.file.close()
+        self.files.close()
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Open a checkpoint and list its tensors, without reading them and without running anything in it.
+    """Open a checkpoint, a file or a folder, and list its tensors, without reading them and without running anything.
 
     Raises:
-        CheckpointError: missing, not a regular file, or not readable by this user.
+        CheckpointError: missing, neither a regular file nor a folder, or not readable by this user.
         UnknownFormatError: empty, or of a content that no reader recognises.
         DamagedFileError: recognised, but cut short or untrue to itself.
     """
+    files = Files(path)
     try:
-        mode = os.stat(path).st_mode  # before opening: opening a pipe would wait for a writer
-        if stat.S_ISDIR(mode):
-            what, hint = tell_folder(path)
-            raise CheckpointError(f"{path} {what}.", hint=hint)
-        if not stat.S_ISREG(mode):
-            raise CheckpointError(f"{path} is not a regular file.", hint="Copy its content to a file first.")
-        file = open(path, "rb", buffering=0)  # noqa: SIM115 - the Checkpoint owns and closes it
-    except FileNotFoundError as err:
-        raise CheckpointError(f"{path} does not exist.", hint=suggest_file(path)) from err
-    except OSError as err:
-        raise CheckpointError(f"{path} cannot be opened: {err.strerror}.") from err
-    try:
-        head = file.read(HEAD_BYTES)
+        head = b"" if path.is_dir() else read_head(path, files)
         chosen = _recognise(path, head)
-        listing = chosen.read_listing(file)
+        listing = chosen.read_listing(path, files)
+        return Checkpoint(path, chosen.NAME, files.nbytes, listing, files, join_pieces(listing, path))
     except OSError as err:
-        file.close()
+        files.close()
         raise DamagedFileError(f"{path} cannot be read: {err.strerror}.") from err
     except BaseException:
-        file.close()
+        files.close()
         raise
-    return Checkpoint(path=path, format=chosen.NAME, nbytes=os.fstat(file.fileno()).st_size, listing=listing, file=file)
+
+
+def read_head(path: Path, files: Files) -> bytes:
+    """Read the first HEAD_BYTES bytes of a file."""
+    file, _ = files.open(path)
+    return os.pread(file.fileno(), HEAD_BYTES, 0)
 
 
 def _recognise(path: Path, head: bytes) -> ModuleType:
+    for candidate in FORMATS:
+        if candidate.is_recognised(path, head):
+            return candidate
+    if path.is_dir():
+        what, hint = tell_folder(path)
+        raise CheckpointError(f"{path} {what}.", hint=hint)
     if not head:
         raise UnknownFormatError(f"{path} is empty.", hint="Copy or download it again.")
-    # A part of a distributed checkpoint is one archive of torch.save behind the other.
-    is_part = path.name.endswith(".distcp")
-    for candidate in FORMATS:
-        if candidate.is_recognised(head) and not is_part:
-            return candidate
     unread = tell_unread(path, head)
     if unread is not None:
         what, hint = unread

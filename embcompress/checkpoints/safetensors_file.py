@@ -10,16 +10,18 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
+from embcompress.checkpoints.files import Files, read_exactly
 from embcompress.checkpoints.tensors import (
     ITEM_BYTES,
     LeftOut,
     Listing,
     StoredTensor,
     contiguous_strides,
-    read_exactly,
 )
 from embcompress.exceptions import DamagedFileError
 
@@ -53,18 +55,19 @@ DTYPES: Mapping[str, str] = MappingProxyType(
 NAMES_OF_DTYPES: Mapping[str, str] = MappingProxyType({torch_name: name for name, torch_name in DTYPES.items()})
 
 
-def is_recognised(head: bytes) -> bool:
+def is_recognised(path: Path, head: bytes) -> bool:  # noqa: ARG001 - whatever its name
     """Tell a safetensors file by its first 16 bytes: a length of less than 2^56, then a JSON object."""
     return len(head) > 8 and head[7] == 0 and head[8:9] == b"{"
 
 
-def read_listing(file: BinaryIO) -> Listing:
+def read_listing(path: Path, files: Files) -> Listing:
     """List the tensors. Those of a dtype of fewer than 8 bits, or of one newer than this reader, are opaque.
 
     Raises:
         DamagedFileError: the header is cut, too long, not JSON, or tells of tensors that overlap, leave a gap or reach
             beyond the end of the file.
     """
+    file, base = files.open(path)
     size = os.fstat(file.fileno()).st_size
     header_bytes = int.from_bytes(read_exactly(file, 0, 8), "little")
     if header_bytes > HEADER_BYTES_MAX:
@@ -83,7 +86,7 @@ def read_listing(file: BinaryIO) -> Listing:
         if tensor.start - buffer_start != expected:
             raise _damaged(file, f"leaves a gap or an overlap before tensor {name!r}, at byte {expected} of its buffer")
         expected = end
-        tensors.append(tensor)
+        tensors.append(replace(tensor, start=base + tensor.start))
     behind = size - buffer_start - expected
     if behind < 0:
         raise _damaged(file, f"should be {size - behind} bytes by its header and is {size}: it is cut short")

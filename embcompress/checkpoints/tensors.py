@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO
 
-from embcompress.exceptions import DamagedFileError
+from embcompress.checkpoints.files import Files
 
 ITEM_BYTES: Mapping[str, int] = MappingProxyType(
     {
@@ -34,7 +33,7 @@ ITEM_BYTES: Mapping[str, int] = MappingProxyType(
     }
 )  # bytes of one element, by torch's name of the dtype
 
-PIECE_BYTES = 4 * 2**20  # of one read of a tensor that lies in one piece
+PART_BYTES = 4 * 2**20  # of one read of a tensor whose elements follow each other
 EXPANDED_BYTES_MAX = 64 * 2**20  # a broadcast buffer may be larger than its storage, but not without limit
 
 
@@ -47,8 +46,11 @@ class StoredTensor:
         dtype: torch's name of it, a key of ITEM_BYTES; of an opaque tensor the file's own name.
         shape: sizes of the axes.
         strides: step of each axis, in elements, never negative.
-        start: position in the file of the element at index zero, in bytes.
+        start: address of the element at index zero, in bytes, as `Files` counts.
         opaque_bytes: its size, where the dtype is one that is not read: such a tensor is copied as bytes.
+        is_big_endian: whether the bytes of an element begin with the highest.
+        pieces: what it is put together of, ordered by row and column; it then lies nowhere itself, and its strides are
+            those of a dense tensor.
     """
 
     name: str
@@ -57,6 +59,8 @@ class StoredTensor:
     strides: tuple[int, ...]
     start: int
     opaque_bytes: int | None = None
+    is_big_endian: bool = False
+    pieces: tuple[Piece, ...] = ()
 
     @property
     def numel(self) -> int:
@@ -69,9 +73,81 @@ class StoredTensor:
         return self.numel * ITEM_BYTES[self.dtype] if self.opaque_bytes is None else self.opaque_bytes
 
     @property
-    def place(self) -> tuple[int, str, tuple[int, ...], tuple[int, ...]]:
+    def stored_bytes(self) -> int:
+        """Count the bytes that the checkpoint takes for it: of pieces with their scales, or of the dense tensor."""
+        return sum(tensor.nbytes for tensor in self.sources) if self.pieces else self.nbytes
+
+    @property
+    def sources(self) -> tuple[StoredTensor, ...]:
+        """The tensors of the checkpoint that it is made of, scales included: itself where it has no pieces."""
+        if not self.pieces:
+            return (self,)
+        return tuple(tensor for piece in self.pieces for tensor in (piece.tensor, *piece.scaling.tensors))
+
+    @property
+    def place(self) -> tuple[object, ...]:
         """Identify the memory: tensors of equal place are one tensor under several names."""
+        if self.pieces:
+            return self.dtype, self.shape, *(tensor.place for tensor in self.sources)
         return self.start, self.dtype, self.shape, self.strides
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The way from stored codes to values: (code - zero) * scale * factor + bias.
+
+    All three tensors have one entry for each block of the codes, row-major: ceil(rows / block[0]) x ceil(columns /
+    block[1]); a single entry where the block is larger.
+
+    Attributes:
+        scales: None: every scale is 1.
+        block: rows and columns that share an entry.
+        zeros: zero points; None: 0.
+        biases: None: 0.
+        factor: of all values.
+        bits: of a code, where an element of the stored tensor holds several, the first in its lowest bits; 0: one.
+        zero: of all codes.
+    """
+
+    scales: StoredTensor | None = None
+    block: tuple[int, int] = (1, 1)
+    zeros: StoredTensor | None = None
+    biases: StoredTensor | None = None
+    factor: float = 1.0
+    bits: int = 0
+    zero: int = 0
+
+    @property
+    def tensors(self) -> tuple[StoredTensor, ...]:
+        """The tensors that it takes beside the codes."""
+        return tuple(tensor for tensor in (self.scales, self.zeros, self.biases) if tensor is not None)
+
+
+AS_STORED = Scaling()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a tensor: rows and columns of it that one stored tensor holds.
+
+    Attributes:
+        tensor: its rows, (rows, ...), in the dtype of the whole unless it has a scaling.
+        row: of the whole, that its first row is.
+        column: of a flattened row of the whole, that its first is.
+        columns: of a flattened row of the whole that it holds.
+        scaling: how its values are made; AS_STORED: they are stored, in whatever dtype.
+    """
+
+    tensor: StoredTensor
+    row: int
+    column: int
+    columns: int
+    scaling: Scaling = AS_STORED
+
+    @property
+    def rows(self) -> int:
+        """Count its rows."""
+        return self.tensor.shape[0]
 
 
 @dataclass(frozen=True)
@@ -127,6 +203,8 @@ class Listing:
         graph_model: what a pickled knowledge-graph model of PyKEEN says of itself, by the path of each module in it;
             empty for anything else.
         loading: an expression of Python that loads its state dict, for hints.
+        labels: the labels of the rows of a table, by its name, where the format has them; made when they are asked for.
+        companions: files beside the tensors that belong to the model: configuration, tokenizer, vocabulary.
         is_flat: whether the names are the keys of that state dict, and not joined of several.
     """
 
@@ -137,6 +215,8 @@ class Listing:
     graph_model: Mapping[str, ToldModule] = field(default_factory=dict)
     loading: str = ""
     is_flat: bool = True
+    labels: Mapping[str, Callable[[], Sequence[str]]] = field(default_factory=dict)
+    companions: tuple[Path, ...] = ()
 
     @property
     def loading_by_names(self) -> str:
@@ -154,39 +234,10 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-def read_exactly(file: BinaryIO, start: int, nbytes: int) -> bytes:
-    """Read `nbytes` at `start`, without moving the file's position.
-
-    Raises:
-        DamagedFileError: the file ends before.
-    """
-    buffer = bytearray(nbytes)
-    read_into(file, start, memoryview(buffer))
-    return bytes(buffer)
-
-
-def read_into(file: BinaryIO, start: int, buffer: memoryview) -> None:
-    """Fill `buffer` from `start`, without moving the file's position.
-
-    Reads by pread: a file that is cut while it is mapped kills the process by SIGBUS, here it raises.
-
-    Raises:
-        DamagedFileError: the file ends before the buffer is full.
-    """
-    done = 0
-    while done < len(buffer):
-        count = os.preadv(file.fileno(), [buffer[done:]], start + done)
-        if count == 0:
-            raise DamagedFileError(
-                f"{file.name} ends at byte {start + done}, where {len(buffer) - done} more were expected: "
-                "the file is cut short.",
-                hint="Copy or download it again.",
-            )
-        done += count
-
-
 def is_contiguous(stored: StoredTensor) -> bool:
-    """Tell whether a tensor's elements lie in one piece, row-major."""
+    """Tell whether a tensor's elements follow each other in one file, row-major, as little-endian numbers."""
+    if stored.pieces or stored.is_big_endian:
+        return False
     expected = 1
     for size, step in zip(reversed(stored.shape), reversed(stored.strides), strict=True):
         if size != 1 and step != expected:
@@ -195,10 +246,10 @@ def is_contiguous(stored: StoredTensor) -> bool:
     return True
 
 
-def contiguous_bytes(stored: StoredTensor, *, file: BinaryIO) -> Iterator[memoryview]:
-    """Yield the bytes of a contiguous tensor, bit for bit, in pieces that are valid until the next."""
-    buffer = memoryview(bytearray(min(PIECE_BYTES, stored.nbytes)))
-    for position in range(0, stored.nbytes, PIECE_BYTES):
-        piece = buffer[: min(len(buffer), stored.nbytes - position)]
-        read_into(file, stored.start + position, piece)
-        yield piece
+def contiguous_bytes(stored: StoredTensor, *, files: Files) -> Iterator[memoryview]:
+    """Yield the bytes of a contiguous tensor, bit for bit, in parts that are valid until the next."""
+    buffer = memoryview(bytearray(min(PART_BYTES, stored.nbytes)))
+    for position in range(0, stored.nbytes, PART_BYTES):
+        part = buffer[: min(len(buffer), stored.nbytes - position)]
+        files.read_into(stored.start + position, part)
+        yield part

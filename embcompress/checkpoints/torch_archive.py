@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from typing import BinaryIO
 
-from embcompress.checkpoints.tensors import read_exactly
+from embcompress.checkpoints.files import read_exactly
 from embcompress.checkpoints.unread import tell_archive
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 

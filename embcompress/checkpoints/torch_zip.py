@@ -6,8 +6,9 @@ The pickle is read by `pickles`, which runs nothing; of the storages only the pl
 from __future__ import annotations
 
 import math
-from typing import BinaryIO
+from pathlib import Path
 
+from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.named_tensors import UNHELD_TENSORS, NamedTensors
 from embcompress.checkpoints.pickles import TensorReference, read_pickle
 from embcompress.checkpoints.tensors import EXPANDED_BYTES_MAX, ITEM_BYTES, LeftOut, Listing, StoredTensor
@@ -20,12 +21,15 @@ NAME = "torch"
 PICKLE_BYTES_MAX = 2**30  # bytes; a larger data.pkl holds arrays inline, which torch.save never writes
 
 
-def is_recognised(head: bytes) -> bool:
-    """Tell by the first bytes whether this is a zip archive."""
-    return head.startswith(b"PK\x03\x04")
+def is_recognised(path: Path, head: bytes) -> bool:
+    """Tell by the first bytes whether this is a zip archive.
+
+    A part of a distributed checkpoint is one archive of torch.save behind the other.
+    """
+    return head.startswith(b"PK\x03\x04") and path.suffix != ".distcp"
 
 
-def read_listing(file: BinaryIO) -> Listing:
+def read_listing(path: Path, files: Files) -> Listing:
     """List the tensors of a file of torch.save by the names that its state dict gives them.
 
     A whole pickled module is listed as its own state_dict() would be, as far as that follows from its parameters,
@@ -35,11 +39,12 @@ def read_listing(file: BinaryIO) -> Listing:
         UnknownFormatError: a zip archive of another kind, TorchScript, or nothing in it is a tensor.
         DamagedFileError: cut short, or what it says of its members or tensors cannot be true.
     """
+    file, base = files.open(path)
     archive = TorchArchive(file)
     content = archive.read("data.pkl", PICKLE_BYTES_MAX)
     tree = NamedTensors(read_pickle(content, name=archive.path), archive.path, pickle_bytes=len(content))
     loading = tree.loading if tree.is_flat else ""
-    stored = [_place(archive, name, tensor, loading=loading) for name, tensor in tree.tensors]
+    stored = [_place(archive, name, tensor, base=base, loading=loading) for name, tensor in tree.tensors]
     return Listing(
         tensors=tuple(item for item in stored if isinstance(item, StoredTensor)),
         left_out=(*(item for item in stored if isinstance(item, LeftOut)), *tree.left_out),
@@ -50,7 +55,9 @@ def read_listing(file: BinaryIO) -> Listing:
     )
 
 
-def _place(archive: TorchArchive, name: str, tensor: TensorReference, *, loading: str) -> StoredTensor | LeftOut:
+def _place(
+    archive: TorchArchive, name: str, tensor: TensorReference, *, base: int, loading: str
+) -> StoredTensor | LeftOut:
     """Turn a tensor of the pickle into a place in the file that is known to exist."""
     storage = tensor.storage
     if storage.location == "meta":
@@ -88,5 +95,5 @@ def _place(archive: TorchArchive, name: str, tensor: TensorReference, *, loading
             f"at most {EXPANDED_BYTES_MAX} bytes are made of repetition.",
             hint="Save it without expand(), or after clone().",
         )
-    first = start + tensor.offset * item_bytes if numel else start
+    first = base + (start + tensor.offset * item_bytes if numel else start)
     return StoredTensor(name=name, dtype=tensor.dtype, shape=tensor.shape, strides=tensor.strides, start=first)

@@ -145,7 +145,7 @@ def approximate(
             row_weights=row_weights,
             labels=labels,
             tables=choose,
-            file=checkpoint.file,
+            files=checkpoint.files,
         )
         chosen: Plan | Sequence[Table]
         choices: list[SolverChoice] = []

@@ -155,7 +155,7 @@ def backfill(
         ]
         compressed = _compressed_tables(opened[0], plans)
         taken = names_of(tables)
-        copied = {copied_entry(stored): stored for stored in opened[0].checkpoint.tensors if stored.name not in taken}
+        copied = {copied_entry(stored): stored for stored in opened[0].checkpoint.stored_beside(taken)}
         entries = [*(entry for plan in plans for entry in plan.entries), *copied]
         original = opened[0].artifact.original_metadata if opened[0].artifact else opened[0].checkpoint.listing.metadata
         metadata = (
@@ -274,7 +274,7 @@ def _settle(
     def begins_with_zeros(part: Part) -> bool:
         if part.is_coded:
             return coded_zeros(part)
-        return begins_with_padding(part.stored, surplus=1, file=part.base.checkpoint.file)
+        return begins_with_padding(part.stored, surplus=1, files=part.base.checkpoint.files)
 
     first = tables[0].first
     return settle_rows(

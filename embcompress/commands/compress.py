@@ -148,7 +148,7 @@ class Compression:
             if not maker.accepts(written):
                 return None
             for entry, stored in file.copied.items():
-                writer.write(entry, read_bytes(stored, file=self._checkpoint.file))
+                writer.write(entry, read_bytes(stored, files=self._checkpoint.files))
             errors = [table.error.relative for table in written]
             sha256 = writer.finish(file.metadata(errors, checksums=writer.checksums))
             tables = [encoding.report(table) for encoding, table in zip(encodings, written, strict=True)]

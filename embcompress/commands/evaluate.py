@@ -107,7 +107,7 @@ def evaluate(
         chosen_device = resolve_device(device, dry_run=dry_run)
         pairs, failed = match_tables(checkpoint, opened)
         chosen = [pair.table for pair in pairs]
-        facts = read_row_facts(row_weights=row_weights, labels=labels, tables=lambda: chosen, file=checkpoint.file)
+        facts = read_row_facts(row_weights=row_weights, labels=labels, tables=lambda: chosen, files=checkpoint.files)
         weighed = [pair.table for pair in pairs if pair.compressed.matrix is None or row_weights is None]
         if row_weights is not None and not weighed:
             raise UsageError(f"--row-weights weighs rows, and {target} holds matrices: leave it out.")

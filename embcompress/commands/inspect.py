@@ -60,7 +60,7 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
         unread = {} if artifact else {one.name: one for one in find_unread_tables(checkpoint)}
         scattered = None if artifact else tell_scattered(checkpoint)
         tables, others = [], []
-        groups = group_tensors(checkpoint.tensors, file=checkpoint.file, is_whole=artifact is None)
+        groups = group_tensors(checkpoint.tensors, files=checkpoint.files, is_whole=artifact is None)
         for group in groups:
             stored = group.stored
             if not group.is_matrix and stored.name in unread:

@@ -44,9 +44,9 @@ class ArtifactFile:
 
 
 def copied_tensors(checkpoint: Checkpoint, compressed: Sequence[CompressedTable]) -> dict[Entry, StoredTensor]:
-    """List everything that is no compressed table, under its own name."""
-    taken = {name for table in compressed for name in (table.name, *table.tied_names)}
-    return {copied_entry(stored): stored for stored in checkpoint.tensors if stored.name not in taken}
+    """List everything that is no part of a compressed table, as the checkpoint stores it, under its own name."""
+    names = {name for table in compressed for name in (table.name, *table.tied_names)}
+    return {copied_entry(stored): stored for stored in checkpoint.stored_beside(names)}
 
 
 def artifact_bytes(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from embcompress.artifact.reader import Artifact, is_artifact
 from embcompress.artifact.schema import CompressedTable
 from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.checkpoints.files import Files
 from embcompress.exceptions import ArtifactError, UsageError
 from embcompress.results import Check, TableErrorReport, TableReport
 from embcompress.tables.rows import read_bytes
@@ -62,7 +62,7 @@ def match_tables(original: Checkpoint, artifact: Artifact) -> tuple[list[TablePa
     pairs, failed = [], []
     for said in artifact.tables:
         found = stored.get(said.name)
-        wrong = _why_unlike(said, found, stored, file=original.file)
+        wrong = _why_unlike(said, found, stored, files=original.files)
         if wrong:
             failed.append(Check("tables", said.name, passed=False, detail=wrong))
         elif found is not None:
@@ -78,7 +78,7 @@ def match_tables(original: Checkpoint, artifact: Artifact) -> tuple[list[TablePa
 
 
 def _why_unlike(
-    said: CompressedTable, found: StoredTensor | None, stored: Mapping[str, StoredTensor], *, file: BinaryIO
+    said: CompressedTable, found: StoredTensor | None, stored: Mapping[str, StoredTensor], *, files: Files
 ) -> str:
     """Say how a table of the original is not what the artifact says of it; empty where it is."""
     if found is None:
@@ -88,7 +88,7 @@ def _why_unlike(
             f"the original is {_size(found.shape)} {found.dtype}, and the artifact is made for "
             f"{_size(said.dense_shape)} {said.dtype}"
         )
-    apart = [name for name in said.tied_names if name not in stored or not are_equal(found, stored[name], file=file)]
+    apart = [name for name in said.tied_names if name not in stored or not are_equal(found, stored[name], files=files)]
     return f"in the original {', '.join(map(repr, apart[:NAMED_MAX]))} is not tied to it" if apart else ""
 
 
@@ -98,7 +98,7 @@ def check_copies(original: Checkpoint, artifact: Artifact) -> list[Check]:
     Reads every such tensor of both files once.
     """
     taken = {name for said in artifact.tables for name in (said.name, *said.tied_names)}
-    wanted = {tensor.name: tensor for tensor in original.tensors if tensor.name not in taken}
+    wanted = {tensor.name: tensor for tensor in original.stored_beside(taken)}
     copied = {tensor.name: tensor for tensor in artifact.copied}
     failed = []
     for name, tensor in copied.items():
@@ -136,7 +136,7 @@ def _is_same(original: Checkpoint, source: StoredTensor | None, artifact: Artifa
         for _ in mine:
             pass
         return True  # another fault, which is told already
-    others = read_bytes(source, file=original.file)
+    others = read_bytes(source, files=original.files)
     is_same, ahead = True, memoryview(b"")  # of the original, read and not yet compared
     for part in mine:
         done = 0

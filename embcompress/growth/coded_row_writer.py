@@ -138,7 +138,7 @@ class CodedGrower(Grower):
         super().__init__(plan, request, bases=bases, folder=folder, device=device)
         self._artifact, self._growth, self._codebook = part.base.artifact, growth, factors.codebook
         self._found = self._artifact.coded_factors(part.compressed)
-        self._strings = StringReader(self._found[CODES_SUFFIX], factors.index, file=self._artifact.checkpoint.file)
+        self._strings = StringReader(self._found[CODES_SUFFIX], factors.index, files=self._artifact.checkpoint.files)
         self._decoded_in = torch.promote_types(self._new.dtype, torch.float32)
         self._numbers = Kinds.of(factors.codebook)
         self._coding, self._inverse, self._fit = _fit_in_steps(growth)

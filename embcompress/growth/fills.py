@@ -47,7 +47,7 @@ def find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: E
         raise TableError(
             f"--fill {fill} is compressed.", hint=f"Restore it first: `embcompress reconstruct {quoted(str(fill))}`."
         )
-    tensors = group_tensors(checkpoint.tensors, file=checkpoint.file)
+    tensors = group_tensors(checkpoint.tensors, files=checkpoint.files)
     found: dict[str, Fill] = {}
     for table in tables:
         part = table.first

@@ -89,7 +89,7 @@ class _FillRows:
 
     def __init__(self, fill: Fill, *, folder: Path) -> None:
         self.rows = fill.stored.shape[0]
-        self._reader = StoredRows(fill.stored, file=fill.base.checkpoint.file, folder=folder)
+        self._reader = StoredRows(fill.stored, files=fill.base.checkpoint.files, folder=folder)
         self._dtype: torch.dtype = getattr(torch, fill.stored.dtype).to_real()
 
     def read(self, rows: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def _parts_of(base: Base) -> list[Part]:
             continue  # a new relation's matrix cannot be drawn like a row
         factors = base.artifact.factors(table)
         parts.append(Part(table, factors, base, is_recognised=True))
-    for group in group_tensors(base.dense, file=base.checkpoint.file, is_whole=base.artifact is None):
+    for group in group_tensors(base.dense, files=base.checkpoint.files, is_whole=base.artifact is None):
         if group.is_matrix:
             stored, name, is_table = group.stored, recognised_name(group), group.verdict.is_table
             tied = tuple(other for other in group.names if other != name)

@@ -159,7 +159,7 @@ class FloatGrower(Grower):
     def __init__(self, plan: GrowthPlan, request: RowRequest, *, folder: Path, device: str) -> None:
         parts = plan.parts
         super().__init__(plan, request, bases=_read_bases(plan), folder=folder, device=device)
-        self._readers = [StoredRows(part.stored, file=part.base.checkpoint.file, folder=folder) for part in parts]
+        self._readers = [StoredRows(part.stored, files=part.base.checkpoint.files, folder=folder) for part in parts]
         self._dtype: torch.dtype = getattr(torch, parts[0].stored.dtype).to_real()  # of what is written
         if self._bases is not None:
             # Bases of several artifacts may span one space but for rounding, which perturbs singular values by at most
@@ -211,7 +211,7 @@ class FloatGrower(Grower):
         """Yield the weights of a part, (block_rows, its rank), in its columns."""
         part = self.plan.parts[number]
         artifact, checksum, start = part.base.artifact, 0, self._offset(number)
-        for stored in TableRows(part.stored, file=part.base.checkpoint.file).blocks():
+        for stored in TableRows(part.stored, files=part.base.checkpoint.files).blocks():
             if artifact is not None:
                 checksum = zlib.crc32(tensor_bytes(stored), checksum)
             block = stored.to(self.device)
@@ -243,7 +243,7 @@ class FloatGrower(Grower):
 
 def read_stored(base: Base, stored: StoredTensor) -> Iterator[memoryview]:
     """Yield the bytes of a tensor of a base; of an artifact's, check them against its header."""
-    return read_bytes(stored, file=base.checkpoint.file) if base.artifact is None else base.artifact.read(stored)
+    return read_bytes(stored, files=base.checkpoint.files) if base.artifact is None else base.artifact.read(stored)
 
 
 def _bases_bytes(plan: GrowthPlan) -> Iterator[bytes | memoryview]:

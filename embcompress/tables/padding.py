@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
-from embcompress.checkpoints.tensors import StoredTensor, contiguous_bytes, is_contiguous
+from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.scales import FLOAT_CODES
+from embcompress.checkpoints.tensors import AS_STORED, StoredTensor, contiguous_bytes, is_contiguous
 
 # A table may have a few more rows than labels: published vocabularies are padded to multiples of 8, those of 30 000 and
 # more by up to 400 rows; here a 32nd of the labels.
@@ -48,8 +50,16 @@ def rows_of_labels(count: int, sizes: set[int], *, offset: int = 0, is_told: boo
     return near[0] if len(near) == 1 and near[0] > count else None
 
 
-def is_zero_row(stored: StoredTensor, row: int, *, file: BinaryIO) -> bool:
+def is_zero_row(stored: StoredTensor, row: int, *, files: Files) -> bool:
     """Tell whether a row of a tensor is all zeros; not, where its numbers do not lie beside each other."""
+    if stored.pieces:
+        # Zero times any scale is zero; integers have zero points.
+        touched = [piece for piece in stored.pieces if piece.row <= row < piece.row + piece.rows]
+        return all(
+            (piece.scaling == AS_STORED or piece.tensor.dtype in FLOAT_CODES)
+            and is_zero_row(piece.tensor, row - piece.row, files=files)
+            for piece in touched
+        )
     one = StoredTensor(
         stored.name,
         stored.dtype,
@@ -59,10 +69,10 @@ def is_zero_row(stored: StoredTensor, row: int, *, file: BinaryIO) -> bool:
     )
     if not is_contiguous(one):
         return False
-    return not any(any(piece) for piece in contiguous_bytes(one, file=file))
+    return not any(any(part) for part in contiguous_bytes(one, files=files))
 
 
-def begins_with_padding(stored: StoredTensor, *, surplus: int, file: BinaryIO) -> bool:
+def begins_with_padding(stored: StoredTensor, *, surplus: int, files: Files) -> bool:
     """Tell whether the only row without a label is the first: it is all zeros, and the last one is not.
 
     So do models count items from 1 that keep row 0 for padding.
@@ -70,6 +80,6 @@ def begins_with_padding(stored: StoredTensor, *, surplus: int, file: BinaryIO) -
     return (
         surplus == 1
         and stored.numel > 0
-        and is_zero_row(stored, 0, file=file)
-        and not is_zero_row(stored, stored.shape[0] - 1, file=file)
+        and is_zero_row(stored, 0, files=files)
+        and not is_zero_row(stored, stored.shape[0] - 1, files=files)
     )

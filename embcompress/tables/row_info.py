@@ -6,8 +6,8 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
+from embcompress.checkpoints.files import Files
 from embcompress.exceptions import IdsError
 from embcompress.tables.labels import LabelFile, read_label_file
 from embcompress.tables.padding import begins_with_padding, rows_of_labels
@@ -87,7 +87,7 @@ def read_row_facts(
     row_weights: str | Path | None,
     labels: str | Path | None,
     tables: Callable[[], Sequence[Table]],
-    file: BinaryIO,
+    files: Files,
 ) -> RowFacts:
     """Read row weights and labels.
 
@@ -96,7 +96,7 @@ def read_row_facts(
         labels: a file, or None.
         tables: gives those that they may be for. Where all have equally many rows and no labels are given, ids need not
             all have a number.
-        file: the open file that holds them: where there is one row more than labels, its first row tells which.
+        files: that hold them: where there is one row more than labels, its first row tells which.
 
     Raises:
         CheckpointError: a file cannot be read.
@@ -113,7 +113,7 @@ def read_row_facts(
         rows = rows_of_labels(count, {table.rows for table in chosen})
         for table in chosen:
             if table.rows == rows:
-                offsets[table.name], warning = _place(table, count, file)
+                offsets[table.name], warning = _place(table, count, files)
                 warnings += [warning] if warning else []
         if not offsets:
             raise _no_table(known.labels, chosen)
@@ -127,13 +127,13 @@ def read_row_facts(
     return RowFacts(weights, known.labels, offsets, tuple(warnings))
 
 
-def _place(table: Table, count: int, file: BinaryIO) -> tuple[int, str]:
+def _place(table: Table, count: int, files: Files) -> tuple[int, str]:
     """Find the row of the first of `count` labels, and what to say of the rows that have none."""
     surplus = table.rows - count
     if not surplus:
         return 0, ""
     has = f"{table.name!r} has {table.rows} rows and {count} labels"
-    if begins_with_padding(table.stored, surplus=surplus, file=file):
+    if begins_with_padding(table.stored, surplus=surplus, files=files):
         return 1, f"{has}: row 0 is all zeros, so the first label was taken for that of row 1"
     return 0, f"{has}, which were taken for those of rows 0..{count - 1}"
 

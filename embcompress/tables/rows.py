@@ -6,32 +6,45 @@ import math
 import os
 import tempfile
 import weakref
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
-from embcompress.checkpoints.tensors import ITEM_BYTES, StoredTensor, contiguous_bytes, is_contiguous, read_into
+from embcompress.checkpoints.files import Files, read_into
+from embcompress.checkpoints.tensors import (
+    AS_STORED,
+    ITEM_BYTES,
+    Piece,
+    StoredTensor,
+    contiguous_bytes,
+    is_contiguous,
+)
 from embcompress.exceptions import OutputError
-from embcompress.tables.table import BLOCK_BYTES_MAX, RING_BYTES, as_real, block_rows_for
+from embcompress.tables.patches import StridedReader
+from embcompress.tables.scaling import ScaledReader
+from embcompress.tables.table import RING_BYTES, as_real, block_rows_for
 
-ALIGNMENT = 4096  # of blocks, in bytes: products over rows that straddle cache lines took twice as long
+# Readers of pieces that are kept, with the memory that they read into: of rows below rows one is read after the other,
+# of columns beside columns all are for each block.
+STACKED_READERS_MAX = 2
+BESIDE_READERS_MAX = 64
 SAMPLE_CHUNKS = 256  # places from which a sample of rows is read
-SPARSE_READ = 4  # a strided patch is read in one piece while that reads at most this many times its own bytes
 
 
 class TableRows:
-    """The rows of a stored tensor as `linalg` asks for them: a Rows over a file.
+    """The rows of a stored tensor as `linalg` asks for them: a Rows over files.
 
     Blocks are read by pread into one ring of memory, so it does not grow with the file. (Reading ahead
-    in a thread gained nothing from a cached file: the products already keep all cores busy.)
+    in a thread gained nothing from a cached file: the products already keep all cores busy.) Where blocks begin
+    depends on rows, columns and dtype alone, however many pieces the tensor has.
 
     Args:
         stored: at least one axis, of a float or complex dtype.
-        file: the open file that holds it.
+        files: that hold it.
         device: where the blocks go.
         on_rows: called with the number of rows of each block read, for progress.
     """
@@ -40,7 +53,7 @@ class TableRows:
         self,
         stored: StoredTensor,
         *,
-        file: BinaryIO,
+        files: Files,
         device: str = "cpu",
         on_rows: Callable[[int], None] | None = None,
     ) -> None:
@@ -50,51 +63,44 @@ class TableRows:
         self.dim = math.prod(real.shape[1:])
         self.dtype: torch.dtype = getattr(torch, real.dtype)
         self.device = torch.device(device)
-        self._file = file
-        self._start = real.start
+        self._real, self._files = real, files
         self._item_bytes = ITEM_BYTES[real.dtype]
-        self._table_bytes = real.numel * self._item_bytes
-        self._row_step = real.strides[0]
-        self._segments, self._columns, self._column_step = _flatten(real.shape[1:], real.strides[1:])
         self._on_rows = on_rows or (lambda _: None)
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield consecutive rows, (block_rows, dim)."""
-        reader = _PatchReader(self._file, self.dtype, self._item_bytes, table_bytes=self._table_bytes)
+        reader = self._open()
         step = block_rows_for(rows=self.rows, dim=self.dim, item_bytes=self._item_bytes)
         for first in range(0, self.rows, step):
             count = min(step, self.rows - first)
-            yield self._read(reader, first, count).to(self.device)
+            yield reader.read(first, count).to(self.device)
             self._on_rows(count)
 
     def column_blocks(self) -> Iterator[Tensor]:
         """Yield consecutive columns, transposed: (block_columns, rows)."""
-        reader = _PatchReader(self._file, self.dtype, self._item_bytes, table_bytes=self._table_bytes)
-        step = block_rows_for(rows=self._columns, dim=self.rows, item_bytes=self._item_bytes)
+        reader = self._open()
+        step = block_rows_for(rows=reader.segment_columns, dim=self.rows, item_bytes=self._item_bytes)
         done = 0
-        for segment in self._segments:
-            for first in range(0, self._columns, step):
-                count = min(step, self._columns - first)
-                start = self._start + (segment + first * self._column_step) * self._item_bytes
-                patch = reader.read(start, (count, self.rows), (self._column_step, self._row_step))
-                yield patch.to(self.device)
+        for segment in range(0, self.dim, reader.segment_columns):
+            for first in range(0, reader.segment_columns, step):
+                count = min(step, reader.segment_columns - first)
+                yield reader.read_columns(segment + first, count).to(self.device)
                 self._on_rows(self.rows * (done + count) // self.dim - self.rows * done // self.dim)
                 done += count
 
     def read(self, ids: Tensor) -> Tensor:
         """Read a few rows by id, (count,) -> (count, dim), one after the other."""
-        row_bytes = self.dim * self._item_bytes
-        reader = _PatchReader(self._file, self.dtype, self._item_bytes, table_bytes=row_bytes)
-        found = torch.empty(len(ids), self.dim, dtype=self.dtype)
-        for place, number in enumerate(ids.tolist()):
-            found[place] = self._read(reader, number, 1)[0]
-        return found.to(self.device)
+        reader = self._open(ring_bytes=self.dim * self._item_bytes)
+        rows = torch.empty(len(ids), self.dim, dtype=self.dtype)
+        for index, number in enumerate(ids.tolist()):
+            rows[index] = reader.read(number, 1)[0]
+        return rows.to(self.device)
 
     def sample(self, count: int) -> Tensor:
         """Read about `count` rows, spread evenly over the table in consecutive chunks."""
-        reader = _PatchReader(self._file, self.dtype, self._item_bytes, table_bytes=self._table_bytes)
+        reader = self._open()
         firsts, chunk = self._sample_chunks(count)
-        return torch.cat([self._read(reader, first, chunk).clone() for first in firsts]).to(self.device)
+        return torch.cat([reader.read(first, chunk).clone() for first in firsts]).to(self.device)
 
     def sample_ids(self, count: int) -> Tensor:
         """Tell the ids of the rows that `sample(count)` reads, (about count,) int64."""
@@ -110,95 +116,82 @@ class TableRows:
         gap = max(1, chunk, self.rows * chunk // count)
         return range(0, self.rows - chunk + 1, gap), chunk
 
-    def _read(self, reader: _PatchReader, first: int, count: int) -> Tensor:
-        start = self._start + first * self._row_step * self._item_bytes
-        if len(self._segments) == 1:
-            return reader.read(start, (count, self.dim), (self._row_step, self._column_step))
-        result = torch.empty(count, len(self._segments), self._columns, dtype=self.dtype)
-        for index, segment in enumerate(self._segments):
-            patch_start = start + segment * self._item_bytes
-            result[:, index] = reader.read(patch_start, (count, self._columns), (self._row_step, self._column_step))
-        return result.view(count, self.dim)
+    def _open(self, *, ring_bytes: int = RING_BYTES) -> StridedReader | _JoinedReader:
+        """Open a reader, whose memory is its own."""
+        if self._real.pieces:
+            return _JoinedReader(self._real, files=self._files, ring_bytes=ring_bytes)
+        return StridedReader(self._real, files=self._files, ring_bytes=ring_bytes)
 
 
-def _flatten(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], int, int]:
-    """Flatten axes as far as their strides allow.
+class _JoinedReader:
+    """The rows of a real tensor that is made of pieces."""
 
-    Returns:
-        Offsets of the segments in row-major order, columns of each segment, step between columns; in elements.
-    """
-    columns, step, axis = 1, 1, len(shape)
-    while axis and (columns == 1 or shape[axis - 1] == 1 or strides[axis - 1] == columns * step):
-        if columns == 1 and shape[axis - 1] != 1:
-            step = strides[axis - 1]
-        columns *= shape[axis - 1]
-        axis -= 1
-    offsets: tuple[int, ...] = (0,)
-    for size, stride in zip(shape[:axis], strides[:axis], strict=True):
-        offsets = tuple(offset + index * stride for offset in offsets for index in range(size))
-    return offsets, columns, step
+    def __init__(self, stored: StoredTensor, *, files: Files, ring_bytes: int) -> None:
+        self.rows = stored.shape[0]
+        self.dim = self.segment_columns = math.prod(stored.shape[1:])
+        self._dtype: torch.dtype = getattr(torch, stored.dtype)
+        self._files = files
+        self._pieces = stored.pieces  # ascending by row
+        self._firsts = [piece.row for piece in self._pieces]
+        self._rows_max = max(piece.rows for piece in self._pieces)
+        is_stacked = all(piece.columns == self.dim for piece in self._pieces)
+        self._readers_max = STACKED_READERS_MAX if is_stacked else BESIDE_READERS_MAX
+        self._ring_bytes = ring_bytes // min(len(self._pieces), STACKED_READERS_MAX) if is_stacked else 0
+        self._readers: dict[int, StridedReader | ScaledReader] = {}
 
-
-class _PatchReader:
-    """Reads strided patches of a file into one ring of memory; the latest is always whole."""
-
-    def __init__(self, file: BinaryIO, dtype: torch.dtype, item_bytes: int, *, table_bytes: int) -> None:
-        self._file = file
-        self._ring_bytes = min(RING_BYTES, table_bytes)
-        self._dtype = dtype
-        self._item_bytes = item_bytes
-        self._buffer = bytearray()
-        self._start = 0  # of the first aligned byte
-        self._next = 0  # of the first byte behind the latest block
-
-    def read(self, start: int, shape: tuple[int, int], strides: tuple[int, int]) -> Tensor:
-        """Read (count, columns) elements from byte `start`; strides in elements. Valid until the next read."""
-        if not shape[0] * shape[1]:
-            return torch.empty(shape, dtype=self._dtype)
-        if shape[0] > 1 and strides[0] < strides[1]:  # the long way through the file comes first
-            return self.read(start, (shape[1], shape[0]), (strides[1], strides[0])).T
-        (count, columns), (row_step, column_step) = shape, strides
-        row_span = (columns - 1) * column_step + 1
-        span = (count - 1) * row_step + row_span
-        is_whole = span <= SPARSE_READ * count * columns
-        if (span if is_whole else count * row_span) * self._item_bytes > BLOCK_BYTES_MAX:
-            return self._read_halves(start, shape, strides)
-        if is_whole:
-            return self._fill([start], span).as_strided((count, columns), (row_step, column_step))
-        starts = [start + row * row_step * self._item_bytes for row in range(count)]
-        return self._fill(starts, row_span).as_strided((count, columns), (row_span, column_step))
-
-    def _read_halves(self, start: int, shape: tuple[int, int], strides: tuple[int, int]) -> Tensor:
-        """Read a patch whose elements lie too far apart for the buffer, in two, and pack it."""
-        (count, columns), (row_step, column_step) = shape, strides
-        result = torch.empty(shape, dtype=self._dtype)
-        if count > 1:
-            half = count // 2
-            result[:half] = self.read(start, (half, columns), strides)
-            result[half:] = self.read(start + half * row_step * self._item_bytes, (count - half, columns), strides)
-        else:
-            half = columns // 2
-            result[:, :half] = self.read(start, (1, half), strides)
-            result[:, half:] = self.read(start + half * column_step * self._item_bytes, (1, columns - half), strides)
+    def read(self, first: int, count: int) -> Tensor:
+        """Read consecutive rows, (count, dim), valid until the next read."""
+        indices = self._touched(first, count)
+        if len(indices) == 1 and self._pieces[indices[0]].columns == self.dim:
+            return self._read_piece(indices[0], first, count)
+        result = torch.empty(count, self.dim, dtype=self._dtype)
+        for index in indices:
+            piece = self._pieces[index]
+            begin, end = max(first, piece.row), min(first + count, piece.row + piece.rows)
+            columns = slice(piece.column, piece.column + piece.columns)
+            result[begin - first : end - first, columns] = self._read_piece(index, begin, end - begin)
         return result
 
-    def _fill(self, starts: list[int], length: int) -> Tensor:
-        """Read `length` elements from each of the starts, one after the other."""
-        piece = length * self._item_bytes
-        needed = piece * len(starts)
-        padded = -(-needed // ALIGNMENT) * ALIGNMENT
-        if len(self._buffer) < padded + ALIGNMENT:
-            self._buffer = bytearray(max(padded, self._ring_bytes) + ALIGNMENT)
-            self._start = -torch.frombuffer(self._buffer, dtype=torch.uint8).data_ptr() % ALIGNMENT
-            self._next = self._start
-        if self._next + padded > len(self._buffer):
-            self._next = self._start
-        offset, self._next = self._next, self._next + padded
-        whole = memoryview(self._buffer)[offset:]
-        for index, start in enumerate(starts):
-            read_into(self._file, start, whole[index * piece : (index + 1) * piece])
-        count = needed // self._item_bytes
-        return torch.frombuffer(self._buffer, dtype=self._dtype, count=count, offset=offset)
+    def read_columns(self, first: int, count: int) -> Tensor:
+        """Read consecutive columns, transposed: (count, rows)."""
+        result = torch.empty(count, self.rows, dtype=self._dtype)
+        for index, piece in enumerate(self._pieces):
+            begin, end = max(first, piece.column), min(first + count, piece.column + piece.columns)
+            reader = self._reader(index)
+            step = reader.segment_columns if isinstance(reader, StridedReader) else end - begin
+            column = begin
+            while column < end:
+                inner = column - piece.column
+                width = min(end - column, step - inner % step)
+                part = reader.read_columns(inner, width)  # (width, rows of the piece)
+                result[column - first : column - first + width, piece.row : piece.row + piece.rows] = part
+                column += width
+        return result
+
+    def _touched(self, first: int, count: int) -> list[int]:
+        """Find the pieces that hold some of the rows."""
+        begin = bisect_right(self._firsts, first - self._rows_max)
+        end = bisect_right(self._firsts, first + count - 1)
+        return [index for index in range(begin, end) if self._pieces[index].row + self._pieces[index].rows > first]
+
+    def _read_piece(self, index: int, first: int, count: int) -> Tensor:
+        return self._reader(index).read(first - self._pieces[index].row, count).to(self._dtype)
+
+    def _reader(self, index: int) -> StridedReader | ScaledReader:
+        """Find or open the reader of a piece."""
+        if index not in self._readers:
+            while len(self._readers) >= self._readers_max:
+                self._readers.pop(next(iter(self._readers)))
+            piece = self._pieces[index]
+            self._readers[index] = _open_piece(piece, dtype=self._dtype, files=self._files, ring_bytes=self._ring_bytes)
+        return self._readers[index]
+
+
+def _open_piece(piece: Piece, *, dtype: torch.dtype, files: Files, ring_bytes: int) -> StridedReader | ScaledReader:
+    codes = StridedReader(as_real(piece.tensor), files=files, ring_bytes=ring_bytes)
+    if piece.scaling == AS_STORED:
+        return codes
+    return ScaledReader(codes, piece.scaling, columns=piece.columns, files=files, dtype=dtype)
 
 
 class StoredRows:
@@ -207,19 +200,20 @@ class StoredRows:
     Args:
         stored: at least one axis, of any dtype. A tensor whose rows do not lie in one piece is first copied to a file
             without a name, which the system removes by itself.
-        file: the open file that holds it.
+        files: that hold it.
         folder: where that copy goes.
     """
 
-    def __init__(self, stored: StoredTensor, *, file: BinaryIO, folder: Path) -> None:
+    def __init__(self, stored: StoredTensor, *, files: Files, folder: Path) -> None:
         self.row_bytes = stored.nbytes // max(stored.shape[0], 1)
-        self._file, self._start = file, stored.start
+        self._files, self._start = files, stored.start
         if not is_contiguous(stored):
-            self._file, self._start = tempfile.TemporaryFile(dir=folder, buffering=0), 0  # noqa: SIM115 - the next line
-            weakref.finalize(self, self._file.close)
+            copy = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - the next line
+            weakref.finalize(self, copy.close)
+            self._files, self._start = Files.of(copy), 0
             try:
-                for part in read_bytes(stored, file=file):
-                    self._file.write(part)
+                for part in read_bytes(stored, files=files):
+                    copy.write(part)
             except OSError as err:
                 raise OutputError(
                     f"{folder} has no room for a copy of {stored.name!r}, whose rows lie apart: {err.strerror}.",
@@ -238,27 +232,37 @@ class StoredRows:
         if len(self._buffer) < count * width:
             self._buffer = bytearray(count * width)
         firsts = [0, *((rows[1:] != rows[:-1] + 1).nonzero().squeeze(1) + 1).tolist(), count]
-        view, descriptor, preadv = memoryview(self._buffer), self._file.fileno(), os.preadv
+        file, position = self._files.locate(self._start)
+        view, descriptor, preadv = memoryview(self._buffer), file.fileno(), os.preadv
         for first, last, row in zip(firsts, firsts[1:], rows[firsts[:-1]].tolist(), strict=False):
-            part, start = view[first * width : last * width], self._start + row * width
+            part, start = view[first * width : last * width], position + row * width
             if preadv(descriptor, [part], start) < len(part):  # a million of these are most of what this takes
-                read_into(self._file, start, part)
+                read_into(file, start, part)
         return torch.frombuffer(self._buffer, dtype=torch.uint8, count=count * width).view(count, width)
 
 
-def read_bytes(stored: StoredTensor, *, file: BinaryIO) -> Iterator[memoryview]:
-    """Yield the dense, row-major bytes of a tensor of any dtype and strides, bit for bit, in blocks."""
+def read_bytes(stored: StoredTensor, *, files: Files) -> Iterator[memoryview]:
+    """Yield the dense, row-major bytes of a tensor of any dtype and strides, in blocks, those of its values if scaled.
+
+    What is stored is moved bit for bit.
+    """
     if stored.numel == 0:
         return
     if is_contiguous(stored):
-        yield from contiguous_bytes(stored, file=file)
+        yield from contiguous_bytes(stored, files=files)
         return
-    # Bytes are moved as they are: through an integer view, so that no NaN is made quiet on the way.
-    real = as_real(stored)
-    carrier = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}[ITEM_BYTES[real.dtype]]
-    rows = TableRows(replace(real, dtype=carrier), file=file)
-    for block in rows.blocks():
+    real = as_real(stored if stored.shape else replace(stored, shape=(1,), strides=(1,)))
+    if all(piece.scaling == AS_STORED and piece.tensor.dtype == stored.dtype for piece in stored.pieces):
+        real = _carried(real)
+    for block in TableRows(real, files=files).blocks():
         yield tensor_bytes(block)
+
+
+def _carried(stored: StoredTensor) -> StoredTensor:
+    """View a real tensor as integers of the same width, so that no NaN is made quiet on the way."""
+    carrier = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}[ITEM_BYTES[stored.dtype]]
+    pieces = tuple(replace(piece, tensor=replace(piece.tensor, dtype=carrier)) for piece in stored.pieces)
+    return replace(stored, dtype=carrier, pieces=pieces)
 
 
 def tensor_bytes(values: Tensor) -> memoryview:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.exceptions import Retry, TableError
 from embcompress.tables.factor_sizes import largest_rank
@@ -39,7 +39,7 @@ class Group:
 def group_tensors(
     tensors: Iterable[StoredTensor],
     *,
-    file: BinaryIO | None = None,
+    files: Files | None = None,
     apart: Sequence[str] = (),
     is_whole: bool = True,
 ) -> tuple[Group, ...]:
@@ -47,7 +47,7 @@ def group_tensors(
 
     Args:
         tensors: of a checkpoint.
-        file: to compare those that lie apart, where one of two of equal size is a table; None: only places count.
+        files: to compare those that lie apart, where one of two of equal size is a table; None: only places count.
         apart: shell patterns that keep copies apart where one of two fits.
         is_whole: whether these are all the tensors of a model: then its only matrix is a table, whatever its name.
     """
@@ -60,8 +60,8 @@ def group_tensors(
         names = tuple(member.name for member in members)
         first = members[0]
         groups.append(Group(names, first, recognise(names, shape=first.shape, dtype=first.dtype)))
-    if file is not None:
-        groups = _join_copies(groups, file=file, apart=apart)
+    if files is not None:
+        groups = _join_copies(groups, files=files, apart=apart)
     matrices = [group for group in groups if group.is_matrix]
     # The scales of blocks are a matrix, and often the only one that is left beside quantized ones.
     may_be_table = (
@@ -73,7 +73,7 @@ def group_tensors(
     return tuple(groups)
 
 
-def _join_copies(groups: Sequence[Group], *, file: BinaryIO, apart: Sequence[str]) -> list[Group]:
+def _join_copies(groups: Sequence[Group], *, files: Files, apart: Sequence[str]) -> list[Group]:
     """Join a table with the tensors that are copies of it, such as a head that was saved a second time."""
     joined: list[Group] = []
     alike: dict[tuple[str, tuple[int, ...]], list[int]] = {}  # where in `joined` the matrices of a size are
@@ -83,7 +83,7 @@ def _join_copies(groups: Sequence[Group], *, file: BinaryIO, apart: Sequence[str
             other = joined[index]
             is_table = group.verdict.is_table or other.verdict.is_table
             is_parted = matches(apart, other.names) != matches(apart, group.names)
-            if is_table and not is_parted and are_equal(other.stored, group.stored, file=file):
+            if is_table and not is_parted and are_equal(other.stored, group.stored, files=files):
                 verdict = other.verdict if other.verdict.is_table else group.verdict
                 joined[index] = replace(other, names=(*other.names, *group.names), verdict=verdict)
                 break
@@ -119,7 +119,7 @@ def choose_tables(
         TableError: none is chosen, a pattern matches nothing, or a name chosen is not a matrix of floats.
     """
     table, exclude, bilinear = (as_patterns(patterns) for patterns in (table, exclude, bilinear))
-    groups = group_tensors(checkpoint.tensors, file=checkpoint.file, apart=exclude)
+    groups = group_tensors(checkpoint.tensors, files=checkpoint.files, apart=exclude)
     every_name = [name for group in groups for name in group.names]
     _refuse_left_out([*table, *bilinear], every_name, checkpoint=checkpoint)
     for option, patterns in (("--table", table), ("--exclude", exclude), ("--bilinear", bilinear)):

@@ -56,4 +56,4 @@ def rows_of(
         if progress is not None:
             progress(doing, done, stored.shape[0], row_bytes)
 
-    return TableRows(stored, file=checkpoint.file, device=device, on_rows=advance)
+    return TableRows(stored, files=checkpoint.files, device=device, on_rows=advance)

@@ -69,16 +69,21 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """Count the bytes of the dense table, once however many names it has."""
-        return self.stored.nbytes
+        """Count the bytes that the checkpoint takes for it, once however many names it has."""
+        return self.stored.stored_bytes
 
 
 def as_real(stored: StoredTensor) -> StoredTensor:
     """View a complex tensor as pairs of reals in a last axis; a real one as it is."""
     if stored.dtype not in REAL_PARTS:
         return stored
+    pieces = tuple(
+        replace(piece, tensor=as_real(piece.tensor), column=2 * piece.column, columns=2 * piece.columns)
+        for piece in stored.pieces
+    )
     return replace(
         stored,
+        pieces=pieces,
         dtype=REAL_PARTS[stored.dtype],
         shape=(*stored.shape, 2),
         strides=(*(2 * step for step in stored.strides), 1),

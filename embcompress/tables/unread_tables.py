@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from embcompress.checkpoints import Checkpoint, StoredTensor
-from embcompress.checkpoints.unread import SAVE_WHOLE, converting_line
+from embcompress.checkpoints.scales import PACKED_LEAF, WEIGHT_LEAF, find_scales
+from embcompress.checkpoints.unread import SAVE_WHOLE
 from embcompress.tables.recognition import TABLE_DTYPES, recognise
 
 OTHER_DTYPES = ("bool", "float8_e8m0fnu")  # no numbers of a table: the second is a dtype of scales
-# Behind the name of a tensor, or in the place of its ending, the names of its scales.
-SCALE_ENDINGS = ("_scale", "_scale_inv", "_scales", ".scale", ".scales", ".absmax")
-SCALE_LEAVES = ("weight_scale", "weight_scale_inv", "scale", "scales", "scale_weight", "SCB")
-ZERO_LEAVES = ("weight_zero_point", "zero_point", "zero_points", "zeros", "qzeros")
-WEIGHT_LEAF = re.compile(r"(?:^|(?<=\.))q?weight(_packed|_q)?$")
-PACKED_LEAF = re.compile(r"(^|\.)(qweight|weight_packed)$")  # several codes in one integer, in an order of its own
-SCALE_BLOCK = 128  # rows and columns with one scale, where the shapes allow it: DeepSeek-V3
-SCB_SCALE = 127  # of bitsandbytes, whose SCB is the largest magnitude of a row
 LIBRARY_HINT = (
     "Dequantize it with the library that quantized it, and save the result: in transformers, model.dequantize()."
 )
@@ -62,7 +54,7 @@ class UnreadTable:
 def find_unread_tables(checkpoint: Checkpoint) -> tuple[UnreadTable, ...]:
     """Find the matrices of FP8, of quantized integers, and those left out; what is named like a table comes first."""
     by_name = {stored.name: stored for stored in checkpoint.tensors}
-    found = [_judge(stored, by_name, loading=checkpoint.listing.loading_by_names) for stored in checkpoint.tensors]
+    found = [_judge(stored, by_name) for stored in checkpoint.tensors]
     tables = [table for table in found if table is not None]
     tables += [
         UnreadTable(left.name, left.reason, left.hint, None, _is_named(left.name, SHOWN_SHAPE))
@@ -110,7 +102,7 @@ def _tell_vectors(checkpoint: Checkpoint, tensors: list[StoredTensor]) -> tuple[
     return what, f"Put them into one table, whose rows are the keys in that order: {line}"
 
 
-def _judge(stored: StoredTensor, by_name: Mapping[str, StoredTensor], *, loading: str) -> UnreadTable | None:
+def _judge(stored: StoredTensor, by_name: Mapping[str, StoredTensor]) -> UnreadTable | None:
     """Tell whether a tensor is a matrix in a form that is not read."""
     if len(stored.shape) < 2 or not stored.numel or stored.dtype in (*TABLE_DTYPES, *OTHER_DTYPES):
         return None
@@ -121,71 +113,16 @@ def _judge(stored: StoredTensor, by_name: Mapping[str, StoredTensor], *, loading
     is_float = stored.dtype.startswith("float8")
     if not (is_float or is_packed or stored.dtype in {"int8", "uint8"}):
         return None
-    scale, zero = _beside(stored.name, by_name)
-    if scale is None and not is_float:
+    scales, _ = find_scales(stored.name, by_name)
+    if scales is None and not is_float:
         if not is_named or is_packed:
             return None
         what = f"integers ({stored.dtype}), named like a table: perhaps quantized, and no scales lie beside it"
         return UnreadTable(stored.name, what, LIBRARY_HINT, stored, is_named, is_sure=False)
-    beside = f"with its scales in {scale.name!r}" if scale else "and no scales lie beside it"
-    is_packed = is_packed or (scale is not None and scale.name.endswith("absmax"))
-    hint = LIBRARY_HINT if is_packed else _dequantizing_line(stored, scale, zero, loading=loading)
+    beside = f"and its scales {scales.name!r} do not tell how to read it" if scales else "and no scales lie beside it"
     kind = "FP8" if is_float else "quantized"
-    return UnreadTable(stored.name, f"{kind} ({stored.dtype}), {beside}", hint, stored, is_named)
+    return UnreadTable(stored.name, f"{kind} ({stored.dtype}), {beside}", LIBRARY_HINT, stored, is_named)
 
 
 def _is_named(name: str, shape: tuple[int, ...]) -> bool:
     return recognise((WEIGHT_LEAF.sub("weight", name),), shape=shape, dtype="float32").is_table
-
-
-def _beside(name: str, by_name: Mapping[str, StoredTensor]) -> tuple[StoredTensor | None, StoredTensor | None]:
-    """Find the scales and the zero points of a tensor."""
-    stem = WEIGHT_LEAF.sub("", name)
-    leaves = (SCALE_LEAVES, ZERO_LEAVES) if stem != name else ((), ())
-    scales = (*(name + ending for ending in SCALE_ENDINGS), *(stem + leaf for leaf in leaves[0]))
-    zeros = (f"{name}_zero_point", *(stem + leaf for leaf in leaves[1]))
-    scale, zero = (next((by_name[one] for one in names if one in by_name), None) for names in (scales, zeros))
-    return scale, zero
-
-
-def _dequantizing_line(
-    stored: StoredTensor, scale: StoredTensor | None, zero: StoredTensor | None, *, loading: str
-) -> str:
-    """Give the line that makes float32 of codes and their scales; the library's where their shapes do not tell how."""
-    value = "%s.float()"
-    spread = _spread(scale, stored.shape) if scale else ""
-    if zero is not None:
-        offset = _spread(zero, stored.shape)
-        value, spread = f"({value} - {offset})", spread if offset else None
-    if spread is None:
-        return LIBRARY_HINT
-    if scale is None:
-        line = converting_line(stored.name, value, loading=loading)
-        return "Unless its scales lie in another file, c" + line[1:]
-    # Scales of integers are exponents of two, or quantized themselves; codes without a sign have an offset somewhere.
-    if "float" not in scale.dtype or (stored.dtype == "uint8" and zero is None):
-        return LIBRARY_HINT
-    factor = f"{spread} / {SCB_SCALE}" if scale.name.endswith("SCB") else spread
-    return converting_line(stored.name, f"{value} * {factor}", loading=loading)
-
-
-def _spread(scale: StoredTensor, shape: tuple[int, ...]) -> str | None:
-    """Write the expression that brings scales to the shape of the codes; None where it is not plain how."""
-    one = f"t[{scale.name!r}].float()"
-    rows, dim = shape[0], math.prod(shape[1:])
-    if scale.numel == 1:
-        return f"{one}.reshape(())"
-    if len(shape) != 2:
-        return None
-    if scale.shape in {(rows,), (rows, 1)}:
-        return f"{one}.reshape(-1, 1)"
-    if len(scale.shape) != 2:
-        return None
-    for axis, (size, count) in enumerate(zip((rows, dim), scale.shape, strict=True)):
-        # Of a last block that is shorter, nothing but the usual size tells where it begins.
-        block = SCALE_BLOCK if -(-size // SCALE_BLOCK) == count else size // count if count and not size % count else 0
-        if not block:
-            return None
-        if block > 1:
-            one += f".repeat_interleave({block}, {axis})"
-    return f"{one}[:{rows}, :{dim}]"

@@ -478,7 +478,7 @@ def test_committed_weights_of_schema_2_are_the_same_to_the_bit(name: str) -> Non
         table = next(table for table in artifact.tables if table.name == name)
         factors = read_coded(artifact, table)
         (codes,) = artifact.codes(table)
-        strings = StringReader(codes, factors.index, file=checkpoint.file).read(np.arange(table.rows))
+        strings = StringReader(codes, factors.index, files=checkpoint.files).read(np.arange(table.rows))
         found = strings.decode(factors.codebook).numpy()
     for weights in (found, decode_weights(COMMITTED_V2, name)[0]):
         assert hashlib.sha256((weights + 0.0).astype("<f4").tobytes()).hexdigest() == WEIGHTS_V2[name]

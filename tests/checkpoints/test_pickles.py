@@ -353,6 +353,7 @@ import builtins, collections, copyreg, io, pickle, struct, sys, zipfile
 from pathlib import Path
 
 from embcompress.checkpoints import torch_zip
+from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.pickles import read_pickle
 from embcompress.exceptions import EmbcompressError
 
@@ -452,8 +453,8 @@ def attempt(action):
         pass
 
 def read_file(path):
-    with open(path, "rb", buffering=0) as file:
-        torch_zip.read_listing(file)
+    with Files(path) as files:
+        torch_zip.read_listing(Path(path), files)
 
 # What Python itself imports once, such as the codecs of text opcodes, comes before.
 read_pickle(b"(S'a'\nU\x01aVa\nK\x01l.", name="x")

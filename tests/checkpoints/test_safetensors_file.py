@@ -40,8 +40,8 @@ def contents(path: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     with open_checkpoint(path) as checkpoint:
         assert checkpoint.format == "safetensors"
         return {
-            tensor.name: (tensor.dtype, tensor.shape, b"".join(map(bytes, read_bytes(tensor, file=checkpoint.file))))
-            for tensor in checkpoint.tensors
+            tensor.name: (tensor.dtype, tensor.shape, b"".join(map(bytes, read_bytes(tensor, files=checkpoint.files))))
+            for tensor in checkpoint.stored
         }
 
 
@@ -194,8 +194,8 @@ def test_read_listing_refuses_every_cut(tmp_path: Path) -> None:
 )
 def test_is_recognised_needs_a_length_and_an_object(head: bytes) -> None:
     """A length of 2^56 and more, and what does not go on with a brace, is no safetensors file."""
-    assert not is_recognised(head)
-    assert is_recognised(b"\x02" + bytes(7) + b"{}")
+    assert not is_recognised(Path("model"), head)
+    assert is_recognised(Path("model"), b"\x02" + bytes(7) + b"{}")
 
 
 SIZES = st.one_of(st.integers(-2, 9), st.sampled_from([True, None, 2.0, 2**63, "4"]))

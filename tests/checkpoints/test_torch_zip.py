@@ -15,14 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embcompress.checkpoints import torch_zip
-from embcompress.checkpoints.tensors import EXPANDED_BYTES_MAX, ITEM_BYTES, Listing, StoredTensor, read_exactly
+from embcompress.checkpoints.files import Files, read_exactly
+from embcompress.checkpoints.tensors import EXPANDED_BYTES_MAX, ITEM_BYTES, Listing, StoredTensor
 from embcompress.exceptions import DamagedFileError, EmbcompressError, UnknownFormatError
 
 
 def list_file(path: Path) -> Listing:
     """List a file opened as open_checkpoint does it."""
-    with open(path, "rb", buffering=0) as file:
-        return torch_zip.read_listing(file)
+    with Files(path) as files:
+        return torch_zip.read_listing(path, files)
 
 
 def read_values(path: Path, tensor: StoredTensor) -> torch.Tensor:

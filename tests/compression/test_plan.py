@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.tensors import ITEM_BYTES, Listing, contiguous_strides
 from embcompress.compression.memory import estimate_memory
 from embcompress.compression.plan import Plan, PlannedTable, choose_solver, plan_tables
@@ -29,7 +29,7 @@ def stored(name: str, *shape: int, dtype: str = "float32", start: int | None = N
 
 def checkpoint_of(*tensors: StoredTensor) -> Checkpoint:
     """Make an open checkpoint of nothing but a listing."""
-    return Checkpoint(Path("model.pt"), "torch", 1000, Listing(tensors), io.BytesIO())
+    return Checkpoint(Path("model.pt"), "torch", 1000, Listing(tensors), Files(Path("model.pt")), tensors)
 
 
 MODEL = checkpoint_of(

@@ -29,7 +29,7 @@ def facts_of(
             row_weights=None if weights is None else folder / "weights.tsv",
             labels=None if labels is None else folder / "labels.txt",
             tables=lambda: found,
-            file=checkpoint.file,
+            files=checkpoint.files,
         )
     return facts, {table.name: table for table in found}
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.tensors import ITEM_BYTES, StoredTensor, contiguous_strides
 from embcompress.exceptions import DamagedFileError
 from embcompress.linalg.blocks import TensorRows
@@ -55,7 +56,7 @@ def as_matrix(view: Tensor) -> Tensor:
 def table_rows(path: Path, view: Tensor, **options: object) -> Iterator[TableRows]:
     """Open the rows of a view of the tensor in a file."""
     with open(path, "rb", buffering=0) as file:
-        yield TableRows(stored_as(view), file=file, **options)  # type: ignore[arg-type]
+        yield TableRows(stored_as(view), files=Files.of(file), **options)  # type: ignore[arg-type]
 
 
 def assert_read_alike(path: Path, view: Tensor) -> None:
@@ -77,7 +78,7 @@ def assert_read_alike(path: Path, view: Tensor) -> None:
 def assert_bytes_alike(path: Path, view: Tensor) -> None:
     """Compare the raw bytes with those of the dense view."""
     with open(path, "rb", buffering=0) as file:
-        found = b"".join(bytes(part) for part in read_bytes(stored_as(view), file=file))
+        found = b"".join(bytes(part) for part in read_bytes(stored_as(view), files=Files.of(file)))
     assert found == bytes(tensor_bytes(view.contiguous()))
 
 
@@ -272,7 +273,7 @@ def test_read_bytes_copies_in_blocks(tmp_path: Path) -> None:
     """A dense tensor of 10 MB comes in parts of 4 MB at most."""
     base = patterned((20_000, 128))
     with open(write(tmp_path / "file", base), "rb", buffering=0) as file:
-        sizes = [len(part) for part in read_bytes(stored_as(base), file=file)]
+        sizes = [len(part) for part in read_bytes(stored_as(base), files=Files.of(file))]
     assert sizes == [4 * 2**20, 4 * 2**20, 20_000 * 128 * 4 - 8 * 2**20]
 
 
@@ -333,7 +334,7 @@ def test_table_rows_bounds_its_memory_on_sparse_layouts(step: int, is_wide: bool
     if is_wide:
         shape, strides = shape[::-1], strides[::-1]
     with open(path, "rb", buffering=0) as file:
-        rows = TableRows(StoredTensor("weight", "float32", shape, strides, 0), file=file)
+        rows = TableRows(StoredTensor("weight", "float32", shape, strides, 0), files=Files.of(file))
         tracemalloc.start()
         try:
             seen = sum(len(block) for block in rows.blocks())
@@ -350,7 +351,7 @@ def test_table_rows_bounds_its_memory_on_a_long_table(tmp_path: Path) -> None:
     with open(path, "wb") as file:
         file.truncate(400_000_000)
     with open(path, "rb", buffering=0) as file:
-        rows = TableRows(StoredTensor("weight", "float32", (1_000_000, 100), (100, 1), 0), file=file)
+        rows = TableRows(StoredTensor("weight", "float32", (1_000_000, 100), (100, 1), 0), files=Files.of(file))
         tracemalloc.start()
         try:
             addresses = {block.data_ptr() for block in rows.blocks()}
@@ -425,7 +426,7 @@ def test_table_rows_raises_where_the_file_is_cut_while_read(name: str, tmp_path:
             with pytest.raises(DamagedFileError, match=r"file ends at byte \d+, .* the file is cut short"):
                 read()
     with open(path, "rb", buffering=0) as file, pytest.raises(DamagedFileError):
-        list(read_bytes(stored_as(view), file=file))
+        list(read_bytes(stored_as(view), files=Files.of(file)))
 
 
 @pytest.mark.parametrize("solver", ["dense", "gram", "qr", "krylov"])
@@ -503,7 +504,7 @@ def test_table_rows_leaves_the_position_of_the_file(tmp_path: Path) -> None:
 
 
 def _blocks_of(view: Tensor, file: BinaryIO) -> Iterator[Tensor]:
-    return TableRows(stored_as(view), file=file).blocks()
+    return TableRows(stored_as(view), files=Files.of(file)).blocks()
 
 
 def random_bits(shape: tuple[int, ...], dtype: torch.dtype, *, seed: int = 0) -> Tensor:
@@ -541,7 +542,7 @@ def test_stored_rows_gives_any_rows_bit_for_bit(name: str, dtype: torch.dtype, t
     expected = row_bits(view)
     generator = torch.Generator().manual_seed(1)
     with open(write(tmp_path / "file", base), "rb", buffering=0) as file:
-        rows = StoredRows(stored_as(view), file=file, folder=tmp_path)
+        rows = StoredRows(stored_as(view), files=Files.of(file), folder=tmp_path)
         assert rows.row_bytes == expected.shape[1]
         for asked in (
             torch.randperm(60, generator=generator),
@@ -563,7 +564,7 @@ def test_stored_rows_raises_where_the_file_is_cut(tmp_path: Path) -> None:
     base = random_bits((60, 6), torch.float32)
     path = write(tmp_path / "file", base)
     with open(path, "r+b", buffering=0) as file:
-        rows = StoredRows(stored_as(base), file=file, folder=tmp_path)
+        rows = StoredRows(stored_as(base), files=Files.of(file), folder=tmp_path)
         file.truncate(START + 40 * 24 + 5)
         assert torch.equal(rows.read(torch.tensor([39, 0])), row_bits(base)[[39, 0]])
         for asked in ([40], [38, 39, 40, 41], [59]):
@@ -576,6 +577,6 @@ def test_stored_rows_of_no_entries(tmp_path: Path) -> None:
     for shape in ((5, 0), (0, 3)):
         base = torch.empty(shape)
         with open(write(tmp_path / "file", base), "rb", buffering=0) as file:
-            rows = StoredRows(stored_as(base), file=file, folder=tmp_path)
+            rows = StoredRows(stored_as(base), files=Files.of(file), folder=tmp_path)
             assert rows.row_bytes == 0
             assert rows.read(torch.arange(shape[0])).shape == (shape[0], 0)

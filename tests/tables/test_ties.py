@@ -49,9 +49,9 @@ def test_one_changed_bit_keeps_tables_apart(tmp_path: Path) -> None:
     save_file({"encoder.embed_tokens.weight": values, "decoder.embed_tokens.weight": other}, path)
     with open_checkpoint(path) as checkpoint:
         first, second = checkpoint.tensors
-        assert not are_equal(first, second, file=checkpoint.file)
-        assert are_equal(first, first, file=checkpoint.file)
-        assert [group.names for group in group_tensors(checkpoint.tensors, file=checkpoint.file)] == [
+        assert not are_equal(first, second, files=checkpoint.files)
+        assert are_equal(first, first, files=checkpoint.files)
+        assert [group.names for group in group_tensors(checkpoint.tensors, files=checkpoint.files)] == [
             (first.name,),
             (second.name,),
         ]
@@ -63,7 +63,7 @@ def test_matrices_that_are_no_tables_are_not_compared(tmp_path: Path, names: tup
     path = tmp_path / "model.safetensors"
     save_file({name: draw() for name in names}, path)
     with open_checkpoint(path) as checkpoint:
-        assert [group.names for group in group_tensors(checkpoint.tensors, file=checkpoint.file)] == [
+        assert [group.names for group in group_tensors(checkpoint.tensors, files=checkpoint.files)] == [
             (name,) for name in sorted(names)
         ]
 
@@ -73,7 +73,7 @@ def test_tables_of_zeros_are_not_tied(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file({name: torch.zeros(100, 32) for name in ("user_embedding.weight", "item_embedding.weight")}, path)
     with open_checkpoint(path) as checkpoint:
-        assert len(group_tensors(checkpoint.tensors, file=checkpoint.file)) == 2
+        assert len(group_tensors(checkpoint.tensors, files=checkpoint.files)) == 2
 
 
 def test_excluded_copy_leaves_its_table(tmp_path: Path) -> None:
