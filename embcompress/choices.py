@@ -74,6 +74,19 @@ STORING_METHODS: Mapping[str, StoringMethod] = MappingProxyType(
 )  # by its name in a report
 
 
+DENSE_FORMS: Mapping[str, str] = MappingProxyType(
+    {
+        "safetensors": ".safetensors",
+        "bin": ".bin",
+        "npy": ".npy",
+        "npz": ".npz",
+        "word2vec": ".txt",
+        "word2vec-binary": ".bin",
+        "glove": ".txt",
+    }
+)  # of --to, what a dense model is written as -> the ending of its file
+
+
 @dataclass(frozen=True)
 class Choice:
     """A name of one of the lists above, with its arguments.

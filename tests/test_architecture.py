@@ -25,6 +25,7 @@ ROOMS = (
     "coding",
     "artifact",
     "nn",
+    "exports",
     "compression",
     "growth",
     "evaluation",
@@ -51,7 +52,8 @@ TORCH_FREE = {
     "growth": ("*", "fills", "findings", "placement", "plan", "plan_rows", "plan_tables"),
     "evaluation": ("*", "gates"),
     "report": (),
-    "commands": ("compress", "evaluate", "grow", "sweep"),
+    "exports": ("*", "dense_model"),
+    "commands": ("compress", "densify", "evaluate", "grow", "sweep"),
     "cli": (),
     "__main__": (),
 }  # room -> its modules that import torch, or, after a star, the only ones that do not
@@ -61,7 +63,7 @@ IMPORTED_WHEN_CALLED = {
     "embcompress.__main__": {"main": "embcompress.cli.app"},
     "embcompress.commands.approximate": {"approximate": "embcompress.commands.compress"},
     "embcompress.commands.backfill": {"backfill": "embcompress.commands.grow"},
-    "embcompress.commands.reconstruct": {"reconstruct": "embcompress.artifact.dense_tensors"},
+    "embcompress.commands.reconstruct": {"reconstruct": "embcompress.commands.densify"},
     "embcompress.commands.run": {"resolve_device": "embcompress.linalg.devices"},
     # A form of the report is imported when it is asked for: jinja2 is an extra.
     "embcompress.report": {f"_render_{form}": f"embcompress.report.{form}" for form in ("markdown", "html", "junit")},
@@ -298,6 +300,7 @@ def test_libraries_are_imported_where_they_belong(library: str) -> None:
         "numpy": (
             *WITH_NUMPY,
             "embcompress.artifact",
+            "embcompress.exports",
             "embcompress.compression",
             "embcompress.growth",
             "embcompress.nn",

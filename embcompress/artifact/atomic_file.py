@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,13 +16,26 @@ from embcompress.exceptions import OutputError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-_pending: set[Path] = set()  # temporary files of this process, for a watchdog that has to end it
+_pending: set[Path] = set()  # temporary files and folders of this process, for a watchdog that has to end it
 
 
 def discard_pending() -> None:
-    """Remove every temporary file of this process: for a signal that cannot wait for the main thread."""
+    """Remove every temporary file and folder of this process: for a signal that cannot wait for the main thread."""
     for path in tuple(_pending):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def keep_pending(path: Path) -> None:
+    """Note a temporary file or folder that `discard_pending` removes."""
+    _pending.add(path)
+
+
+def remove_pending(path: Path) -> None:
+    """Forget a temporary file or folder: it is gone, or in its place."""
+    _pending.discard(path)
 
 
 def check_output(target: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Path:
@@ -137,12 +151,7 @@ class AtomicFile:
         except OSError as err:
             raise self._failure(err) from err
         _pending.discard(self.path)
-        with suppress(OSError):  # the file is in its place; some network file systems cannot sync a folder
-            folder = os.open(self.target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        sync_folder(self.target.parent)
 
     def _link(self) -> bool:
         """Put the file in its place only if there is none; False where the file system has no links."""
@@ -156,8 +165,20 @@ class AtomicFile:
         return True
 
     def _failure(self, err: OSError) -> OutputError:
-        if err.errno in NO_SPACE:
-            return OutputError(
-                f"{self.target} cannot be written: {err.strerror}.", hint="Free some space, or name another --output."
-            )
-        return OutputError(f"{self.target} cannot be written: {err.strerror}.")
+        return failure_of(self.target, err)
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync the names in a folder, as far as the file system can: some of a network cannot."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def failure_of(target: Path, err: OSError) -> OutputError:
+    """Say that an output cannot be written, and what to do where the disk is full."""
+    hint = "Free some space, or name another --output." if err.errno in NO_SPACE else ""
+    return OutputError(f"{target} cannot be written: {err.strerror}.", hint=hint)

@@ -25,6 +25,7 @@ from embcompress.artifact.schema import (
     TABLE_KINDS,
     WEIGHTS_SUFFIX,
     CompressedTable,
+    Original,
     Windows,
     real_row_shape,
     window_entries,
@@ -46,7 +47,7 @@ class Artifact:
     tables: tuple[CompressedTable, ...]
     tensors: Mapping[str, StoredTensor]
     checksums: Mapping[str, str]
-    original_metadata: Mapping[str, str]
+    original: Original
 
     def bases(self, table: CompressedTable) -> StoredTensor:
         """Find the bases of a table, (rank, *shape)."""
@@ -132,7 +133,8 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
             )
         tables = tuple(_read_table(name, said) for name, said in document["tables"].items())
         checksums = _texts(document["crc32"])
-        original = _texts(document.get("metadata", {}))
+        format_name = _texts({"format": document.get("format", "")})["format"]
+        original = Original(_texts(document.get("metadata", {})), format_name)
     # ValueError: no JSON, numbers of too many digits, and what the functions below find wrong.
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise ArtifactError(
@@ -168,7 +170,7 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
                 f"{path} holds the factors of {table.name!r} in two dtypes.", hint="Compress the original again."
             )
     artifact = Artifact(checkpoint, version, tables, tensors, checksums, original)
-    names = [name for table in tables for name in (table.name, *table.tied_names)]
+    names = [name for table in tables for name in table.dense_names]
     names += [tensor.name for tensor in artifact.copied]
     if len(set(names)) < len(names):
         raise ArtifactError(
@@ -219,7 +221,23 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
         coding=said["coding"],
         matrix=None if matrix is None else (matrix[0], matrix[1]),
         windows=read_windows(said["levels"]) if is_coded and "levels" in said else (),
+        shards=_read_shards(said.get("shards", []), rows=shape[0]),
     )
+
+
+def _read_shards(said: Any, *, rows: int) -> tuple[tuple[str, int], ...]:
+    """Read the names and rows of `shards` in the metadata.
+
+    Raises:
+        ValueError: not pairs of a name and a number of rows, or not as many rows as the table has.
+    """
+    shards = tuple((name, count) for name, count in said)
+    if not all(isinstance(name, str) and type(count) is int and count >= 0 for name, count in shards):
+        raise ValueError(f"shards are {said!r}")
+    "".join(name for name, _ in shards).encode()
+    if shards and sum(count for _, count in shards) != rows:
+        raise ValueError(f"the shards of a table of {rows} rows have other rows")
+    return shards
 
 
 def _texts(said: object) -> dict[str, str]:

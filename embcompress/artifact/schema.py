@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from embcompress.artifact.writer import Entry
 from embcompress.checkpoints.safetensors_file import DTYPES
@@ -37,7 +37,22 @@ CODEBOOK_SUFFIX = ".codebook"
 BASES_DTYPES = ("int8", "float16", "float32")
 WIDEST_ERROR = -1.2345678901234567e-300  # as many characters as a float can take in JSON
 
+UNNAMED_FORMATS = ("", "safetensors", "torch")
+
 Windows = tuple[tuple[int, int], ...]  # (bits, window), ascending
+
+
+@dataclass(frozen=True)
+class Original:
+    """What an artifact keeps of the checkpoint that it was made of, for `reconstruct`.
+
+    Attributes:
+        metadata: of the file.
+        format: its name; safetensors files and those of torch.save, which become safetensors files, go without.
+    """
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    format: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,7 @@ class CompressedTable(TableHead):
         matrix: (in1, in2) of a bilinear table, whose rows hold one matrix or several, row-major.
         windows: of a table that is coded as in schema 1: bits of a column and of the window that its level depends on,
             ascending.
+        shards: names and rows of the tensors that the original has in its place, in order; empty where it is one.
     """
 
     rank: int
@@ -62,11 +78,17 @@ class CompressedTable(TableHead):
     coding: str = PLAIN
     matrix: tuple[int, int] | None = None
     windows: Windows = ()
+    shards: tuple[tuple[str, int], ...] = ()
 
     @property
     def is_coded(self) -> bool:
         """Whether its weights are stored as codes."""
         return self.coding == CODED
+
+    @property
+    def dense_names(self) -> tuple[str, ...]:
+        """The names of the dense tensors that it stands for: those of its shards, and those that it is tied under."""
+        return (*([name for name, _ in self.shards] or [self.name]), *self.tied_names)
 
     @property
     def is_windowed(self) -> bool:
@@ -99,14 +121,17 @@ def factor_entries(table: CompressedTable, *, bases_dtype: str, weights_dtype: s
 
 
 def artifact_metadata(
-    tables: Sequence[CompressedTable], *, checksums: Mapping[str, str], original: Mapping[str, str]
+    tables: Sequence[CompressedTable],
+    *,
+    checksums: Mapping[str, str],
+    original: Original,
 ) -> dict[str, str]:
     """Make the metadata of an artifact: the format, and one canonical JSON of what is in it.
 
     Args:
         tables: with their errors.
         checksums: name -> crc32 of every stored tensor, eight hexadecimal digits.
-        original: the metadata of the checkpoint, which `reconstruct` puts back.
+        original: what is kept of the checkpoint.
     """
     document = {
         "schema_version": SCHEMA_WRITTEN,
@@ -120,19 +145,24 @@ def artifact_metadata(
                 "rank": table.rank,
                 "error": {"relative": table.error},
                 **({} if table.matrix is None else {"matrix": list(table.matrix)}),
+                **({"shards": [list(shard) for shard in table.shards]} if table.shards else {}),
                 **({"levels": [list(pair) for pair in table.windows]} if table.windows else {}),
             }
             for table in tables
         },
         "crc32": dict(checksums),
-        "metadata": dict(original),
+        "metadata": dict(original.metadata),
+        **({"format": original.format} if original.format not in UNNAMED_FORMATS else {}),
     }
     text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return dict([FORMAT_ENTRY, (DOCUMENT_KEY, text)])
 
 
 def widest_metadata(
-    tables: Sequence[CompressedTable], *, entries: Sequence[Entry], original: Mapping[str, str]
+    tables: Sequence[CompressedTable],
+    *,
+    entries: Sequence[Entry],
+    original: Original,
 ) -> dict[str, str]:
     """Make metadata as long as it can get, to keep room for."""
     return artifact_metadata(

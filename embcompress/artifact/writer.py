@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,64 @@ def copied_entry(stored: StoredTensor) -> Entry:
     return Entry(stored.name, stored.dtype, stored.shape, opaque_bytes=stored.opaque_bytes)
 
 
-class SafetensorsWriter:
+class TensorWriter(ABC):
+    """Writes tensors in any order, and what tells of them at the end. Without `commit` nothing is left.
+
+    A context manager.
+
+    Attributes:
+        entries: every tensor, in the order in which they lie.
+    """
+
+    entries: tuple[Entry, ...]
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Count the bytes of the output, room for headers included; exact after `finish`."""
+
+    @property
+    @abstractmethod
+    def path(self) -> Path:
+        """Where the output lies until `commit`; whole after `finish`."""
+
+    @property
+    @abstractmethod
+    def checksums(self) -> dict[str, str]:
+        """The crc32 of each tensor by name, eight hexadecimal digits."""
+
+    @abstractmethod
+    def __enter__(self) -> TensorWriter: ...
+
+    @abstractmethod
+    def __exit__(self, *exception: Any) -> None: ...
+
+    @abstractmethod
+    def append(self, entry: Entry, part: bytes | memoryview) -> None:
+        """Write the next bytes of a tensor. One pass over the rows may fill several tensors in turn.
+
+        Of growing tensors the first is written whole before the second.
+        """
+
+    def write(self, entry: Entry, content: Iterable[bytes | memoryview]) -> None:
+        """Write a whole tensor."""
+        for part in content:
+            self.append(entry, part)
+
+    @abstractmethod
+    def rewind(self, entry: Entry) -> None:
+        """Take back what was appended to a growing tensor, the last one written."""
+
+    @abstractmethod
+    def finish(self, metadata: Mapping[str, str]) -> str:
+        """Fill in what tells of the tensors and return the sha256 of the output, which is still a temporary one."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Put the output in its place."""
+
+
+class SafetensorsWriter(TensorWriter):
     """Writes the tensors of a safetensors file in any order, and its header, for which room is kept, at the end.
 
     Tensors are laid out by descending element size, so that each is aligned, and in the order given within that;
@@ -81,7 +139,7 @@ class SafetensorsWriter:
                 f"the names and metadata of {target} take {self.header_bytes} bytes, and safetensors files "
                 f"have at most {HEADER_BYTES_MAX}."
             )
-        self.nbytes = 8 + self.header_bytes + sum(entry.nbytes for entry in entries)
+        self._nbytes = 8 + self.header_bytes + sum(entry.nbytes for entry in entries)
         self._starts: dict[Entry, int] = {}
         position = 8 + self.header_bytes
         for entry in self.entries:
@@ -104,28 +162,21 @@ class SafetensorsWriter:
         self._file.__exit__(*exception)
 
     @property
-    def path(self) -> Path:
-        """Where the file lies until `commit`; whole after `finish`."""
+    def nbytes(self) -> int:  # noqa: D102 - as in TensorWriter
+        return self._nbytes
+
+    @property
+    def path(self) -> Path:  # noqa: D102 - as in TensorWriter
         return self._file.path
 
     @property
-    def checksums(self) -> dict[str, str]:
-        """The crc32 of each tensor by name, eight hexadecimal digits."""
+    def checksums(self) -> dict[str, str]:  # noqa: D102 - as in TensorWriter
         return {entry.name: f"{checksum:08x}" for entry, checksum in self._checksums.items()}
 
-    def append(self, entry: Entry, part: bytes | memoryview) -> None:
-        """Write the next bytes of a tensor. One pass over the rows may fill several tensors in turn.
-
-        Of growing tensors the first is written whole before the second.
-        """
+    def append(self, entry: Entry, part: bytes | memoryview) -> None:  # noqa: D102 - as in TensorWriter
         self._file.write(part, at=self._start(entry) + self._written[entry])
         self._checksums[entry] = zlib.crc32(part, self._checksums[entry])
         self._written[entry] += len(part)
-
-    def write(self, entry: Entry, content: Iterable[bytes | memoryview]) -> None:
-        """Write a whole tensor."""
-        for part in content:
-            self.append(entry, part)
 
     def _start(self, entry: Entry) -> int:
         """Tell where a tensor starts; of a growing one those before it are whole."""
@@ -134,27 +185,25 @@ class SafetensorsWriter:
         before = self._growing[: self._growing.index(entry)]
         return self._starts[entry] + sum(self._written[other] for other in before)
 
-    def rewind(self, entry: Entry) -> None:
-        """Take back what was appended to a growing tensor, the last one written."""
+    def rewind(self, entry: Entry) -> None:  # noqa: D102 - as in TensorWriter
         self._written[entry] = self._checksums[entry] = 0
 
     def finish(self, metadata: Mapping[str, str]) -> str:
         """Fill in the header and return the sha256 of the whole file, which is still a temporary one."""
         for entry, written in self._written.items():
             assert entry.is_growing or written == entry.nbytes, f"{entry.name}: {written} bytes for {entry.nbytes}"
-        self.nbytes = 8 + self.header_bytes + sum(self._written.values())
-        self._file.truncate(self.nbytes)
+        self._nbytes = 8 + self.header_bytes + sum(self._written.values())
+        self._file.truncate(self._nbytes)
         header = _header(self.entries, metadata, sizes=list(self._written.values()))
         assert len(header) <= self.header_bytes
         header += b" " * (self.header_bytes - len(header))
         self._file.write(self.header_bytes.to_bytes(8, "little") + header, at=0)
         digest = hashlib.sha256()
-        for position in range(0, self.nbytes, HASH_BYTES):
+        for position in range(0, self._nbytes, HASH_BYTES):
             digest.update(self._file.read(HASH_BYTES, at=position))
         return digest.hexdigest()
 
-    def commit(self) -> None:
-        """Put the file in its place."""
+    def commit(self) -> None:  # noqa: D102 - as in TensorWriter
         self._file.commit()
 
 

@@ -86,7 +86,8 @@ def join_shards(tensors: Sequence[StoredTensor], path: Path) -> tuple[StoredTens
             continue
         ordered = [parts[number] for number in sorted(parts)]
         _check_shards(name, parts, path)
-        joined[min(ordered, key=tensors.index).name] = join_rows(name, ordered)
+        whole = replace(join_rows(name, ordered), has_named_pieces=True)
+        joined[min(ordered, key=tensors.index).name] = whole
         taken |= {stored.name for stored in ordered}
     return tuple(
         joined.get(stored.name, stored) for stored in tensors if stored.name in joined or stored.name not in taken

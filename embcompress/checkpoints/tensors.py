@@ -51,6 +51,7 @@ class StoredTensor:
         is_big_endian: whether the bytes of an element begin with the highest.
         pieces: what it is put together of, ordered by row and column; it then lies nowhere itself, and its strides are
             those of a dense tensor.
+        has_named_pieces: whether the state dict of its model has the pieces, each under its own name.
     """
 
     name: str
@@ -61,6 +62,7 @@ class StoredTensor:
     opaque_bytes: int | None = None
     is_big_endian: bool = False
     pieces: tuple[Piece, ...] = ()
+    has_named_pieces: bool = False
 
     @property
     def numel(self) -> int:

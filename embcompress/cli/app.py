@@ -142,6 +142,7 @@ def approximate(
     neighbours: opt.Neighbours = DEFAULT_NEIGHBOURS,
     baseline: opt.Baseline = None,
     max_regression: opt.MaxRegression = None,
+    max_shard_size: opt.MaxShardSize = None,
     device: opt.Device = "auto",
     seed: opt.Seed = 0,
     json: opt.Json = False,
@@ -200,6 +201,7 @@ def backfill(
     row_offset: opt.RowOffset = None,
     keep_padding: opt.KeepPadding = False,
     drop_padding: opt.DropPadding = False,
+    max_shard_size: opt.MaxShardSize = None,
     device: opt.Device = "auto",
     seed: opt.DrawSeed = 0,
     json: opt.Json = False,
@@ -214,17 +216,19 @@ def backfill(
 @_command
 def reconstruct(
     artifact: opt.Artifact,
+    to: opt.DenseForm = None,
     output: opt.Output = None,
     report: opt.Report = None,
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
+    max_shard_size: opt.MaxShardSize = None,
     device: opt.Device = "auto",
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Write the dense checkpoint again: the same names, shapes and dtypes as the original.
 
-    Writes STEM-dense.safetensors and its report beside the artifact.
+    Writes STEM-dense.safetensors and its report beside the artifact; of a folder, the folder NAME-dense.
     """
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, STORED_DTYPES
+from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, DENSE_FORMS, METHODS, STORED_DTYPES
 from embcompress.compression.budget import EFFORTS
 from embcompress.evaluation.gates import DEFAULT_MAX_REGRESSION
 from embcompress.exceptions import UsageError
@@ -58,6 +58,22 @@ Artifact = Annotated[
 ]
 Output = Annotated[
     Path | None, _option("-o --output FILE", OUTPUT, "File to write. Default: named after the input, beside it.")
+]
+DenseForm = Annotated[
+    str | None,
+    _option(
+        "--to FORM",
+        OUTPUT,
+        f"Form of the dense model: {', '.join(DENSE_FORMS)}. Default: that of the original, else safetensors.",
+    ),
+]
+MaxShardSize = Annotated[
+    str | None,
+    _option(
+        "--max-shard-size SIZE",
+        ADVANCED,
+        "Write a folder of files of at most this many bytes of tensors each, e.g. 5GB, and their index.",
+    ),
 ]
 Force = Annotated[bool, _option("-f --force", OUTPUT, "Overwrite files that exist.")]
 DryRun = Annotated[bool, _option("-n --dry-run", OUTPUT, "Check everything, predict sizes and memory, write nothing.")]

@@ -9,17 +9,18 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from embcompress.artifact.atomic_file import check_output
+from embcompress.artifact.output import ARTIFACT_STEM, Output, plan_output
 from embcompress.checkpoints import Checkpoint, open_checkpoint
+from embcompress.checkpoints.row_labels import attach_labels
 from embcompress.choices import DEFAULT_NEIGHBOURS, STORED_DTYPES
 from embcompress.commands.memory import estimate_neighbour_memory
 from embcompress.commands.run import (
-    beside,
     check_neighbours,
     check_reports,
     check_seed,
     check_space,
     left_out,
+    read_shard_size,
     refuse_compressed,
     resolve_device,
 )
@@ -69,6 +70,7 @@ def approximate(
     report: Sequence[str | Path] | str | Path = (),
     force: bool = False,
     dry_run: bool = False,
+    max_shard_size: int | str | None = None,
     progress: Progress | None = None,
 ) -> ApproximateResult:
     """Compress the embedding tables of a checkpoint, and measure the error of what is stored.
@@ -79,7 +81,7 @@ def approximate(
     some fifty, with row weights by some ten more.
 
     Args:
-        path: a safetensors file, or any zip-format file of torch.save.
+        path: a file or folder of any form that is read.
         bases: the number of bases of every table, at least 1, with weights as floats.
         energy: the share of its squared norm that every table keeps, above 0: as many bases as that takes, with weights
             as floats.
@@ -92,7 +94,7 @@ def approximate(
         effort: of codes: "fast", "default", or "best" for the least error in two to three times the time.
         fixed_rows: of codes: give all strings of rows of one kind one length, for rows that are read in place; costs a
             little error.
-        output: default `<stem>-compressed.safetensors` beside the input.
+        output: default `<stem>-compressed.safetensors` beside the input; of a folder, the folder `<name>-compressed`.
         dtype: what the factors are stored in, one of STORED_DTYPES.
         table: shell patterns of the tables to take; empty: those recognised by name and shape.
         exclude: shell patterns of the tables to leave dense.
@@ -113,6 +115,8 @@ def approximate(
         report: files to write the report to, each ending choosing a renderer; default `<output stem>.report.json`.
         force: overwrite existing outputs.
         dry_run: make all checks, tell sizes and memory, and write nothing; reads no row with `bases`.
+        max_shard_size: bytes of the tensors of one file, or a text such as "5GB": writes a folder of such files and
+            their index.
         progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:
@@ -133,12 +137,20 @@ def approximate(
     _check_bilinear(bilinear, shape=bilinear_shape, has_row_weights=row_weights is not None)
     conditions = read_conditions(ApproximateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
     source = Path(path)
-    target = Path(output) if output else beside(source, "-compressed.safetensors")
     inputs = [source, *(Path(one) for one in (row_weights, labels, baseline) if one is not None)]
-    with open_checkpoint(source) as checkpoint:
-        refuse_compressed(checkpoint)
-        resolved = check_output(target, force=force, inputs=inputs)
-        reports = check_reports(report, output=target, force=force, inputs=inputs)
+    with open_checkpoint(source) as opened:
+        refuse_compressed(opened)
+        checkpoint = attach_labels(opened)
+        planned_output = plan_output(
+            output,
+            source=checkpoint,
+            ending="-compressed",
+            stem=ARTIFACT_STEM,
+            max_shard_bytes=read_shard_size(max_shard_size, has_max_size=budget.kind == "max_size"),
+            force=force,
+            inputs=inputs,
+        )
+        reports = check_reports(report, output=planned_output.target, force=force, inputs=inputs)
         chosen_device = resolve_device(device, dry_run=dry_run)
         choose = cache(partial(choose_tables, checkpoint, table=table, exclude=exclude, bilinear=bilinear, bases=bases))
         facts = read_row_facts(
@@ -162,7 +174,7 @@ def approximate(
             facts.check([planned.table for planned in chosen.tables], path=row_weights)
             choices = [choose_solver(planned, solver=solver, device=chosen_device) for planned in chosen.tables]
             if dry_run:
-                result = _planned_result(checkpoint, chosen, choices, resolved, target, neighbours=neighbours)
+                result = _planned_result(checkpoint, chosen, choices, planned_output, neighbours=neighbours)
                 result = replace(result, warnings=facts.warnings)
                 result = _unrecognised(checkpoint, chosen, call).tell(result)
                 return replace(result, gates=conditions.gates(result))
@@ -184,9 +196,7 @@ def approximate(
             neighbours=neighbours,
             conditions=conditions,
             unrecognised=_unrecognised(checkpoint, chosen, call),
-            target=target,
-            resolved=resolved,
-            force=force,
+            output=planned_output,
             progress=progress,
         )
         if dry_run:
@@ -261,18 +271,17 @@ def _planned_result(
     checkpoint: Checkpoint,
     plan: Plan,
     choices: Sequence[SolverChoice],
-    resolved: Path,
-    target: Path,
+    output: Output,
     *,
     neighbours: int,
 ) -> ApproximateResult:
     """Tell what a run with a number of bases would write."""
-    file = ArtifactFile(resolved, checkpoint, [describe(planned) for planned in plan.tables], force=True)
+    file = ArtifactFile(output, checkpoint, [describe(planned) for planned in plan.tables])
     size = file.writer([entry for planned in plan.tables for entry in planned_entries(planned)]).nbytes
-    check_space(resolved, size)
+    check_space(output.resolved, size)
     return approximate_result(
         checkpoint,
-        OutputFile(str(target), None, size),
+        OutputFile(str(output.target), None, size),
         [planned_report(planned, choice) for planned, choice in zip(plan.tables, choices, strict=True)],
         (*left_out(checkpoint), *plan.skipped),
         memory=estimate_memory(plan, choices) + estimate_neighbour_memory(neighbours),

@@ -7,25 +7,26 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from embcompress.artifact.atomic_file import check_output
+from embcompress.artifact.output import ARTIFACT_STEM, DENSE_STEM, plan_output
 from embcompress.artifact.schema import (
     CompressedTable,
     artifact_metadata,
     widest_metadata,
 )
-from embcompress.artifact.writer import SafetensorsWriter, copied_entry
+from embcompress.artifact.writer import copied_entry
 from embcompress.checkpoints import open_checkpoint
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, NO_CONSTRAINER, Choice
 from embcompress.commands.memory import estimate_backfill_memory
 from embcompress.commands.run import (
-    beside,
     check_reports,
     check_seed,
     check_space,
     left_out,
+    read_shard_size,
     resolve_device,
     write_reports,
 )
+from embcompress.compression.artifact_file import original_of
 from embcompress.exceptions import UsageError
 from embcompress.growth.fills import find_fills, read_fill_labels
 from embcompress.growth.findings import ENERGY_EXACT, planned_warnings, table_report, vocabulary_report
@@ -63,6 +64,7 @@ def backfill(
     report: Paths = (),
     force: bool = False,
     dry_run: bool = False,
+    max_shard_size: int | str | None = None,
     progress: Progress | None = None,
 ) -> BackfillResult:
     """Add rows for new ids to the tables of one or more checkpoints, dense or compressed.
@@ -96,6 +98,7 @@ def backfill(
         report: files to write the report to; default `<output stem>.report.json`.
         force: overwrite existing outputs.
         dry_run: make all checks, read no row and write nothing.
+        max_shard_size: bytes of the tensors of one file of a folder, or a text such as "5GB".
         progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:
@@ -123,14 +126,21 @@ def backfill(
         paths, max_id=max_id, base_ids=_paths(base_ids), base_labels=_paths(base_labels), labels=_path(labels)
     )
     patterns = (table,) if isinstance(table, str) else tuple(table)
-    target = Path(output) if output else beside(paths[0], "-backfilled.safetensors")
     with ExitStack() as stack:
         opened = [Base.of(stack.enter_context(open_checkpoint(path))) for path in paths]
         tables = plan_growth(opened, placement, table=patterns, padding=padding)
         files = (*_paths(base_ids), *_paths(base_labels), _path(labels), _path(fill), _path(fill_labels))
         sources = [*paths, *(file for file in files if file is not None)]
-        resolved = check_output(target, force=force, inputs=sources)
-        reports = check_reports(report, output=target, force=force, inputs=sources)
+        goes_to = plan_output(
+            output,
+            source=opened[0].checkpoint,
+            ending="-backfilled",
+            stem=DENSE_STEM if opened[0].artifact is None else ARTIFACT_STEM,
+            max_shard_bytes=read_shard_size(max_shard_size),
+            force=force,
+            inputs=sources,
+        )
+        reports = check_reports(report, output=goes_to.target, force=force, inputs=sources)
         fills = find_fills(fill, tables, stack)
         chosen_device = resolve_device(device, dry_run=dry_run)
         coded: Mapping[str, CodedGrowth] = {}
@@ -157,21 +167,21 @@ def backfill(
         taken = names_of(tables)
         copied = {copied_entry(stored): stored for stored in opened[0].checkpoint.stored_beside(taken)}
         entries = [*(entry for plan in plans for entry in plan.entries), *copied]
-        original = opened[0].artifact.original_metadata if opened[0].artifact else opened[0].checkpoint.listing.metadata
+        original = opened[0].artifact.original if opened[0].artifact else original_of(opened[0].checkpoint)
         metadata = (
             widest_metadata(compressed, entries=entries, original=original)
             if compressed
-            else {"format": "pt", **original}
+            else {"format": "pt", **original.metadata}
         )
-        writer = SafetensorsWriter(resolved, entries, metadata=metadata, force=force)
-        check_space(resolved, writer.nbytes)
+        writer = goes_to.writer(entries, metadata)
+        check_space(goes_to.resolved, writer.nbytes)
         inputs = tuple(InputFile(str(path), base.checkpoint.nbytes) for path, base in zip(paths, opened, strict=True))
         planned = tuple(table_report(plan, request) for plan in plans)
         result = BackfillResult(
             command="backfill",
             input=inputs[0],
             further_inputs=inputs[1:],
-            output=OutputFile(str(target), None, writer.nbytes),
+            output=OutputFile(str(goes_to.target), None, writer.nbytes),
             vocabulary=vocabulary_report(placement, tables),
             tables=planned,
             skipped=tuple(skipped for base in opened for skipped in left_out(base.checkpoint)),
@@ -184,7 +194,14 @@ def backfill(
             return replace(result, memory_bytes=_planned_memory(plans, request, texts=texts))
         with writer:
             reported = [
-                grow.grow_table(plan, request, writer, folder=resolved.parent, device=chosen_device, progress=progress)
+                grow.grow_table(
+                    plan,
+                    request,
+                    writer,
+                    folder=goes_to.resolved.parent,
+                    device=chosen_device,
+                    progress=progress,
+                )
                 for plan in plans
             ]
             for entry, stored in copied.items():
@@ -300,7 +317,7 @@ def _compressed_tables(base: Base, plans: Sequence[GrowthPlan]) -> list[Compress
         errors = [part.compressed.error for part in plan.parts if part.compressed]
         known = [error for error in errors if error is not None]
         worst = max(known) if len(known) == len(errors) else None
-        tables.append(replace(table, rows=plan.placement.max_id, rank=plan.rank, error=worst))
+        tables.append(replace(table, rows=plan.placement.max_id, rank=plan.rank, error=worst, shards=()))
     return tables
 
 

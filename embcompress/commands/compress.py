@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from embcompress.artifact.output import Output
 from embcompress.artifact.reader import read_artifact
 from embcompress.checkpoints import Checkpoint, open_checkpoint
 from embcompress.commands.memory import estimate_neighbour_memory
@@ -46,9 +47,7 @@ class Compression:
         neighbours: rows of each table whose nearest rows are looked for.
         conditions: that the report is held to.
         unrecognised: matrices that the report names beside the tables.
-        target: the artifact, as it was named.
-        resolved: where it goes.
-        force: whether a file that is there by then is replaced.
+        output: where the artifact goes.
         progress: called with what is being done, rows done, rows in all and bytes of a row.
     """
 
@@ -66,16 +65,14 @@ class Compression:
         neighbours: int,
         conditions: Conditions,
         unrecognised: Unrecognised,
-        target: Path,
-        resolved: Path,
-        force: bool,
+        output: Output,
         progress: Progress | None,
     ) -> None:
         self._checkpoint, self._budget = checkpoint, budget
         self._table_source = TableSource(checkpoint, device, seed, progress, facts)
         self._dtype, self._named, self._fixed_rows, self._neighbours = dtype, named, fixed_rows, neighbours
         self._unrecognised = unrecognised
-        self._conditions, self._target, self._resolved, self._force = conditions, target, resolved, force
+        self._conditions, self._output = conditions, output
 
     def plan(self, chosen: Plan | Sequence[Table], choices: Sequence[SolverChoice] = ()) -> ApproximateResult:
         """Tell what `run` would write, from the same arguments."""
@@ -83,10 +80,10 @@ class Compression:
         encodings = maker.encodings()
         entries = [entry for encoding in encodings for entry in encoding.planned_entries()]
         size = self._file_of(encodings).writer(entries).nbytes
-        check_space(self._resolved, size)
+        check_space(self._output.resolved, size)
         result = approximate_result(
             self._checkpoint,
-            OutputFile(str(self._target), None, size),
+            OutputFile(str(self._output.target), None, size),
             [encoding.planned_report() for encoding in encodings],
             (*left_out(self._checkpoint), *maker.skipped),
             warnings=self._table_source.facts.warnings,
@@ -143,7 +140,7 @@ class Compression:
         fitted = [encoding.fit() for encoding in encodings]
         file = self._file_of(encodings)
         with file.writer([entry for table in fitted for entry in table.entries]) as writer:
-            check_space(self._resolved, writer.nbytes)
+            check_space(self._output.resolved, writer.nbytes)
             written = [encoding.write(table, writer) for encoding, table in zip(encodings, fitted, strict=True)]
             if not maker.accepts(written):
                 return None
@@ -154,19 +151,19 @@ class Compression:
             tables = [encoding.report(table) for encoding, table in zip(encodings, written, strict=True)]
             result = approximate_result(
                 self._checkpoint,
-                OutputFile(str(self._target), sha256, writer.nbytes),
+                OutputFile(str(self._output.target), sha256, writer.nbytes),
                 _with_neighbours(tables, writer.path, self._table_source, queries=self._neighbours),
                 (*left_out(self._checkpoint), *maker.skipped),
                 warnings=self._table_source.facts.warnings,
             )
             result = _withhold(replace(self._unrecognised.tell(result), gates=self._conditions.gates(result)))
             commit = _nothing if result.withheld else writer.commit
-            write_reports(result, reports, force=self._force, before=commit)
+            write_reports(result, reports, force=self._output.force, before=commit)
             return result
 
     def _file_of(self, encodings: Sequence[AnyEncoding]) -> ArtifactFile:
         compressed = [encoding.compressed for encoding in encodings]
-        return ArtifactFile(self._resolved, self._checkpoint, compressed, force=self._force)
+        return ArtifactFile(self._output, self._checkpoint, compressed)
 
 
 def _withhold(result: ApproximateResult) -> ApproximateResult:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from embcompress.artifact.writer import SafetensorsWriter
+from embcompress.artifact.writer import TensorWriter
 from embcompress.growth.coded_row_writer import CodedGrower, plan_coded, starts_with_zeros
 from embcompress.growth.drawing import check_request
 from embcompress.growth.findings import measured_warnings, table_report
@@ -45,7 +45,7 @@ def prepare_tables(
 def grow_table(
     plan: GrowthPlan,
     request: RowRequest,
-    writer: SafetensorsWriter,
+    writer: TensorWriter,
     *,
     folder: Path,
     device: str,

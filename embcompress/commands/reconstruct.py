@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from embcompress.artifact.atomic_file import check_output
-from embcompress.artifact.reader import read_artifact
-from embcompress.artifact.writer import Entry, SafetensorsWriter, copied_entry
-from embcompress.checkpoints import open_checkpoint
+from embcompress.artifact.atomic_file import AtomicFile, check_output
+from embcompress.artifact.output import DENSE_STEM, Output, beside, plan_output
+from embcompress.artifact.reader import Artifact, read_artifact
+from embcompress.artifact.schema import CompressedTable
+from embcompress.artifact.writer import Entry, copied_entry, file_bytes
+from embcompress.checkpoints import StoredTensor, open_checkpoint
+from embcompress.checkpoints.row_labels import LABELS_SUFFIX, OFFSETS_SUFFIX
+from embcompress.choices import DENSE_FORMS
 from embcompress.commands.memory import estimate_reconstruct_memory
-from embcompress.commands.run import beside, check_reports, check_space, resolve_device, write_reports
-from embcompress.results import InputFile, OutputFile, ReconstructResult
+from embcompress.commands.run import check_reports, check_space, read_shard_size, resolve_device, write_reports
+from embcompress.exceptions import UsageError
+from embcompress.results import InputFile, OutputFile, ReconstructResult, Skipped
 from embcompress.tables.progress import Progress
+from embcompress.text import did_you_mean
+
+SAFETENSORS = "safetensors"
+ONE_TABLE = ("npy", "word2vec", "word2vec-binary", "glove")
+# The form of --to by the format of the original; of others safetensors, in a folder where that was one.
+FORMS_OF_FORMATS: Mapping[str, str] = {
+    "npy": "npy",
+    "npz": "npz",
+    "word2vec": "word2vec",
+    "word2vec-binary": "word2vec-binary",
+    "glove": "glove",
+}
+TEXT_BYTES = 11  # about, of a float32 as text with a blank
+HASH_BYTES = 2**20  # of one read
 
 
 def reconstruct(
     path: str | Path,
     *,
     output: str | Path | None = None,
+    to: str | None = None,
+    max_shard_size: int | str | None = None,
     device: str = "auto",
     report: Sequence[str | Path] | str | Path = (),
     force: bool = False,
@@ -28,11 +52,15 @@ def reconstruct(
 ) -> ReconstructResult:
     """Write the dense checkpoint of an artifact again: the names, shapes and dtypes of the original.
 
-    A table that had several names is written under each, so that its state dict loads with strict=True.
+    A table that had several names is written under each, and one that was cut into shards as these, so that its state
+    dict loads with strict=True.
 
     Args:
-        path: an artifact.
-        output: default `<stem>-dense.safetensors` beside the input.
+        path: an artifact: a file, or a folder of one.
+        output: default `<stem>-dense` with the ending of the form, beside the input.
+        to: a key of DENSE_FORMS; None: the form of the original where it is one of them, else safetensors. "npy" and
+            word vectors hold one table alone.
+        max_shard_size: bytes of the tensors of one file of a folder, or a text such as "5GB".
         device: "auto", "cpu", "cuda" or "cuda:N".
         report: files to write the report to; default `<output stem>.report.json`.
         force: overwrite existing outputs.
@@ -41,46 +69,103 @@ def reconstruct(
 
     Raises:
         ArtifactError: not an artifact, or a stored tensor does not have the checksum of the header.
+        UsageError: a form that does not hold what the artifact has.
         CheckpointError, OutputError, DeviceError: as for `approximate`.
     """
+    if to is not None and to not in DENSE_FORMS:
+        raise UsageError(
+            f"--to must be one of {', '.join(DENSE_FORMS)}; got {to!r}.", hint=did_you_mean(to, DENSE_FORMS)
+        )
     source = Path(path)
-    target = Path(output) if output else beside(source, "-dense.safetensors")
-    with open_checkpoint(source) as checkpoint:
+    with open_checkpoint(source) as checkpoint, ExitStack() as stack:
         artifact = read_artifact(checkpoint)
-        resolved = check_output(target, force=force, inputs=[source])
-        reports = check_reports(report, output=target, force=force, inputs=[source])
+        form = to or FORMS_OF_FORMATS.get(artifact.original.format, SAFETENSORS)
+        shard_bytes = read_shard_size(max_shard_size)
+        if form == SAFETENSORS:
+            planned = plan_output(
+                output,
+                source=checkpoint,
+                ending="-dense",
+                stem=DENSE_STEM,
+                max_shard_bytes=shard_bytes,
+                force=force,
+                inputs=[source],
+            )
+        else:
+            if shard_bytes is not None:
+                raise UsageError(f"--max-shard-size cuts safetensors files, and --to {form} writes one file.")
+            target = Path(output) if output else beside(checkpoint.path, "-dense", suffix=DENSE_FORMS[form])
+            planned = Output(target, check_output(target, force=force, inputs=[source]), force)
+        reports = check_reports(report, output=planned.target, force=force, inputs=[source])
         chosen_device = resolve_device(device, dry_run=dry_run)
-        dense = {
-            Entry(name, table.dtype, table.dense_shape): table
-            for table in artifact.tables
-            for name in (table.name, *table.tied_names)
-        }
+        dense = _dense_tables(artifact)
         copied = {copied_entry(stored): stored for stored in artifact.copied}
-        metadata = {"format": "pt", **artifact.original_metadata}
-        writer = SafetensorsWriter(resolved, [*dense, *copied], metadata=metadata, force=force)
-        check_space(resolved, writer.nbytes)
-        names = tuple(table.name for table in artifact.tables)
+        skipped = _left_behind(form, artifact, copied)
+        metadata = {"format": "pt", **artifact.original.metadata}
+        entries = (*dense, *copied)
+        nbytes = file_bytes(entries, metadata) if form == SAFETENSORS else _count_bytes(form, dense, entries)
+        check_space(planned.resolved, nbytes)
         result = ReconstructResult(
             command="reconstruct",
             input=InputFile(str(source), checkpoint.nbytes),
-            output=OutputFile(str(target), None, writer.nbytes),
-            tables=names,
-            tensors=len(writer.entries),
+            output=OutputFile(str(planned.target), None, nbytes),
+            tables=tuple(table.name for table in artifact.tables),
+            tensors=len(entries) - len(skipped),
+            skipped=skipped,
             dry_run=dry_run,
             memory_bytes=estimate_reconstruct_memory(artifact.tables) if dry_run else None,
         )
         if dry_run:
             return result
 
-        from embcompress.artifact.dense_tensors import dense_bytes
+        from embcompress.commands import densify
 
-        with writer:
+        model = densify.read_model(artifact, dense, copied, device=chosen_device, progress=progress)
+        if form == SAFETENSORS:
+            writer = stack.enter_context(planned.writer(entries, metadata))
             for entry in writer.entries:
-                if entry in dense:
-                    writer.write(entry, dense_bytes(artifact, dense[entry], device=chosen_device, progress=progress))
-                else:
-                    writer.write(entry, artifact.read(copied[entry]))
-            sha256 = writer.finish(metadata)
-            result = replace(result, output=replace(result.output, sha256=sha256))
-            write_reports(result, reports, force=force, before=writer.commit)
+                writer.write(entry, model.read(entry))
+            sha256, nbytes, commit = writer.finish(metadata), writer.nbytes, writer.commit
+        else:
+            file = stack.enter_context(AtomicFile(planned.resolved, force=force))
+            densify.export(model, form, file)
+            sha256, nbytes, commit = _hash_of(file.path), file.path.stat().st_size, file.commit
+        result = replace(result, output=replace(result.output, sha256=sha256, bytes=nbytes))
+        write_reports(result, reports, force=force, before=commit)
     return result
+
+
+def _dense_tables(artifact: Artifact) -> dict[Entry, CompressedTable]:
+    """List the tensors that are multiplied out, in the order of rows: tables by all their names, or their shards."""
+    dense = {}
+    for table in artifact.tables:
+        for name, rows in table.shards or ((table.name, table.rows),):
+            dense[Entry(name, table.dtype, (rows, *table.shape))] = table
+        for name in table.tied_names:
+            dense[Entry(name, table.dtype, table.dense_shape)] = table
+    return dense
+
+
+def _left_behind(form: str, artifact: Artifact, copied: Mapping[Entry, StoredTensor]) -> tuple[Skipped, ...]:
+    """Say which tensors a form of one table does not hold; labels are not among them where it has words."""
+    if form not in ONE_TABLE:
+        return ()
+    labels = {table.name + suffix for table in artifact.tables for suffix in (LABELS_SUFFIX, OFFSETS_SUFFIX)}
+    names = [entry.name for entry in copied if form == "npy" or entry.name not in labels]
+    return tuple(Skipped(name, f"--to {form} holds one table and nothing else") for name in names)
+
+
+def _count_bytes(form: str, dense: Mapping[Entry, CompressedTable], entries: Sequence[Entry]) -> int:
+    """Estimate the bytes of a form other than safetensors."""
+    if form not in ONE_TABLE:
+        return sum(entry.nbytes for entry in entries)
+    is_text = form in {"word2vec", "glove"}
+    return sum(math.prod(entry.shape) * TEXT_BYTES if is_text else entry.nbytes for entry in dense)
+
+
+def _hash_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(HASH_BYTES):
+            digest.update(part)
+    return digest.hexdigest()

@@ -11,6 +11,7 @@ from pathlib import Path
 from embcompress.artifact.atomic_file import AtomicFile, check_output
 from embcompress.artifact.reader import is_artifact
 from embcompress.checkpoints import Checkpoint
+from embcompress.compression.budget import parse_size
 from embcompress.exceptions import OutputError, TableError, UsageError
 from embcompress.report import render, renderer_for
 from embcompress.results import Result, Skipped
@@ -49,9 +50,20 @@ def check_seed(seed: int) -> None:
         raise UsageError(f"--seed must be 0..{SEED_MAX}; got {seed}.")
 
 
-def beside(source: Path, ending: str) -> Path:
-    """Name a file beside another one; beside a folder without a name, such as `.`, in it."""
-    return source.with_name(source.stem + ending) if source.name else source / f"checkpoint{ending}"
+def read_shard_size(size: int | str | None, *, has_max_size: bool = False) -> int | None:
+    """Read how many bytes of tensors a file of a folder may hold.
+
+    Raises:
+        UsageError: no number of bytes, or a limit of the whole beside it, which counts one file.
+    """
+    if size is None:
+        return None
+    if has_max_size:
+        raise UsageError("--max-size counts the bytes of one file; --max-shard-size does not go with it.")
+    parsed = parse_size(size, option="--max-shard-size") if isinstance(size, str) else size
+    if parsed < 1:
+        raise UsageError(f"--max-shard-size must be at least 1 byte; got {size}.")
+    return parsed
 
 
 def check_reports(

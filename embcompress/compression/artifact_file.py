@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from embcompress.artifact.schema import CompressedTable, artifact_metadata, widest_metadata
-from embcompress.artifact.writer import Entry, SafetensorsWriter, copied_entry, file_bytes
+from embcompress.artifact.output import Output
+from embcompress.artifact.schema import CompressedTable, Original, artifact_metadata, widest_metadata
+from embcompress.artifact.writer import Entry, TensorWriter, copied_entry, file_bytes
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.results import ApproximateResult, InputFile, OutputFile, Skipped, TableReport, Totals
 
@@ -16,31 +16,33 @@ class ArtifactFile:
     """An artifact to be: compressed tables, and everything else as it is.
 
     Args:
-        target: where it goes.
+        output: where it goes.
         checkpoint: the original.
         compressed: the descriptions of its tables, but for their errors.
-        force: whether a file that is there by then is replaced.
 
     Attributes:
         copied: everything that is no compressed table, under its own name.
     """
 
-    def __init__(
-        self, target: Path, checkpoint: Checkpoint, compressed: Sequence[CompressedTable], *, force: bool
-    ) -> None:
-        self._target, self._checkpoint, self._compressed, self._force = target, checkpoint, compressed, force
+    def __init__(self, output: Output, checkpoint: Checkpoint, compressed: Sequence[CompressedTable]) -> None:
+        self._output, self._checkpoint, self._compressed = output, checkpoint, compressed
         self.copied = copied_tensors(checkpoint, compressed)
 
-    def writer(self, table_entries: Sequence[Entry]) -> SafetensorsWriter:
+    def writer(self, table_entries: Sequence[Entry]) -> TensorWriter:
         """Make the writer of the file, from the tensors of its tables."""
         entries = [*table_entries, *self.copied]
-        metadata = widest_metadata(self._compressed, entries=entries, original=self._checkpoint.listing.metadata)
-        return SafetensorsWriter(self._target, entries, metadata=metadata, force=self._force)
+        metadata = widest_metadata(self._compressed, entries=entries, original=original_of(self._checkpoint))
+        return self._output.writer(entries, metadata)
 
     def metadata(self, errors: Sequence[float], *, checksums: Mapping[str, str]) -> dict[str, str]:
         """Make the final metadata, with the error of each table."""
         measured = [replace(table, error=error) for table, error in zip(self._compressed, errors, strict=True)]
-        return artifact_metadata(measured, checksums=checksums, original=self._checkpoint.listing.metadata)
+        return artifact_metadata(measured, checksums=checksums, original=original_of(self._checkpoint))
+
+
+def original_of(checkpoint: Checkpoint) -> Original:
+    """Tell what an artifact keeps of a checkpoint."""
+    return Original(checkpoint.listing.metadata, checkpoint.format)
 
 
 def copied_tensors(checkpoint: Checkpoint, compressed: Sequence[CompressedTable]) -> dict[Entry, StoredTensor]:
@@ -59,10 +61,10 @@ def artifact_bytes(
         table_entries: their tensors.
         checkpoint: whose other tensors and metadata it holds, too; None for a file of the tables alone.
     """
-    entries, original = list(table_entries), {}
+    entries, original = list(table_entries), Original()
     if checkpoint is not None:
         entries += copied_tensors(checkpoint, compressed)
-        original = dict(checkpoint.listing.metadata)
+        original = original_of(checkpoint)
     return file_bytes(entries, widest_metadata(compressed, entries=entries, original=original))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from embcompress.artifact.writer import SafetensorsWriter
+from embcompress.artifact.writer import TensorWriter
 from embcompress.compression.encoding import Encoding, FittedTable, WrittenTable
 from embcompress.compression.work import Work
 from embcompress.exceptions import NonFiniteError
@@ -58,7 +58,7 @@ class BilinearEncoding(Encoding[BilinearFit, BilinearTable]):
             rows_error, passes = factors.relative, factors.passes
         return BilinearFit(self.planned_entries(), Work(time.perf_counter() - started, passes), rows_error)
 
-    def write(self, fitted: BilinearFit, writer: SafetensorsWriter) -> BilinearTable:  # noqa: D102 - as in Encoding
+    def write(self, fitted: BilinearFit, writer: TensorWriter) -> BilinearTable:  # noqa: D102 - as in Encoding
         assert self.planned.matrix is not None
         started = time.perf_counter()
         in1, in2 = self.planned.matrix

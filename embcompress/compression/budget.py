@@ -110,7 +110,7 @@ def choose_budget(
     return Budget(kind, amount, is_plain, effort)
 
 
-def parse_size(text: str) -> int:
+def parse_size(text: str, *, option: str = "--max-size") -> int:
     """Read a number of bytes, as in 1500000, 1.5MB or 2GiB.
 
     Raises:
@@ -122,5 +122,5 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
     if not match or match[2].lower() not in UNITS:
-        raise UsageError(f"--max-size takes bytes, as in 1500000, 1.5MB or 2GiB; got {text!r}.")
+        raise UsageError(f"{option} takes bytes, as in 1500000, 1.5MB or 2GiB; got {text!r}.")
     return int(float(match[1]) * UNITS[match[2].lower()])

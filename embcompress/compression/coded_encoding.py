@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompress.artifact.schema import CODED, CompressedTable
-from embcompress.artifact.writer import Entry, SafetensorsWriter
+from embcompress.artifact.writer import Entry, TensorWriter
 from embcompress.coding.bound import coded_report
 from embcompress.coding.estimates import Estimate
 from embcompress.compression.coded_goal import Allowance, Goal
@@ -87,7 +87,7 @@ class CodedEncoding(Encoding[FittedTable, CodedTable]):
         """Name the tensors: all was fitted before."""
         return FittedTable(self.planned_entries(), Work())
 
-    def write(self, fitted: FittedTable, writer: SafetensorsWriter) -> CodedTable:
+    def write(self, fitted: FittedTable, writer: TensorWriter) -> CodedTable:
         """Write all tensors, anew where the whole table misses its goal.
 
         Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from embcompress.artifact.schema import CompressedTable
-from embcompress.artifact.writer import Entry, SafetensorsWriter
+from embcompress.artifact.writer import Entry, TensorWriter
 from embcompress.compression.plan import PlannedTable, describe, planned_entries, planned_report
 from embcompress.compression.work import Work
 from embcompress.exceptions import NonFiniteError
@@ -101,7 +101,7 @@ class Encoding(ABC, Generic[Fitted, Written]):
         """
 
     @abstractmethod
-    def write(self, fitted: Fitted, writer: SafetensorsWriter) -> Written:
+    def write(self, fitted: Fitted, writer: TensorWriter) -> Written:
         """Write all tensors, measuring the error on the way."""
 
     def report(self, written: Written) -> TableReport:

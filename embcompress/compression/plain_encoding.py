@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from embcompress.artifact.schema import factor_dtypes, factor_entries
-from embcompress.artifact.writer import SafetensorsWriter
+from embcompress.artifact.writer import TensorWriter
 from embcompress.compression.encoding import Encoding, FittedTable, WrittenTable
 from embcompress.compression.work import Work
 from embcompress.exceptions import NonFiniteError
@@ -88,7 +88,7 @@ class PlainEncoding(Encoding[PlainFit, PlainTable]):
         entries = factor_entries(self.compressed, bases_dtype=bases_dtype, weights_dtype=weights_dtype)
         return PlainFit(entries, Work(time.perf_counter() - started, passes), factors, bases, row_weights, remarks)
 
-    def write(self, fitted: PlainFit, writer: SafetensorsWriter) -> PlainTable:  # noqa: D102 - as in Encoding
+    def write(self, fitted: PlainFit, writer: TensorWriter) -> PlainTable:  # noqa: D102 - as in Encoding
         started = time.perf_counter()
         bases_entry, weights_entry = fitted.entries
         error = ErrorAccumulator(fitted.row_weights)

@@ -166,6 +166,7 @@ def describe(planned: PlannedTable) -> CompressedTable:
         error=None,
         kind="embedding" if planned.matrix is None else "bilinear",
         matrix=planned.matrix,
+        shards=planned.table.shards,
     )
 
 

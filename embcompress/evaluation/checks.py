@@ -120,7 +120,7 @@ def check_copies(original: Checkpoint, artifact: Artifact) -> list[Check]:
         for name in wanted
         if name not in copied
     ]
-    if dict(original.listing.metadata) != dict(artifact.original_metadata):
+    if dict(original.listing.metadata) != dict(artifact.original.metadata):
         failed.append(Check("untouched", None, passed=False, detail="the metadata is not that of the original"))
     return failed
 

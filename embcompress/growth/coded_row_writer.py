@@ -16,7 +16,7 @@ from torch import Tensor
 from embcompress.artifact.coded import read_coded
 from embcompress.artifact.decoded_rows import StringReader
 from embcompress.artifact.schema import CODEBOOK_SUFFIX, CODES_SUFFIX, INDEX_SUFFIX, coded_entries
-from embcompress.artifact.writer import SafetensorsWriter
+from embcompress.artifact.writer import TensorWriter
 from embcompress.coding.codebook import KINDS_MAX, ZERO_KIND, Codebook
 from embcompress.coding.coder import CodedBlock, encode_block
 from embcompress.coding.fit import SHIFT_MAX, Fit
@@ -164,7 +164,7 @@ class CodedGrower(Grower):
         total = float(weights @ squares)
         return 1 - float(weights @ left) / total if total else 1.0
 
-    def write(self, writer: SafetensorsWriter, progress: Progress | None) -> None:  # noqa: D102 - as in Grower
+    def write(self, writer: TensorWriter, progress: Progress | None) -> None:  # noqa: D102 - as in Grower
         entries, rows = self._growth.entries, self.plan.placement.max_id
         bases = None if self._bases is None else self._bases.to(self._decoded_in)
         step = self._block_rows(rows)

@@ -8,10 +8,10 @@ from embcompress.exceptions import IdsError, TableError
 from embcompress.growth.placement import Placement
 from embcompress.growth.plan import Base, GrowingTable, Part
 from embcompress.growth.unlabelled import PaddingRequest, retries_for
-from embcompress.results import TableHead
 from embcompress.tables.padding import padding_max, rows_of_labels
 from embcompress.tables.recognition import matches
 from embcompress.tables.selection import group_tensors, recognised_name, refuse_unmatched
+from embcompress.tables.table import Table
 from embcompress.text import quoted
 
 # In the names of tables that differ in whose rows they hold, even where they have equally many.
@@ -82,7 +82,7 @@ def _parts_of(base: Base) -> list[Part]:
         if group.is_matrix:
             stored, name, is_table = group.stored, recognised_name(group), group.verdict.is_table
             tied = tuple(other for other in group.names if other != name)
-            head = TableHead(name, tied, stored.shape[0], stored.shape[1:], stored.dtype)
+            head = Table(name, tied, stored).head
             parts.append(Part(head, (stored,), base, is_table))
     return parts
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from embcompress.artifact.writer import SafetensorsWriter
+from embcompress.artifact.writer import TensorWriter
 from embcompress.checkpoints import StoredTensor
 from embcompress.growth.new_rows import NewRows
 from embcompress.growth.plan import Base, GrowthPlan, Part, RowRequest, planned_bytes
@@ -101,7 +101,7 @@ class Grower(ABC):
         self._new.fit(mean, factor)
 
     @abstractmethod
-    def write(self, writer: SafetensorsWriter, progress: Progress | None) -> None:
+    def write(self, writer: TensorWriter, progress: Progress | None) -> None:
         """Write everything that holds the table, new rows included."""
 
     @property
@@ -168,7 +168,7 @@ class FloatGrower(Grower):
             cutoff = min(rounding * len(self._bases) ** 0.5, 0.5) if plan.is_stacked else None
             self._projector = torch.linalg.pinv(self._bases, rtol=cutoff)  # (dim, rank)
 
-    def write(self, writer: SafetensorsWriter, progress: Progress | None) -> None:  # noqa: D102 - as in Grower
+    def write(self, writer: TensorWriter, progress: Progress | None) -> None:  # noqa: D102 - as in Grower
         entries = self.plan.entries
         if self.plan.rank is not None:
             writer.write(entries[0], _bases_bytes(self.plan))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class TableHead:
     Attributes:
         tied_names: other names of the same memory.
         shape: of one row.
+        dtype: of the values.
+        stored_as: how the checkpoint holds it, such as "128 shards" or "float8_e4m3fn and scales"; empty where as one
+            tensor of these values.
     """
 
     name: str
@@ -36,6 +39,7 @@ class TableHead:
     rows: int
     shape: tuple[int, ...]
     dtype: str
+    stored_as: str = field(default="", kw_only=True)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -50,7 +54,7 @@ class TableHead:
     @property
     def head(self) -> TableHead:
         """These fields alone, for what else is told of the same table."""
-        return TableHead(self.name, self.tied_names, self.rows, self.shape, self.dtype)
+        return TableHead(self.name, self.tied_names, self.rows, self.shape, self.dtype, stored_as=self.stored_as)
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,7 @@ class ReconstructResult:
     output: OutputFile
     tables: tuple[str, ...]
     tensors: int
+    skipped: tuple[Skipped, ...] = ()
     dry_run: bool = False
     memory_bytes: int | None = None
 

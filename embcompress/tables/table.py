@@ -35,7 +35,14 @@ class Table:
     @property
     def head(self) -> TableHead:
         """Its names, size and dtype, for what else is told of it."""
-        return TableHead(self.name, self.tied_names, self.rows, self.shape, self.dtype)
+        return TableHead(
+            self.name,
+            self.tied_names,
+            self.rows,
+            self.shape,
+            self.dtype,
+            stored_as=describe_storage(self.stored),
+        )
 
     @property
     def rows(self) -> int:
@@ -51,6 +58,13 @@ class Table:
     def dtype(self) -> str:
         """Torch's name of the dtype."""
         return self.stored.dtype
+
+    @property
+    def shards(self) -> tuple[tuple[str, int], ...]:
+        """The tensors of rows that its model has in its place: names and rows, in order; empty where it is one."""
+        if not self.stored.has_named_pieces:
+            return ()
+        return tuple((piece.tensor.name, piece.rows) for piece in self.stored.pieces)
 
     @property
     def is_complex(self) -> bool:
@@ -71,6 +85,24 @@ class Table:
     def nbytes(self) -> int:
         """Count the bytes that the checkpoint takes for it, once however many names it has."""
         return self.stored.stored_bytes
+
+
+def describe_storage(stored: StoredTensor) -> str:
+    """Say how a checkpoint holds a tensor; empty where as one of its own values.
+
+    Example:
+        >>> describe_storage(StoredTensor("x", "float32", (2, 2), (2, 1), 0))
+        ''
+    """
+    words = []
+    count = len(stored.pieces)
+    if count > 1:
+        words.append(f"{count} {'shards' if stored.has_named_pieces else 'pieces'}")
+    codes = stored.pieces[0].tensor if stored.pieces else stored
+    if codes.dtype != stored.dtype:
+        scales = "and scales" if stored.pieces[0].scaling.scales is not None else "without scales"
+        words.append(f"{'of ' if words else ''}{codes.dtype} {scales}")
+    return " ".join(words)
 
 
 def as_real(stored: StoredTensor) -> StoredTensor:

@@ -25,6 +25,7 @@ from embcompress.artifact.decoded_rows import open_dense_rows
 from embcompress.artifact.reader import read_artifact
 from embcompress.artifact.schema import (
     CompressedTable,
+    Original,
     artifact_metadata,
     coded_entries,
     widest_metadata,
@@ -155,13 +156,13 @@ def write_coded(
     copied = {Entry(key, "float32", tuple(value.shape)): value for key, value in (others or {}).items()}
     everything = [*entries.values(), *copied]
     with SafetensorsWriter(
-        path, everything, metadata=widest_metadata([table], entries=everything, original={})
+        path, everything, metadata=widest_metadata([table], entries=everything, original=Original())
     ) as writer:
         for entry, value in copied.items():
             writer.append(entry, tensor_bytes(value))
         for suffix, entry in entries.items():
             writer.append(entry, contents[suffix].data)
-        writer.finish(artifact_metadata([table], checksums=writer.checksums, original={}))
+        writer.finish(artifact_metadata([table], checksums=writer.checksums, original=Original()))
         writer.commit()
     return Made(path, rows, codebook, own, bases)
 
@@ -513,10 +514,12 @@ def test_coded_table_of_schema_1_is_refused(tmp_path: Path) -> None:
     table = CompressedTable(NAME, (), 30, (6,), "float32", 6, ERROR, coding="coded", windows=((2, 2),))
     entries = list(window_entries(table, bases_dtype=None, rows_in_groups=[30], row_bytes=[2], scales=6).values())
     path = tmp_path / "x.safetensors"
-    with SafetensorsWriter(path, entries, metadata=widest_metadata([table], entries=entries, original={})) as writer:
+    with SafetensorsWriter(
+        path, entries, metadata=widest_metadata([table], entries=entries, original=Original())
+    ) as writer:
         for entry in entries:
             writer.append(entry, bytes(entry.nbytes))
-        writer.finish(artifact_metadata([table], checksums=writer.checksums, original={}))
+        writer.finish(artifact_metadata([table], checksums=writer.checksums, original=Original()))
         writer.commit()
     ids = write_lines(tmp_path / "ids", range(30))
     before = sorted(tmp_path.iterdir())

@@ -1,0 +1,208 @@
+"""Writing the tensors of a model into a folder, whole or not at all: one safetensors file, or several and an index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embcompress.artifact.atomic_file import failure_of, keep_pending, remove_pending, sync_folder
+from embcompress.artifact.writer import Entry, SafetensorsWriter, TensorWriter, in_file_order
+from embcompress.exceptions import OutputError
+
+SHARD_METADATA = {"format": "pt"}  # of all files but the first, which has that of the whole
+HASH_BYTES = 2**20  # of one read
+
+
+@dataclass(frozen=True)
+class FolderForm:
+    """The form of a folder that is written.
+
+    Attributes:
+        stem: of the names of its safetensors files: "model" as Hugging Face's loaders look for, or one that they do not
+            take for a dense model.
+        max_shard_bytes: of the tensors of one file, unless one tensor alone is larger; None: all in one.
+        companions: files that are copied, by the names that they get in the folder.
+    """
+
+    stem: str
+    max_shard_bytes: int | None = None
+    companions: Mapping[str, Path] | None = None
+
+
+class FolderWriter(TensorWriter):
+    """Writes tensors into the safetensors files of a folder, beside copies of the files that belong to the model.
+
+    The folder is made under another name and renamed by `commit`; a folder that is replaced is moved aside first.
+
+    Args:
+        target: where the folder goes.
+        entries: every tensor.
+        metadata: as large as it can get; `finish` gives the final one. It is kept in the first file.
+        form: names and sizes of the files.
+        force: whether what is there by the time of `commit` is replaced.
+
+    Raises:
+        OutputError: as SafetensorsWriter.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        entries: Sequence[Entry],
+        *,
+        metadata: Mapping[str, str],
+        form: FolderForm,
+        force: bool = True,
+    ) -> None:
+        self.entries = in_file_order(entries)
+        self._target, self._form, self._force = target, form, force
+        self._folder = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}.tmp")
+        shards = cut_into_shards(self.entries, form.max_shard_bytes)
+        self._names = shard_names(form.stem, len(shards))
+        self._writers = [
+            SafetensorsWriter(self._folder / name, shard, metadata=SHARD_METADATA if index else metadata)
+            for index, (name, shard) in enumerate(zip(self._names, shards, strict=True))
+        ]
+        self._of_entry = {entry: writer for writer in self._writers for entry in writer.entries}
+        self._stack = ExitStack()
+
+    @property
+    def nbytes(self) -> int:  # noqa: D102 - as in TensorWriter
+        return sum(writer.nbytes for writer in self._writers)
+
+    @property
+    def path(self) -> Path:  # noqa: D102 - as in TensorWriter
+        return self._folder
+
+    @property
+    def checksums(self) -> dict[str, str]:  # noqa: D102 - as in TensorWriter
+        return {name: checksum for writer in self._writers for name, checksum in writer.checksums.items()}
+
+    def __enter__(self) -> FolderWriter:
+        try:
+            keep_pending(self._folder)  # first, so that a signal between the two leaves nothing
+            os.mkdir(self._folder)
+            for writer in self._writers:
+                self._stack.enter_context(writer)
+        except OSError as err:
+            self._discard()
+            raise failure_of(self._target, err) from err
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
+        self._discard()
+
+    def append(self, entry: Entry, part: bytes | memoryview) -> None:  # noqa: D102 - as in TensorWriter
+        self._of_entry[entry].append(entry, part)
+
+    def rewind(self, entry: Entry) -> None:  # noqa: D102 - as in TensorWriter
+        self._of_entry[entry].rewind(entry)
+
+    def finish(self, metadata: Mapping[str, str]) -> str:
+        """Fill in the headers, write the index and the companions, and return the sha256 of the list of files.
+
+        The list has a line `<sha256>  <name>` for each file, by name, as `sha256sum` prints it.
+        """
+        try:
+            for index, writer in enumerate(self._writers):
+                writer.finish(SHARD_METADATA if index else metadata)
+                writer.commit()
+            if len(self._writers) > 1:
+                self._write_index()
+            for name, source in (self._form.companions or {}).items():
+                copy = self._folder / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, copy)
+            return _hash_of(self._folder)
+        except OSError as err:
+            raise failure_of(self._target, err) from err
+
+    def commit(self) -> None:
+        """Put the folder in its place.
+
+        Raises:
+            OutputError: something is there and must not be replaced, or the file system refuses.
+        """
+        aside = self._folder.with_suffix(".old")
+        try:
+            if self._target.exists():
+                if not self._force:
+                    message = f"the output {self._target} was made by something else in the meantime."
+                    raise OutputError(message, hint="Overwrite it with --force.")
+                os.rename(self._target, aside)
+            try:
+                os.rename(self._folder, self._target)
+            except OSError:
+                with suppress(OSError):
+                    os.rename(aside, self._target)
+                raise
+        except OSError as err:
+            raise failure_of(self._target, err) from err
+        remove_pending(self._folder)
+        sync_folder(self._target.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def _write_index(self) -> None:
+        """Write the map from tensors to files, as Hugging Face's loaders read it."""
+        weight_map = {
+            entry.name: name
+            for name, writer in zip(self._names, self._writers, strict=True)
+            for entry in writer.entries
+        }
+        total = sum(entry.nbytes for entry in self.entries)
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+        path = self._folder / f"{self._form.stem}.safetensors.index.json"
+        path.write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def _discard(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_pending(self._folder)
+
+
+def cut_into_shards(entries: Sequence[Entry], max_bytes: int | None) -> list[list[Entry]]:
+    """Cut tensors, in their order, into parts of at most `max_bytes`; a larger tensor is a part of its own.
+
+    Example:
+        >>> a, b, c = (Entry(name, "uint8", (3,)) for name in "abc")
+        >>> [[entry.name for entry in shard] for shard in cut_into_shards([a, b, c], 6)]
+        [['a', 'b'], ['c']]
+    """
+    shards: list[list[Entry]] = [[]]
+    size = 0
+    for entry in entries:
+        if max_bytes is not None and shards[-1] and size + entry.nbytes > max_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(entry)
+        size += entry.nbytes
+    return shards
+
+
+def shard_names(stem: str, count: int) -> list[str]:
+    """Name the files of a folder, as Hugging Face does."""
+    if count == 1:
+        return [f"{stem}.safetensors"]
+    return [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
+
+
+def _hash_of(folder: Path) -> str:
+    lines = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while part := file.read(HASH_BYTES):
+                digest.update(part)
+        lines.append(f"{digest.hexdigest()}  {path.relative_to(folder).as_posix()}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,0 +1,122 @@
+"""Where an output goes: one safetensors file, or a folder of them with the files that belong to the model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from embcompress.artifact.atomic_file import check_output
+from embcompress.artifact.folder_writer import FolderForm, FolderWriter
+from embcompress.artifact.writer import Entry, SafetensorsWriter, TensorWriter
+from embcompress.checkpoints import Checkpoint
+from embcompress.exceptions import OutputError, UsageError
+
+FILE_SUFFIX = ".safetensors"
+# Of the tensor files of a folder: Hugging Face's loaders look for the second, and would take the first for a model that
+# lacks its embeddings if it had that name.
+ARTIFACT_STEM, DENSE_STEM = "embcompress", "model"
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output to be.
+
+    Attributes:
+        target: as it is named to the user.
+        resolved: where it goes, links followed.
+        force: whether what is there by then is replaced.
+        form: of a folder; None: one file.
+    """
+
+    target: Path
+    resolved: Path
+    force: bool
+    form: FolderForm | None = None
+
+    def writer(self, entries: Sequence[Entry], metadata: Mapping[str, str]) -> TensorWriter:
+        """Make the writer of these tensors; `metadata` is as large as it can get."""
+        if self.form is None:
+            return SafetensorsWriter(self.resolved, entries, metadata=metadata, force=self.force)
+        return FolderWriter(self.resolved, entries, metadata=metadata, form=self.form, force=self.force)
+
+
+def plan_output(
+    output: str | Path | None,
+    *,
+    source: Checkpoint,
+    ending: str,
+    stem: str,
+    max_shard_bytes: int | None,
+    force: bool,
+    inputs: Iterable[Path],
+) -> Output:
+    """Choose where an output goes and check that it can be written, before any work is done.
+
+    A folder gives a folder, unless a name that ends in .safetensors asks for one file; so does a limit of its files.
+
+    Args:
+        output: as asked for; None: named after the input, beside it.
+        source: the input that it is named after.
+        ending: of the default name.
+        stem: of the names of files in a folder.
+        max_shard_bytes: of the tensors of one file; None: no limit.
+        force: whether what is there is replaced.
+        inputs: what the run reads, which must not be replaced.
+
+    Raises:
+        UsageError: a limit of the files of one file.
+        OutputError: as `check_output`; a folder that holds other things than an earlier output.
+    """
+    is_file = output is not None and str(output).endswith(FILE_SUFFIX)
+    if is_file and max_shard_bytes is not None:
+        raise UsageError(
+            f"--max-shard-size cuts the tensors of a folder, and --output {output} is one file.",
+            hint="Name a folder: --output without .safetensors.",
+        )
+    is_folder = not is_file and (source.path.is_dir() or max_shard_bytes is not None)
+    target = Path(output) if output else beside(source.path, ending, suffix="" if is_folder else FILE_SUFFIX)
+    if not is_folder:
+        return Output(target, check_output(target, force=force, inputs=inputs), force)
+    resolved = _check_folder(target, stem, force=force, inputs=inputs)
+    return Output(target, resolved, force, FolderForm(stem, max_shard_bytes, companions_of(source)))
+
+
+def beside(source: Path, ending: str, *, suffix: str = FILE_SUFFIX) -> Path:
+    """Name an output beside an input; beside a folder without a name, such as `.`, in it."""
+    if not source.name:
+        return source / f"checkpoint{ending}{suffix}"
+    # A folder has no ending: the dot in `model-v1.5` is a part of its name.
+    return source.with_name((source.name if source.is_dir() else source.stem) + ending + suffix)
+
+
+def companions_of(source: Checkpoint) -> dict[str, Path]:
+    """Name the files that belong to the model of a folder, as they lie in it."""
+    root = source.path if source.path.is_dir() else source.path.parent
+    return {os.path.relpath(path, root): path for path in source.listing.companions}
+
+
+def _check_folder(target: Path, stem: str, *, force: bool, inputs: Iterable[Path]) -> Path:
+    """Check that a folder can be written: that it is not there, or that an earlier output is, which may be replaced."""
+    resolved = Path(os.path.realpath(target))
+    for path in inputs:
+        real = Path(os.path.realpath(path))
+        if real == resolved or resolved in real.parents:
+            raise OutputError(f"the output {target} holds the input {path}.", hint="Name another folder with --output.")
+    if not resolved.exists():
+        # What is true of a file there is true of a folder: where it lies can be written.
+        return check_output(target, force=force)
+    if not resolved.is_dir():
+        raise OutputError(f"the output {target} is a file, and a folder gives a folder.", hint="Name another --output.")
+    names = [path.name for path in resolved.iterdir()]
+    if names and not force:
+        raise OutputError(f"the output {target} exists already.", hint="Overwrite it with --force.")
+    if names and not any(name.startswith(stem) and name.endswith(FILE_SUFFIX) for name in names):
+        raise OutputError(
+            f"the folder {target} holds {len(names)} files, none of them {stem}{FILE_SUFFIX}: it is no earlier output.",
+            hint="Name another folder with --output.",
+        )
+    if not os.access(resolved.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"the folder {resolved.parent} of the output cannot be written by this user.")
+    return resolved

@@ -1,0 +1,92 @@
+"""The labels of rows that a checkpoint holds itself: words of a file of vectors, ids of a map beside its tables.
+
+A safetensors file keeps those of a table `T` as two tensors: `T.labels`, their UTF-8 bytes one behind the other, and
+`T.label_offsets`, where each begins and the last ends, (rows + 1,) int32, or int64 from 2 GiB.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import accumulate, pairwise
+from typing import BinaryIO
+
+from embcompress.checkpoints import Checkpoint
+from embcompress.checkpoints.tensors import StoredTensor, contiguous_bytes, contiguous_strides
+from embcompress.exceptions import DamagedFileError
+
+LABELS_SUFFIX = ".labels"
+OFFSETS_SUFFIX = ".label_offsets"
+OFFSET_TYPES = {"int32": "i", "int64": "q"}  # of array
+
+
+def attach_labels(checkpoint: Checkpoint) -> Checkpoint:
+    """Add the labels that a format has as two tensors for each table, so that a copy of its tensors holds them.
+
+    Reads all labels. A table of another number of rows than labels gets none.
+    """
+    tensors = {stored.name: stored for stored in checkpoint.tensors}
+    added: list[StoredTensor] = []
+    for name in checkpoint.listing.labels:
+        table = tensors.get(name)
+        labels = read_own_labels(checkpoint, name)
+        if table is None or not labels or len(labels) != table.shape[0]:
+            continue
+        texts = [label.encode("utf-8", "surrogateescape") for label in labels]
+        ends = [0, *accumulate(map(len, texts))]
+        dtype = "int32" if ends[-1] < 2**31 else "int64"
+        offsets = array(OFFSET_TYPES[dtype], ends)
+        if sys.byteorder == "big":
+            offsets.byteswap()
+        contents = (
+            (name + LABELS_SUFFIX, "uint8", ends[-1], b"".join(texts)),
+            (name + OFFSETS_SUFFIX, dtype, len(ends), offsets.tobytes()),
+        )
+        for tensor_name, tensor_dtype, count, content in contents:
+            start = checkpoint.files.add(tensor_name, len(content), partial(_write, content))
+            added.append(StoredTensor(tensor_name, tensor_dtype, (count,), contiguous_strides((count,)), start))
+    listing = replace(checkpoint.listing, tensors=(*checkpoint.listing.tensors, *added), labels={})
+    return replace(checkpoint, listing=listing, tensors=(*checkpoint.tensors, *added)) if added else checkpoint
+
+
+def read_own_labels(checkpoint: Checkpoint, name: str) -> Sequence[str]:
+    """Read the labels of a table's rows that the checkpoint holds; empty where it holds none.
+
+    Raises:
+        DamagedFileError: the two tensors of its labels do not fit together.
+    """
+    if name in checkpoint.listing.labels:
+        return checkpoint.listing.labels[name]()
+    tensors = {stored.name: stored for stored in checkpoint.tensors}
+    texts, ends = tensors.get(name + LABELS_SUFFIX), tensors.get(name + OFFSETS_SUFFIX)
+    is_pair = (
+        texts is not None
+        and ends is not None
+        and (texts.dtype, len(texts.shape), len(ends.shape)) == ("uint8", 1, 1)
+        and ends.dtype in OFFSET_TYPES
+    )
+    if not is_pair:
+        return ()
+    assert texts is not None
+    assert ends is not None
+    offsets = array(OFFSET_TYPES[ends.dtype], _read(checkpoint, ends))
+    if sys.byteorder == "big":
+        offsets.byteswap()
+    content = _read(checkpoint, texts)
+    if not offsets or offsets[0] != 0 or offsets[-1] != len(content) or any(map(int.__gt__, offsets, offsets[1:])):
+        raise DamagedFileError(
+            f"{checkpoint.path} holds labels of {name!r} whose {ends.name!r} do not fit their {len(content)} bytes.",
+            hint="Copy or download it again.",
+        )
+    return [content[start:end].decode("utf-8", "backslashreplace") for start, end in pairwise(offsets)]
+
+
+def _read(checkpoint: Checkpoint, stored: StoredTensor) -> bytes:
+    return b"".join(map(bytes, contiguous_bytes(stored, files=checkpoint.files)))
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)

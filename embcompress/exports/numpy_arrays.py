@@ -1,0 +1,80 @@
+"""NumPy's .npy, of one table, and .npz, of all tensors.
+
+bfloat16 and FP8, which NumPy has no dtypes for, become float32, which holds each of their numbers.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from embcompress.artifact.atomic_file import AtomicFile, failure_of
+from embcompress.artifact.writer import Entry
+from embcompress.exports.dense_model import DenseModel
+
+# So that the same model gives the same bytes.
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def write_npy(model: DenseModel, file: AtomicFile) -> None:
+    """Write the one table of a model, (rows, dim)."""
+    entry = model.only_table("npy")
+    file.write(npy_header(entry))
+    for part in numpy_bytes(model, entry):
+        file.write(part)
+
+
+def write_npz(model: DenseModel, file: AtomicFile) -> None:
+    """Write every tensor of a model, uncompressed, by its name."""
+    try:
+        with zipfile.ZipFile(file.path, "w", zipfile.ZIP_STORED) as archive:
+            for entry in model.entries:
+                member = zipfile.ZipInfo(f"{entry.name}.npy", EPOCH)
+                with archive.open(member, "w", force_zip64=True) as stream:
+                    stream.write(npy_header(entry))
+                    for part in numpy_bytes(model, entry):
+                        stream.write(part)
+    except OSError as err:
+        raise failure_of(file.target, err) from err
+
+
+def npy_header(entry: Entry) -> bytes:
+    """Make the first bytes of an array of NumPy, up to its numbers."""
+    buffer = io.BytesIO()
+    descr, shape = numpy_dtype(entry.dtype).str, entry.shape
+    if entry.opaque_bytes is not None:
+        descr, shape = "|u1", (entry.opaque_bytes,)
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    return buffer.getvalue()
+
+
+def numpy_dtype(dtype: str) -> np.dtype[np.generic]:
+    """Give NumPy's dtype of the numbers of one of torch's: its own, or float32."""
+    name = dtype if is_of_numpy(dtype) else "float32"
+    little: np.dtype[np.generic] = np.dtype(name).newbyteorder("<")
+    return little
+
+
+def is_of_numpy(dtype: str) -> bool:
+    """Tell whether NumPy has one of torch's dtypes."""
+    try:
+        np.dtype(dtype)
+    except TypeError:
+        return False
+    return True
+
+
+def numpy_bytes(model: DenseModel, entry: Entry) -> Iterator[bytes | memoryview]:
+    """Yield the bytes of a tensor in NumPy's dtype."""
+    is_kept = is_of_numpy(entry.dtype) or entry.opaque_bytes is not None
+    for part in model.read(entry):
+        if is_kept or not len(part):
+            yield part
+        else:
+            values = torch.frombuffer(bytearray(part), dtype=getattr(torch, entry.dtype))
+            yield values.to(torch.float32).numpy().tobytes()
