@@ -136,7 +136,7 @@ def assert_spectrum(found: SpectrumReport | None, values: Tensor, *, rank: int, 
     assert found.is_whole == (known == min(values.shape))
     assert found.singular_values == pytest.approx(singular[:known].tolist(), abs=1e-5 * float(singular[0]))
     assert found.energy == pytest.approx(energy[:known].tolist(), abs=1e-5)
-    assert found.kept == pytest.approx(float(energy[rank - 1]), abs=1e-5)
+    assert found.kept_energy == pytest.approx(float(energy[rank - 1]), abs=1e-5)
 
 
 def water_filling(squares: Tensor, bits: float) -> float:
@@ -153,8 +153,8 @@ def assert_neighbours(found: TableReport, values: Tensor, stored: Tensor) -> Non
     """Compare the overlap of all rows with the oracle: to three neighbours in all, which float32 may rank otherwise."""
     assert found.neighbours is not None
     rows = len(values)
-    assert (found.neighbours.queries, found.neighbours.nearest) == (rows, min(10, rows - 1))
+    assert (found.neighbours.queries, found.neighbours.neighbours_per_query) == (rows, min(10, rows - 1))
     for band, by_cosine in ((found.neighbours.cosine, True), (found.neighbours.inner_product, False)):
         expected = float(dense_overlap(values, stored, torch.arange(rows), by_cosine=by_cosine).mean())
-        assert band.overlap == pytest.approx(expected, abs=3.01 / (rows * found.neighbours.nearest))
+        assert band.overlap == pytest.approx(expected, abs=3.01 / (rows * found.neighbours.neighbours_per_query))
         assert band.low == band.overlap == band.high

@@ -84,4 +84,4 @@ def test_nothing_of_a_name_comes_through(
                 assert {kind for kind, _, _ in said} <= {"error", "warning"}, (what, form)
                 assert all(properties["title"].startswith("embcompress") for _, properties, _ in said)
             elif form:
-                assert json.loads(text)["schema_version"] == 1
+                assert json.loads(text)["schema_version"] == 2

@@ -312,7 +312,7 @@ def _with_errors(tables: Sequence[CompressedTable], grown: Sequence[GrownTable])
     changed = {
         one.name
         for one in grown
-        if one.rows_dropped or (one.energy_held is not None and one.energy_held < ENERGY_EXACT)
+        if one.rows_dropped or (one.kept_energy is not None and one.kept_energy < ENERGY_EXACT)
     }
     return [replace(table, error=None) if table.name in changed else table for table in tables]
 

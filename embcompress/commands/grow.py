@@ -59,10 +59,10 @@ def grow_table(
     grower.write(writer, progress)
     found = replace(
         table_report(plan, request),
-        energy_held=grower.energy_held,
+        kept_energy=grower.kept_energy,
         base_rows=grower.kept_rows.result(),
         new_rows=grower.new_rows.result(),
         bytes_after=grower.nbytes,
         seconds=time.perf_counter() - started,
     )
-    return Grown(found, (*grower.warnings, *measured_warnings(found, holdable=grower.holdable)))
+    return Grown(found, (*grower.warnings, *measured_warnings(found, attainable_energy=grower.attainable_energy)))

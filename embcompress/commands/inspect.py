@@ -100,7 +100,7 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
                 ),
                 *([Skipped(scattered[0], scattered[1])] if scattered and not tables else ()),
             ),
-            compressed=tuple(_listed(table, artifact) for table in artifact.tables) if artifact else (),
+            compressed_tables=tuple(_listed(table, artifact) for table in artifact.tables) if artifact else (),
         )
     write_reports(result, reports, force=force)
     return result

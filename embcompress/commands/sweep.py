@@ -147,25 +147,25 @@ def recommend(
         call: arguments of the sweep that the command shares; `effort` goes with coded weights only.
     """
     points = [
-        (curve.way, point)
+        (curve.method, point)
         for curve in totals.curves
         for point in curve.points
-        if point.asked_ratio is not None and point.largest_relative is not None
+        if point.target_ratio is not None and point.largest_relative is not None
     ]
     if not points:
         return None
     within = [(way, point) for way, point in points if (point.largest_relative or 0.0) <= max_error]
     if within:
-        most = max(point.asked_ratio or 0 for _, point in within)
-        way, point = min(((way, point) for way, point in within if point.asked_ratio == most), key=_error_of)
+        most = max(point.target_ratio or 0 for _, point in within)
+        way, point = min(((way, point) for way, point in within if point.target_ratio == most), key=_error_of)
         reason = f"the largest ratio tried at which no table is left with an error above {max_error:g}"
     else:
         way, point = min(points, key=_error_of)
         reason = f"no ratio tried leaves every table with an error of at most {max_error:g}; this one leaves the least"
     storing = {} if way == CODED else {"plain": True, "dtype": PLAIN_DTYPES[way]}
     shared = {name: value for name, value in call.items() if way == CODED or name != "effort"}
-    command = spell_command("approximate", path=path, ratio=point.asked_ratio, **storing, **shared)
-    return Recommendation(way, point.asked_ratio or 0.0, point.bytes, point.relative, bool(within), reason, command)
+    command = spell_command("approximate", path=path, ratio=point.target_ratio, **storing, **shared)
+    return Recommendation(way, point.target_ratio or 0.0, point.bytes, point.relative, bool(within), reason, command)
 
 
 def _error_of(found: tuple[str, SweepPoint]) -> float:

@@ -84,7 +84,7 @@ class TableMethods:
 
     def _remarks(self, curves: Sequence[SweepCurve], coded: Sequence[_Stored]) -> Iterator[str]:
         """Say what pays and what does not."""
-        points = {curve.way: {point.asked_ratio: point for point in curve.points} for curve in curves}
+        points = {curve.method: {point.target_ratio: point for point in curve.points} for curve in curves}
         by_ratio = points[CODED]
         if by_ratio:
             ratio = max((one for one in by_ratio if one and one <= REMARK_RATIO), default=RATIOS[0])
@@ -220,7 +220,7 @@ def _point(swept: Sequence[TableMethods], stored: _Stored) -> SweepPoint:
     together = mean_estimate(stored.errors)
     low, high = together.band
     return SweepPoint(
-        asked_ratio=stored.ratio,
+        target_ratio=stored.ratio,
         ratio=sum(one.table.nbytes for one in swept) / stored.nbytes,
         bytes=stored.nbytes,
         rank=stored.rank,

@@ -114,14 +114,18 @@ def check_copies(original: Checkpoint, artifact: Artifact) -> list[Check]:
             failed.append(Check("checksums", name, passed=False, detail=err.message.rstrip(".")))
             is_same = True
         if wrong or not is_same:
-            failed.append(Check("untouched", name, passed=False, detail=wrong or "has other bytes than the original"))
+            failed.append(
+                Check("uncompressed_tensors", name, passed=False, detail=wrong or "has other bytes than the original")
+            )
     failed += [
-        Check("untouched", name, passed=False, detail="is missing in the artifact")
+        Check("uncompressed_tensors", name, passed=False, detail="is missing in the artifact")
         for name in wanted
         if name not in copied
     ]
     if dict(original.listing.metadata) != dict(artifact.original_metadata):
-        failed.append(Check("untouched", None, passed=False, detail="the metadata is not that of the original"))
+        failed.append(
+            Check("uncompressed_tensors", None, passed=False, detail="the metadata is not that of the original")
+        )
     return failed
 
 
@@ -171,7 +175,7 @@ def check_recorded(pair: TablePair, measured: TableErrorReport | None) -> list[C
     if abs(said - measured.relative) <= RECORDED_TOLERANCE * measured.relative + RECORDED_FLOOR:
         return []
     detail = f"the artifact tells an error of {said:.6g}, and {measured.relative:.6g} was measured"
-    return [Check("recorded", pair.compressed.name, passed=False, detail=detail)]
+    return [Check("recorded_error", pair.compressed.name, passed=False, detail=detail)]
 
 
 def all_checks(
@@ -194,13 +198,16 @@ def all_checks(
     }
     if has_read:
         passed["checksums"] = f"{_count(len(artifact.tensors), 'stored tensor')} with the crc32 of the header"
-        passed["untouched"] = f"{_count(len(artifact.copied), 'other tensor')} as in the original, bit for bit" + (
-            f"; {left_out} {'entries' if left_out > 1 else 'entry'} of the original could not be compared"
-            if left_out
-            else ""
+        passed["uncompressed_tensors"] = (
+            f"{_count(len(artifact.copied), 'other tensor')} as in the original, bit for bit"
+            + (
+                f"; {left_out} {'entries' if left_out > 1 else 'entry'} of the original could not be compared"
+                if left_out
+                else ""
+            )
         )
         if told:
-            passed["recorded"] = f"the error of {_count(len(told), 'table')} as the artifact tells it"
+            passed["recorded_error"] = f"the error of {_count(len(told), 'table')} as the artifact tells it"
     wrong = {check.name for check in failed}
     kept = [Check(name, None, passed=True, detail=said) for name, said in passed.items() if name not in wrong]
     return (*kept, *failed)

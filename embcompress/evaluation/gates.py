@@ -23,6 +23,7 @@ from embcompress.results import (
     TableReport,
 )
 from embcompress.results.schema import define
+from embcompress.results.version_1 import current_name, current_report
 from embcompress.tables.text_files import parse_json, read_text
 from embcompress.text import did_you_mean
 
@@ -116,7 +117,7 @@ class Conditions:
         gates = [gate for condition in self.expressions for gate in _held(result, condition)]
         if self.baseline is not None:
             gates += _regressions(result, self.baseline)
-        return tuple(gate for gate in gates if not result.dry_run or gate.value is not None or not gate.is_of_number)
+        return tuple(gate for gate in gates if not result.dry_run or gate.value is not None or not gate.is_numeric)
 
 
 def read_conditions(
@@ -165,15 +166,17 @@ def _read_report(path: Path) -> Mapping[str, Any]:
             hint="Name the .report.json that `approximate` wrote, or what `evaluate --report FILE.json` wrote.",
         )
     assert isinstance(found, dict)
-    wrong = _why_no_baseline(found)
+    version = found.get("schema_version")
+    if version not in (1, SCHEMA_VERSION):
+        raise CheckpointError(
+            f"--baseline {path} has schema version {str(version)[:20]}; this embcompress reads 1 to {SCHEMA_VERSION}.",
+            hint="Update embcompress, or name a report that this version wrote.",
+        )
+    report = current_report(found) if version == 1 else found
+    wrong = _why_no_baseline(report)
     if wrong:
         raise CheckpointError(f"--baseline {path} {wrong}.", hint="Name the report of the last good release.")
-    if found.get("schema_version") != SCHEMA_VERSION:
-        raise CheckpointError(
-            f"--baseline {path} has schema version {str(found.get('schema_version'))[:20]}; this version reads "
-            f"{SCHEMA_VERSION}."
-        )
-    return found
+    return report
 
 
 def _why_no_baseline(report: Mapping[str, Any]) -> str:
@@ -213,7 +216,7 @@ def _regressions(result: Measured, baseline: Baseline) -> Iterator[Gate]:
         called = before.get("name")
         found = now.get(called) if isinstance(called, str) else None
         if found is None:
-            yield Gate(NOT_COMPRESSED, str(called), None, passed=False, is_of_number=False)
+            yield Gate(NOT_COMPRESSED, str(called), None, passed=False, is_numeric=False)
             continue
         compared.add(found.name)
         has_asked_others = _sample(found) != _sample(before)
@@ -225,7 +228,7 @@ def _regressions(result: Measured, baseline: Baseline) -> Iterator[Gate]:
                 yield from _regression(found, before, name, direction, allowed=baseline.allowed, table=found.name)
     for table in result.tables:
         if table.name not in compared:
-            yield Gate(NOT_IN_BASELINE, table.name, None, passed=False, is_of_number=False)
+            yield Gate(NOT_IN_BASELINE, table.name, None, passed=False, is_numeric=False)
 
 
 def _sample(table: Any) -> tuple[float | None, ...]:
@@ -267,7 +270,10 @@ def _parse(text: str, *, of_table: Sequence[str], of_report: Sequence[str]) -> C
             hint=f"Signs are {' '.join(OPERATORS)}; names are those of the JSON report; units are for bytes.",
         )
     name = re.sub(r"\[(\d+)\]", r".\1", found["name"])
-    pattern = re.sub(r"\.\d+(?=\.|$)", ".0", name)
+    # A name of version 1 means what it meant: a script that was written for it goes on.
+    spellings = (name, current_name(name), current_name(name, within="tables"))
+    name = next((one for one in spellings if _pattern(one) in (*of_table, *of_report)), name)
+    pattern = _pattern(name)
     if pattern not in of_table and pattern not in of_report:
         raise UsageError(
             f"--fail-if {text!r}: the report has no number {found['name']!r}.",
@@ -275,6 +281,11 @@ def _parse(text: str, *, of_table: Sequence[str], of_report: Sequence[str]) -> C
             or "Names are those of the JSON report, as in error.relative or totals.ratio.",
         )
     return Condition(text.strip(), name, found["sign"], limit, is_of_table=pattern in of_table)
+
+
+def _pattern(name: str) -> str:
+    """Put 0 for every place in a list, as `number_names` does."""
+    return re.sub(r"\.\d+(?=\.|$)", ".0", name)
 
 
 def _share(text: str) -> float:

@@ -152,7 +152,7 @@ class CodedGrower(Grower):
         return super().nbytes if self._written is None else self._written
 
     @property
-    def holdable(self) -> float:
+    def attainable_energy(self) -> float:
         """What codes hold of normal rows whose columns have the classes of the new rows; 1 where all are zeros."""
         book, counts = self._codebook, self._count_new_kinds()
         used = counts.nonzero()[0]

@@ -14,16 +14,16 @@ from embcompress.results import GrownTable, VocabularyReport
 from embcompress.text import NAMED_MAX, named
 
 ENERGY_EXACT = 1 - 1e-4  # above this share nothing to speak of was lost by the projection
-ENERGY_HELD_MIN = 0.5  # below this share of what could be held of the new rows' squared norm a report warns
+KEPT_ENERGY_MIN = 0.5  # below this share of what could be held of the new rows' squared norm a report warns
 
 
 def vocabulary_report(placement: Placement, tables: Sequence[GrowingTable]) -> VocabularyReport:
     """Count what the old and the new vocabulary share."""
     return VocabularyReport(
-        kept=placement.kept,
-        new=placement.max_id - placement.kept,
-        dropped=len(placement.dropped),
-        padding=sum(tables[0].padding),
+        kept_ids=placement.kept,
+        new_ids=placement.max_id - placement.kept,
+        dropped_rows=len(placement.dropped),
+        padding_rows=sum(tables[0].padding),
         new_labels=(placement.new or ())[:NAMED_MAX],
         dropped_labels=placement.dropped[:NAMED_MAX],
     )
@@ -76,28 +76,30 @@ def planned_warnings(
     return tuple(warnings)
 
 
-def measured_warnings(found: GrownTable, *, holdable: float) -> tuple[str, ...]:
+def measured_warnings(found: GrownTable, *, attainable_energy: float) -> tuple[str, ...]:
     """Say what a user should know of the new rows as they are stored.
 
     Args:
         found: the table as it was written.
-        holdable: the share of their squared norm that could be held of rows such as the kept ones: 1 where weights are
-            floats, less in few bits, so that no warning tells of what they lose by design.
+        attainable_energy: the share of their squared norm that could be kept of rows such as the base rows: 1 where
+            weights are floats, less where they are coded, so that no warning is about what codes lose by design.
     """
     warnings = []
     is_coded = found.coding == CODED
-    if found.constrainer is not None and found.energy_held is not None and found.energy_held < ENERGY_EXACT:
+    if found.constrainer is not None and found.kept_energy is not None and found.kept_energy < ENERGY_EXACT:
         then = "stored in few bits" if is_coded else "projected on the bases"
         warnings.append(
             f"the new rows of {found.name!r} were constrained, then {then}: as stored they do not keep "
             "the constraint exactly"
         )
-    if found.energy_held is not None and found.energy_held < ENERGY_HELD_MIN * holdable:
+    if found.kept_energy is not None and found.kept_energy < KEPT_ENERGY_MIN * attainable_energy:
         what, more = (
-            ("bases and bits", f", where {holdable:.1%} is within reach") if is_coded else ("bases", ", no more")
+            ("bases and bits", f", where {attainable_energy:.1%} is within reach")
+            if is_coded
+            else ("bases", ", no more")
         )
         warnings.append(
-            f"the {what} of {found.name!r} hold {found.energy_held:.1%} of the squared norm of its new rows{more}. "
+            f"the {what} of {found.name!r} hold {found.kept_energy:.1%} of the squared norm of its new rows{more}. "
             f"For {what} of their own: `embcompress reconstruct`, backfill that, and approximate again"
         )
     return tuple(warnings)
@@ -119,7 +121,7 @@ def table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
         rows_filled=filled,
         method="fill" if filled and filled == plan.placement.added else str(request.method),
         constrainer=str(plan.constrainer) if plan.constrainer else None,
-        energy_held=None,
+        kept_energy=None,
         base_rows=None,
         new_rows=None,
         bytes_before=sum(tensor.nbytes for part in plan.parts for tensor in part.tensors),

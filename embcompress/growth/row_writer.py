@@ -105,7 +105,7 @@ class Grower(ABC):
         """Write everything that holds the table, new rows included."""
 
     @property
-    def energy_held(self) -> float | None:
+    def kept_energy(self) -> float | None:
         """The share of the squared norm of the new rows that is held as they are stored; None of a dense table."""
         if self.plan.rank is None or not len(self._new.ids):
             return None
@@ -113,7 +113,7 @@ class Grower(ABC):
         return max(held, 0.0)
 
     @property
-    def holdable(self) -> float:
+    def attainable_energy(self) -> float:
         """The share of it that could be held of rows such as the kept ones."""
         return 1.0
 

@@ -163,7 +163,7 @@ class NeighbourSearch:
         ]
         cosine, inner_product = (mean_overlap(one, population=self._rows) for one in shares)
         return NeighboursReport(
-            nearest=self._nearest,
+            neighbours_per_query=self._nearest,
             queries=len(shares[0]),
             seed=self._seed,
             confidence=BAND_CONFIDENCE,

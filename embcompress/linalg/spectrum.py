@@ -28,7 +28,7 @@ def spectrum_report(factors: Factorization, *, side: int, rank: int) -> Spectrum
     ranks = sorted({*(range(1, known + 1) if known <= SPECTRUM_POINTS else shown), kept, known})
     return SpectrumReport(
         is_whole=known == side,
-        kept=energies[kept - 1],
+        kept_energy=energies[kept - 1],
         ranks=tuple(ranks),
         singular_values=tuple(float(values[number - 1]) for number in ranks),
         energy=tuple(energies[number - 1] for number in ranks),

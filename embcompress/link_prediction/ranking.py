@@ -121,7 +121,7 @@ def measure_link_prediction(
     return LinkPrediction(
         interaction=plan.interaction.name,
         triples=len(plan.triples) // 3,
-        known=len(_distinct(plan.known) - ranked),
+        known_triples=len(_distinct(plan.known) - ranked),
         before=before,
         after=after,
     )

@@ -191,7 +191,7 @@ def _draw_curves(drawing: CurvesDrawing) -> Picture:
         picture.line(_from_below(axes, sorted(bound.items())), "muted", width=1, is_dashed=True)
     for curve, points in curves:
         _draw_curve(picture, axes, curve, points)
-        legend.append((curve.way, *WAYS[curve.way]))
+        legend.append((curve.method, *WAYS[curve.method]))
     legend += [("Gaussian bound", "muted", "dashes")] if bound else []
     chosen = drawing.chosen
     if chosen is not None and chosen.relative > 0:
@@ -213,7 +213,7 @@ def _curve_axes(points: Sequence[SweepPoint]) -> Axes:
 
 def _draw_curve(picture: Picture, axes: Axes, curve: SweepCurve, points: Sequence[SweepPoint]) -> None:
     """Draw one way: its band, a line unless it has one size only, and a marker at each point."""
-    color, marker = WAYS[curve.way]
+    color, marker = WAYS[curve.method]
     low = [axes.at(one.ratio, max(one.low or one.relative, axes.y.low)) for one in points]
     high = [axes.at(one.ratio, min(one.high, axes.y.high)) for one in points]
     if any(not one.exact for one in points):

@@ -1,4 +1,4 @@
-"""The JSON report, schema 1: docs/report.md describes it."""
+"""The JSON report, schema 2: docs/report.md describes it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def render_json(result: Result) -> str:
             fields.pop(name, None)
     if not fields.get("withheld"):
         fields.pop("withheld", None)
-    if isinstance(result, ApproximateResult) and not result.unrecognised:
-        del fields["unrecognised"], fields["unrecognised_command"]
+    if isinstance(result, ApproximateResult) and not result.unrecognised_matrices:
+        del fields["unrecognised_matrices"], fields["unrecognised_command"]
     if isinstance(result, EvaluateResult) and not result.skipped:
         del fields["skipped"]
     if isinstance(result, InspectResult):
-        for name in ("skipped", "compressed"):
+        for name in ("skipped", "compressed_tables"):
             if not fields[name]:
                 del fields[name]
     document = {"schema_version": SCHEMA_VERSION, "command": fields.pop("command"), "ok": is_ok(result), **fields}

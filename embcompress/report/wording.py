@@ -102,7 +102,7 @@ def coding_text(table: TableReport) -> str:
     coded = table.coded
     if coded is None:
         return table.coding
-    codes = "window codes" if coded.states is None else f"{coded.states} states"
+    codes = "window codes" if coded.trellis_states is None else f"{coded.trellis_states} states"
     return f"{codes}, {coded.bits_per_entry:.2f} bits"
 
 
@@ -111,7 +111,7 @@ def making_text(table: TableReport) -> str:
     bases = f"{table.rank} bases" if has_bases(table) else "no bases"
     solver = f" by the {table.solver} solver" if table.solver and has_bases(table) else ""
     parts = [f"{bases}{solver}"]
-    parts += [counted(table.coded.kinds, "kind")] if table.coded else []
+    parts += [counted(table.coded.row_kinds, "kind")] if table.coded else []
     parts += [counted(table.passes, "pass", many="passes")] if table.passes else []
     return ", ".join(parts)
 
@@ -175,9 +175,9 @@ def span_text(group: RowGroup) -> str:
 
 def known_text(found: LinkPrediction) -> str:
     """Say how many triples were left out of the ranks, and how to leave some out where none were."""
-    if not found.known:
+    if not found.known_triples:
         return "no known triples were left out of the ranks: --known names files of them"
-    return f"{counted(found.known, 'known triple')} left out of the ranks"
+    return f"{counted(found.known_triples, 'known triple')} left out of the ranks"
 
 
 def gate_sentence(gate: Gate) -> str:
@@ -187,7 +187,7 @@ def gate_sentence(gate: Gate) -> str:
         >>> gate_sentence(Gate("error.relative > 0.2", "entities", 0.2031, passed=False))
         "error.relative > 0.2 in table 'entities': it is 0.2031."
     """
-    if not gate.is_of_number:
+    if not gate.is_numeric:
         return f"{gate.expression}: {gate.table!r}."
     where = f" in table {gate.table!r}" if gate.table is not None else ""
     found = "the report does not know it" if gate.value is None else f"it is {gate.value:.6g}"
@@ -272,6 +272,6 @@ def points_by_size(curves: Sequence[SweepCurve]) -> tuple[tuple[float, dict[str,
     lines: dict[tuple[float, str], dict[str, SweepPoint]] = {}
     for curve in curves:
         for point in curve.points:
-            own = curve.way if point.asked_ratio is None else ""
-            lines.setdefault((point.asked_ratio or point.ratio, own), {})[curve.way] = point
+            own = curve.method if point.target_ratio is None else ""
+            lines.setdefault((point.target_ratio or point.ratio, own), {})[curve.method] = point
     return tuple((ratio, found) for (ratio, _), found in sorted(lines.items(), key=lambda line: line[0]))

@@ -13,8 +13,8 @@ FIELDS_OF_SOME_RUNS = (
     *DRY_RUN_FIELDS,
     "withheld",
     "skipped",
-    "compressed",
-    "unrecognised",
+    "compressed_tables",
+    "unrecognised_matrices",
     "unrecognised_command",
 )  # left out where they would say nothing
 

@@ -571,7 +571,7 @@ def test_committed_files_are_evaluated_and_listed(tmp_path: Path, path: Path) ->
     dense = embcompress.reconstruct(path, output=tmp_path / "dense.safetensors").output.path
     result = embcompress.evaluate(dense, path, neighbours=0)
     # The dense file is not the one that the errors in the header are of, nor has it that one's lack of metadata.
-    assert {check.name for check in result.checks if not check.passed} == {"recorded", "untouched"}
+    assert {check.name for check in result.checks if not check.passed} == {"recorded_error", "uncompressed_tensors"}
     said = next(check.detail for check in result.checks if check.name == "schema")
     assert said == f"the header follows schema {1 if path == COMMITTED else 2}"
     assert len(result.tables) >= 4
@@ -579,13 +579,13 @@ def test_committed_files_are_evaluated_and_listed(tmp_path: Path, path: Path) ->
         assert table.error is not None
         assert table.error.relative < (1e-3 if table.dtype == "float16" else 1e-6)
         assert table.coded is not None
-        assert table.coded.states == (None if path == COMMITTED else 32)
+        assert table.coded.trellis_states == (None if path == COMMITTED else 32)
     listed = embcompress.inspect(path)
     assert {tensor.name for tensor in listed.others} == set(parse(path)[0])
-    told = [(one.name, one.shape, one.coding, one.bytes, one.bytes_before) for one in listed.compressed]
+    told = [(one.name, one.shape, one.coding, one.bytes, one.bytes_before) for one in listed.compressed_tables]
     assert told == [
         (table.name, table.shape, "coded", table.bytes_after, table.bytes_before) for table in result.tables
     ]
-    for one, table in zip(listed.compressed, result.tables, strict=True):
+    for one, table in zip(listed.compressed_tables, result.tables, strict=True):
         assert table.coded is not None
         assert one.bits_per_entry == pytest.approx(table.coded.bits_per_entry, rel=1e-12)

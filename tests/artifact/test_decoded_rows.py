@@ -107,7 +107,7 @@ def test_coded_rows_by_id_lie_beyond_the_places_counted(tmp_path: Path) -> None:
     safetensors.torch.save_file({NAME: draw(rows, 4)}, source)
     made = embcompress.approximate(source, ratio=5, effort="fast", table=NAME, neighbours=0)
     assert made.tables[0].coded is not None
-    assert made.tables[0].coded.kinds > 1
+    assert made.tables[0].coded.row_kinds > 1
     ids = torch.tensor(
         [rows - 1, 400 * SPACING, 400 * SPACING - 1, 0, 400 * SPACING + 1, SPACING - 1, SPACING, SPACING + 1]
     )

@@ -91,7 +91,7 @@ def assert_refused(args: list[str], *, code: int, message: str, folder: Path, hi
     assert (told.code, told.err) == (code, "")
     document = json.loads(told.out)
     assert list(document) == FAILURE_KEYS
-    assert (document["schema_version"], document["ok"]) == (1, False)
+    assert (document["schema_version"], document["ok"]) == (2, False)
     assert list(document["error"]) == ["id", "message", "hint"]
     assert document["error"]["id"]
     assert message in document["error"]["message"]
@@ -104,7 +104,7 @@ def test_approximate_prints_one_json_document(folder: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     document = json.loads(outcome.out)
     assert list(document) == REPORT_KEYS
-    assert (document["schema_version"], document["command"], document["ok"]) == (1, "approximate", True)
+    assert (document["schema_version"], document["command"], document["ok"]) == (2, "approximate", True)
     assert document["input"] == {"path": "model.safetensors", "bytes": (folder / "model.safetensors").stat().st_size}
     assert document["output"]["path"] == "model-compressed.safetensors"
     assert [(said["name"], said["rank"], said["bytes_after"]) for said in document["tables"]] == [

@@ -30,7 +30,7 @@ REPORT_KEYS = [
 ]  # fmt: skip
 TABLE_KEYS = [
     "name", "tied_names", "rows", "shape", "dtype", "kind", "coding", "rank", "rows_kept", "rows_added", "rows_dropped",
-    "rows_filled", "method", "constrainer", "energy_held", "base_rows", "new_rows", "bytes_before", "bytes_after",
+    "rows_filled", "method", "constrainer", "kept_energy", "base_rows", "new_rows", "bytes_before", "bytes_after",
     "seconds",
 ]  # fmt: skip
 
@@ -87,7 +87,7 @@ def assert_refused(args: list[str], *, code: int, message: str, folder: Path, hi
     assert (told.code, told.err) == (code, "")
     document = json.loads(told.out)
     assert list(document) == FAILURE_KEYS
-    assert (document["schema_version"], document["ok"]) == (1, False)
+    assert (document["schema_version"], document["ok"]) == (2, False)
     assert document["error"]["id"]
     assert message in document["error"]["message"]
     assert snapshot(folder) == before
@@ -99,21 +99,21 @@ def test_backfill_prints_one_json_document(folder: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     document = json.loads(outcome.out)
     assert list(document) == REPORT_KEYS
-    assert (document["schema_version"], document["command"], document["ok"]) == (1, "backfill", True)
+    assert (document["schema_version"], document["command"], document["ok"]) == (2, "backfill", True)
     assert [list(said) for said in document["tables"]] == [TABLE_KEYS]
     assert document["output"]["path"] == "model-backfilled.safetensors"
     assert document["vocabulary"] == {
-        "kept": 16,
-        "new": 10,
-        "dropped": 4,
-        "padding": 0,
+        "kept_ids": 16,
+        "new_ids": 10,
+        "dropped_rows": 4,
+        "padding_rows": 0,
         "new_labels": ["w20", "w21", "w22", "w23", "w24"],
         "dropped_labels": ["w0", "w1", "w2", "w3"],
     }
     (said,) = document["tables"]
     assert (said["name"], said["rows"], said["shape"], said["dtype"]) == ("entities.weight", 26, [6], "float32")
     assert (said["rows_kept"], said["rows_added"], said["rows_dropped"], said["rows_filled"]) == (16, 10, 4, 0)
-    assert (said["method"], said["constrainer"], said["rank"], said["energy_held"]) == ("gaussian", None, None, None)
+    assert (said["method"], said["constrainer"], said["rank"], said["kept_energy"]) == ("gaussian", None, None, None)
     assert list(said["base_rows"]["norm"]) == ["mean", "p50", "p99", "max"]
     assert list(said["new_rows"]["cosine"]) == ["mean", "p50", "p01", "min"]
     assert said["base_rows"]["norm"]["mean"] == pytest.approx(float(table()[4:].norm(dim=1).mean()), rel=1e-6)
@@ -192,7 +192,7 @@ def test_report_fits_the_console(width: int) -> None:
     ):
         assert part in flat
     if width == 200:
-        heads = "table shape kept added dropped new rows by norm kept / new cosine kept / new held"
+        heads = "table shape kept added dropped new rows by norm kept / new cosine kept / new kept energy"
         assert " ".join(lines[0].split()) == heads
         assert lines[1].split()[5:8] == ["16", "10", "4"]
     else:
@@ -552,7 +552,7 @@ def test_more_labels_than_max_id_are_refused(folder: Path) -> None:
     assert_refused([*BY_LABEL, "--max-id", "25"], code=1, message="26 labels do not go into --max-id 25", folder=folder)
     for count in (26, 27):
         document = json.loads(run(*BY_LABEL, "--max-id", count, "-f", "--json").out)
-        assert (document["tables"][0]["rows"], document["vocabulary"]["new"]) == (count, count - 16)
+        assert (document["tables"][0]["rows"], document["vocabulary"]["new_ids"]) == (count, count - 16)
 
 
 def test_offset_beyond_the_rows_is_refused(folder: Path) -> None:
@@ -577,7 +577,7 @@ def test_nearly_all_labels_gone_is_refused(folder: Path) -> None:
     assert_refused(args, code=1, folder=folder, hint="Check that --base-labels and --labels name the right files",
                    message="19 of 20 labels of the base are not among the 31 new ones: 'w0', 'w1'")  # fmt: skip
     write("few.txt", "w3", "w5", *(f"x{number}" for number in range(30)))
-    assert json.loads(run(*args, "--json").out)["vocabulary"]["dropped"] == 18
+    assert json.loads(run(*args, "--json").out)["vocabulary"]["dropped_rows"] == 18
 
 
 def test_existing_output_is_refused_without_force(folder: Path) -> None:

@@ -148,7 +148,7 @@ def test_evaluate_names_what_a_flipped_bit_is_in(pair: Pair, tensor: str, told: 
         report = pair.report()
         wrong = failed(report)
         assert ("checksums", told) in wrong
-        assert {name for name, _ in wrong} <= {"checksums", "untouched"}
+        assert {name for name, _ in wrong} <= {"checksums", "uncompressed_tensors"}
         for table in report["tables"]:
             assert (table["error"] is None) == (table["name"] == told)
         pair.artifact.write_bytes(whole)
@@ -210,7 +210,7 @@ def test_evaluate_notices_a_falsified_error(factor: float, pair: Pair) -> None:
 
     edit_document(pair.artifact, falsify)
     report = pair.report()
-    assert failed(report) == [("recorded", report["tables"][0]["name"])]
+    assert failed(report) == [("recorded_error", report["tables"][0]["name"])]
     assert report["tables"][0]["error"]["relative"] > 0
 
 
@@ -223,24 +223,24 @@ def test_evaluate_takes_an_artifact_that_tells_no_error(pair: Pair) -> None:
         "schema",
         "tables",
         "checksums",
-        "untouched",
+        "uncompressed_tensors",
     ]
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda tensors: tensors["layer.weight"][2, 4].mul_(1.0000002), [("untouched", "layer.weight")]),
-        (lambda tensors: tensors["step"].add_(1), [("untouched", "step")]),
-        (lambda tensors: tensors.update(more=torch.zeros(2)), [("untouched", "more")]),
-        (lambda tensors: tensors.pop("step"), [("untouched", "step")]),
-        (lambda tensors: tensors.update(step=torch.tensor(7.0)), [("untouched", "step")]),
-        (lambda tensors: tensors.update(step=torch.tensor([7])), [("untouched", "step")]),
-        (lambda tensors: tensors["relation.weight"][59, 3, 3].neg_(), [("untouched", "relation.weight")]),
+        (lambda tensors: tensors["layer.weight"][2, 4].mul_(1.0000002), [("uncompressed_tensors", "layer.weight")]),
+        (lambda tensors: tensors["step"].add_(1), [("uncompressed_tensors", "step")]),
+        (lambda tensors: tensors.update(more=torch.zeros(2)), [("uncompressed_tensors", "more")]),
+        (lambda tensors: tensors.pop("step"), [("uncompressed_tensors", "step")]),
+        (lambda tensors: tensors.update(step=torch.tensor(7.0)), [("uncompressed_tensors", "step")]),
+        (lambda tensors: tensors.update(step=torch.tensor([7])), [("uncompressed_tensors", "step")]),
+        (lambda tensors: tensors["relation.weight"][59, 3, 3].neg_(), [("uncompressed_tensors", "relation.weight")]),
         (lambda tensors: tensors.update({NAME: tensors[NAME][:-1].clone()}), [("tables", NAME)]),
         (lambda tensors: tensors.update({NAME: tensors[NAME].half()}), [("tables", NAME)]),
         (lambda tensors: tensors.update({NAME: tensors[NAME].view(300, 4, 4)}), [("tables", NAME)]),
-        (lambda tensors: tensors[NAME][5].mul_(1.5), [("recorded", NAME)]),
+        (lambda tensors: tensors[NAME][5].mul_(1.5), [("recorded_error", NAME)]),
     ],
 )
 def test_evaluate_notices_another_original(
@@ -259,13 +259,13 @@ def test_evaluate_tells_zero_from_minus_zero(pair: Pair) -> None:
     embcompress.approximate(pair.original, output=pair.artifact, bases=4, table=NAME, force=True)
     assert pair.evaluate().code == 0
     edit_original(pair, lambda tensors: tensors["zero"].neg_())
-    assert failed(pair.report()) == [("untouched", "zero")]
+    assert failed(pair.report()) == [("uncompressed_tensors", "zero")]
 
 
 def test_evaluate_notices_other_metadata(pair: Pair) -> None:
     """Metadata that `reconstruct` would put back is compared, too."""
     edit_original(pair, lambda _: None, epoch="4")
-    assert failed(pair.report()) == [("untouched", None)]
+    assert failed(pair.report()) == [("uncompressed_tensors", None)]
 
 
 def test_evaluate_notices_ties_that_are_no_more(tmp_path: Path) -> None:

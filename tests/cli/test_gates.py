@@ -49,8 +49,8 @@ def test_failed_gate_withholds_the_artifact(sources: Path, tmp_path: Path) -> No
     said = report_of(tmp_path)
     assert (said["ok"], said["withheld"]) == (False, True)
     assert said["gates"] == [
-        {"expression": "rank > 3", "table": NAME, "value": 4, "passed": False, "is_of_number": True},
-        {"expression": "rank > 4", "table": NAME, "value": 4, "passed": True, "is_of_number": True},
+        {"expression": "rank > 3", "table": NAME, "value": 4, "passed": False, "is_numeric": True},
+        {"expression": "rank > 4", "table": NAME, "value": 4, "passed": True, "is_numeric": True},
     ]
     expected = report_of(sources)["tables"][0]
     assert said["tables"][0] | {"seconds": 0} == expected | {"seconds": 0}

@@ -154,7 +154,7 @@ def test_commands_of_a_run_work_after_it(line: str, tmp_path: Path, monkeypatch:
         assert again.code == 0, (command, again.err)
         document = json.loads(again.out)
         assert len(document["tables"]) == 1 + RUNS[line]
-        assert "unrecognised" not in document
+        assert "unrecognised_matrices" not in document
         assert document.get("dry_run", False) == ("--dry-run" in line)
         size = next(argument.partition("=") for argument in shlex.split(line)[2:] if argument.startswith("--"))
         assert size[0] in command

@@ -609,7 +609,7 @@ def test_compressing_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"is compressed already.*embcompress reconstruct"):
         embcompress.approximate(artifact, bases=1)
     result = embcompress.inspect(artifact)
-    (table,) = result.compressed
+    (table,) = result.compressed_tables
     assert (table.name, table.rows, table.shape, table.dtype) == ("entities.weight", 40, (12,), "float32")
     assert (table.kind, table.coding, table.rank, table.matrix) == ("embedding", "plain", 2, None)
     assert (table.bytes, table.bytes_before) == (2 * (40 + 12) * 4, 40 * 12 * 4)

@@ -201,7 +201,7 @@ def test_kept_rows_are_found_by_label(tmp_path: Path, form: str) -> None:
             assert torch.equal(bits(found)[index], bits(rows)[OLD.index(label)])
     table, vocabulary = only(result), result.vocabulary
     assert (table.rows_kept, table.rows_added, table.rows_dropped) == (33, 27, 7)
-    assert (vocabulary.kept, vocabulary.new, vocabulary.dropped, vocabulary.padding) == (33, 27, 7, 0)
+    assert (vocabulary.kept_ids, vocabulary.new_ids, vocabulary.dropped_rows, vocabulary.padding_rows) == (33, 27, 7, 0)
     assert vocabulary.new_labels == tuple([label for label in NEW if label.startswith("new")][:5])
     assert vocabulary.dropped_labels == tuple(OLD[33:38])
     expected = "7 rows were dropped with their labels: 'old 33', 'old 34', 'old 35', 'old 36', 'old 37' and 2 more"
@@ -747,7 +747,7 @@ def test_fill_that_the_table_cannot_hold_is_refused(tmp_path: Path, value: float
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.complex64], ids=str)
 def test_rows_of_a_compressed_base_are_projected_at_best(tmp_path: Path, dtype: torch.dtype) -> None:
-    """New weights are the least-squares ones of lstsq in float64, and energy_held is the share that they leave held."""
+    """New weights are the least-squares ones of lstsq in float64, and kept_energy is the share that they leave held."""
     path = save(tmp_path / "m.safetensors", {NAME: random_rows(60, 4, 3, dtype=dtype)})
     compressed = embcompress.approximate(path, bases=5).output.path
     given = random_rows(20, 4, 3, dtype=dtype, seed=11)
@@ -772,7 +772,7 @@ def test_rows_of_a_compressed_base_are_projected_at_best(tmp_path: Path, dtype: 
     lost = rows - stored.double() @ bases
     held = 1 - float(lost.square().sum() / rows.square().sum())
     table = only(result)
-    assert table.energy_held == pytest.approx(held, abs=1e-9)
+    assert table.kept_energy == pytest.approx(held, abs=1e-9)
     assert 0.1 < held < 0.9
     assert (table.rows_filled, table.method) == (20, "fill")
     assert any("hold" in warning and "squared norm" in warning for warning in result.warnings) == (held < 0.5)
@@ -792,7 +792,7 @@ def test_warning_tells_where_the_bases_hold_little(tmp_path: Path, share: float)
         base_ids=write_lines(tmp_path / "ids", range(40)),
         fill=save(tmp_path / "fill.safetensors", {"rows": given}),
     )
-    assert only(result).energy_held == pytest.approx(share, abs=8 * SINGLE)
+    assert only(result).kept_energy == pytest.approx(share, abs=8 * SINGLE)
     said = [warning for warning in result.warnings if "squared norm" in warning]
     if share < 0.5:
         assert len(said) == 1
@@ -812,7 +812,7 @@ def test_fitted_rows_of_a_compressed_base_lie_in_its_span(tmp_path: Path, method
         compressed, max_id=20_300, base_ids=write_lines(tmp_path / "ids", range(300)), method=method
     )
     new = multiply(read(result))[300:]
-    assert only(result).energy_held == pytest.approx(1, abs=1e-9)
+    assert only(result).kept_energy == pytest.approx(1, abs=1e-9)
     covariance = torch.cov(base.T) if method == "gaussian" else torch.zeros(8, 8, dtype=torch.float64)
     spread = covariance.diagonal()
     rounding = 30 * SINGLE * float(base.abs().max())
@@ -886,7 +886,7 @@ def test_report_counts_bytes_and_hash_of_the_file(tmp_path: Path) -> None:
         document = json.loads((tmp_path / f"{path.stem}-backfilled.report.json").read_text())
         assert document["output"] == {"path": result.output.path, "sha256": result.output.sha256, "bytes": len(raw)}
         assert document["tables"][0]["rows_added"] == 15
-        assert document["tables"][0]["energy_held"] == only(result).energy_held
+        assert document["tables"][0]["kept_energy"] == only(result).kept_energy
 
 
 @pytest.mark.parametrize("is_compressed", [False, True])
@@ -908,7 +908,7 @@ def test_dry_run_tells_the_size(tmp_path: Path, count: int, is_compressed: bool)
     assert (planned.dry_run, planned.output.sha256, done.dry_run) == (True, None, False)
     assert (planned.totals, planned.vocabulary) == (done.totals, done.vocabulary)
     assert done.warnings[: len(planned.warnings)] == planned.warnings
-    assert (only(planned).base_rows, only(planned).new_rows, only(planned).energy_held) == (None, None, None)
+    assert (only(planned).base_rows, only(planned).new_rows, only(planned).kept_energy) == (None, None, None)
     for field in ("name", "rows", "rank", "rows_kept", "rows_added", "rows_dropped", "bytes_before", "bytes_after"):
         assert getattr(only(planned), field) == getattr(only(done), field)
 
@@ -932,7 +932,7 @@ def test_padded_rows_stay_where_nothing_is_new(tmp_path: Path) -> None:
     result = embcompress.backfill(**options)
     assert torch.equal(bits(read(result)["wte.weight"]), bits(random_rows(48, 24)))
     assert (only(result).rows_kept, only(result).rows_added, only(result).rows_dropped) == (48, 0, 0)
-    assert (result.vocabulary.padding, result.vocabulary.dropped, result.vocabulary.new) == (8, 0, 0)
+    assert (result.vocabulary.padding_rows, result.vocabulary.dropped_rows, result.vocabulary.new_ids) == (8, 0, 0)
     assert result.warnings[0] == (f"'wte.weight' in {options['bases']} has 48 rows and 40 labels: rows 40..47 stay")
     assert_statistics(only(result).base_rows, *statistics_of(random_rows(48, 24)[:40]))
     for max_id in (47, 50):
@@ -993,7 +993,7 @@ def test_rows_without_a_label_go_where_they_are_said_to(
     kept = [row for row in expected if row is not None]
     assert only(result).rows_kept == len(kept)
     assert (only(result).rows_added, only(result).rows_dropped) == (len(expected) - len(kept), 48 - len(kept))
-    assert result.vocabulary.padding == 8
+    assert result.vocabulary.padding_rows == 8
 
 
 def test_statistics_leave_out_rows_without_a_label(tmp_path: Path) -> None:
@@ -1121,7 +1121,7 @@ def test_blank_lines_at_the_end_are_no_label(tmp_path: Path) -> None:
     path = save(tmp_path / "m.safetensors", {"entities.weight": random_rows(5, 4)})
     old = write_lines(tmp_path / "old", [*"abcde", "", ""])
     result = embcompress.backfill(path, base_labels=old, labels=write_lines(tmp_path / "new", "abcdef"))
-    assert (result.vocabulary.kept, result.vocabulary.dropped, result.vocabulary.new) == (5, 0, 1)
+    assert (result.vocabulary.kept_ids, result.vocabulary.dropped_rows, result.vocabulary.new_ids) == (5, 0, 1)
 
 
 @pytest.mark.parametrize(("dtype", "columns"), [("bfloat16", 256), ("float16", 1024), ("float32", 64)])
@@ -1132,7 +1132,7 @@ def test_rows_in_the_span_are_held_whatever_the_dtype(tmp_path: Path, dtype: str
     embcompress.approximate(path, bases=8)
     ids = write_lines(tmp_path / "ids", range(500))
     result = embcompress.backfill(tmp_path / "m-compressed.safetensors", max_id=600, base_ids=ids)
-    assert only(result).energy_held > 0.999
+    assert only(result).kept_energy > 0.999
     assert only(result).new_rows.norm.mean == pytest.approx(only(result).base_rows.norm.mean, rel=0.2)
 
 
@@ -1286,7 +1286,7 @@ def test_bases_that_differ_by_rounding_alone_hold_what_they_can(tmp_path: Path) 
     weights = read(result)["entities.weight.weights"][200:]
     assert float(weights.abs().max()) < 10  # N(0, 1) rows on orthonormal bases
     # a random direction of 12 has a third of its square in a space of 4; five standard errors over 50 rows
-    assert only(result).energy_held == pytest.approx(4 / 12, abs=0.1)
+    assert only(result).kept_energy == pytest.approx(4 / 12, abs=0.1)
 
 
 def test_damage_in_an_artifact_is_not_blessed(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def test_evaluate_passes_its_own_artifacts(trip: Trip) -> None:
     """All five checks pass, and the totals are those of the table's tensors in both files."""
     result = trip.evaluate()
     assert [(check.name, check.passed) for check in result.checks] == [
-        (name, True) for name in ("schema", "tables", "checksums", "untouched", "recorded")
+        (name, True) for name in ("schema", "tables", "checksums", "uncompressed_tensors", "recorded_error")
     ]
     (table,) = result.tables
     tensors = safetensors.torch.load_file(trip.artifact)

@@ -27,7 +27,7 @@ WAYS = ["coded", "plain float32", "plain float16", "int8 per row", "int4 per row
 ITEM_BYTES = {"plain float32": 4, "plain float16": 2}
 CODED_TOLERANCE = 0.022  # of an error: 24 bytes fewer are 192 bits, of 400 x 16 numbers 0.03 bit each, times log 2
 POINT_KEYS = [
-    "asked_ratio", "ratio", "bytes", "rank", "relative", "low", "high", "exact", "bound_relative", "largest_relative",
+    "target_ratio", "ratio", "bytes", "rank", "relative", "low", "high", "exact", "bound_relative", "largest_relative",
 ]  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def swept(model: Path) -> SweepResult:
 
 def curve(table: SweptTable | SweepTotals, way: str) -> tuple[SweepPoint, ...]:
     """Find the points of a way."""
-    return next(found.points for found in table.curves if found.way == way)
+    return next(found.points for found in table.curves if found.method == way)
 
 
 def test_sweep_lists_every_way_of_every_table(swept: SweepResult) -> None:
@@ -73,10 +73,10 @@ def test_sweep_lists_every_way_of_every_table(swept: SweepResult) -> None:
         ("tiny_embedding.weight", "is too small to compress")
     ]
     for table in (*swept.tables, swept.totals):
-        assert [found.way for found in table.curves] == WAYS
+        assert [found.method for found in table.curves] == WAYS
         for found in table.curves:
-            asked = [point.asked_ratio for point in found.points]
-            assert asked == ([None] if "per row" in found.way else [ratio for ratio in RATIOS if ratio in asked])
+            asked = [point.target_ratio for point in found.points]
+            assert asked == ([None] if "per row" in found.method else [ratio for ratio in RATIOS if ratio in asked])
             assert all(point.exact and point.low == point.high == point.relative for point in found.points)
     assert [table.sample_rows for table in swept.tables] == [700, 400]
 
@@ -94,9 +94,9 @@ def test_plain_points_are_the_optimum_of_a_dense_svd(swept: SweepResult, way: st
         assert len(points) >= 3
         for point in points:
             assert point.rank is not None
-            assert point.asked_ratio is not None
+            assert point.target_ratio is not None
             assert point.bytes == point.rank * (table.rows + table.shape[0]) * ITEM_BYTES[way]
-            limit = table.bytes_before / point.asked_ratio
+            limit = table.bytes_before / point.target_ratio
             one_more = point.bytes * (point.rank + 1) / point.rank
             assert point.bytes <= limit < one_more + 800  # the header of a file with one table
             expected = math.sqrt(float(squares[point.rank :].sum() / squares.sum()) + rounding**2)
@@ -126,12 +126,12 @@ def test_coded_points_are_what_approximate_makes(swept: SweepResult, model: Path
     options: dict[str, Any] = {"ratio": ratio, "effort": "fast", "exclude": "tiny*", "force": True}
     for table in swept.tables:
         made = embcompress.approximate(model, table=table.name, output=tmp_path / "one.safetensors", **options)
-        point = next(point for point in curve(table, "coded") if point.asked_ratio == ratio)
+        point = next(point for point in curve(table, "coded") if point.target_ratio == ratio)
         assert made.tables[0].error is not None
         assert point.bytes == pytest.approx(made.tables[0].bytes_after, rel=5e-4, abs=24)
         assert point.relative == pytest.approx(made.tables[0].error.relative, rel=CODED_TOLERANCE)
     made = embcompress.approximate(model, output=tmp_path / "all.safetensors", **options)
-    point = next(point for point in curve(swept.totals, "coded") if point.asked_ratio == ratio)
+    point = next(point for point in curve(swept.totals, "coded") if point.target_ratio == ratio)
     errors = [table.error.relative for table in made.tables if table.error is not None]
     assert point.bytes == pytest.approx(made.totals.bytes_after, rel=5e-4, abs=2 * 24)
     assert point.relative == pytest.approx(math.sqrt(sum(error**2 for error in errors) / 2), rel=CODED_TOLERANCE)
@@ -142,7 +142,7 @@ def test_coded_point_of_a_trained_table(tmp_path: Path) -> None:
     """Word vectors, 2325 x 64: the sample is the whole table, so the error is the artifact's."""
     (table,) = (found := embcompress.sweep(WORDS, effort="fast")).tables
     assert table.sample_rows == 2325
-    point = next(point for point in curve(table, "coded") if point.asked_ratio == 16)
+    point = next(point for point in curve(table, "coded") if point.target_ratio == 16)
     made = embcompress.approximate(WORDS, ratio=16, effort="fast", output=tmp_path / "words.safetensors").tables[0]
     assert made.error is not None
     assert made.coded is not None
@@ -160,7 +160,7 @@ def test_points_of_a_long_table_have_a_band(tmp_path: Path) -> None:
     (table,) = embcompress.sweep(path, effort="fast").tables
     assert table.sample_rows == 8224  # chunks of 32, every 77 rows, as 8192 are wanted
     assert all(point.exact for point in curve(table, "plain float16"))
-    point = next(point for point in curve(table, "coded") if point.asked_ratio == 8)
+    point = next(point for point in curve(table, "coded") if point.target_ratio == 8)
     made = embcompress.approximate(path, ratio=8, effort="fast", output=tmp_path / "o.safetensors").tables[0]
     assert made.error is not None
     (whole,) = curve(table, "int4 per row")
@@ -200,7 +200,7 @@ def test_recommendation(coded: dict[int, float], plain: dict[int, float], expect
     found = recommend(SweepTotals(10, tuple(curves)), max_error=0.1, path=Path("a model.pt"), call=call)
     assert found is not None
     way, ratio, is_within = expected
-    assert (found.way, found.ratio, found.is_within) == expected
+    assert (found.method, found.ratio, found.is_within_max_error) == expected
     how = "--effort fast" if way == "coded" else "--plain --dtype float16"
     assert found.command == f"embcompress approximate 'a model.pt' --ratio {ratio} {how} --table 'a b*'"
     assert ("no ratio tried" in found.reason) is not is_within
@@ -241,17 +241,17 @@ def test_sweep_prints_one_json_document_and_writes_what_is_asked_for(model: Path
     assert list(document) == [
         "schema_version", "command", "ok", "input", "tables", "skipped", "totals", "recommendation",
     ]  # fmt: skip
-    assert (document["schema_version"], document["command"], document["ok"]) == (1, "sweep", True)
+    assert (document["schema_version"], document["command"], document["ok"]) == (2, "sweep", True)
     (table,) = document["tables"]
     assert list(table) == [
         "name", "tied_names", "rows", "shape", "dtype", "bytes_before", "passes", "sample_rows", "curves", "remarks",
         "seconds",
     ]  # fmt: skip
-    assert list(table["curves"][0]) == ["way", "points"]
+    assert list(table["curves"][0]) == ["method", "points"]
     assert list(table["curves"][0]["points"][0]) == POINT_KEYS
     assert list(document["totals"]) == ["bytes_before", "curves"]
     assert list(document["recommendation"]) == [
-        "way", "ratio", "bytes", "relative", "is_within", "reason", "command",
+        "method", "ratio", "bytes", "relative", "is_within_max_error", "reason", "command",
     ]  # fmt: skip
     assert report.read_text() == outcome.out
     assert plot.read_bytes().startswith(b"<?xml")
@@ -284,8 +284,8 @@ def test_a_table_of_low_rank_is_coded_in_few_columns(tmp_path: Path) -> None:
     path = tmp_path / "low.safetensors"
     safetensors.torch.save_file({"entities.weight": values}, path)
     (table,) = embcompress.sweep(path, effort="fast").tables
-    plain = next(point for point in curve(table, "plain float16") if point.asked_ratio == 16)
-    coded = next(point for point in curve(table, "coded") if point.asked_ratio == 16)
+    plain = next(point for point in curve(table, "plain float16") if point.target_ratio == 16)
+    coded = next(point for point in curve(table, "coded") if point.target_ratio == 16)
     assert plain.relative == pytest.approx(3e-4, rel=0.01)
     assert coded.rank == 3
     assert coded.relative < 1e-5
@@ -298,7 +298,7 @@ def test_every_effort_recommends_a_command_that_names_it(model: Path) -> None:
     """All but the default one; plain ways take none."""
     said = embcompress.sweep(model, table="relations*", effort="best").recommendation
     assert said is not None
-    assert said.way == "coded"
+    assert said.method == "coded"
     assert said.command.endswith(f"--ratio {said.ratio:g} --effort best --table 'relations*'")
 
 

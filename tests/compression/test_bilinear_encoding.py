@@ -758,7 +758,7 @@ def test_inspect_tells_what_the_factors_are(artifact: Path) -> None:
     """The table is listed with its matrices, rank and error, each factor with its part, and none is offered anew."""
     error = document_of(artifact)["tables"]["relations.weight"]["error"]["relative"]
     result = embcompress.inspect(artifact)
-    compressed = {table.name: table for table in result.compressed}["relations.weight"]
+    compressed = {table.name: table for table in result.compressed_tables}["relations.weight"]
     assert (compressed.kind, compressed.rows, compressed.shape) == ("bilinear", 7, (256,))
     assert (compressed.matrix, compressed.rank, compressed.relative) == ((8, 8), 2, error)
     assert compressed.bytes == 2 * 7 * 4 * 8 * 2 * 4
@@ -1112,7 +1112,7 @@ def test_the_command_line_goes_the_whole_way(model: Path) -> None:
     offered = json.loads(run("inspect", "model.safetensors", "--json").out)["tables"]
     assert {table["name"] for table in offered if "--bilinear" in table["reason"]} == {"relations.weight", "bil.weight"}
     assert run("approximate", "model.safetensors", "--bases", 3, "--bilinear", "rel*", "-q") == Outcome(0, "", "")
-    listed = json.loads(run("inspect", "model-compressed.safetensors", "--json").out)["compressed"]
+    listed = json.loads(run("inspect", "model-compressed.safetensors", "--json").out)["compressed_tables"]
     told = {table["name"]: (table["kind"], table["matrix"], table["rank"]) for table in listed}
     assert told["relations.weight"] == ("bilinear", [8, 8], 3)
     assert run("reconstruct", "model-compressed.safetensors", "-q") == Outcome(0, "", "")

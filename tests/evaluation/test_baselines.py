@@ -186,7 +186,7 @@ def test_baseline_is_needed_for_a_share() -> None:
         "{}",
         '{"schema_version": 1, "command": "inspect", "tables": []}',
         '{"schema_version": 1, "command": "evaluate", "tables": {}}',
-        '{"schema_version": 2, "command": "evaluate", "tables": []}',
+        '{"schema_version": 3, "command": "evaluate", "tables": []}',
         '{"schema_version": "1", "command": "evaluate", "tables": []}',
         '{"schema_version": 1, "command": ["evaluate"], "tables": []}',
         '{"schema_version": 1, "command": "evaluate", "tables": [], "tables": []}',

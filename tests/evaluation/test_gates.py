@@ -82,7 +82,7 @@ def test_gates_name_every_number_of_a_report(results: tuple[Measured, Measured])
     """
     for result in results:
         found = dict(walk(document(result)))
-        assert found.pop("schema_version") == 1
+        assert found.pop("schema_version") == 2
         numbers = list(ends_of_lists(found).items())
         assert len(numbers) > 40
         if isinstance(result, EvaluateResult):  # by the table's own names here, by those of the whole report there

@@ -291,7 +291,7 @@ def test_kept_rows_are_identical(tmp_path: Path, case: str, order: str) -> None:
     table = only(result)
     assert (table.rows_kept, table.rows_added, table.rows_dropped) == (kept, len(ORDERS[order]) - kept, 40 - kept)
     assert (table.coding, table.rank) == ("coded", made.codebook.rank)
-    assert (table.energy_held is None) == (kept == len(ORDERS[order]))
+    assert (table.kept_energy is None) == (kept == len(ORDERS[order]))
     if kept == len(ORDERS[order]):
         assert after.codebook.to_bytes().tobytes() == made.codebook.to_bytes().tobytes()
 
@@ -353,7 +353,7 @@ def test_new_rows_are_coded_as_their_step_allows(tmp_path: Path, case: str) -> N
     assert 0.8 < float(left.sum()) / float(expected.sum()) < 1.25
     table = only(result)
     held = 1 - float((asked - stored).square().sum() / asked.square().sum())
-    assert table.energy_held == pytest.approx(held, abs=8 * SINGLE)
+    assert table.kept_energy == pytest.approx(held, abs=8 * SINGLE)
     for report, part in ((table.new_rows, stored), (table.base_rows, after.rows[:40])):
         assert report is not None
         assert report.norm.mean == pytest.approx(float(part.norm(dim=1).mean()), rel=8 * SINGLE)
@@ -370,7 +370,7 @@ def test_zeros_stay_zeros(tmp_path: Path, case: str) -> None:
     assert not after.rows[[0, -1]].any()
     assert (after.kinds[0], after.kinds[-1], after.strings[0], after.strings[-1]) == (0, 0, b"", b"")
     assert after.codebook.kinds == made.codebook.kinds
-    assert only(result).energy_held == 1
+    assert only(result).kept_energy == 1
     assert told_error(result.output.path) == ERROR
     assert result.warnings == ()
 
@@ -383,7 +383,7 @@ def test_rows_of_any_length_are_held(tmp_path: Path) -> None:
     left = (find(result.output.path).rows[40:] - rows.double()).square().mean()
     # a step leaves a quarter of its square; far out float32 has coarser digits
     assert 0.2 < float(left) / 0.25**2 < 0.35
-    assert only(result).energy_held == pytest.approx(1, abs=1e-6)
+    assert only(result).kept_energy == pytest.approx(1, abs=1e-6)
     assert result.warnings == ()
 
 
@@ -395,7 +395,7 @@ def test_rows_beyond_the_reach_are_cut(tmp_path: Path) -> None:
     result = grow(made, new=[*range(40), *[-1] * 10], fill=save(tmp_path / "fill.safetensors", {"rows": rows}))
     cut = torch.full((6,), 0.25 * 2.0**23, dtype=torch.float64)
     torch.testing.assert_close(find(result.output.path).rows[45], cut, rtol=1e-6, atol=0)
-    assert only(result).energy_held == pytest.approx(1 - (1 - 2.0**-3) ** 2, abs=1e-6)
+    assert only(result).kept_energy == pytest.approx(1 - (1 - 2.0**-3) ** 2, abs=1e-6)
     assert any("bases and bits" in text for text in result.warnings)
 
 
@@ -459,7 +459,7 @@ def test_dry_run_tells_the_size(tmp_path: Path, case: str) -> None:
     assert only(planned).bytes_after == pytest.approx(only(done).bytes_after, rel=0.1)
     before = safetensors.torch.load_file(made.path)
     assert only(planned).bytes_before == only(done).bytes_before == sum(part.numel() for part in before.values())
-    assert (only(planned).energy_held, only(planned).new_rows, planned.dry_run) == (None, None, True)
+    assert (only(planned).kept_energy, only(planned).new_rows, planned.dry_run) == (None, None, True)
     assert_kept(made, done, order)
 
 
@@ -585,7 +585,7 @@ def test_coarse_steps_alone_bring_no_warning(tmp_path: Path) -> None:
     """A step of the deviation holds little of normal rows by design, which is no reason to warn; bases are one."""
     coarse = write_coded(tmp_path / "x.safetensors", Case((64,), ((1.0,) * 64,), (1.6,)))
     result = grow(coarse, new=[*range(40), *[-1] * 400], method="normal")
-    assert 0.15 < (only(result).energy_held or 0) < 0.5
+    assert 0.15 < (only(result).kept_energy or 0) < 0.5
     assert result.warnings == ()
     rotated = write_coded(tmp_path / "r.safetensors", Case((8,), ((1.0, 1.0),), (0.25,), is_rotated=True))
     assert rotated.bases is not None
@@ -600,7 +600,7 @@ def test_coarse_steps_alone_bring_no_warning(tmp_path: Path) -> None:
         said = [text for text in result.warnings if "squared norm" in text]
         assert bool(said) == is_told
         if said:
-            held = only(result).energy_held
+            held = only(result).kept_energy
             assert held is not None
             assert said[0].startswith(f"the bases and bits of '{NAME}' hold {held:.1%} of the squared norm")
             # a column of class 16 is left with about a quarter of a squared step, of 16
@@ -617,7 +617,7 @@ def test_rows_too_short_for_the_step_bring_a_warning(tmp_path: Path) -> None:
     after = find(result.output.path)
     assert not after.rows[40:].any()
     assert after.strings[40:] == [b""] * 30
-    assert only(result).energy_held == 0
+    assert only(result).kept_energy == 0
     assert [text for text in result.warnings if text.startswith(f"the 30 new rows of '{NAME}' are so short")]
 
 
@@ -677,7 +677,7 @@ def test_compressed_table_grows(tmp_path: Path, is_flat: bool) -> None:
     assert table.new_rows is not None
     # five standard errors of norms of 300 normal rows, and what their bits take away
     assert table.new_rows.norm.mean == pytest.approx(table.base_rows.norm.mean, rel=0.15)
-    assert 0.8 < (table.energy_held or 0) < 1
+    assert 0.8 < (table.kept_energy or 0) < 1
     loaded = reals(embcompress.load(result.output.path)[NAME]().detach())
     torch.testing.assert_close(
         loaded, find(result.output.path).rows, rtol=0, atol=32 * SINGLE * float(rows.abs().max())

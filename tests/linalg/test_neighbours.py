@@ -207,7 +207,7 @@ def test_neighbour_search_tells_the_overlap_of_all_rows(rows: int, block_rows: i
     stored = values + 0.5 * uneven(rows, 8, seed=1)
     ids = torch.arange(rows)
     found = compare(values, stored, ids, block_rows=block_rows).result()
-    assert (found.nearest, found.queries) == (min(NEAREST, rows - 1), rows)
+    assert (found.neighbours_per_query, found.queries) == (min(NEAREST, rows - 1), rows)
     for band, by_cosine in ((found.cosine, True), (found.inner_product, False)):
         expected = float(dense_overlap(values, stored, ids, by_cosine=by_cosine).mean())
         assert band.overlap == pytest.approx(expected, rel=1e-12)

@@ -244,7 +244,7 @@ def test_ranks_are_those_of_an_oracle(compressed: dict[str, Any]) -> None:
         expected = rank_by_hand(tensors, SCORES[compressed["name"]], triples, known)
         assert astuple(ranking) == pytest.approx(expected, abs=SWAPS / (2 * len(triples)))
     assert found.interaction.lower() == compressed["name"]
-    assert (found.triples, found.known) == (153, len({*known} - {*triples}))
+    assert (found.triples, found.known_triples) == (153, len({*known} - {*triples}))
 
 
 @pytest.mark.pykeen
@@ -351,7 +351,7 @@ def test_exact_factors_change_no_rank(
     if "p=2" in interaction:
         score = lambda head, relation, tail: -(head + relation - tail).square().sum(-1)  # noqa: E731
     assert astuple(found.before) == pytest.approx(rank_by_hand(tensors, score, triples, ()), abs=1e-6)
-    assert (found.triples, found.known) == (60, 0)
+    assert (found.triples, found.known_triples) == (60, 0)
 
 
 @pytest.mark.pykeen

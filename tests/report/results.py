@@ -115,7 +115,7 @@ def full_evaluation(name: str = "entities.weight", *, label: str | None = None) 
         (
             Check("checksums", None, True, "14 tensors have the checksums that they were written with"),
             Check("tables", lost.name, False, "the original has 9 rows, and the artifact is made for 7"),
-            Check("untouched", None, True, "11 tensors are those of the original to the bit"),
+            Check("uncompressed_tensors", None, True, "11 tensors are those of the original to the bit"),
         ),
         LinkPrediction(
             "complex", 1074, 8544, Ranking(0.8213, 0.7412, 0.8931, 0.9622), Ranking(0.8107, 0.7281, 0.8852, 0.9591)

@@ -100,7 +100,7 @@ def test_document_says_what_was_left_out_of_the_ranks(known: int) -> None:
     """Without known triples it tells how to name some."""
     result = full_evaluation()
     assert result.link_prediction is not None
-    scores = dataclasses.replace(result.link_prediction, known=known)
+    scores = dataclasses.replace(result.link_prediction, known_triples=known)
     remark = fact_of(dataclasses.replace(result, link_prediction=scores), "triples ranked").remark
     assert remark == (
         "8544 known triples left out of the ranks"
@@ -123,9 +123,9 @@ def test_document_tells_the_memory_of_a_dry_run(result: Result) -> None:
         (Gate("error.relative > 0.2", "a", 0.25, passed=False), "error.relative > 0.2 in table 'a': it is 0.25."),
         (Gate("totals.ratio < 4", None, 3.5, passed=False), "totals.ratio < 4: it is 3.5."),
         (Gate("totals.ratio < 4", None, None, passed=False), "totals.ratio < 4: the report does not know it."),
-        (Gate(NOT_IN_BASELINE, "a", None, passed=False, is_of_number=False), "table is not in the baseline: 'a'."),
+        (Gate(NOT_IN_BASELINE, "a", None, passed=False, is_numeric=False), "table is not in the baseline: 'a'."),
         (
-            Gate(NOT_COMPRESSED, "a", None, passed=False, is_of_number=False),
+            Gate(NOT_COMPRESSED, "a", None, passed=False, is_numeric=False),
             "table of the baseline is not compressed: 'a'.",
         ),
     ],

@@ -243,7 +243,7 @@ def test_render_terminal_lists_a_checkpoint() -> None:
     assert row in shown
     assert shown.endswith("entities.weight: 1 MB, 1 compressed table, 1 embedding table")
     many = dataclasses.replace(
-        inspect_result(), tables=(), compressed=(), others=(ListedTensor("a", (2,), "int8", 2),) * 20
+        inspect_result(), tables=(), compressed_tables=(), others=(ListedTensor("a", (2,), "int8", 2),) * 20
     )
     assert " ".join(show(many).split()).count("a 2 int8 2 B,") == 12
     assert ", ...\n" in show(many, width=500)

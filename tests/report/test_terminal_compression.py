@@ -110,7 +110,7 @@ def test_render_terminal_of_an_evaluation() -> None:
         "gates: 2 of 3 passed (neighbours.cosine.overlap < 0.8, totals.ratio < 4)",
         "  verdict  fails if              table             value",
         "  FAILED   error.relative > 0.2  entities.weight  0.2031",
-        "checks: 2 of 3 hold (checksums, untouched)",
+        "checks: 2 of 3 hold (checksums, uncompressed_tensors)",
         "  FAILED  tables of entities.weight.3  the original has 9 rows, and the artifact is made for 7",
         "compared entities.weight-compressed with entities.weight (700 kB, from 11 MB; the tables are 15.48x smaller)",
     ]
@@ -125,7 +125,7 @@ def test_render_terminal_of_an_evaluation() -> None:
     scores = full_evaluation().link_prediction
     assert scores is not None
     shown = show(
-        dataclasses.replace(full_evaluation(), link_prediction=dataclasses.replace(scores, known=0)), width=300
+        dataclasses.replace(full_evaluation(), link_prediction=dataclasses.replace(scores, known_triples=0)), width=300
     )
     assert "1074 (no known triples were left out of the ranks: --known names files of them)" in shown
 

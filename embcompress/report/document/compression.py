@@ -140,7 +140,9 @@ def _outcome(result: Compression, *, tone: Tone) -> tuple[Fact, ...]:
         label, value = "not written:", (Name(file.path), " failed a gate after measuring")
     facts = [Fact(label, value, remark, "bad" if tone == "bad" else "plain")]
     if isinstance(result, ApproximateResult) and result.unrecognised_command is not None:
-        facts.append(Fact("", f"to compress {counted(len(result.unrecognised), 'more matrix', many='more matrices')}:"))
+        facts.append(
+            Fact("", f"to compress {counted(len(result.unrecognised_matrices), 'more matrix', many='more matrices')}:")
+        )
         facts.append(Fact("", Command(result.unrecognised_command), is_whole=True))
     return (*facts, Fact("", DRY_RUN)) if result.dry_run else tuple(facts)
 
@@ -173,7 +175,7 @@ def _numbers(result: Compression) -> tuple[Fact, ...]:
             Fact(
                 "neighbours kept" + (f", worst of {len(found)}" if len(found) > 1 else ""),
                 overlap_text(kept.cosine),
-                f"of the {kept.nearest} nearest by cosine; {asked_text(table)}",
+                f"of the {kept.neighbours_per_query} nearest by cosine; {asked_text(table)}",
             )
         )
     elif measured:
@@ -254,7 +256,7 @@ def _unrecognised(result: ApproximateResult) -> list[Section]:
             percent(min(matrix.bytes / result.input.bytes, 1)),
             matrix.reason,
         )
-        for matrix in result.unrecognised
+        for matrix in result.unrecognised_matrices
     ]
     return [
         Section(

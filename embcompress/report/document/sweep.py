@@ -27,10 +27,10 @@ def sweep_document(result: SweepResult) -> Document:
     title: Inline = (parts.base_name(result.input.path), ", error against bytes")
     chosen = recommended_point(result)
     if said is not None:
-        state = "recommended" if said.is_within else "recommended with a larger error"
-        tone = "good" if said.is_within else "warn"
-        verdict = f"{said.way} at 1/{said.ratio:g}: {said.reason}."
-        title = (parts.base_name(result.input.path), f", best kept {said.way} at 1/{said.ratio:g}")
+        state = "recommended" if said.is_within_max_error else "recommended with a larger error"
+        tone = "good" if said.is_within_max_error else "warn"
+        verdict = f"{said.method} at 1/{said.ratio:g}: {said.reason}."
+        title = (parts.base_name(result.input.path), f", best kept {said.method} at 1/{said.ratio:g}")
         numbers = [
             Fact(
                 "times smaller",
@@ -43,11 +43,10 @@ def sweep_document(result: SweepResult) -> Document:
             numbers.append(Fact("times the bound", over_text(chosen), f"bound {share(chosen.bound_relative)}"))
         if chosen is not None and chosen.largest_relative is not None and len(result.tables) > 1:
             numbers.append(Fact("worst table", share(chosen.largest_relative), "upper end of its band"))
-        numbers.append(Fact("stored as", said.way))
+        numbers.append(Fact("stored as", said.method))
         sections.append(Section("To make it", facts=(Fact("command", Command(said.command)),), is_brief=False))
-        made = (
-            f"{said.way} at 1/{said.ratio:g}, {human_bytes(said.bytes)}, error {share(said.relative)}: {said.reason}."
-        )
+        size = f"{said.method} at 1/{said.ratio:g}, {human_bytes(said.bytes)}"
+        made = f"{size}, error {share(said.relative)}: {said.reason}."
         outcome = (
             Fact("recommended:", made, tone=tone),
             Fact("", Command(said.command), is_whole=True),
@@ -88,8 +87,8 @@ def recommended_point(result: SweepResult) -> SweepPoint | None:
     said = result.recommendation
     if said is None:
         return None
-    curves = {curve.way: curve.points for curve in result.totals.curves}
-    return next((point for point in curves[said.way] if point.asked_ratio == said.ratio), None)
+    curves = {curve.method: curve.points for curve in result.totals.curves}
+    return next((point for point in curves[said.method] if point.target_ratio == said.ratio), None)
 
 
 def _table(table: SweptTable, *, chosen: SweepPoint | None, has_figure: bool) -> Section:
@@ -106,27 +105,27 @@ def _table(table: SweptTable, *, chosen: SweepPoint | None, has_figure: bool) ->
 
 def _grid(curves: Sequence[SweepCurve]) -> Grid:
     shown = [curve for curve in curves if curve.points]
-    first = shown[0].way if shown else ""
+    first = shown[0].method if shown else ""
     columns = [Column("size", "right"), Column("bytes", "right"), Column("bound", "right")]
     for curve in shown:
-        columns.append(Column(curve.way, "right"))
-        columns += [Column(f"{first} / bound", "right")] if curve.way == first else []
+        columns.append(Column(curve.method, "right"))
+        columns += [Column(f"{first} / bound", "right")] if curve.method == first else []
     rows: list[tuple[Inline, ...]] = []
     for ratio, found in points_by_size(curves):
         one = next(iter(found.values()))
         cells = [f"1/{ratio:.3g}", human_bytes(one.bytes)]
         cells.append("" if one.bound_relative is None else share(one.bound_relative))
         for curve in shown:
-            point = found.get(curve.way)
+            point = found.get(curve.method)
             cells.append("" if point is None else band_text(point))
-            if curve.way == first:
+            if curve.method == first:
                 cells.append("" if point is None or not point.bound_relative else over_text(point))
         rows.append(tuple(cells))
     return Grid("", tuple(columns), tuple(rows))
 
 
 def _figures(curves: Sequence[SweepCurve], *, chosen: SweepPoint | None) -> tuple[Figure, ...]:
-    points = [(curve.way, point) for curve in curves for point in curve.points if point.relative > 0]
+    points = [(curve.method, point) for curve in curves for point in curve.points if point.relative > 0]
     if not points:
         return ()
     said = ", ".join(f"{way} at 1/{point.ratio:.3g} leaves {share(point.relative)}" for way, point in points)

@@ -172,10 +172,12 @@ def _errors(table: TableReport) -> list[Fact]:
     if table.neighbours is not None:
         found = table.neighbours
         product = overlap_text(found.inner_product)
-        said = f"of the {found.nearest} nearest by cosine; by inner product {product}; {asked_text(table)}"
+        said = f"of the {found.neighbours_per_query} nearest by cosine; by inner product {product}; {asked_text(table)}"
         facts.append(Fact("neighbours kept", overlap_text(found.cosine), said, is_brief=True))
     if table.spectrum is not None and has_bases(table):
-        facts.append(Fact("energy kept", percent(table.spectrum.kept), f"in {table.rank} directions", is_brief=True))
+        facts.append(
+            Fact("energy kept", percent(table.spectrum.kept_energy), f"in {table.rank} directions", is_brief=True)
+        )
     return facts
 
 
@@ -260,7 +262,7 @@ def _figures(table: TableReport) -> tuple[Figure, ...]:
             Figure(
                 "Spectrum",
                 f"Singular values from {spectrum.singular_values[0]:.3g} down to {spectrum.singular_values[-1]:.3g}"
-                + (f"; {table.rank} directions hold {percent(spectrum.kept)} of the energy." if rank else "."),
+                + (f"; {table.rank} directions hold {percent(spectrum.kept_energy)} of the energy." if rank else "."),
                 f"Singular values, and the energy that as many directions hold; a steep fall compresses well.{mark}"
                 + ("" if spectrum.is_whole else " Only the leading values are known."),
                 SpectrumDrawing(spectrum, rank),
