@@ -100,7 +100,7 @@ class PlainRows(DenseRows):
         real = torch.view_as_real(bases) if bases.is_complex() else bases
         self._bases = real.flatten(1).to(device, dtype)  # (rank, dim)
         # Used again for each block: new memory for each left up to 180 MB behind, torn in pieces.
-        self._kept = self._bases.new_empty(0, self._bases.shape[1])
+        self._buffer = self._bases.new_empty(0, self._bases.shape[1])
         self._weights_dtype: torch.dtype = getattr(torch, artifact.weights(table).dtype)
 
     def _row_tensors(self) -> Sequence[StoredTensor]:
@@ -108,10 +108,10 @@ class PlainRows(DenseRows):
 
     def _decode(self, ids: Tensor, *, is_in_order: bool) -> Tensor:
         weights = self._stored_rows(0, ids, is_in_order=is_in_order).view(self._weights_dtype)  # (count, rank)
-        if len(self._kept) < len(ids):
-            self._kept = self._bases.new_empty(len(ids), self._bases.shape[1])
+        if len(self._buffer) < len(ids):
+            self._buffer = self._bases.new_empty(len(ids), self._bases.shape[1])
         with full_float32():
-            return torch.mm(weights.to(self.device, self.dtype), self._bases, out=self._kept[: len(ids)])
+            return torch.mm(weights.to(self.device, self.dtype), self._bases, out=self._buffer[: len(ids)])
 
 
 class MatrixRows(DenseRows):

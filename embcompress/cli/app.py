@@ -336,9 +336,9 @@ def _fail_usage(err: BaseException, args: Sequence[str]) -> int:
         print_text(f"{message}\n")  # the help text
         return EXIT_USAGE
     meant = ""
-    if (mistyped := getattr(err, "option_name", None)) and (said := getattr(err, "message", "")):
+    if (mistyped := getattr(err, "option_name", None)) and (text := getattr(err, "message", "")):
         parameters = context.command.params if context is not None else ()
         known = [name for parameter in parameters for name in parameter.opts if name.startswith("-")]
-        message, meant = f"{said.rstrip('.')}.", did_you_mean(mistyped, set(known) - {mistyped})
+        message, meant = f"{text.rstrip('.')}.", did_you_mean(mistyped, set(known) - {mistyped})
     hint = f"{meant} `{command} --help` lists the options.".lstrip()
     return _fail(UsageError(message, hint=hint), args, {})

@@ -119,7 +119,7 @@ def backfill(
         bases=len(paths),
         has_labels=bool(_paths(base_labels)),
     )
-    placement, remarks = _place(
+    placement, remarks = _place_rows(
         paths, max_id=max_id, base_ids=_paths(base_ids), base_labels=_paths(base_labels), labels=_path(labels)
     )
     patterns = (table,) if isinstance(table, str) else tuple(table)
@@ -213,7 +213,7 @@ def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
 
 
-def _place(
+def _place_rows(
     bases: Sequence[Path],
     *,
     max_id: int | None,

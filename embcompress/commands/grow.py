@@ -57,7 +57,7 @@ def grow_table(
     grower = kind(plan, request, folder=folder, device=device)
     grower.measure(progress)
     grower.write(writer, progress)
-    found = replace(
+    report = replace(
         table_report(plan, request),
         kept_energy=grower.kept_energy,
         base_rows=grower.kept_rows.result(),
@@ -65,4 +65,4 @@ def grow_table(
         bytes_after=grower.nbytes,
         seconds=time.perf_counter() - started,
     )
-    return Grown(found, (*grower.warnings, *measured_warnings(found, attainable_energy=grower.attainable_energy)))
+    return Grown(report, (*grower.warnings, *measured_warnings(report, attainable_energy=grower.attainable_energy)))

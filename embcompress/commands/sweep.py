@@ -168,8 +168,8 @@ def recommend(
     return Recommendation(way, point.target_ratio or 0.0, point.bytes, point.relative, bool(within), reason, command)
 
 
-def _error_of(found: tuple[str, SweepPoint]) -> float:
-    return found[1].relative
+def _error_of(candidate: tuple[str, SweepPoint]) -> float:
+    return candidate[1].relative
 
 
 def _alone(table: SweptTable) -> tuple[SweepCurve, ...]:

@@ -54,8 +54,8 @@ class TableMethods:
     @property
     def squares(self) -> Tensor | None:
         """All squared singular values; None where a randomized solver knows the leading ones only."""
-        found = self.source.factors.singular_values
-        return found.square() if len(found) == min(self.table.rows, self.table.dim) else None
+        values = self.source.factors.singular_values
+        return values.square() if len(values) == min(self.table.rows, self.table.dim) else None
 
     def integers(self, way: str) -> _Stored:
         """Count the bytes of integers, and find out what they leave."""
@@ -166,8 +166,8 @@ def measure_curves(
         if way != but
     ]
     for way in INTEGER_BITS:
-        found = [one.integers(way) for one in swept]
-        together = _Stored(sum(one.nbytes for one in found), None, [one.errors[0] for one in found])
+        integers = [one.integers(way) for one in swept]
+        together = _Stored(sum(one.nbytes for one in integers), None, [one.errors[0] for one in integers])
         curves.append(SweepCurve(way, (_point(swept, together),)))
     return tuple(curves)
 

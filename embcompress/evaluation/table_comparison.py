@@ -97,19 +97,19 @@ class TableComparison:
             raise NonFiniteError(f"{self._table_source.checkpoint.path}: {err.message}", hint=hint) from err
 
     def _measured(self) -> TableReport:
-        found = unmeasured_report(self._pair, self._artifact)
+        report = unmeasured_report(self._pair, self._artifact)
         table, compressed = self._pair.table, self._pair.compressed
         factors, optimum, passes = self._best_possible()
         dtype = self._measuring_dtype(factors)
         seen = self._compare(dtype)
         if dtype == torch.float32 and seen.error.result().relative < FLOAT32_ERROR_MIN:  # less than the artifact tells
             seen, passes = self._compare(torch.float64), passes + 1
-        matrices = found.matrices
+        matrices = report.matrices
         facts = self._table_source.facts
         labels = facts.labels_of(table) if self._pair.matrices_of_row == 1 else ()
         unweighted = facts.unweighted_rows_of(table)
         return replace(
-            found,
+            report,
             passes=passes + 1,
             error=seen.error.result(optimal_relative=optimum, labels=labels, unweighted_rows=unweighted),
             matrices=None if matrices is None else replace(matrices, relative=seen.relatives),
@@ -165,9 +165,9 @@ class TableComparison:
         for block in paired_blocks(rows, stored):
             if search is not None:
                 add_block(search, block)
-            found = measure_error(block, error, parts=pair.matrices_of_row)
+            block_relatives = measure_error(block, error, parts=pair.matrices_of_row)
             if has_each:
-                relatives += found.tolist()
+                relatives += block_relatives.tolist()
         return _Seen(error, tuple(relatives), None if search is None else search.result())
 
 

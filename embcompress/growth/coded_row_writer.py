@@ -20,7 +20,7 @@ from embcompress.artifact.writer import SafetensorsWriter
 from embcompress.coding.codebook import KINDS_MAX, ZERO_KIND, Codebook
 from embcompress.coding.coder import CodedBlock, encode_block
 from embcompress.coding.fit import SHIFT_MAX, Fit
-from embcompress.coding.index_kernels import place
+from embcompress.coding.index_kernels import copy_strings
 from embcompress.coding.kinds import Kinds
 from embcompress.coding.row_index import make_row_index
 from embcompress.coding.symbols import CLASS_MAX, PER_OCTAVE, distortions_of, load_symbols
@@ -60,10 +60,10 @@ def plan_coded(part: Part, placement: Placement) -> CodedGrowth:
             hint=f"Restore it: `embcompress reconstruct {quoted(part.base.path)}`, backfill that, and approximate "
             "again.",
         )
-    place = np.frombuffer(placement.places[0], np.int64)
-    is_kept = place >= 0
-    kept, rows = int(index.lengths[is_kept].sum(dtype=np.int64)), max(len(index.kinds), 1)
-    found, model, added_bytes = artifact.coded_factors(compressed), None, 0
+    new_ids = np.frombuffer(placement.places[0], np.int64)
+    is_kept = new_ids >= 0
+    kept_bytes, rows = int(index.lengths[is_kept].sum(dtype=np.int64)), max(len(index.kinds), 1)
+    tensors, model, added_bytes = artifact.coded_factors(compressed), None, 0
     if added:
         counts = np.bincount(index.kinds[is_kept], minlength=book.kinds)
         model = _commonest(book, counts if counts[1:].any() else np.bincount(index.kinds, minlength=book.kinds))
@@ -72,9 +72,9 @@ def plan_coded(part: Part, placement: Placement) -> CodedGrowth:
         added_bytes = math.ceil(added * float(index.lengths[alike].mean())) if alike.any() else 0
     entries = coded_entries(
         part.table.name,
-        codes=kept + added_bytes,
-        index=math.ceil(found[INDEX_SUFFIX].nbytes / rows * placement.max_id),
-        codebook=found[CODEBOOK_SUFFIX].nbytes,
+        codes=kept_bytes + added_bytes,
+        index=math.ceil(tensors[INDEX_SUFFIX].nbytes / rows * placement.max_id),
+        codebook=tensors[CODEBOOK_SUFFIX].nbytes,
     )
     return CodedGrowth(factors, model, entries)
 
@@ -137,8 +137,8 @@ class CodedGrower(Grower):
         bases = None if factors.bases is None else factors.bases.to(torch.float64)
         super().__init__(plan, request, bases=bases, folder=folder, device=device)
         self._artifact, self._growth, self._codebook = part.base.artifact, growth, factors.codebook
-        self._found = self._artifact.coded_factors(part.compressed)
-        self._strings = StringReader(self._found[CODES_SUFFIX], factors.index, file=self._artifact.checkpoint.file)
+        self._tensors = self._artifact.coded_factors(part.compressed)
+        self._strings = StringReader(self._tensors[CODES_SUFFIX], factors.index, file=self._artifact.checkpoint.file)
         self._decoded_in = torch.promote_types(self._new.dtype, torch.float32)
         self._numbers = Kinds.of(factors.codebook)
         self._coding, self._inverse, self._fit = _fit_in_steps(growth)
@@ -190,7 +190,7 @@ class CodedGrower(Grower):
                 progress(f"{self.name}: all rows", first + len(owner), rows, row_bytes)
         index = make_row_index(self._kinds, self._lengths).to_bytes(self._codebook)
         writer.append(entries[INDEX_SUFFIX], index.data)
-        book = self._found[CODEBOOK_SUFFIX]
+        book = self._tensors[CODEBOOK_SUFFIX]
         if self._codebook.kinds == self._growth.factors.codebook.kinds:
             parts = self._artifact.read(book)
         else:
@@ -224,9 +224,9 @@ class CodedGrower(Grower):
             weights[torch.from_numpy(new)] = coded.weights
         positions = lengths.cumsum() - lengths
         codes = np.empty(int(lengths.sum()), np.uint8)
-        place(strings.codes, known, lengths, positions, codes)
+        copy_strings(strings.codes, known, lengths, positions, codes)
         if coded is not None:
-            place(coded.strings, new, lengths, positions, codes)
+            copy_strings(coded.strings, new, lengths, positions, codes)
         self._kinds[first : first + count], self._lengths[first : first + count] = kinds, lengths
         return codes, weights
 
@@ -267,7 +267,7 @@ class CodedGrower(Grower):
         return counts
 
     def _row_bytes(self, part: Part) -> int:
-        return max(1, self._found[CODES_SUFFIX].nbytes // max(part.table.rows, 1))
+        return max(1, self._tensors[CODES_SUFFIX].nbytes // max(part.table.rows, 1))
 
     def _block_rows(self, rows: int) -> int:
         """Count the rows of a block by what they are decoded to."""
@@ -281,4 +281,4 @@ class CodedGrower(Grower):
             strings = self._strings.read(np.arange(first, min(first + step, rows)))
             checksum = zlib.crc32(strings.used, checksum)
             yield strings.decode(self._codebook).to(self.device)
-        self._artifact.check(self._found[CODES_SUFFIX], checksum)
+        self._artifact.check(self._tensors[CODES_SUFFIX], checksum)

@@ -20,8 +20,8 @@ KEPT_ENERGY_MIN = 0.5  # below this share of what could be held of the new rows'
 def vocabulary_report(placement: Placement, tables: Sequence[GrowingTable]) -> VocabularyReport:
     """Count what the old and the new vocabulary share."""
     return VocabularyReport(
-        kept_ids=placement.kept,
-        new_ids=placement.max_id - placement.kept,
+        kept_ids=placement.kept_count,
+        new_ids=placement.max_id - placement.kept_count,
         dropped_rows=len(placement.dropped),
         padding_rows=sum(tables[0].padding),
         new_labels=(placement.new or ())[:NAMED_MAX],
@@ -76,30 +76,30 @@ def planned_warnings(
     return tuple(warnings)
 
 
-def measured_warnings(found: GrownTable, *, attainable_energy: float) -> tuple[str, ...]:
+def measured_warnings(table: GrownTable, *, attainable_energy: float) -> tuple[str, ...]:
     """Say what a user should know of the new rows as they are stored.
 
     Args:
-        found: the table as it was written.
+        table: the table as it was written.
         attainable_energy: the share of their squared norm that could be kept of rows such as the base rows: 1 where
             weights are floats, less where they are coded, so that no warning is about what codes lose by design.
     """
     warnings = []
-    is_coded = found.coding == CODED
-    if found.constrainer is not None and found.kept_energy is not None and found.kept_energy < ENERGY_EXACT:
+    is_coded = table.coding == CODED
+    if table.constrainer is not None and table.kept_energy is not None and table.kept_energy < ENERGY_EXACT:
         then = "stored in few bits" if is_coded else "projected on the bases"
         warnings.append(
-            f"the new rows of {found.name!r} were constrained, then {then}: as stored they do not keep "
+            f"the new rows of {table.name!r} were constrained, then {then}: as stored they do not keep "
             "the constraint exactly"
         )
-    if found.kept_energy is not None and found.kept_energy < KEPT_ENERGY_MIN * attainable_energy:
+    if table.kept_energy is not None and table.kept_energy < KEPT_ENERGY_MIN * attainable_energy:
         what, more = (
             ("bases and bits", f", where {attainable_energy:.1%} is within reach")
             if is_coded
             else ("bases", ", no more")
         )
         warnings.append(
-            f"the {what} of {found.name!r} hold {found.kept_energy:.1%} of the squared norm of its new rows{more}. "
+            f"the {what} of {table.name!r} hold {table.kept_energy:.1%} of the squared norm of its new rows{more}. "
             f"For {what} of their own: `embcompress reconstruct`, backfill that, and approximate again"
         )
     return tuple(warnings)
@@ -115,9 +115,9 @@ def table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
         kind="embedding",
         coding=first.coding,
         rank=plan.rank,
-        rows_kept=plan.placement.kept,
+        rows_kept=plan.placement.kept_count,
         rows_added=plan.placement.added,
-        rows_dropped=rows - plan.placement.kept,
+        rows_dropped=rows - plan.placement.kept_count,
         rows_filled=filled,
         method="fill" if filled and filled == plan.placement.added else str(request.method),
         constrainer=str(plan.constrainer) if plan.constrainer else None,

@@ -49,14 +49,14 @@ class Placement:
     remarks: tuple[str, ...] = ()
 
     @cached_property
-    def kept(self) -> int:
+    def kept_count(self) -> int:
         """Count the base rows that stay."""
-        return sum(sum(index >= 0 for index in place) for place in self.places)
+        return sum(sum(index >= 0 for index in new_ids) for new_ids in self.places)
 
     @property
     def added(self) -> int:
         """Count the new ids."""
-        return self.max_id - self.kept
+        return self.max_id - self.kept_count
 
 
 def place_ids(bases: Sequence[array[int]], *, max_id: int, paths: Sequence[Path]) -> Placement:
@@ -121,20 +121,20 @@ def match_labels(bases: Sequence[Sequence[str]], labels: Sequence[str], *, max_i
         rows.update(zip(base, range(first, last), strict=True))
     rows.pop("", None)
     _refuse_ambiguous(bases, labels, rows)
-    found = array("q", map(rows.get, labels, repeat(-1)))  # for each new id its row
+    base_rows = array("q", map(rows.get, labels, repeat(-1)))  # for each new id its row
     if len(bases) == 1:
         for index, (old, label) in enumerate(zip(bases[0], labels, strict=False)):
             if not old and not label:
-                found[index] = index
-    place = array("q", [-1]) * starts[-1]
-    for index, row in enumerate(found):
+                base_rows[index] = index
+    new_ids = array("q", [-1]) * starts[-1]
+    for index, row in enumerate(base_rows):
         if row >= 0:
-            place[row] = index
-    places = tuple(place[first:last] for first, last in pairwise(starts))
+            new_ids[row] = index
+    places = tuple(new_ids[first:last] for first, last in pairwise(starts))
     gone = [base[row] for base, its in zip(bases, places, strict=True) for row, index in enumerate(its) if index < 0]
     dropped = list(filter(None, gone))
     _refuse_strangers(bases, labels, dropped)
-    new = tuple(label for label, row in zip(labels, found, strict=True) if row < 0 and label)
+    new = tuple(label for label, row in zip(labels, base_rows, strict=True) if row < 0 and label)
     return Placement(places, size, tuple(dropped), len(gone) - len(dropped), new, len(labels))
 
 

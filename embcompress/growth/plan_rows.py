@@ -19,13 +19,14 @@ def _constrainer_of(part: Part, request: RowRequest) -> tuple[Choice | None, str
     if not request.may_be_told or part.compressed is not None:
         return request.constrainer, ""
     name = part.table.name
-    told = told_constrainer(part.base.checkpoint.listing, name)
-    if told is None:
+    constrainer = told_constrainer(part.base.checkpoint.listing, name)
+    if constrainer is None:
         return None, ""
-    if told.choice is None:
-        return None, f"the model constrains {name!r} by {told.function}, and its new rows are not constrained"
+    if constrainer.choice is None:
+        return None, f"the model constrains {name!r} by {constrainer.function}, and its new rows are not constrained"
     off = f"--constrainer {NO_CONSTRAINER}"
-    return told.choice, f"the new rows of {name!r} are held to {told.choice}, as the model says; {off} leaves it out"
+    choice = constrainer.choice
+    return choice, f"the constraint {choice} of the model is applied to the new rows of {name!r}; {off} turns it off"
 
 
 def plan_growing_table(

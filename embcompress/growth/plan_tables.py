@@ -46,27 +46,27 @@ def plan_growth(
             grown = [[part] for part in chosen]
             continue
         by_name = {name: part for part in parts for name in part.table.names}
-        for found, first in zip(grown, chosen, strict=True):
+        for group, first in zip(grown, chosen, strict=True):
             part = by_name.get(first.table.name)
             if part is None:
                 raise TableError(f"{base.path} has no table {first.table.name!r}, which {bases[0].path} has.")
             _check_alike(first, part)
-            found.append(part)
+            group.append(part)
     tables = []
-    for found in grown:
-        _refuse_windowed(found[0])
-        surplus = [part.table.rows - len(place) for part, place in zip(found, placement.places, strict=True)]
-        for part, first, place, more in zip(found, grown[0], placement.places, surplus, strict=True):
-            is_padded = placement.new is not None and (padding.is_told or more <= padding_max(len(place)))
+    for group in grown:
+        _refuse_windowed(group[0])
+        surplus = [part.table.rows - len(new_ids) for part, new_ids in zip(group, placement.places, strict=True)]
+        for part, first, new_ids, more in zip(group, grown[0], placement.places, surplus, strict=True):
+            is_padded = placement.new is not None and (padding.is_told or more <= padding_max(len(new_ids)))
             if more < 0 or (more and not is_padded):
-                raise _wrong_count(part, placement, len(place), padding)
+                raise _wrong_count(part, placement, len(new_ids), padding)
             if first.table.rows != part.table.rows:
                 raise IdsError(
                     f"tables {first.table.name!r} and {part.table.name!r} in {part.base.path} have {first.table.rows} "
-                    f"and {part.table.rows} rows, and there are {len(place)} labels.",
+                    f"and {part.table.rows} rows, and there are {len(new_ids)} labels.",
                     hint="Say with --table whose labels these are.",
                 )
-        tables.append(GrowingTable(tuple(found), tuple(surplus)))
+        tables.append(GrowingTable(tuple(group), tuple(surplus)))
     return tuple(tables)
 
 

@@ -52,14 +52,14 @@ class Grower(ABC):
         self.warnings: list[str] = []
         self._bases = None if bases is None else bases.to(self.device)
         # Of each part the new id of each row, -1 for those that go.
-        self._places = [torch.frombuffer(place, dtype=torch.int64) for place in plan.placement.places]
+        self._places = [torch.frombuffer(new_ids, dtype=torch.int64) for new_ids in plan.placement.places]
         # Which part a new id has its row from, and which row; -1 for new ones.
         self._owner = torch.full((plan.placement.max_id,), -1, dtype=torch.int32)
         self._row = torch.full((plan.placement.max_id,), -1)
-        for number, place in enumerate(self._places):
-            rows = (place >= 0).nonzero().squeeze(1)
-            self._owner[place[rows]] = number
-            self._row[place[rows]] = rows
+        for number, new_ids in enumerate(self._places):
+            rows = (new_ids >= 0).nonzero().squeeze(1)
+            self._owner[new_ids[rows]] = number
+            self._row[new_ids[rows]] = rows
         # Rows without a label are padding, or of another kind: they count in no statistic.
         self._has_label = torch.ones(plan.placement.max_id, dtype=torch.bool)
         self._has_label[torch.tensor(plan.placement.unlabelled, dtype=torch.int64)] = False
@@ -69,7 +69,7 @@ class Grower(ABC):
     def measure(self, progress: Progress | None) -> None:
         """Go over the kept rows once: their mean, and what the method is fitted to."""
         needs_factor = self._new.needs_covariance
-        labelled = self.plan.placement.kept - len(self.plan.placement.unlabelled)
+        labelled = self.plan.placement.kept_count - len(self.plan.placement.unlabelled)
         seen = RowMoments(self._columns, rows=labelled if needs_factor else None)
         left = 0
         parts = self.plan.parts
@@ -78,13 +78,13 @@ class Grower(ABC):
         for number, part in enumerate(parts):
             first = 0
             for block in self._known_columns(number):
-                place = self._places[number][first : first + len(block)]
-                kept = ((place >= 0) & self._has_label[place.clamp_min(0)]).to(self.device)
+                new_ids = self._places[number][first : first + len(block)]
+                is_kept = ((new_ids >= 0) & self._has_label[new_ids.clamp_min(0)]).to(self.device)
                 if not bool(torch.isfinite(block.sum())):  # a sum is finite only of finite numbers, and quicker
                     finite = torch.isfinite(block).all(dim=1)
-                    left += int((kept & ~finite).sum())
-                    kept &= finite
-                seen.add(block if bool(kept.all()) else block[kept])
+                    left += int((is_kept & ~finite).sum())
+                    is_kept &= finite
+                seen.add(block if bool(is_kept.all()) else block[is_kept])
                 first += len(block)
                 done += len(block)
                 if progress is not None:
@@ -109,8 +109,8 @@ class Grower(ABC):
         """The share of the squared norm of the new rows that is held as they are stored; None of a dense table."""
         if self.plan.rank is None or not len(self._new.ids):
             return None
-        held = 1 - self._lost_energy / self._new_energy if self._new_energy else 1.0
-        return max(held, 0.0)
+        share = 1 - self._lost_energy / self._new_energy if self._new_energy else 1.0
+        return max(share, 0.0)
 
     @property
     def attainable_energy(self) -> float:

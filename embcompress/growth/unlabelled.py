@@ -126,17 +126,17 @@ def retries_for(surplus: int, placement: Placement, request: PaddingRequest) -> 
 def _settle_several(placement: Placement, request: PaddingRequest, *, what: str, rows: Sequence[int]) -> Placement:
     """Decide the same for several bases, of which none can keep its rows' ids."""
     places, remarks = [], []
-    for place, size in zip(placement.places, rows, strict=True):
-        surplus = size - len(place)
+    for new_ids, size in zip(placement.places, rows, strict=True):
+        surplus = size - len(new_ids)
         if surplus and not request.drop:
             raise IdsError(
-                f"{what} has {size} rows and {len(place)} labels in one of {len(rows)} bases.",
+                f"{what} has {size} rows and {len(new_ids)} labels in one of {len(rows)} bases.",
                 hint="Rows without a label can only go:",
                 retries=[Retry(("--drop-padding",))],
             )
         tail = [-1] * surplus
-        places.append(place + array("q", tail))
-        remarks.append(_remark(size, len(place), offset=0, tail=tail, is_zero=False))
+        places.append(new_ids + array("q", tail))
+        remarks.append(_remark(size, len(new_ids), offset=0, tail=tail, is_zero=False))
     return replace(placement, places=tuple(places), remarks=tuple(remarks))
 
 
@@ -166,23 +166,23 @@ def _remark(rows: int, count: int, *, offset: int, tail: Sequence[int], is_zero:
         return ""
     if is_zero:
         return f"has {rows} rows and {count} labels: row 0 is all zeros, so the first label was taken for that of row 1"
-    said = []
+    clauses = []
     if offset:
-        said.append(f"{_span(0, offset)} before the labels {'stays' if offset == 1 else 'stay'}")
+        clauses.append(f"{_span(0, offset)} before the labels {'stays' if offset == 1 else 'stay'}")
     if tail:
         begins = rows - len(tail)
         gone = [row for row, index in enumerate(tail, begins) if index < 0]
-        kept = [(row, index) for row, index in enumerate(tail, begins) if index >= 0]
+        kept_rows = [(row, index) for row, index in enumerate(tail, begins) if index >= 0]
         if gone:
             is_whole = gone[-1] - gone[0] == len(gone) - 1
             span = _span(gone[0], gone[-1] + 1) if is_whole else f"{len(gone)} of {_span(begins, rows)}"
-            said.append(f"{span} {'was' if len(gone) == 1 else 'were'} dropped")
-        if kept:
-            row, index = kept[0]
-            span = _span(row, row + len(kept))
-            moved = f"now {'stands' if len(kept) == 1 else 'stand'} behind the last label, from id {index} on"
-            said.append(f"{span} {moved if index != row else 'stays' if len(kept) == 1 else 'stay'}")
-    return f"has {rows} rows and {count} labels: {', '.join(said)}"
+            clauses.append(f"{span} {'was' if len(gone) == 1 else 'were'} dropped")
+        if kept_rows:
+            row, index = kept_rows[0]
+            span = _span(row, row + len(kept_rows))
+            moved = f"now {'stands' if len(kept_rows) == 1 else 'stand'} behind the last label, from id {index} on"
+            clauses.append(f"{span} {moved if index != row else 'stays' if len(kept_rows) == 1 else 'stay'}")
+    return f"has {rows} rows and {count} labels: {', '.join(clauses)}"
 
 
 def _span(first: int, last: int) -> str:

@@ -117,7 +117,7 @@ def full_float32() -> Iterator[None]:
     """
     backends: Any = torch.backends
     switches = (backends.cuda.matmul, backends.mkldnn.matmul) if hasattr(backends, "fp32_precision") else ()
-    found = [switch.fp32_precision for switch in switches]
+    precisions = [switch.fp32_precision for switch in switches]
     try:
         before = torch.get_float32_matmul_precision()
     except RuntimeError:
@@ -127,7 +127,7 @@ def full_float32() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-        for switch, precision in zip(switches, found, strict=True):
+        for switch, precision in zip(switches, precisions, strict=True):
             switch.fp32_precision = precision
 
 

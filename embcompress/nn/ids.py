@@ -47,10 +47,10 @@ def as_ids(ids: Ids, *, max_id: int, name: str = "ids") -> Tensor:
     values = values.to("cpu", torch.int64)
     refuse(values[values < 0], f"{name} must not be negative; got")
     refuse(values[values >= max_id], f"{name} must be below {max_id}, the number of ids; got")
-    place = torch.full((max_id,), -1)
+    last_order = torch.full((max_id,), -1)
     order = torch.arange(len(values))
-    place[values] = order
-    repeated = values[place[values] != order]
+    last_order[values] = order
+    repeated = values[last_order[values] != order]
     refuse(torch.tensor(sorted(set(repeated.tolist()))), f"{name} must not repeat; twice or more often there are")
     return values
 

@@ -115,17 +115,17 @@ class _Site:
     def manners(self) -> dict[str, Any]:
         """How the module treats rows, as arguments of a representation, but for what is as by default."""
         if isinstance(self.module, nn.Linear):
-            return _told(shape=(self.module.in_features,), is_complex=False)
+            return _options(shape=(self.module.in_features,), is_complex=False)
         if isinstance(self.module, nn.Embedding):
             limit = self.module.max_norm
-            return _told(
+            return _options(
                 shape=(self.module.embedding_dim,),
                 is_complex=self.parameter.is_complex(),
                 normalizer=None if limit is None else "clamp_norm",
                 normalizer_kwargs=None if limit is None else {"maxnorm": limit, "p": self.module.norm_type},
             )
         dropout = getattr(self.module, "dropout", None)
-        return _told(
+        return _options(
             shape=tuple(self.module.shape),  # type: ignore[arg-type]
             is_complex=getattr(self.module, "is_complex", False),
             normalizer=_lookup_constraint(self.module),
@@ -168,7 +168,7 @@ def _lookup_constraint(module: nn.Module) -> RowFunction | None:
     return RowConstraint(constrainer, normalizer, len(module.shape))  # type: ignore[arg-type]
 
 
-def _told(**manners: Any) -> dict[str, Any]:
+def _options(**manners: Any) -> dict[str, Any]:
     return {name: value for name, value in manners.items() if value is not None}
 
 
@@ -179,13 +179,13 @@ def _find_sites(model: nn.Module, table: CompressedTable) -> list[_Site]:
         TableError: there is none, or one that cannot be replaced.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    found = [match for name in (table.name, *table.tied_names) if (match := _match(name, parameters))]
-    if not found:
+    names = [match for name in (table.name, *table.tied_names) if (match := _match(name, parameters))]
+    if not names:
         raise TableError(
             f"the model has no parameter {table.name!r}, nor one whose name ends so.",
             hint="Apply the artifact to a model of the architecture it was compressed from.",
         )
-    same = {id(parameters[name]) for name in found}
+    same = {id(parameters[name]) for name in names}
     sites = {}
     for name, parameter in parameters.items():
         if id(parameter) in same:

@@ -112,8 +112,8 @@ def outputs_of(result: Result, *, report: Sequence[Path]) -> dict[str, str]:
         errors = [table.error.relative for table in result.tables if table.error is not None]
         error = repr(max(errors)) if errors else ""
     ok = "false" if not is_ok(result) else "" if is_dry(result) else "true"
-    found = {"ok": ok, "output": output, "bytes": nbytes, "ratio": ratio, "error": error}
-    return {**found, "report": "" if is_dry(result) else first}
+    outputs = {"ok": ok, "output": output, "bytes": nbytes, "ratio": ratio, "error": error}
+    return {**outputs, "report": "" if is_dry(result) else first}
 
 
 def failure_outputs() -> dict[str, str]:

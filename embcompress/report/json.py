@@ -52,4 +52,4 @@ def _dump(document: dict[str, Any]) -> str:
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     # Only inside strings: what a terminal would obey, marks that turn the direction of text, and lone surrogates, which
     # a path that is not UTF-8 comes as.
-    return UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
+    return UNUSUAL.sub(lambda match: match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1], text)

@@ -144,11 +144,12 @@ def overlap_text(overlap: Overlap) -> str:
 
 def asked_text(table: TableReport) -> str:
     """Say of how many rows the neighbours were looked for, and what the band is where these are a sample."""
-    found = table.neighbours
-    assert found is not None
-    if found.queries >= table.rows:
+    neighbours = table.neighbours
+    assert neighbours is not None
+    if neighbours.queries >= table.rows:
         return f"all {counted(table.rows, 'row')} asked"
-    return f"{found.queries} of {counted(table.rows, 'row')} asked, ± is the {100 * found.confidence:.0f} % band"
+    band = f"{100 * neighbours.confidence:.0f} % band"
+    return f"{neighbours.queries} of {counted(table.rows, 'row')} asked, ± is the {band}"
 
 
 def worst_group(groups: Sequence[RowGroup]) -> RowGroup | None:
@@ -173,11 +174,11 @@ def span_text(group: RowGroup) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def known_text(found: LinkPrediction) -> str:
+def known_text(scores: LinkPrediction) -> str:
     """Say how many triples were left out of the ranks, and how to leave some out where none were."""
-    if not found.known_triples:
+    if not scores.known_triples:
         return "no known triples were left out of the ranks: --known names files of them"
-    return f"{counted(found.known_triples, 'known triple')} left out of the ranks"
+    return f"{counted(scores.known_triples, 'known triple')} left out of the ranks"
 
 
 def gate_sentence(gate: Gate) -> str:
@@ -190,8 +191,8 @@ def gate_sentence(gate: Gate) -> str:
     if not gate.is_numeric:
         return f"{gate.expression}: {gate.table!r}."
     where = f" in table {gate.table!r}" if gate.table is not None else ""
-    found = "the report does not know it" if gate.value is None else f"it is {gate.value:.6g}"
-    return f"{gate.expression}{where}: {found}."
+    verdict = "the report does not know it" if gate.value is None else f"it is {gate.value:.6g}"
+    return f"{gate.expression}{where}: {verdict}."
 
 
 def check_sentence(check: Check) -> str:
@@ -274,4 +275,4 @@ def points_by_size(curves: Sequence[SweepCurve]) -> tuple[tuple[float, dict[str,
         for point in curve.points:
             own = curve.method if point.target_ratio is None else ""
             lines.setdefault((point.target_ratio or point.ratio, own), {})[curve.method] = point
-    return tuple((ratio, found) for (ratio, _), found in sorted(lines.items(), key=lambda line: line[0]))
+    return tuple((ratio, point_of) for (ratio, _), point_of in sorted(lines.items(), key=lambda line: line[0]))

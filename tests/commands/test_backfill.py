@@ -1349,4 +1349,4 @@ def test_constrainer_of_the_model_holds_new_rows(tmp_path: Path, constrainer: st
     norms = read(result)[table.name][len(old) :].norm(dim=1)
     assert bool(torch.allclose(norms, torch.ones(2), atol=1e-6)) == is_held
     assert table.constrainer == ("normalize" if is_held else None if constrainer == "none" else constrainer)
-    assert any("as the model says; --constrainer none" in warning for warning in result.warnings) == is_held
+    assert any("of the model is applied to the new rows" in warning for warning in result.warnings) == is_held

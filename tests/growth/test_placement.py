@@ -17,7 +17,7 @@ def test_place_ids_takes_them_as_they_are() -> None:
     bases = [array("q", [7, 0]), array("q", [3]), array("q", [9, 2, 1])]
     placement = place_ids(bases, max_id=10, paths=[Path("a"), Path("b"), Path("c")])
     assert placement.places == tuple(bases)
-    assert (placement.kept, placement.added, placement.max_id) == (6, 4, 10)
+    assert (placement.kept_count, placement.added, placement.max_id) == (6, 4, 10)
     assert (placement.dropped, placement.new) == ((), None)
 
 
@@ -55,7 +55,7 @@ def test_match_labels_finds_every_row() -> None:
     assert placement.dropped == tuple(label for label in old if label not in labels)
     assert placement.new == tuple(label for label in labels if label not in old)
     shared = len(set(old) & set(labels))
-    assert (placement.max_id, placement.kept, placement.added) == (57, shared, 57 - shared)
+    assert (placement.max_id, placement.kept_count, placement.added) == (57, shared, 57 - shared)
     assert match_labels(bases, labels).max_id == 50
 
 

@@ -156,24 +156,24 @@ def _errors(table: TableReport) -> list[Fact]:
         beside = f"{least_word(table)} {share(known)}" + (beside and f": {beside}")
     facts = [Fact("error", share(error.relative), beside)]
     if error.weighted_relative is not None:
-        said = "rows count by their row weight"
+        note = "rows count by their row weight"
         if error.unweighted_rows:
-            said += f"; {counted(error.unweighted_rows, 'row')} had none, and count"
-            said += "s least" if error.unweighted_rows == 1 else " least"
-        facts.append(Fact("weighted error", share(error.weighted_relative), said))
+            note += f"; {counted(error.unweighted_rows, 'row')} had none, and count"
+            note += "s least" if error.unweighted_rows == 1 else " least"
+        facts.append(Fact("weighted error", share(error.weighted_relative), note))
     rows = error.row_relative
     facts.append(Fact("error of a row", share(rows.p50), f"median; p99 {share(rows.p99)}, largest {share(rows.max)}"))
     cosine = error.cosine
     facts.append(Fact("cosine", f"{cosine.mean:.4f}", f"mean; p01 {cosine.p01:.4f}, least {cosine.min:.4f}"))
     if error.norm_ratio is not None:
         norms = error.norm_ratio
-        said = f"median of stored over original; p01 {norms.p01:.3f}, p99 {norms.p99:.3f}"
-        facts.append(Fact("norm kept", f"{norms.p50:.3f}", said, is_brief=True))
+        note = f"median of stored over original; p01 {norms.p01:.3f}, p99 {norms.p99:.3f}"
+        facts.append(Fact("norm kept", f"{norms.p50:.3f}", note, is_brief=True))
     if table.neighbours is not None:
-        found = table.neighbours
-        product = overlap_text(found.inner_product)
-        said = f"of the {found.neighbours_per_query} nearest by cosine; by inner product {product}; {asked_text(table)}"
-        facts.append(Fact("neighbours kept", overlap_text(found.cosine), said, is_brief=True))
+        neighbours = table.neighbours
+        product = f"by inner product {overlap_text(neighbours.inner_product)}"
+        note = f"of the {neighbours.neighbours_per_query} nearest by cosine; {product}; {asked_text(table)}"
+        facts.append(Fact("neighbours kept", overlap_text(neighbours.cosine), note, is_brief=True))
     if table.spectrum is not None and has_bases(table):
         facts.append(
             Fact("energy kept", percent(table.spectrum.kept_energy), f"in {table.rank} directions", is_brief=True)
@@ -189,8 +189,8 @@ def _worst_groups(error: TableErrorReport | None) -> list[Fact]:
             continue
         is_far = worst.relative > FAR_WORSE * error.relative > 0
         times = f": {worst.relative / error.relative:.2f} times the error of the table" if is_far else ""
-        said = f"{group_text(worst, unit=unit)}{times}"
-        facts.append(Fact(f"worst {unit} group", share(worst.relative), said, is_brief=is_far))
+        note = f"{group_text(worst, unit=unit)}{times}"
+        facts.append(Fact(f"worst {unit} group", share(worst.relative), note, is_brief=is_far))
     return facts
 
 
@@ -290,5 +290,7 @@ def _group_figures(error: TableErrorReport) -> list[Figure]:
 
 
 def _groups_label(groups: Sequence[RowGroup], unit: str) -> str:
-    said = [f"{share(group.relative)} for {unit} {span_text(group)}" for group in groups if group.relative is not None]
-    return f"Error of groups of rows: {', '.join(said)}."
+    errors = [
+        f"{share(group.relative)} for {unit} {span_text(group)}" for group in groups if group.relative is not None
+    ]
+    return f"Error of groups of rows: {', '.join(errors)}."
