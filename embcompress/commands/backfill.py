@@ -30,7 +30,7 @@ from embcompress.exceptions import UsageError
 from embcompress.growth.fills import find_fills, read_fill_labels
 from embcompress.growth.findings import ENERGY_EXACT, planned_warnings, table_report, vocabulary_report
 from embcompress.growth.placement import Placement, match_labels, place_ids
-from embcompress.growth.plan import Base, CodedGrowth, GrowingTable, GrowthPlan, Part, RowRequest, names_of
+from embcompress.growth.plan import Base, BaseTable, CodedGrowth, GrowingTable, GrowthPlan, RowRequest, names_of
 from embcompress.growth.plan_rows import plan_growing_table
 from embcompress.growth.plan_tables import plan_growth
 from embcompress.growth.unlabelled import PaddingRequest, settle_rows
@@ -267,11 +267,11 @@ def _settle(
     padding: PaddingRequest,
     tables: Sequence[GrowingTable],
     *,
-    coded_zeros: Callable[[Part], bool] = lambda _: False,
+    coded_zeros: Callable[[BaseTable], bool] = lambda _: False,
 ) -> Placement:
     """Decide what becomes of rows without a label, as `settle_rows`; `coded_zeros` looks at rows of coded tables."""
 
-    def begins_with_zeros(part: Part) -> bool:
+    def begins_with_zeros(part: BaseTable) -> bool:
         if part.is_coded:
             return coded_zeros(part)
         return begins_with_padding(part.stored, surplus=1, file=part.base.checkpoint.file)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embcompress.artifact.writer import SafetensorsWriter
-from embcompress.growth.coded_row_writer import CodedGrower, plan_coded, starts_with_zeros
+from embcompress.growth.coded_row_writer import CodedRowWriter, plan_coded, starts_with_zeros
 from embcompress.growth.drawing import check_request
 from embcompress.growth.findings import measured_warnings, table_report
 from embcompress.growth.placement import Placement
 from embcompress.growth.plan import CodedGrowth, GrowingTable, GrowthPlan, RowRequest
-from embcompress.growth.row_writer import FloatGrower, read_stored
+from embcompress.growth.row_writer import FloatRowWriter, read_stored
 from embcompress.results import GrownTable
 from embcompress.tables.progress import Progress
 
@@ -53,16 +53,18 @@ def grow_table(
 ) -> Grown:
     """Write a table: each row in its place, new ones made on the way."""
     started = time.perf_counter()
-    kind = FloatGrower if plan.coded is None else CodedGrower
-    grower = kind(plan, request, folder=folder, device=device)
-    grower.measure(progress)
-    grower.write(writer, progress)
+    kind = FloatRowWriter if plan.coded is None else CodedRowWriter
+    row_writer = kind(plan, request, folder=folder, device=device)
+    row_writer.measure(progress)
+    row_writer.write(writer, progress)
     report = replace(
         table_report(plan, request),
-        kept_energy=grower.kept_energy,
-        base_rows=grower.kept_rows.result(),
-        new_rows=grower.new_rows.result(),
-        bytes_after=grower.nbytes,
+        kept_energy=row_writer.kept_energy,
+        base_rows=row_writer.kept_rows.result(),
+        new_rows=row_writer.new_rows.result(),
+        bytes_after=row_writer.nbytes,
         seconds=time.perf_counter() - started,
     )
-    return Grown(report, (*grower.warnings, *measured_warnings(report, attainable_energy=grower.attainable_energy)))
+    return Grown(
+        report, (*row_writer.warnings, *measured_warnings(report, attainable_energy=row_writer.attainable_energy))
+    )

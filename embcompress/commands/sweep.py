@@ -100,7 +100,7 @@ def sweep(
         swept, skipped = [], []
         for item in choose_tables(checkpoint, table=named, exclude=excluded):
             one = TableMethods(item, table_source, effort=effort)
-            if any(one.can_be(way) for way in (CODED, *PLAIN_DTYPES)):
+            if any(one.can_be(method) for method in (CODED, *PLAIN_DTYPES)):
                 swept.append(one)
             else:
                 skipped.append(leave_dense(item, one.source.why_dense, path=source, named=named))
@@ -154,18 +154,18 @@ def recommend(
     ]
     if not points:
         return None
-    within = [(way, point) for way, point in points if (point.largest_relative or 0.0) <= max_error]
+    within = [(method, point) for method, point in points if (point.largest_relative or 0.0) <= max_error]
     if within:
         most = max(point.target_ratio or 0 for _, point in within)
-        way, point = min(((way, point) for way, point in within if point.target_ratio == most), key=_error_of)
+        method, point = min(((method, point) for method, point in within if point.target_ratio == most), key=_error_of)
         reason = f"the largest ratio tried at which no table is left with an error above {max_error:g}"
     else:
-        way, point = min(points, key=_error_of)
+        method, point = min(points, key=_error_of)
         reason = f"no ratio tried leaves every table with an error of at most {max_error:g}; this one leaves the least"
-    storing = {} if way == CODED else {"plain": True, "dtype": PLAIN_DTYPES[way]}
-    shared = {name: value for name, value in call.items() if way == CODED or name != "effort"}
+    storing = {} if method == CODED else {"plain": True, "dtype": PLAIN_DTYPES[method]}
+    shared = {name: value for name, value in call.items() if method == CODED or name != "effort"}
     command = spell_command("approximate", path=path, ratio=point.target_ratio, **storing, **shared)
-    return Recommendation(way, point.target_ratio or 0.0, point.bytes, point.relative, bool(within), reason, command)
+    return Recommendation(method, point.target_ratio or 0.0, point.bytes, point.relative, bool(within), reason, command)
 
 
 def _error_of(candidate: tuple[str, SweepPoint]) -> float:

@@ -137,7 +137,7 @@ class CodedEncoding(Encoding[FittedTable, CodedTable]):
             if abs(octaves) < 2e-4:
                 break
             step = estimate.step * 2.0 ** min(max(octaves, -1.0), 1.0)
-            estimate = self._source.estimator.at_settled(estimate, step)
+            estimate = self._source.estimator.near(estimate, step)
         return estimate
 
     def _goal(self, target: float) -> Goal:

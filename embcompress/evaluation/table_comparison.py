@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from embcompress.artifact.coded import describe_codes
-from embcompress.artifact.decoded_rows import open_dense_rows
+from embcompress.artifact.decoded_rows import open_decoded_rows
 from embcompress.artifact.reader import Artifact
 from embcompress.coding.bound import coded_report
 from embcompress.compression.spectrum import RANK_MAX
@@ -156,7 +156,7 @@ class TableComparison:
     def _compare(self, dtype: torch.dtype) -> _Seen:
         """Read the table and what is stored of it once."""
         pair, table_source = self._pair, self._table_source
-        stored = open_dense_rows(self._artifact, pair.compressed, dtype=dtype, device=table_source.device)
+        stored = open_decoded_rows(self._artifact, pair.compressed, dtype=dtype, device=table_source.device)
         rows = table_source.rows(pair.table, "comparison")
         search = search_neighbours(rows, stored, queries=self._neighbours, seed=table_source.seed)
         error = ErrorAccumulator(None if pair.compressed.matrix else table_source.row_weights(pair.table))

@@ -26,8 +26,8 @@ from embcompress.coding.row_index import make_row_index
 from embcompress.coding.symbols import CLASS_MAX, PER_OCTAVE, distortions_of, load_symbols
 from embcompress.exceptions import TableError
 from embcompress.growth.placement import Placement
-from embcompress.growth.plan import CodedGrowth, GrowthPlan, Part, RowRequest
-from embcompress.growth.row_writer import Grower
+from embcompress.growth.plan import BaseTable, CodedGrowth, GrowthPlan, RowRequest
+from embcompress.growth.row_writer import RowWriter
 from embcompress.linalg.blocks import full_float32
 from embcompress.tables.progress import Progress
 from embcompress.tables.table import block_rows_for
@@ -37,7 +37,7 @@ from embcompress.text import quoted
 NUMBERS_MAX = 2.0**40
 
 
-def plan_coded(part: Part, placement: Placement) -> CodedGrowth:
+def plan_coded(part: BaseTable, placement: Placement) -> CodedGrowth:
     """Tell what will be written of a coded table. Reads everything but the codes; holds a few bytes a row.
 
     Args:
@@ -60,7 +60,7 @@ def plan_coded(part: Part, placement: Placement) -> CodedGrowth:
             hint=f"Restore it: `embcompress reconstruct {quoted(part.base.path)}`, backfill that, and approximate "
             "again.",
         )
-    new_ids = np.frombuffer(placement.places[0], np.int64)
+    new_ids = np.frombuffer(placement.new_ids[0], np.int64)
     is_kept = new_ids >= 0
     kept_bytes, rows = int(index.lengths[is_kept].sum(dtype=np.int64)), max(len(index.kinds), 1)
     tensors, model, added_bytes = artifact.coded_factors(compressed), None, 0
@@ -79,7 +79,7 @@ def plan_coded(part: Part, placement: Placement) -> CodedGrowth:
     return CodedGrowth(factors, model, entries)
 
 
-def starts_with_zeros(part: Part) -> bool:
+def starts_with_zeros(part: BaseTable) -> bool:
     """Tell whether the first row of a coded table is all zeros, and the last is not."""
     artifact, compressed = part.base.artifact, part.compressed
     assert artifact is not None
@@ -122,10 +122,10 @@ def _fit_in_steps(growth: CodedGrowth) -> tuple[tuple[int, int], float, Fit]:
     return (step_number, scale), inverse, fit
 
 
-class CodedGrower(Grower):
+class CodedRowWriter(RowWriter):
     """Rows as codes: strings of known ones are moved, new ones are coded by what decodes the table.
 
-    The arguments are those of Grower.
+    The arguments are those of RowWriter.
     """
 
     def __init__(self, plan: GrowthPlan, request: RowRequest, *, folder: Path, device: str) -> None:
@@ -148,7 +148,7 @@ class CodedGrower(Grower):
         self._written: int | None = None
 
     @property
-    def nbytes(self) -> int:  # noqa: D102 - as in Grower
+    def nbytes(self) -> int:  # noqa: D102 - as in RowWriter
         return super().nbytes if self._written is None else self._written
 
     @property
@@ -164,7 +164,7 @@ class CodedGrower(Grower):
         total = float(weights @ squares)
         return 1 - float(weights @ left) / total if total else 1.0
 
-    def write(self, writer: SafetensorsWriter, progress: Progress | None) -> None:  # noqa: D102 - as in Grower
+    def write(self, writer: SafetensorsWriter, progress: Progress | None) -> None:  # noqa: D102 - as in RowWriter
         entries, rows = self._growth.entries, self.plan.placement.max_id
         bases = None if self._bases is None else self._bases.to(self._decoded_in)
         step = self._block_rows(rows)
@@ -266,7 +266,7 @@ class CodedGrower(Grower):
         counts[ZERO_KIND] = 0
         return counts
 
-    def _row_bytes(self, part: Part) -> int:
+    def _row_bytes(self, part: BaseTable) -> int:
         return max(1, self._tensors[CODES_SUFFIX].nbytes // max(part.table.rows, 1))
 
     def _block_rows(self, rows: int) -> int:

@@ -24,7 +24,7 @@ class Placement:
     """Where the rows of the bases go.
 
     Attributes:
-        places: for each base the new id of each of its rows, -1 for a row that is dropped; until rows without a label
+        new_ids: for each base the new id of each of its rows, -1 for a row that is dropped; until rows without a label
             are settled, of its labelled rows alone.
         max_id: the number of ids.
         dropped: labels that the new vocabulary lacks, in the order of the bases' rows.
@@ -37,7 +37,7 @@ class Placement:
         remarks: for each base what became of its rows without a label; empty where it has none.
     """
 
-    places: tuple[array[int], ...]
+    new_ids: tuple[array[int], ...]
     max_id: int
     dropped: tuple[str, ...] = ()
     dropped_blank: int = 0
@@ -51,7 +51,7 @@ class Placement:
     @cached_property
     def kept_count(self) -> int:
         """Count the base rows that stay."""
-        return sum(sum(index >= 0 for index in new_ids) for new_ids in self.places)
+        return sum(sum(index >= 0 for index in new_ids) for new_ids in self.new_ids)
 
     @property
     def added(self) -> int:
@@ -102,7 +102,7 @@ def match_labels(bases: Sequence[Sequence[str]], labels: Sequence[str], *, max_i
         IdsError: a label to be matched that several rows or ids have, nearly no label shared, or more labels than ids.
 
     Example:
-        >>> match_labels([["a", "b"]], ["b", "c"]).places
+        >>> match_labels([["a", "b"]], ["b", "c"]).new_ids
         (array('q', [-1, 0]),)
     """
     if max_id is not None and max_id < len(labels):
@@ -130,12 +130,14 @@ def match_labels(bases: Sequence[Sequence[str]], labels: Sequence[str], *, max_i
     for index, row in enumerate(base_rows):
         if row >= 0:
             new_ids[row] = index
-    places = tuple(new_ids[first:last] for first, last in pairwise(starts))
-    gone = [base[row] for base, its in zip(bases, places, strict=True) for row, index in enumerate(its) if index < 0]
+    ids_of_bases = tuple(new_ids[first:last] for first, last in pairwise(starts))
+    gone = [
+        base[row] for base, its in zip(bases, ids_of_bases, strict=True) for row, index in enumerate(its) if index < 0
+    ]
     dropped = list(filter(None, gone))
     _refuse_strangers(bases, labels, dropped)
     new = tuple(label for label, row in zip(labels, base_rows, strict=True) if row < 0 and label)
-    return Placement(places, size, tuple(dropped), len(gone) - len(dropped), new, len(labels))
+    return Placement(ids_of_bases, size, tuple(dropped), len(gone) - len(dropped), new, len(labels))
 
 
 def _refuse_ambiguous(bases: Sequence[Sequence[str]], labels: Sequence[str], rows: dict[str, int]) -> None:

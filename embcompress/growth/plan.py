@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from embcompress.artifact.coded import CodedFactors
 
 
-PICKY = frozenset({"init_phases", "complex_normalize", "clamp", "clamp_norm"})  # need pairs, a bound, a norm
+NEEDS_ARGUMENTS = frozenset({"init_phases", "complex_normalize", "clamp", "clamp_norm"})  # need pairs, a bound, a norm
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Base:
 
 
 @dataclass(frozen=True)
-class Part:
+class BaseTable:
     """A table in one base.
 
     Attributes:
@@ -98,11 +98,11 @@ class GrowingTable:
         padding: for each base how many of its rows have no label.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[BaseTable, ...]
     padding: tuple[int, ...]
 
     @property
-    def first(self) -> Part:
+    def first(self) -> BaseTable:
         """The table in the first base, whose names it keeps."""
         return self.parts[0]
 
@@ -129,7 +129,7 @@ class RowRequest:
     def is_plain(self) -> bool:
         """Whether names alone say it all, so that nothing has to be tried: without arguments, and for any shape."""
         chosen = [choice for choice in (self.method, self.constrainer) if choice is not None]
-        return not any(choice.arguments or choice.name in PICKY for choice in chosen)
+        return not any(choice.arguments or choice.name in NEEDS_ARGUMENTS for choice in chosen)
 
 
 @dataclass(frozen=True)

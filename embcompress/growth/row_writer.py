@@ -14,7 +14,7 @@ from torch import Tensor
 from embcompress.artifact.writer import SafetensorsWriter
 from embcompress.checkpoints import StoredTensor
 from embcompress.growth.new_rows import NewRows
-from embcompress.growth.plan import Base, GrowthPlan, Part, RowRequest, planned_bytes
+from embcompress.growth.plan import Base, BaseTable, GrowthPlan, RowRequest, planned_bytes
 from embcompress.linalg.blocks import full_float32
 from embcompress.linalg.moments import RowMoments, RowStatistics, measure_rows
 from embcompress.tables.progress import Progress, row_bytes_of
@@ -22,7 +22,7 @@ from embcompress.tables.rows import StoredRows, TableRows, read_bytes, tensor_by
 from embcompress.tables.table import block_rows_for
 
 
-class Grower(ABC):
+class RowWriter(ABC):
     """The rows of a growing table, in blocks in the order of the new ids.
 
     Args:
@@ -52,11 +52,11 @@ class Grower(ABC):
         self.warnings: list[str] = []
         self._bases = None if bases is None else bases.to(self.device)
         # Of each part the new id of each row, -1 for those that go.
-        self._places = [torch.frombuffer(new_ids, dtype=torch.int64) for new_ids in plan.placement.places]
+        self._new_ids = [torch.frombuffer(new_ids, dtype=torch.int64) for new_ids in plan.placement.new_ids]
         # Which part a new id has its row from, and which row; -1 for new ones.
         self._owner = torch.full((plan.placement.max_id,), -1, dtype=torch.int32)
         self._row = torch.full((plan.placement.max_id,), -1)
-        for number, new_ids in enumerate(self._places):
+        for number, new_ids in enumerate(self._new_ids):
             rows = (new_ids >= 0).nonzero().squeeze(1)
             self._owner[new_ids[rows]] = number
             self._row[new_ids[rows]] = rows
@@ -78,7 +78,7 @@ class Grower(ABC):
         for number, part in enumerate(parts):
             first = 0
             for block in self._known_columns(number):
-                new_ids = self._places[number][first : first + len(block)]
+                new_ids = self._new_ids[number][first : first + len(block)]
                 is_kept = ((new_ids >= 0) & self._has_label[new_ids.clamp_min(0)]).to(self.device)
                 if not bool(torch.isfinite(block.sum())):  # a sum is finite only of finite numbers, and quicker
                     finite = torch.isfinite(block).all(dim=1)
@@ -132,7 +132,7 @@ class Grower(ABC):
         """Yield all rows of a part in their order as numbers, (block_rows, columns), and check what was read."""
 
     @abstractmethod
-    def _row_bytes(self, part: Part) -> int:
+    def _row_bytes(self, part: BaseTable) -> int:
         """Count the bytes that a row of a part is read from, about."""
 
     def _count_energy(self, exact: Tensor, lost: Tensor) -> None:
@@ -150,10 +150,10 @@ class Grower(ABC):
         self.new_rows.add_measured(seen.where(finite & is_new))
 
 
-class FloatGrower(Grower):
+class FloatRowWriter(RowWriter):
     """Rows that are stored as floats: those of a dense table, or weights on bases.
 
-    The arguments are those of Grower.
+    The arguments are those of RowWriter.
     """
 
     def __init__(self, plan: GrowthPlan, request: RowRequest, *, folder: Path, device: str) -> None:
@@ -168,7 +168,7 @@ class FloatGrower(Grower):
             cutoff = min(rounding * len(self._bases) ** 0.5, 0.5) if plan.is_stacked else None
             self._projector = torch.linalg.pinv(self._bases, rtol=cutoff)  # (dim, rank)
 
-    def write(self, writer: SafetensorsWriter, progress: Progress | None) -> None:  # noqa: D102 - as in Grower
+    def write(self, writer: SafetensorsWriter, progress: Progress | None) -> None:  # noqa: D102 - as in RowWriter
         entries = self.plan.entries
         if self.plan.rank is not None:
             writer.write(entries[0], _bases_bytes(self.plan))
@@ -204,7 +204,7 @@ class FloatGrower(Grower):
             if progress is not None:
                 progress(f"{self.name}: all rows", last, rows, width)
 
-    def _row_bytes(self, part: Part) -> int:
+    def _row_bytes(self, part: BaseTable) -> int:
         return row_bytes_of(part.stored)
 
     def _known_columns(self, number: int) -> Iterator[Tensor]:

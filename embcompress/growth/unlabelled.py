@@ -64,7 +64,7 @@ def settle_rows(
         )
     if len(rows) > 1:
         return _settle_several(placement, request, what=what, rows=rows)
-    count, size = len(placement.places[0]), rows[0]
+    count, size = len(placement.new_ids[0]), rows[0]
     surplus = size - count
     is_zero = begins_with_zeros and not request.is_told
     offset = int(is_zero) if request.row_offset is None else request.row_offset
@@ -89,12 +89,12 @@ def settle_rows(
     # Of each row behind the last label its new id.
     first = end if request.keep else offset + count
     tail = [index if end <= index < length else -1 for index in range(first, first + behind)]
-    labelled = placement.places[0]
+    labelled = placement.new_ids[0]
     if offset:
         labelled = array("q", (index + offset if index >= 0 else -1 for index in labelled))
     return replace(
         placement,
-        places=(array("q", range(offset)) + labelled + array("q", tail),),
+        new_ids=(array("q", range(offset)) + labelled + array("q", tail),),
         max_id=length,
         offset=offset,
         unlabelled=(*range(offset), *(index for index in tail if index >= 0)),
@@ -125,8 +125,8 @@ def retries_for(surplus: int, placement: Placement, request: PaddingRequest) -> 
 
 def _settle_several(placement: Placement, request: PaddingRequest, *, what: str, rows: Sequence[int]) -> Placement:
     """Decide the same for several bases, of which none can keep its rows' ids."""
-    places, remarks = [], []
-    for new_ids, size in zip(placement.places, rows, strict=True):
+    all_new_ids, remarks = [], []
+    for new_ids, size in zip(placement.new_ids, rows, strict=True):
         surplus = size - len(new_ids)
         if surplus and not request.drop:
             raise IdsError(
@@ -135,13 +135,13 @@ def _settle_several(placement: Placement, request: PaddingRequest, *, what: str,
                 retries=[Retry(("--drop-padding",))],
             )
         tail = [-1] * surplus
-        places.append(new_ids + array("q", tail))
+        all_new_ids.append(new_ids + array("q", tail))
         remarks.append(_remark(size, len(new_ids), offset=0, tail=tail, is_zero=False))
-    return replace(placement, places=tuple(places), remarks=tuple(remarks))
+    return replace(placement, new_ids=tuple(all_new_ids), remarks=tuple(remarks))
 
 
 def _unclear(placement: Placement, request: PaddingRequest, *, what: str, rows: int, offset: int) -> IdsError:
-    count = len(placement.places[0])
+    count = len(placement.new_ids[0])
     surplus = rows - count - offset
     if request.row_offset is not None:
         begins = rows - surplus

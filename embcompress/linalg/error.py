@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from embcompress.exceptions import UsageError
+from embcompress.linalg.quantiles import QuantileSketch
 from embcompress.linalg.row_groups import FrequencyGroups, NormGroups, relative_error
-from embcompress.linalg.sketch import QuantileSketch
 from embcompress.linalg.weighting import relative_row_weights
 from embcompress.results import Cosine, NormRatio, RowRelative, TableErrorReport, WorstRow
 

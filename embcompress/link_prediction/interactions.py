@@ -21,9 +21,9 @@ from embcompress.text import named
 OPTION = "--interaction"
 PART = "interaction"  # of a model of PyKEEN
 SUFFIX = "Interaction"  # of the names of its classes
-AROUND, BASE = "ClampedInteraction", "base"  # keeps the scores of its base within bounds; of SimplE
+CLAMPED, BASE = "ClampedInteraction", "base"  # keeps the scores of its base within bounds; of SimplE
 NUMBERS = ("int", "float", "bool", int, float, bool)  # annotations of what can be given as key=number
-OFFERED_MAX = 12  # interactions that a message names
+CANDIDATES_MAX = 12  # interactions that a message names
 MAKING_FAILS = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError, AssertionError)
 # What constructors of PyKEEN raise on arguments that do not fit.
 
@@ -143,7 +143,7 @@ def choose_interaction(checkpoint: Checkpoint, text: str | None, *, widths: Mapp
         )
     if is_around:
         arguments = {BASE: cls, f"{BASE}_kwargs": arguments}
-        cls = getattr(load_pykeen("pykeen.nn.modules"), AROUND)
+        cls = getattr(load_pykeen("pykeen.nn.modules"), CLAMPED)
     return Interaction(cls, arguments, {} if own is None else records)
 
 
@@ -222,7 +222,7 @@ def _own_interaction(checkpoint: Checkpoint, classes: Mapping[str, Any], *, is_g
     if not records:
         return None
     model, class_name = records[""].class_name, records[PART].class_name
-    if class_name == f"pykeen.nn.modules.{AROUND}" and f"{PART}.{BASE}" in records:
+    if class_name == f"pykeen.nn.modules.{CLAMPED}" and f"{PART}.{BASE}" in records:
         class_name = records[f"{PART}.{BASE}"].class_name
     interaction = next((cls for cls in classes.values() if dotted(cls) == class_name), None)
     is_foreign = not re.match(r"pykeen\.models\.(unimodal\.|nbase\.ERModel$)", model)
@@ -312,4 +312,4 @@ def _fitting(classes: Mapping[str, Any], checkpoint: Checkpoint, widths: Mapping
                 continue
             is_free = _parameters(cls).get("p") is None or _parameters(cls)["p"].default is not inspect.Parameter.empty
             candidates.append((not is_free, _short(cls) + ("" if is_free else ":p=1")))
-    return [name for _, name in sorted(candidates)[:OFFERED_MAX]]
+    return [name for _, name in sorted(candidates)[:CANDIDATES_MAX]]

@@ -14,8 +14,8 @@ from embcompress.exceptions import IdsError
 from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.ids import Ids, as_ids, refuse
-from embcompress.nn.likeness import likeness
 from embcompress.nn.low_rank import LowRankRepresentation
+from embcompress.nn.match_base import match_base
 from embcompress.nn.representation import Representation, Shape, as_shape, positive
 
 Kwargs = Mapping[str, Any] | None
@@ -366,7 +366,7 @@ def _make_backfill(hint: Hint, kwargs: Kwargs, *, base: Any, count: int) -> Any:
     if cls in (Embedding, LowRankRepresentation):
         inherited |= {"dtype": _dtype_of(base), "device": _device_of(base)}
         num_bases = given.get("num_bases", 3) if cls is LowRankRepresentation else None
-        inherited |= likeness(base, num_bases=num_bases, given=given)
+        inherited |= match_base(base, num_bases=num_bases, given=given)
         if "initializer" not in given:  # its arguments are among those of the one inherited
             given.pop("initializer_kwargs", None)
     backfill = cls(**{**inherited, **given})

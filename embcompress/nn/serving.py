@@ -112,7 +112,7 @@ class _Site:
     parameter: nn.Parameter
 
     @property
-    def manners(self) -> dict[str, Any]:
+    def row_options(self) -> dict[str, Any]:
         """How the module treats rows, as arguments of a representation, but for what is as by default."""
         if isinstance(self.module, nn.Linear):
             return _options(shape=(self.module.in_features,), is_complex=False)
@@ -168,8 +168,8 @@ def _lookup_constraint(module: nn.Module) -> RowFunction | None:
     return RowConstraint(constrainer, normalizer, len(module.shape))  # type: ignore[arg-type]
 
 
-def _options(**manners: Any) -> dict[str, Any]:
-    return {name: value for name, value in manners.items() if value is not None}
+def _options(**row_options: Any) -> dict[str, Any]:
+    return {name: value for name, value in row_options.items() if value is not None}
 
 
 def _find_sites(model: nn.Module, table: CompressedTable) -> list[_Site]:
@@ -270,44 +270,49 @@ def _fit_bilinear(form: LowRankBilinear, sites: list[_Site]) -> LowRankBilinear:
 
 
 def _fit(table: FactoredTable, sites: list[_Site]) -> FactoredTable:
-    """Give a table the shape, dtype, device and manners of the modules whose place it takes.
+    """Give a table the shape, dtype, device and row_options of the modules whose place it takes.
 
     Raises:
         TableError: modules that treat the same rows in different ways.
     """
     first = sites[0]
     for site in sites[1:]:
-        if site.manners != first.manners:
+        if site.row_options != first.row_options:
             raise TableError(
                 f"{first.path!r} and {site.path!r} share a table and treat its rows differently.",
                 hint=BY_HAND,
             )
-    manners = dict(first.manners)
-    shape, is_complex = manners.pop("shape"), manners.pop("is_complex")
+    row_options = dict(first.row_options)
+    shape, is_complex = row_options.pop("shape"), row_options.pop("is_complex")
     parameter = first.parameter
     stored = (*shape, 2) if is_complex else shape
-    manners |= {"is_complex": is_complex, "dtype": parameter.dtype.to_real(), "trainable": parameter.requires_grad}
+    row_options |= {"is_complex": is_complex, "dtype": parameter.dtype.to_real(), "trainable": parameter.requires_grad}
     if isinstance(table, CodedRows):
-        fitted: FactoredTable = _fit_codes(table, stored_shape=stored, **manners)
+        fitted: FactoredTable = _fit_codes(table, stored_shape=stored, **row_options)
     else:
-        fitted = _fit_factors(table, stored_shape=stored, **manners)
+        fitted = _fit_factors(table, stored_shape=stored, **row_options)
     device = torch.device("cpu") if parameter.is_meta else parameter.device
     return fitted.to(device).train(first.module.training)
 
 
 def _fit_codes(
-    table: CodedRows, *, stored_shape: tuple[int, ...], is_complex: bool, dtype: torch.dtype, **manners: Any
+    table: CodedRows, *, stored_shape: tuple[int, ...], is_complex: bool, dtype: torch.dtype, **row_options: Any
 ) -> CodedRows:
     """Give a coded table the shape of a row and a real dtype; codes, and what decodes them, stay as they are."""
     return table.reshape(
         shape=stored_shape[:-1] if is_complex else stored_shape,
         dtype=dtype.to_complex() if is_complex else dtype,
-        **manners,
+        **row_options,
     )
 
 
 def _fit_factors(
-    table: LowRankRepresentation, *, stored_shape: tuple[int, ...], is_complex: bool, dtype: torch.dtype, **manners: Any
+    table: LowRankRepresentation,
+    *,
+    stored_shape: tuple[int, ...],
+    is_complex: bool,
+    dtype: torch.dtype,
+    **row_options: Any,
 ) -> LowRankRepresentation:
     """Give a table of factors the shape of a row and a real dtype."""
     # Weights may be stored wider than the model's dtype, where they overflow it. A power of two moves between the
@@ -318,5 +323,5 @@ def _fit_factors(
     return LowRankRepresentation.from_factors(
         bases=torch.view_as_complex(bases) if is_complex else bases,
         weights=(table.weights.detach() / scale).to(dtype),
-        **manners,
+        **row_options,
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import embcompress
-from embcompress.artifact.decoded_rows import DenseRows, open_dense_rows
+from embcompress.artifact.decoded_rows import DecodedRows, open_decoded_rows
 from embcompress.artifact.reader import read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.coding.row_index import SPACING
@@ -41,11 +41,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 
 
 @contextmanager
-def opened(path: Path, *, dtype: torch.dtype = torch.float64) -> Iterator[DenseRows]:
+def opened(path: Path, *, dtype: torch.dtype = torch.float64) -> Iterator[DecodedRows]:
     """Open the rows of the one table of an artifact."""
     with open_checkpoint(path) as checkpoint:
         artifact = read_artifact(checkpoint)
-        yield open_dense_rows(artifact, artifact.tables[0], dtype=dtype, device="cpu")
+        yield open_decoded_rows(artifact, artifact.tables[0], dtype=dtype, device="cpu")
 
 
 def assert_near(found: Tensor, expected: Tensor, *, dtype: torch.dtype, kind: str) -> None:
@@ -129,7 +129,7 @@ def test_dense_rows_of_schema_1_are_what_is_stored(number: int, dtype: torch.dty
         table = artifact.tables[number]
         expected = torch.from_numpy(decode(CODED_V1, table.name))
         ids = torch.tensor([table.rows - 1, 0, 7, 7, 129])
-        rows = open_dense_rows(artifact, table, dtype=dtype, device="cpu")
+        rows = open_decoded_rows(artifact, table, dtype=dtype, device="cpu")
         assert_near(rows.read(ids), expected[ids], dtype=dtype, kind="coded")
         for first in range(0, table.rows, 100):
             part = expected[first : first + 100]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 import embcompress
-from embcompress.artifact.decoded_rows import open_dense_rows
+from embcompress.artifact.decoded_rows import open_decoded_rows
 from embcompress.artifact.reader import read_artifact
 from embcompress.artifact.schema import (
     CompressedTable,
@@ -237,7 +237,7 @@ def find(path: str | Path) -> Found:
     with open_checkpoint(Path(path)) as checkpoint:
         artifact = read_artifact(checkpoint)
         (table,) = artifact.tables
-        opened = open_dense_rows(artifact, table, dtype=torch.float64, device="cpu")
+        opened = open_decoded_rows(artifact, table, dtype=torch.float64, device="cpu")
         decoded = opened.read_next(table.rows).clone()
         opened.check()
     stored = safetensors.torch.load_file(path)

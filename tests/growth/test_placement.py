@@ -16,7 +16,7 @@ def test_place_ids_takes_them_as_they_are() -> None:
     """The places are the ids given, for each base; kept and added add up to the number of ids."""
     bases = [array("q", [7, 0]), array("q", [3]), array("q", [9, 2, 1])]
     placement = place_ids(bases, max_id=10, paths=[Path("a"), Path("b"), Path("c")])
-    assert placement.places == tuple(bases)
+    assert placement.new_ids == tuple(bases)
     assert (placement.kept_count, placement.added, placement.max_id) == (6, 4, 10)
     assert (placement.dropped, placement.new) == ((), None)
 
@@ -50,7 +50,7 @@ def test_match_labels_finds_every_row() -> None:
     labels = generator.sample([f"w{number}" for number in range(60)], 50)
     bases = [old[:15], old[15:16], old[16:]]
     placement = match_labels(bases, labels, max_id=57)
-    for base, place in zip(bases, placement.places, strict=True):
+    for base, place in zip(bases, placement.new_ids, strict=True):
         assert place.tolist() == [labels.index(label) if label in labels else -1 for label in base]
     assert placement.dropped == tuple(label for label in old if label not in labels)
     assert placement.new == tuple(label for label in labels if label not in old)
@@ -80,7 +80,7 @@ def test_match_labels_needs_no_match_where_labels_are_appended() -> None:
     """Labels that stand twice, and blank ones, keep their places where the new labels begin with all the old ones."""
     old = ["a", "x", "", "x", "b", ""]
     placement = match_labels([old], [*old, "c", "", "c"])
-    assert (placement.places, placement.is_appended) == ((array("q", range(6)),), True)
+    assert (placement.new_ids, placement.is_appended) == ((array("q", range(6)),), True)
     assert (placement.new, placement.dropped, placement.added) == (("c", "c"), (), 3)
     with pytest.raises(IdsError, match=r"--labels gives a label to several ids: 'a'\."):
         match_labels([old], [*old, "c", "a"])
@@ -93,16 +93,16 @@ def test_match_labels_refuses_labels_to_match_that_stand_twice() -> None:
     with pytest.raises(IdsError, match=r"--labels gives a label to several ids: 'a'\."):
         match_labels([["a", "x"]], ["x", "a", "a"])
     placement = match_labels([["a", "y", "y"]], ["n", "n", "a"])
-    assert (placement.places, placement.dropped) == ((array("q", [2, -1, -1]),), ("y", "y"))
+    assert (placement.new_ids, placement.dropped) == ((array("q", [2, -1, -1]),), ("y", "y"))
 
 
 def test_match_labels_matches_no_blanks() -> None:
     """A blank label keeps its row where both vocabularies have one there, and has no place otherwise."""
     placement = match_labels([["a", "", "b", "", ""]], ["b", "", "", "a"])
-    assert placement.places == (array("q", [3, 1, 0, -1, -1]),)
+    assert placement.new_ids == (array("q", [3, 1, 0, -1, -1]),)
     assert (placement.dropped, placement.dropped_blank, placement.new) == ((), 2, ())
     placement = match_labels([["a", ""], ["", "b"]], ["b", "", "a"])
-    assert placement.places == (array("q", [2, -1]), array("q", [-1, 0]))
+    assert placement.new_ids == (array("q", [2, -1]), array("q", [-1, 0]))
 
 
 def test_match_labels_refuses_more_labels_than_ids() -> None:

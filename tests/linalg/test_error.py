@@ -14,7 +14,7 @@ from torch import Tensor
 
 from embcompress.exceptions import UsageError
 from embcompress.linalg.error import WORST_ROWS_KEPT, ErrorAccumulator
-from embcompress.linalg.sketch import QuantileSketch
+from embcompress.linalg.quantiles import QuantileSketch
 from embcompress.results import TableErrorReport
 from tests.linalg.tables import compress, gaussian, squared_error, table_of, token_like
 

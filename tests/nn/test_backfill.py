@@ -240,8 +240,10 @@ def test_backfill_is_drawn_like_a_foreign_base(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 def test_backfill_treats_rows_like_its_base(backfill: str | None, dtype: torch.dtype) -> None:
     """New rows are normalised as the base's are, and dropped out in training with its probability."""
-    manners = {"normalizer": "normalize", "normalizer_kwargs": {"p": 1.0}, "dropout": 0.25}
-    table = BackfillRepresentation(90, range(50), given_table(50, (3, 4), dtype=dtype, **manners), backfill=backfill)
+    row_options = {"normalizer": "normalize", "normalizer_kwargs": {"p": 1.0}, "dropout": 0.25}
+    table = BackfillRepresentation(
+        90, range(50), given_table(50, (3, 4), dtype=dtype, **row_options), backfill=backfill
+    )
     norms = table.eval()().detach().abs().sum(dim=(1, 2))
     torch.testing.assert_close(norms, torch.ones_like(norms), rtol=1e-14, atol=1e-14)  # a few roundings of 1
     assert table.bases[1].dropout.p == 0.25

@@ -180,7 +180,7 @@ def test_coded_refuses_ids_that_are_no_integers(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("normalizer", [None, "normalize"])
 def test_coded_gradients(way: str, dtype: torch.dtype, normalizer: str | None) -> None:
     """Gradients of rows and scores to all parameters are those of finite differences, to 1e-6 in float64."""
-    table, _ = make_table((3, 2), dtype, way=way, manners={"normalizer": normalizer})
+    table, _ = make_table((3, 2), dtype, way=way, row_options={"normalizer": normalizer})
     names = [name for name, _ in table.named_parameters()]
     assert names == {"own columns": ["scales"], "centers": ["scales", "centers"], "bases": ["bases", "scales"]}[way]
     ids = torch.tensor([[2, 5], [2, 1], [0, 4]])
@@ -239,7 +239,7 @@ def test_coded_scores_are_those_of_the_dense_table(
 @every_way
 def test_coded_scores_normalized_rows(way: str) -> None:
     """With a normalizer, scores are inner products with rows of unit norm; zero rows score 0."""
-    table, encoded = make_table((3, 2), torch.float64, way=way, manners={"normalizer": "normalize", "dropout": 0.5})
+    table, encoded = make_table((3, 2), torch.float64, way=way, row_options={"normalizer": "normalize", "dropout": 0.5})
     dense = nn.functional.normalize(encoded.dense.flatten(1)).view(ROWS, 3, 2)
     query = torch.randn(4, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     assert_near(table.scores(query), torch.einsum("qab,nab->qn", query, dense))

@@ -44,27 +44,31 @@ def draw(rows: int, shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Te
     return torch.randn(rows, *shape, dtype=dtype, generator=seeded(seed))
 
 
-def make_embedding(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Embedding:
+def make_embedding(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **row_options: Any) -> Embedding:
     """Make 9 trainable rows."""
-    return Embedding(max_id=ROWS, shape=shape, dtype=dtype, generator=seeded(seed), **manners)
+    return Embedding(max_id=ROWS, shape=shape, dtype=dtype, generator=seeded(seed), **row_options)
 
 
-def make_low_rank(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Representation:
+def make_low_rank(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **row_options: Any) -> Representation:
     """Make 9 rows over 3 bases, all trainable."""
-    return LowRankRepresentation(max_id=ROWS, shape=shape, num_bases=3, dtype=dtype, generator=seeded(seed), **manners)
+    return LowRankRepresentation(
+        max_id=ROWS, shape=shape, num_bases=3, dtype=dtype, generator=seeded(seed), **row_options
+    )
 
 
-def make_partition(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Representation:
+def make_partition(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **row_options: Any) -> Representation:
     """Make 4 trainable rows, and 5 frozen ones over 2 bases."""
     assignment = torch.tensor([[1, 4], [0, 3], [0, 0], [1, 1], [1, 0], [1, 2], [0, 2], [1, 3], [0, 1]]).roll(seed, 0)
     trained = Embedding(max_id=4, shape=shape, dtype=dtype, generator=seeded(seed))
     frozen = LowRankRepresentation(
         max_id=5, shape=shape, num_bases=2, dtype=dtype, generator=seeded(seed + 1), trainable=False
     )
-    return PartitionRepresentation(assignment, bases=[trained, frozen], **manners)
+    return PartitionRepresentation(assignment, bases=[trained, frozen], **row_options)
 
 
-def make_multi_backfill(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Representation:
+def make_multi_backfill(
+    dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **row_options: Any
+) -> Representation:
     """Make 2 frozen rows that are given, 3 trainable ones over 2 bases, and a backfill of 4."""
     given = Embedding.from_pretrained(draw(2, shape, dtype, seed))
     trained = LowRankRepresentation(max_id=3, shape=shape, num_bases=2, dtype=dtype, generator=seeded(seed + 1))
@@ -73,28 +77,30 @@ def make_multi_backfill(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int
         max_id=ROWS,
         partitions=[Partition(ids[[7, 2]], given), Partition(ids[[5, 0, 3]], trained)],
         backfill_kwargs={"generator": seeded(seed + 2)},
-        **manners,
+        **row_options,
     )
 
 
-def make_backfill(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Representation:
+def make_backfill(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **row_options: Any) -> Representation:
     """Make 3 frozen rows that are given, and a backfill of 6."""
     return BackfillRepresentation(
         max_id=ROWS,
         base_ids=torch.arange(ROWS).roll(seed)[[7, 2, 4]],
         base=Embedding.from_pretrained(draw(3, shape, dtype, seed)),
         backfill_kwargs={"generator": seeded(seed + 1)},
-        **manners,
+        **row_options,
     )
 
 
-def make_coded(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Representation:
+def make_coded(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **row_options: Any) -> Representation:
     """Make 9 rows of numbers over 2 bases."""
-    table, _ = make_table(shape, dtype, rows=ROWS, zero_rows=(), step=0.05, seed=seed, manners=manners)
+    table, _ = make_table(shape, dtype, rows=ROWS, zero_rows=(), step=0.05, seed=seed, row_options=row_options)
     return table
 
 
-def make_window_coded(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Representation:
+def make_window_coded(
+    dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **row_options: Any
+) -> Representation:
     """Make 9 rows over 3 bases, 4 bits for each weight and 16 levels."""
     generator = seeded(seed)
     stored = (*shape, 2) if dtype.is_complex else shape
@@ -110,7 +116,7 @@ def make_window_coded(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int =
         bases=torch.randn(3, *stored, generator=generator) / math.sqrt(3),
         shape=shape,
         dtype=dtype,
-        **manners,
+        **row_options,
     )
 
 

@@ -384,11 +384,11 @@ def test_apply_to_keeps_the_manners_of_our_embedding(
     artifact = compress({"table._embeddings.weight": draw(ROWS, DIM)})
     flat = multiply_out(artifact, "table._embeddings.weight")
     values = torch.view_as_complex(flat.view(ROWS, *shape, 2)) if dtype.is_complex else flat.view(ROWS, *shape)
-    manners = {"normalizer": "normalize", "dropout": 0.25}
+    row_options = {"normalizer": "normalize", "dropout": 0.25}
     constraint = {"constrainer": "clamp_norm", "constrainer_kwargs": {"maxnorm": 0.5}}
-    dense = Embedding.from_pretrained(values, regularizer=Recorder(), trainable=True, **constraint, **manners)
+    dense = Embedding.from_pretrained(values, regularizer=Recorder(), trainable=True, **constraint, **row_options)
     dense.post_parameter_update()
-    model = Holder(table=Embedding(ROWS, shape=shape, dtype=dtype, regularizer=Recorder(), **constraint, **manners))
+    model = Holder(table=Embedding(ROWS, shape=shape, dtype=dtype, regularizer=Recorder(), **constraint, **row_options))
     regularizer = model.table.regularizer
     placed = embcompress.apply_to(model, artifact)["table._embeddings.weight"]
     assert model.table is placed

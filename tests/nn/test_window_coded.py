@@ -68,9 +68,9 @@ def make_parts(
     }
 
 
-def make_table(*args: Any, manners: dict[str, Any] | None = None, **kwargs: Any) -> WindowCodedRepresentation:
+def make_table(*args: Any, row_options: dict[str, Any] | None = None, **kwargs: Any) -> WindowCodedRepresentation:
     """Make a table of drawn parts."""
-    return WindowCodedRepresentation.from_codes(**make_parts(*args, **kwargs), **(manners or {}))
+    return WindowCodedRepresentation.from_codes(**make_parts(*args, **kwargs), **(row_options or {}))
 
 
 def decode_slowly(parts: dict[str, Any]) -> Tensor:
@@ -197,7 +197,7 @@ def test_window_coded_gradients(
     shape: tuple[int, ...], dtype: torch.dtype, has_bases: bool, normalizer: str | None
 ) -> None:
     """Gradients of rows and scores to bases, levels and scales are those of finite differences, to 1e-6 in float64."""
-    table = make_table(shape, dtype, has_bases=has_bases, manners={"normalizer": normalizer})
+    table = make_table(shape, dtype, has_bases=has_bases, row_options={"normalizer": normalizer})
     names = [name for name, _ in table.named_parameters()]
     assert names == (["bases"] if has_bases else []) + ["levels", "scales"]
     ids = torch.tensor([[2, 5], [2, 1], [0, 4]])

@@ -137,7 +137,7 @@ def _figures(curves: Sequence[SweepCurve], *, chosen: SweepPoint | None) -> tupl
     points = [(curve.method, point) for curve in curves for point in curve.points if point.relative > 0]
     if not points:
         return ()
-    errors = ", ".join(f"{way} at 1/{point.ratio:.3g} leaves {share(point.relative)}" for way, point in points)
+    errors = ", ".join(f"{method} at 1/{point.ratio:.3g} leaves {share(point.relative)}" for method, point in points)
     ring = " The ring is what is recommended." if chosen is not None else ""
     return (
         Figure(

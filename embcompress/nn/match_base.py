@@ -1,4 +1,4 @@
-"""What makes new rows look like known ones: how a representation treats its rows, and how large they are."""
+"""Arguments by which new rows are like those of a base: how they are normalized and constrained, and how large."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embcompress.nn.initializers import normal_columns
 from embcompress.nn.module_rows import open_table
 
 
-def likeness(base: Any, *, num_bases: int | None, given: Mapping[str, Any]) -> dict[str, Any]:
+def match_base(base: Any, *, num_bases: int | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """Tell the arguments that make a table whose rows are like those of a base.
 
     Args:
