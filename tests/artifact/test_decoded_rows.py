@@ -31,13 +31,13 @@ BASES_ROUNDING = 2.0**-22
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """Compress a table in each of the ways."""
-    found = {}
+    artifacts = {}
     for kind in KINDS:
         folder = tmp_path_factory.mktemp(kind)
         safetensors.torch.save_file(dict(CASES[kind].build()), folder / "model.safetensors")
         options = {"table": NAME, "neighbours": 0, **CASES[kind].options}
-        found[kind] = Path(embcompress.approximate(folder / "model.safetensors", **options).output.path)
-    return found
+        artifacts[kind] = Path(embcompress.approximate(folder / "model.safetensors", **options).output.path)
+    return artifacts
 
 
 @contextmanager
@@ -48,11 +48,11 @@ def opened(path: Path, *, dtype: torch.dtype = torch.float64) -> Iterator[Decode
         yield open_decoded_rows(artifact, artifact.tables[0], dtype=dtype, device="cpu")
 
 
-def assert_near(found: Tensor, expected: Tensor, *, dtype: torch.dtype, kind: str) -> None:
+def assert_near(actual: Tensor, expected: Tensor, *, dtype: torch.dtype, kind: str) -> None:
     """Compare entry by entry, to the rounding of the dtype."""
-    assert found.dtype == dtype
+    assert actual.dtype == dtype
     slack = max(ROUNDING[dtype], BASES_ROUNDING if kind == "coded" else 0) * float(expected.abs().max())
-    assert torch.allclose(found.to(torch.float64), expected, rtol=0, atol=slack)
+    assert torch.allclose(actual.to(torch.float64), expected, rtol=0, atol=slack)
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
@@ -76,7 +76,7 @@ def test_dense_rows_check_what_was_read(kind: str, made: Mapping[str, Path], tmp
     part = {"coded": "codes", "coded-complex64": "codes", "bilinear": "right"}.get(kind, "weights")
     copy = tmp_path / "damaged.safetensors"
     copy.write_bytes(made[kind].read_bytes())
-    flip(copy, f"{NAME}.{part}", bit=0, place=1.0)
+    flip(copy, f"{NAME}.{part}", bit=0, share=1.0)
     with opened(copy) as rows:
         rows.read_next(130)
         with pytest.raises(ArtifactError, match="crc32") as refused:
@@ -95,9 +95,9 @@ def test_dense_rows_leave_the_range_of_the_original(tmp_path: Path) -> None:
     artifact = Path(embcompress.approximate(source, bases=5, table=NAME, neighbours=0).output.path)
     dense = safetensors.torch.load_file(embcompress.reconstruct(artifact).output.path)[NAME].to(torch.float64)
     with opened(artifact) as rows:
-        found = rows.read_next(130)
-    assert not torch.equal(found, dense)
-    assert torch.allclose(found, dense, rtol=2**-10, atol=2**-24)
+        actual = rows.read_next(130)
+    assert not torch.equal(actual, dense)
+    assert torch.allclose(actual, dense, rtol=2**-10, atol=2**-24)
 
 
 def test_coded_rows_by_id_lie_beyond_the_places_counted(tmp_path: Path) -> None:

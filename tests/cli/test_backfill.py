@@ -83,9 +83,9 @@ def assert_refused(args: list[str], *, code: int, message: str, folder: Path, hi
     assert plain.err.startswith("error: ")
     assert message in plain.err
     assert hint in plain.err.partition("\nhint: ")[2]
-    told = run(*args, "--json")
-    assert (told.code, told.err) == (code, "")
-    document = json.loads(told.out)
+    json_outcome = run(*args, "--json")
+    assert (json_outcome.code, json_outcome.err) == (code, "")
+    document = json.loads(json_outcome.out)
     assert list(document) == FAILURE_KEYS
     assert (document["schema_version"], document["ok"]) == (2, False)
     assert document["error"]["id"]
@@ -100,7 +100,7 @@ def test_backfill_prints_one_json_document(folder: Path) -> None:
     document = json.loads(outcome.out)
     assert list(document) == REPORT_KEYS
     assert (document["schema_version"], document["command"], document["ok"]) == (2, "backfill", True)
-    assert [list(said) for said in document["tables"]] == [TABLE_KEYS]
+    assert [list(fields) for fields in document["tables"]] == [TABLE_KEYS]
     assert document["output"]["path"] == "model-backfilled.safetensors"
     assert document["vocabulary"] == {
         "kept_ids": 16,
@@ -110,13 +110,18 @@ def test_backfill_prints_one_json_document(folder: Path) -> None:
         "new_labels": ["w20", "w21", "w22", "w23", "w24"],
         "dropped_labels": ["w0", "w1", "w2", "w3"],
     }
-    (said,) = document["tables"]
-    assert (said["name"], said["rows"], said["shape"], said["dtype"]) == ("entities.weight", 26, [6], "float32")
-    assert (said["rows_kept"], said["rows_added"], said["rows_dropped"], said["rows_filled"]) == (16, 10, 4, 0)
-    assert (said["method"], said["constrainer"], said["rank"], said["kept_energy"]) == ("gaussian", None, None, None)
-    assert list(said["base_rows"]["norm"]) == ["mean", "p50", "p99", "max"]
-    assert list(said["new_rows"]["cosine"]) == ["mean", "p50", "p01", "min"]
-    assert said["base_rows"]["norm"]["mean"] == pytest.approx(float(table()[4:].norm(dim=1).mean()), rel=1e-6)
+    (fields,) = document["tables"]
+    assert (fields["name"], fields["rows"], fields["shape"], fields["dtype"]) == ("entities.weight", 26, [6], "float32")
+    assert (fields["rows_kept"], fields["rows_added"], fields["rows_dropped"], fields["rows_filled"]) == (16, 10, 4, 0)
+    assert (fields["method"], fields["constrainer"], fields["rank"], fields["kept_energy"]) == (
+        "gaussian",
+        None,
+        None,
+        None,
+    )
+    assert list(fields["base_rows"]["norm"]) == ["mean", "p50", "p99", "max"]
+    assert list(fields["new_rows"]["cosine"]) == ["mean", "p50", "p01", "min"]
+    assert fields["base_rows"]["norm"]["mean"] == pytest.approx(float(table()[4:].norm(dim=1).mean()), rel=1e-6)
     assert document["warnings"] == [
         "4 rows were dropped with their labels: 'w0', 'w1', 'w2', 'w3'",
         "copied as they are, though they have 20 entries like the rows of 'entities.weight': 'bias'",
@@ -128,20 +133,20 @@ def test_backfill_keeps_the_rows_of_the_prompt(folder: Path) -> None:
     """Ids, labels, two bases, options behind or before the files: rows lie where the files say."""
     rows, more = table(), table(8, seed=1)
     assert run(*BY_ID, "--method", "zeros", "-o", "a.safetensors", "-q") == Outcome(0, "", "")
-    found = safetensors.torch.load_file("a.safetensors")["entities.weight"]
-    assert torch.equal(found, torch.cat([torch.zeros(10, 6), rows.flip(0)]))
+    grown_rows = safetensors.torch.load_file("a.safetensors")["entities.weight"]
+    assert torch.equal(grown_rows, torch.cat([torch.zeros(10, 6), rows.flip(0)]))
     args = ["--base-ids", "ids", "--base-ids", "ids2", "--max-id", 31, "--method", "mean", "--seed", 3, "-q"]
     assert run("backfill", *args, "model.safetensors", "second.safetensors", "-o", "b.safetensors").code == 0
-    found = safetensors.torch.load_file("b.safetensors")["entities.weight"]
-    assert torch.equal(found[:8], more)
-    assert torch.equal(found[10:30], rows.flip(0))
+    grown_rows = safetensors.torch.load_file("b.safetensors")["entities.weight"]
+    assert torch.equal(grown_rows[:8], more)
+    assert torch.equal(grown_rows[10:30], rows.flip(0))
     mean = torch.cat([rows, more]).double().mean(dim=0)
-    torch.testing.assert_close(found[[8, 9, 30]].double(), mean.expand(3, -1), rtol=0, atol=1e-6)
+    torch.testing.assert_close(grown_rows[[8, 9, 30]].double(), mean.expand(3, -1), rtol=0, atol=1e-6)
     args = ["--base-labels", "old.txt", "--base-labels", "old2.txt", "--labels", "new.txt", "-o", "c.safetensors", "-q"]
     assert run("backfill", "model.safetensors", "second.safetensors", *args).code == 0
-    found = safetensors.torch.load_file(folder / "c.safetensors")["entities.weight"]
-    assert torch.equal(found[:16], rows[4:])
-    assert torch.equal(found[[24, 25]], more[[2, 1]])
+    grown_rows = safetensors.torch.load_file(folder / "c.safetensors")["entities.weight"]
+    assert torch.equal(grown_rows[:16], rows[4:])
+    assert torch.equal(grown_rows[[24, 25]], more[[2, 1]])
 
 
 def test_a_dry_run_prints_what_would_be(folder: Path) -> None:
@@ -180,8 +185,8 @@ def test_report_fits_the_console(width: int) -> None:
     lines = text.splitlines()
     assert max(map(len, lines)) <= width
     flat = " ".join(text.split())
-    kept = table()[4:]
-    norm = f"{float(kept.norm(dim=1).mean()):.4g} / 1"
+    shown_rows = table()[4:]
+    norm = f"{float(shown_rows.norm(dim=1).mean()):.4g} / 1"
     for part in (
         "entities.weight",
         "26 x 6 float32",
@@ -236,7 +241,7 @@ def test_hostile_names_are_harmless(folder: Path) -> None:
     assert "[red]x[/red]_embedding.weight" in runs[0].out
     assert r"\x1b[2Jl[/red]" in runs[1].out
     document = json.loads(run(*args, "--json", "--force").out)
-    assert {said["name"] for said in document["tables"]} == set(HOSTILE_NAMES)
+    assert {listed_table["name"] for listed_table in document["tables"]} == set(HOSTILE_NAMES)
     assert document["vocabulary"]["new_labels"] == ["\x1b]0;new\x07"]
     assert document["vocabulary"]["dropped_labels"] == [labels[0]]
     assert set(safetensors.torch.load_file(folder / "hostile-backfilled.safetensors")) > set(HOSTILE_NAMES)
@@ -449,7 +454,7 @@ def test_ambiguous_tables_are_refused(folder: Path) -> None:
     message = "several tables in model.safetensors have 20 rows: 'entities.weight', 'relations.weight'"
     assert_refused([*BY_ID, *OVER_OLD], code=1, message=message, hint="Say with --table", folder=folder)
     outcome = run(*BY_ID, "--table", "rel*", "--json")
-    assert [said["name"] for said in json.loads(outcome.out)["tables"]] == ["relations.weight"]
+    assert [listed_table["name"] for listed_table in json.loads(outcome.out)["tables"]] == ["relations.weight"]
 
 
 BAD_TABLES: dict[str, tuple[list[str], str, str]] = {
@@ -712,7 +717,7 @@ def test_names_that_are_no_text_work(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         (["--method", "uniform:a=1,b=0"], "--method uniform:a=1,b=0"),
         (["--method", "uniform:a=nan"], "got 'a=nan'"),
@@ -726,9 +731,11 @@ def test_names_that_are_no_text_work(folder: Path) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("dry", [[], ["-n"]])
-def test_arguments_that_cannot_be_are_wrong_usage(folder: Path, option: list[str], said: str, dry: list[str]) -> None:
+def test_arguments_that_cannot_be_are_wrong_usage(
+    folder: Path, option: list[str], message: str, dry: list[str]
+) -> None:
     """Numbers that a method or a constrainer cannot take are exit code 2 before any work, in a dry run too."""
     outcome = run(*BY_ID, *option, *dry)
     assert outcome.code == 2
-    assert said in outcome.err
+    assert message in outcome.err
     assert not (folder / "model-backfilled.safetensors").exists()

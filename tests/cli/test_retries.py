@@ -172,8 +172,8 @@ def test_a_command_leaves_dense_what_turns_out_not_to_pay(
     again = run(*command, "--json")
     assert again.code == 0, again.err
     document = json.loads(again.out)
-    assert [found["name"] for found in document["tables"]] == ["entities.weight"]
-    assert [found["name"] for found in document["skipped"]] == ["mys[t]ery"]
+    assert [entry["name"] for entry in document["tables"]] == ["entities.weight"]
+    assert [entry["name"] for entry in document["skipped"]] == ["mys[t]ery"]
 
 
 def test_every_place_that_knows_of_other_arguments_is_tried() -> None:

@@ -284,8 +284,8 @@ def test_kinds_are_numbered_as_they_come() -> None:
     numbers = kinds.number(profiles, shifts, scales, steps)
     assert numbers[0] == numbers[2]
     assert sorted({*numbers.tolist()}) == [1, 2, 3]
-    found = [kinds.table[number] for number in numbers]
-    assert found == list(zip(profiles.tolist(), shifts.tolist(), scales.tolist(), steps.tolist(), strict=True))
+    actual = [kinds.table[number] for number in numbers]
+    assert actual == list(zip(profiles.tolist(), shifts.tolist(), scales.tolist(), steps.tolist(), strict=True))
     other = kinds.copy()
     assert other.number(np.array([1]), np.array([1]), np.array([1]), np.array([1])).tolist() == [4]
     assert len(kinds.table) == 4

@@ -299,10 +299,10 @@ def test_loaded_table_looks_up_its_rows(tmp_path: Path, dtype: torch.dtype) -> N
     for integer in INTEGERS:
         for ids in ([3, 0, 49, 3], [[1, 2], [49, 0], [7, 7]], 11, [], [[]]):
             indices = torch.tensor(ids, dtype=integer)
-            found = module(indices)
-            assert (found.shape, found.dtype) == ((*indices.shape, 4, 6), dtype)
+            rows = module(indices)
+            assert (rows.shape, rows.dtype) == ((*indices.shape, 4, 6), dtype)
             expected = dense[indices.long()]
-            torch.testing.assert_close(found.detach().to(dense.dtype), expected, rtol=0, atol=tolerance)
+            torch.testing.assert_close(rows.detach().to(dense.dtype), expected, rtol=0, atol=tolerance)
     for bad in (50, -1):
         with pytest.raises(IndexError):
             module(torch.tensor([bad]))
@@ -650,12 +650,12 @@ def test_progress_counts_the_rows(tmp_path: Path) -> None:
     """Progress tells of bases, weights and neighbours, never more rows than there are, and ends at all of them."""
     path = save(tmp_path / "model.safetensors", {"entities.weight": decaying(30_000, 64)})
     seen: list[tuple[str, int, int, int]] = []
-    embcompress.approximate(path, bases=2, progress=lambda *said: seen.append(said))
+    embcompress.approximate(path, bases=2, progress=lambda *stage: seen.append(stage))
     assert list(dict.fromkeys(doing for doing, *_ in seen)) == [
         f"entities.weight: {doing}" for doing in ("bases", "weights", "neighbours")
     ]
     for doing in ("entities.weight: bases", "entities.weight: weights"):
-        counts = [done for said, done, rows, row_bytes in seen if (said, rows, row_bytes) == (doing, 30_000, 64 * 4)]
+        counts = [done for stage, done, rows, row_bytes in seen if (stage, rows, row_bytes) == (doing, 30_000, 64 * 4)]
         assert counts == sorted(counts)
         assert counts[-1] == 30_000
         assert len(counts) > 1

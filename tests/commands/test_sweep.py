@@ -63,7 +63,7 @@ def swept(model: Path) -> SweepResult:
 
 def curve(table: SweptTable | SweepTotals, way: str) -> tuple[SweepPoint, ...]:
     """Find the points of a way."""
-    return next(found.points for found in table.curves if found.method == way)
+    return next(one.points for one in table.curves if one.method == way)
 
 
 def test_sweep_lists_every_way_of_every_table(swept: SweepResult) -> None:
@@ -73,11 +73,11 @@ def test_sweep_lists_every_way_of_every_table(swept: SweepResult) -> None:
         ("tiny_embedding.weight", "is too small to compress")
     ]
     for table in (*swept.tables, swept.totals):
-        assert [found.method for found in table.curves] == WAYS
-        for found in table.curves:
-            asked = [point.target_ratio for point in found.points]
-            assert asked == ([None] if "per row" in found.method else [ratio for ratio in RATIOS if ratio in asked])
-            assert all(point.exact and point.low == point.high == point.relative for point in found.points)
+        assert [one_curve.method for one_curve in table.curves] == WAYS
+        for one_curve in table.curves:
+            asked = [point.target_ratio for point in one_curve.points]
+            assert asked == ([None] if "per row" in one_curve.method else [ratio for ratio in RATIOS if ratio in asked])
+            assert all(point.exact and point.low == point.high == point.relative for point in one_curve.points)
     assert [table.sample_rows for table in swept.tables] == [700, 400]
 
 
@@ -140,7 +140,7 @@ def test_coded_points_are_what_approximate_makes(swept: SweepResult, model: Path
 
 def test_coded_point_of_a_trained_table(tmp_path: Path) -> None:
     """Word vectors, 2325 x 64: the sample is the whole table, so the error is the artifact's."""
-    (table,) = (found := embcompress.sweep(WORDS, effort="fast")).tables
+    (table,) = (result := embcompress.sweep(WORDS, effort="fast")).tables
     assert table.sample_rows == 2325
     point = next(point for point in curve(table, "coded") if point.target_ratio == 16)
     made = embcompress.approximate(WORDS, ratio=16, effort="fast", output=tmp_path / "words.safetensors").tables[0]
@@ -148,7 +148,7 @@ def test_coded_point_of_a_trained_table(tmp_path: Path) -> None:
     assert made.coded is not None
     assert point.relative == pytest.approx(made.error.relative, rel=1e-3)
     assert point.bound_relative == pytest.approx(made.coded.bound_relative, rel=1e-3)
-    assert [one.points[0].relative for one in found.totals.curves] == [one.points[0].relative for one in table.curves]
+    assert [one.points[0].relative for one in result.totals.curves] == [one.points[0].relative for one in table.curves]
     assert table.remarks[0].startswith("plain low rank buys little here: at 1/16 it leaves 0.7")
 
 
@@ -197,36 +197,36 @@ def test_recommendation(coded: dict[int, float], plain: dict[int, float], expect
         for way, points in (("coded", coded), ("plain float16", plain))
     ]
     call = {"effort": "fast", "table": ["a b*"]}
-    found = recommend(SweepTotals(10, tuple(curves)), max_error=0.1, path=Path("a model.pt"), call=call)
-    assert found is not None
+    recommendation = recommend(SweepTotals(10, tuple(curves)), max_error=0.1, path=Path("a model.pt"), call=call)
+    assert recommendation is not None
     way, ratio, is_within = expected
-    assert (found.method, found.ratio, found.is_within_max_error) == expected
+    assert (recommendation.method, recommendation.ratio, recommendation.is_within_max_error) == expected
     how = "--effort fast" if way == "coded" else "--plain --dtype float16"
-    assert found.command == f"embcompress approximate 'a model.pt' --ratio {ratio} {how} --table 'a b*'"
-    assert ("no ratio tried" in found.reason) is not is_within
+    assert recommendation.command == f"embcompress approximate 'a model.pt' --ratio {ratio} {how} --table 'a b*'"
+    assert ("no ratio tried" in recommendation.reason) is not is_within
 
 
 def test_recommendation_counts_the_worst_table() -> None:
     """An error of 0.05 in total is too much where one table has 0.11; nothing to choose from gives nothing."""
     points = (point_at(4, 0.02), point_at(8, 0.05, largest=0.11))
-    found = recommend(SweepTotals(10, (SweepCurve("coded", points),)), max_error=0.1, path=Path("m"))
-    assert found is not None
-    assert found.ratio == 4
+    recommendation = recommend(SweepTotals(10, (SweepCurve("coded", points),)), max_error=0.1, path=Path("m"))
+    assert recommendation is not None
+    assert recommendation.ratio == 4
     assert recommend(SweepTotals(10, (SweepCurve("coded", ()),)), max_error=0.1, path=Path("m")) is None
 
 
 def test_the_command_that_is_recommended_runs(swept: SweepResult) -> None:
     """Pasted as printed it makes a file with the error foretold, within what was allowed."""
-    said = swept.recommendation
-    assert said is not None
-    program, *words = shlex.split(said.command)
+    recommendation = swept.recommendation
+    assert recommendation is not None
+    program, *words = shlex.split(recommendation.command)
     assert program == "embcompress"
     report = json.loads(run(*words, "--json").out)
-    assert report["totals"]["bytes_after"] == pytest.approx(said.bytes, rel=5e-4, abs=2 * 24)
+    assert report["totals"]["bytes_after"] == pytest.approx(recommendation.bytes, rel=5e-4, abs=2 * 24)
     errors = [table["error"]["relative"] for table in report["tables"]]
     assert max(errors) <= 0.1
     assert math.sqrt(sum(error**2 for error in errors) / len(errors)) == pytest.approx(
-        said.relative, rel=CODED_TOLERANCE
+        recommendation.relative, rel=CODED_TOLERANCE
     )
 
 
@@ -296,10 +296,10 @@ def test_a_table_of_low_rank_is_coded_in_few_columns(tmp_path: Path) -> None:
 
 def test_every_effort_recommends_a_command_that_names_it(model: Path) -> None:
     """All but the default one; plain ways take none."""
-    said = embcompress.sweep(model, table="relations*", effort="best").recommendation
-    assert said is not None
-    assert said.method == "coded"
-    assert said.command.endswith(f"--ratio {said.ratio:g} --effort best --table 'relations*'")
+    recommendation = embcompress.sweep(model, table="relations*", effort="best").recommendation
+    assert recommendation is not None
+    assert recommendation.method == "coded"
+    assert recommendation.command.endswith(f"--ratio {recommendation.ratio:g} --effort best --table 'relations*'")
 
 
 def test_rows_are_read_once_beside_the_sample(model: Path) -> None:

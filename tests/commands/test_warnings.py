@@ -53,12 +53,12 @@ def test_every_form_begins_with_the_rows_that_a_headline_hides(tmp_path: Path, m
     lost = f"{100 * error['row_relative']['p50']:.1f} %"
     assert error["relative"] < 1e-3
     assert error["row_relative"]["p50"] > 0.1
-    said = f"long rows hide the error of the others: half of the rows have lost more than {lost}"
-    assert outcome.out.startswith(f"warning: {said}")
-    assert said in Path("r.md").read_text().splitlines()[0]
+    sentence = f"long rows hide the error of the others: half of the rows have lost more than {lost}"
+    assert outcome.out.startswith(f"warning: {sentence}")
+    assert sentence in Path("r.md").read_text().splitlines()[0]
     page = Path("r.html").read_text()
-    assert page.index("<header>") < page.index(said) < page.index("<h1>")
-    assert said in Path("r.xml").read_text()
+    assert page.index("<header>") < page.index(sentence) < page.index("<h1>")
+    assert sentence in Path("r.xml").read_text()
     again = run("approximate", "in.safetensors", "--ratio", "8", "--effort", "fast", "--force", "--fail-if",
                 "error.row_relative.p50 > 0.1")  # fmt: skip
     assert again.code == 3

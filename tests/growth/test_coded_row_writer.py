@@ -252,10 +252,10 @@ def find(path: str | Path) -> Found:
 def assert_kept(made: Made, result: BackfillResult, order: Sequence[int]) -> Found:
     """Check that kept rows have their strings, kinds and values, and that what decodes them is as it was."""
     before, after = find(made.path), find(result.output.path)
-    kept = [(index, row) for index, row in enumerate(order) if 0 <= row < made.rows]
-    assert [after.strings[index] for index, _ in kept] == [before.strings[row] for _, row in kept]
-    assert [after.kinds[index] for index, _ in kept] == [before.kinds[row] for _, row in kept]
-    ids, rows = ([pair[side] for pair in kept] for side in (0, 1))
+    kept_rows = [(index, row) for index, row in enumerate(order) if 0 <= row < made.rows]
+    assert [after.strings[index] for index, _ in kept_rows] == [before.strings[row] for _, row in kept_rows]
+    assert [after.kinds[index] for index, _ in kept_rows] == [before.kinds[row] for _, row in kept_rows]
+    ids, rows = ([pair[side] for pair in kept_rows] for side in (0, 1))
     assert torch.equal(after.rows[ids], before.rows[rows])
     assert len(after.rows) == len(order)
     count = before.codebook.kinds
@@ -287,12 +287,12 @@ def test_kept_rows_are_identical(tmp_path: Path, case: str, order: str) -> None:
     made = make(tmp_path, case)
     result = grow(made, new=ORDERS[order])
     after = assert_kept(made, result, ORDERS[order])
-    kept = sum(0 <= row < 40 for row in ORDERS[order])
+    count = sum(0 <= row < 40 for row in ORDERS[order])
     table = only(result)
-    assert (table.rows_kept, table.rows_added, table.rows_dropped) == (kept, len(ORDERS[order]) - kept, 40 - kept)
+    assert (table.rows_kept, table.rows_added, table.rows_dropped) == (count, len(ORDERS[order]) - count, 40 - count)
     assert (table.coding, table.rank) == ("coded", made.codebook.rank)
-    assert (table.kept_energy is None) == (kept == len(ORDERS[order]))
-    if kept == len(ORDERS[order]):
+    assert (table.kept_energy is None) == (count == len(ORDERS[order]))
+    if count == len(ORDERS[order]):
         assert after.codebook.to_bytes().tobytes() == made.codebook.to_bytes().tobytes()
 
 
@@ -352,8 +352,8 @@ def test_new_rows_are_coded_as_their_step_allows(tmp_path: Path, case: str) -> N
     # three columns leave a sixth more.
     assert 0.8 < float(left.sum()) / float(expected.sum()) < 1.25
     table = only(result)
-    held = 1 - float((asked - stored).square().sum() / asked.square().sum())
-    assert table.kept_energy == pytest.approx(held, abs=8 * SINGLE)
+    kept_energy = 1 - float((asked - stored).square().sum() / asked.square().sum())
+    assert table.kept_energy == pytest.approx(kept_energy, abs=8 * SINGLE)
     for report, part in ((table.new_rows, stored), (table.base_rows, after.rows[:40])):
         assert report is not None
         assert report.norm.mean == pytest.approx(float(part.norm(dim=1).mean()), rel=8 * SINGLE)
@@ -454,8 +454,8 @@ def test_dry_run_tells_the_size(tmp_path: Path, case: str) -> None:
     done = grow(made, new=order)
     assert done.output.bytes == Path(done.output.path).stat().st_size
     assert planned.output.bytes == pytest.approx(done.output.bytes, rel=0.1)
-    found = safetensors.torch.load_file(done.output.path)
-    assert only(done).bytes_after == done.totals.bytes_after == sum(part.numel() for part in found.values())
+    tensors = safetensors.torch.load_file(done.output.path)
+    assert only(done).bytes_after == done.totals.bytes_after == sum(part.numel() for part in tensors.values())
     assert only(planned).bytes_after == pytest.approx(only(done).bytes_after, rel=0.1)
     before = safetensors.torch.load_file(made.path)
     assert only(planned).bytes_before == only(done).bytes_before == sum(part.numel() for part in before.values())
@@ -465,12 +465,12 @@ def test_dry_run_tells_the_size(tmp_path: Path, case: str) -> None:
 
 def test_dry_run_tells_the_memory(tmp_path: Path) -> None:
     """A dry run tells the memory: torch and the coder's own, and so many bytes a row for the index."""
-    told = []
+    estimates = []
     for rows in (20_000, 30_000):
         made = make(tmp_path, "own columns", rows=rows)
-        told.append(grow(made, new=range(rows + 10), dry_run=True).memory_bytes or 0)
-    assert BASE_MEMORY_BYTES < told[0] < 2 * BASE_MEMORY_BYTES
-    assert told[1] - told[0] > 10_000 * INDEX_ROW_BYTES
+        estimates.append(grow(made, new=range(rows + 10), dry_run=True).memory_bytes or 0)
+    assert BASE_MEMORY_BYTES < estimates[0] < 2 * BASE_MEMORY_BYTES
+    assert estimates[1] - estimates[0] > 10_000 * INDEX_ROW_BYTES
 
 
 def test_grown_tables_grow_again(tmp_path: Path) -> None:
@@ -539,11 +539,11 @@ def test_coded_tables_that_do_not_grow_are_copied(tmp_path: Path) -> None:
         output = tmp_path / f"out{count}.safetensors"
         result = embcompress.backfill(paths[:count], max_id=12, base_ids=ids[:count], output=output)
         assert only(result).name == "relations.weight"
-        before, found = safetensors.torch.load_file(paths[0]), safetensors.torch.load_file(output)
-        assert found.keys() == before.keys()
-        assert torch.equal(found["relations.weight"][[6, 0, 3, 1, 5]], before["relations.weight"])
+        before, after = safetensors.torch.load_file(paths[0]), safetensors.torch.load_file(output)
+        assert after.keys() == before.keys()
+        assert torch.equal(after["relations.weight"][[6, 0, 3, 1, 5]], before["relations.weight"])
         for name in before.keys() - {"relations.weight"}:
-            assert torch.equal(found[name], before[name])
+            assert torch.equal(after[name], before[name])
         assert torch.equal(find(output).rows, find(paths[0]).rows)
         assert told_error(output) == ERROR
 
@@ -597,16 +597,16 @@ def test_coarse_steps_alone_bring_no_warning(tmp_path: Path) -> None:
         result = grow(rotated, new=[*range(40), *[-1] * 400], fill=fill)
         reach = float((given @ inside).square().sum() / given.square().sum())
         assert reach == pytest.approx(1 / (1 + outside), abs=0.03)
-        said = [text for text in result.warnings if "squared norm" in text]
-        assert bool(said) == is_told
-        if said:
-            held = only(result).kept_energy
-            assert held is not None
-            assert said[0].startswith(f"the bases and bits of '{NAME}' hold {held:.1%} of the squared norm")
+        warnings = [text for text in result.warnings if "squared norm" in text]
+        assert bool(warnings) == is_told
+        if warnings:
+            kept_energy = only(result).kept_energy
+            assert kept_energy is not None
+            assert warnings[0].startswith(f"the bases and bits of '{NAME}' hold {kept_energy:.1%} of the squared norm")
             # a column of class 16 is left with about a quarter of a squared step, of 16
-            within = float(said[0].split("where ")[1].split("%")[0]) / 100
+            within = float(warnings[0].split("where ")[1].split("%")[0]) / 100
             assert within == pytest.approx(1 - 0.25 / 16, abs=0.005)
-            assert "embcompress reconstruct" in said[0]
+            assert "embcompress reconstruct" in warnings[0]
 
 
 def test_rows_too_short_for_the_step_bring_a_warning(tmp_path: Path) -> None:
@@ -637,9 +637,9 @@ def test_damage_is_not_blessed(tmp_path: Path) -> None:
     whole = made.path.read_bytes()
     start = int.from_bytes(whole[:8], "little") + 8
     order = list(range(15))
-    for place in range(start, len(whole), 7):
+    for position in range(start, len(whole), 7):
         damaged = bytearray(whole)
-        damaged[place] ^= 64
+        damaged[position] ^= 64
         made.path.write_bytes(damaged)
         with pytest.raises(ArtifactError):
             grow(made, new=order)
@@ -652,11 +652,11 @@ def test_progress_counts_known_and_all_rows(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 7)
     made = make(tmp_path, "rotated, two profiles, two steps")
     seen: list[tuple[str, int, int, int]] = []
-    grow(made, new=shuffled(61), progress=lambda *said: seen.append(said))
+    grow(made, new=shuffled(61), progress=lambda *stage: seen.append(stage))
     wanted = {f"{NAME}: known rows": 40, f"{NAME}: all rows": 61}
     assert list(dict.fromkeys(doing for doing, *_ in seen)) == list(wanted)
     for doing, total in wanted.items():
-        counts = [done for said, done, rows, _ in seen if said == doing and rows == total]
+        counts = [done for stage, done, rows, _ in seen if stage == doing and rows == total]
         assert counts == sorted(counts)
         assert (len(counts) > 2, counts[-1]) == (True, total)
 

@@ -50,8 +50,8 @@ def test_match_labels_finds_every_row() -> None:
     labels = generator.sample([f"w{number}" for number in range(60)], 50)
     bases = [old[:15], old[15:16], old[16:]]
     placement = match_labels(bases, labels, max_id=57)
-    for base, place in zip(bases, placement.new_ids, strict=True):
-        assert place.tolist() == [labels.index(label) if label in labels else -1 for label in base]
+    for base, new_ids in zip(bases, placement.new_ids, strict=True):
+        assert new_ids.tolist() == [labels.index(label) if label in labels else -1 for label in base]
     assert placement.dropped == tuple(label for label in old if label not in labels)
     assert placement.new == tuple(label for label in labels if label not in old)
     shared = len(set(old) & set(labels))

@@ -170,10 +170,10 @@ real_and_complex = pytest.mark.parametrize("dtype", [torch.float32, torch.comple
 real_and_complex_double = pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 
 
-def assert_same_rows(found: Tensor, expected: Tensor) -> None:
+def assert_same_rows(actual: Tensor, expected: Tensor) -> None:
     """Compare rows: sums of 3 products of N(0, 1) numbers in another order differ by a few roundings of 1."""
     tolerance = 8 * torch.finfo(expected.dtype).eps
-    torch.testing.assert_close(found.detach(), expected.detach(), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(actual.detach(), expected.detach(), rtol=tolerance, atol=tolerance)
 
 
 def parameters_of(table: nn.Module) -> dict[str, Tensor]:
@@ -205,9 +205,9 @@ def test_contract_attributes(case: Case, shape: tuple[int, ...], dtype: torch.dt
     assert tuple(rows.shape) == (ROWS, *shape)
     assert (rows.dtype, rows.device) == (table.dtype, table.device) == (dtype, torch.device("cpu"))
     parameters, trainable = case.counts(rows[0].numel() * (2 if dtype.is_complex else 1))
-    told = f"max_id=9, shape={shape}, parameters={parameters}, trainable={trainable}"
+    text = f"max_id=9, shape={shape}, parameters={parameters}, trainable={trainable}"
     # a table of several parts has repr on several lines, its own sizes first
-    assert told in repr(table).partition("(bases)")[0]
+    assert text in repr(table).partition("(bases)")[0]
 
 
 @pytest.mark.parametrize("cls", [Embedding, LowRankRepresentation])
@@ -394,9 +394,9 @@ def test_contract_compiles_to_one_graph(case: Case, dtype: torch.dtype) -> None:
     ids = torch.tensor([[1, 2, 5], [8, 0, 5]])
     scale = torch.linspace(0, 1, 72, dtype=torch.float32).view(2, 3, 3, 4)
     trainable = [parameter for parameter in table.parameters() if parameter.requires_grad]
-    found, expected = torch.compile(table, fullgraph=True, backend="aot_eager")(ids), table(ids)
-    assert_same_rows(found, expected)
-    gradients = [torch.autograd.grad((rows.abs() * scale).sum(), trainable) for rows in (found, expected)]
+    actual, expected = torch.compile(table, fullgraph=True, backend="aot_eager")(ids), table(ids)
+    assert_same_rows(actual, expected)
+    gradients = [torch.autograd.grad((rows.abs() * scale).sum(), trainable) for rows in (actual, expected)]
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)  # sums of 72 float32 products
 

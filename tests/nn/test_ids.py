@@ -70,7 +70,7 @@ def test_as_ids_refuses_sets(ids: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "told"),
+    ("ids", "message"),
     [
         ([], "are empty"),
         (range(0), "are empty"),
@@ -109,9 +109,9 @@ def test_as_ids_refuses_sets(ids: Any) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_as_ids_refuses_by_name(ids: Any, told: str) -> None:
+def test_as_ids_refuses_by_name(ids: Any, message: str) -> None:
     """What gives no row an owner is an IdsError, a ValueError too, that tells the argument and the ids at fault."""
-    with pytest.raises(IdsError, match=f"^people {re.escape(told)}") as caught:
+    with pytest.raises(IdsError, match=f"^people {re.escape(message)}") as caught:
         as_ids(ids, max_id=MAX_ID, name="people")
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, EmbcompressError)

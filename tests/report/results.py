@@ -55,7 +55,7 @@ def full_table(name: str = "entities.weight", *, label: str | None = None) -> Ta
         RowRelative(0.19, 0.1834, 0.3127, 0.4821),
         Cosine(0.9791, 0.9412, 0.8711),
         tuple(
-            WorstRow(17 + 31 * place, name if label is None else label, 0.4821 - 0.01 * place) for place in range(10)
+            WorstRow(17 + 31 * number, name if label is None else label, 0.4821 - 0.01 * number) for number in range(10)
         ),
         weighted_relative=0.1655,
         norm_ratio=NormRatio(0.978, 0.911, 0.981, 1.034),

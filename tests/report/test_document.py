@@ -19,8 +19,8 @@ def fact_of(result: Result, label: str) -> Fact:
     """Find a fact by its label, in the large numbers or in any section."""
     document = document_of(result)
     facts = [*document.numbers, *(fact for section in document.sections for fact in section.facts)]
-    (found,) = (fact for fact in facts if fact.label == label)
-    return found
+    (match,) = (fact for fact in facts if fact.label == label)
+    return match
 
 
 def remarks_of(result: Result) -> list[str]:
@@ -83,11 +83,11 @@ def test_document_lists_every_group_of_rows() -> None:
         assert all(grid.is_folded for grid in section.grids)
         return {grid.title: grid for grid in section.grids if grid.title != "Worst rows"}
 
-    found = groups_of(result)
-    assert list(found) == ["Error by norm", "Error by row weight"]
-    assert found["Error by norm"].rows[0] == ("2000", "1 to 1.3", "0.3100")
-    assert [row[2] for row in found["Error by norm"].rows] == [f"{0.31 - 0.015 * step:.4f}" for step in range(10)]
-    assert found["Error by row weight"].rows[9] == ("2000", "511 to 1023", "0.1640")
+    groups = groups_of(result)
+    assert list(groups) == ["Error by norm", "Error by row weight"]
+    assert groups["Error by norm"].rows[0] == ("2000", "1 to 1.3", "0.3100")
+    assert [row[2] for row in groups["Error by norm"].rows] == [f"{0.31 - 0.015 * step:.4f}" for step in range(10)]
+    assert groups["Error by row weight"].rows[9] == ("2000", "511 to 1023", "0.1640")
     error = result.tables[0].error
     assert error is not None
     alone = dataclasses.replace(error, by_norm=error.by_norm[:1], by_frequency=None)
@@ -118,7 +118,7 @@ def test_document_tells_the_memory_of_a_dry_run(result: Result) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gate", "said"),
+    ("gate", "sentence"),
     [
         (Gate("error.relative > 0.2", "a", 0.25, passed=False), "error.relative > 0.2 in table 'a': it is 0.25."),
         (Gate("totals.ratio < 4", None, 3.5, passed=False), "totals.ratio < 4: it is 3.5."),
@@ -130,9 +130,9 @@ def test_document_tells_the_memory_of_a_dry_run(result: Result) -> None:
         ),
     ],
 )
-def test_gate_sentence_says_what_was_found(gate: Gate, said: str) -> None:
+def test_gate_sentence_says_what_was_found(gate: Gate, sentence: str) -> None:
     """It tells condition, table and value, and of a table that cannot be compared which one it is."""
-    assert gate_sentence(gate) == said
+    assert gate_sentence(gate) == sentence
 
 
 def verdict_of(result: Result) -> str:
@@ -156,8 +156,10 @@ def test_verdict_of_a_dry_run_says_that_nothing_measured_was_judged() -> None:
         == f"{NOTHING_WRITTEN} 1 table would be compressed. {DRY_RUN}"
     )
     assert verdict_of(dry(full_approximation(), failed=True)) == f"{NOTHING_WRITTEN} 2 of 2 gates failed. {DRY_RUN}"
-    said = f"{NOTHING_WRITTEN} Only the headers were compared, of 3 tables; all 2 gates passed and all 2 checks hold."
-    assert verdict_of(dry(full_evaluation(), failed=False)) == f"{said} {DRY_RUN}"
+    verdict = (
+        f"{NOTHING_WRITTEN} Only the headers were compared, of 3 tables; all 2 gates passed and all 2 checks hold."
+    )
+    assert verdict_of(dry(full_evaluation(), failed=False)) == f"{verdict} {DRY_RUN}"
     assert (
         verdict_of(dry(full_evaluation(), failed=True))
         == f"{NOTHING_WRITTEN} 1 of 3 gates and 1 of 3 checks failed. {DRY_RUN}"

@@ -106,9 +106,9 @@ def test_render_json_tells_the_weighted_error() -> None:
     assert TABLE.error is not None
     error = dataclasses.replace(TABLE.error, weighted_relative=0.125)
     table = dataclasses.replace(TABLE, error=error)
-    (found,) = json.loads(render_json(dataclasses.replace(RESULT, tables=(table,))))["tables"]
-    assert list(found["error"])[:3] == ["relative", "optimal_relative", "weighted_relative"]
-    assert (found["error"]["relative"], found["error"]["weighted_relative"]) == (0.25, 0.125)
+    (fields,) = json.loads(render_json(dataclasses.replace(RESULT, tables=(table,))))["tables"]
+    assert list(fields["error"])[:3] == ["relative", "optimal_relative", "weighted_relative"]
+    assert (fields["error"]["relative"], fields["error"]["weighted_relative"]) == (0.25, 0.125)
 
 
 def test_render_json_tells_more_of_a_dry_run() -> None:

@@ -62,11 +62,11 @@ def test_render_junit_has_a_case_for_what_only_a_check_names() -> None:
     )
     result = full_evaluation()
     suite = suite_of(dataclasses.replace(result, tables=result.tables[:1], gates=(), checks=checks))
-    found = [
+    cases = [
         (str(case.get("classname")).rpartition(".")[2], case.get("name"), case.find("failure") is not None)
         for case in suite.findall("testcase")
     ]
-    assert found == [
+    assert cases == [
         ("table", "entities.weight", False),
         ("table", "lost", True),
         ("check", "uncompressed_tensors of bias", True),

@@ -138,9 +138,11 @@ def sweep_result(name: str = "entities.weight") -> SweepResult:
     table = SweptTable(
         name, (name,), 20_000, (4, 6), "float32", 1_920_000, 2, 4096, curves, ("plain low rank buys little",), 0.5
     )
-    said = Recommendation("coded", 8, 232_700, 0.0512, True, "the largest ratio tried", f"embcompress {name}")
+    recommendation = Recommendation("coded", 8, 232_700, 0.0512, True, "the largest ratio tried", f"embcompress {name}")
     skipped = (Skipped(name, "is so small"),)
-    return SweepResult("sweep", InputFile(name, 10**6), (table,), skipped, SweepTotals(1_920_000, curves), said)
+    return SweepResult(
+        "sweep", InputFile(name, 10**6), (table,), skipped, SweepTotals(1_920_000, curves), recommendation
+    )
 
 
 @pytest.mark.parametrize("width", [80, 160])
