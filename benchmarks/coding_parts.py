@@ -1,4 +1,4 @@
-"""What each part of the coder is worth: the token table without one of them at a time.
+"""The worth of each part of the coder: the token table without one of them at a time.
 
     python coding_parts.py
 

@@ -17,7 +17,7 @@ from embcompress.cli import app as cli
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of the command line ended, and what it printed."""
+    """The outcome of a run of the command line: its exit code and what it printed."""
 
     code: int
     out: str
@@ -48,7 +48,7 @@ def snapshot(folder: Path) -> dict[str, object]:
 
 @dataclass
 class Shown:
-    """What a terminal was sent."""
+    """The bytes that a terminal was sent."""
 
     text: str = ""
 

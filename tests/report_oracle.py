@@ -1,4 +1,4 @@
-"""What a report must say of a table, computed from the dense table and what is stored of it, all in float64."""
+"""The report of a table as it must be, computed from the dense table and what is stored of it, all in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decodes the rows of a coded table, read from an artifact. docs/artifact.md tells the bytes."""
+"""The decoders of a coded table's rows, read from an artifact. docs/artifact.md tells the bytes."""
 
 from __future__ import annotations
 

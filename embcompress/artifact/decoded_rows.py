@@ -32,7 +32,7 @@ from embcompress.tables.rows import StoredRows, tensor_bytes
 
 
 class DecodedRows(ABC):
-    """What a compressed table decodes to, complex entries as pairs of reals.
+    """The rows that a compressed table decodes to, complex entries as pairs of reals.
 
     Nothing is rounded to the dtype of the original, nor held to its range. What is read in order is checked by
     `check` at the end; what decodes it, when it is opened.

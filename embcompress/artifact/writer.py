@@ -105,7 +105,7 @@ class SafetensorsWriter:
 
     @property
     def path(self) -> Path:
-        """Where the file lies until `commit`; whole after `finish`."""
+        """The path of the file until `commit`; it is complete after `finish`."""
         return self._file.path
 
     @property

@@ -302,7 +302,7 @@ def _run(args: list[str]) -> int:
 
 
 def _out_of_memory(detail: str) -> EmbcompressError:
-    return EmbcompressError(f"out of memory{detail}.", hint="--dry-run tells the memory that a run needs.")
+    return EmbcompressError(f"out of memory{detail}.", hint="--dry-run estimates the memory that a run needs.")
 
 
 def _color_help() -> None:

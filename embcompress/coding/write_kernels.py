@@ -28,7 +28,7 @@ ESCAPE_MAX = 31
 
 @dataclass(frozen=True)
 class Decoded:
-    """Where what the symbols of rows stand for goes.
+    """The arrays that the values of the symbols of rows are written to.
 
     Attributes:
         order: (rows,) int64, to which row of `numbers` each belongs.

@@ -230,7 +230,7 @@ def _place_rows(
         )
     option, files = ("--base-ids", base_ids) if base_ids else ("--base-labels", base_labels)
     if len(files) != len(bases):
-        raise UsageError(f"{len(bases)} BASE need as many {option}; got {len(files)}.")
+        raise UsageError(f"each BASE needs a {option} of its own: {len(bases)} in all; got {len(files)}.")
     if max_id is not None and max_id < 1:
         raise UsageError(f"--max-id must be at least 1; got {max_id}.")
     if base_ids:
@@ -256,9 +256,9 @@ def _checked(request: PaddingRequest, *, bases: int, has_labels: bool) -> Paddin
         raise UsageError(f"--row-offset must be 0 or more; got {request.row_offset}.")
     option = "--row-offset" if request.row_offset is not None else "--keep-padding" if request.keep else ""
     if bases > 1 and option:
-        raise UsageError(f"{option} goes with one BASE: of several only --drop-padding rows without a label can go.")
+        raise UsageError(f"{option} goes with one BASE; of several, --drop-padding can drop rows without a label.")
     if request.is_told and not has_labels:
-        raise UsageError(f"{option or '--drop-padding'} goes with --base-labels: --base-ids tells every row's id.")
+        raise UsageError(f"{option or '--drop-padding'} goes with --base-labels: --base-ids gives every row an id.")
     return request
 
 

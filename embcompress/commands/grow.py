@@ -1,4 +1,4 @@
-"""What `backfill` does with torch: try how rows are drawn, plan coded tables, write."""
+"""The steps of `backfill` that need torch: check how rows are drawn, plan coded tables, write."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Grown", "grow_table", "prepare_tables", "read_stored", "starts_with_
 
 @dataclass(frozen=True)
 class Grown:
-    """What was found while a table was written."""
+    """The report of a table that was written, and its warnings."""
 
     report: GrownTable
     warnings: tuple[str, ...]

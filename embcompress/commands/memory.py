@@ -1,4 +1,4 @@
-"""How much memory commands need that read an artifact or add rows, told without torch."""
+"""Memory estimates of the commands that read an artifact or add rows, made without torch."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class CodedWithinBudget(EncodingMaker):
         error = math.sqrt(estimate.squared_error)
         if error > target * ESTIMATE_TOLERANCE or estimate.nbytes >= source.table.nbytes:
             least = math.sqrt(_finest(source).squared_error)
-            self._skip(source.table, error_reason(least), hint="Ask for a larger error.")
+            self._skip(source.table, error_reason(least), hint="Allow a larger error.")
             return None
         return estimate if self._dry_run else source.estimator.with_coded_bases(estimate)
 

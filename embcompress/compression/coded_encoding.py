@@ -115,8 +115,8 @@ class CodedEncoding(Encoding[FittedTable, CodedTable]):
             target *= AGAIN * min(1.0, ending.share_left)
         else:
             raise BudgetError(
-                f"table {self.planned.table.name!r} could not be held to its budget in {WHOLE_TRIES} tries.",
-                hint="Ask for a little more.",
+                f"table {self.planned.table.name!r} did not meet its budget in {WHOLE_TRIES} tries.",
+                hint="Allow a slightly larger size or error.",
             )
         writer.append(index, ending.index.tobytes())
         writer.append(codebook, ending.codebook.tobytes())

@@ -94,20 +94,20 @@ class TableMethods:
             least = min((point.relative for point in plain), default=math.inf)
             has_bases = coded[list(by_ratio).index(ratio)].has_bases
             if not plain:
-                yield f"plain low rank cannot be had at 1/{ratio:g}, where coding leaves {best.relative:.2g}"
+                yield f"plain low rank cannot reach 1/{ratio:g}, where coding has an error of {best.relative:.2g}"
             elif least < best.relative:
                 yield (
-                    f"plain low rank is all it takes: at 1/{ratio:g} it leaves {least:.2g} where coding leaves "
+                    f"plain low rank is enough: at 1/{ratio:g} its error is {least:.2g}, that of coding "
                     f"{best.relative:.2g}"
                 )
             elif not has_bases:
                 yield (
-                    f"low rank buys nothing here: at 1/{ratio:g} coding does best without bases and leaves "
-                    f"{best.relative:.2g}, where plain low rank leaves {least:.2g}"
+                    f"bases do not help here: at 1/{ratio:g} coding is best without them and has an error of "
+                    f"{best.relative:.2g}, plain low rank {least:.2g}"
                 )
             elif least > POOR_FACTOR * best.relative:
                 yield (
-                    f"plain low rank buys little here: at 1/{ratio:g} it leaves {least:.2g} where coding leaves "
+                    f"plain low rank is far worse here: at 1/{ratio:g} its error is {least:.2g}, that of coding "
                     f"{best.relative:.2g}"
                 )
         for method in INTEGER_BITS:
@@ -115,8 +115,8 @@ class TableMethods:
                 error = self._coded_error(point.bytes, coded, unless=point.relative)
                 if error is not None and error > point.relative:
                     yield (
-                        f"{method} is hard to beat here: it leaves {point.relative:.2g} in {human_bytes(point.bytes)}, "
-                        f"where coding leaves about {error:.2g}"
+                        f"{method} is better than coding here: its error is {point.relative:.2g} in "
+                        f"{human_bytes(point.bytes)}, that of coding about {error:.2g}"
                     )
         if RATIOS[-1] not in by_ratio and self.can_be(CODED):
             shared = SharedStep([self.source])
@@ -124,9 +124,9 @@ class TableMethods:
             least_bytes = coarsest[0].nbytes + shared.beside(coarsest, SizeLimit(self.table.nbytes))
             most = self.table.nbytes / least_bytes
             yield (
-                f"it is too small to be {RATIOS[-1]} times smaller: {most:.3g} times, a file's header counted"
+                f"it is too small to reach 1/{RATIOS[-1]:g}: with the file's header counted, at most 1/{most:.3g}"
                 if most > 1
-                else "it is so small that the header of a file takes more than it saves"
+                else "it is too small to compress: the header of a file takes more than is saved"
             )
 
     def _coded_error(self, nbytes: int, coded: Sequence[_Stored], *, unless: float) -> float | None:

@@ -1,4 +1,4 @@
-"""What must be true of an artifact beside its original, apart from how near it comes."""
+"""Checks of an artifact against its original, apart from the error."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def check_recorded(pair: TablePair, measured: TableErrorReport | None) -> list[C
         return []
     if abs(recorded_error - measured.relative) <= RECORDED_TOLERANCE * measured.relative + RECORDED_FLOOR:
         return []
-    detail = f"the artifact tells an error of {recorded_error:.6g}, and {measured.relative:.6g} was measured"
+    detail = f"the artifact records an error of {recorded_error:.6g}; measured was {measured.relative:.6g}"
     return [Check("recorded_error", pair.compressed.name, passed=False, detail=detail)]
 
 
@@ -208,7 +208,9 @@ def all_checks(
             )
         )
         if recorded_tables:
-            passed["recorded_error"] = f"the error of {_count(len(recorded_tables), 'table')} as the artifact tells it"
+            passed["recorded_error"] = (
+                f"the error of {_count(len(recorded_tables), 'table')} as recorded in the artifact"
+            )
     wrong = {check.name for check in failed}
     sound_checks = [
         Check(name, None, passed=True, detail=detail) for name, detail in passed.items() if name not in wrong

@@ -187,7 +187,7 @@ def _why_no_baseline(report: Mapping[str, Any]) -> str:
         return "is the report of a run that failed a gate or a check"
     tables = report["tables"]
     if not tables or any(_look_up(table, "error.relative") is None for table in tables):
-        return "tells no error of its tables" if tables else "tells of no table"
+        return "has no error for its tables" if tables else "has no tables"
     return ""
 
 

@@ -173,7 +173,7 @@ class TableComparison:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one comparison found; `relatives` of the matrices of a bilinear table."""
+    """The measures of one comparison; `relatives` are those of the matrices of a bilinear table."""
 
     error: ErrorAccumulator
     relatives: tuple[float, ...]

@@ -55,7 +55,7 @@ def plan_coded(part: BaseTable, placement: Placement) -> CodedGrowth:
     book, index, added = factors.codebook, factors.index, placement.added
     if added and book.kinds + 2 * SHIFT_MAX + 1 > KINDS_MAX:
         raise TableError(
-            f"table {part.table.name!r} in {part.base.path} has {book.kinds} kinds of rows, of {KINDS_MAX} that there "
+            f"table {part.table.name!r} in {part.base.path} has {book.kinds} kinds of rows; at most {KINDS_MAX} are "
             "can be, and new rows may need more.",
             hint=f"Restore it: `embcompress reconstruct {quoted(part.base.path)}`, backfill that, and approximate "
             "again.",
@@ -153,7 +153,7 @@ class CodedRowWriter(RowWriter):
 
     @property
     def attainable_energy(self) -> float:
-        """What codes hold of normal rows whose columns have the classes of the new rows; 1 where all are zeros."""
+        """The share of energy that codes keep of normal rows with the new rows' classes; 1 where all are zeros."""
         book, counts = self._codebook, self._count_new_kinds()
         used = counts.nonzero()[0]
         # (kinds, columns), and in squared steps as what follows from them.
@@ -255,8 +255,8 @@ class CodedRowWriter(RowWriter):
         used = counts.nonzero()[0].tolist()
         if used and not any(len(self._codebook.layout(kind).columns) for kind in used):
             self.warnings.append(
-                f"the {int(counts.sum())} new rows of {self.name!r} are so short beside the step of the known ones "
-                "that nothing of them is held. For a finer one: `embcompress reconstruct`, backfill that, and "
+                f"the {int(counts.sum())} new rows of {self.name!r} are stored as zeros: they are too short for the "
+                "quantization step of the known rows. For a finer step: `embcompress reconstruct`, backfill that, and "
                 "approximate again"
             )
 

@@ -22,7 +22,7 @@ DRAWN_IDS = 1024  # drawn together from one seed, whatever the blocks: part of w
 
 @dataclass(frozen=True)
 class Fitted:
-    """What was measured of known rows, in float64.
+    """Statistics of the known rows, in float64.
 
     Attributes:
         mean: (dim,).

@@ -31,9 +31,9 @@ def read_fill_labels(
     new = Counter(placement.new)
     row_labels = read_labels(path)
     if unknown := [label for label in row_labels if label not in new]:
-        raise IdsError(f"{path}: rows are only filled for new labels; not new are {named(unknown)}.")
+        raise IdsError(f"{path}: only new labels can be filled; these are not new: {named(unknown)}.")
     if again := [*repeated(row_labels), *(label for label in row_labels if new[label] > 1)]:
-        raise IdsError(f"{path}: a row is filled by a label that no other has; several have {named(again)}.")
+        raise IdsError(f"{path}: labels must not repeat; these do: {named(again)}.")
     return tuple(ids[label] for label in row_labels)
 
 

@@ -1,4 +1,4 @@
-"""What a backfill found, in the words of its report."""
+"""The report of a backfill and its warnings."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def planned_warnings(
         ]
         if alike:
             warnings.append(
-                f"copied as they are, though they have {first.table.rows} entries like the rows of "
+                f"not grown, although they also have {first.table.rows} entries like the rows of "
                 f"{first.table.name!r}: {named(alike)}"
             )
         if plan.fill and plan.fill.stored.dtype != first.table.dtype:
@@ -87,20 +87,16 @@ def measured_warnings(table: GrownTable, *, attainable_energy: float) -> tuple[s
     warnings = []
     is_coded = table.coding == CODED
     if table.constrainer is not None and table.kept_energy is not None and table.kept_energy < ENERGY_EXACT:
-        then = "stored in few bits" if is_coded else "projected on the bases"
+        then = "coded" if is_coded else "projected on the bases"
         warnings.append(
             f"the new rows of {table.name!r} were constrained, then {then}: as stored they do not keep "
             "the constraint exactly"
         )
     if table.kept_energy is not None and table.kept_energy < KEPT_ENERGY_MIN * attainable_energy:
-        what, more = (
-            ("bases and bits", f", where {attainable_energy:.1%} is within reach")
-            if is_coded
-            else ("bases", ", no more")
-        )
+        what, more = ("bases and codes", f", of at most {attainable_energy:.1%}") if is_coded else ("bases", "")
         warnings.append(
-            f"the {what} of {table.name!r} hold {table.kept_energy:.1%} of the squared norm of its new rows{more}. "
-            f"For {what} of their own: `embcompress reconstruct`, backfill that, and approximate again"
+            f"the {what} of {table.name!r} keep only {table.kept_energy:.1%} of the squared norm of its new rows"
+            f"{more}. For {what} that fit them, too: `embcompress reconstruct`, backfill that, and approximate again"
         )
     return tuple(warnings)
 

@@ -21,7 +21,7 @@ FORM_HINT = "Check that --base-labels and --labels name the right files, in the 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the rows of the bases go.
+    """The new id of each row of the bases.
 
     Attributes:
         new_ids: for each base the new id of each of its rows, -1 for a row that is dropped; until rows without a label
@@ -79,7 +79,7 @@ def place_ids(bases: Sequence[array[int]], *, max_id: int, paths: Sequence[Path]
         if wrong := [index for index in ids if index >= max_id]:
             raise IdsError(f"{path}: ids must be below --max-id {max_id}; got {named(wrong)}.")
         if len(set(ids)) < len(ids):
-            raise IdsError(f"{path}: ids must not repeat; twice or more often there are {named(repeated(ids))}.")
+            raise IdsError(f"{path}: ids must not repeat; these do: {named(repeated(ids))}.")
         if len(bases) > 1:
             if wrong := [index for index in ids if index in taken]:
                 raise IdsError(f"{path}: ids must not belong to another base too; got {named(wrong)}.")
@@ -106,7 +106,7 @@ def match_labels(bases: Sequence[Sequence[str]], labels: Sequence[str], *, max_i
         (array('q', [-1, 0]),)
     """
     if max_id is not None and max_id < len(labels):
-        raise IdsError(f"{len(labels)} labels do not go into --max-id {max_id}.")
+        raise IdsError(f"--max-id {max_id} is too small for {len(labels)} labels.")
     size = len(labels) if max_id is None else max_id
     count = len(bases[0])
     if len(bases) == 1 and list(labels[:count]) == list(bases[0]):
@@ -147,7 +147,7 @@ def _refuse_ambiguous(bases: Sequence[Sequence[str]], labels: Sequence[str], row
         if shared := [label for label in labels if counts[label] > 1]:
             if len(bases) == 1:
                 raise IdsError(f"--base-labels gives a label to several rows: {named(shared)}.")
-            raise IdsError(f"bases must not share labels; in more than one of them there are {named(shared)}.")
+            raise IdsError(f"bases must not share labels; these are in several: {named(shared)}.")
     if len(set(labels)) < len(labels) and (again := repeated(label for label in labels if label in rows)):
         raise IdsError(f"--labels gives a label to several ids: {named(again)}.")
 

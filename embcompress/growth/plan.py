@@ -36,7 +36,7 @@ class Base:
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """The path of the checkpoint."""
         return self.checkpoint.path
 
     @property
@@ -63,17 +63,17 @@ class BaseTable:
 
     @property
     def compressed(self) -> CompressedTable | None:
-        """What the artifact says of it; None where it is dense."""
+        """Its entry in the artifact's header; None where it is dense."""
         return self.table if isinstance(self.table, CompressedTable) else None
 
     @property
     def is_coded(self) -> bool:
-        """Whether its weights are stored in few bits."""
+        """Whether its weights are coded."""
         return self.compressed is not None and self.compressed.is_coded
 
     @property
     def coding(self) -> str:
-        """How its rows are stored."""
+        """The coding of its rows: "dense", "plain" or "coded"."""
         return "dense" if self.compressed is None else self.compressed.coding
 
     @property
@@ -109,7 +109,7 @@ class GrowingTable:
 
 @dataclass(frozen=True)
 class RowRequest:
-    """How new rows are made.
+    """The way in which new rows are made.
 
     Attributes:
         method: of METHODS.
@@ -142,7 +142,7 @@ class Fill:
 
 @dataclass(frozen=True)
 class CodedGrowth:
-    """What will be written of a coded table.
+    """The plan of a coded table that grows.
 
     Attributes:
         factors: all of the base's table but its codes.

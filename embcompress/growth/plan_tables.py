@@ -1,4 +1,4 @@
-"""Which tables of a checkpoint get rows for new ids, decided without torch."""
+"""The choice of the tables that get rows for new ids, made without torch."""
 
 from __future__ import annotations
 
@@ -126,8 +126,7 @@ def _check_alike(first: BaseTable, part: BaseTable) -> None:
     for one in (first, part):
         if one.is_coded:
             raise TableError(
-                f"table {first.table.name!r} is stored in few bits in {one.base.path}: it can grow from one base "
-                "alone.",
+                f"table {first.table.name!r} is coded in {one.base.path}: a coded table can grow from one base only.",
                 hint=f"Restore it: `embcompress reconstruct {quoted(one.base.path)}`, likewise the other bases if they "
                 "are compressed; backfill these, and approximate again.",
             )
@@ -148,8 +147,8 @@ def _check_alike(first: BaseTable, part: BaseTable) -> None:
 def _refuse_windowed(part: BaseTable) -> None:
     if part.compressed is not None and part.compressed.is_windowed:
         raise TableError(
-            f"table {part.table.name!r} in {part.base.path} is stored in few bits in the way of schema 1, to which no "
-            "rows are added any more.",
+            f"table {part.table.name!r} in {part.base.path} is coded as in artifact schema 1, to which no rows can "
+            "be added.",
             hint=f"Restore it: `embcompress reconstruct {quoted(part.base.path)}`, backfill that, and approximate "
             "again.",
         )

@@ -91,7 +91,7 @@ class RowWriter(ABC):
                     progress(f"{self.name}: known rows", done, total, self._row_bytes(part))
         if left:
             self.warnings.append(
-                f"{left} kept rows of {self.name!r} hold NaN or infinity: they stay, and count in no statistic"
+                f"{left} kept rows of {self.name!r} hold NaN or infinity: they are kept, but left out of all statistics"
             )
         mean, factor = seen.mean.to(self.device), seen.factor().to(self.device) if needs_factor else None
         if self._bases is not None:

@@ -12,7 +12,7 @@ from embcompress.growth.placement import Placement
 
 @dataclass(frozen=True)
 class PaddingRequest:
-    """What a user says of rows without a label.
+    """The options on rows without a label.
 
     Attributes:
         row_offset: the row of the first label; None where nothing was said.
@@ -82,8 +82,8 @@ def settle_rows(
     if request.max_id is not None:
         if request.max_id < (length if request.keep else end):
             raise IdsError(
-                f"{placement.labels} labels and {(behind if request.keep else 0) + offset} rows that have none do not "
-                f"go into --max-id {request.max_id}."
+                f"--max-id {request.max_id} is too small for {placement.labels} labels and "
+                f"{(behind if request.keep else 0) + offset} rows that have none."
             )
         length = request.max_id
     # Of each row behind the last label its new id.
@@ -106,8 +106,12 @@ def retries_for(surplus: int, placement: Placement, request: PaddingRequest) -> 
     """List what could be said of rows without a label; with the least --max-id that goes with it, if one was given."""
     offset = request.row_offset
     choices: list[tuple[tuple[str, ...], str, int]] = [
-        (("--keep-padding",), "they stay, behind the last new label", (offset or 0) + placement.labels + surplus),
-        (("--drop-padding",), "they are padding: new labels take their places", (offset or 0) + placement.labels),
+        (("--keep-padding",), "keep them, behind the last new label", (offset or 0) + placement.labels + surplus),
+        (
+            ("--drop-padding",),
+            "they are padding: drop them where new labels need their ids",
+            (offset or 0) + placement.labels,
+        ),
     ]
     if offset is None:
         first = "row 0 has" if surplus == 1 else f"rows 0..{surplus - 1} have"

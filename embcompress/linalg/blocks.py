@@ -1,4 +1,4 @@
-"""What the numerics need of a table: its size, and its rows block by block as often as they ask."""
+"""The view of a table that the numerics need: its size, and its rows block by block, any number of times."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Rows(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name that messages use."""
 
     @property
     def rows(self) -> int:
@@ -39,7 +39,7 @@ class Rows(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the blocks arrive."""
+        """The device of the blocks."""
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield consecutive rows, (block_rows, dim)."""

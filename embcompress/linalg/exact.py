@@ -240,7 +240,7 @@ def _right_from_left(rows: Rows, left: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _RoundingEffect:
-    """What the rounding of the products does to a truncated SVD, in squared error.
+    """The squared error that the rounding of the products adds to a truncated SVD.
 
     Attributes:
         cost: what it adds to the squared error of the bases.

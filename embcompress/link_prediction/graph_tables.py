@@ -62,7 +62,7 @@ def find_tables(original: Checkpoint, side: str) -> list[StoredTensor]:
             tables[int(match[1])] = tensor
         elif ".regularizer." not in tensor.name:
             raise TableError(
-                f"{original.path} holds {tensor.name!r}: {part} are not all plain tables, and are not scored.",
+                f"{original.path} holds {tensor.name!r}: not all {part} are plain tables, so it cannot be scored.",
                 hint="Score such a model with PyKEEN itself.",
             )
     if not tables:

@@ -30,7 +30,7 @@ MAKING_FAILS = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupErro
 
 @dataclass(frozen=True)
 class Interaction:
-    """What scores a triple, and how it is made.
+    """The function that scores a triple, and the arguments that it is made with.
 
     Attributes:
         cls: PyKEEN's class.
@@ -229,7 +229,7 @@ def _own_interaction(checkpoint: Checkpoint, classes: Mapping[str, Any], *, is_g
     if not is_given and (is_foreign or interaction is None):
         what = f"is a model of the class {model!r}" if is_foreign else f"scores triples by {class_name!r}"
         raise TableError(
-            f"{checkpoint.path} {what}, whose code is not run, and which is none that PyKEEN is known to score alike.",
+            f"{checkpoint.path} {what}, whose code is not run, and which is not one of PyKEEN's own.",
             hint=f"Give {OPTION} NAME if one of PyKEEN's interactions, by itself, scores its triples.",
         )
     return interaction

@@ -55,7 +55,7 @@ SCORING_FAILS = (
 
 @dataclass(frozen=True)
 class LinkPredictionPlan:
-    """What is ranked and how, all of it checked.
+    """A ranking that has been checked: the triples, the tables and the function that scores them.
 
     Attributes:
         interaction: what scores a triple.

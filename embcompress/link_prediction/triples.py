@@ -24,7 +24,7 @@ FORM = "head<TAB>relation<TAB>tail"
 
 @dataclass(frozen=True)
 class IdMap:
-    """What the words of a column stand for.
+    """The map from the words of a column to ids.
 
     Attributes:
         kind: "entity" or "relation".

@@ -82,7 +82,7 @@ class PartitionRepresentation(Representation):
 
     @property
     def device(self) -> torch.device:
-        """Where the bases are."""
+        """The device of the bases."""
         return _device_of(self.bases[0])
 
     def look_up(self, indices: Tensor | None) -> Tensor:

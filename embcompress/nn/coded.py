@@ -27,7 +27,7 @@ BUFFERS = ("codes", "kinds", "lengths", "codebook_bytes")
 
 
 class CodedRepresentation(CodedRows):
-    """Rows whose weights over shared bases are stored in few bits, and decoded by each lookup.
+    """Rows whose weights over shared bases are coded (quantized), and decoded by each lookup.
 
     `row[i] = sum_k (scales[k] * steps[i] * numbers[i, k] + centers[p, k]) * bases[k]`, where the string of row i holds
     the numbers, its kind tells its step and its profile p, and rows of zeros have no center. Without bases the weights

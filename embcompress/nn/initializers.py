@@ -1,4 +1,4 @@
-"""How tables start. Each initializer fills (rows, *shape) in place and returns it; complex tables come as pairs.
+"""Initializers of tables. Each fills (rows, *shape) in place and returns it; complex tables come as pairs.
 
 Source: the formulas of PyKEEN's documentation of its initializers; for xavier, Glorot & Bengio, Understanding the
 difficulty of training deep feedforward neural networks (2010), equation 16, with the entries of a row as fan-in and

@@ -191,7 +191,7 @@ class LowRankRepresentation(Representation):
 
     @property
     def device(self) -> torch.device:
-        """Where the factors are."""
+        """The device of the factors."""
         return self.weights.device
 
     def look_up(self, indices: Tensor | None) -> Tensor:

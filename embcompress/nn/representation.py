@@ -105,7 +105,7 @@ class Representation(nn.Module, ABC):
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """Where the rows are."""
+        """The device of the rows."""
 
     def extra_repr(self) -> str:
         """Tell the shape of the table, of how many numbers it is made, and how many of them are trained."""

@@ -113,7 +113,7 @@ class _Site:
 
     @property
     def row_options(self) -> dict[str, Any]:
-        """How the module treats rows, as arguments of a representation, but for what is as by default."""
+        """The module's treatment of rows, as arguments of a representation; defaults are left out."""
         if isinstance(self.module, nn.Linear):
             return _options(shape=(self.module.in_features,), is_complex=False)
         if isinstance(self.module, nn.Embedding):

@@ -18,7 +18,7 @@ from embcompress.nn.representation import Shape
 
 
 class WindowCodedRepresentation(CodedRows):
-    """Rows whose weights over shared bases are stored in few bits, and decoded by each lookup.
+    """Rows whose weights over shared bases are coded, and decoded by each lookup.
 
     `row[i] = sum_k scales[g, k] * levels[what the code of row i says for k] * bases[k]`, with g the group of row i.
     Without bases the weights are the entries of the row. Made by `from_codes`.
@@ -133,7 +133,7 @@ class WindowCodedRepresentation(CodedRows):
 
     @property
     def codebook(self) -> WindowCodebook:
-        """What decodes the codes, as trained so far; it shares the memory of the parameters."""
+        """The codebook as trained so far; it shares the memory of the parameters."""
         windows = {count: window for count, window in enumerate(self.windows.tolist()) if window}
         return WindowCodebook(self.bits, self.scales.detach(), windows, self.levels.detach())
 
@@ -249,7 +249,7 @@ class WindowCodedRepresentation(CodedRows):
 
 @dataclass(frozen=True)
 class _Plan:
-    """What follows from the bits and the groups of rows.
+    """Layouts and positions that follow from the bits and the groups of rows.
 
     Attributes:
         layouts: of each group.

@@ -63,7 +63,8 @@ def plot_form(path: Path) -> str:
     form = path.suffix.lower()
     if form not in PLOT_FORMS:
         raise UsageError(
-            f"--plot {path}: no picture ends in {path.suffix or 'nothing'!r}.", hint=f"Use {', '.join(PLOT_FORMS)}."
+            f"--plot {path}: no picture ends in {path.suffix or 'nothing'!r}.",
+            hint=f"Use {', '.join(PLOT_FORMS)}.",
         )
     if importlib.util.find_spec("matplotlib") is None:
         raise OutputError(

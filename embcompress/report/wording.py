@@ -175,10 +175,10 @@ def span_text(group: RowGroup) -> str:
 
 
 def known_text(scores: LinkPrediction) -> str:
-    """Say how many triples were left out of the ranks, and how to leave some out where none were."""
+    """Say how many triples were filtered out of the ranking, and how to leave some out where none were."""
     if not scores.known_triples:
-        return "no known triples were left out of the ranks: --known names files of them"
-    return f"{counted(scores.known_triples, 'known triple')} left out of the ranks"
+        return "no known triples were filtered out of the ranking: --known names files of them"
+    return f"{counted(scores.known_triples, 'known triple')} filtered out of the ranking"
 
 
 def gate_sentence(gate: Gate) -> str:
@@ -191,7 +191,7 @@ def gate_sentence(gate: Gate) -> str:
     if not gate.is_numeric:
         return f"{gate.expression}: {gate.table!r}."
     where = f" in table {gate.table!r}" if gate.table is not None else ""
-    verdict = "the report does not know it" if gate.value is None else f"it is {gate.value:.6g}"
+    verdict = "the report has no value for it" if gate.value is None else f"it is {gate.value:.6g}"
     return f"{gate.expression}{where}: {verdict}."
 
 
@@ -212,7 +212,7 @@ def matrices_text(table: TableReport) -> str:
     other = table.alternative
     if other is not None:
         leave = "" if other.relative is None else f", with an error of at least {share(other.relative)}"
-        text += f"; the same bytes pay for {other.rank} shared bases of whole rows{leave}"
+        text += f"; the same bytes would hold {other.rank} shared bases of whole rows{leave}"
     return text
 
 
@@ -236,8 +236,8 @@ def hidden_error_text(tables: Sequence[TableReport]) -> tuple[str | Name, ...]:
     rows = "rows" if table.matrices is None else "matrices"
     return (
         *where,
-        f"long {rows} hide the error of the others: half of the {rows} have lost more than "
-        f"{percent(error.row_relative.p50)} (error.row_relative.p50), while the error of all is "
+        f"long {rows} hide the error of the others: half of the {rows} have an error above "
+        f"{percent(error.row_relative.p50)} (error.row_relative.p50), while that of the table is "
         f"{share(error.relative)}{others}. To fail on it: ",
         Command(f"--fail-if '{HIDDEN_GATE}'"),
     )

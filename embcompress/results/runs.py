@@ -22,7 +22,7 @@ class ApproximateResult:
     """The compression that `approximate` did, or in a dry run would do.
 
     Attributes:
-        withheld: whether a gate failed, so that `output` tells of a file that was made, measured and not put there.
+        withheld: whether a gate failed, so that `output` describes a file that was measured, but not written.
         warnings: what a user should know of the files of labels and row weights.
         unrecognised_matrices: large matrices that stayed dense though they may be tables.
         unrecognised_command: compresses these, too; ready to paste into a shell. None where there are none.

@@ -218,7 +218,7 @@ class TableReport(TableHead):
     Attributes:
         matrices: of a bilinear table, whose `error` counts each matrix as a row; else None.
         alternative: of a bilinear table, where its bytes pay for a basis; else None.
-        coded: of a table with weights in few bits; else None.
+        coded: of a table with coded weights; else None.
         solver: what gave the bases, and in `solver_reason` why; None for what `evaluate` finds made.
         solver_remarks: what was needed beyond it, and why: other solvers, further passes, a larger dtype.
         spectrum: None where it is not known: of bilinear tables, of weighted rows, in a dry run.

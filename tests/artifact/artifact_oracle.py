@@ -82,7 +82,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Codebook:
-    """What decodes strings; the first kind of the file, that of zeros, left out.
+    """A codebook as it is documented; the first kind of the file, that of zeros, is left out.
 
     Attributes:
         states: of the trellis.

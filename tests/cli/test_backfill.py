@@ -124,7 +124,7 @@ def test_backfill_prints_one_json_document(folder: Path) -> None:
     assert fields["base_rows"]["norm"]["mean"] == pytest.approx(float(table()[4:].norm(dim=1).mean()), rel=1e-6)
     assert document["warnings"] == [
         "4 rows were dropped with their labels: 'w0', 'w1', 'w2', 'w3'",
-        "copied as they are, though they have 20 entries like the rows of 'entities.weight': 'bias'",
+        "not grown, although they also have 20 entries like the rows of 'entities.weight': 'bias'",
     ]
     assert outcome.out == (folder / "model-backfilled.report.json").read_text()
 
@@ -249,7 +249,7 @@ def test_hostile_names_are_harmless(folder: Path) -> None:
 
 # What a file of ids holds, and what the message says.
 WRONG_IDS: dict[str, tuple[list[object], str]] = {
-    "duplicate": ([*range(18), 3, 5], "ids must not repeat; twice or more often there are 3, 5."),
+    "duplicate": ([*range(18), 3, 5], "ids must not repeat; these do: 3, 5."),
     "negative": ([*range(18), -2, -1], "ids must not be negative; got -2, -1."),
     "fractional": ([*range(18), 18.5, 19], "line 19: ids are integers, one a line; got '18.5'"),
     "over --max-id": ([*range(18), 30, 31], "ids must be below --max-id 30; got 30, 31."),
@@ -403,7 +403,7 @@ WRONG_FILLS: dict[str, tuple[dict[str, Tensor], list[str] | None, list[str], str
         {"x": table(3)},
         ["w20", "w5", "nobody"],
         ["--method", "zeros"],
-        "rows are only filled for new labels; not new are 'w5', 'nobody'.",
+        "only new labels can be filled; these are not new: 'w5', 'nobody'.",
         "",
     ),
     "label twice": ({"x": table(3)}, ["w20", "w21", "w20"], [], "by a label that no other has; several have 'w20'", ""),
@@ -511,11 +511,19 @@ WRONG_USAGE: dict[str, tuple[list[str], str, str]] = {
     "max-id fraction": ([*BY_ID[:3], "30.5", *BY_ID[4:]], "--max-id", ""),
     "two bases, one file": (
         ["backfill", "second.safetensors", *BY_ID[1:]],
-        "2 BASE need as many --base-ids; got 1",
+        "each BASE needs a --base-ids of its own: 2 in all; got 1",
         "",
     ),
-    "one base, two files": ([*BY_ID, "--base-ids", "ids2"], "1 BASE need as many --base-ids; got 2", ""),
-    "two label files": ([*BY_LABEL, "--base-labels", "old2.txt"], "1 BASE need as many --base-labels; got 2", ""),
+    "one base, two files": (
+        [*BY_ID, "--base-ids", "ids2"],
+        "each BASE needs a --base-ids of its own: 1 in all; got 2",
+        "",
+    ),
+    "two label files": (
+        [*BY_LABEL, "--base-labels", "old2.txt"],
+        "each BASE needs a --base-labels of its own: 1 in all; got 2",
+        "",
+    ),
     "method": ([*BY_ID, "--method", "gausian"], "--method must be one of xavier_uniform", "Did you mean gaussian?"),
     "method, not alike": ([*BY_ID, "--method", "xyz"], "--method must be one of", ""),
     "method's argument": ([*BY_ID, "--method", "uniform:c=1"], "--method uniform takes a, b; got 'c'", ""),
@@ -554,7 +562,9 @@ def test_wrong_usage_ends_with_2(folder: Path, args: list[str], message: str, hi
 
 def test_more_labels_than_max_id_are_refused(folder: Path) -> None:
     """26 labels do not go into 25 ids; into 26 and 27 they do, the last id padded."""
-    assert_refused([*BY_LABEL, "--max-id", "25"], code=1, message="26 labels do not go into --max-id 25", folder=folder)
+    assert_refused(
+        [*BY_LABEL, "--max-id", "25"], code=1, message="--max-id 25 is too small for 26 labels", folder=folder
+    )
     for count in (26, 27):
         document = json.loads(run(*BY_LABEL, "--max-id", count, "-f", "--json").out)
         assert (document["tables"][0]["rows"], document["vocabulary"]["new_ids"]) == (count, count - 16)
@@ -570,9 +580,9 @@ def test_offset_beyond_the_rows_is_refused(folder: Path) -> None:
     save("padded.safetensors", {"entities.weight": table(22)})
     args = ["backfill", "padded.safetensors", *BY_LABEL[2:], *OVER_OLD, "--max-id", "27"]
     assert_refused([*args, "--row-offset", "2"], code=1, folder=folder,
-                   message="26 labels and 2 rows that have none do not go into --max-id 27")  # fmt: skip
+                   message="--max-id 27 is too small for 26 labels and 2 rows that have none")  # fmt: skip
     assert_refused([*args, "--keep-padding"], code=1, folder=folder,
-                   message="26 labels and 2 rows that have none do not go into --max-id 27")  # fmt: skip
+                   message="--max-id 27 is too small for 26 labels and 2 rows that have none")  # fmt: skip
 
 
 def test_nearly_all_labels_gone_is_refused(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a sample tells of a table: the ratio of its sums, its confidence band, integers rounded row by row."""
+"""Estimates from a sample of a table: the ratio of its sums, its confidence band, integers rounded row by row."""
 
 from __future__ import annotations
 

@@ -511,7 +511,7 @@ def test_skipped_tables_stay_dense(tmp_path: Path) -> None:
     table, artifact, result = compress(path, bases=5)
     assert table.name == "entities.weight"
     assert [(skipped.name, skipped.reason) for skipped in result.skipped] == [
-        ("relations.weight", "would grow from 480 to 520 bytes: it is 6 x 20, and 5 bases do not pay")
+        ("relations.weight", "would grow from 480 to 520 bytes: it is 6 x 20, too small for 5 bases")
     ]
     assert as_bytes(artifact["relations.weight"]) == as_bytes(state["relations.weight"])
     with pytest.raises(RankError, match="Up to 4 bases make it smaller"):

@@ -247,7 +247,7 @@ def test_tied_tables_grow_together(tmp_path: Path) -> None:
     assert torch.equal(bits(tensors["head.weight"]), bits(tensors["embedding.weight"]))
     assert as_bytes(tensors["head.bias"]) == as_bytes(original["head.bias"])
     (warning,) = result.warnings
-    assert warning.endswith("they have 2325 entries like the rows of 'embedding.weight': 'head.bias'")
+    assert warning.endswith("they also have 2325 entries like the rows of 'embedding.weight': 'head.bias'")
     assert table.bytes_before == 2325 * 64 * 4
     assert table.bytes_after == 2327 * 64 * 4
 
@@ -775,7 +775,9 @@ def test_rows_of_a_compressed_base_are_projected_at_best(tmp_path: Path, dtype: 
     assert table.kept_energy == pytest.approx(kept_energy, abs=1e-9)
     assert 0.1 < kept_energy < 0.9
     assert (table.rows_filled, table.method) == (20, "fill")
-    assert any("hold" in warning and "squared norm" in warning for warning in result.warnings) == (kept_energy < 0.5)
+    assert any("keep only" in warning and "squared norm" in warning for warning in result.warnings) == (
+        kept_energy < 0.5
+    )
 
 
 @pytest.mark.parametrize("share", [0.49, 0.51])
@@ -796,7 +798,9 @@ def test_warning_tells_where_the_bases_hold_little(tmp_path: Path, share: float)
     warnings = [warning for warning in result.warnings if "squared norm" in warning]
     if share < 0.5:
         assert len(warnings) == 1
-        assert warnings[0].startswith("the bases of 'entities.weight' hold 49.0% of the squared norm of its new rows")
+        assert warnings[0].startswith(
+            "the bases of 'entities.weight' keep only 49.0% of the squared norm of its new rows"
+        )
         assert "embcompress reconstruct" in warnings[0]
     else:
         assert warnings == []

@@ -1,4 +1,4 @@
-"""What a dry run tells, beside what the run does: sizes within 1 %, and the memory needed."""
+"""Predictions of a dry run beside the run itself: sizes within 1 %, and the memory needed."""
 
 from __future__ import annotations
 

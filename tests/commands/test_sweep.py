@@ -149,7 +149,7 @@ def test_coded_point_of_a_trained_table(tmp_path: Path) -> None:
     assert point.relative == pytest.approx(made.error.relative, rel=1e-3)
     assert point.bound_relative == pytest.approx(made.coded.bound_relative, rel=1e-3)
     assert [one.points[0].relative for one in result.totals.curves] == [one.points[0].relative for one in table.curves]
-    assert table.remarks[0].startswith("plain low rank buys little here: at 1/16 it leaves 0.7")
+    assert table.remarks[0].startswith("plain low rank is far worse here: at 1/16 its error is 0.7")
 
 
 def test_points_of_a_long_table_have_a_band(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_signs_need_no_bases(tmp_path: Path) -> None:
     path = tmp_path / "signs.safetensors"
     safetensors.torch.save_file({"entities.weight": signs}, path)
     (table,) = embcompress.sweep(path, effort="fast").tables
-    assert table.remarks[0].startswith("low rank buys nothing here: at 1/16 coding does best without bases")
+    assert table.remarks[0].startswith("bases do not help here: at 1/16 coding is best without them")
 
 
 def test_a_table_of_low_rank_is_coded_in_few_columns(tmp_path: Path) -> None:

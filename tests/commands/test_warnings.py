@@ -1,4 +1,4 @@
-"""What a good-looking number hides: rows that are lost, matrices that stay dense, files that hardly shrink."""
+"""Warnings beside a good-looking number: rows that are lost, matrices that stay dense, files that hardly shrink."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_form_begins_with_the_rows_that_a_headline_hides(tmp_path: Path, m
     lost = f"{100 * error['row_relative']['p50']:.1f} %"
     assert error["relative"] < 1e-3
     assert error["row_relative"]["p50"] > 0.1
-    sentence = f"long rows hide the error of the others: half of the rows have lost more than {lost}"
+    sentence = f"long rows hide the error of the others: half of the rows have an error above {lost}"
     assert outcome.out.startswith(f"warning: {sentence}")
     assert sentence in Path("r.md").read_text().splitlines()[0]
     page = Path("r.html").read_text()

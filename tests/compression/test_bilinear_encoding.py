@@ -506,7 +506,7 @@ REFUSED: dict[str, tuple[dict[str, Tensor], dict[str, Any], type[Exception], str
         table_of(draw(7, 8, 8)),
         {"bases": 4},
         RankError,
-        r"8 x 8 matrices, which 4 bases would not make smaller: they break even at 4\..*smaller:\s+--bases 3",
+        r"8 x 8 matrices, which rank 4 does not make smaller: only ranks below 4 do\..*smaller:\s+--bases 3",
     ),
     "above the break-even": (
         table_of(draw(7, 10, 6)),
@@ -1045,7 +1045,7 @@ def test_terminal_tells_of_the_matrices(model: Path) -> None:
     least, most = min(fields["matrices"]["relative"]), max(fields["matrices"]["relative"])
     other = fields["alternative"]["relative"]
     assert f"matrices 7 matrices of 8 x 8, with errors from {least:.4f} to {most:.4f}" in text
-    assert f"the same bytes pay for 3 shared bases of whole rows, with an error of at least {other:.4f}" in text
+    assert f"the same bytes would hold 3 shared bases of whole rows, with an error of at least {other:.4f}" in text
     assert text.count(" matrices of ") == 1
 
 
@@ -1081,7 +1081,7 @@ def test_matrices_that_would_grow_exit_1(model: Path) -> None:
     """The refusal tells the break-even rank in1 in2 / (in1 + in2) and the largest that pays; nothing is written."""
     outcome = run("approximate", "model.safetensors", "--bases", 4, "--bilinear", "bil.weight")
     assert (outcome.code, outcome.out) == (1, "")
-    assert "which 4 bases would not make smaller: they break even at 4." in outcome.err
+    assert "which rank 4 does not make smaller: only ranks below 4" in outcome.err
     assert "hint: Up to 3 bases make it smaller:" in outcome.err
     json_outcome = run("approximate", "model.safetensors", "--bases", 4, "--bilinear", "bil.weight", "--json")
     assert (json_outcome.code, json.loads(json_outcome.out)["error"]["id"]) == (1, "rank")
@@ -1110,7 +1110,7 @@ def test_a_dry_run_tells_the_sizes(model: Path) -> None:
     shown = run(*args, "-n", "-f")
     assert shown.code == 0
     text = " ".join(shown.out.split())
-    assert "matrices 7 matrices of 8 x 8; the same bytes pay for 3 shared bases of whole rows" in text
+    assert "matrices 7 matrices of 8 x 8; the same bytes would hold 3 shared bases of whole rows" in text
 
 
 def test_the_command_line_goes_the_whole_way(model: Path) -> None:

@@ -220,10 +220,10 @@ def test_baseline_refuses_what_is_no_report(text: str, tmp_path: Path) -> None:
     ],
 )
 def test_baseline_refuses_tables_that_are_none(tables: str, tmp_path: Path) -> None:
-    """What tells no error of its tables is no baseline."""
+    """What has no error for its tables is no baseline."""
     path = tmp_path / "old.json"
     path.write_text(f'{{"schema_version": 1, "command": "evaluate", "ok": true, "tables": {tables}}}')
-    with pytest.raises(CheckpointError, match="tells no error of its tables"):
+    with pytest.raises(CheckpointError, match="has no error for its tables"):
         read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0)
 
 
@@ -263,7 +263,7 @@ def test_baseline_takes_hostile_numbers_for_none(value: str, plain: EvaluateResu
         ({"ok": False}, "failed a gate or a check"),
         ({"withheld": True}, "failed a gate or a check"),
         ({"ok": None}, "failed a gate or a check"),
-        ({"tables": []}, "tells of no table"),
+        ({"tables": []}, "has no tables"),
     ],
 )
 def test_baseline_refuses_what_is_no_good_release(

@@ -396,7 +396,7 @@ def test_rows_beyond_the_reach_are_cut(tmp_path: Path) -> None:
     cut = torch.full((6,), 0.25 * 2.0**23, dtype=torch.float64)
     torch.testing.assert_close(find(result.output.path).rows[45], cut, rtol=1e-6, atol=0)
     assert only(result).kept_energy == pytest.approx(1 - (1 - 2.0**-3) ** 2, abs=1e-6)
-    assert any("bases and bits" in text for text in result.warnings)
+    assert any("bases and codes" in text for text in result.warnings)
 
 
 def test_a_table_of_zeros_grows(tmp_path: Path) -> None:
@@ -502,7 +502,7 @@ def test_several_bases_of_a_coded_table_are_refused(tmp_path: Path, others: tupl
         paths.append(path)
     ids = [write_lines(tmp_path / f"ids{number}", range(30 * number, 30 * number + 30)) for number in range(2)]
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(TableError, match=r"is stored in few bits in .*: it can grow from one base alone") as caught:
+    with pytest.raises(TableError, match=r"is coded in .*: a coded table can grow from one base only") as caught:
         embcompress.backfill(paths, max_id=70, base_ids=ids)
     assert "embcompress reconstruct" in caught.value.hint
     assert sorted(tmp_path.iterdir()) == before
@@ -602,9 +602,11 @@ def test_coarse_steps_alone_bring_no_warning(tmp_path: Path) -> None:
         if warnings:
             kept_energy = only(result).kept_energy
             assert kept_energy is not None
-            assert warnings[0].startswith(f"the bases and bits of '{NAME}' hold {kept_energy:.1%} of the squared norm")
+            assert warnings[0].startswith(
+                f"the bases and codes of '{NAME}' keep only {kept_energy:.1%} of the squared norm"
+            )
             # a column of class 16 is left with about a quarter of a squared step, of 16
-            within = float(warnings[0].split("where ")[1].split("%")[0]) / 100
+            within = float(warnings[0].split("of at most ")[1].split("%")[0]) / 100
             assert within == pytest.approx(1 - 0.25 / 16, abs=0.005)
             assert "embcompress reconstruct" in warnings[0]
 
@@ -618,7 +620,7 @@ def test_rows_too_short_for_the_step_bring_a_warning(tmp_path: Path) -> None:
     assert not after.rows[40:].any()
     assert after.strings[40:] == [b""] * 30
     assert only(result).kept_energy == 0
-    assert [text for text in result.warnings if text.startswith(f"the 30 new rows of '{NAME}' are so short")]
+    assert [text for text in result.warnings if text.startswith(f"the 30 new rows of '{NAME}' are stored as zeros")]
 
 
 def test_constraint_is_told_to_hold_roughly(tmp_path: Path) -> None:
@@ -628,7 +630,7 @@ def test_constraint_is_told_to_hold_roughly(tmp_path: Path) -> None:
     norms = find(result.output.path).rows[40:].norm(dim=1)
     # of six errors of a quarter of a squared step each, that along the row
     assert float((norms - 1).square().mean()) < 0.1**2
-    assert [text for text in result.warnings if "constrained, then stored in few bits" in text]
+    assert [text for text in result.warnings if "constrained, then coded" in text]
 
 
 def test_damage_is_not_blessed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where the rows of the bases go, by ids and by labels."""
+"""New ids of the rows of the bases, by ids and by labels."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ WRONG_PLACES: dict[str, tuple[list[list[int]], str]] = {
     "none": ([[]], "p0 holds no ids"),
     "negative": ([[0, -1, 2, -7]], "p0: ids must not be negative; got -1, -7."),
     "too large": ([[0, 10, 9, 11]], "p0: ids must be below --max-id 10; got 10, 11."),
-    "duplicate": ([[4, 0, 4, 1, 0]], "p0: ids must not repeat; twice or more often there are 4, 0."),
-    "duplicate in the second": ([[0], [2, 2]], "p1: ids must not repeat; twice or more often there are 2."),
+    "duplicate": ([[4, 0, 4, 1, 0]], "p0: ids must not repeat; these do: 4, 0."),
+    "duplicate in the second": ([[0], [2, 2]], "p1: ids must not repeat; these do: 2."),
     "overlap": ([[0, 1, 2], [5, 2, 1]], "p1: ids must not belong to another base too; got 2, 1."),
     "overlap with the first of three": ([[5, 0], [1, 2], [5]], "p2: ids must not belong to another base too; got 5."),
     "many": ([[-1 - number for number in range(9)]], "got -1, -2, -3, -4, -5 and 4 more."),
@@ -107,6 +107,6 @@ def test_match_labels_matches_no_blanks() -> None:
 
 def test_match_labels_refuses_more_labels_than_ids() -> None:
     """A --max-id below the number of labels is refused with both numbers; one that is equal is taken."""
-    with pytest.raises(IdsError, match="3 labels do not go into --max-id 2"):
+    with pytest.raises(IdsError, match="--max-id 2 is too small for 3 labels"):
         match_labels([["a"]], ["a", "b", "c"], max_id=2)
     assert match_labels([["a"]], ["a", "b", "c"], max_id=3).added == 2

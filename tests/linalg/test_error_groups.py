@@ -1,4 +1,4 @@
-"""What the accumulator says beside error and cosine: norm ratios, the histogram, and the error of groups of rows."""
+"""Measures of the accumulator beside error and cosine: norm ratios, the histogram, the error of groups of rows."""
 
 from __future__ import annotations
 

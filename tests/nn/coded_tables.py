@@ -26,7 +26,7 @@ WAYS = ("own columns", "centers", "bases")
 
 @dataclass(frozen=True)
 class EncodedTable:
-    """What a table is encoded to, and what it decodes to.
+    """A coded table, and the rows that it decodes to.
 
     Attributes:
         codes: (bytes,) uint8.

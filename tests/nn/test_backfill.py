@@ -394,7 +394,7 @@ def test_partition_refuses_numbers_of_parts() -> None:
         ([True, False, True], "must be integers below 2**63; got True, False, True."),
         (["0", "1", "2"], "must be integers"),
         ([4, -1, -6], "must not be negative; got -1, -6."),
-        ([3, 1, 3], "must not repeat; twice or more often there are 3."),
+        ([3, 1, 3], "must not repeat; these do: 3."),
         ([3, 8, 9], "must be below 8, the number of ids; got 8, 9."),
         ({0, 1, 2}, "are a set, which has no order"),
         (frozenset({0, 1, 2}), "are a set, which has no order"),

@@ -122,7 +122,7 @@ def make_window_coded(
 
 @dataclass(frozen=True)
 class Case:
-    """What is expected of one maker.
+    """The expectations of one maker.
 
     Attributes:
         make: makes a table of ROWS rows, which `seed` changes in values and places but not in sizes.

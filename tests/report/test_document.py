@@ -1,4 +1,4 @@
-"""What a report says to people, whatever form it has: verdicts, remarks and what stands on demand."""
+"""The document of a report, whatever form it has: verdicts, remarks, and details on demand."""
 
 from __future__ import annotations
 
@@ -103,9 +103,9 @@ def test_document_says_what_was_left_out_of_the_ranks(known: int) -> None:
     scores = dataclasses.replace(result.link_prediction, known_triples=known)
     remark = fact_of(dataclasses.replace(result, link_prediction=scores), "triples ranked").remark
     assert remark == (
-        "8544 known triples left out of the ranks"
+        "8544 known triples filtered out of the ranking"
         if known
-        else "no known triples were left out of the ranks: --known names files of them"
+        else "no known triples were filtered out of the ranking: --known names files of them"
     )
 
 
@@ -122,7 +122,7 @@ def test_document_tells_the_memory_of_a_dry_run(result: Result) -> None:
     [
         (Gate("error.relative > 0.2", "a", 0.25, passed=False), "error.relative > 0.2 in table 'a': it is 0.25."),
         (Gate("totals.ratio < 4", None, 3.5, passed=False), "totals.ratio < 4: it is 3.5."),
-        (Gate("totals.ratio < 4", None, None, passed=False), "totals.ratio < 4: the report does not know it."),
+        (Gate("totals.ratio < 4", None, None, passed=False), "totals.ratio < 4: the report has no value for it."),
         (Gate(NOT_IN_BASELINE, "a", None, passed=False, is_numeric=False), "table is not in the baseline: 'a'."),
         (
             Gate(NOT_COMPRESSED, "a", None, passed=False, is_numeric=False),

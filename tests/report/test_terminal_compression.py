@@ -120,14 +120,14 @@ def test_render_terminal_of_an_evaluation() -> None:
         "original  0.8213  0.7412  0.8931   0.9622",
         "artifact  0.8107  0.7281  0.8852   0.9591",
         "  interaction     complex",
-        "  triples ranked  1074 (8544 known triples left out of the ranks)",
+        "  triples ranked  1074 (8544 known triples filtered out of the ranking)",
     ]
     scores = full_evaluation().link_prediction
     assert scores is not None
     shown = show(
         dataclasses.replace(full_evaluation(), link_prediction=dataclasses.replace(scores, known_triples=0)), width=300
     )
-    assert "1074 (no known triples were left out of the ranks: --known names files of them)" in shown
+    assert "1074 (no known triples were filtered out of the ranking: --known names files of them)" in shown
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 160])

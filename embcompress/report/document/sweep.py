@@ -32,7 +32,7 @@ def sweep_document(result: SweepResult) -> Document:
         verdict = f"{recommendation.method} at 1/{recommendation.ratio:g}: {recommendation.reason}."
         title = (
             parts.base_name(result.input.path),
-            f", best kept {recommendation.method} at 1/{recommendation.ratio:g}",
+            f", recommended: {recommendation.method} at 1/{recommendation.ratio:g}",
         )
         numbers = [
             Fact(
@@ -137,14 +137,14 @@ def _figures(curves: Sequence[SweepCurve], *, chosen: SweepPoint | None) -> tupl
     points = [(curve.method, point) for curve in curves for point in curve.points if point.relative > 0]
     if not points:
         return ()
-    errors = ", ".join(f"{method} at 1/{point.ratio:.3g} leaves {share(point.relative)}" for method, point in points)
-    ring = " The ring is what is recommended." if chosen is not None else ""
+    errors = ", ".join(f"{method} at 1/{point.ratio:.3g} has {share(point.relative)}" for method, point in points)
+    ring = " The ring marks the recommendation." if chosen is not None else ""
     return (
         Figure(
             "Error against ratio",
             f"Relative error: {errors}.",
-            "Lower is better, further right is smaller; no way of storing reaches below the dashed bound, "
-            f"which does not count what decoding needs.{ring}",
+            "Lower is better, further right is smaller. No method gets below the dashed bound, "
+            f"which leaves out the bytes that decoding needs.{ring}",
             CurvesDrawing(tuple(curves), chosen),
         ),
     )

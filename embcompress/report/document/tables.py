@@ -90,9 +90,9 @@ def sizes_figure(tables: Sequence[TableReport]) -> Figure:
     return Figure(
         "Size",
         f"Bytes of {counted(len(shown), 'table')}: {human_bytes(before)} before, {human_bytes(after)} after.",
-        f"The table as it was, and what is left of it.{_left_out(tables, shown)}"
+        f"Bytes of the table before and after.{_left_out(tables, shown)}"
         if len(shown) == 1
-        else f"Each table as it was, and in the stronger colour what is left of it.{_left_out(tables, shown)}",
+        else f"Bytes of each table before, and in the stronger colour after.{_left_out(tables, shown)}",
         SizesDrawing(
             tuple(Name(table.name) for table in shown),
             tuple(table.bytes_before for table in shown),
@@ -251,7 +251,7 @@ def _figures(table: TableReport) -> tuple[Figure, ...]:
                 "Error of the rows",
                 f"Histogram of the error of {counted(table.rows, 'row')}: "
                 f"median {share(rows.p50)}, p99 {share(rows.p99)}, largest {share(rows.max)}.",
-                "How many rows have which error. A tail on the right is rows that fare worse than the rest.",
+                "Number of rows by relative error. Rows in a tail on the right are worse than the rest.",
                 HistogramDrawing(error.histogram, rows.p50, rows.p99),
             )
         )
@@ -262,8 +262,8 @@ def _figures(table: TableReport) -> tuple[Figure, ...]:
             Figure(
                 "Spectrum",
                 f"Singular values from {spectrum.singular_values[0]:.3g} down to {spectrum.singular_values[-1]:.3g}"
-                + (f"; {table.rank} directions hold {percent(spectrum.kept_energy)} of the energy." if rank else "."),
-                f"Singular values, and the energy that as many directions hold; a steep fall compresses well.{mark}"
+                + (f"; {table.rank} directions keep {percent(spectrum.kept_energy)} of the energy." if rank else "."),
+                f"Singular values, and the energy that as many directions keep; a steep fall compresses well.{mark}"
                 + ("" if spectrum.is_whole else " Only the leading values are known."),
                 SpectrumDrawing(spectrum, rank),
             )
@@ -275,8 +275,8 @@ def _figures(table: TableReport) -> tuple[Figure, ...]:
 
 def _group_figures(error: TableErrorReport) -> list[Figure]:
     captions = {
-        "norm": "Rows in groups from short to long; the dashed line is the error of all, the worst group stands out.",
-        "row weight": "Rows in tenths from rare to frequent; frequent rows should do best.",
+        "norm": "Error by norm, from short rows to long; the dashed line is that of the table, the worst stands out.",
+        "row weight": "Error by frequency, in tenths from rare to frequent rows, which should have the smallest error.",
     }
     return [
         Figure(
