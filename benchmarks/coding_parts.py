@@ -1,4 +1,4 @@
-"""What each part of the coder is worth: the token table without one of them at a time.
+"""The worth of each part of the coder: the token table without one of them at a time.
 
     python coding_parts.py
 
@@ -76,9 +76,9 @@ def measure(
         if turn < 2:
             estimate = estimator.at(step)
         elif settled is None:
-            estimate = settled = estimator.settled(estimator.at(step))
+            estimate = settled = estimator.with_coded_bases(estimator.at(step))
         else:
-            estimate = settled = estimator.at_settled(settled, step)
+            estimate = settled = estimator.near(settled, step)
     bound = fill_water(energies, 8 * (estimate.nbytes + HEADER_BYTES) / statistics.rows)
     return math.sqrt(estimate.squared_error) / bound
 

@@ -19,7 +19,7 @@ RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 
 @dataclass(frozen=True)
 class Run:
-    """What one child process took, by the system's own accounting of it."""
+    """The resources that one child process took, by the system's own accounting."""
 
     seconds: float
     peak_bytes: int

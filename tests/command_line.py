@@ -17,7 +17,7 @@ from embcompress.cli import app as cli
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of the command line ended, and what it printed."""
+    """The outcome of a run of the command line: its exit code and what it printed."""
 
     code: int
     out: str
@@ -34,7 +34,7 @@ def run(*args: object) -> Outcome:
 
 def snapshot(folder: Path) -> dict[str, object]:
     """Note what lies below a folder: the bytes of files, the targets of links, the kind of anything else."""
-    found: dict[str, object] = {}
+    files: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         mode = path.lstat().st_mode
         content: object = stat.S_IFMT(mode)
@@ -42,13 +42,13 @@ def snapshot(folder: Path) -> dict[str, object]:
             content = os.readlink(path)
         elif stat.S_ISREG(mode):
             content = path.read_bytes()
-        found[str(path.relative_to(folder))] = content
-    return found
+        files[str(path.relative_to(folder))] = content
+    return files
 
 
 @dataclass
 class Shown:
-    """What a terminal was sent."""
+    """The bytes that a terminal was sent."""
 
     text: str = ""
 

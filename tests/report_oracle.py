@@ -1,4 +1,4 @@
-"""What a report must say of a table, computed from the dense table and what is stored of it, all in float64."""
+"""The report of a table as it must be, computed from the dense table and what is stored of it, all in float64."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def share(error: Tensor, table: Tensor) -> float:
 
 
 def assert_error(
-    found: TableErrorReport,
+    actual: TableErrorReport,
     values: Tensor,
     stored: Tensor,
     *,
@@ -42,7 +42,7 @@ def assert_error(
     """Compare every number of an error, but the optimum, with the oracle.
 
     Args:
-        found: by the tool.
+        actual: by the tool.
         values: (rows, dim) float64.
         stored: (rows, dim) float64.
         slack: relative, of the dtype that the error was measured in; quantiles take 0.1 % besides.
@@ -50,11 +50,11 @@ def assert_error(
         labels: of the rows.
     """
     relatives, distances = dense_measures(values, stored)
-    assert found.relative == pytest.approx(share(stored - values, values), rel=slack)
-    rows, cosine, ratio = found.row_relative, found.cosine, found.norm_ratio
+    assert actual.relative == pytest.approx(share(stored - values, values), rel=slack)
+    rows, cosine, ratio = actual.row_relative, actual.cosine, actual.norm_ratio
     assert (rows.mean, rows.max) == pytest.approx((float(relatives.mean()), float(relatives.max())), rel=slack)
-    for said, part in ((rows.p50, 0.5), (rows.p99, 0.99)):
-        assert said == pytest.approx(nearest_rank(relatives, part), rel=QUANTILE + slack)
+    for quantile, part in ((rows.p50, 0.5), (rows.p99, 0.99)):
+        assert quantile == pytest.approx(nearest_rank(relatives, part), rel=QUANTILE + slack)
     norms, sizes = values.norm(dim=1), stored.norm(dim=1)
     # 1 - cosine is made of norms: where hardly anything is stored of a row, float32 cancels by the ratio of both.
     lost = max(1e-12, slack / 10 * float((norms / sizes)[sizes > 0].max()))
@@ -64,26 +64,26 @@ def assert_error(
     ratios = (sizes / norms)[norms > 0]
     assert ratio is not None
     assert ratio.mean == pytest.approx(float(ratios.mean()), rel=slack)
-    for said, part in ((ratio.p01, 0.01), (ratio.p50, 0.5), (ratio.p99, 0.99)):
-        assert said == pytest.approx(nearest_rank(ratios, part), rel=QUANTILE + slack)
+    for quantile, part in ((ratio.p01, 0.01), (ratio.p50, 0.5), (ratio.p99, 0.99)):
+        assert quantile == pytest.approx(nearest_rank(ratios, part), rel=QUANTILE + slack)
     worst = sorted(range(len(relatives)), key=lambda row: (-float(relatives[row]), row))[:10]
-    assert [row.id for row in found.worst_rows] == worst
-    assert [row.label for row in found.worst_rows] == [labels[row] if labels else None for row in worst]
-    assert [row.relative for row in found.worst_rows] == pytest.approx(relatives[worst].tolist(), rel=slack)
-    assert_histogram(found.histogram, relatives, slack=slack)
-    assert_groups_by_norm(found.by_norm, values, stored, slack=slack)
+    assert [row.id for row in actual.worst_rows] == worst
+    assert [row.label for row in actual.worst_rows] == [labels[row] if labels else None for row in worst]
+    assert [row.relative for row in actual.worst_rows] == pytest.approx(relatives[worst].tolist(), rel=slack)
+    assert_histogram(actual.histogram, relatives, slack=slack)
+    assert_groups_by_norm(actual.by_norm, values, stored, slack=slack)
     if row_weights is None:
-        assert (found.weighted_relative, found.by_frequency) == (None, None)
+        assert (actual.weighted_relative, actual.by_frequency) == (None, None)
         return
     root = row_weights.to(torch.float64).sqrt()[:, None]
-    assert found.weighted_relative == pytest.approx(share(root * (stored - values), root * values), rel=slack)
-    assert found.by_frequency is not None
-    assert_groups_by_frequency(found.by_frequency, values, stored, row_weights, slack=slack)
+    assert actual.weighted_relative == pytest.approx(share(root * (stored - values), root * values), rel=slack)
+    assert actual.by_frequency is not None
+    assert_groups_by_frequency(actual.by_frequency, values, stored, row_weights, slack=slack)
 
 
-def assert_histogram(found: Histogram, relatives: Tensor, *, slack: float) -> None:
+def assert_histogram(actual: Histogram, relatives: Tensor, *, slack: float) -> None:
     """Count the rows below each edge; a row within 0.1 % of an edge may lie on either side."""
-    edges, counts = found.edges, found.counts
+    edges, counts = actual.edges, actual.counts
     assert list(edges) == sorted(set(edges))
     assert len(edges) == len(counts) + 1
     assert (edges[0], sum(counts)) == (0, len(relatives))
@@ -98,45 +98,45 @@ def assert_histogram(found: Histogram, relatives: Tensor, *, slack: float) -> No
         assert least <= below <= most
 
 
-def assert_groups_by_norm(found: Sequence[RowGroup], values: Tensor, stored: Tensor, *, slack: float) -> None:
+def assert_groups_by_norm(actual: Sequence[RowGroup], values: Tensor, stored: Tensor, *, slack: float) -> None:
     """Cut the rows by ascending norm into parts of the sizes told: bounds to 0.5 %, errors to the slack."""
     norms, order = values.norm(dim=1).sort(stable=True)
-    assert sum(group.rows for group in found) == len(values)
-    assert 1 <= len(found) <= GROUPS
+    assert sum(group.rows for group in actual) == len(values)
+    assert 1 <= len(actual) <= GROUPS
     first = 0
-    for group in found:
+    for group in actual:
         own = order[first : first + group.rows]
         low, high = float(norms[first]), float(norms[first + group.rows - 1])
         assert (group.low, group.high) == pytest.approx((low, high), rel=NORM + slack, abs=1e-30)
         if high:
             assert group.relative == pytest.approx(share((stored - values)[own], values[own]), rel=slack)
         first += group.rows
-    assert all(one.high < other.low for one, other in itertools.pairwise(found))
+    assert all(one.high < other.low for one, other in itertools.pairwise(actual))
 
 
 def assert_groups_by_frequency(
-    found: Sequence[RowGroup], values: Tensor, stored: Tensor, row_weights: Tensor, *, slack: float
+    actual: Sequence[RowGroup], values: Tensor, stored: Tensor, row_weights: Tensor, *, slack: float
 ) -> None:
     """Cut the rows by ascending weight, equal ones by id, into ten parts that differ by a row at most."""
     order = sorted(range(len(values)), key=lambda row: (float(row_weights[row]), row))
-    parts = [[row for place, row in enumerate(order) if place * GROUPS // len(order) == part] for part in range(GROUPS)]
+    parts = [[row for index, row in enumerate(order) if index * GROUPS // len(order) == part] for part in range(GROUPS)]
     parts = [part for part in parts if part]
-    assert [group.rows for group in found] == [len(part) for part in parts]
-    for group, own in zip(found, parts, strict=True):
+    assert [group.rows for group in actual] == [len(part) for part in parts]
+    for group, own in zip(actual, parts, strict=True):
         assert (group.low, group.high) == (float(row_weights[own[0]]), float(row_weights[own[-1]]))
         assert group.relative == pytest.approx(share((stored - values)[own], values[own]), rel=slack)
 
 
-def assert_spectrum(found: SpectrumReport | None, values: Tensor, *, rank: int, known: int) -> None:
+def assert_spectrum(actual: SpectrumReport | None, values: Tensor, *, rank: int, known: int) -> None:
     """Compare singular values to 1e-5 of the largest and energies to 1e-5, as the solvers promise for float32."""
-    assert found is not None
+    assert actual is not None
     singular = torch.linalg.svdvals(values)
     energy = singular.square().cumsum(0) / singular.square().sum()
-    assert found.ranks == tuple(range(1, known + 1))
-    assert found.is_whole == (known == min(values.shape))
-    assert found.singular_values == pytest.approx(singular[:known].tolist(), abs=1e-5 * float(singular[0]))
-    assert found.energy == pytest.approx(energy[:known].tolist(), abs=1e-5)
-    assert found.kept == pytest.approx(float(energy[rank - 1]), abs=1e-5)
+    assert actual.ranks == tuple(range(1, known + 1))
+    assert actual.is_whole == (known == min(values.shape))
+    assert actual.singular_values == pytest.approx(singular[:known].tolist(), abs=1e-5 * float(singular[0]))
+    assert actual.energy == pytest.approx(energy[:known].tolist(), abs=1e-5)
+    assert actual.kept_energy == pytest.approx(float(energy[rank - 1]), abs=1e-5)
 
 
 def water_filling(squares: Tensor, bits: float) -> float:
@@ -149,12 +149,12 @@ def water_filling(squares: Tensor, bits: float) -> float:
     raise AssertionError("no level fits")
 
 
-def assert_neighbours(found: TableReport, values: Tensor, stored: Tensor) -> None:
+def assert_neighbours(actual: TableReport, values: Tensor, stored: Tensor) -> None:
     """Compare the overlap of all rows with the oracle: to three neighbours in all, which float32 may rank otherwise."""
-    assert found.neighbours is not None
+    assert actual.neighbours is not None
     rows = len(values)
-    assert (found.neighbours.queries, found.neighbours.nearest) == (rows, min(10, rows - 1))
-    for band, by_cosine in ((found.neighbours.cosine, True), (found.neighbours.inner_product, False)):
+    assert (actual.neighbours.queries, actual.neighbours.neighbours_per_query) == (rows, min(10, rows - 1))
+    for band, by_cosine in ((actual.neighbours.cosine, True), (actual.neighbours.inner_product, False)):
         expected = float(dense_overlap(values, stored, torch.arange(rows), by_cosine=by_cosine).mean())
-        assert band.overlap == pytest.approx(expected, abs=3.01 / (rows * found.neighbours.nearest))
+        assert band.overlap == pytest.approx(expected, abs=3.01 / (rows * actual.neighbours.neighbours_per_query))
         assert band.low == band.overlap == band.high

@@ -123,17 +123,17 @@ def walk(tree: ast.AST, *, at_import: bool) -> Iterator[ast.AST]:
 
 def imports_of(name: str, *, at_import: bool) -> set[str]:
     """List what a module imports, by the deepest dotted name that is a module of the package, or as written."""
-    found = set()
+    imported_names = set()
     for node in walk(SOURCES[name], at_import=at_import):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported_names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name} imports relatively"
             module = node.module or ""
             for alias in node.names:
                 inner = f"{module}.{alias.name}"
-                found.add(inner if inner in SOURCES else module)
-    return found
+                imported_names.add(inner if inner in SOURCES else module)
+    return imported_names
 
 
 def room_of(name: str) -> str:
@@ -143,8 +143,8 @@ def room_of(name: str) -> str:
 
 def ours(imported: set[str]) -> set[str]:
     """Keep the modules of the package, each with the packages that it lies in, which are imported first."""
-    found = {name for name in imported if name in SOURCES}
-    return found | {package for name in found for package in SOURCES if name.startswith(f"{package}.")}
+    own_names = {name for name in imported if name in SOURCES}
+    return own_names | {package for name in own_names for package in SOURCES if name.startswith(f"{package}.")}
 
 
 def imports_inside_functions(name: str) -> Iterator[tuple[str, str]]:
@@ -267,11 +267,11 @@ def test_light_modules_never_reach_torch(name: str) -> None:
 def test_ours_are_imported_inside_functions_only_by_commands() -> None:
     """No function hides a neighbour of its module, but for one import a command."""
     for name in SOURCES:
-        found = [
+        imports = [
             (function, other) for function, other in imports_inside_functions(name) if is_below(other, "embcompress")
         ]
-        assert dict(found) == IMPORTED_WHEN_CALLED.get(name, {}), name
-        assert len(found) == len(dict(found)), name
+        assert dict(imports) == IMPORTED_WHEN_CALLED.get(name, {}), name
+        assert len(imports) == len(dict(imports)), name
         others = {other.partition(".")[0] for _, other in imports_inside_functions(name)} - {"embcompress"}
         assert others <= EXTRAS, name
 

@@ -114,10 +114,10 @@ class Runner:
         code = 0
         for line in job["script"]:
             code = code or self.shell(line, job["variables"])
-        kept = job["artifacts"]
-        if {"on_success": code == 0, "on_failure": code != 0, "always": True}[kept.get("when", "on_success")]:
-            self._upload("paths", kept["paths"])
-        self._upload("junit", kept["reports"]["junit"])
+        artifacts = job["artifacts"]
+        if {"on_success": code == 0, "on_failure": code != 0, "always": True}[artifacts.get("when", "on_success")]:
+            self._upload("paths", artifacts["paths"])
+        self._upload("junit", artifacts["reports"]["junit"])
         return code
 
     def break_evaluate(self) -> None:
@@ -169,7 +169,7 @@ class Runner:
         if isinstance(value, dict):
             assert not EXPRESSION.search(value.get("run", ""))
             return {key: self._evaluate(one, inputs) for key, one in value.items()}
-        return EXPRESSION.sub(lambda found: self._value(found[1], inputs), value) if isinstance(value, str) else value
+        return EXPRESSION.sub(lambda match: self._value(match[1], inputs), value) if isinstance(value, str) else value
 
     def _value(self, expression: str, inputs: Mapping[str, str]) -> str:
         if expression == "!cancelled()":
@@ -289,15 +289,15 @@ def test_release_script_releases(runner: Runner) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ended", "code", "said"),
+    ("ended", "code", "message"),
     [(1, 1, "at fault"), (2, 1, "calls embcompress wrongly"), (3, 3, "would be too far"), (143, 1, "by a signal")],
 )
-def test_release_script_handles_every_exit_code(runner: Runner, ended: int, code: int, said: str) -> None:
+def test_release_script_handles_every_exit_code(runner: Runner, ended: int, code: int, message: str) -> None:
     """Each exit code of embcompress ends in its own words, and only a failed gate ends in 3."""
     (runner.folder / "bin" / "embcompress").write_text(f"#!/bin/sh\nexit {ended}\n")
     script = (CI / "release.sh").read_text()
     assert runner.shell(f"set -- m a\n{script}", {}, interpreter="sh") == code
-    assert re.search(rf"^nothing released: .*{said}", runner.log, re.MULTILINE)
+    assert re.search(rf"^nothing released: .*{message}", runner.log, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -339,8 +339,8 @@ def test_action_passes_arguments_and_gates_on(runner: Runner) -> None:
     assert (kind, properties["title"]) == ("error", "embcompress approximate: gate failed")
     assert message.startswith("error.relative > 0.25 in table 'embedding.weight': it is 0.")
     assert not (runner.folder / "a b.safetensors").exists()
-    said = runner.outputs["it"]
-    assert (said["ok"], said["output"], said["report"]) == ("false", "", "a b.report.json")
+    outputs = runner.outputs["it"]
+    assert (outputs["ok"], outputs["output"], outputs["report"]) == ("false", "", "a b.report.json")
     assert (runner.folder / "a b.report.json").is_file()
 
 

@@ -80,8 +80,8 @@ def test_nothing_of_a_name_comes_through(
             assert not RAW & set(text), (what, form)
             assert not is_in_actions or "\r" not in text, (what, form)  # at a terminal a bar returns to its start
             if is_in_actions:
-                said = commands_in(text)
-                assert {kind for kind, _, _ in said} <= {"error", "warning"}, (what, form)
-                assert all(properties["title"].startswith("embcompress") for _, properties, _ in said)
+                commands = commands_in(text)
+                assert {kind for kind, _, _ in commands} <= {"error", "warning"}, (what, form)
+                assert all(properties["title"].startswith("embcompress") for _, properties, _ in commands)
             elif form:
-                assert json.loads(text)["schema_version"] == 1
+                assert json.loads(text)["schema_version"] == 2

@@ -1,4 +1,4 @@
-"""What decodes the rows of a coded table, read from an artifact. docs/artifact.md tells the bytes."""
+"""The decoders of a coded table's rows, read from an artifact. docs/artifact.md tells the bytes."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def describe_codes(artifact: Artifact, table: CompressedTable) -> tuple[int, boo
     Raises:
         ArtifactError: the codebook does not have the checksum of the header, or is damaged.
     """
-    found = artifact.coded_factors(table)
+    factors = artifact.coded_factors(table)
     if table.is_windowed:
-        return len(artifact.codes(table)), BASES_SUFFIX in found, None
-    stored = read_tensor(artifact, found[CODEBOOK_SUFFIX]).numpy()
+        return len(artifact.codes(table)), BASES_SUFFIX in factors, None
+    stored = read_tensor(artifact, factors[CODEBOOK_SUFFIX]).numpy()
     book = read_codebook(stored, rank=table.rank, dim=math.prod(real_row_shape(table)))
     return book.kinds - 1, book.rotation is not None, book.states
 
@@ -92,7 +92,7 @@ class WindowFactors:
 
 
 def read_factors(
-    table: CompressedTable, found: Mapping[str, StoredTensor], read: Callable[[StoredTensor], Tensor]
+    table: CompressedTable, tensors: Mapping[str, StoredTensor], read: Callable[[StoredTensor], Tensor]
 ) -> CodedFactors:
     """Read all tensors of a coded table but the codes; the arguments are those of `read_window_factors`.
 
@@ -100,10 +100,10 @@ def read_factors(
         ArtifactError: what they hold does not fit together.
     """
     dim = math.prod(real_row_shape(table))
-    codebook = read_codebook(read(found[CODEBOOK_SUFFIX]).numpy(), rank=table.rank, dim=dim)
-    index = read_row_index(read(found[INDEX_SUFFIX]).numpy(), rows=table.rows, codebook=codebook)
-    if index.nbytes != found[CODES_SUFFIX].nbytes:
-        raise _unfit(table, f"its strings have {index.nbytes} bytes, and its codes {found[CODES_SUFFIX].nbytes}")
+    codebook = read_codebook(read(tensors[CODEBOOK_SUFFIX]).numpy(), rank=table.rank, dim=dim)
+    index = read_row_index(read(tensors[INDEX_SUFFIX]).numpy(), rows=table.rows, codebook=codebook)
+    if index.nbytes != tensors[CODES_SUFFIX].nbytes:
+        raise _unfit(table, f"its strings have {index.nbytes} bytes, and its codes {tensors[CODES_SUFFIX].nbytes}")
     bases = None
     if codebook.rotation is not None:
         bases = decode_rotation(codebook.rotation, table.rank).to(torch.float32)
@@ -111,48 +111,48 @@ def read_factors(
 
 
 def read_window_factors(
-    table: CompressedTable, found: Mapping[str, StoredTensor], read: Callable[[StoredTensor], Tensor]
+    table: CompressedTable, tensors: Mapping[str, StoredTensor], read: Callable[[StoredTensor], Tensor]
 ) -> WindowFactors:
     """Read all tensors of a table coded as in schema 1 but the codes.
 
     Args:
         table: that they belong to.
-        found: by `find_coded`.
+        tensors: by `find_coded`.
         read: reads a tensor and checks it.
 
     Raises:
         ArtifactError: what they hold does not fit together.
     """
-    packed = read(found[BITS_SUFFIX])
+    packed = read(tensors[BITS_SUFFIX])
     groups = len(packed)
     bits = unpack_numbers(packed.flatten(), 4, count=packed.numel() * 2).view(groups, -1)[:, : table.rank]
     known = torch.tensor([0, *(bits for bits, _ in table.windows)], dtype=torch.uint8)
     if not bool(torch.isin(bits, known).all()) or bool(((bits == HALF_BIT).sum(dim=1) % 2).any()):
         raise _unfit(table, "its bits have no levels, or half bits are not in pairs")
     has_bits = bits > 0
-    scales = read(found[SCALES_SUFFIX]).to(torch.float32)
+    scales = read(tensors[SCALES_SUFFIX]).to(torch.float32)
     if int(has_bits.sum()) != len(scales):
         raise _unfit(table, f"{int(has_bits.sum())} columns have bits, and {len(scales)} a scale")
     spread = torch.zeros(bits.shape)
     spread[has_bits] = scales
-    levels = read(found[LEVELS_SUFFIX]).to(torch.float32)
+    levels = read(tensors[LEVELS_SUFFIX]).to(torch.float32)
     codebook = WindowCodebook(bits=bits, scales=spread, windows=dict(table.windows), levels=levels)
     if any(
-        found[f"{CODES_SUFFIX}.{group}"].shape[1] != layout.row_bytes for group, layout in enumerate(codebook.layouts)
+        tensors[f"{CODES_SUFFIX}.{group}"].shape[1] != layout.row_bytes for group, layout in enumerate(codebook.layouts)
     ):
         raise _unfit(table, "its codes are not as long as its bits say")
     rows = table.rows
     groups_of_rows = torch.zeros(rows, dtype=torch.uint8)
     if groups > 1:
-        groups_of_rows = unpack_numbers(read(found[GROUPS_SUFFIX]), group_width(groups), count=rows)
+        groups_of_rows = unpack_numbers(read(tensors[GROUPS_SUFFIX]), group_width(groups), count=rows)
     counts = torch.bincount(groups_of_rows, minlength=groups).tolist()
-    if counts != [found[f"{CODES_SUFFIX}.{group}"].shape[0] for group in range(groups)]:
+    if counts != [tensors[f"{CODES_SUFFIX}.{group}"].shape[0] for group in range(groups)]:
         raise _unfit(table, "its groups have other rows than its codes")
     bases = None
-    if BASES_SUFFIX in found:
-        bases = read(found[BASES_SUFFIX]).flatten(1).to(torch.float32)
-        if BASIS_SCALES_SUFFIX in found:
-            bases = bases * read(found[BASIS_SCALES_SUFFIX])[:, None]
+    if BASES_SUFFIX in tensors:
+        bases = read(tensors[BASES_SUFFIX]).flatten(1).to(torch.float32)
+        if BASIS_SCALES_SUFFIX in tensors:
+            bases = bases * read(tensors[BASIS_SCALES_SUFFIX])[:, None]
     for values in (spread, levels, *([] if bases is None else [bases])):
         if not bool(torch.isfinite(values).all()):
             raise _unfit(table, "it holds NaN or infinity")

@@ -30,8 +30,8 @@ from embcompress.linalg.solvers import MATRICES_BYTES
 from embcompress.tables.rows import StoredRows, tensor_bytes
 
 
-class DenseRows(ABC):
-    """What a compressed table decodes to, complex entries as pairs of reals.
+class DecodedRows(ABC):
+    """The rows that a compressed table decodes to, complex entries as pairs of reals.
 
     Nothing is rounded to the dtype of the original, nor held to its range. What is read in order is checked by
     `check` at the end; what decodes it, when it is opened.
@@ -90,7 +90,7 @@ class DenseRows(ABC):
         return part
 
 
-class PlainRows(DenseRows):
+class PlainRows(DecodedRows):
     """Rows of weights as floats over shared bases."""
 
     def __init__(self, artifact: Artifact, table: CompressedTable, *, dtype: torch.dtype, device: str) -> None:
@@ -99,7 +99,7 @@ class PlainRows(DenseRows):
         real = torch.view_as_real(bases) if bases.is_complex() else bases
         self._bases = real.flatten(1).to(device, dtype)  # (rank, dim)
         # Used again for each block: new memory for each left up to 180 MB behind, torn in pieces.
-        self._kept = self._bases.new_empty(0, self._bases.shape[1])
+        self._buffer = self._bases.new_empty(0, self._bases.shape[1])
         self._weights_dtype: torch.dtype = getattr(torch, artifact.weights(table).dtype)
 
     def _row_tensors(self) -> Sequence[StoredTensor]:
@@ -107,13 +107,13 @@ class PlainRows(DenseRows):
 
     def _decode(self, ids: Tensor, *, is_in_order: bool) -> Tensor:
         weights = self._stored_rows(0, ids, is_in_order=is_in_order).view(self._weights_dtype)  # (count, rank)
-        if len(self._kept) < len(ids):
-            self._kept = self._bases.new_empty(len(ids), self._bases.shape[1])
+        if len(self._buffer) < len(ids):
+            self._buffer = self._bases.new_empty(len(ids), self._bases.shape[1])
         with full_float32():
-            return torch.mm(weights.to(self.device, self.dtype), self._bases, out=self._kept[: len(ids)])
+            return torch.mm(weights.to(self.device, self.dtype), self._bases, out=self._buffer[: len(ids)])
 
 
-class MatrixRows(DenseRows):
+class MatrixRows(DecodedRows):
     """Rows of matrices that are each the product of a left and a right factor."""
 
     def _row_tensors(self) -> Sequence[StoredTensor]:
@@ -200,7 +200,7 @@ class StringReader:
         return Strings(codes, ends - lengths, lengths, kinds)
 
 
-class CodedRows(DenseRows):
+class CodedRows(DecodedRows):
     """Rows of weights as codes."""
 
     def __init__(self, artifact: Artifact, table: CompressedTable, *, dtype: torch.dtype, device: str) -> None:
@@ -224,7 +224,7 @@ class CodedRows(DenseRows):
             return weights @ self._bases
 
 
-class WindowedRows(DenseRows):
+class WindowedRows(DecodedRows):
     """Rows of weights as codes of schema 1."""
 
     def __init__(self, artifact: Artifact, table: CompressedTable, *, dtype: torch.dtype, device: str) -> None:
@@ -246,8 +246,8 @@ class WindowedRows(DenseRows):
         return self._decoder.decode(codes, groups)
 
 
-def open_dense_rows(artifact: Artifact, table: CompressedTable, *, dtype: torch.dtype, device: str) -> DenseRows:
-    """Open the rows of a table of an artifact, whatever its kind and coding: the arguments of DenseRows."""
+def open_decoded_rows(artifact: Artifact, table: CompressedTable, *, dtype: torch.dtype, device: str) -> DecodedRows:
+    """Open the rows of a table of an artifact, whatever its kind and coding: the arguments of DecodedRows."""
     if table.is_coded:
         return (WindowedRows if table.is_windowed else CodedRows)(artifact, table, dtype=dtype, device=device)
     kind = PlainRows if table.matrix is None else MatrixRows

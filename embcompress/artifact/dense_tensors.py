@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from embcompress.artifact.decoded_rows import open_dense_rows
+from embcompress.artifact.decoded_rows import open_decoded_rows
 from embcompress.artifact.reader import Artifact
 from embcompress.artifact.schema import CompressedTable, real_row_shape
 from embcompress.artifact.tensors import gather
@@ -60,7 +60,7 @@ def dense_bytes(
     """
     dtype = getattr(torch, table.dtype).to_real()
     made_in = torch.promote_types(dtype, torch.float32) if table.is_coded else torch.float64
-    dense = open_dense_rows(artifact, table, dtype=made_in, device=device)
+    dense = open_decoded_rows(artifact, table, dtype=made_in, device=device)
     limits = torch.finfo(
         dtype
     )  # an approximation of the largest float16 may lie above it, and must not become infinity

@@ -63,8 +63,8 @@ class Artifact:
 
     def codes(self, table: CompressedTable) -> tuple[StoredTensor, ...]:
         """Find the codes of a coded table; of one of schema 1 group by group."""
-        found = self.coded_factors(table)
-        return tuple(stored for suffix, stored in found.items() if suffix.startswith(CODES_SUFFIX))
+        tensors = self.coded_factors(table)
+        return tuple(stored for suffix, stored in tensors.items() if suffix.startswith(CODES_SUFFIX))
 
     def factors(self, table: CompressedTable) -> tuple[StoredTensor, ...]:
         """Find the tensors of a table: bases and weights, left and right, or codes and what decodes them."""
@@ -131,7 +131,7 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
                 f"{path} has schema version {version}; this version reads {' and '.join(map(str, SCHEMAS_READ))}.",
                 hint="Update embcompress.",
             )
-        tables = tuple(_read_table(name, said) for name, said in document["tables"].items())
+        tables = tuple(_read_table(name, fields) for name, fields in document["tables"].items())
         checksums = _texts(document["crc32"])
         format_name = _texts({"format": document.get("format", "")})["format"]
         original = Original(_texts(document.get("metadata", {})), format_name)
@@ -152,16 +152,17 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
             continue
         for suffix, shape in table.factor_shapes.items():
             is_complex = suffix == BASES_SUFFIX and table.dtype in REAL_PARTS
-            found = tensors.get(table.name + suffix)
-            if found is None or found.shape != shape:
+            factor = tensors.get(table.name + suffix)
+            if factor is None or factor.shape != shape:
                 raise ArtifactError(
                     f"{path} should hold {table.name + suffix!r} of shape {shape}, "
-                    f"and holds {'none' if found is None else found.shape}.",
+                    f"and holds {'none' if factor is None else factor.shape}.",
                     hint="Compress the original again.",
                 )
-            if found.dtype not in TABLE_DTYPES or (found.dtype in REAL_PARTS) != is_complex:
+            if factor.dtype not in TABLE_DTYPES or (factor.dtype in REAL_PARTS) != is_complex:
                 raise ArtifactError(
-                    f"{path} holds {found.name!r} as {found.dtype}, which cannot be a factor of a {table.dtype} table.",
+                    f"{path} holds {factor.name!r} as {factor.dtype}, which cannot be a factor of a {table.dtype} "
+                    "table.",
                     hint="Compress the original again.",
                 )
         sides = {tensors[table.name + suffix].dtype for suffix in table.factor_shapes}
@@ -179,8 +180,8 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
     return artifact
 
 
-def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
-    shape, rank, tied_names, error = said["shape"], said["rank"], said["tied_names"], said["error"]["relative"]
+def _read_table(name: str, fields: Mapping[str, Any]) -> CompressedTable:
+    shape, rank, tied_names, error = fields["shape"], fields["rank"], fields["tied_names"], fields["error"]["relative"]
     if not isinstance(shape, list) or len(shape) < 2 or not all(type(size) is int and size > 0 for size in shape):
         raise ValueError(f"table {name!r} has the shape {shape!r}")
     if type(rank) is not int or rank < 1:
@@ -190,14 +191,14 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
     if error is not None and (type(error) not in {int, float} or not 0 <= error <= sys.float_info.max):
         raise ValueError(f"table {name!r} has the error {error!r}")
     "".join(tied_names).encode()  # lone surrogates, which no file can hold: UnicodeEncodeError is a ValueError
-    if said["kind"] not in TABLE_KINDS or said["coding"] not in CODINGS or said["dtype"] not in TABLE_DTYPES:
+    if fields["kind"] not in TABLE_KINDS or fields["coding"] not in CODINGS or fields["dtype"] not in TABLE_DTYPES:
         raise ArtifactError(
-            f"table {name!r} is a {said['kind']} of {said['dtype']} in {said['coding']} coding, "
+            f"table {name!r} is a {fields['kind']} of {fields['dtype']} in {fields['coding']} coding, "
             "which this version does not read.",
             hint="Update embcompress.",
         )
-    is_coded = said["coding"] == CODED
-    matrix = said["matrix"] if said["kind"] == "bilinear" else None
+    is_coded = fields["coding"] == CODED
+    matrix = fields["matrix"] if fields["kind"] == "bilinear" else None
     if matrix is not None and is_coded:
         raise ValueError(f"table {name!r} is a coded bilinear one")
     if matrix is not None:
@@ -207,45 +208,45 @@ def _read_table(name: str, said: Mapping[str, Any]) -> CompressedTable:
             or not all(type(side) is int and side > 0 for side in matrix)
         ):
             raise ValueError(f"table {name!r} has the matrices {matrix!r}")
-        if math.prod(shape[1:]) % math.prod(matrix) or said["dtype"] in REAL_PARTS or rank > min(matrix):
-            raise ValueError(f"table {name!r} of {said['dtype']} {shape!r} has the matrices {matrix!r}")
+        if math.prod(shape[1:]) % math.prod(matrix) or fields["dtype"] in REAL_PARTS or rank > min(matrix):
+            raise ValueError(f"table {name!r} of {fields['dtype']} {shape!r} has the matrices {matrix!r}")
     return CompressedTable(
         name=name,
         tied_names=tuple(tied_names),
         rows=shape[0],
         shape=tuple(shape[1:]),
-        dtype=said["dtype"],
+        dtype=fields["dtype"],
         rank=rank,
         error=None if error is None else float(error),
-        kind=said["kind"],
-        coding=said["coding"],
+        kind=fields["kind"],
+        coding=fields["coding"],
         matrix=None if matrix is None else (matrix[0], matrix[1]),
-        windows=read_windows(said["levels"]) if is_coded and "levels" in said else (),
-        shards=_read_shards(said.get("shards", []), rows=shape[0]),
+        windows=read_windows(fields["levels"]) if is_coded and "levels" in fields else (),
+        shards=_read_shards(fields.get("shards", []), rows=shape[0]),
     )
 
 
-def _read_shards(said: Any, *, rows: int) -> tuple[tuple[str, int], ...]:
+def _read_shards(pairs: Any, *, rows: int) -> tuple[tuple[str, int], ...]:
     """Read the names and rows of `shards` in the metadata.
 
     Raises:
         ValueError: not pairs of a name and a number of rows, or not as many rows as the table has.
     """
-    shards = tuple((name, count) for name, count in said)
+    shards = tuple((name, count) for name, count in pairs)
     if not all(isinstance(name, str) and type(count) is int and count >= 0 for name, count in shards):
-        raise ValueError(f"shards are {said!r}")
+        raise ValueError(f"shards are {pairs!r}")
     "".join(name for name, _ in shards).encode()
     if shards and sum(count for _, count in shards) != rows:
         raise ValueError(f"the shards of a table of {rows} rows have other rows")
     return shards
 
 
-def _texts(said: object) -> dict[str, str]:
+def _texts(metadata: object) -> dict[str, str]:
     """Check that a part of the document maps texts to texts that a file can hold."""
-    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("a map from texts to texts is something else")
-    "".join((*said, *said.values())).encode()
-    return said
+    "".join((*metadata, *metadata.values())).encode()
+    return metadata
 
 
 def find_coded(table: CompressedTable, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
@@ -256,14 +257,14 @@ def find_coded(table: CompressedTable, tensors: Mapping[str, StoredTensor]) -> d
     """
     if table.windows:
         return _find_windowed(table, tensors)
-    found = {}
+    factors = {}
     for suffix in (CODES_SUFFIX, INDEX_SUFFIX, CODEBOOK_SUFFIX):
         stored = tensors.get(table.name + suffix)
         if stored is None or stored.dtype != "uint8" or len(stored.shape) != 1:
             what = "none" if stored is None else f"{stored.dtype} {stored.shape}"
             raise ValueError(f"it should hold {table.name + suffix!r} as bytes in one axis, and holds {what}")
-        found[suffix] = stored
-    return found
+        factors[suffix] = stored
+    return factors
 
 
 def _find_windowed(table: CompressedTable, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
@@ -283,29 +284,29 @@ def _find_windowed(table: CompressedTable, tensors: Mapping[str, StoredTensor]) 
         row_bytes=[one.shape[1] for one in codes if one is not None],
         scales=math.prod(scales.shape) if scales is not None else 0,
     )
-    found = {}
+    factors = {}
     for suffix, entry in wanted.items():
         stored = tensors.get(entry.name)
         if stored is None or (stored.dtype, stored.shape) != (entry.dtype, entry.shape):
             what = "none" if stored is None else f"{stored.dtype} {stored.shape}"
             raise ValueError(f"it should hold {entry.name!r} as {entry.dtype} {entry.shape}, and holds {what}")
-        found[suffix] = stored
+        factors[suffix] = stored
     if bases is None and table.rank != math.prod(real_row_shape(table)):
         raise ValueError(f"table {table.name!r} has no bases, and {table.rank} coded columns")
     if bases is not None and bases.dtype not in BASES_DTYPES:
         raise ValueError(f"table {table.name!r} has bases of {bases.dtype}")
     if sum(one.shape[0] for one in codes if one is not None) != table.rows:
         raise ValueError(f"the groups of table {table.name!r} do not have {table.rows} rows together")
-    return found
+    return factors
 
 
-def read_windows(said: Any) -> Windows:
+def read_windows(levels: Any) -> Windows:
     """Read the pairs of `levels` in the metadata.
 
     Raises:
         ValueError: not pairs of bits and window, ascending.
     """
-    pairs = tuple((bits, window) for bits, window in said)
+    pairs = tuple((bits, window) for bits, window in levels)
     is_right = all(
         type(bits) is int
         and type(window) is int
@@ -314,5 +315,5 @@ def read_windows(said: Any) -> Windows:
         for bits, window in pairs
     )
     if not pairs or not is_right or list(pairs) != sorted(dict(pairs).items()):
-        raise ValueError(f"levels are {said!r}")
+        raise ValueError(f"levels are {levels!r}")
     return pairs

@@ -57,7 +57,7 @@ class Original:
 
 @dataclass(frozen=True)
 class CompressedTable(TableHead):
-    """What the artifact says of one table.
+    """One table's entry in the header of an artifact.
 
     Attributes:
         name: of the table, which the names of its tensors start with.
@@ -65,7 +65,7 @@ class CompressedTable(TableHead):
         rank: the number of bases.
         error: the relative Frobenius error, as stored; None where it is not known.
         kind: "embedding": bases and weights; "bilinear": a left and a right factor of each matrix.
-        coding: "plain": weights as floats; "coded": in few bits.
+        coding: "plain": weights as floats; "coded": quantized.
         matrix: (in1, in2) of a bilinear table, whose rows hold one matrix or several, row-major.
         windows: of a table that is coded as in schema 1: bits of a column and of the window that its level depends on,
             ascending.

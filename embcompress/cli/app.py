@@ -306,7 +306,7 @@ def _run(args: list[str]) -> int:
 
 
 def _out_of_memory(detail: str) -> EmbcompressError:
-    return EmbcompressError(f"out of memory{detail}.", hint="--dry-run tells the memory that a run needs.")
+    return EmbcompressError(f"out of memory{detail}.", hint="--dry-run estimates the memory that a run needs.")
 
 
 def _color_help() -> None:
@@ -340,9 +340,9 @@ def _fail_usage(err: BaseException, args: Sequence[str]) -> int:
         print_text(f"{message}\n")  # the help text
         return EXIT_USAGE
     meant = ""
-    if (mistyped := getattr(err, "option_name", None)) and (said := getattr(err, "message", "")):
+    if (mistyped := getattr(err, "option_name", None)) and (text := getattr(err, "message", "")):
         parameters = context.command.params if context is not None else ()
         known = [name for parameter in parameters for name in parameter.opts if name.startswith("-")]
-        message, meant = f"{said.rstrip('.')}.", did_you_mean(mistyped, set(known) - {mistyped})
+        message, meant = f"{text.rstrip('.')}.", did_you_mean(mistyped, set(known) - {mistyped})
     hint = f"{meant} `{command} --help` lists the options.".lstrip()
     return _fail(UsageError(message, hint=hint), args, {})

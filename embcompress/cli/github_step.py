@@ -1,4 +1,4 @@
-"""The step of GitHub Actions that a run is: its summary and outputs, appended to the files that GitHub names."""
+"""Write a run's summary and outputs to the files that GitHub Actions provides."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ MaxRegression = Annotated[
     _option(
         "--max-regression F",
         ADVANCED,
-        f"Increase over --baseline that is accepted, e.g. 1% or 0.01. Default: {DEFAULT_MAX_REGRESSION}.",
+        f"How much worse than --baseline each number may be, e.g. 1% or 0.01. Default: {DEFAULT_MAX_REGRESSION}.",
     ),
 ]
 Device = Annotated[str, _option("--device DEVICE", ADVANCED, "Where to compute: auto, cpu, cuda or cuda:N.")]
@@ -237,13 +237,14 @@ Seed = Annotated[
     int, _option("--seed N", ADVANCED, "Random seed of the randomized solver and of the --neighbours sample.")
 ]
 Original = Annotated[Path, typer.Argument(metavar="ORIGINAL", help="Checkpoint that was compressed.")]
-Evaluated = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="File that `approximate` made of it.")]
+Evaluated = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="Artifact that `approximate` made of it.")]
 Triples = Annotated[
     Path | None,
     _option(
         "--triples FILE",
         QUALITY,
-        "Knowledge-graph triples to rank before and after, head<TAB>relation<TAB>tail. Needs PyKEEN.",
+        "Triples of a knowledge graph, head<TAB>relation<TAB>tail, to rank with the original and with the artifact. "
+        "Needs PyKEEN.",
     ),
 ]
 Known = Annotated[
@@ -295,7 +296,7 @@ RowOffset = Annotated[
         "--row-offset N",
         ADVANCED,
         "Row of the first label, in BASE and in the new table; rows before it keep their ids. Default: 0, or 1 "
-        "where row 0 is the only row without a label, as its zeros tell.",
+        "where row 0 is all zeros and the only row without a label.",
     ),
 ]
 KeepPadding = Annotated[
@@ -305,14 +306,14 @@ KeepPadding = Annotated[
     ),
 ]
 DropPadding = Annotated[
-    bool, _option("--drop-padding", ADVANCED, "Let new labels take the places of rows of BASE that have no label.")
+    bool, _option("--drop-padding", ADVANCED, "Drop rows of BASE without a label where new labels need their ids.")
 ]
 TablesToGrow = Annotated[
     list[str] | None,
     _option(
         "--table GLOB",
         TABLES,
-        "Tables to grow, by name. Repeatable. Default: the recognised ones that have as many rows.",
+        "Tables to grow, by name. Repeatable. Default: the recognised tables with a row for each base id or label.",
     ),
 ]
 Method = Annotated[

@@ -37,7 +37,7 @@ def repeat_command(args: Sequence[str], retry: Retry) -> str:
         'embcompress approximate a.pt -f --bases 62'
     """
     replaced = {argument for argument in retry.arguments if argument.startswith("--")}
-    kept: list[str] = []
+    arguments: list[str] = []
     is_value = False
     for argument in args:
         if is_value:
@@ -45,10 +45,10 @@ def repeat_command(args: Sequence[str], retry: Retry) -> str:
         elif argument in replaced:
             is_value = _takes_value(argument, retry)
         elif argument.partition("=")[0] not in replaced and argument not in PRINTING:
-            kept.append(argument)
+            arguments.append(argument)
     # Behind `--` everything is an argument.
-    end = kept.index("--") if "--" in kept else len(kept)
-    return shlex.join(["embcompress", *kept[:end], *retry.arguments, *kept[end:]])
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return shlex.join(["embcompress", *arguments[:end], *retry.arguments, *arguments[end:]])
 
 
 def _takes_value(option: str, retry: Retry) -> bool:

@@ -1,4 +1,4 @@
-"""What a run of the command line shows: its progress on stderr, its result on stdout."""
+"""The output of a run of the command line: its progress on stderr, its result on stdout."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Weights in few bits: levels, the trellis, which column gets how many bits. No file, no console."""
+"""Coded (quantized) weights: levels, the trellis, which column gets how many bits. No file, no console."""

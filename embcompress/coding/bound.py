@@ -74,9 +74,9 @@ def coded_report(
     if factors is not None and len(factors.singular_values) == min(rows, dim):
         bound = gaussian_bound(factors.singular_values.square(), bits)
     return CodedReport(
-        kinds=kinds,
+        row_kinds=kinds,
         is_rotated=is_rotated,
-        states=states,
+        trellis_states=states,
         bits_per_entry=bits / dim,
         bound_relative=bound,
         predicted_relative=predicted_relative,

@@ -209,7 +209,7 @@ def read_codebook(stored: NDArray[np.uint8], *, rank: int, dim: int) -> Codebook
         return _read_codebook(stored.tobytes(), rank=rank, dim=dim)
     except (struct.error, ValueError, IndexError, KeyError, OverflowError) as err:
         raise ArtifactError(
-            f"what decodes a coded table is damaged ({err}).", hint="Compress the original again."
+            f"the codebook of a coded table is damaged ({err}).", hint="Compress the original again."
         ) from err
 
 

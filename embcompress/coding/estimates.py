@@ -117,7 +117,7 @@ class Estimator:
             fit, rotation_bytes = self._fit_at(step, None), 0.0
         return self.estimate_fit(fit, rotation_bytes=rotation_bytes)
 
-    def settled(self, estimate: Estimate) -> Estimate:
+    def with_coded_bases(self, estimate: Estimate) -> Estimate:
         """Code the bases, and estimate the table again with what they decode to."""
         if estimate.fit.bases is None:
             return estimate
@@ -125,22 +125,22 @@ class Estimator:
         rotation, bases = code_bases(self.statistics.vectors, precisions)
         fit = self._fit_at(estimate.step, bases)
         fit = replace(fit, codebook=replace(fit.codebook, rotation=rotation))
-        settled = self.estimate_fit(fit, rotation_bytes=0.0)
+        coded = self.estimate_fit(fit, rotation_bytes=0.0)
         count = min(self._profiles, self.statistics.rows // PROFILE_ROWS)
         if count < 2 or not fit.codebook.rank:
-            return settled
+            return coded
         mixed = self.estimate_fit(fit_profiles(fit, self.statistics, count), rotation_bytes=0.0)
-        return min(settled, mixed, key=lambda either: self._cost(either, estimate.step))
+        return min(coded, mixed, key=lambda either: self._cost(either, estimate.step))
 
-    def at_settled(self, settled: Estimate, step: float) -> Estimate:
-        """Estimate at another step near that of a settled estimate, with its bases."""
+    def near(self, estimate: Estimate, step: float) -> Estimate:
+        """Estimate at another step near that of an estimate with coded bases, and with these."""
         step = float(np.float32(max(step, self.statistics.finest_step)))
-        if len(settled.fit.deviations) > 1:
-            classes = classes_at(settled.fit.deviations, step)
-            fit = replace(settled.fit, codebook=replace(settled.fit.codebook, steps=(step,), classes=classes))
+        if len(estimate.fit.deviations) > 1:
+            classes = classes_at(estimate.fit.deviations, step)
+            fit = replace(estimate.fit, codebook=replace(estimate.fit.codebook, steps=(step,), classes=classes))
         else:
-            fit = self._fit_at(step, settled.fit.bases)
-            fit = replace(fit, codebook=replace(fit.codebook, rotation=settled.fit.codebook.rotation))
+            fit = self._fit_at(step, estimate.fit.bases)
+            fit = replace(fit, codebook=replace(fit.codebook, rotation=estimate.fit.codebook.rotation))
         return self.estimate_fit(fit, rotation_bytes=0.0)
 
     def estimate_fit(self, fit: Fit, *, rotation_bytes: float) -> Estimate:

@@ -38,7 +38,7 @@ def add_up(
 
 
 @compiled
-def _place(
+def _copy_strings(
     parts: NDArray[np.uint8],
     order: NDArray[np.int64],
     lengths: NDArray[np.int64],
@@ -53,7 +53,7 @@ def _place(
         taken += lengths[row]
 
 
-def place(
+def copy_strings(
     parts: NDArray[np.uint8],
     order: NDArray[np.int64],
     lengths: NDArray[np.int64],
@@ -61,4 +61,4 @@ def place(
     out: NDArray[np.uint8],
 ) -> None:
     """Copy strings that stand one behind the other in an order of rows to where each row's belongs."""
-    _place(parts, order, lengths, positions, out)
+    _copy_strings(parts, order, lengths, positions, out)

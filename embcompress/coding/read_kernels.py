@@ -105,7 +105,7 @@ def _read(
             lanes[TARGET + lane] = np.uint64(row * width)
         for column in range(len(columns)):
             pair, raw = np.uint64(2 * tables[column]), raw_bits[column]
-            place = np.uint64(columns[column])
+            position = np.uint64(columns[column])
             is_plain = column < first_prefixed
             for number in range(count):
                 lane = np.uint64(number)
@@ -140,7 +140,7 @@ def _read(
                         level = np.float32(2 * symbol + np.int64(before & one)).view(np.uint32)
                 lanes[lane] = state
                 lanes[PATH + lane] = paths[(before << one) | odd]
-                decoded[lanes[TARGET + lane] + place] = level
+                decoded[lanes[TARGET + lane] + position] = level
 
 
 def read_strings(

@@ -14,7 +14,7 @@ from embcompress.coding.constants import HALF_BIT, level_count
 
 @dataclass(frozen=True)
 class GroupLayout:
-    """Where the columns of a group of rows lie in a row's bit string, in the order of the string.
+    """The columns of a group of rows in a row's bit string, in the order of the string.
 
     Attributes:
         columns: (coded,) int64, the columns that have bits: first those of half a bit, then the others, each from the
@@ -85,7 +85,7 @@ class WindowCodebook:
 
     @cached_property
     def level_starts(self) -> dict[int, int]:
-        """Where the levels of each number of bits start."""
+        """The index at which the levels of each number of bits start."""
         starts, position = {}, 0
         for bits, window in self.windows.items():
             starts[bits] = position
@@ -94,7 +94,7 @@ class WindowCodebook:
 
     @cached_property
     def layouts(self) -> tuple[GroupLayout, ...]:
-        """Where the columns of each group lie."""
+        """The layout of each group of rows."""
         return tuple(self._layout(group) for group in range(self.groups))
 
     def _layout(self, group: int) -> GroupLayout:

@@ -28,7 +28,7 @@ ESCAPE_MAX = 31
 
 @dataclass(frozen=True)
 class Decoded:
-    """Where what the symbols of rows stand for goes.
+    """The arrays that the values of the symbols of rows are written to.
 
     Attributes:
         order: (rows,) int64, to which row of `numbers` each belongs.
@@ -141,7 +141,7 @@ def _write(
                 lanes[TARGET + lane] = np.uint64(order[first + number] * width)
         for turn in range(coded):
             column = np.uint64(coded - 1 - turn)
-            raw, is_plain, place = raw_bits[column], coded - 1 - turn < first_prefixed, np.uint64(columns[column])
+            raw, is_plain, position = raw_bits[column], coded - 1 - turn < first_prefixed, np.uint64(columns[column])
             pair = 2 * tables[column]
             for number in range(count):
                 lane = np.uint64(number)
@@ -160,7 +160,7 @@ def _write(
                     if raw > 0 or symbol < start or symbol > start + last:
                         level = np.float32(point).view(np.uint32)
                 if is_told:
-                    decoded[lanes[TARGET + lane] + place] = level
+                    decoded[lanes[TARGET + lane] + position] = level
                 if not is_plain:
                     after, end = _push_raw(
                         prefix_codes[table, index], prefix_lengths[table, index], np.int64(lanes[lane]),

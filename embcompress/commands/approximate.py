@@ -85,7 +85,7 @@ def approximate(
         bases: the number of bases of every table, at least 1, with weights as floats.
         energy: the share of its squared norm that every table keeps, above 0: as many bases as that takes, with weights
             as floats.
-        max_error: relative Frobenius error that no table exceeds, in as few bytes as can be; the weighted error where
+        max_error: relative Frobenius error that no table may exceed, in the fewest bytes; the weighted error where
             `row_weights` are given.
         ratio: by how many times the chosen tables together get smaller, everything that decoding needs counted; with
             the least error that can be had.
@@ -132,7 +132,7 @@ def approximate(
     )
     _check_choices(dtype=dtype, solver=solver, seed=seed, neighbours=neighbours)
     if fixed_rows and budget.is_plain:
-        raise UsageError(f"--fixed-rows is for weights as codes, and {budget.option} stores floats.")
+        raise UsageError(f"--fixed-rows is for coded weights; {budget.option} stores weights as floats.")
     _check_choices_of_budget(budget, dtype=dtype, bilinear=bilinear, solver=solver)
     _check_bilinear(bilinear, shape=bilinear_shape, has_row_weights=row_weights is not None)
     conditions = read_conditions(ApproximateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
@@ -208,7 +208,7 @@ def _check_choices_of_budget(budget: Budget, *, dtype: str, bilinear: Sequence[s
     """Refuse what a budget leaves no choice of.
 
     Raises:
-        UsageError: --dtype beside weights in few bits; --bilinear or --solver beside anything but --bases.
+        UsageError: --dtype beside coded weights; --bilinear or --solver beside anything but --bases.
     """
     if dtype != "same" and not budget.is_plain:
         raise UsageError(

@@ -31,7 +31,7 @@ from embcompress.exceptions import UsageError
 from embcompress.growth.fills import find_fills, read_fill_labels
 from embcompress.growth.findings import ENERGY_EXACT, planned_warnings, table_report, vocabulary_report
 from embcompress.growth.placement import Placement, match_labels, place_ids
-from embcompress.growth.plan import Base, CodedGrowth, GrowingTable, GrowthPlan, Part, RowRequest, names_of
+from embcompress.growth.plan import Base, BaseTable, CodedGrowth, GrowingTable, GrowthPlan, RowRequest, names_of
 from embcompress.growth.plan_rows import plan_growing_table
 from embcompress.growth.plan_tables import plan_growth
 from embcompress.growth.unlabelled import PaddingRequest, settle_rows
@@ -122,7 +122,7 @@ def backfill(
         bases=len(paths),
         has_labels=bool(_paths(base_labels)),
     )
-    placement, remarks = _place(
+    placement, remarks = _place_rows(
         paths, max_id=max_id, base_ids=_paths(base_ids), base_labels=_paths(base_labels), labels=_path(labels)
     )
     patterns = (table,) if isinstance(table, str) else tuple(table)
@@ -230,7 +230,7 @@ def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
 
 
-def _place(
+def _place_rows(
     bases: Sequence[Path],
     *,
     max_id: int | None,
@@ -247,7 +247,7 @@ def _place(
         )
     option, files = ("--base-ids", base_ids) if base_ids else ("--base-labels", base_labels)
     if len(files) != len(bases):
-        raise UsageError(f"{len(bases)} BASE need as many {option}; got {len(files)}.")
+        raise UsageError(f"each BASE needs a {option} of its own: {len(bases)} in all; got {len(files)}.")
     if max_id is not None and max_id < 1:
         raise UsageError(f"--max-id must be at least 1; got {max_id}.")
     if base_ids:
@@ -273,9 +273,9 @@ def _checked(request: PaddingRequest, *, bases: int, has_labels: bool) -> Paddin
         raise UsageError(f"--row-offset must be 0 or more; got {request.row_offset}.")
     option = "--row-offset" if request.row_offset is not None else "--keep-padding" if request.keep else ""
     if bases > 1 and option:
-        raise UsageError(f"{option} goes with one BASE: of several only --drop-padding rows without a label can go.")
+        raise UsageError(f"{option} goes with one BASE; of several, --drop-padding can drop rows without a label.")
     if request.is_told and not has_labels:
-        raise UsageError(f"{option or '--drop-padding'} goes with --base-labels: --base-ids tells every row's id.")
+        raise UsageError(f"{option or '--drop-padding'} goes with --base-labels: --base-ids gives every row an id.")
     return request
 
 
@@ -284,11 +284,11 @@ def _settle(
     padding: PaddingRequest,
     tables: Sequence[GrowingTable],
     *,
-    coded_zeros: Callable[[Part], bool] = lambda _: False,
+    coded_zeros: Callable[[BaseTable], bool] = lambda _: False,
 ) -> Placement:
     """Decide what becomes of rows without a label, as `settle_rows`; `coded_zeros` looks at rows of coded tables."""
 
-    def begins_with_zeros(part: Part) -> bool:
+    def begins_with_zeros(part: BaseTable) -> bool:
         if part.is_coded:
             return coded_zeros(part)
         return begins_with_padding(part.stored, surplus=1, files=part.base.checkpoint.files)
@@ -329,7 +329,7 @@ def _with_errors(tables: Sequence[CompressedTable], grown: Sequence[GrownTable])
     changed = {
         one.name
         for one in grown
-        if one.rows_dropped or (one.energy_held is not None and one.energy_held < ENERGY_EXACT)
+        if one.rows_dropped or (one.kept_energy is not None and one.kept_energy < ENERGY_EXACT)
     }
     return [replace(table, error=None) if table.name in changed else table for table in tables]
 

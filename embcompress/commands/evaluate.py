@@ -68,7 +68,7 @@ def evaluate(
         row_weights: a file with how much the error of each row counts.
         labels: a file with the labels of the rows, for row weights by label and for the worst rows.
         triples: of a knowledge graph, head<TAB>relation<TAB>tail, ranked before and after; needs PyKEEN.
-        known: files of other triples that are true, which count in no rank.
+        known: files of other true triples, which are filtered out of the ranking.
         interaction: what scores triples, as in "TransE:p=1", where the original does not tell.
         fail_if: conditions on the report that must not hold, such as "error.relative > 0.05".
         baseline: the JSON report of an earlier artifact that this one must not be worse than.

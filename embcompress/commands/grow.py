@@ -1,4 +1,4 @@
-"""What `backfill` does with torch: try how rows are drawn, plan coded tables, write."""
+"""The steps of `backfill` that need torch: check how rows are drawn, plan coded tables, write."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embcompress.artifact.writer import TensorWriter
-from embcompress.growth.coded_row_writer import CodedGrower, plan_coded, starts_with_zeros
+from embcompress.growth.coded_row_writer import CodedRowWriter, plan_coded, starts_with_zeros
 from embcompress.growth.drawing import check_request
 from embcompress.growth.findings import measured_warnings, table_report
 from embcompress.growth.placement import Placement
 from embcompress.growth.plan import CodedGrowth, GrowingTable, GrowthPlan, RowRequest
-from embcompress.growth.row_writer import FloatGrower, read_stored
+from embcompress.growth.row_writer import FloatRowWriter, read_stored
 from embcompress.results import GrownTable
 from embcompress.tables.progress import Progress
 
@@ -22,7 +22,7 @@ __all__ = ["Grown", "grow_table", "prepare_tables", "read_stored", "starts_with_
 
 @dataclass(frozen=True)
 class Grown:
-    """What was found while a table was written."""
+    """The report of a table that was written, and its warnings."""
 
     report: GrownTable
     warnings: tuple[str, ...]
@@ -53,16 +53,18 @@ def grow_table(
 ) -> Grown:
     """Write a table: each row in its place, new ones made on the way."""
     started = time.perf_counter()
-    kind = FloatGrower if plan.coded is None else CodedGrower
-    grower = kind(plan, request, folder=folder, device=device)
-    grower.measure(progress)
-    grower.write(writer, progress)
-    found = replace(
+    kind = FloatRowWriter if plan.coded is None else CodedRowWriter
+    row_writer = kind(plan, request, folder=folder, device=device)
+    row_writer.measure(progress)
+    row_writer.write(writer, progress)
+    report = replace(
         table_report(plan, request),
-        energy_held=grower.energy_held,
-        base_rows=grower.kept_rows.result(),
-        new_rows=grower.new_rows.result(),
-        bytes_after=grower.nbytes,
+        kept_energy=row_writer.kept_energy,
+        base_rows=row_writer.kept_rows.result(),
+        new_rows=row_writer.new_rows.result(),
+        bytes_after=row_writer.nbytes,
         seconds=time.perf_counter() - started,
     )
-    return Grown(found, (*grower.warnings, *measured_warnings(found, holdable=grower.holdable)))
+    return Grown(
+        report, (*row_writer.warnings, *measured_warnings(report, attainable_energy=row_writer.attainable_energy))
+    )

@@ -78,8 +78,9 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
                 most = largest_rank(table, stored.nbytes // stored.numel // (2 if table.is_complex else 1))
                 reason += f"; smaller with up to {most} bases" if most else "; no number of bases makes it smaller"
             if table.name not in factors and not table.is_complex:
-                told = next((shape for name in group.names if (shape := checkpoint.listing.row_shapes.get(name))), None)
-                reason += _offer_matrices(table, told, table_widths(checkpoint, but=table.dim))
+                row_shapes = map(checkpoint.listing.row_shapes.get, group.names)
+                row_shape = next(filter(None, row_shapes), None)
+                reason += _offer_matrices(table, row_shape, table_widths(checkpoint, but=table.dim))
             tables.append(
                 ListedTable(
                     **vars(table.head),
@@ -100,7 +101,7 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
                 ),
                 *([Skipped(scattered[0], scattered[1])] if scattered and not tables else ()),
             ),
-            compressed=tuple(_listed(table, artifact) for table in artifact.tables) if artifact else (),
+            compressed_tables=tuple(_listed(table, artifact) for table in artifact.tables) if artifact else (),
         )
     write_reports(result, reports, force=force)
     return result
@@ -129,6 +130,6 @@ def _offer_matrices(table: Table, row_shape: tuple[int, ...] | None, widths: set
         return ""  # three axes are mostly those of a convolution
     if row_shape is None and is_flat and not any(table.dim % width**2 == 0 for width in widths if width > 1):
         return ""  # a square number of columns alone says nothing
-    found = matrix_shape(table, row_shape=row_shape, widths=widths)
-    most = largest_matrix_rank(found) if found else 0
-    return f"; --bilinear: {found[0]} x {found[1]} matrices, smaller up to rank {most}" if found and most else ""
+    matrix = matrix_shape(table, row_shape=row_shape, widths=widths)
+    most = largest_matrix_rank(matrix) if matrix else 0
+    return f"; --bilinear: {matrix[0]} x {matrix[1]} matrices, smaller up to rank {most}" if matrix and most else ""

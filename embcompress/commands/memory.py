@@ -1,4 +1,4 @@
-"""How much memory commands need that read an artifact or add rows, told without torch."""
+"""Memory estimates of the commands that read an artifact or add rows, made without torch."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def estimate_backfill_memory(plans: Sequence[GrowthPlan], *, texts: Iterable[Pat
     """
     sizes = ((path, path.stat().st_size) for path in texts)
     text = sum(size * (GZIP_RATIO if path.suffix == ".gz" else 1) for path, size in sizes)
-    rows = sum(map(len, plans[0].placement.places))
+    rows = sum(map(len, plans[0].placement.new_ids))
     ids = plans[0].placement.max_id
     matching = TEXT_COPIES * text + ROW_BYTES * (rows + ids * (plans[0].placement.new is not None)) + ID_BYTES * ids
     largest = max(_table_bytes(plan, needs_covariance=needs_covariance) for plan in plans)

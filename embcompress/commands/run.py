@@ -1,4 +1,4 @@
-"""What every command does: settle the device, check the outputs, write the reports."""
+"""The steps that all commands share: choose the device, check the outputs, write the reports."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def check_reports(
         resolved = check_output(path, force=force, inputs=inputs)
         if resolved in taken:
             raise UsageError(
-                f"--report {path} names a file that another output of this run goes to.",
+                f"--report {path} is also the path of another output of this run.",
                 hint="Name another file with --report or --output.",
             )
         taken.add(resolved)
@@ -141,7 +141,7 @@ def refuse_compressed(checkpoint: Checkpoint) -> None:
     if is_artifact(checkpoint):
         raise TableError(
             f"{checkpoint.path} is compressed already.",
-            hint=f"Compress the original, or restore one with `embcompress reconstruct {quoted(checkpoint.path)}`.",
+            hint=f"Compress the original, or restore it with `embcompress reconstruct {quoted(checkpoint.path)}`.",
         )
 
 

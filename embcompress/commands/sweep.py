@@ -47,7 +47,7 @@ def sweep(
 ) -> SweepResult:
     """Measure error against bytes of every way to compress the embedding tables of a checkpoint.
 
-    The ways are weights in few bits ("coded"), bases and weights as floats ("plain float32", "plain float16"), each
+    The methods are coded weights ("coded"), bases and weights as floats ("plain float32", "plain float16"), each
     at RATIOS, and integers with a scale for each row ("int8 per row", "int4 per row"), each at its own size; beside
     each point stands the Gaussian rate-distortion bound of the spectrum at its bytes. Goes over the rows of each table
     once, reads a sample of them, and writes no artifact. What a point at a ratio has is what `approximate` makes of
@@ -100,7 +100,7 @@ def sweep(
         swept, skipped = [], []
         for item in choose_tables(checkpoint, table=named, exclude=excluded):
             one = TableMethods(item, table_source, effort=effort)
-            if any(one.can_be(way) for way in (CODED, *PLAIN_DTYPES)):
+            if any(one.can_be(method) for method in (CODED, *PLAIN_DTYPES)):
                 swept.append(one)
             else:
                 skipped.append(leave_dense(item, one.source.why_dense, path=source, named=named))
@@ -147,29 +147,29 @@ def recommend(
         call: arguments of the sweep that the command shares; `effort` goes with coded weights only.
     """
     points = [
-        (curve.way, point)
+        (curve.method, point)
         for curve in totals.curves
         for point in curve.points
-        if point.asked_ratio is not None and point.largest_relative is not None
+        if point.target_ratio is not None and point.largest_relative is not None
     ]
     if not points:
         return None
-    within = [(way, point) for way, point in points if (point.largest_relative or 0.0) <= max_error]
+    within = [(method, point) for method, point in points if (point.largest_relative or 0.0) <= max_error]
     if within:
-        most = max(point.asked_ratio or 0 for _, point in within)
-        way, point = min(((way, point) for way, point in within if point.asked_ratio == most), key=_error_of)
-        reason = f"the largest ratio tried at which no table is left with an error above {max_error:g}"
+        most = max(point.target_ratio or 0 for _, point in within)
+        method, point = min(((method, point) for method, point in within if point.target_ratio == most), key=_error_of)
+        reason = f"the highest ratio tried at which every table's error is at most {max_error:g}"
     else:
-        way, point = min(points, key=_error_of)
-        reason = f"no ratio tried leaves every table with an error of at most {max_error:g}; this one leaves the least"
-    storing = {} if way == CODED else {"plain": True, "dtype": PLAIN_DTYPES[way]}
-    shared = {name: value for name, value in call.items() if way == CODED or name != "effort"}
-    command = spell_command("approximate", path=path, ratio=point.asked_ratio, **storing, **shared)
-    return Recommendation(way, point.asked_ratio or 0.0, point.bytes, point.relative, bool(within), reason, command)
+        method, point = min(points, key=_error_of)
+        reason = f"no ratio tried keeps every table's error within {max_error:g}; this point has the smallest error"
+    storing = {} if method == CODED else {"plain": True, "dtype": PLAIN_DTYPES[method]}
+    shared = {name: value for name, value in call.items() if method == CODED or name != "effort"}
+    command = spell_command("approximate", path=path, ratio=point.target_ratio, **storing, **shared)
+    return Recommendation(method, point.target_ratio or 0.0, point.bytes, point.relative, bool(within), reason, command)
 
 
-def _error_of(found: tuple[str, SweepPoint]) -> float:
-    return found[1].relative
+def _error_of(candidate: tuple[str, SweepPoint]) -> float:
+    return candidate[1].relative
 
 
 def _alone(table: SweptTable) -> tuple[SweepCurve, ...]:
@@ -188,5 +188,5 @@ def _check_picture(plot: Path, reports: Sequence[tuple[Path, str]], *, force: bo
     form = plot_form(plot)
     picture = check_output(plot, force=force, inputs=[source])
     if picture in dict(reports):
-        raise UsageError(f"--plot {plot} names a file that a report of this run goes to.", hint="Name another file.")
+        raise UsageError(f"--plot {plot} is also the path of a report of this run.", hint="Name another file.")
     return picture, form

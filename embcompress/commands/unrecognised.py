@@ -33,7 +33,9 @@ class Unrecognised:
         names = [*(table.name for table in result.tables), *(self._pattern(matrix.name) for matrix in self.matrices)]
         # The command is pasted when the outputs of this run are there.
         call = {**self.call, "table": names, "force": True}
-        return replace(result, unrecognised=self.matrices, unrecognised_command=spell_command("approximate", **call))
+        return replace(
+            result, unrecognised_matrices=self.matrices, unrecognised_command=spell_command("approximate", **call)
+        )
 
     def _pattern(self, name: str) -> str:
         """Give the pattern of a matrix for --table.

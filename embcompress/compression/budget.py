@@ -80,7 +80,7 @@ def choose_budget(
     if len(given) != 1:
         what = "none" if not given else " and ".join(OPTIONS[kind] for kind in given)
         raise UsageError(
-            f"exactly one of {', '.join(OPTIONS.values())} says how small the result shall be; got {what}.",
+            f"give exactly one of {', '.join(OPTIONS.values())}, which sets the size of the result; got {what}.",
             hint="Start with one of these:" if not given else "",
             retries=() if given else START[:1] if plain or effort != EFFORTS[0] else START,
         )
@@ -106,7 +106,7 @@ def choose_budget(
             hint="--plain goes with --max-error, --ratio and --max-size.",
         )
     if is_plain and effort != EFFORTS[0]:
-        raise UsageError(f"--effort {effort} is for weights in few bits, which this run does not make.")
+        raise UsageError(f"--effort {effort} is for coded weights, which this run does not store.")
     return Budget(kind, amount, is_plain, effort)
 
 

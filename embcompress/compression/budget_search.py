@@ -175,7 +175,7 @@ class WithinBudget(EncodingMaker):
         self._skip(
             candidates.table,
             error_reason(PREDICTION_MARGIN * finest.squared_error**0.5),
-            hint="Ask for a larger error, or let --dtype float16 halve what floats take.",
+            hint="Allow a larger error, or halve the size of floats with --dtype float16.",
         )
         return None
 

@@ -126,16 +126,16 @@ class CodedWithinBudget(EncodingMaker):
         error = math.sqrt(estimate.squared_error)
         if error > target * ESTIMATE_TOLERANCE or estimate.nbytes >= source.table.nbytes:
             least = math.sqrt(_finest(source).squared_error)
-            self._skip(source.table, error_reason(least), hint="Ask for a larger error.")
+            self._skip(source.table, error_reason(least), hint="Allow a larger error.")
             return None
-        return estimate if self._dry_run else source.estimator.settled(estimate)
+        return estimate if self._dry_run else source.estimator.with_coded_bases(estimate)
 
     def _share_bytes(self, sources: Sequence[CodedSource]) -> tuple[list[EstimatedTable], Allowance]:
         """Choose the one share of its norm that every table's step is, so that all together fill the budget."""
         tables, checkpoint = [source.table for source in sources], self._table_source.checkpoint
         limit = size_limit(self._budget, tables, checkpoint)
         shared = SharedStep(sources)
-        estimates = shared.fill(limit, is_settled=not self._dry_run)
+        estimates = shared.fill(limit, has_coded_bases=not self._dry_run)
         least = shared.least()
         least_bytes = sum(estimate.nbytes for estimate in least) + shared.beside(least, limit)
         smallest = math.ceil(least_bytes * LEAST_MARGIN) + LEAST_MARGIN_BYTES

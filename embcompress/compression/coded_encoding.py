@@ -115,8 +115,8 @@ class CodedEncoding(Encoding[FittedTable, CodedTable]):
             target *= AGAIN * min(1.0, ending.share_left)
         else:
             raise BudgetError(
-                f"table {self.planned.table.name!r} could not be held to its budget in {WHOLE_TRIES} tries.",
-                hint="Ask for a little more.",
+                f"table {self.planned.table.name!r} did not meet its budget in {WHOLE_TRIES} tries.",
+                hint="Allow a slightly larger size or error.",
             )
         writer.append(index, ending.index.tobytes())
         writer.append(codebook, ending.codebook.tobytes())
@@ -137,7 +137,7 @@ class CodedEncoding(Encoding[FittedTable, CodedTable]):
             if abs(octaves) < 2e-4:
                 break
             step = estimate.step * 2.0 ** min(max(octaves, -1.0), 1.0)
-            estimate = self._source.estimator.at_settled(estimate, step)
+            estimate = self._source.estimator.near(estimate, step)
         return estimate
 
     def _goal(self, target: float) -> Goal:

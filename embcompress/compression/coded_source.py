@@ -22,7 +22,7 @@ from embcompress.tables.table import Table
 # Typical entries that a step in float32 serves, the finest of them a millionth of the longest row; tables of others
 # stay as they are.
 NORMAL_RANGE = (1e-31, 1e31)
-NOT_NORMAL = "holds magnitudes that no step in float32 serves"
+NOT_NORMAL = "holds magnitudes out of the range that float32 steps can code"
 # What the three tensors of a coded table take in a header, beside three times its name and the checksums' copies.
 HEADER_BYTES = 3 * 110
 # States of the trellis by effort: 4 leave 1 % more error than 8, 32 leave 1.2 % less.

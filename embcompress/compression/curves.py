@@ -41,25 +41,26 @@ class TableMethods:
         self.table, self._table_source = table, table_source
         self.source = CodedSource(table, table_source, effort=effort)
         self.plain: Mapping[str, TableCandidates] = {
-            way: TableCandidates(table, self.source.factors, stored_dtype=dtype) for way, dtype in PLAIN_DTYPES.items()
+            method: TableCandidates(table, self.source.factors, stored_dtype=dtype)
+            for method, dtype in PLAIN_DTYPES.items()
         }
         self._seconds = time.perf_counter() - started
 
-    def can_be(self, way: str) -> bool:
+    def can_be(self, method: str) -> bool:
         """Tell whether a way makes the table smaller; else `approximate` would leave it dense."""
-        if way == CODED:
+        if method == CODED:
             return not self.source.why_dense
-        return self.plain[way].least().nbytes < self.table.nbytes
+        return self.plain[method].least().nbytes < self.table.nbytes
 
     @property
     def squares(self) -> Tensor | None:
         """All squared singular values; None where a randomized solver knows the leading ones only."""
-        found = self.source.factors.singular_values
-        return found.square() if len(found) == min(self.table.rows, self.table.dim) else None
+        values = self.source.factors.singular_values
+        return values.square() if len(values) == min(self.table.rows, self.table.dim) else None
 
-    def integers(self, way: str) -> _Stored:
+    def integers(self, method: str) -> _Stored:
         """Count the bytes of integers, and find out what they leave."""
-        bits = INTEGER_BITS[way]
+        bits = INTEGER_BITS[method]
         nbytes = integer_bytes(rows=self.table.rows, dim=self.table.dim, bits=bits)
         return _Stored(nbytes, None, [try_integers(self.source.statistics, bits)])
 
@@ -84,38 +85,38 @@ class TableMethods:
 
     def _remarks(self, curves: Sequence[SweepCurve], coded: Sequence[_Stored]) -> Iterator[str]:
         """Say what pays and what does not."""
-        points = {curve.way: {point.asked_ratio: point for point in curve.points} for curve in curves}
+        points = {curve.method: {point.target_ratio: point for point in curve.points} for curve in curves}
         by_ratio = points[CODED]
         if by_ratio:
             ratio = max((one for one in by_ratio if one and one <= REMARK_RATIO), default=RATIOS[0])
             best = by_ratio[ratio]
-            plain = [points[way][ratio] for way in PLAIN_DTYPES if ratio in points[way]]
+            plain = [points[method][ratio] for method in PLAIN_DTYPES if ratio in points[method]]
             least = min((point.relative for point in plain), default=math.inf)
             has_bases = coded[list(by_ratio).index(ratio)].has_bases
             if not plain:
-                yield f"plain low rank cannot be had at 1/{ratio:g}, where coding leaves {best.relative:.2g}"
+                yield f"plain low rank cannot reach 1/{ratio:g}, where coding has an error of {best.relative:.2g}"
             elif least < best.relative:
                 yield (
-                    f"plain low rank is all it takes: at 1/{ratio:g} it leaves {least:.2g} where coding leaves "
+                    f"plain low rank is enough: at 1/{ratio:g} its error is {least:.2g}, that of coding "
                     f"{best.relative:.2g}"
                 )
             elif not has_bases:
                 yield (
-                    f"low rank buys nothing here: at 1/{ratio:g} coding does best without bases and leaves "
-                    f"{best.relative:.2g}, where plain low rank leaves {least:.2g}"
+                    f"bases do not help here: at 1/{ratio:g} coding is best without them and has an error of "
+                    f"{best.relative:.2g}, plain low rank {least:.2g}"
                 )
             elif least > POOR_FACTOR * best.relative:
                 yield (
-                    f"plain low rank buys little here: at 1/{ratio:g} it leaves {least:.2g} where coding leaves "
+                    f"plain low rank is far worse here: at 1/{ratio:g} its error is {least:.2g}, that of coding "
                     f"{best.relative:.2g}"
                 )
-        for way in INTEGER_BITS:
-            for point in points[way].values():
+        for method in INTEGER_BITS:
+            for point in points[method].values():
                 error = self._coded_error(point.bytes, coded, unless=point.relative)
                 if error is not None and error > point.relative:
                     yield (
-                        f"{way} is hard to beat here: it leaves {point.relative:.2g} in {human_bytes(point.bytes)}, "
-                        f"where coding leaves about {error:.2g}"
+                        f"{method} is better than coding here: its error is {point.relative:.2g} in "
+                        f"{human_bytes(point.bytes)}, that of coding about {error:.2g}"
                     )
         if RATIOS[-1] not in by_ratio and self.can_be(CODED):
             shared = SharedStep([self.source])
@@ -123,9 +124,9 @@ class TableMethods:
             least_bytes = coarsest[0].nbytes + shared.beside(coarsest, SizeLimit(self.table.nbytes))
             most = self.table.nbytes / least_bytes
             yield (
-                f"it is too small to be {RATIOS[-1]} times smaller: {most:.3g} times, a file's header counted"
+                f"it is too small to reach 1/{RATIOS[-1]:g}: with the file's header counted, at most 1/{most:.3g}"
                 if most > 1
-                else "it is so small that the header of a file takes more than it saves"
+                else "it is too small to compress: the header of a file takes more than is saved"
             )
 
     def _coded_error(self, nbytes: int, coded: Sequence[_Stored], *, unless: float) -> float | None:
@@ -161,32 +162,32 @@ def measure_curves(
 ) -> tuple[SweepCurve, ...]:
     """Measure every way, of one table or of several together."""
     curves = [
-        SweepCurve(way, tuple(_point(swept, stored) for stored in _store(swept, way, table_source)))
-        for way in (CODED, *PLAIN_DTYPES)
-        if way != but
+        SweepCurve(method, tuple(_point(swept, stored) for stored in _store(swept, method, table_source)))
+        for method in (CODED, *PLAIN_DTYPES)
+        if method != but
     ]
-    for way in INTEGER_BITS:
-        found = [one.integers(way) for one in swept]
-        together = _Stored(sum(one.nbytes for one in found), None, [one.errors[0] for one in found])
-        curves.append(SweepCurve(way, (_point(swept, together),)))
+    for method in INTEGER_BITS:
+        integers = [one.integers(method) for one in swept]
+        together = _Stored(sum(one.nbytes for one in integers), None, [one.errors[0] for one in integers])
+        curves.append(SweepCurve(method, (_point(swept, together),)))
     return tuple(curves)
 
 
-def _store(swept: Sequence[TableMethods], way: str, table_source: TableSource) -> Iterator[_Stored]:
+def _store(swept: Sequence[TableMethods], method: str, table_source: TableSource) -> Iterator[_Stored]:
     """Store tables in one way within each ratio, as `approximate` would, and find out what is left."""
-    if not all(one.can_be(way) for one in swept):
+    if not all(one.can_be(method) for one in swept):
         return  # `approximate` would leave that table dense
     before = sum(one.table.nbytes for one in swept)
     name = swept[0].table.name if len(swept) == 1 else f"{len(swept)} tables"
-    store = _store_codes if way == CODED else partial(_store_floats, way=way)
+    store = _store_codes if method == CODED else partial(_store_floats, method=method)
     for step, ratio in enumerate(RATIOS):
         if table_source.progress is not None:
-            table_source.progress(f"{name}: {way}", step, len(RATIOS), 0)
+            table_source.progress(f"{name}: {method}", step, len(RATIOS), 0)
         stored = store(swept, limit=int(before / ratio))
         if stored is not None:
             yield replace(stored, ratio=ratio, rank=stored.rank if len(swept) == 1 else None)
     if table_source.progress is not None:
-        table_source.progress(f"{name}: {way}", len(RATIOS), len(RATIOS), 0)
+        table_source.progress(f"{name}: {method}", len(RATIOS), len(RATIOS), 0)
 
 
 def _store_codes(swept: Sequence[TableMethods], *, limit: int) -> _Stored | None:
@@ -202,9 +203,9 @@ def _store_codes(swept: Sequence[TableMethods], *, limit: int) -> _Stored | None
     return _Stored(nbytes, None, errors, estimates[0].fit.codebook.rank, has_bases)
 
 
-def _store_floats(swept: Sequence[TableMethods], *, limit: int, way: str) -> _Stored | None:
+def _store_floats(swept: Sequence[TableMethods], *, limit: int, method: str) -> _Stored | None:
     """Choose ranks of tables within a file of `limit` bytes, and conclude from their spectra what is left."""
-    tables = [one.plain[way] for one in swept]
+    tables = [one.plain[method] for one in swept]
     candidates = share_bytes(tables, SizeLimit(limit))
     if candidates is None:
         return None
@@ -220,7 +221,7 @@ def _point(swept: Sequence[TableMethods], stored: _Stored) -> SweepPoint:
     together = mean_estimate(stored.errors)
     low, high = together.band
     return SweepPoint(
-        asked_ratio=stored.ratio,
+        target_ratio=stored.ratio,
         ratio=sum(one.table.nbytes for one in swept) / stored.nbytes,
         bytes=stored.nbytes,
         rank=stored.rank,

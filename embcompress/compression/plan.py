@@ -126,7 +126,7 @@ def _why_dense(table: Table, bases: int, item_bytes: int) -> str:
         return f"is {size}, so it has at most {min(table.rows, table.dim)} bases, not {bases}"
     after = factor_bytes(table, bases, item_bytes)
     if after >= table.nbytes:
-        return f"would grow from {table.nbytes} to {after} bytes: it is {size}, and {bases} bases do not pay"
+        return f"would grow from {table.nbytes} to {after} bytes: it is {size}, too small for {bases} bases"
     return ""
 
 
@@ -139,8 +139,8 @@ def _check_matrices(planned: PlannedTable, path: Path) -> None:
         even = in1 * in2 / (in1 + in2) / narrow
         most = max(min(in1, in2, math.ceil(even) - 1), 0)
         raise RankError(
-            f"table {item.name!r} in {path} holds {in1} x {in2} matrices, which {planned.rank} bases would not make "
-            f"smaller: they break even at {even:.4g}.",
+            f"table {item.name!r} in {path} holds {in1} x {in2} matrices, which rank {planned.rank} does not make "
+            f"smaller: only ranks below {even:.4g} do.",
             **_other_rank(most),
         )
 

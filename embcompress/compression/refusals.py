@@ -72,4 +72,4 @@ def refuse_size(budget: Budget, path: Path, least: int, *, before: int) -> Budge
     if least < before:
         smallest = Retry(("--ratio", str(floor_digits(before / least))))
         return BudgetError(message, hint=f"The smallest that they can be is {size}:", retries=[smallest])
-    return BudgetError(message, hint=f"With all that a file needs they take {size}, and {before} as they are.")
+    return BudgetError(message, hint=f"With the header of a file they take at least {size}; uncompressed, {before}.")

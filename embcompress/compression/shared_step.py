@@ -39,21 +39,22 @@ class SharedStep:
         entries = [entry for source, estimate in pairs for entry in source.entries(estimate)]
         return limit.beside([source.compressed(estimate) for source, estimate in pairs], entries)
 
-    def fill(self, limit: SizeLimit, *, is_settled: bool = True) -> list[Estimate] | None:
+    def fill(self, limit: SizeLimit, *, has_coded_bases: bool = True) -> list[Estimate] | None:
         """Choose the steps at which all tables together are expected to fill a file; None where not even the least fit.
 
         Args:
             limit: of the file.
-            is_settled: whether bases shall be coded, and profiles fitted; else they are only counted.
+            has_coded_bases: whether bases shall be coded, and profiles fitted; else they are only counted.
         """
         least = self.least()
         room = limit.nbytes - self.beside(least, limit)
         if _total(least) > room:
             return None
         estimates = self._search(room, like=least)
-        if is_settled:
+        if has_coded_bases:
             estimates = [
-                source.estimator.settled(estimate) for source, estimate in zip(self._sources, estimates, strict=True)
+                source.estimator.with_coded_bases(estimate)
+                for source, estimate in zip(self._sources, estimates, strict=True)
             ]
             estimates = self._settle(estimates, limit.nbytes - self.beside(estimates, limit))
         return estimates
@@ -118,7 +119,7 @@ class SharedStep:
                 break
             octaves = self._next(known, limit, numbers=self._numbers(tried))
             pairs = zip(self._sources, estimates, strict=True)
-            tried = [source.estimator.at_settled(estimate, estimate.step * 2.0**octaves) for source, estimate in pairs]
+            tried = [source.estimator.near(estimate, estimate.step * 2.0**octaves) for source, estimate in pairs]
         return best
 
 

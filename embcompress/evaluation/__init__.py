@@ -1,1 +1,1 @@
-"""What an artifact leaves of its original: errors, neighbours, checks, gates."""
+"""Comparison of an artifact with its original: errors, neighbours, checks, gates."""

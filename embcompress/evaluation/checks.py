@@ -1,4 +1,4 @@
-"""What must be true of an artifact beside its original, apart from how near it comes."""
+"""Checks of an artifact against its original, apart from the error."""
 
 from __future__ import annotations
 
@@ -60,16 +60,16 @@ def match_tables(original: Checkpoint, artifact: Artifact) -> tuple[list[TablePa
     """
     stored = {tensor.name: tensor for tensor in original.tensors}
     pairs, failed = [], []
-    for said in artifact.tables:
-        found = stored.get(said.name)
-        wrong = _why_unlike(said, found, stored, files=original.files)
+    for compressed in artifact.tables:
+        dense = stored.get(compressed.name)
+        wrong = _why_unlike(compressed, dense, stored, files=original.files)
         if wrong:
-            failed.append(Check("tables", said.name, passed=False, detail=wrong))
-        elif found is not None:
-            pairs.append(TablePair(Table(said.name, said.tied_names, found), said))
+            failed.append(Check("tables", compressed.name, passed=False, detail=wrong))
+        elif dense is not None:
+            pairs.append(TablePair(Table(compressed.name, compressed.tied_names, dense), compressed))
     path, of = artifact.checkpoint.path, original.path
-    if artifact.tables and not any(said.name in stored for said in artifact.tables):
-        names = ", ".join(repr(said.name) for said in artifact.tables[:NAMED_MAX])
+    if artifact.tables and not any(compressed.name in stored for compressed in artifact.tables):
+        names = ", ".join(repr(compressed.name) for compressed in artifact.tables[:NAMED_MAX])
         raise ArtifactError(
             f"{path} was not made from {of}, which has none of its tables: {names}.",
             hint=f"`embcompress inspect {quoted(of)}` lists what it has.",
@@ -78,17 +78,18 @@ def match_tables(original: Checkpoint, artifact: Artifact) -> tuple[list[TablePa
 
 
 def _why_unlike(
-    said: CompressedTable, found: StoredTensor | None, stored: Mapping[str, StoredTensor], *, files: Files
+    compressed: CompressedTable, dense: StoredTensor | None, stored: Mapping[str, StoredTensor], *, files: Files
 ) -> str:
     """Say how a table of the original is not what the artifact says of it; empty where it is."""
-    if found is None:
+    if dense is None:
         return "the original has no tensor of this name"
-    if found.shape != said.dense_shape or found.dtype != said.dtype:
+    if dense.shape != compressed.dense_shape or dense.dtype != compressed.dtype:
         return (
-            f"the original is {_size(found.shape)} {found.dtype}, and the artifact is made for "
-            f"{_size(said.dense_shape)} {said.dtype}"
+            f"the original is {_size(dense.shape)} {dense.dtype}, and the artifact is made for "
+            f"{_size(compressed.dense_shape)} {compressed.dtype}"
         )
-    apart = [name for name in said.tied_names if name not in stored or not are_equal(found, stored[name], files=files)]
+    names = compressed.tied_names
+    apart = [name for name in names if name not in stored or not are_equal(dense, stored[name], files=files)]
     return f"in the original {', '.join(map(repr, apart[:NAMED_MAX]))} is not tied to it" if apart else ""
 
 
@@ -97,7 +98,7 @@ def check_copies(original: Checkpoint, artifact: Artifact) -> list[Check]:
 
     Reads every such tensor of both files once.
     """
-    taken = {name for said in artifact.tables for name in (said.name, *said.tied_names)}
+    taken = {name for table in artifact.tables for name in (table.name, *table.tied_names)}
     wanted = {tensor.name: tensor for tensor in original.stored_beside(taken)}
     copied = {tensor.name: tensor for tensor in artifact.copied}
     failed = []
@@ -114,14 +115,18 @@ def check_copies(original: Checkpoint, artifact: Artifact) -> list[Check]:
             failed.append(Check("checksums", name, passed=False, detail=err.message.rstrip(".")))
             is_same = True
         if wrong or not is_same:
-            failed.append(Check("untouched", name, passed=False, detail=wrong or "has other bytes than the original"))
+            failed.append(
+                Check("uncompressed_tensors", name, passed=False, detail=wrong or "has other bytes than the original")
+            )
     failed += [
-        Check("untouched", name, passed=False, detail="is missing in the artifact")
+        Check("uncompressed_tensors", name, passed=False, detail="is missing in the artifact")
         for name in wanted
         if name not in copied
     ]
     if dict(original.listing.metadata) != dict(artifact.original.metadata):
-        failed.append(Check("untouched", None, passed=False, detail="the metadata is not that of the original"))
+        failed.append(
+            Check("uncompressed_tensors", None, passed=False, detail="the metadata is not that of the original")
+        )
     return failed
 
 
@@ -153,8 +158,8 @@ def check_unmatched(artifact: Artifact, pairs: Sequence[TablePair]) -> list[Chec
     """Read what is stored of tables that the original does not have so, for the checksums; returns what failed."""
     matched = {pair.compressed.name for pair in pairs}
     failed = []
-    for said in artifact.tables:
-        for stored in () if said.name in matched else artifact.factors(said):
+    for table in artifact.tables:
+        for stored in () if table.name in matched else artifact.factors(table):
             try:
                 for _ in artifact.read(stored):
                     pass
@@ -165,13 +170,13 @@ def check_unmatched(artifact: Artifact, pairs: Sequence[TablePair]) -> list[Chec
 
 def check_recorded(pair: TablePair, measured: TableErrorReport | None) -> list[Check]:
     """Compare the error that the artifact tells of a table with the one measured; returns what failed."""
-    said = pair.compressed.error
-    if said is None or measured is None:
+    recorded_error = pair.compressed.error
+    if recorded_error is None or measured is None:
         return []
-    if abs(said - measured.relative) <= RECORDED_TOLERANCE * measured.relative + RECORDED_FLOOR:
+    if abs(recorded_error - measured.relative) <= RECORDED_TOLERANCE * measured.relative + RECORDED_FLOOR:
         return []
-    detail = f"the artifact tells an error of {said:.6g}, and {measured.relative:.6g} was measured"
-    return [Check("recorded", pair.compressed.name, passed=False, detail=detail)]
+    detail = f"the artifact records an error of {recorded_error:.6g}; measured was {measured.relative:.6g}"
+    return [Check("recorded_error", pair.compressed.name, passed=False, detail=detail)]
 
 
 def all_checks(
@@ -187,23 +192,30 @@ def all_checks(
         has_read: whether the content was looked at, and not only the headers.
     """
     measured = {table.name for table in tables if table.error is not None}
-    told = [table for table in artifact.tables if table.error is not None and table.name in measured]
+    recorded_tables = [table for table in artifact.tables if table.error is not None and table.name in measured]
     passed = {
         "schema": f"the header follows schema {artifact.schema}",
         "tables": f"{_count(len(artifact.tables), 'table')} with the shapes and dtypes of the original",
     }
     if has_read:
         passed["checksums"] = f"{_count(len(artifact.tensors), 'stored tensor')} with the crc32 of the header"
-        passed["untouched"] = f"{_count(len(artifact.copied), 'other tensor')} as in the original, bit for bit" + (
-            f"; {left_out} {'entries' if left_out > 1 else 'entry'} of the original could not be compared"
-            if left_out
-            else ""
+        passed["uncompressed_tensors"] = (
+            f"{_count(len(artifact.copied), 'other tensor')} as in the original, bit for bit"
+            + (
+                f"; {left_out} {'entries' if left_out > 1 else 'entry'} of the original could not be compared"
+                if left_out
+                else ""
+            )
         )
-        if told:
-            passed["recorded"] = f"the error of {_count(len(told), 'table')} as the artifact tells it"
+        if recorded_tables:
+            passed["recorded_error"] = (
+                f"the error of {_count(len(recorded_tables), 'table')} as recorded in the artifact"
+            )
     wrong = {check.name for check in failed}
-    kept = [Check(name, None, passed=True, detail=said) for name, said in passed.items() if name not in wrong]
-    return (*kept, *failed)
+    sound_checks = [
+        Check(name, None, passed=True, detail=detail) for name, detail in passed.items() if name not in wrong
+    ]
+    return (*sound_checks, *failed)
 
 
 def _count(number: int, what: str) -> str:

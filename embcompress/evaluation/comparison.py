@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from embcompress.artifact.decoded_rows import DenseRows, open_dense_rows
+from embcompress.artifact.decoded_rows import DecodedRows, open_decoded_rows
 from embcompress.artifact.reader import Artifact
 from embcompress.artifact.schema import CompressedTable
 from embcompress.exceptions import ArtifactError
@@ -39,7 +39,7 @@ class PairedBlock:
     stored_norms: Tensor
 
 
-def paired_blocks(rows: TableRows, stored: DenseRows) -> Iterator[PairedBlock]:
+def paired_blocks(rows: TableRows, stored: DecodedRows) -> Iterator[PairedBlock]:
     """Read a table and what is stored of it side by side, in the dtype of the stored rows.
 
     Raises:
@@ -83,7 +83,7 @@ def measure_error(block: PairedBlock, error: ErrorAccumulator, *, parts: int = 1
     return (errors / norms.clamp_min(1e-300)).where(norms > 0, (errors > 0).to(errors.dtype))
 
 
-def search_neighbours(rows: TableRows, stored: DenseRows, *, queries: int, seed: int) -> NeighbourSearch | None:
+def search_neighbours(rows: TableRows, stored: DecodedRows, *, queries: int, seed: int) -> NeighbourSearch | None:
     """Draw the queries and open the search; None where there are no queries or no neighbours.
 
     Args:
@@ -131,7 +131,7 @@ def compare_neighbours(
     """
     largest = max((group.high for group in error.by_norm), default=0.0)  # norm of a row
     dtype = measuring_dtype(relative=error.relative, norm=largest, dtypes=(rows.dtype,))
-    stored = open_dense_rows(artifact, compressed, dtype=dtype, device=str(rows.device))
+    stored = open_decoded_rows(artifact, compressed, dtype=dtype, device=str(rows.device))
     search = search_neighbours(rows, stored, queries=queries, seed=seed)
     if search is None:
         return None

@@ -23,6 +23,7 @@ from embcompress.results import (
     TableReport,
 )
 from embcompress.results.schema import define
+from embcompress.results.version_1 import current_name, current_report
 from embcompress.tables.text_files import parse_json, read_text
 from embcompress.text import did_you_mean
 
@@ -113,10 +114,10 @@ class Conditions:
         another kind have (PARTS) is held for those that have it, if any does. In a dry run, which knows few numbers,
         gates on others are left out.
         """
-        gates = [gate for condition in self.expressions for gate in _held(result, condition)]
+        gates = [gate for condition in self.expressions for gate in _gates_of(result, condition)]
         if self.baseline is not None:
             gates += _regressions(result, self.baseline)
-        return tuple(gate for gate in gates if not result.dry_run or gate.value is not None or not gate.is_of_number)
+        return tuple(gate for gate in gates if not result.dry_run or gate.value is not None or not gate.is_numeric)
 
 
 def read_conditions(
@@ -157,23 +158,25 @@ def read_conditions(
 
 
 def _read_report(path: Path) -> Mapping[str, Any]:
-    found = parse_json(read_text(path), path, values="fields of a report")
-    is_report = isinstance(found, dict) and isinstance(found.get("tables"), list)
-    if not is_report or found.get("command") not in ("approximate", "evaluate"):
+    document = parse_json(read_text(path), path, values="fields of a report")
+    is_report = isinstance(document, dict) and isinstance(document.get("tables"), list)
+    if not is_report or document.get("command") not in ("approximate", "evaluate"):
         raise CheckpointError(
             f"--baseline {path} is not the report of a compression.",
             hint="Name the .report.json that `approximate` wrote, or what `evaluate --report FILE.json` wrote.",
         )
-    assert isinstance(found, dict)
-    wrong = _why_no_baseline(found)
+    assert isinstance(document, dict)
+    version = document.get("schema_version")
+    if version not in (1, SCHEMA_VERSION):
+        raise CheckpointError(
+            f"--baseline {path} has schema version {str(version)[:20]}; this embcompress reads 1 to {SCHEMA_VERSION}.",
+            hint="Update embcompress, or name a report that this version wrote.",
+        )
+    report = current_report(document) if version == 1 else document
+    wrong = _why_no_baseline(report)
     if wrong:
         raise CheckpointError(f"--baseline {path} {wrong}.", hint="Name the report of the last good release.")
-    if found.get("schema_version") != SCHEMA_VERSION:
-        raise CheckpointError(
-            f"--baseline {path} has schema version {str(found.get('schema_version'))[:20]}; this version reads "
-            f"{SCHEMA_VERSION}."
-        )
-    return found
+    return report
 
 
 def _why_no_baseline(report: Mapping[str, Any]) -> str:
@@ -184,19 +187,19 @@ def _why_no_baseline(report: Mapping[str, Any]) -> str:
         return "is the report of a run that failed a gate or a check"
     tables = report["tables"]
     if not tables or any(_look_up(table, "error.relative") is None for table in tables):
-        return "tells no error of its tables" if tables else "tells of no table"
+        return "has no error for its tables" if tables else "has no tables"
     return ""
 
 
-def _held(result: Measured, condition: Condition) -> Iterator[Gate]:
+def _gates_of(result: Measured, condition: Condition) -> Iterator[Gate]:
     compare = OPERATORS[condition.sign]
-    places: list[tuple[str | None, Any]] = [(None, result)]
+    nodes: list[tuple[str | None, Any]] = [(None, result)]
     if condition.is_of_table:
         part = condition.name.partition(".")[0]
         having = [table for table in result.tables if part not in PARTS or getattr(table, part) is not None]
-        places = [(table.name, table) for table in having or result.tables]
-    for table, place in places:
-        value = _look_up(place, condition.name)
+        nodes = [(table.name, table) for table in having or result.tables]
+    for table, node in nodes:
+        value = _look_up(node, condition.name)
         passed = value is not None and not compare(value, condition.limit)
         yield Gate(condition.text, table, value, passed)
 
@@ -211,21 +214,21 @@ def _regressions(result: Measured, baseline: Baseline) -> Iterator[Gate]:
     compared = set()
     for before in baseline.report["tables"]:
         called = before.get("name")
-        found = now.get(called) if isinstance(called, str) else None
-        if found is None:
-            yield Gate(NOT_COMPRESSED, str(called), None, passed=False, is_of_number=False)
+        table = now.get(called) if isinstance(called, str) else None
+        if table is None:
+            yield Gate(NOT_COMPRESSED, str(called), None, passed=False, is_numeric=False)
             continue
-        compared.add(found.name)
-        has_asked_others = _sample(found) != _sample(before)
+        compared.add(table.name)
+        has_asked_others = _sample(table) != _sample(before)
         for name, direction in TABLE_REGRESSIONS.items():
             part = name.rpartition(".")[0]
             if has_asked_others and name.endswith(".overlap"):
-                yield from _apart(found, before, part, allowed=baseline.allowed)
+                yield from _apart(table, before, part, allowed=baseline.allowed)
             else:
-                yield from _regression(found, before, name, direction, allowed=baseline.allowed, table=found.name)
+                yield from _regression(table, before, name, direction, allowed=baseline.allowed, table=table.name)
     for table in result.tables:
         if table.name not in compared:
-            yield Gate(NOT_IN_BASELINE, table.name, None, passed=False, is_of_number=False)
+            yield Gate(NOT_IN_BASELINE, table.name, None, passed=False, is_numeric=False)
 
 
 def _sample(table: Any) -> tuple[float | None, ...]:
@@ -239,8 +242,8 @@ def _apart(now: TableReport, before: Mapping[str, Any], part: str, *, allowed: f
     if low is None:
         return
     limit, value = low * (1 - allowed), _look_up(now, f"{part}.high")
-    told = f"{part}.high < {limit:.6g} (baseline, of other rows, from {low:.6g} -{100 * allowed:g} %)"
-    yield Gate(told, now.name, value, passed=value is not None and value >= limit)
+    expression = f"{part}.high < {limit:.6g} (baseline, of other rows, from {low:.6g} -{100 * allowed:g} %)"
+    yield Gate(expression, now.name, value, passed=value is not None and value >= limit)
 
 
 def _regression(
@@ -258,29 +261,37 @@ def _regression(
 
 
 def _parse(text: str, *, of_table: Sequence[str], of_report: Sequence[str]) -> Condition:
-    found = _CONDITION.fullmatch(text)
-    is_of_bytes = found is not None and "bytes" in found["name"].rpartition(".")[2]
-    limit = _number(found["number"], has_units=is_of_bytes) if found else math.nan
-    if found is None or not math.isfinite(limit):
+    match = _CONDITION.fullmatch(text)
+    is_of_bytes = match is not None and "bytes" in match["name"].rpartition(".")[2]
+    limit = _number(match["number"], has_units=is_of_bytes) if match else math.nan
+    if match is None or not math.isfinite(limit):
         raise UsageError(
             f"--fail-if takes NAME SIGN NUMBER, as in 'error.relative > 0.05' or 'output.bytes > 20MB'; got {text!r}.",
             hint=f"Signs are {' '.join(OPERATORS)}; names are those of the JSON report; units are for bytes.",
         )
-    name = re.sub(r"\[(\d+)\]", r".\1", found["name"])
-    pattern = re.sub(r"\.\d+(?=\.|$)", ".0", name)
+    name = re.sub(r"\[(\d+)\]", r".\1", match["name"])
+    # A name of version 1 means what it meant: a script that was written for it goes on.
+    spellings = (name, current_name(name), current_name(name, within="tables"))
+    name = next((one for one in spellings if _pattern(one) in (*of_table, *of_report)), name)
+    pattern = _pattern(name)
     if pattern not in of_table and pattern not in of_report:
         raise UsageError(
-            f"--fail-if {text!r}: the report has no number {found['name']!r}.",
+            f"--fail-if {text!r}: the report has no number {match['name']!r}.",
             hint=did_you_mean(name, [*of_table, *(known for known in of_report if not known.startswith("tables."))])
             or "Names are those of the JSON report, as in error.relative or totals.ratio.",
         )
-    return Condition(text.strip(), name, found["sign"], limit, is_of_table=pattern in of_table)
+    return Condition(text.strip(), name, match["sign"], limit, is_of_table=pattern in of_table)
+
+
+def _pattern(name: str) -> str:
+    """Put 0 for every place in a list, as `number_names` does."""
+    return re.sub(r"\.\d+(?=\.|$)", ".0", name)
 
 
 def _share(text: str) -> float:
     """Read a number, which may end in `%`; NaN for anything else."""
-    found = _SHARE.fullmatch(text.strip())
-    return math.nan if found is None else float(found[1]) / (100 if found[2] else 1)
+    match = _SHARE.fullmatch(text.strip())
+    return math.nan if match is None else float(match[1]) / (100 if match[2] else 1)
 
 
 def _number(text: str, *, has_units: bool) -> float:
@@ -320,19 +331,19 @@ def _numbers_in(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> It
         yield from (f"{name}.{inner}" if inner else name for inner in _numbers_in(value, definitions))
 
 
-def _look_up(place: Any, name: str) -> float | None:
+def _look_up(node: Any, name: str) -> float | None:
     """Follow fields, keys and places of a list to a number; None where there is none."""
     for part in name.split("."):
-        if isinstance(place, Mapping):
-            place = place.get(part)
-        elif isinstance(place, (list, tuple)):
-            place = place[int(part)] if part.isdecimal() and int(part) < len(place) else None
+        if isinstance(node, Mapping):
+            node = node.get(part)
+        elif isinstance(node, (list, tuple)):
+            node = node[int(part)] if part.isdecimal() and int(part) < len(node) else None
         else:
-            place = getattr(place, part, None)
-    if not isinstance(place, (int, float)) or isinstance(place, bool):
+            node = getattr(node, part, None)
+    if not isinstance(node, (int, float)) or isinstance(node, bool):
         return None
     try:
-        number = float(place)
+        number = float(node)
     except OverflowError:  # JSON has integers of any length
         return None
     return number if math.isfinite(number) else None

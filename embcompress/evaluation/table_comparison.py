@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from embcompress.artifact.coded import describe_codes
-from embcompress.artifact.decoded_rows import open_dense_rows
+from embcompress.artifact.decoded_rows import open_decoded_rows
 from embcompress.artifact.reader import Artifact
 from embcompress.coding.bound import coded_report
 from embcompress.compression.spectrum import RANK_MAX
@@ -97,19 +97,19 @@ class TableComparison:
             raise NonFiniteError(f"{self._table_source.checkpoint.path}: {err.message}", hint=hint) from err
 
     def _measured(self) -> TableReport:
-        found = unmeasured_report(self._pair, self._artifact)
+        report = unmeasured_report(self._pair, self._artifact)
         table, compressed = self._pair.table, self._pair.compressed
         factors, optimum, passes = self._best_possible()
         dtype = self._measuring_dtype(factors)
         seen = self._compare(dtype)
         if dtype == torch.float32 and seen.error.result().relative < FLOAT32_ERROR_MIN:  # less than the artifact tells
             seen, passes = self._compare(torch.float64), passes + 1
-        matrices = found.matrices
+        matrices = report.matrices
         facts = self._table_source.facts
         labels = facts.labels_of(table) if self._pair.matrices_of_row == 1 else ()
         unweighted = facts.unweighted_rows_of(table)
         return replace(
-            found,
+            report,
             passes=passes + 1,
             error=seen.error.result(optimal_relative=optimum, labels=labels, unweighted_rows=unweighted),
             matrices=None if matrices is None else replace(matrices, relative=seen.relatives),
@@ -156,7 +156,7 @@ class TableComparison:
     def _compare(self, dtype: torch.dtype) -> _Seen:
         """Read the table and what is stored of it once."""
         pair, table_source = self._pair, self._table_source
-        stored = open_dense_rows(self._artifact, pair.compressed, dtype=dtype, device=table_source.device)
+        stored = open_decoded_rows(self._artifact, pair.compressed, dtype=dtype, device=table_source.device)
         rows = table_source.rows(pair.table, "comparison")
         search = search_neighbours(rows, stored, queries=self._neighbours, seed=table_source.seed)
         error = ErrorAccumulator(None if pair.compressed.matrix else table_source.row_weights(pair.table))
@@ -165,15 +165,15 @@ class TableComparison:
         for block in paired_blocks(rows, stored):
             if search is not None:
                 add_block(search, block)
-            found = measure_error(block, error, parts=pair.matrices_of_row)
+            block_relatives = measure_error(block, error, parts=pair.matrices_of_row)
             if has_each:
-                relatives += found.tolist()
+                relatives += block_relatives.tolist()
         return _Seen(error, tuple(relatives), None if search is None else search.result())
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one comparison found; `relatives` of the matrices of a bilinear table."""
+    """The measures of one comparison; `relatives` are those of the matrices of a bilinear table."""
 
     error: ErrorAccumulator
     relatives: tuple[float, ...]

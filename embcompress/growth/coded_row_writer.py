@@ -20,14 +20,14 @@ from embcompress.artifact.writer import TensorWriter
 from embcompress.coding.codebook import KINDS_MAX, ZERO_KIND, Codebook
 from embcompress.coding.coder import CodedBlock, encode_block
 from embcompress.coding.fit import SHIFT_MAX, Fit
-from embcompress.coding.index_kernels import place
+from embcompress.coding.index_kernels import copy_strings
 from embcompress.coding.kinds import Kinds
 from embcompress.coding.row_index import make_row_index
 from embcompress.coding.symbols import CLASS_MAX, PER_OCTAVE, distortions_of, load_symbols
 from embcompress.exceptions import TableError
 from embcompress.growth.placement import Placement
-from embcompress.growth.plan import CodedGrowth, GrowthPlan, Part, RowRequest
-from embcompress.growth.row_writer import Grower
+from embcompress.growth.plan import BaseTable, CodedGrowth, GrowthPlan, RowRequest
+from embcompress.growth.row_writer import RowWriter
 from embcompress.linalg.blocks import full_float32
 from embcompress.tables.progress import Progress
 from embcompress.tables.table import block_rows_for
@@ -37,7 +37,7 @@ from embcompress.text import quoted
 NUMBERS_MAX = 2.0**40
 
 
-def plan_coded(part: Part, placement: Placement) -> CodedGrowth:
+def plan_coded(part: BaseTable, placement: Placement) -> CodedGrowth:
     """Tell what will be written of a coded table. Reads everything but the codes; holds a few bytes a row.
 
     Args:
@@ -55,15 +55,15 @@ def plan_coded(part: Part, placement: Placement) -> CodedGrowth:
     book, index, added = factors.codebook, factors.index, placement.added
     if added and book.kinds + 2 * SHIFT_MAX + 1 > KINDS_MAX:
         raise TableError(
-            f"table {part.table.name!r} in {part.base.path} has {book.kinds} kinds of rows, of {KINDS_MAX} that there "
+            f"table {part.table.name!r} in {part.base.path} has {book.kinds} kinds of rows; at most {KINDS_MAX} are "
             "can be, and new rows may need more.",
             hint=f"Restore it: `embcompress reconstruct {quoted(part.base.path)}`, backfill that, and approximate "
             "again.",
         )
-    place = np.frombuffer(placement.places[0], np.int64)
-    is_kept = place >= 0
-    kept, rows = int(index.lengths[is_kept].sum(dtype=np.int64)), max(len(index.kinds), 1)
-    found, model, added_bytes = artifact.coded_factors(compressed), None, 0
+    new_ids = np.frombuffer(placement.new_ids[0], np.int64)
+    is_kept = new_ids >= 0
+    kept_bytes, rows = int(index.lengths[is_kept].sum(dtype=np.int64)), max(len(index.kinds), 1)
+    tensors, model, added_bytes = artifact.coded_factors(compressed), None, 0
     if added:
         counts = np.bincount(index.kinds[is_kept], minlength=book.kinds)
         model = _commonest(book, counts if counts[1:].any() else np.bincount(index.kinds, minlength=book.kinds))
@@ -72,14 +72,14 @@ def plan_coded(part: Part, placement: Placement) -> CodedGrowth:
         added_bytes = math.ceil(added * float(index.lengths[alike].mean())) if alike.any() else 0
     entries = coded_entries(
         part.table.name,
-        codes=kept + added_bytes,
-        index=math.ceil(found[INDEX_SUFFIX].nbytes / rows * placement.max_id),
-        codebook=found[CODEBOOK_SUFFIX].nbytes,
+        codes=kept_bytes + added_bytes,
+        index=math.ceil(tensors[INDEX_SUFFIX].nbytes / rows * placement.max_id),
+        codebook=tensors[CODEBOOK_SUFFIX].nbytes,
     )
     return CodedGrowth(factors, model, entries)
 
 
-def starts_with_zeros(part: Part) -> bool:
+def starts_with_zeros(part: BaseTable) -> bool:
     """Tell whether the first row of a coded table is all zeros, and the last is not."""
     artifact, compressed = part.base.artifact, part.compressed
     assert artifact is not None
@@ -122,10 +122,10 @@ def _fit_in_steps(growth: CodedGrowth) -> tuple[tuple[int, int], float, Fit]:
     return (step_number, scale), inverse, fit
 
 
-class CodedGrower(Grower):
+class CodedRowWriter(RowWriter):
     """Rows as codes: strings of known ones are moved, new ones are coded by what decodes the table.
 
-    The arguments are those of Grower.
+    The arguments are those of RowWriter.
     """
 
     def __init__(self, plan: GrowthPlan, request: RowRequest, *, folder: Path, device: str) -> None:
@@ -137,8 +137,8 @@ class CodedGrower(Grower):
         bases = None if factors.bases is None else factors.bases.to(torch.float64)
         super().__init__(plan, request, bases=bases, folder=folder, device=device)
         self._artifact, self._growth, self._codebook = part.base.artifact, growth, factors.codebook
-        self._found = self._artifact.coded_factors(part.compressed)
-        self._strings = StringReader(self._found[CODES_SUFFIX], factors.index, files=self._artifact.checkpoint.files)
+        self._tensors = self._artifact.coded_factors(part.compressed)
+        self._strings = StringReader(self._tensors[CODES_SUFFIX], factors.index, files=self._artifact.checkpoint.files)
         self._decoded_in = torch.promote_types(self._new.dtype, torch.float32)
         self._numbers = Kinds.of(factors.codebook)
         self._coding, self._inverse, self._fit = _fit_in_steps(growth)
@@ -148,12 +148,12 @@ class CodedGrower(Grower):
         self._written: int | None = None
 
     @property
-    def nbytes(self) -> int:  # noqa: D102 - as in Grower
+    def nbytes(self) -> int:  # noqa: D102 - as in RowWriter
         return super().nbytes if self._written is None else self._written
 
     @property
-    def holdable(self) -> float:
-        """What codes hold of normal rows whose columns have the classes of the new rows; 1 where all are zeros."""
+    def attainable_energy(self) -> float:
+        """The share of energy that codes keep of normal rows with the new rows' classes; 1 where all are zeros."""
         book, counts = self._codebook, self._count_new_kinds()
         used = counts.nonzero()[0]
         # (kinds, columns), and in squared steps as what follows from them.
@@ -164,7 +164,7 @@ class CodedGrower(Grower):
         total = float(weights @ squares)
         return 1 - float(weights @ left) / total if total else 1.0
 
-    def write(self, writer: TensorWriter, progress: Progress | None) -> None:  # noqa: D102 - as in Grower
+    def write(self, writer: TensorWriter, progress: Progress | None) -> None:  # noqa: D102 - as in RowWriter
         entries, rows = self._growth.entries, self.plan.placement.max_id
         bases = None if self._bases is None else self._bases.to(self._decoded_in)
         step = self._block_rows(rows)
@@ -190,7 +190,7 @@ class CodedGrower(Grower):
                 progress(f"{self.name}: all rows", first + len(owner), rows, row_bytes)
         index = make_row_index(self._kinds, self._lengths).to_bytes(self._codebook)
         writer.append(entries[INDEX_SUFFIX], index.data)
-        book = self._found[CODEBOOK_SUFFIX]
+        book = self._tensors[CODEBOOK_SUFFIX]
         if self._codebook.kinds == self._growth.factors.codebook.kinds:
             parts = self._artifact.read(book)
         else:
@@ -224,9 +224,9 @@ class CodedGrower(Grower):
             weights[torch.from_numpy(new)] = coded.weights
         positions = lengths.cumsum() - lengths
         codes = np.empty(int(lengths.sum()), np.uint8)
-        place(strings.codes, known, lengths, positions, codes)
+        copy_strings(strings.codes, known, lengths, positions, codes)
         if coded is not None:
-            place(coded.strings, new, lengths, positions, codes)
+            copy_strings(coded.strings, new, lengths, positions, codes)
         self._kinds[first : first + count], self._lengths[first : first + count] = kinds, lengths
         return codes, weights
 
@@ -255,8 +255,8 @@ class CodedGrower(Grower):
         used = counts.nonzero()[0].tolist()
         if used and not any(len(self._codebook.layout(kind).columns) for kind in used):
             self.warnings.append(
-                f"the {int(counts.sum())} new rows of {self.name!r} are so short beside the step of the known ones "
-                "that nothing of them is held. For a finer one: `embcompress reconstruct`, backfill that, and "
+                f"the {int(counts.sum())} new rows of {self.name!r} are stored as zeros: they are too short for the "
+                "quantization step of the known rows. For a finer step: `embcompress reconstruct`, backfill that, and "
                 "approximate again"
             )
 
@@ -266,8 +266,8 @@ class CodedGrower(Grower):
         counts[ZERO_KIND] = 0
         return counts
 
-    def _row_bytes(self, part: Part) -> int:
-        return max(1, self._found[CODES_SUFFIX].nbytes // max(part.table.rows, 1))
+    def _row_bytes(self, part: BaseTable) -> int:
+        return max(1, self._tensors[CODES_SUFFIX].nbytes // max(part.table.rows, 1))
 
     def _block_rows(self, rows: int) -> int:
         """Count the rows of a block by what they are decoded to."""
@@ -281,4 +281,4 @@ class CodedGrower(Grower):
             strings = self._strings.read(np.arange(first, min(first + step, rows)))
             checksum = zlib.crc32(strings.used, checksum)
             yield strings.decode(self._codebook).to(self.device)
-        self._artifact.check(self._found[CODES_SUFFIX], checksum)
+        self._artifact.check(self._tensors[CODES_SUFFIX], checksum)

@@ -22,7 +22,7 @@ DRAWN_IDS = 1024  # drawn together from one seed, whatever the blocks: part of w
 
 @dataclass(frozen=True)
 class Fitted:
-    """What was measured of known rows, in float64.
+    """Statistics of the known rows, in float64.
 
     Attributes:
         mean: (dim,).
@@ -78,10 +78,10 @@ class RowDraw:
         rows = torch.empty(len(ids), *self.shape, dtype=self.dtype)
         groups = ids // DRAWN_IDS
         for group in sorted(set(groups.tolist())):
-            place = (groups == group).nonzero().squeeze(1)
+            positions = (groups == group).nonzero().squeeze(1)
             if group != self._group:
                 self._group, self._drawn = group, self._draw_group(group)
-            rows[place] = self._drawn[ids[place] - group * DRAWN_IDS].to(self.dtype)
+            rows[positions] = self._drawn[ids[positions] - group * DRAWN_IDS].to(self.dtype)
         return rows
 
     def _draw_group(self, group: int) -> Tensor:

@@ -29,12 +29,12 @@ def read_fill_labels(
     path = Path(fill_labels)
     ids = {label: index for index, label in enumerate(read_labels(labels), placement.offset)}
     new = Counter(placement.new)
-    found = read_labels(path)
-    if unknown := [label for label in found if label not in new]:
-        raise IdsError(f"{path}: rows are only filled for new labels; not new are {named(unknown)}.")
-    if again := [*repeated(found), *(label for label in found if new[label] > 1)]:
-        raise IdsError(f"{path}: a row is filled by a label that no other has; several have {named(again)}.")
-    return tuple(ids[label] for label in found)
+    row_labels = read_labels(path)
+    if unknown := [label for label in row_labels if label not in new]:
+        raise IdsError(f"{path}: only new labels can be filled; these are not new: {named(unknown)}.")
+    if again := [*repeated(row_labels), *(label for label in row_labels if new[label] > 1)]:
+        raise IdsError(f"{path}: labels must not repeat; these do: {named(again)}.")
+    return tuple(ids[label] for label in row_labels)
 
 
 def find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: ExitStack) -> dict[str, Fill]:
@@ -48,7 +48,7 @@ def find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: E
             f"--fill {fill} is compressed.", hint=f"Restore it first: `embcompress reconstruct {quoted(str(fill))}`."
         )
     tensors = group_tensors(checkpoint.tensors, files=checkpoint.files)
-    found: dict[str, Fill] = {}
+    fills: dict[str, Fill] = {}
     for table in tables:
         part = table.first
         groups = [
@@ -68,10 +68,10 @@ def find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: E
                 f"--fill {fill} has {what} with {kind} rows of shape {part.table.shape} for table {part.table.name!r}."
             )
         is_named = any(set(part.table.names) & set(group.names) for group in groups)
-        if not is_named and any(other.stored.name == alike[0].name for other in found.values()):
+        if not is_named and any(other.stored.name == alike[0].name for other in fills.values()):
             raise TableError(
                 f"--fill {fill}: {alike[0].name!r} would fill several tables, {part.table.name!r} among them.",
                 hint="Give each table its rows under its own name, or name one table with --table.",
             )
-        found[part.table.name] = Fill(alike[0], base)
-    return found
+        fills[part.table.name] = Fill(alike[0], base)
+    return fills

@@ -1,4 +1,4 @@
-"""What a backfill found, in the words of its report."""
+"""The report of a backfill and its warnings."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from embcompress.results import GrownTable, VocabularyReport
 from embcompress.text import NAMED_MAX, named
 
 ENERGY_EXACT = 1 - 1e-4  # above this share nothing to speak of was lost by the projection
-ENERGY_HELD_MIN = 0.5  # below this share of what could be held of the new rows' squared norm a report warns
+KEPT_ENERGY_MIN = 0.5  # below this share of what could be held of the new rows' squared norm a report warns
 
 
 def vocabulary_report(placement: Placement, tables: Sequence[GrowingTable]) -> VocabularyReport:
     """Count what the old and the new vocabulary share."""
     return VocabularyReport(
-        kept=placement.kept,
-        new=placement.max_id - placement.kept,
-        dropped=len(placement.dropped),
-        padding=sum(tables[0].padding),
+        kept_ids=placement.kept_count,
+        new_ids=placement.max_id - placement.kept_count,
+        dropped_rows=len(placement.dropped),
+        padding_rows=sum(tables[0].padding),
         new_labels=(placement.new or ())[:NAMED_MAX],
         dropped_labels=placement.dropped[:NAMED_MAX],
     )
@@ -54,7 +54,7 @@ def planned_warnings(
         ]
         if alike:
             warnings.append(
-                f"copied as they are, though they have {first.table.rows} entries like the rows of "
+                f"not grown, although they also have {first.table.rows} entries like the rows of "
                 f"{first.table.name!r}: {named(alike)}"
             )
         if plan.fill and plan.fill.stored.dtype != first.table.dtype:
@@ -76,29 +76,27 @@ def planned_warnings(
     return tuple(warnings)
 
 
-def measured_warnings(found: GrownTable, *, holdable: float) -> tuple[str, ...]:
+def measured_warnings(table: GrownTable, *, attainable_energy: float) -> tuple[str, ...]:
     """Say what a user should know of the new rows as they are stored.
 
     Args:
-        found: the table as it was written.
-        holdable: the share of their squared norm that could be held of rows such as the kept ones: 1 where weights are
-            floats, less in few bits, so that no warning tells of what they lose by design.
+        table: the table as it was written.
+        attainable_energy: the share of their squared norm that could be kept of rows such as the base rows: 1 where
+            weights are floats, less where they are coded, so that no warning is about what codes lose by design.
     """
     warnings = []
-    is_coded = found.coding == CODED
-    if found.constrainer is not None and found.energy_held is not None and found.energy_held < ENERGY_EXACT:
-        then = "stored in few bits" if is_coded else "projected on the bases"
+    is_coded = table.coding == CODED
+    if table.constrainer is not None and table.kept_energy is not None and table.kept_energy < ENERGY_EXACT:
+        then = "coded" if is_coded else "projected on the bases"
         warnings.append(
-            f"the new rows of {found.name!r} were constrained, then {then}: as stored they do not keep "
+            f"the new rows of {table.name!r} were constrained, then {then}: as stored they do not keep "
             "the constraint exactly"
         )
-    if found.energy_held is not None and found.energy_held < ENERGY_HELD_MIN * holdable:
-        what, more = (
-            ("bases and bits", f", where {holdable:.1%} is within reach") if is_coded else ("bases", ", no more")
-        )
+    if table.kept_energy is not None and table.kept_energy < KEPT_ENERGY_MIN * attainable_energy:
+        what, more = ("bases and codes", f", of at most {attainable_energy:.1%}") if is_coded else ("bases", "")
         warnings.append(
-            f"the {what} of {found.name!r} hold {found.energy_held:.1%} of the squared norm of its new rows{more}. "
-            f"For {what} of their own: `embcompress reconstruct`, backfill that, and approximate again"
+            f"the {what} of {table.name!r} keep only {table.kept_energy:.1%} of the squared norm of its new rows"
+            f"{more}. For {what} that fit them, too: `embcompress reconstruct`, backfill that, and approximate again"
         )
     return tuple(warnings)
 
@@ -113,13 +111,13 @@ def table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
         kind="embedding",
         coding=first.coding,
         rank=plan.rank,
-        rows_kept=plan.placement.kept,
+        rows_kept=plan.placement.kept_count,
         rows_added=plan.placement.added,
-        rows_dropped=rows - plan.placement.kept,
+        rows_dropped=rows - plan.placement.kept_count,
         rows_filled=filled,
         method="fill" if filled and filled == plan.placement.added else str(request.method),
         constrainer=str(plan.constrainer) if plan.constrainer else None,
-        energy_held=None,
+        kept_energy=None,
         base_rows=None,
         new_rows=None,
         bytes_before=sum(tensor.nbytes for part in plan.parts for tensor in part.tensors),

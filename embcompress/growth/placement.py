@@ -21,10 +21,10 @@ FORM_HINT = "Check that --base-labels and --labels name the right files, in the 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the rows of the bases go.
+    """The new id of each row of the bases.
 
     Attributes:
-        places: for each base the new id of each of its rows, -1 for a row that is dropped; until rows without a label
+        new_ids: for each base the new id of each of its rows, -1 for a row that is dropped; until rows without a label
             are settled, of its labelled rows alone.
         max_id: the number of ids.
         dropped: labels that the new vocabulary lacks, in the order of the bases' rows.
@@ -37,7 +37,7 @@ class Placement:
         remarks: for each base what became of its rows without a label; empty where it has none.
     """
 
-    places: tuple[array[int], ...]
+    new_ids: tuple[array[int], ...]
     max_id: int
     dropped: tuple[str, ...] = ()
     dropped_blank: int = 0
@@ -49,14 +49,14 @@ class Placement:
     remarks: tuple[str, ...] = ()
 
     @cached_property
-    def kept(self) -> int:
+    def kept_count(self) -> int:
         """Count the base rows that stay."""
-        return sum(sum(index >= 0 for index in place) for place in self.places)
+        return sum(sum(index >= 0 for index in new_ids) for new_ids in self.new_ids)
 
     @property
     def added(self) -> int:
         """Count the new ids."""
-        return self.max_id - self.kept
+        return self.max_id - self.kept_count
 
 
 def place_ids(bases: Sequence[array[int]], *, max_id: int, paths: Sequence[Path]) -> Placement:
@@ -79,7 +79,7 @@ def place_ids(bases: Sequence[array[int]], *, max_id: int, paths: Sequence[Path]
         if wrong := [index for index in ids if index >= max_id]:
             raise IdsError(f"{path}: ids must be below --max-id {max_id}; got {named(wrong)}.")
         if len(set(ids)) < len(ids):
-            raise IdsError(f"{path}: ids must not repeat; twice or more often there are {named(repeated(ids))}.")
+            raise IdsError(f"{path}: ids must not repeat; these do: {named(repeated(ids))}.")
         if len(bases) > 1:
             if wrong := [index for index in ids if index in taken]:
                 raise IdsError(f"{path}: ids must not belong to another base too; got {named(wrong)}.")
@@ -102,11 +102,11 @@ def match_labels(bases: Sequence[Sequence[str]], labels: Sequence[str], *, max_i
         IdsError: a label to be matched that several rows or ids have, nearly no label shared, or more labels than ids.
 
     Example:
-        >>> match_labels([["a", "b"]], ["b", "c"]).places
+        >>> match_labels([["a", "b"]], ["b", "c"]).new_ids
         (array('q', [-1, 0]),)
     """
     if max_id is not None and max_id < len(labels):
-        raise IdsError(f"{len(labels)} labels do not go into --max-id {max_id}.")
+        raise IdsError(f"--max-id {max_id} is too small for {len(labels)} labels.")
     size = len(labels) if max_id is None else max_id
     count = len(bases[0])
     if len(bases) == 1 and list(labels[:count]) == list(bases[0]):
@@ -121,21 +121,23 @@ def match_labels(bases: Sequence[Sequence[str]], labels: Sequence[str], *, max_i
         rows.update(zip(base, range(first, last), strict=True))
     rows.pop("", None)
     _refuse_ambiguous(bases, labels, rows)
-    found = array("q", map(rows.get, labels, repeat(-1)))  # for each new id its row
+    base_rows = array("q", map(rows.get, labels, repeat(-1)))  # for each new id its row
     if len(bases) == 1:
         for index, (old, label) in enumerate(zip(bases[0], labels, strict=False)):
             if not old and not label:
-                found[index] = index
-    place = array("q", [-1]) * starts[-1]
-    for index, row in enumerate(found):
+                base_rows[index] = index
+    new_ids = array("q", [-1]) * starts[-1]
+    for index, row in enumerate(base_rows):
         if row >= 0:
-            place[row] = index
-    places = tuple(place[first:last] for first, last in pairwise(starts))
-    gone = [base[row] for base, its in zip(bases, places, strict=True) for row, index in enumerate(its) if index < 0]
+            new_ids[row] = index
+    ids_of_bases = tuple(new_ids[first:last] for first, last in pairwise(starts))
+    gone = [
+        base[row] for base, its in zip(bases, ids_of_bases, strict=True) for row, index in enumerate(its) if index < 0
+    ]
     dropped = list(filter(None, gone))
     _refuse_strangers(bases, labels, dropped)
-    new = tuple(label for label, row in zip(labels, found, strict=True) if row < 0 and label)
-    return Placement(places, size, tuple(dropped), len(gone) - len(dropped), new, len(labels))
+    new = tuple(label for label, row in zip(labels, base_rows, strict=True) if row < 0 and label)
+    return Placement(ids_of_bases, size, tuple(dropped), len(gone) - len(dropped), new, len(labels))
 
 
 def _refuse_ambiguous(bases: Sequence[Sequence[str]], labels: Sequence[str], rows: dict[str, int]) -> None:
@@ -145,7 +147,7 @@ def _refuse_ambiguous(bases: Sequence[Sequence[str]], labels: Sequence[str], row
         if shared := [label for label in labels if counts[label] > 1]:
             if len(bases) == 1:
                 raise IdsError(f"--base-labels gives a label to several rows: {named(shared)}.")
-            raise IdsError(f"bases must not share labels; in more than one of them there are {named(shared)}.")
+            raise IdsError(f"bases must not share labels; these are in several: {named(shared)}.")
     if len(set(labels)) < len(labels) and (again := repeated(label for label in labels if label in rows)):
         raise IdsError(f"--labels gives a label to several ids: {named(again)}.")
 

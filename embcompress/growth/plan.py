@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from embcompress.artifact.coded import CodedFactors
 
 
-PICKY = frozenset({"init_phases", "complex_normalize", "clamp", "clamp_norm"})  # need pairs, a bound, a norm
+NEEDS_ARGUMENTS = frozenset({"init_phases", "complex_normalize", "clamp", "clamp_norm"})  # need pairs, a bound, a norm
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Base:
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """The path of the checkpoint."""
         return self.checkpoint.path
 
     @property
@@ -46,7 +46,7 @@ class Base:
 
 
 @dataclass(frozen=True)
-class Part:
+class BaseTable:
     """A table in one base.
 
     Attributes:
@@ -63,17 +63,17 @@ class Part:
 
     @property
     def compressed(self) -> CompressedTable | None:
-        """What the artifact says of it; None where it is dense."""
+        """Its entry in the artifact's header; None where it is dense."""
         return self.table if isinstance(self.table, CompressedTable) else None
 
     @property
     def is_coded(self) -> bool:
-        """Whether its weights are stored in few bits."""
+        """Whether its weights are coded."""
         return self.compressed is not None and self.compressed.is_coded
 
     @property
     def coding(self) -> str:
-        """How its rows are stored."""
+        """The coding of its rows: "dense", "plain" or "coded"."""
         return "dense" if self.compressed is None else self.compressed.coding
 
     @property
@@ -98,18 +98,18 @@ class GrowingTable:
         padding: for each base how many of its rows have no label.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[BaseTable, ...]
     padding: tuple[int, ...]
 
     @property
-    def first(self) -> Part:
+    def first(self) -> BaseTable:
         """The table in the first base, whose names it keeps."""
         return self.parts[0]
 
 
 @dataclass(frozen=True)
 class RowRequest:
-    """How new rows are made.
+    """The way in which new rows are made.
 
     Attributes:
         method: of METHODS.
@@ -129,7 +129,7 @@ class RowRequest:
     def is_plain(self) -> bool:
         """Whether names alone say it all, so that nothing has to be tried: without arguments, and for any shape."""
         chosen = [choice for choice in (self.method, self.constrainer) if choice is not None]
-        return not any(choice.arguments or choice.name in PICKY for choice in chosen)
+        return not any(choice.arguments or choice.name in NEEDS_ARGUMENTS for choice in chosen)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Fill:
 
 @dataclass(frozen=True)
 class CodedGrowth:
-    """What will be written of a coded table.
+    """The plan of a coded table that grows.
 
     Attributes:
         factors: all of the base's table but its codes.

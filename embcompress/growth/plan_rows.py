@@ -10,22 +10,23 @@ from embcompress.checkpoints.told_constrainers import told_constrainer
 from embcompress.choices import NO_CONSTRAINER, Choice
 from embcompress.exceptions import IdsError
 from embcompress.growth.placement import Placement
-from embcompress.growth.plan import CodedGrowth, Fill, GrowingTable, GrowthPlan, Part, RowRequest
+from embcompress.growth.plan import BaseTable, CodedGrowth, Fill, GrowingTable, GrowthPlan, RowRequest
 from embcompress.text import named
 
 
-def _constrainer_of(part: Part, request: RowRequest) -> tuple[Choice | None, str]:
+def _constrainer_of(part: BaseTable, request: RowRequest) -> tuple[Choice | None, str]:
     """Choose what constrains the new rows of a table, and say where the checkpoint tells it."""
     if not request.may_be_told or part.compressed is not None:
         return request.constrainer, ""
     name = part.table.name
-    told = told_constrainer(part.base.checkpoint.listing, name)
-    if told is None:
+    constrainer = told_constrainer(part.base.checkpoint.listing, name)
+    if constrainer is None:
         return None, ""
-    if told.choice is None:
-        return None, f"the model constrains {name!r} by {told.function}, and its new rows are not constrained"
+    if constrainer.choice is None:
+        return None, f"the model constrains {name!r} by {constrainer.function}, and its new rows are not constrained"
     off = f"--constrainer {NO_CONSTRAINER}"
-    return told.choice, f"the new rows of {name!r} are held to {told.choice}, as the model says; {off} leaves it out"
+    choice = constrainer.choice
+    return choice, f"the constraint {choice} of the model is applied to the new rows of {name!r}; {off} turns it off"
 
 
 def plan_growing_table(
@@ -76,7 +77,7 @@ def plan_growing_table(
             what = "ids are new" if given is None else "labels were given for them"
             raise IdsError(f"--fill has {count} rows for table {first.table.name!r}, and {wanted} {what}.")
         if given is not None and len(given) < plan.placement.added and not request.may_draw:
-            missing = set(range(rows)) - {new_id for new_ids in placement.places for new_id in new_ids} - set(given)
+            missing = set(range(rows)) - {new_id for new_ids in placement.new_ids for new_id in new_ids} - set(given)
             raise IdsError(
                 f"--fill has no rows for {len(missing)} new ids, such as {named(sorted(missing))}.",
                 hint="Say with --method how to draw those.",
@@ -84,7 +85,7 @@ def plan_growing_table(
     return plan
 
 
-def _have_same_bases(parts: Sequence[Part]) -> bool:
+def _have_same_bases(parts: Sequence[BaseTable]) -> bool:
     """Compare the bases of compressed tables, bit by bit."""
     if len({part.bases.shape for part in parts if part.bases}) > 1:
         return False

@@ -1,4 +1,4 @@
-"""Which tables of a checkpoint get rows for new ids, decided without torch."""
+"""The choice of the tables that get rows for new ids, made without torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from embcompress.exceptions import IdsError, TableError
 from embcompress.growth.placement import Placement
-from embcompress.growth.plan import Base, GrowingTable, Part
+from embcompress.growth.plan import Base, BaseTable, GrowingTable
 from embcompress.growth.unlabelled import PaddingRequest, retries_for
 from embcompress.tables.padding import padding_max, rows_of_labels
 from embcompress.tables.recognition import matches
@@ -37,8 +37,8 @@ def plan_growth(
         TableError: no table, tables that differ between bases, dense bases beside compressed ones, a coded table in
             one of several bases, or one that is coded as in schema 1.
     """
-    chosen: tuple[Part, ...] = ()
-    grown: list[list[Part]] = []
+    chosen: tuple[BaseTable, ...] = ()
+    grown: list[list[BaseTable]] = []
     for base in bases:
         parts = _parts_of(base)
         if not grown:
@@ -46,55 +46,55 @@ def plan_growth(
             grown = [[part] for part in chosen]
             continue
         by_name = {name: part for part in parts for name in part.table.names}
-        for found, first in zip(grown, chosen, strict=True):
+        for alike, first in zip(grown, chosen, strict=True):
             part = by_name.get(first.table.name)
             if part is None:
                 raise TableError(f"{base.path} has no table {first.table.name!r}, which {bases[0].path} has.")
             _check_alike(first, part)
-            found.append(part)
+            alike.append(part)
     tables = []
-    for found in grown:
-        _refuse_windowed(found[0])
-        surplus = [part.table.rows - len(place) for part, place in zip(found, placement.places, strict=True)]
-        for part, first, place, more in zip(found, grown[0], placement.places, surplus, strict=True):
-            is_padded = placement.new is not None and (padding.is_told or more <= padding_max(len(place)))
+    for alike in grown:
+        _refuse_windowed(alike[0])
+        surplus = [part.table.rows - len(new_ids) for part, new_ids in zip(alike, placement.new_ids, strict=True)]
+        for part, first, new_ids, more in zip(alike, grown[0], placement.new_ids, surplus, strict=True):
+            is_padded = placement.new is not None and (padding.is_told or more <= padding_max(len(new_ids)))
             if more < 0 or (more and not is_padded):
-                raise _wrong_count(part, placement, len(place), padding)
+                raise _wrong_count(part, placement, len(new_ids), padding)
             if first.table.rows != part.table.rows:
                 raise IdsError(
                     f"tables {first.table.name!r} and {part.table.name!r} in {part.base.path} have {first.table.rows} "
-                    f"and {part.table.rows} rows, and there are {len(place)} labels.",
+                    f"and {part.table.rows} rows, and there are {len(new_ids)} labels.",
                     hint="Say with --table whose labels these are.",
                 )
-        tables.append(GrowingTable(tuple(found), tuple(surplus)))
+        tables.append(GrowingTable(tuple(alike), tuple(surplus)))
     return tuple(tables)
 
 
-def _parts_of(base: Base) -> list[Part]:
+def _parts_of(base: Base) -> list[BaseTable]:
     parts = []
     for table in base.artifact.tables if base.artifact else ():
         assert base.artifact is not None
         if table.matrix is not None:
             continue  # a new relation's matrix cannot be drawn like a row
         factors = base.artifact.factors(table)
-        parts.append(Part(table, factors, base, is_recognised=True))
+        parts.append(BaseTable(table, factors, base, is_recognised=True))
     for group in group_tensors(base.dense, files=base.checkpoint.files, is_whole=base.artifact is None):
         if group.is_matrix:
             stored, name, is_table = group.stored, recognised_name(group), group.verdict.is_table
             tied = tuple(other for other in group.names if other != name)
             head = Table(name, tied, stored).head
-            parts.append(Part(head, (stored,), base, is_table))
+            parts.append(BaseTable(head, (stored,), base, is_table))
     return parts
 
 
 def _choose(
-    parts: Sequence[Part], base: Base, placement: Placement, *, table: Sequence[str], padding: PaddingRequest
-) -> tuple[Part, ...]:
+    parts: Sequence[BaseTable], base: Base, placement: Placement, *, table: Sequence[str], padding: PaddingRequest
+) -> tuple[BaseTable, ...]:
     """Choose the tables of the first base."""
     if table:
         refuse_unmatched("--table", table, [name for part in parts for name in part.table.names], path=base.path)
         return tuple(part for part in parts if matches(table, part.table.names))
-    count = len(placement.places[0])
+    count = len(placement.new_ids[0])
     recognised = [part for part in parts if part.is_recognised]
     rows: int | None = count
     if placement.new is not None:
@@ -122,12 +122,11 @@ def _choose(
     return tuple(exact)
 
 
-def _check_alike(first: Part, part: Part) -> None:
+def _check_alike(first: BaseTable, part: BaseTable) -> None:
     for one in (first, part):
         if one.is_coded:
             raise TableError(
-                f"table {first.table.name!r} is stored in few bits in {one.base.path}: it can grow from one base "
-                "alone.",
+                f"table {first.table.name!r} is coded in {one.base.path}: a coded table can grow from one base only.",
                 hint=f"Restore it: `embcompress reconstruct {quoted(one.base.path)}`, likewise the other bases if they "
                 "are compressed; backfill these, and approximate again.",
             )
@@ -145,23 +144,23 @@ def _check_alike(first: Part, part: Part) -> None:
             )
 
 
-def _refuse_windowed(part: Part) -> None:
+def _refuse_windowed(part: BaseTable) -> None:
     if part.compressed is not None and part.compressed.is_windowed:
         raise TableError(
-            f"table {part.table.name!r} in {part.base.path} is stored in few bits in the way of schema 1, to which no "
-            "rows are added any more.",
+            f"table {part.table.name!r} in {part.base.path} is coded as in artifact schema 1, to which no rows can "
+            "be added.",
             hint=f"Restore it: `embcompress reconstruct {quoted(part.base.path)}`, backfill that, and approximate "
             "again.",
         )
 
 
-def _wrong_count(part: Part, placement: Placement, count: int, padding: PaddingRequest) -> IdsError:
+def _wrong_count(part: BaseTable, placement: Placement, count: int, padding: PaddingRequest) -> IdsError:
     rows = part.table.rows
     if count < rows:
         which = f"row {count} has none" if count == rows - 1 else f"rows {count}..{rows - 1} have none"
     else:
         which = f"the last {count - rows} have no row"
-    is_padded = count < rows and placement.new is not None and len(placement.places) == 1
+    is_padded = count < rows and placement.new is not None and len(placement.new_ids) == 1
     return IdsError(
         f"table {part.table.name!r} in {part.base.path} has {rows} rows, and {count} ids were given: {which}.",
         hint="If that is meant, say what they are:" if is_padded else "",

@@ -14,7 +14,7 @@ from torch import Tensor
 from embcompress.artifact.writer import TensorWriter
 from embcompress.checkpoints import StoredTensor
 from embcompress.growth.new_rows import NewRows
-from embcompress.growth.plan import Base, GrowthPlan, Part, RowRequest, planned_bytes
+from embcompress.growth.plan import Base, BaseTable, GrowthPlan, RowRequest, planned_bytes
 from embcompress.linalg.blocks import full_float32
 from embcompress.linalg.moments import RowMoments, RowStatistics, measure_rows
 from embcompress.tables.progress import Progress, row_bytes_of
@@ -22,7 +22,7 @@ from embcompress.tables.rows import StoredRows, TableRows, read_bytes, tensor_by
 from embcompress.tables.table import block_rows_for
 
 
-class Grower(ABC):
+class RowWriter(ABC):
     """The rows of a growing table, in blocks in the order of the new ids.
 
     Args:
@@ -52,14 +52,14 @@ class Grower(ABC):
         self.warnings: list[str] = []
         self._bases = None if bases is None else bases.to(self.device)
         # Of each part the new id of each row, -1 for those that go.
-        self._places = [torch.frombuffer(place, dtype=torch.int64) for place in plan.placement.places]
+        self._new_ids = [torch.frombuffer(new_ids, dtype=torch.int64) for new_ids in plan.placement.new_ids]
         # Which part a new id has its row from, and which row; -1 for new ones.
         self._owner = torch.full((plan.placement.max_id,), -1, dtype=torch.int32)
         self._row = torch.full((plan.placement.max_id,), -1)
-        for number, place in enumerate(self._places):
-            rows = (place >= 0).nonzero().squeeze(1)
-            self._owner[place[rows]] = number
-            self._row[place[rows]] = rows
+        for number, new_ids in enumerate(self._new_ids):
+            rows = (new_ids >= 0).nonzero().squeeze(1)
+            self._owner[new_ids[rows]] = number
+            self._row[new_ids[rows]] = rows
         # Rows without a label are padding, or of another kind: they count in no statistic.
         self._has_label = torch.ones(plan.placement.max_id, dtype=torch.bool)
         self._has_label[torch.tensor(plan.placement.unlabelled, dtype=torch.int64)] = False
@@ -69,7 +69,7 @@ class Grower(ABC):
     def measure(self, progress: Progress | None) -> None:
         """Go over the kept rows once: their mean, and what the method is fitted to."""
         needs_factor = self._new.needs_covariance
-        labelled = self.plan.placement.kept - len(self.plan.placement.unlabelled)
+        labelled = self.plan.placement.kept_count - len(self.plan.placement.unlabelled)
         seen = RowMoments(self._columns, rows=labelled if needs_factor else None)
         left = 0
         parts = self.plan.parts
@@ -78,20 +78,20 @@ class Grower(ABC):
         for number, part in enumerate(parts):
             first = 0
             for block in self._known_columns(number):
-                place = self._places[number][first : first + len(block)]
-                kept = ((place >= 0) & self._has_label[place.clamp_min(0)]).to(self.device)
+                new_ids = self._new_ids[number][first : first + len(block)]
+                is_kept = ((new_ids >= 0) & self._has_label[new_ids.clamp_min(0)]).to(self.device)
                 if not bool(torch.isfinite(block.sum())):  # a sum is finite only of finite numbers, and quicker
                     finite = torch.isfinite(block).all(dim=1)
-                    left += int((kept & ~finite).sum())
-                    kept &= finite
-                seen.add(block if bool(kept.all()) else block[kept])
+                    left += int((is_kept & ~finite).sum())
+                    is_kept &= finite
+                seen.add(block if bool(is_kept.all()) else block[is_kept])
                 first += len(block)
                 done += len(block)
                 if progress is not None:
                     progress(f"{self.name}: known rows", done, total, self._row_bytes(part))
         if left:
             self.warnings.append(
-                f"{left} kept rows of {self.name!r} hold NaN or infinity: they stay, and count in no statistic"
+                f"{left} kept rows of {self.name!r} hold NaN or infinity: they are kept, but left out of all statistics"
             )
         mean, factor = seen.mean.to(self.device), seen.factor().to(self.device) if needs_factor else None
         if self._bases is not None:
@@ -105,15 +105,15 @@ class Grower(ABC):
         """Write everything that holds the table, new rows included."""
 
     @property
-    def energy_held(self) -> float | None:
+    def kept_energy(self) -> float | None:
         """The share of the squared norm of the new rows that is held as they are stored; None of a dense table."""
         if self.plan.rank is None or not len(self._new.ids):
             return None
-        held = 1 - self._lost_energy / self._new_energy if self._new_energy else 1.0
-        return max(held, 0.0)
+        share = 1 - self._lost_energy / self._new_energy if self._new_energy else 1.0
+        return max(share, 0.0)
 
     @property
-    def holdable(self) -> float:
+    def attainable_energy(self) -> float:
         """The share of it that could be held of rows such as the kept ones."""
         return 1.0
 
@@ -132,7 +132,7 @@ class Grower(ABC):
         """Yield all rows of a part in their order as numbers, (block_rows, columns), and check what was read."""
 
     @abstractmethod
-    def _row_bytes(self, part: Part) -> int:
+    def _row_bytes(self, part: BaseTable) -> int:
         """Count the bytes that a row of a part is read from, about."""
 
     def _count_energy(self, exact: Tensor, lost: Tensor) -> None:
@@ -150,10 +150,10 @@ class Grower(ABC):
         self.new_rows.add_measured(seen.where(finite & is_new))
 
 
-class FloatGrower(Grower):
+class FloatRowWriter(RowWriter):
     """Rows that are stored as floats: those of a dense table, or weights on bases.
 
-    The arguments are those of Grower.
+    The arguments are those of RowWriter.
     """
 
     def __init__(self, plan: GrowthPlan, request: RowRequest, *, folder: Path, device: str) -> None:
@@ -168,7 +168,7 @@ class FloatGrower(Grower):
             cutoff = min(rounding * len(self._bases) ** 0.5, 0.5) if plan.is_stacked else None
             self._projector = torch.linalg.pinv(self._bases, rtol=cutoff)  # (dim, rank)
 
-    def write(self, writer: TensorWriter, progress: Progress | None) -> None:  # noqa: D102 - as in Grower
+    def write(self, writer: TensorWriter, progress: Progress | None) -> None:  # noqa: D102 - as in RowWriter
         entries = self.plan.entries
         if self.plan.rank is not None:
             writer.write(entries[0], _bases_bytes(self.plan))
@@ -204,7 +204,7 @@ class FloatGrower(Grower):
             if progress is not None:
                 progress(f"{self.name}: all rows", last, rows, width)
 
-    def _row_bytes(self, part: Part) -> int:
+    def _row_bytes(self, part: BaseTable) -> int:
         return row_bytes_of(part.stored)
 
     def _known_columns(self, number: int) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ from embcompress.growth.placement import Placement
 
 @dataclass(frozen=True)
 class PaddingRequest:
-    """What a user says of rows without a label.
+    """The options on rows without a label.
 
     Attributes:
         row_offset: the row of the first label; None where nothing was said.
@@ -64,7 +64,7 @@ def settle_rows(
         )
     if len(rows) > 1:
         return _settle_several(placement, request, what=what, rows=rows)
-    count, size = len(placement.places[0]), rows[0]
+    count, size = len(placement.new_ids[0]), rows[0]
     surplus = size - count
     is_zero = begins_with_zeros and not request.is_told
     offset = int(is_zero) if request.row_offset is None else request.row_offset
@@ -82,19 +82,19 @@ def settle_rows(
     if request.max_id is not None:
         if request.max_id < (length if request.keep else end):
             raise IdsError(
-                f"{placement.labels} labels and {(behind if request.keep else 0) + offset} rows that have none do not "
-                f"go into --max-id {request.max_id}."
+                f"--max-id {request.max_id} is too small for {placement.labels} labels and "
+                f"{(behind if request.keep else 0) + offset} rows that have none."
             )
         length = request.max_id
     # Of each row behind the last label its new id.
     first = end if request.keep else offset + count
     tail = [index if end <= index < length else -1 for index in range(first, first + behind)]
-    labelled = placement.places[0]
+    labelled = placement.new_ids[0]
     if offset:
         labelled = array("q", (index + offset if index >= 0 else -1 for index in labelled))
     return replace(
         placement,
-        places=(array("q", range(offset)) + labelled + array("q", tail),),
+        new_ids=(array("q", range(offset)) + labelled + array("q", tail),),
         max_id=length,
         offset=offset,
         unlabelled=(*range(offset), *(index for index in tail if index >= 0)),
@@ -106,8 +106,12 @@ def retries_for(surplus: int, placement: Placement, request: PaddingRequest) -> 
     """List what could be said of rows without a label; with the least --max-id that goes with it, if one was given."""
     offset = request.row_offset
     choices: list[tuple[tuple[str, ...], str, int]] = [
-        (("--keep-padding",), "they stay, behind the last new label", (offset or 0) + placement.labels + surplus),
-        (("--drop-padding",), "they are padding: new labels take their places", (offset or 0) + placement.labels),
+        (("--keep-padding",), "keep them, behind the last new label", (offset or 0) + placement.labels + surplus),
+        (
+            ("--drop-padding",),
+            "they are padding: drop them where new labels need their ids",
+            (offset or 0) + placement.labels,
+        ),
     ]
     if offset is None:
         first = "row 0 has" if surplus == 1 else f"rows 0..{surplus - 1} have"
@@ -125,23 +129,23 @@ def retries_for(surplus: int, placement: Placement, request: PaddingRequest) -> 
 
 def _settle_several(placement: Placement, request: PaddingRequest, *, what: str, rows: Sequence[int]) -> Placement:
     """Decide the same for several bases, of which none can keep its rows' ids."""
-    places, remarks = [], []
-    for place, size in zip(placement.places, rows, strict=True):
-        surplus = size - len(place)
+    all_new_ids, remarks = [], []
+    for new_ids, size in zip(placement.new_ids, rows, strict=True):
+        surplus = size - len(new_ids)
         if surplus and not request.drop:
             raise IdsError(
-                f"{what} has {size} rows and {len(place)} labels in one of {len(rows)} bases.",
+                f"{what} has {size} rows and {len(new_ids)} labels in one of {len(rows)} bases.",
                 hint="Rows without a label can only go:",
                 retries=[Retry(("--drop-padding",))],
             )
         tail = [-1] * surplus
-        places.append(place + array("q", tail))
-        remarks.append(_remark(size, len(place), offset=0, tail=tail, is_zero=False))
-    return replace(placement, places=tuple(places), remarks=tuple(remarks))
+        all_new_ids.append(new_ids + array("q", tail))
+        remarks.append(_remark(size, len(new_ids), offset=0, tail=tail, is_zero=False))
+    return replace(placement, new_ids=tuple(all_new_ids), remarks=tuple(remarks))
 
 
 def _unclear(placement: Placement, request: PaddingRequest, *, what: str, rows: int, offset: int) -> IdsError:
-    count = len(placement.places[0])
+    count = len(placement.new_ids[0])
     surplus = rows - count - offset
     if request.row_offset is not None:
         begins = rows - surplus
@@ -166,23 +170,23 @@ def _remark(rows: int, count: int, *, offset: int, tail: Sequence[int], is_zero:
         return ""
     if is_zero:
         return f"has {rows} rows and {count} labels: row 0 is all zeros, so the first label was taken for that of row 1"
-    said = []
+    clauses = []
     if offset:
-        said.append(f"{_span(0, offset)} before the labels {'stays' if offset == 1 else 'stay'}")
+        clauses.append(f"{_span(0, offset)} before the labels {'stays' if offset == 1 else 'stay'}")
     if tail:
         begins = rows - len(tail)
         gone = [row for row, index in enumerate(tail, begins) if index < 0]
-        kept = [(row, index) for row, index in enumerate(tail, begins) if index >= 0]
+        kept_rows = [(row, index) for row, index in enumerate(tail, begins) if index >= 0]
         if gone:
             is_whole = gone[-1] - gone[0] == len(gone) - 1
             span = _span(gone[0], gone[-1] + 1) if is_whole else f"{len(gone)} of {_span(begins, rows)}"
-            said.append(f"{span} {'was' if len(gone) == 1 else 'were'} dropped")
-        if kept:
-            row, index = kept[0]
-            span = _span(row, row + len(kept))
-            moved = f"now {'stands' if len(kept) == 1 else 'stand'} behind the last label, from id {index} on"
-            said.append(f"{span} {moved if index != row else 'stays' if len(kept) == 1 else 'stay'}")
-    return f"has {rows} rows and {count} labels: {', '.join(said)}"
+            clauses.append(f"{span} {'was' if len(gone) == 1 else 'were'} dropped")
+        if kept_rows:
+            row, index = kept_rows[0]
+            span = _span(row, row + len(kept_rows))
+            moved = f"now {'stands' if len(kept_rows) == 1 else 'stand'} behind the last label, from id {index} on"
+            clauses.append(f"{span} {moved if index != row else 'stays' if len(kept_rows) == 1 else 'stay'}")
+    return f"has {rows} rows and {count} labels: {', '.join(clauses)}"
 
 
 def _span(first: int, last: int) -> str:

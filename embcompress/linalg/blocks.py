@@ -1,4 +1,4 @@
-"""What the numerics need of a table: its size, and its rows block by block as often as they ask."""
+"""The view of a table that the numerics need: its size, and its rows block by block, any number of times."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Rows(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name that messages use."""
 
     @property
     def rows(self) -> int:
@@ -39,7 +39,7 @@ class Rows(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the blocks arrive."""
+        """The device of the blocks."""
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield consecutive rows, (block_rows, dim)."""
@@ -117,7 +117,7 @@ def full_float32() -> Iterator[None]:
     """
     backends: Any = torch.backends
     switches = (backends.cuda.matmul, backends.mkldnn.matmul) if hasattr(backends, "fp32_precision") else ()
-    found = [switch.fp32_precision for switch in switches]
+    precisions = [switch.fp32_precision for switch in switches]
     try:
         before = torch.get_float32_matmul_precision()
     except RuntimeError:
@@ -127,7 +127,7 @@ def full_float32() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-        for switch, precision in zip(switches, found, strict=True):
+        for switch, precision in zip(switches, precisions, strict=True):
             switch.fp32_precision = precision
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from embcompress.exceptions import UsageError
+from embcompress.linalg.quantiles import QuantileSketch
 from embcompress.linalg.row_groups import FrequencyGroups, NormGroups, relative_error
-from embcompress.linalg.sketch import QuantileSketch
 from embcompress.linalg.weighting import relative_row_weights
 from embcompress.results import Cosine, NormRatio, RowRelative, TableErrorReport, WorstRow
 
@@ -166,10 +166,10 @@ class ErrorAccumulator:
             self._frequencies.add(ids.cpu(), norms.cpu(), errors.cpu())
         least = relatives.topk(min(WORST_ROWS_KEPT, len(relatives))).values[-1]
         is_worse = relatives > least
-        found = zip(ids[is_worse].tolist(), relatives[is_worse].tolist(), strict=True)
+        candidates = zip(ids[is_worse].tolist(), relatives[is_worse].tolist(), strict=True)
         tied = ids[relatives == least].sort().values[:WORST_ROWS_KEPT]  # the first ones: topk alone keeps any of them
         self._keep_worst(
-            [WorstRow(number, None, relative) for number, relative in found]
+            [WorstRow(number, None, relative) for number, relative in candidates]
             + [WorstRow(number, None, float(least)) for number in tied.tolist()]
         )
 
@@ -226,8 +226,8 @@ class ErrorAccumulator:
         p01, p50, p99 = (self._ratios.quantile(share) for share in (0.01, 0.5, 0.99))
         return NormRatio(self._sum_ratio / count, p01, p50, p99)
 
-    def _keep_worst(self, found: list[WorstRow]) -> None:
-        ranked = sorted([*self._worst, *found], key=lambda row: (-row.relative, row.id))
+    def _keep_worst(self, candidates: list[WorstRow]) -> None:
+        ranked = sorted([*self._worst, *candidates], key=lambda row: (-row.relative, row.id))
         self._worst = ranked[:WORST_ROWS_KEPT]
 
 

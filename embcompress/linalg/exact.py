@@ -104,11 +104,11 @@ def gram_svd(rows: Rows, rank: int, *, tolerance: float, seed: int = 0) -> Facto
     if is_wide:
         leading = _right_from_left(rows, leading)
         passes += 1
-    found = _exact(leading, eigenvalues.sqrt(), rows=rows, solver="gram", passes=passes)
+    factors = _exact(leading, eigenvalues.sqrt(), rows=rows, solver="gram", passes=passes)
     return replace(
-        found,
+        factors,
         squared_norm=float(eigenvalues.sum()),
-        optimal_relative=found.relative if rounding.shows_optimum() else None,
+        optimal_relative=factors.relative if rounding.shows_optimum() else None,
         remarks=remarks,
     )
 
@@ -240,7 +240,7 @@ def _right_from_left(rows: Rows, left: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _RoundingEffect:
-    """What the rounding of the products does to a truncated SVD, in squared error.
+    """The squared error that the rounding of the products adds to a truncated SVD.
 
     Attributes:
         cost: what it adds to the squared error of the bases.
@@ -282,12 +282,12 @@ def _rounding_effect(
     than |E_j|. It moves the squared optimum by the trace of E over the dropped directions, which also bounds what the
     bases leave.
     """
-    kept, dropped = eigenvalues[:rank], eigenvalues[rank:]
+    leading, dropped = eigenvalues[:rank], eigenvalues[rank:]
     if not len(dropped) or not bool(eigenvalues[0]):
         return _RoundingEffect(cost=0.0, drift=0.0, tail=0.0, squared_norm=float(eigenvalues.sum()))
     if gram.rounding is None:
         size = torch.finfo(torch.float64).eps * eigenvalues[0]
-        mixing = (size / 2).expand(len(kept), len(dropped))
+        mixing = (size / 2).expand(len(leading), len(dropped))
         drift = float(size)
     else:
         mapped = gram.rounding @ vectors[:, rank:]  # (side, dropped)
@@ -296,7 +296,7 @@ def _rounding_effect(
         mixing = (vectors[:, :rank].T @ mapped).abs().clamp_min(typical)  # (rank, dropped)
         drift = float((mapped * vectors[:, rank:]).sum(dim=0).abs().sum())
     tail = float(dropped.sum())
-    gaps = kept[:, None] - dropped[None, :]  # (rank, dropped)
+    gaps = leading[:, None] - dropped[None, :]  # (rank, dropped)
     costs = (mixing**2 / gaps.clamp_min(1e-300)).sum(dim=0)
     cost = float(torch.minimum(costs, torch.linalg.vector_norm(mixing, dim=0)).sum())
     return _RoundingEffect(cost=cost, drift=drift, tail=tail, squared_norm=float(eigenvalues.sum()))

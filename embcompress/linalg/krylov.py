@@ -45,10 +45,10 @@ def krylov_svd(rows: Rows, rank: int, *, tolerance: float, seed: int = 0) -> Fac
     passes = 0
     remarks: tuple[str, ...] = ()
     for products in dict.fromkeys([product_dtype(rows.dtype), torch.float64]):
-        found, spent = _grow_krylov_space(rows, rank, products, tolerance=tolerance, seed=seed)
+        factors, spent = _grow_krylov_space(rows, rank, products, tolerance=tolerance, seed=seed)
         passes += spent
-        if found is not None:
-            return replace(found, passes=passes, remarks=(*remarks, *found.remarks))
+        if factors is not None:
+            return replace(factors, passes=passes, remarks=(*remarks, *factors.remarks))
         name = str(products).removeprefix("torch.")
         remarks += (f"the rounding or the range of {name} products could hide what the bases leave",)
     exact = gram_svd(rows, rank, tolerance=tolerance, seed=seed)
@@ -106,7 +106,7 @@ def _grow_krylov_space(
         for _ in range(2):  # once loses orthogonality where the space is nearly invariant
             newest = orthonormal(newest - space @ (space.T @ newest))
         space = torch.cat([space, newest], dim=1)
-    found = Factorization(
+    factors = Factorization(
         bases=fix_signs((space @ ritz_vectors[:, :rank]).T),
         singular_values=ritz_values[:rank].sqrt(),
         squared_norm=squared_norm,
@@ -116,7 +116,7 @@ def _grow_krylov_space(
         passes=passes,
         remarks=() if passes <= 2 else (f"the Krylov space grew to {space.shape[1] // width} blocks of {width}",),
     )
-    return found, passes
+    return factors, passes
 
 
 def _normal_product(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from embcompress.linalg.blocks import full_float32, product_dtype
 from embcompress.linalg.error import row_norms
-from embcompress.linalg.sketch import QuantileSketch
+from embcompress.linalg.quantiles import QuantileSketch
 from embcompress.results import MeanCosine, Norms, RowStatisticsReport
 
 SKETCH_ROOM = 1e6  # how many times longer than the first rows later ones may be: the sketch has bins up to 10^6

@@ -100,20 +100,20 @@ class _BestSoFar:
         asked = (scores.amax(dim=1) > self._scores[:, -1]).nonzero().squeeze(1)  # queries with something to gain
         if not len(asked):
             return
-        gained, kept, kept_ids = scores[asked], self._scores[asked], self.ids[asked]
-        query, column = (gained > kept[:, -1:]).nonzero().unbind(1)  # (candidates,), by query and then by row
+        gained, best_scores, best_ids = scores[asked], self._scores[asked], self.ids[asked]
+        query, column = (gained > best_scores[:, -1:]).nonzero().unbind(1)  # (candidates,), by query and then by row
         counts = torch.bincount(query, minlength=len(asked))
-        place = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
+        column_offered = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
         width = int(counts.max())
         offered = gained.new_full((len(asked), width), -math.inf)
-        offered[query, place] = _rounded(gained[query, column])
-        ids = kept_ids.new_full((len(asked), width), -1)
-        ids[query, place] = column + first
+        offered[query, column_offered] = _rounded(gained[query, column])
+        ids = best_ids.new_full((len(asked), width), -1)
+        ids[query, column_offered] = column + first
         # Stable, with the earlier rows in front: of equal scores the lower id stays.
-        ranked, order = torch.cat([kept, offered], dim=1).sort(dim=1, descending=True, stable=True)
+        ranked, order = torch.cat([best_scores, offered], dim=1).sort(dim=1, descending=True, stable=True)
         nearest = self.ids.shape[1]
         self._scores[asked] = ranked[:, :nearest]
-        self.ids[asked] = torch.cat([kept_ids, ids], dim=1).gather(1, order[:, :nearest])
+        self.ids[asked] = torch.cat([best_ids, ids], dim=1).gather(1, order[:, :nearest])
 
 
 def _rounded(scores: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ class NeighbourSearch:
         ]
         cosine, inner_product = (mean_overlap(one, population=self._rows) for one in shares)
         return NeighboursReport(
-            nearest=self._nearest,
+            neighbours_per_query=self._nearest,
             queries=len(shares[0]),
             seed=self._seed,
             confidence=BAND_CONFIDENCE,

@@ -1,4 +1,4 @@
-"""What rounding to a stored dtype costs; known without torch."""
+"""The error of rounding to a stored dtype; known without torch."""
 
 from __future__ import annotations
 

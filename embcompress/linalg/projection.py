@@ -47,15 +47,15 @@ def project(
     projector = torch.linalg.pinv(exact).to(measured_in)  # (dim, rank)
     stored = exact.to(measured_in)  # (rank, dim)
     # Used again for each block: to take new memory for it cost more than the product itself.
-    kept = torch.empty(0, rows.dim, dtype=measured_in, device=rows.device)
+    buffer = torch.empty(0, rows.dim, dtype=measured_in, device=rows.device)
     first = 0
     for block in rows.blocks():
         values = block.to(measured_in)
-        if len(kept) < len(values):
-            kept = torch.empty_like(values)
+        if len(buffer) < len(values):
+            buffer = torch.empty_like(values)
         with full_float32():  # not around the yield: between blocks the caller's own setting holds
             weights = (values @ projector).to(weights_dtype)  # (block_rows, rank)
-            reconstructed = torch.mm(weights.to(measured_in), stored, out=kept[: len(values)])  # (block_rows, dim)
+            reconstructed = torch.mm(weights.to(measured_in), stored, out=buffer[: len(values)])  # (block_rows, dim)
         error.add_norms(
             norms=row_norms(values),
             reconstructed_norms=row_norms(reconstructed),

@@ -53,9 +53,9 @@ class NormGroups:
         # The group that most of a bin's rows lie in, were all rows cut into equal parts.
         places = (counts.cumsum(0) - counts / 2) * (GROUPS / counts.sum().clamp_min(1))
         groups = []
-        found = counts.nonzero().squeeze(1)
+        filled_bins = counts.nonzero().squeeze(1)
         for number in range(GROUPS):
-            inside = found[places[found].long() == number].tolist()
+            inside = filled_bins[places[filled_bins].long() == number].tolist()
             if inside:
                 low, high = (0.0 if index == 0 else _norm_of(index) for index in (inside[0], inside[-1]))
                 groups.append(self.sums.group(inside[0], inside[-1] + 1, low=low, high=high))

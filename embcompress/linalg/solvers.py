@@ -1,4 +1,4 @@
-"""Which solver a table gets, and why; known without torch."""
+"""The choice of a solver for a table, with its reason; made without torch."""
 
 from __future__ import annotations
 

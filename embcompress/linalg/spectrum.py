@@ -23,12 +23,12 @@ def spectrum_report(factors: Factorization, *, side: int, rank: int) -> Spectrum
     values = factors.singular_values
     energies = (values.square().cumsum(0) / factors.squared_norm).clamp_max(1.0).tolist()
     known = len(energies)
-    kept = min(rank, known)
+    kept_rank = min(rank, known)
     shown = [round(math.exp(math.log(known) * step / (SPECTRUM_POINTS - 1))) for step in range(SPECTRUM_POINTS)]
-    ranks = sorted({*(range(1, known + 1) if known <= SPECTRUM_POINTS else shown), kept, known})
+    ranks = sorted({*(range(1, known + 1) if known <= SPECTRUM_POINTS else shown), kept_rank, known})
     return SpectrumReport(
         is_whole=known == side,
-        kept=energies[kept - 1],
+        kept_energy=energies[kept_rank - 1],
         ranks=tuple(ranks),
         singular_values=tuple(float(values[number - 1]) for number in ranks),
         energy=tuple(energies[number - 1] for number in ranks),

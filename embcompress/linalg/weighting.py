@@ -66,13 +66,13 @@ class WeightedRows:
 
     def _scaled(self, blocks: Iterator[Tensor], *, is_transposed: bool = False) -> Iterator[Tensor]:
         # Used again for each block: to take new memory for it costs more than the product.
-        kept = torch.empty(0, dtype=self.dtype, device=self.device)
+        buffer = torch.empty(0, dtype=self.dtype, device=self.device)
         first = 0
         for block in blocks:
             scales = self._scales if is_transposed else self._scales[first : first + len(block), None]
-            if kept.numel() < block.numel():
-                kept = torch.empty(block.numel(), dtype=self.dtype, device=self.device)
-            scaled = torch.mul(block, scales, out=kept[: block.numel()].view(block.shape))
+            if buffer.numel() < block.numel():
+                buffer = torch.empty(block.numel(), dtype=self.dtype, device=self.device)
+            scaled = torch.mul(block, scales, out=buffer[: block.numel()].view(block.shape))
             # Infinity times a weight of 0 is NaN, so what is not finite is named by what the table itself holds.
             if self._has_zeros and not bool(torch.isfinite(scaled.sum())):
                 refuse_non_finite(self._inner, block=block, first=first, is_transposed=is_transposed)

@@ -62,7 +62,7 @@ def find_tables(original: Checkpoint, side: str) -> list[StoredTensor]:
             tables[int(match[1])] = tensor
         elif ".regularizer." not in tensor.name:
             raise TableError(
-                f"{original.path} holds {tensor.name!r}: {part} are not all plain tables, and are not scored.",
+                f"{original.path} holds {tensor.name!r}: not all {part} are plain tables, so it cannot be scored.",
                 hint="Score such a model with PyKEEN itself.",
             )
     if not tables:
@@ -95,7 +95,7 @@ def count_rows(original: Checkpoint, side: str, tables: Sequence[StoredTensor]) 
 
 
 def shape_tables(
-    original: Checkpoint, interaction: Interaction, module: Any, *, found: Mapping[str, Sequence[StoredTensor]]
+    original: Checkpoint, interaction: Interaction, module: Any, *, tables_of_side: Mapping[str, Sequence[StoredTensor]]
 ) -> tuple[tuple[GraphTable, ...], tuple[GraphTable, ...]]:
     """Find the shapes of rows, and what a lookup does to them, and check that the interaction takes such rows.
 
@@ -103,22 +103,22 @@ def shape_tables(
         original: of which the tables are.
         interaction: what is told of it.
         module: it, made.
-        found: the tables of "entity" and of "relation".
+        tables_of_side: the tables of "entity" and of "relation".
 
     Raises:
         TableError: the interaction takes other rows, or nothing tells their shapes or what a lookup does to them.
     """
     symbols = {"entity": list(module.entity_shape), "relation": list(module.relation_shape)}
-    for side, tables in found.items():
+    for side, tables in tables_of_side.items():
         if len(tables) != len(symbols[side]):
             raise TableError(
                 f"the interaction {interaction.name} takes {len(symbols[side])} {side}_representations, "
                 f"and {original.path} has {len(tables)}."
             )
-    told = original.listing.graph_model
-    flat = [(side, index, stored) for side, tables in found.items() for index, stored in enumerate(tables)]
-    if told:
-        made = [_told_table(original, f"{side}_representations.{index}", stored) for side, index, stored in flat]
+    modules = original.listing.graph_model
+    flat = [(side, index, stored) for side, tables in tables_of_side.items() for index, stored in enumerate(tables)]
+    if modules:
+        made = [_recorded_table(original, f"{side}_representations.{index}", stored) for side, index, stored in flat]
         sizes: dict[str, int] = {}
         for table, letters in zip(made, [*symbols["entity"], *symbols["relation"]], strict=True):
             is_alike = len(letters) == len(table.shape)
@@ -150,26 +150,26 @@ def shape_tables(
                 hint="Check --interaction, or give the model that PyKEEN pickled.",
             )
         made = [GraphTable(stored, shape, is_complex, None) for (_, _, stored), shape in zip(flat, shapes, strict=True)]
-    count = len(found["entity"])
+    count = len(tables_of_side["entity"])
     return tuple(made[:count]), tuple(made[count:])
 
 
-def _told_table(original: Checkpoint, path: str, stored: StoredTensor) -> GraphTable:
+def _recorded_table(original: Checkpoint, path: str, stored: StoredTensor) -> GraphTable:
     """Take what the pickled model says of one table.
 
     Raises:
         TableError: it is no Embedding of PyKEEN's, or one whose normalizer is not known.
     """
-    said = original.listing.graph_model.get(path)
-    if said is None or not re.fullmatch(r"pykeen\.nn\.\w+\.Embedding", said.class_name):
-        what = "nothing" if said is None else repr(said.class_name)
+    record = original.listing.graph_model.get(path)
+    if record is None or not re.fullmatch(r"pykeen\.nn\.\w+\.Embedding", record.class_name):
+        what = "nothing" if record is None else repr(record.class_name)
         raise TableError(f"{path} in {original.path} should be an Embedding of PyKEEN's, and is {what}.")
-    shape, is_complex = said.values.get("shape"), bool(said.values.get("is_complex"))
+    shape, is_complex = record.values.get("shape"), bool(record.values.get("is_complex"))
     if not isinstance(shape, tuple) or math.prod(shape) * (2 if is_complex else 1) != columns_of(stored):  # type: ignore[arg-type]
         raise TableError(
             f"{path} in {original.path} says that its rows are {shape}, and has {columns_of(stored)} columns."
         )
-    normalizer = said.names.get("normalizer")
+    normalizer = record.names.get("normalizer")
     allowed = NORMALIZERS.get(normalizer.name) if normalizer else frozenset()
     if normalizer and (allowed is None or normalizer.keywords is None or not normalizer.keywords.keys() <= allowed):
         raise TableError(

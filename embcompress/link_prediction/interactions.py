@@ -21,26 +21,26 @@ from embcompress.text import named
 OPTION = "--interaction"
 PART = "interaction"  # of a model of PyKEEN
 SUFFIX = "Interaction"  # of the names of its classes
-AROUND, BASE = "ClampedInteraction", "base"  # keeps the scores of its base within bounds; of SimplE
+CLAMPED, BASE = "ClampedInteraction", "base"  # keeps the scores of its base within bounds; of SimplE
 NUMBERS = ("int", "float", "bool", int, float, bool)  # annotations of what can be given as key=number
-OFFERED_MAX = 12  # interactions that a message names
+CANDIDATES_MAX = 12  # interactions that a message names
 MAKING_FAILS = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError, AssertionError)
 # What constructors of PyKEEN raise on arguments that do not fit.
 
 
 @dataclass(frozen=True)
 class Interaction:
-    """What scores a triple, and how it is made.
+    """The function that scores a triple, and the arguments that it is made with.
 
     Attributes:
         cls: PyKEEN's class.
         arguments: of its constructor.
-        told: what the checkpoint says of the modules in it, by their path; empty where it says nothing.
+        records: what the checkpoint says of the modules in it, by their path; empty where it says nothing.
     """
 
     cls: Any
     arguments: Mapping[str, Any]
-    told: Mapping[str, ToldModule] = field(default_factory=dict)
+    records: Mapping[str, ToldModule] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -58,26 +58,26 @@ class Interaction:
         except MAKING_FAILS as err:
             raise TableError(f"PyKEEN cannot make the interaction {self.name} again: {err}.") from err
         modules = dict(module.named_modules())
-        if self.told and modules.keys() != self.told.keys():
-            paths = sorted(modules.keys() ^ self.told.keys())
+        if self.records and modules.keys() != self.records.keys():
+            paths = sorted(modules.keys() ^ self.records.keys())
             raise self._refusal(f"its parts are not those that PyKEEN makes: {named(paths)}")
-        for path, said in self.told.items():
-            self._restore(modules[path], said, at=f" at {path!r}" if path else "")
+        for path, record in self.records.items():
+            self._restore(modules[path], record, at=f" at {path!r}" if path else "")
         return module
 
-    def _restore(self, module: Any, said: ToldModule, *, at: str) -> None:
+    def _restore(self, module: Any, record: ToldModule, *, at: str) -> None:
         """Give a module the plain attributes that it had, and check the others."""
-        if dotted(type(module)) != said.class_name:
-            raise self._refusal(f"it has a {said.class_name!r}{at}, where PyKEEN makes a {dotted(type(module))!r}")
-        for name, value in said.values.items():
+        if dotted(type(module)) != record.class_name:
+            raise self._refusal(f"it has a {record.class_name!r}{at}, where PyKEEN makes a {dotted(type(module))!r}")
+        for name, value in record.values.items():
             if name in vars(module):
                 setattr(module, name, value)
             elif getattr(module, name, not value) != value:
                 raise self._refusal(f"PyKEEN does not know its {name!r}{at}")
-        for name, what in said.names.items():
-            found = getattr(module, name, None)
-            is_known = (inspect.isfunction(found) or inspect.isclass(found)) and what.keywords == {}
-            if "initializer" not in name and not (is_known and dotted(found) == what.name):
+        for name, what in record.names.items():
+            current = getattr(module, name, None)
+            is_known = (inspect.isfunction(current) or inspect.isclass(current)) and what.keywords == {}
+            if "initializer" not in name and not (is_known and dotted(current) == what.name):
                 raise self._refusal(f"nothing tells its {name!r}{at}, a {what.name!r}")
 
     def _refusal(self, why: str) -> TableError:
@@ -107,7 +107,8 @@ def choose_interaction(checkpoint: Checkpoint, text: str | None, *, widths: Mapp
         TableError: the checkpoint's own is none of PyKEEN's.
     """
     classes = {_short(cls).lower(): cls for cls in load_pykeen("pykeen.nn.modules").interaction_resolver}
-    told = {path[len(PART) + 1 :]: said for path, said in checkpoint.listing.graph_model.items() if _is_part(path)}
+    modules = checkpoint.listing.graph_model
+    records = {path[len(PART) + 1 :]: record for path, record in modules.items() if _is_part(path)}
     own = _own_interaction(checkpoint, classes, is_given=text is not None)
     chosen = None if text is None else _parse(text, classes)
     if own is None and chosen is None:
@@ -123,8 +124,8 @@ def choose_interaction(checkpoint: Checkpoint, text: str | None, *, widths: Mapp
             hint=f"Leave {OPTION} out.",
         )
     cls = own if chosen is None else classes[chosen.name]
-    is_around = own is not None and told[""].class_name != dotted(own)
-    known: dict[str, Plain] = {} if own is None else dict(told[BASE if is_around else ""].values)
+    is_around = own is not None and records[""].class_name != dotted(own)
+    known: dict[str, Plain] = {} if own is None else dict(records[BASE if is_around else ""].values)
     given = {} if chosen is None else _as_arguments(chosen, cls)
     for name, value in given.items():
         if name in known and known[name] != value:
@@ -142,8 +143,8 @@ def choose_interaction(checkpoint: Checkpoint, text: str | None, *, widths: Mapp
         )
     if is_around:
         arguments = {BASE: cls, f"{BASE}_kwargs": arguments}
-        cls = getattr(load_pykeen("pykeen.nn.modules"), AROUND)
-    return Interaction(cls, arguments, {} if own is None else told)
+        cls = getattr(load_pykeen("pykeen.nn.modules"), CLAMPED)
+    return Interaction(cls, arguments, {} if own is None else records)
 
 
 def interaction_tensors(checkpoint: Checkpoint) -> list[StoredTensor]:
@@ -160,13 +161,13 @@ def check_parameters(interaction: Interaction, checkpoint: Checkpoint) -> Any:
     with torch.device("meta"), quiet():  # no memory is taken for sizes that a file only claims
         module = interaction.make()
         expected = {f"{PART}.{name}": tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {tensor.name: tensor.shape for tensor in interaction_tensors(checkpoint)}
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    shapes = {tensor.name: tensor.shape for tensor in interaction_tensors(checkpoint)}
+    wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
     if wrong:
         first = wrong[0]
         raise TableError(
             f"the interaction {interaction.name} does not fit to {checkpoint.path}: {first!r} should be "
-            f"{expected.get(first, 'missing')}, and is {found.get(first, 'missing')}.",
+            f"{expected.get(first, 'missing')}, and is {shapes.get(first, 'missing')}.",
             hint=f"Give its arguments: {OPTION} {interaction.name}:key=number.",
         )
     return module
@@ -217,21 +218,21 @@ def _is_part(path: str) -> bool:
 
 def _own_interaction(checkpoint: Checkpoint, classes: Mapping[str, Any], *, is_given: bool) -> Any:
     """Find the class of the checkpoint's own interaction; None where it does not tell one of PyKEEN's."""
-    told = checkpoint.listing.graph_model
-    if not told:
+    records = checkpoint.listing.graph_model
+    if not records:
         return None
-    model, said = told[""].class_name, told[PART].class_name
-    if said == f"pykeen.nn.modules.{AROUND}" and f"{PART}.{BASE}" in told:
-        said = told[f"{PART}.{BASE}"].class_name
-    found = next((cls for cls in classes.values() if dotted(cls) == said), None)
+    model, class_name = records[""].class_name, records[PART].class_name
+    if class_name == f"pykeen.nn.modules.{CLAMPED}" and f"{PART}.{BASE}" in records:
+        class_name = records[f"{PART}.{BASE}"].class_name
+    interaction = next((cls for cls in classes.values() if dotted(cls) == class_name), None)
     is_foreign = not re.match(r"pykeen\.models\.(unimodal\.|nbase\.ERModel$)", model)
-    if not is_given and (is_foreign or found is None):
-        what = f"is a model of the class {model!r}" if is_foreign else f"scores triples by {said!r}"
+    if not is_given and (is_foreign or interaction is None):
+        what = f"is a model of the class {model!r}" if is_foreign else f"scores triples by {class_name!r}"
         raise TableError(
-            f"{checkpoint.path} {what}, whose code is not run, and which is none that PyKEEN is known to score alike.",
+            f"{checkpoint.path} {what}, whose code is not run, and which is not one of PyKEEN's own.",
             hint=f"Give {OPTION} NAME if one of PyKEEN's interactions, by itself, scores its triples.",
         )
-    return found
+    return interaction
 
 
 def _parse(text: str, classes: Mapping[str, Any]) -> Choice:
@@ -250,8 +251,8 @@ def _parse(text: str, classes: Mapping[str, Any]) -> Choice:
 def _parameters(cls: Any) -> dict[str, inspect.Parameter]:
     """List what the constructor of an interaction takes; nothing for those that have none of their own."""
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    found = list(inspect.signature(cls.__init__).parameters.items())[1:]  # but for self
-    return {name: parameter for name, parameter in found if parameter.kind not in kinds}
+    parameters = list(inspect.signature(cls.__init__).parameters.items())[1:]  # but for self
+    return {name: parameter for name, parameter in parameters if parameter.kind not in kinds}
 
 
 def _as_arguments(choice: Choice, cls: Any) -> dict[str, Any]:
@@ -293,7 +294,7 @@ def _collect_arguments(cls: Any, sources: Sequence[Mapping[str, Any]]) -> tuple[
 
 def _fitting(classes: Mapping[str, Any], checkpoint: Checkpoint, widths: Mapping[str, Sequence[int]]) -> list[str]:
     """List the interactions that a checkpoint could be of, as they are given, those without arguments first."""
-    found = []
+    candidates = []
     for cls in classes.values():
         arguments, missing = _collect_arguments(cls, ({"p": 1}, _derived(checkpoint, widths)))
         shapes = getattr(cls, "entity_shape", None), getattr(cls, "relation_shape", None)
@@ -310,5 +311,5 @@ def _fitting(classes: Mapping[str, Any], checkpoint: Checkpoint, widths: Mapping
             except TableError:
                 continue
             is_free = _parameters(cls).get("p") is None or _parameters(cls)["p"].default is not inspect.Parameter.empty
-            found.append((not is_free, _short(cls) + ("" if is_free else ":p=1")))
-    return [name for _, name in sorted(found)[:OFFERED_MAX]]
+            candidates.append((not is_free, _short(cls) + ("" if is_free else ":p=1")))
+    return [name for _, name in sorted(candidates)[:CANDIDATES_MAX]]

@@ -55,7 +55,7 @@ SCORING_FAILS = (
 
 @dataclass(frozen=True)
 class LinkPredictionPlan:
-    """What is ranked and how, all of it checked.
+    """A ranking that has been checked: the triples, the tables and the function that scores them.
 
     Attributes:
         interaction: what scores a triple.
@@ -121,7 +121,7 @@ def measure_link_prediction(
     return LinkPrediction(
         interaction=plan.interaction.name,
         triples=len(plan.triples) // 3,
-        known=len(_distinct(plan.known) - ranked),
+        known_triples=len(_distinct(plan.known) - ranked),
         before=before,
         after=after,
     )
@@ -148,15 +148,16 @@ def check_link_prediction(
         TableError: no tables of entities and relations, or ones that this interaction does not take.
         CheckpointError, IdsError: triples or labels that cannot be read, or that are not those of the tables.
     """
-    found = {side: find_tables(original, side) for side in MAPS}
-    widths = {side: [columns_of(stored) for stored in tables] for side, tables in found.items()}
-    rows = {side: count_rows(original, side, tables) for side, tables in found.items()}
+    tables_of_side = {side: find_tables(original, side) for side in MAPS}
+    widths = {side: [columns_of(stored) for stored in tables] for side, tables in tables_of_side.items()}
+    rows = {side: count_rows(original, side, tables) for side, tables in tables_of_side.items()}
     chosen = choose_interaction(original, interaction, widths=widths)
     module = check_parameters(chosen, original)
-    entities, relations = shape_tables(original, chosen, module, found=found)
-    told = original.listing.graph_model.get("")
-    has_inverses = bool(told and told.values.get("use_inverse_triples"))
-    if told and has_inverses and (rows["relation"] % 2 or not is_default_inverter(told.names.get("relation_inverter"))):
+    entities, relations = shape_tables(original, chosen, module, tables_of_side=tables_of_side)
+    record = original.listing.graph_model.get("")
+    has_inverses = bool(record and record.values.get("use_inverse_triples"))
+    inverter = record.names.get("relation_inverter") if record else None
+    if has_inverses and (rows["relation"] % 2 or not is_default_inverter(inverter)):
         raise TableError(f"{original.path} keeps its inverse relations in a way that is not read.")
     counts = {"entity": rows["entity"], "relation": rows["relation"] // (2 if has_inverses else 1)}
     id_maps = {side: _read_map(original, side, rows=counts[side]) for side in MAPS}
@@ -171,7 +172,7 @@ def check_link_prediction(
         entities=entities,
         relations=relations,
         has_inverses=has_inverses,
-        has_sigmoid=bool(told and told.values.get("predict_with_sigmoid")),
+        has_sigmoid=bool(record and record.values.get("predict_with_sigmoid")),
         parameters=tuple(tensor.name for tensor in interaction_tensors(original)),
         triples=arrays[0],
         known=others,
@@ -251,7 +252,7 @@ def _build(plan: LinkPredictionPlan, read: Callable[[str], Tensor]) -> Any:
 
     with torch.random.fork_rng(devices=[]):  # parameters are drawn before they are loaded
         interaction = plan.interaction.make()
-        sides, held = [], []
+        sides, modules = [], []
         for tables in (plan.entities, plan.relations):
             made = []
             for table in tables:
@@ -259,7 +260,7 @@ def _build(plan: LinkPredictionPlan, read: Callable[[str], Tensor]) -> Any:
                 values = (torch.view_as_real(values) if values.is_complex() else values).flatten(1)
                 values = values.to(torch.promote_types(values.dtype, torch.float32))
                 made.append(represent(table, values.dtype))
-                held.append((made[-1], values))
+                modules.append((made[-1], values))
             sides.append(made)
         model = models.ERModel(
             triples_factory=triples.KGInfo(
@@ -273,23 +274,23 @@ def _build(plan: LinkPredictionPlan, read: Callable[[str], Tensor]) -> Any:
             predict_with_sigmoid=plan.has_sigmoid,
             random_seed=utils.NoRandomSeedNecessary,
         )
-    for module, values in held:
+    for module, values in modules:
         module._embeddings.weight = torch.nn.Parameter(values, requires_grad=False)
-    model.interaction.to(held[0][1].dtype)
+    model.interaction.to(modules[0][1].dtype)
     prefix = "interaction."
     model.interaction.load_state_dict({name.removeprefix(prefix): read(name) for name in plan.parameters}, strict=True)
     return model
 
 
-def _normalizer(said: Named | None) -> Callable[..., Any] | None:
-    if said is None:
+def _normalizer(function_record: Named | None) -> Callable[..., Any] | None:
+    if function_record is None:
         return None
-    module, _, name = said.name.rpartition(".")
+    module, _, name = function_record.name.rpartition(".")
     if module == "torch.nn.functional":
         function: Callable[..., Any] = functional.normalize
     else:
         function = getattr(load_pykeen(module), name)
-    return partial(function, **said.keywords) if said.keywords else function
+    return partial(function, **function_record.keywords) if function_record.keywords else function
 
 
 def _follow(evaluator: Any, progress: Progress, *, doing: str, total: int) -> None:

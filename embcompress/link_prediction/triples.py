@@ -24,7 +24,7 @@ FORM = "head<TAB>relation<TAB>tail"
 
 @dataclass(frozen=True)
 class IdMap:
-    """What the words of a column stand for.
+    """The map from the words of a column to ids.
 
     Attributes:
         kind: "entity" or "relation".
@@ -89,9 +89,9 @@ def read_triples(path: Path, *, entities: IdMap, relations: IdMap) -> array[int]
     except csv.Error as err:
         raise CheckpointError(f"{path} is no table of {FORM}: {err}.") from err
     start = 1 if rows[:1] == [TRIPLE_COLUMNS] else 0
-    for place, row in enumerate(rows[start:], start + 1):
+    for line, row in enumerate(rows[start:], start + 1):
         if len(row) != 3:
-            raise CheckpointError(f"{path}, row {place}: expected {FORM}; got {chr(9).join(row)[:60]!r}.")
+            raise CheckpointError(f"{path}, row {line}: expected {FORM}; got {chr(9).join(row)[:60]!r}.")
     if len(rows) == start:
         raise IdsError(f"{path} holds no triples.", hint=f"It should hold a triple a line: {FORM}.")
     is_numeric = path.name.partition(".")[0] == NUMERIC_STEM
@@ -108,18 +108,18 @@ def _look_up(words: Sequence[str], id_map: IdMap, *, path: Path, start: int, is_
     """Turn the words of a column, or of two of equal length one after the other, into ids."""
     ids = None if is_numeric else id_map.ids
     if ids is None:
-        found = array("q", (int(word) if is_integer(word) else -1 for word in words))
-        wrong = [place for place, index in enumerate(found) if not 0 <= index < id_map.count]
+        ids_of_words = array("q", (int(word) if is_integer(word) else -1 for word in words))
+        wrong = [line for line, index in enumerate(ids_of_words) if not 0 <= index < id_map.count]
         if not wrong:
-            return found
+            return ids_of_words
     else:
-        found = array("q", (ids.get(word, -1) for word in words))
-        wrong = [place for place, index in enumerate(found) if index < 0]
+        ids_of_words = array("q", (ids.get(word, -1) for word in words))
+        wrong = [line for line, index in enumerate(ids_of_words) if index < 0]
         if not wrong:
-            return found
-    unknown = list(dict.fromkeys(words[place][:60] for place in wrong))
+            return ids_of_words
+    unknown = list(dict.fromkeys(words[line][:60] for line in wrong))
     count = len(words) if id_map.kind == "relation" else len(words) // 2
-    row = min(place % count for place in wrong) + start + 1
+    row = min(line % count for line in wrong) + start + 1
     names = id_map.kind if len(unknown) == 1 else id_map.plural
     what = f"{path} names {len(unknown)} unknown {names}, the first in row {row}: {named(unknown)}."
     if ids is None:

@@ -14,8 +14,8 @@ from embcompress.exceptions import IdsError
 from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.ids import Ids, as_ids, refuse
-from embcompress.nn.likeness import likeness
 from embcompress.nn.low_rank import LowRankRepresentation
+from embcompress.nn.match_base import match_base
 from embcompress.nn.representation import Representation, Shape, as_shape, positive
 
 Kwargs = Mapping[str, Any] | None
@@ -82,7 +82,7 @@ class PartitionRepresentation(Representation):
 
     @property
     def device(self) -> torch.device:
-        """Where the bases are."""
+        """The device of the bases."""
         return _device_of(self.bases[0])
 
     def look_up(self, indices: Tensor | None) -> Tensor:
@@ -114,10 +114,10 @@ class PartitionRepresentation(Representation):
             return nothing
         rows = torch.empty(len(owner), *self.shape, dtype=self.dtype, device=self.device)
         for number, base in enumerate(self.bases):
-            place = (owner == number).nonzero().squeeze(1)
-            if len(place):  # a regularizer of the base should see no empty tensor
-                found = base(row.index_select(0, place)).to(rows.dtype)  # autocast may have changed it
-                rows = rows.index_copy_(0, place, found)
+            positions = (owner == number).nonzero().squeeze(1)
+            if len(positions):  # a regularizer of the base should see no empty tensor
+                own_rows = base(row.index_select(0, positions)).to(rows.dtype)  # autocast may have changed it
+                rows = rows.index_copy_(0, positions, own_rows)
         return rows
 
     def _look_up_in_all(self, owner: Tensor, row: Tensor) -> Tensor:
@@ -131,8 +131,8 @@ class PartitionRepresentation(Representation):
         rows: Tensor | None = None
         for number, base in enumerate(self.bases):
             is_here = owner == number  # (count,)
-            found: Tensor = base(torch.where(is_here, row, 0))
-            rows = found if rows is None else torch.where(is_here.view(-1, *[1] * len(self.shape)), found, rows)
+            base_rows: Tensor = base(torch.where(is_here, row, 0))
+            rows = base_rows if rows is None else torch.where(is_here.view(-1, *[1] * len(self.shape)), base_rows, rows)
         assert rows is not None
         return rows
 
@@ -325,10 +325,10 @@ def _common_shape(bases: Sequence[Any], shape: Shape | None) -> tuple[int, ...]:
     ):
         if len(set(values)) > 1:
             raise ValueError(f"bases must have one {what}; got {', '.join(map(str, values))}.")
-    found = tuple(bases[0].shape)
-    if shape is not None and as_shape(shape) != found:
-        raise ValueError(f"the bases have shape {found}; asked for {as_shape(shape)}.")
-    return found
+    common_shape = tuple(bases[0].shape)
+    if shape is not None and as_shape(shape) != common_shape:
+        raise ValueError(f"the bases have shape {common_shape}; asked for {as_shape(shape)}.")
+    return common_shape
 
 
 def _checked(assignment: Tensor, bases: Sequence[Any]) -> Tensor:
@@ -357,8 +357,8 @@ def _checked(assignment: Tensor, bases: Sequence[Any]) -> Tensor:
 def _make_backfill(hint: Hint, kwargs: Kwargs, *, base: Any, count: int) -> Any:
     """Make the rows of new ids, like those of the base unless told otherwise."""
     given = {} if isinstance(hint, nn.Module) else {"max_id": count, **(kwargs or {})}
-    if (told := hint.max_id if isinstance(hint, nn.Module) else given["max_id"]) != count:
-        raise IdsError(f"the backfill has {told} rows, and {count} ids are new.")
+    if (backfill_rows := hint.max_id if isinstance(hint, nn.Module) else given["max_id"]) != count:
+        raise IdsError(f"the backfill has {backfill_rows} rows, and {count} ids are new.")
     if isinstance(hint, nn.Module):
         return make_representation(hint, kwargs)
     cls = _class_of(hint)
@@ -366,7 +366,7 @@ def _make_backfill(hint: Hint, kwargs: Kwargs, *, base: Any, count: int) -> Any:
     if cls in (Embedding, LowRankRepresentation):
         inherited |= {"dtype": _dtype_of(base), "device": _device_of(base)}
         num_bases = given.get("num_bases", 3) if cls is LowRankRepresentation else None
-        inherited |= likeness(base, num_bases=num_bases, given=given)
+        inherited |= match_base(base, num_bases=num_bases, given=given)
         if "initializer" not in given:  # its arguments are among those of the one inherited
             given.pop("initializer_kwargs", None)
     backfill = cls(**{**inherited, **given})

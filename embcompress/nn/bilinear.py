@@ -148,7 +148,7 @@ class LowRankBilinear(nn.Module):
 
 
 class LowRankInterdependence(nn.Module):
-    """How the rows, or the columns, of a batch depend on each other, by a low-rank bilinear form of the batch itself.
+    """The dependence of a batch's rows, or columns, on each other: a low-rank bilinear form of the batch itself.
 
     For a batch X (b, m), with W = A B^T of low rank:
 

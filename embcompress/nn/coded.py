@@ -27,7 +27,7 @@ BUFFERS = ("codes", "kinds", "lengths", "codebook_bytes")
 
 
 class CodedRepresentation(CodedRows):
-    """Rows whose weights over shared bases are stored in few bits, and decoded by each lookup.
+    """Rows whose weights over shared bases are coded (quantized), and decoded by each lookup.
 
     `row[i] = sum_k (scales[k] * steps[i] * numbers[i, k] + centers[p, k]) * bases[k]`, where the string of row i holds
     the numbers, its kind tells its step and its profile p, and rows of zeros have no center. Without bases the weights
@@ -280,8 +280,8 @@ def _make_plan(buffers: Mapping[str, Tensor], *, rows: int, rank: int, profiles:
     for name, allowed in dtypes.items():
         buffer = buffers[name]
         if not isinstance(buffer, Tensor) or buffer.dtype not in allowed or buffer.ndim != 1:
-            found = f"{buffer.dtype} {tuple(buffer.shape)}" if isinstance(buffer, Tensor) else type(buffer).__name__
-            raise ValueError(f"{name} must be {' or '.join(map(str, allowed))} of one axis; got {found}.")
+            actual = f"{buffer.dtype} {tuple(buffer.shape)}" if isinstance(buffer, Tensor) else type(buffer).__name__
+            raise ValueError(f"{name} must be {' or '.join(map(str, allowed))} of one axis; got {actual}.")
     codes, kinds, lengths, stored = (buffers[name].detach().cpu().contiguous().numpy() for name in BUFFERS)
     if len(kinds) != rows or len(lengths) != rows:
         raise ValueError(f"kinds and lengths are those of {rows} rows; got {len(kinds)} and {len(lengths)}.")

@@ -1,4 +1,4 @@
-"""What tables whose weights are stored in few bits have in common, however they are decoded."""
+"""The common part of tables with coded weights, whatever decodes them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class CodedRows(Representation):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.scales.device
 
     @property

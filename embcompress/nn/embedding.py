@@ -135,7 +135,7 @@ class Embedding(Representation):
 
     @property
     def device(self) -> torch.device:
-        """Where the table is."""
+        """The device of the table."""
         return self.stored.device
 
     def look_up(self, indices: Tensor | None) -> Tensor:

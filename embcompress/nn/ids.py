@@ -32,9 +32,7 @@ def as_ids(ids: Ids, *, max_id: int, name: str = "ids") -> Tensor:
         tensor([2, 0])
     """
     if isinstance(ids, set | frozenset):
-        raise IdsError(
-            f"{name} are a set, which has no order: row 0 could be anyone's.", hint="Give a list or a tensor."
-        )
+        raise IdsError(f"{name} are a set, which has no order to tell whose row 0 is.", hint="Give a list or a tensor.")
     values = _as_tensor(ids, name=name)
     if values.layout != torch.strided:
         raise IdsError(f"{name} must be integers; got a tensor of layout {values.layout}.")
@@ -47,11 +45,11 @@ def as_ids(ids: Ids, *, max_id: int, name: str = "ids") -> Tensor:
     values = values.to("cpu", torch.int64)
     refuse(values[values < 0], f"{name} must not be negative; got")
     refuse(values[values >= max_id], f"{name} must be below {max_id}, the number of ids; got")
-    place = torch.full((max_id,), -1)
+    last_order = torch.full((max_id,), -1)
     order = torch.arange(len(values))
-    place[values] = order
-    repeated = values[place[values] != order]
-    refuse(torch.tensor(sorted(set(repeated.tolist()))), f"{name} must not repeat; twice or more often there are")
+    last_order[values] = order
+    repeated = values[last_order[values] != order]
+    refuse(torch.tensor(sorted(set(repeated.tolist()))), f"{name} must not repeat; these do:")
     return values
 
 

@@ -1,4 +1,4 @@
-"""How tables start. Each initializer fills (rows, *shape) in place and returns it; complex tables come as pairs.
+"""Initializers of tables. Each fills (rows, *shape) in place and returns it; complex tables come as pairs.
 
 Source: the formulas of PyKEEN's documentation of its initializers; for xavier, Glorot & Bengio, Understanding the
 difficulty of training deep feedforward neural networks (2010), equation 16, with the entries of a row as fan-in and
@@ -131,10 +131,10 @@ def initializer_by_name(name: str) -> Initializer:
     plain = name.rstrip("_")
     if plain in INITIALIZERS:
         return INITIALIZERS[plain]
-    found: Initializer | None = getattr(torch.nn.init, f"{plain}_", None)
-    if found is None or plain.startswith("_"):
+    function: Initializer | None = getattr(torch.nn.init, f"{plain}_", None)
+    if function is None or plain.startswith("_"):
         raise ValueError(f"no initializer is called {name!r}; there are {', '.join(INITIALIZERS)} and torch.nn.init's.")
-    return found
+    return function
 
 
 @torch.no_grad()

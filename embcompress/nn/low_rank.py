@@ -145,8 +145,10 @@ class LowRankRepresentation(Representation):
 
         Source: Eckart & Young, The approximation of one matrix by another of lower rank (1936).
         """
-        if told := sorted(TOLD_BY_THE_TABLE & kwargs.keys()):
-            raise TypeError(f"approximate takes no {' and '.join(told)}: the table that it approximates tells all.")
+        if refused_names := sorted(TOLD_BY_THE_TABLE & kwargs.keys()):
+            raise TypeError(
+                f"approximate takes no {' and '.join(refused_names)}: the table that it approximates tells all."
+            )
         num_bases = operator.index(num_bases)
         table = open_table(other)
         rows = table.rows
@@ -189,7 +191,7 @@ class LowRankRepresentation(Representation):
 
     @property
     def device(self) -> torch.device:
-        """Where the factors are."""
+        """The device of the factors."""
         return self.weights.device
 
     def look_up(self, indices: Tensor | None) -> Tensor:

@@ -84,8 +84,8 @@ class Representation(nn.Module, ABC):
         if self.dropout is None or not self.training:
             return rows
         if rows.is_complex():  # torch's dropout draws no complex mask
-            kept: Tensor = self.dropout(torch.ones_like(rows.real))
-            return rows * kept
+            mask: Tensor = self.dropout(torch.ones_like(rows.real))
+            return rows * mask
         dropped: Tensor = self.dropout(rows)
         return dropped
 
@@ -105,7 +105,7 @@ class Representation(nn.Module, ABC):
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """Where the rows are."""
+        """The device of the rows."""
 
     def extra_repr(self) -> str:
         """Tell the shape of the table, of how many numbers it is made, and how many of them are trained."""

@@ -1,4 +1,4 @@
-"""What tables that score queries without being built have in common."""
+"""The common part of tables that score queries without being built."""
 
 from __future__ import annotations
 

@@ -112,20 +112,20 @@ class _Site:
     parameter: nn.Parameter
 
     @property
-    def manners(self) -> dict[str, Any]:
-        """How the module treats rows, as arguments of a representation, but for what is as by default."""
+    def row_options(self) -> dict[str, Any]:
+        """The module's treatment of rows, as arguments of a representation; defaults are left out."""
         if isinstance(self.module, nn.Linear):
-            return _told(shape=(self.module.in_features,), is_complex=False)
+            return _options(shape=(self.module.in_features,), is_complex=False)
         if isinstance(self.module, nn.Embedding):
             limit = self.module.max_norm
-            return _told(
+            return _options(
                 shape=(self.module.embedding_dim,),
                 is_complex=self.parameter.is_complex(),
                 normalizer=None if limit is None else "clamp_norm",
                 normalizer_kwargs=None if limit is None else {"maxnorm": limit, "p": self.module.norm_type},
             )
         dropout = getattr(self.module, "dropout", None)
-        return _told(
+        return _options(
             shape=tuple(self.module.shape),  # type: ignore[arg-type]
             is_complex=getattr(self.module, "is_complex", False),
             normalizer=_lookup_constraint(self.module),
@@ -168,8 +168,8 @@ def _lookup_constraint(module: nn.Module) -> RowFunction | None:
     return RowConstraint(constrainer, normalizer, len(module.shape))  # type: ignore[arg-type]
 
 
-def _told(**manners: Any) -> dict[str, Any]:
-    return {name: value for name, value in manners.items() if value is not None}
+def _options(**row_options: Any) -> dict[str, Any]:
+    return {name: value for name, value in row_options.items() if value is not None}
 
 
 def _find_sites(model: nn.Module, table: CompressedTable) -> list[_Site]:
@@ -179,13 +179,13 @@ def _find_sites(model: nn.Module, table: CompressedTable) -> list[_Site]:
         TableError: there is none, or one that cannot be replaced.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    found = [match for name in (table.name, *table.tied_names) if (match := _match(name, parameters))]
-    if not found:
+    names = [match for name in (table.name, *table.tied_names) if (match := _match(name, parameters))]
+    if not names:
         raise TableError(
             f"the model has no parameter {table.name!r}, nor one whose name ends so.",
             hint="Apply the artifact to a model of the architecture it was compressed from.",
         )
-    same = {id(parameters[name]) for name in found}
+    same = {id(parameters[name]) for name in names}
     sites = {}
     for name, parameter in parameters.items():
         if id(parameter) in same:
@@ -270,44 +270,49 @@ def _fit_bilinear(form: LowRankBilinear, sites: list[_Site]) -> LowRankBilinear:
 
 
 def _fit(table: FactoredTable, sites: list[_Site]) -> FactoredTable:
-    """Give a table the shape, dtype, device and manners of the modules whose place it takes.
+    """Give a table the shape, dtype, device and row_options of the modules whose place it takes.
 
     Raises:
         TableError: modules that treat the same rows in different ways.
     """
     first = sites[0]
     for site in sites[1:]:
-        if site.manners != first.manners:
+        if site.row_options != first.row_options:
             raise TableError(
                 f"{first.path!r} and {site.path!r} share a table and treat its rows differently.",
                 hint=BY_HAND,
             )
-    manners = dict(first.manners)
-    shape, is_complex = manners.pop("shape"), manners.pop("is_complex")
+    row_options = dict(first.row_options)
+    shape, is_complex = row_options.pop("shape"), row_options.pop("is_complex")
     parameter = first.parameter
     stored = (*shape, 2) if is_complex else shape
-    manners |= {"is_complex": is_complex, "dtype": parameter.dtype.to_real(), "trainable": parameter.requires_grad}
+    row_options |= {"is_complex": is_complex, "dtype": parameter.dtype.to_real(), "trainable": parameter.requires_grad}
     if isinstance(table, CodedRows):
-        fitted: FactoredTable = _fit_codes(table, stored_shape=stored, **manners)
+        fitted: FactoredTable = _fit_codes(table, stored_shape=stored, **row_options)
     else:
-        fitted = _fit_factors(table, stored_shape=stored, **manners)
+        fitted = _fit_factors(table, stored_shape=stored, **row_options)
     device = torch.device("cpu") if parameter.is_meta else parameter.device
     return fitted.to(device).train(first.module.training)
 
 
 def _fit_codes(
-    table: CodedRows, *, stored_shape: tuple[int, ...], is_complex: bool, dtype: torch.dtype, **manners: Any
+    table: CodedRows, *, stored_shape: tuple[int, ...], is_complex: bool, dtype: torch.dtype, **row_options: Any
 ) -> CodedRows:
     """Give a coded table the shape of a row and a real dtype; codes, and what decodes them, stay as they are."""
     return table.reshape(
         shape=stored_shape[:-1] if is_complex else stored_shape,
         dtype=dtype.to_complex() if is_complex else dtype,
-        **manners,
+        **row_options,
     )
 
 
 def _fit_factors(
-    table: LowRankRepresentation, *, stored_shape: tuple[int, ...], is_complex: bool, dtype: torch.dtype, **manners: Any
+    table: LowRankRepresentation,
+    *,
+    stored_shape: tuple[int, ...],
+    is_complex: bool,
+    dtype: torch.dtype,
+    **row_options: Any,
 ) -> LowRankRepresentation:
     """Give a table of factors the shape of a row and a real dtype."""
     # Weights may be stored wider than the model's dtype, where they overflow it. A power of two moves between the
@@ -318,5 +323,5 @@ def _fit_factors(
     return LowRankRepresentation.from_factors(
         bases=torch.view_as_complex(bases) if is_complex else bases,
         weights=(table.weights.detach() / scale).to(dtype),
-        **manners,
+        **row_options,
     )

@@ -18,7 +18,7 @@ from embcompress.nn.representation import Shape
 
 
 class WindowCodedRepresentation(CodedRows):
-    """Rows whose weights over shared bases are stored in few bits, and decoded by each lookup.
+    """Rows whose weights over shared bases are coded, and decoded by each lookup.
 
     `row[i] = sum_k scales[g, k] * levels[what the code of row i says for k] * bases[k]`, with g the group of row i.
     Without bases the weights are the entries of the row. Made by `from_codes`.
@@ -133,7 +133,7 @@ class WindowCodedRepresentation(CodedRows):
 
     @property
     def codebook(self) -> WindowCodebook:
-        """What decodes the codes, as trained so far; it shares the memory of the parameters."""
+        """The codebook as trained so far; it shares the memory of the parameters."""
         windows = {count: window for count, window in enumerate(self.windows.tolist()) if window}
         return WindowCodebook(self.bits, self.scales.detach(), windows, self.levels.detach())
 
@@ -157,12 +157,12 @@ class WindowCodedRepresentation(CodedRows):
     def _score(self, projected: Tensor, *, dtype: torch.dtype) -> Tensor:
         """Score group by group, (*q, columns) -> (*q, max_id) of a dtype."""
         plan = self._current_plan()
-        found = []
+        scores_of_groups = []
         for group, layout in enumerate(plan.layouts):
             own = projected.index_select(-1, layout.columns)  # (*q, coded)
             for block in torch.split(self.codes[group], BLOCK_ROWS):
-                found.append((own @ self._decode(group, block).to(own.dtype).T).to(dtype))
-        scores = torch.cat(found, dim=-1)  # (*q, max_id), group after group
+                scores_of_groups.append((own @ self._decode(group, block).to(own.dtype).T).to(dtype))
+        scores = torch.cat(scores_of_groups, dim=-1)  # (*q, max_id), group after group
         if plan.places is None or self.groups_of_rows is None:
             return scores
         return scores.index_select(-1, plan.starts.index_select(0, self.groups_of_rows.int()) + plan.places)
@@ -172,22 +172,22 @@ class WindowCodedRepresentation(CodedRows):
         if self.bases is None:
             return self._weights(ids)
         split, layouts = self._split(ids), self._current_plan().layouts
-        found = [
+        rows_of_groups = [
             self._decode(group, self._take(group, places)) @ self.bases.index_select(0, layouts[group].columns)
             for group, places in split.places.items()
         ]
-        return split.put_together(found)
+        return split.put_together(rows_of_groups)
 
     def _weights(self, ids: Tensor) -> Tensor:
         """Decode weights, (count,) -> (count, columns)."""
         split, layouts = self._split(ids), self._current_plan().layouts
-        found = []
+        weights_of_groups = []
         for group, places in split.places.items():
             coded = self._decode(group, self._take(group, places))
             # Column by column in memory, as they are decoded: copying whole columns is faster.
             weights = coded.new_zeros(self.num_bases, len(coded)).index_copy(0, layouts[group].columns, coded.T)
-            found.append(weights.T)
-        return split.put_together(found)
+            weights_of_groups.append(weights.T)
+        return split.put_together(weights_of_groups)
 
     def _take(self, group: int, places: Tensor) -> Tensor:
         return self.get_buffer(f"codes_{group}").index_select(0, places)
@@ -249,7 +249,7 @@ class WindowCodedRepresentation(CodedRows):
 
 @dataclass(frozen=True)
 class _Plan:
-    """What follows from the bits and the groups of rows.
+    """Layouts and positions that follow from the bits and the groups of rows.
 
     Attributes:
         layouts: of each group.
@@ -277,9 +277,9 @@ class _Split:
     places: dict[int, Tensor]
     inverse: Tensor | None
 
-    def put_together(self, found: list[Tensor]) -> Tensor:
+    def put_together(self, of_groups: list[Tensor]) -> Tensor:
         """Bring what was found for each group, (count of the group, dim), into the order asked for, (count, dim)."""
-        return found[0].contiguous() if self.inverse is None else torch.cat(found).index_select(0, self.inverse)
+        return of_groups[0].contiguous() if self.inverse is None else torch.cat(of_groups).index_select(0, self.inverse)
 
 
 def _check_codebook(codebook: WindowCodebook) -> None:

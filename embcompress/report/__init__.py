@@ -46,7 +46,8 @@ def renderer_for(path: Path) -> str:
     ending = path.suffix.lower()
     if ending not in RENDERERS:
         raise UsageError(
-            f"--report {path}: no report ends in {path.suffix or 'nothing'!r}.", hint=f"Use {', '.join(RENDERERS)}."
+            f"--report {path}: no report ends in {path.suffix or 'nothing'!r}.",
+            hint=f"Use {', '.join(RENDERERS)}.",
         )
     return ending
 

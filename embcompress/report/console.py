@@ -104,13 +104,13 @@ class Rows:
         cells[0].stylize(self._style(row))
         head = Text.assemble(Text(" ").join(cell for cell in cells[:heads] if cell), style="bold", overflow="fold")
         yield head
-        told = [
+        titled_cells = [
             cell if column.is_prose else Text.assemble(f"{column.title} ", cell)
             for column, cell in zip(columns[heads:], cells[heads:], strict=True)
             if cell
         ]
-        if told:
-            yield indented(Text.assemble(Text(", ").join(told), overflow="fold"))
+        if titled_cells:
+            yield indented(Text.assemble(Text(", ").join(titled_cells), overflow="fold"))
 
 
 def _width(text: Text) -> int:

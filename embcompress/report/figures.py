@@ -110,8 +110,8 @@ def _draw_histogram(drawing: HistogramDrawing) -> Picture:
         across, _ = axes.at(value, 0)
         picture.line(((across, axes.top), (across, axes.bottom)), "ink", width=1, is_dashed=True)
         is_far = value - edges[first] > 0.6 * (edges[last] - edges[first])
-        place = (across - 3 if is_far else across + 3, axes.top + 9 + 11 * row)
-        picture.text(place, f"{name} {value:.3g}", anchor="end" if is_far else "start", size=9)
+        point = (across - 3 if is_far else across + 3, axes.top + 9 + 11 * row)
+        picture.text(point, f"{name} {value:.3g}", anchor="end" if is_far else "start", size=9)
     return picture
 
 
@@ -191,7 +191,7 @@ def _draw_curves(drawing: CurvesDrawing) -> Picture:
         picture.line(_from_below(axes, sorted(bound.items())), "muted", width=1, is_dashed=True)
     for curve, points in curves:
         _draw_curve(picture, axes, curve, points)
-        legend.append((curve.way, *WAYS[curve.way]))
+        legend.append((curve.method, *WAYS[curve.method]))
     legend += [("Gaussian bound", "muted", "dashes")] if bound else []
     chosen = drawing.chosen
     if chosen is not None and chosen.relative > 0:
@@ -213,16 +213,16 @@ def _curve_axes(points: Sequence[SweepPoint]) -> Axes:
 
 def _draw_curve(picture: Picture, axes: Axes, curve: SweepCurve, points: Sequence[SweepPoint]) -> None:
     """Draw one way: its band, a line unless it has one size only, and a marker at each point."""
-    color, marker = WAYS[curve.way]
+    color, marker = WAYS[curve.method]
     low = [axes.at(one.ratio, max(one.low or one.relative, axes.y.low)) for one in points]
     high = [axes.at(one.ratio, min(one.high, axes.y.high)) for one in points]
     if any(not one.exact for one in points):
         picture.area([*low, *reversed(high)], color, opacity=0.25)
-    places = [axes.at(one.ratio, one.relative) for one in points]
-    if len(points) > 1:
-        picture.line(places, color)
-    for place in places:
-        picture.marker(place, marker, color)
+    line = [axes.at(one.ratio, one.relative) for one in points]
+    if len(line) > 1:
+        picture.line(line, color)
+    for point in line:
+        picture.marker(point, marker, color)
 
 
 def _from_below(axes: Axes, values: Sequence[tuple[float, float]]) -> list[Point]:

@@ -30,7 +30,9 @@ from embcompress.results import (
 
 SUMMARY_BYTES_MAX = 2**20  # of a step; a longer file is not shown at all
 ANNOTATIONS_MAX = 10  # of a kind that GitHub keeps of a step
-CUT = "\n**GitHub shows 1 MiB of a step, so the end of this report is missing here; its own files are whole.**\n\n"
+CUT = (
+    "\n**GitHub shows 1 MiB of a step, so the end of this report is missing here; the report files are complete.**\n\n"
+)
 # Put first: at the end it could stand inside of something that is folded.
 COMMAND_START = re.compile(r"^((?:\s|\x1b\[[0-9;]*m)*):(?=:)", re.MULTILINE)
 OLD_COMMAND_START = "##["
@@ -73,7 +75,7 @@ def annotate(result: Result, *, quiet: bool = False) -> str:
     if len(lines) > ANNOTATIONS_MAX:
         more = len(lines) - ANNOTATIONS_MAX + 1
         title = f"embcompress {result.command}: {more} more failed"
-        lines[ANNOTATIONS_MAX - 1 :] = [annotation("error", "The summary of the step tells of all.", title=title)]
+        lines[ANNOTATIONS_MAX - 1 :] = [annotation("error", "The summary of the step lists all of them.", title=title)]
     warnings = () if quiet else _warnings(result)
     lines += [annotation("warning", text, title=f"embcompress {result.command}") for text in warnings[:ANNOTATIONS_MAX]]
     return "".join(lines)
@@ -112,8 +114,8 @@ def outputs_of(result: Result, *, report: Sequence[Path]) -> dict[str, str]:
         errors = [table.error.relative for table in result.tables if table.error is not None]
         error = repr(max(errors)) if errors else ""
     ok = "false" if not is_ok(result) else "" if is_dry(result) else "true"
-    found = {"ok": ok, "output": output, "bytes": nbytes, "ratio": ratio, "error": error}
-    return {**found, "report": "" if is_dry(result) else first}
+    outputs = {"ok": ok, "output": output, "bytes": nbytes, "ratio": ratio, "error": error}
+    return {**outputs, "report": "" if is_dry(result) else first}
 
 
 def failure_outputs() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The JSON report, schema 1: docs/report.md describes it."""
+"""The JSON report, schema 2: docs/report.md describes it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def render_json(result: Result) -> str:
             fields.pop(name, None)
     if not fields.get("withheld"):
         fields.pop("withheld", None)
-    if isinstance(result, ApproximateResult) and not result.unrecognised:
-        del fields["unrecognised"], fields["unrecognised_command"]
+    if isinstance(result, ApproximateResult) and not result.unrecognised_matrices:
+        del fields["unrecognised_matrices"], fields["unrecognised_command"]
     if isinstance(result, EvaluateResult) and not result.skipped:
         del fields["skipped"]
     if isinstance(result, InspectResult):
-        for name in ("skipped", "compressed"):
+        for name in ("skipped", "compressed_tables"):
             if not fields[name]:
                 del fields[name]
     document = {"schema_version": SCHEMA_VERSION, "command": fields.pop("command"), "ok": is_ok(result), **fields}
@@ -52,4 +52,4 @@ def _dump(document: dict[str, Any]) -> str:
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     # Only inside strings: what a terminal would obey, marks that turn the direction of text, and lone surrogates, which
     # a path that is not UTF-8 comes as.
-    return UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
+    return UNUSUAL.sub(lambda match: match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1], text)

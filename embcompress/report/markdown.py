@@ -39,7 +39,7 @@ def render_markdown(result: Result) -> str:
         for section in details[:DETAILS_MAX]:
             lines += _section(section, level=4)
         if len(details) > DETAILS_MAX:
-            lines += [f"{len(details) - DETAILS_MAX} more tables stand in the other forms of the report.", ""]
+            lines += [f"{len(details) - DETAILS_MAX} more tables are in the other forms of the report.", ""]
         lines += ["</details>", ""]
     lines += ["<details><summary>Files</summary>", "", *_facts(document.facts), "", "</details>"]
     return "\n".join(lines) + "\n"

@@ -63,7 +63,8 @@ def plot_form(path: Path) -> str:
     form = path.suffix.lower()
     if form not in PLOT_FORMS:
         raise UsageError(
-            f"--plot {path}: no picture ends in {path.suffix or 'nothing'!r}.", hint=f"Use {', '.join(PLOT_FORMS)}."
+            f"--plot {path}: no picture ends in {path.suffix or 'nothing'!r}.",
+            hint=f"Use {', '.join(PLOT_FORMS)}.",
         )
     if importlib.util.find_spec("matplotlib") is None:
         raise OutputError(
@@ -132,7 +133,7 @@ def _draw_curves(axes: Axes, curves: Sequence[SweepCurve], *, chosen: SweepPoint
     seen: list[SweepPoint] = []
     bound: dict[float, float] = {}
     for curve in curves:
-        color, marker = STYLES[curve.way]
+        color, marker = STYLES[curve.method]
         points = [point for point in curve.points if point.relative > 0]
         seen += points
         bound |= {point.ratio: point.bound_relative for point in curve.points if point.bound_relative}
@@ -140,8 +141,8 @@ def _draw_curves(axes: Axes, curves: Sequence[SweepCurve], *, chosen: SweepPoint
             continue
         ratios = [point.ratio for point in points]
         errors = [point.relative for point in points]
-        line = "-" if STORING_METHODS[curve.way].integer_bits is None else "none"  # integers have one size
-        axes.plot(ratios, errors, linestyle=line, color=color, marker=marker, markersize=4.5, label=curve.way)
+        line = "-" if STORING_METHODS[curve.method].integer_bits is None else "none"  # integers have one size
+        axes.plot(ratios, errors, linestyle=line, color=color, marker=marker, markersize=4.5, label=curve.method)
         if any(not point.exact for point in points):
             low = [point.low or point.relative for point in points]
             axes.fill_between(ratios, low, [point.high for point in points], color=color, alpha=0.25, linewidth=0)

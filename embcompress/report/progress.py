@@ -71,7 +71,7 @@ class ProgressLines:
     """
 
     def __init__(self, started: float) -> None:
-        self._told = started
+        self._last_line = started
         self._doing = ""
         self._first = self._last = (started, 0)  # time and rows done of this pass
 
@@ -80,9 +80,9 @@ class ProgressLines:
         if doing != self._doing or done < self._last[1]:  # other work, or a further pass
             self._doing, self._first = doing, (now, done)
         self._last = (now, done)
-        if done >= rows or now - self._told < LINE_SECONDS:
+        if done >= rows or now - self._last_line < LINE_SECONDS:
             return ""
-        self._told = now
+        self._last_line = now
         seconds = now - self._first[0]
         rate = (done - self._first[1]) / seconds if seconds > 0 else None
         return progress_line(doing, done, rows, row_bytes, rate=rate)

@@ -63,17 +63,17 @@ class Picture:
         ET.SubElement(self._root, "circle", {**places, "style": style})
 
     def text(
-        self, place: Point, text: str, color: str = "ink", *, anchor: Anchor = "start", size: float = FONT
+        self, point: Point, text: str, color: str = "ink", *, anchor: Anchor = "start", size: float = FONT
     ) -> None:
         """Write a line of text, its base line at a point."""
-        element = ET.SubElement(self._root, "text", {"x": _number(place[0]), "y": _number(place[1])})
+        element = ET.SubElement(self._root, "text", {"x": _number(point[0]), "y": _number(point[1])})
         element.set("style", f"fill:var(--{color});font-size:{size}px;text-anchor:{anchor}")
         element.text = text
 
-    def upright(self, place: Point, text: str, color: str) -> None:
+    def upright(self, point: Point, text: str, color: str) -> None:
         """Write a line of text from below to above, its middle at a point."""
-        self.text(place, text, color, anchor="middle")
-        self._root[-1].set("transform", f"rotate(-90 {_number(place[0])} {_number(place[1])})")
+        self.text(point, text, color, anchor="middle")
+        self._root[-1].set("transform", f"rotate(-90 {_number(point[0])} {_number(point[1])})")
 
     def __str__(self) -> str:
         return ET.tostring(self._root, encoding="unicode")

@@ -102,7 +102,7 @@ def coding_text(table: TableReport) -> str:
     coded = table.coded
     if coded is None:
         return table.coding
-    codes = "window codes" if coded.states is None else f"{coded.states} states"
+    codes = "window codes" if coded.trellis_states is None else f"{coded.trellis_states} states"
     return f"{codes}, {coded.bits_per_entry:.2f} bits"
 
 
@@ -111,7 +111,7 @@ def making_text(table: TableReport) -> str:
     bases = f"{table.rank} bases" if has_bases(table) else "no bases"
     solver = f" by the {table.solver} solver" if table.solver and has_bases(table) else ""
     parts = [f"{bases}{solver}"]
-    parts += [counted(table.coded.kinds, "kind")] if table.coded else []
+    parts += [counted(table.coded.row_kinds, "kind")] if table.coded else []
     parts += [counted(table.passes, "pass", many="passes")] if table.passes else []
     return ", ".join(parts)
 
@@ -144,11 +144,12 @@ def overlap_text(overlap: Overlap) -> str:
 
 def asked_text(table: TableReport) -> str:
     """Say of how many rows the neighbours were looked for, and what the band is where these are a sample."""
-    found = table.neighbours
-    assert found is not None
-    if found.queries >= table.rows:
+    neighbours = table.neighbours
+    assert neighbours is not None
+    if neighbours.queries >= table.rows:
         return f"all {counted(table.rows, 'row')} asked"
-    return f"{found.queries} of {counted(table.rows, 'row')} asked, ± is the {100 * found.confidence:.0f} % band"
+    band = f"{100 * neighbours.confidence:.0f} % band"
+    return f"{neighbours.queries} of {counted(table.rows, 'row')} asked, ± is the {band}"
 
 
 def worst_group(groups: Sequence[RowGroup]) -> RowGroup | None:
@@ -173,11 +174,11 @@ def span_text(group: RowGroup) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def known_text(found: LinkPrediction) -> str:
-    """Say how many triples were left out of the ranks, and how to leave some out where none were."""
-    if not found.known:
-        return "no known triples were left out of the ranks: --known names files of them"
-    return f"{counted(found.known, 'known triple')} left out of the ranks"
+def known_text(scores: LinkPrediction) -> str:
+    """Say how many triples were filtered out of the ranking, and how to leave some out where none were."""
+    if not scores.known_triples:
+        return "no known triples were filtered out of the ranking: --known names files of them"
+    return f"{counted(scores.known_triples, 'known triple')} filtered out of the ranking"
 
 
 def gate_sentence(gate: Gate) -> str:
@@ -187,11 +188,11 @@ def gate_sentence(gate: Gate) -> str:
         >>> gate_sentence(Gate("error.relative > 0.2", "entities", 0.2031, passed=False))
         "error.relative > 0.2 in table 'entities': it is 0.2031."
     """
-    if not gate.is_of_number:
+    if not gate.is_numeric:
         return f"{gate.expression}: {gate.table!r}."
     where = f" in table {gate.table!r}" if gate.table is not None else ""
-    found = "the report does not know it" if gate.value is None else f"it is {gate.value:.6g}"
-    return f"{gate.expression}{where}: {found}."
+    verdict = "the report has no value for it" if gate.value is None else f"it is {gate.value:.6g}"
+    return f"{gate.expression}{where}: {verdict}."
 
 
 def check_sentence(check: Check) -> str:
@@ -211,7 +212,7 @@ def matrices_text(table: TableReport) -> str:
     other = table.alternative
     if other is not None:
         leave = "" if other.relative is None else f", with an error of at least {share(other.relative)}"
-        text += f"; the same bytes pay for {other.rank} shared bases of whole rows{leave}"
+        text += f"; the same bytes would hold {other.rank} shared bases of whole rows{leave}"
     return text
 
 
@@ -235,8 +236,8 @@ def hidden_error_text(tables: Sequence[TableReport]) -> tuple[str | Name, ...]:
     rows = "rows" if table.matrices is None else "matrices"
     return (
         *where,
-        f"long {rows} hide the error of the others: half of the {rows} have lost more than "
-        f"{percent(error.row_relative.p50)} (error.row_relative.p50), while the error of all is "
+        f"long {rows} hide the error of the others: half of the {rows} have an error above "
+        f"{percent(error.row_relative.p50)} (error.row_relative.p50), while that of the table is "
         f"{share(error.relative)}{others}. To fail on it: ",
         Command(f"--fail-if '{HIDDEN_GATE}'"),
     )
@@ -272,6 +273,6 @@ def points_by_size(curves: Sequence[SweepCurve]) -> tuple[tuple[float, dict[str,
     lines: dict[tuple[float, str], dict[str, SweepPoint]] = {}
     for curve in curves:
         for point in curve.points:
-            own = curve.way if point.asked_ratio is None else ""
-            lines.setdefault((point.asked_ratio or point.ratio, own), {})[curve.way] = point
-    return tuple((ratio, found) for (ratio, _), found in sorted(lines.items(), key=lambda line: line[0]))
+            own = curve.method if point.target_ratio is None else ""
+            lines.setdefault((point.target_ratio or point.ratio, own), {})[curve.method] = point
+    return tuple((ratio, point_of) for (ratio, _), point_of in sorted(lines.items(), key=lambda line: line[0]))

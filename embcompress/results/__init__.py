@@ -105,6 +105,6 @@ __all__ = [
     "WorstRow",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Result = ApproximateResult | BackfillResult | EvaluateResult | InspectResult | ReconstructResult | SweepResult

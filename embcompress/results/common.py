@@ -112,14 +112,14 @@ class Gate:
         table: the table that it was held for; None for a number of the whole report.
         value: of the number; None where the report does not know it, which passes no gate.
         passed: whether the release may go on.
-        is_of_number: whether it is on a number; else on whether this report and an earlier one tell of the same table.
+        is_numeric: whether it is on a number; else on whether this report and an earlier one tell of the same table.
     """
 
     expression: str
     table: str | None
     value: float | None
     passed: bool
-    is_of_number: bool = True
+    is_numeric: bool = True
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Check:
     """Something that must be true of an artifact, and whether it is.
 
     Attributes:
-        name: of the check: "schema", "tables", "checksums", "untouched" or "recorded".
+        name: of the check: "schema", "tables", "checksums", "uncompressed_tensors" or "recorded_error".
         table: the tensor or table that it failed for; None where it is told of all at once.
         passed: whether it holds.
         detail: one sentence, without a full stop, on what was compared or what is wrong.

@@ -48,7 +48,7 @@ class GrownTable(TableHead):
         rows_filled: of the new rows, how many came from --fill.
         method: how the other new rows were made.
         constrainer: what all new rows were held to; None for nothing.
-        energy_held: the share of the squared norm of the new rows that the bases hold; None for a dense table, or
+        kept_energy: the share of the squared norm of the new rows that the bases hold; None for a dense table, or
             where no row is new.
         base_rows, new_rows: the rows kept and the new ones; None where there are none, or in a dry run.
     """
@@ -62,7 +62,7 @@ class GrownTable(TableHead):
     rows_filled: int
     method: str
     constrainer: str | None
-    energy_held: float | None
+    kept_energy: float | None
     base_rows: RowStatisticsReport | None
     new_rows: RowStatisticsReport | None
     bytes_before: int
@@ -75,17 +75,17 @@ class VocabularyReport:
     """The ids that the old and the new vocabulary share, and those that only one has.
 
     Attributes:
-        kept: ids that a base row belongs to.
-        new: ids that none does.
-        dropped: base rows whose label has gone.
-        padding: base rows that had no label.
+        kept_ids: ids that a base row belongs to.
+        new_ids: ids that none does.
+        dropped_rows: base rows whose label has gone.
+        padding_rows: base rows that had no label.
         new_labels, dropped_labels: the first few of them.
     """
 
-    kept: int
-    new: int
-    dropped: int
-    padding: int
+    kept_ids: int
+    new_ids: int
+    dropped_rows: int
+    padding_rows: int
     new_labels: tuple[str, ...]
     dropped_labels: tuple[str, ...]
 

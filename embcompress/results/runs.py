@@ -22,9 +22,9 @@ class ApproximateResult:
     """The compression that `approximate` did, or in a dry run would do.
 
     Attributes:
-        withheld: whether a gate failed, so that `output` tells of a file that was made, measured and not put there.
+        withheld: whether a gate failed, so that `output` describes a file that was measured, but not written.
         warnings: what a user should know of the files of labels and row weights.
-        unrecognised: large matrices that stayed dense though they may be tables.
+        unrecognised_matrices: large matrices that stayed dense though they may be tables.
         unrecognised_command: compresses these, too; ready to paste into a shell. None where there are none.
     """
 
@@ -37,7 +37,7 @@ class ApproximateResult:
     gates: tuple[Gate, ...] = ()
     warnings: tuple[str, ...] = ()
     withheld: bool = False
-    unrecognised: tuple[UnrecognisedMatrix, ...] = ()
+    unrecognised_matrices: tuple[UnrecognisedMatrix, ...] = ()
     unrecognised_command: str | None = None
     dry_run: bool = False
     memory_bytes: int | None = None  # the most that the run should hold at once, told by a dry run
@@ -63,14 +63,14 @@ class LinkPrediction:
     Attributes:
         interaction: PyKEEN's name of what scores a triple.
         triples: how many were ranked.
-        known: how many others were left out of the ranks.
+        known_triples: how many others were left out of the ranks.
         before: with the original's tables.
         after: with those of the artifact.
     """
 
     interaction: str
     triples: int
-    known: int
+    known_triples: int
     before: Ranking
     after: Ranking
 
@@ -165,7 +165,8 @@ class InspectResult:
     """The tensors of a checkpoint, and which of them are tables.
 
     Attributes:
-        compressed: of an artifact, its compressed tables; their tensors stand in `tables` and `others` all the same.
+        compressed_tables: of an artifact, what it stores compressed; its tensors stand in `tables` and `others` all the
+            same.
     """
 
     command: str
@@ -173,4 +174,4 @@ class InspectResult:
     tables: tuple[ListedTable, ...]
     others: tuple[ListedTensor, ...]
     skipped: tuple[Skipped, ...]
-    compressed: tuple[ListedCompression, ...] = ()
+    compressed_tables: tuple[ListedCompression, ...] = ()

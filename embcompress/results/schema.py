@@ -13,8 +13,8 @@ FIELDS_OF_SOME_RUNS = (
     *DRY_RUN_FIELDS,
     "withheld",
     "skipped",
-    "compressed",
-    "unrecognised",
+    "compressed_tables",
+    "unrecognised_matrices",
     "unrecognised_command",
 )  # left out where they would say nothing
 
@@ -30,13 +30,13 @@ def define(kind: type[Any], definitions: dict[str, Any]) -> dict[str, Any]:
     if kind.__name__ in definitions:
         return reference
     hints = typing.get_type_hints(kind)
-    told = _descriptions(kind)
+    descriptions = _descriptions(kind)
     definitions[kind.__name__] = {}  # before its fields, which may hold the same kind
     properties = {}
     for field in dataclasses.fields(kind):
         properties[field.name] = _schema_of(hints[field.name], definitions)
-        if field.name in told:
-            properties[field.name] = {"description": told[field.name], **properties[field.name]}
+        if field.name in descriptions:
+            properties[field.name] = {"description": descriptions[field.name], **properties[field.name]}
     definitions[kind.__name__] = {
         "type": "object",
         "description": _first_sentence(kind),
@@ -69,8 +69,8 @@ def _first_sentence(kind: type[Any]) -> str:
 def _descriptions(kind: type[Any]) -> dict[str, str]:
     """Read the attributes that a docstring describes; several names before one colon share their text."""
     _, _, attributes = (kind.__doc__ or "").partition("Attributes:\n")
-    found = {}
+    descriptions = {}
     for item in re.findall(r"^ {8}(\w+(?:, \w+)*): (.*(?:\n {12}.*)*)", attributes, re.MULTILINE):
         for name in item[0].split(", "):
-            found[name] = " ".join(item[1].split())
-    return found
+            descriptions[name] = " ".join(item[1].split())
+    return descriptions

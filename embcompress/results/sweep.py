@@ -12,7 +12,7 @@ class SweepPoint:
     """The error of one way of storing a table, or all tables together, at one size.
 
     Attributes:
-        asked_ratio: the ratio that it was made for; None for a way that has one size only.
+        target_ratio: the ratio that it was made for; None for a way that has one size only.
         ratio: by how many times its bytes are fewer.
         bytes: of the tensors.
         rank: the number of bases, or of coded columns; None in totals and for integers.
@@ -25,7 +25,7 @@ class SweepPoint:
         largest_relative: in totals the error of the worst table, the upper end of its band; else None.
     """
 
-    asked_ratio: float | None
+    target_ratio: float | None
     ratio: float
     bytes: int
     rank: int | None
@@ -41,7 +41,7 @@ class SweepPoint:
 class SweepCurve:
     """One way of storing, by ascending ratio; empty where the way cannot be had."""
 
-    way: str
+    method: str
     points: tuple[SweepPoint, ...]
 
 
@@ -76,20 +76,20 @@ class Recommendation:
     """The point that a sweep recommends, and the command that makes it.
 
     Attributes:
-        way: a way of the curves.
+        method: that of one of the curves.
         ratio: as the command asks for it.
         bytes: of the tensors.
         relative: the error in total.
-        is_within: whether every table keeps to the error that was allowed.
+        is_within_max_error: whether every table keeps to the error that was allowed.
         reason: one sentence.
         command: ready to paste into a shell.
     """
 
-    way: str
+    method: str
     ratio: float
     bytes: int
     relative: float
-    is_within: bool
+    is_within_max_error: bool
     reason: str
     command: str
 

@@ -124,7 +124,7 @@ class NeighboursReport:
     """The neighbours that rows keep: what retrieval with the table sees of the error.
 
     Attributes:
-        nearest: how many neighbours of a row are looked at, the row itself left out.
+        neighbours_per_query: how many neighbours of a row are looked at, the row itself left out.
         queries: rows whose neighbours were looked for among all rows.
         seed: that they were drawn with.
         confidence: of the bands.
@@ -132,7 +132,7 @@ class NeighboursReport:
         inner_product: neighbours by inner product.
     """
 
-    nearest: int
+    neighbours_per_query: int
     queries: int
     seed: int
     confidence: float
@@ -146,14 +146,14 @@ class SpectrumReport:
 
     Attributes:
         is_whole: whether all singular values are known, and not only the leading ones.
-        kept: the share of the squared norm in as many leading directions as the table has bases.
+        kept_energy: the share of the squared norm in as many leading directions as the table has bases.
         ranks: numbers of bases, ascending, thinned where there are many.
         singular_values: the one at each of these ranks.
         energy: the share of the squared norm that as many bases can hold.
     """
 
     is_whole: bool
-    kept: float
+    kept_energy: float
     ranks: tuple[int, ...]
     singular_values: tuple[float, ...]
     energy: tuple[float, ...]
@@ -194,18 +194,18 @@ class CodedReport:
     """The codes that the weights of a table are stored as.
 
     Attributes:
-        kinds: of rows, by their scale; of codes of schema 1 groups of rows by norm.
+        row_kinds: how many kinds of rows there are, by their scale; of codes of schema 1, groups of rows by norm.
         is_rotated: whether there are bases; else the table's own columns are coded.
-        states: of the trellis; None for codes of schema 1.
+        trellis_states: of the trellis that strings are found with; None for codes of schema 1.
         bits_per_entry: of the table, everything counted.
         bound_relative: the least relative error of a Gaussian source with the table's spectrum at these bytes; None
             where the spectrum is not known whole, or rows count differently.
         predicted_relative: the error that was expected, of rows counted by their weight; None in `evaluate`.
     """
 
-    kinds: int
+    row_kinds: int
     is_rotated: bool
-    states: int | None
+    trellis_states: int | None
     bits_per_entry: float
     bound_relative: float | None
     predicted_relative: float | None
@@ -218,7 +218,7 @@ class TableReport(TableHead):
     Attributes:
         matrices: of a bilinear table, whose `error` counts each matrix as a row; else None.
         alternative: of a bilinear table, where its bytes pay for a basis; else None.
-        coded: of a table with weights in few bits; else None.
+        coded: of a table with coded weights; else None.
         solver: what gave the bases, and in `solver_reason` why; None for what `evaluate` finds made.
         solver_remarks: what was needed beyond it, and why: other solvers, further passes, a larger dtype.
         spectrum: None where it is not known: of bilinear tables, of weighted rows, in a dry run.

@@ -32,22 +32,22 @@ def parse(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, NDArray
     header = json.loads(raw[8:start])
     document = json.loads(header.pop("__metadata__")["embcompress"])
     tensors = {}
-    for name, said in header.items():
-        begin, end = said["data_offsets"]
-        found = np.frombuffer(raw[start + begin : start + end], DTYPES[said["dtype"]]).reshape(said["shape"])
-        if said["dtype"] == "BF16":
-            found = (found.astype("<u4") << 16).view("<f4")
-        tensors[name] = found
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        values = np.frombuffer(raw[start + begin : start + end], DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        if entry["dtype"] == "BF16":
+            values = (values.astype("<u4") << 16).view("<f4")
+        tensors[name] = values
     return header, document, tensors
 
 
 def decode(path: Path, name: str) -> NDArray[np.float64]:
     """Decode a coded table of either schema, (rows, real entries of a row)."""
     _, document, tensors = parse(path)
-    said = document["tables"][name]
+    fields = document["tables"][name]
     own = {suffix.removeprefix(name): value for suffix, value in tensors.items() if suffix.startswith(f"{name}.")}
-    if "levels" in said:
-        return _decode_windows(said, own)
+    if "levels" in fields:
+        return _decode_windows(fields, own)
     weights, bases = decode_weights(path, name)
     return weights if bases is None else weights @ bases.astype(np.float32).astype(np.float64)
 
@@ -55,12 +55,12 @@ def decode(path: Path, name: str) -> NDArray[np.float64]:
 def decode_weights(path: Path, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Decode the float32 weights of a table of schema 2, (rows, rank); and its bases, (rank, dim), or None."""
     _, document, tensors = parse(path)
-    said = document["tables"][name]
+    fields = document["tables"][name]
     own = {suffix.removeprefix(name): value for suffix, value in tensors.items() if suffix.startswith(f"{name}.")}
-    shape = said["shape"]
-    dim = math.prod(shape[1:]) * (2 if said["dtype"].startswith("complex") else 1)
-    codebook = read_codebook(own[".codebook"].tobytes(), rank=said["rank"], dim=dim)
-    weights = np.zeros((shape[0], said["rank"]))
+    shape = fields["shape"]
+    dim = math.prod(shape[1:]) * (2 if fields["dtype"].startswith("complex") else 1)
+    codebook = read_codebook(own[".codebook"].tobytes(), rank=fields["rank"], dim=dim)
+    weights = np.zeros((shape[0], fields["rank"]))
     position, codes = 0, own[".codes"].tobytes()
     for row, (kind, length) in enumerate(read_index(own[".index"].tobytes(), rows=shape[0], codebook=codebook)):
         if kind is not None:
@@ -82,7 +82,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Codebook:
-    """What decodes strings; the first kind of the file, that of zeros, left out.
+    """A codebook as it is documented; the first kind of the file, that of zeros, is left out.
 
     Attributes:
         states: of the trellis.
@@ -237,13 +237,13 @@ def decode_integers(stored: bytes, length: int, contexts: Sequence[int]) -> list
     values = []
     for number in range(length):
         prefix = 1
-        for place in range(width):
+        for bit_index in range(width):
             node = contexts[number], prefix
             chance, seen = chances.get(node, (2**14, 0))
             part = (size >> 15) * chance
             bit = int(code < part)
             code, size = (code, part) if bit else (code - part, size - part)
-            if place < LEARNT_BITS:
+            if bit_index < LEARNT_BITS:
                 seen = min(seen + 1, 64)
                 moved = chance + ((2**15 - 32 if bit else 32) - chance) // (seen + 1)
                 chances[node] = min(max(moved, 32), 2**15 - 32), seen
@@ -259,13 +259,13 @@ def _unfold(values: Sequence[int]) -> list[int]:
     return [-(value + 1) // 2 if value % 2 else value // 2 for value in values]
 
 
-def _decode_windows(said: Mapping[str, Any], own: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+def _decode_windows(fields: Mapping[str, Any], own: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Decode a table coded as in schema 1."""
-    rows, rank = said["shape"][0], said["rank"]
+    rows, rank = fields["shape"][0], fields["rank"]
     bits = [[int(digit, 16) for digit in bytes(row).hex()][:rank] for row in own[".bits"]]
     scales, all_levels = iter(own[".scales"].tolist()), iter(own[".levels"].astype(float).tolist())
     scale = [[next(scales) if count else 0.0 for count in group] for group in bits]
-    window = dict(said["levels"])
+    window = dict(fields["levels"])
     levels = {c: [next(all_levels) for _ in range(2**size * (2 if c == 9 else 1))] for c, size in window.items()}
     width = next(width for width in (0, 1, 2, 4, 8) if len(bits) <= 2**width)
     flags = "".join(f"{byte:08b}" for byte in own[".groups"]) if width else ""

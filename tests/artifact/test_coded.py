@@ -53,7 +53,7 @@ def compress(folder: Path, table: Tensor, **options: Any) -> Path:
     source = folder / "model.safetensors"
     safetensors.torch.save_file({"entities.weight": table, "steps": torch.arange(3)}, source)
     result = embcompress.approximate(source, output=folder / "small.safetensors", force=True, neighbours=0, **options)
-    assert [said.coding for said in result.tables] == ["coded"]
+    assert [report.coding for report in result.tables] == ["coded"]
     return folder / "small.safetensors"
 
 
@@ -96,12 +96,14 @@ def test_coded_file_is_read_by_its_documentation(tmp_path: Path, table: Tensor, 
         np.testing.assert_allclose(rows_of(embcompress.load(path)[name](None)), expected, rtol=0, atol=tolerance)
     header, document, _ = parse(path)
     wide = rows_of(table)
-    told = document["tables"][name]["error"]["relative"]
-    assert told == pytest.approx(float(np.linalg.norm(wide - expected) / (np.linalg.norm(wide) or 1)), rel=1e-4)
+    recorded_error = document["tables"][name]["error"]["relative"]
+    assert recorded_error == pytest.approx(
+        float(np.linalg.norm(wide - expected) / (np.linalg.norm(wide) or 1)), rel=1e-4
+    )
     assert torch.equal(dense["steps"], torch.arange(3))
-    raw, start = path.read_bytes(), path.stat().st_size - max(said["data_offsets"][1] for said in header.values())
-    for one, said in header.items():
-        begin, end = said["data_offsets"]
+    raw, start = path.read_bytes(), path.stat().st_size - max(entry["data_offsets"][1] for entry in header.values())
+    for one, entry in header.items():
+        begin, end = entry["data_offsets"]
         assert document["crc32"][one] == f"{zlib.crc32(raw[start + begin : start + end]):08x}"
 
 
@@ -121,7 +123,7 @@ def test_coded_table_serves_a_tied_model(tmp_path: Path) -> None:
     source = tmp_path / "model.pt"
     torch.save(model.state_dict(), source)
     result = embcompress.approximate(source, ratio=8)
-    assert [(said.name, said.coding) for said in result.tables] == [("embedding.weight", "coded")]
+    assert [(table.name, table.coding) for table in result.tables] == [("embedding.weight", "coded")]
     expected = torch.from_numpy(decode(Path(result.output.path), "embedding.weight"))
     embcompress.apply_to(model, result.output.path)
     ids = torch.tensor([[0, 899], [17, 17]])
@@ -135,45 +137,46 @@ def rewrite(
     path: Path,
     *,
     tensors: Callable[[dict[str, Tensor]], object] = lambda _: None,
-    said: Callable[[dict[str, Any]], object] = lambda _: None,
+    change_fields: Callable[[dict[str, Any]], object] = lambda _: None,
     name: str = "words.weight",
 ) -> None:
     """Write an artifact again with its tensors and what its header says of the table changed, checksums made right."""
-    held = {name: value.clone() for name, value in safetensors.torch.load_file(path).items()}
+    stored_tensors = {name: value.clone() for name, value in safetensors.torch.load_file(path).items()}
     raw = path.read_bytes()
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     document = json.loads(header["__metadata__"]["embcompress"])
-    tensors(held)
-    said(document["tables"][name])
-    held = {name: value.contiguous() for name, value in held.items()}
+    tensors(stored_tensors)
+    change_fields(document["tables"][name])
+    stored_tensors = {name: value.contiguous() for name, value in stored_tensors.items()}
     document["crc32"] = {
-        name: f"{zlib.crc32(value.reshape(-1).view(torch.uint8).numpy().tobytes()):08x}" for name, value in held.items()
+        name: f"{zlib.crc32(value.reshape(-1).view(torch.uint8).numpy().tobytes()):08x}"
+        for name, value in stored_tensors.items()
     }
-    safetensors.torch.save_file(held, path, metadata={"format": "pt", "embcompress": json.dumps(document)})
+    safetensors.torch.save_file(stored_tensors, path, metadata={"format": "pt", "embcompress": json.dumps(document)})
 
 
 def put(suffix: str, change: Callable[[Tensor], Tensor]) -> dict[str, Callable[[dict[str, Tensor]], object]]:
     """Change one tensor."""
     name = f"words.weight{suffix}"
-    return {"tensors": lambda held: held.update({name: change(held[name])})}
+    return {"tensors": lambda tensors: tensors.update({name: change(tensors[name])})}
 
 
 def cut(suffix: str) -> dict[str, Callable[[dict[str, Tensor]], object]]:
     """Leave one tensor out."""
-    return {"tensors": lambda held: held.pop(f"words.weight{suffix}")}
+    return {"tensors": lambda tensors: tensors.pop(f"words.weight{suffix}")}
 
 
 def say(**what: Any) -> dict[str, Callable[[dict[str, Any]], object]]:
     """Say something else of the table."""
-    return {"said": lambda table: table.update(what)}
+    return {"change_fields": lambda table: table.update(what)}
 
 
-def spoil(place: int, value: float) -> Callable[[Tensor], Tensor]:
+def spoil(position: int, value: float) -> Callable[[Tensor], Tensor]:
     """Put a number into a tensor."""
 
-    def change(held: Tensor) -> Tensor:
-        held.view(-1)[place] = value
-        return held
+    def change(tensor: Tensor) -> Tensor:
+        tensor.view(-1)[position] = value
+        return tensor
 
     return change
 
@@ -182,18 +185,18 @@ LAST_CODES = ".codes.3"  # of the longest rows, which have bits at any size
 PARTS = (".bases", ".basis_scales", ".bits", ".scales", ".levels", ".groups", ".codes.0", LAST_CODES)
 HOSTILE: dict[str, dict[str, Any]] = {
     **{f"no {part}": cut(part) for part in PARTS},
-    **{f"short {part}": put(part, lambda held: held[:-1]) for part in PARTS},
-    **{f"flat {part}": put(part, lambda held: held.reshape(1, 1, -1)) for part in PARTS},
-    **{f"int64 {part}": put(part, lambda held: held.to(torch.int64)) for part in PARTS},
-    **{f"empty {part}": put(part, lambda held: held[:0]) for part in PARTS},
-    "narrow codes": put(LAST_CODES, lambda held: held[:, 1:]),
-    "wide codes": put(LAST_CODES, lambda held: torch.cat([held, held], dim=1)),
-    "bits without levels": put(".bits", lambda held: held | 0xFF),
+    **{f"short {part}": put(part, lambda tensor: tensor[:-1]) for part in PARTS},
+    **{f"flat {part}": put(part, lambda tensor: tensor.reshape(1, 1, -1)) for part in PARTS},
+    **{f"int64 {part}": put(part, lambda tensor: tensor.to(torch.int64)) for part in PARTS},
+    **{f"empty {part}": put(part, lambda tensor: tensor[:0]) for part in PARTS},
+    "narrow codes": put(LAST_CODES, lambda tensor: tensor[:, 1:]),
+    "wide codes": put(LAST_CODES, lambda tensor: torch.cat([tensor, tensor], dim=1)),
+    "bits without levels": put(".bits", lambda tensor: tensor | 0xFF),
     "ten bits": put(".bits", spoil(0, 0xAA)),
-    "other bits": put(".bits", lambda held: held.flip(0) ^ 0x11),
+    "other bits": put(".bits", lambda tensor: tensor.flip(0) ^ 0x11),
     "an odd half bit": put(".bits", spoil(0, 0x90)),
     "one group": put(".groups", torch.zeros_like),
-    "other groups": put(".groups", lambda held: ~held),
+    "other groups": put(".groups", lambda tensor: ~tensor),
     **{f"NaN {part}": put(part, spoil(0, float("nan"))) for part in (".scales", ".levels", ".basis_scales")},
     "infinite scales": put(".scales", spoil(-1, float("inf"))),
     "infinite levels": put(".levels", spoil(-1, float("-inf"))),
@@ -229,14 +232,14 @@ HOSTILE: dict[str, dict[str, Any]] = {
 PARTS_V2 = (".codes", ".index", ".codebook")
 HOSTILE_V2: dict[str, dict[str, Any]] = {
     **{f"no {part}": cut(part) for part in PARTS_V2},
-    **{f"short {part}": put(part, lambda held: held[:-1]) for part in PARTS_V2},
-    **{f"long {part}": put(part, lambda held: torch.cat([held, held[:1]])) for part in PARTS_V2},
-    **{f"flat {part}": put(part, lambda held: held.reshape(1, -1)) for part in PARTS_V2},
-    **{f"int64 {part}": put(part, lambda held: held.to(torch.int64)) for part in PARTS_V2},
-    **{f"empty {part}": put(part, lambda held: held[:0]) for part in PARTS_V2},
+    **{f"short {part}": put(part, lambda tensor: tensor[:-1]) for part in PARTS_V2},
+    **{f"long {part}": put(part, lambda tensor: torch.cat([tensor, tensor[:1]])) for part in PARTS_V2},
+    **{f"flat {part}": put(part, lambda tensor: tensor.reshape(1, -1)) for part in PARTS_V2},
+    **{f"int64 {part}": put(part, lambda tensor: tensor.to(torch.int64)) for part in PARTS_V2},
+    **{f"empty {part}": put(part, lambda tensor: tensor[:0]) for part in PARTS_V2},
     "other states": put(".codebook", spoil(0, 16)),
     "no steps": put(".codebook", spoil(3, 0)),
-    "an infinite step": put(".codebook", lambda held: spoil(17, 0x7F)(spoil(16, 0x80)(held))),
+    "an infinite step": put(".codebook", lambda tensor: spoil(17, 0x7F)(spoil(16, 0x80)(tensor))),
     "a list of 200 bits": put(".index", spoil(4, 200)),
     "levels": say(levels=[[1, 8]]),
     "a rank of 0": say(rank=0),
@@ -289,7 +292,7 @@ def test_changed_codes_are_refused(tmp_path: Path, committed: Path, codes: str) 
     """A single bit of a code that flips is found by its checksum, by load and by reconstruct."""
     raw = bytearray(committed.read_bytes())
     header, _, _ = parse(committed)
-    start = len(raw) - max(said["data_offsets"][1] for said in header.values())
+    start = len(raw) - max(entry["data_offsets"][1] for entry in header.values())
     raw[start + header[f"words.weight{codes}"]["data_offsets"][0] + 7] ^= 4
     path = tmp_path / "small.safetensors"
     path.write_bytes(raw)
@@ -342,12 +345,12 @@ def test_committed_file_is_read(tmp_path: Path, name: str) -> None:
     every sixth row times 3, from row 0 on. So flat has half bits, a trellis and two groups; words four groups and int8
     bases; complex and signs their own columns.
     """
-    found = {"documentation": decode(COMMITTED, name)}
+    readings = {"documentation": decode(COMMITTED, name)}
     dense = embcompress.reconstruct(COMMITTED, output=tmp_path / "dense.safetensors")
-    found["reconstruct"] = rows_of(safetensors.torch.load_file(dense.output.path)[name])
+    readings["reconstruct"] = rows_of(safetensors.torch.load_file(dense.output.path)[name])
     with torch.no_grad():
-        found["load"] = rows_of(embcompress.load(COMMITTED)[name](None))
-    for how, rows in found.items():
+        readings["load"] = rows_of(embcompress.load(COMMITTED)[name](None))
+    for how, rows in readings.items():
         for row, expected in EXPECTED[name].items():
             np.testing.assert_allclose(rows[row, :4], expected, rtol=0, atol=1e-5, err_msg=how)
         assert float(np.linalg.norm(rows)) == pytest.approx(NORMS[name], rel=1e-6)
@@ -366,7 +369,7 @@ def test_committed_file_has_every_part() -> None:
     }
     assert tensors["words.weight.bases"].dtype == np.int8
     assert "flat.weight.bases" not in tensors
-    assert {window for said in document["tables"].values() for _, window in said["levels"]} >= {1, 2, 8}
+    assert {window for fields in document["tables"].values() for _, window in fields["levels"]} >= {1, 2, 8}
     assert COMMITTED.stat().st_size < 40_000
 
 
@@ -427,12 +430,12 @@ def test_committed_file_of_schema_2_is_read(tmp_path: Path, name: str) -> None:
     long = randn(600, 12) times 2 ** (row % 20); and words, the first 600 rows of sample_checkpoints/words with every
     sixth one times 3, from row 0 on.
     """
-    found = {"documentation": decode(COMMITTED_V2, name)}
+    readings = {"documentation": decode(COMMITTED_V2, name)}
     dense = embcompress.reconstruct(COMMITTED_V2, output=tmp_path / "dense.safetensors")
-    found["reconstruct"] = rows_of(safetensors.torch.load_file(dense.output.path)[name])
+    readings["reconstruct"] = rows_of(safetensors.torch.load_file(dense.output.path)[name])
     with torch.no_grad():
-        found["load"] = rows_of(embcompress.load(COMMITTED_V2)[name](None))
-    for how, rows in found.items():
+        readings["load"] = rows_of(embcompress.load(COMMITTED_V2)[name](None))
+    for how, rows in readings.items():
         for row, expected in EXPECTED_V2[name].items():
             np.testing.assert_allclose(rows[row, :4], expected, rtol=1e-6, atol=1e-5, err_msg=how)
         assert float(np.linalg.norm(rows)) == pytest.approx(NORMS_V2[name], rel=1e-6)
@@ -444,9 +447,9 @@ def test_committed_file_of_schema_2_has_every_part() -> None:
     assert document["schema_version"] == 2
     books = {}
     for name in EXPECTED_V2:
-        said = document["tables"][name]
-        dim = 24 if name == "complex.weight" else said["shape"][1]
-        books[name] = read_codebook(tensors[f"{name}.codebook"].tobytes(), rank=said["rank"], dim=dim)
+        fields = document["tables"][name]
+        dim = 24 if name == "complex.weight" else fields["shape"][1]
+        books[name] = read_codebook(tensors[f"{name}.codebook"].tobytes(), rank=fields["rank"], dim=dim)
     assert {name for name, book in books.items() if book.bases is not None} == {"words.weight", "clusters.weight"}
     assert {name: len(book.classes) for name, book in books.items()} == {
         name: 2 if name == "clusters.weight" else 1 for name in EXPECTED_V2
@@ -479,8 +482,8 @@ def test_committed_weights_of_schema_2_are_the_same_to_the_bit(name: str) -> Non
         factors = read_coded(artifact, table)
         (codes,) = artifact.codes(table)
         strings = StringReader(codes, factors.index, files=checkpoint.files).read(np.arange(table.rows))
-        found = strings.decode(factors.codebook).numpy()
-    for weights in (found, decode_weights(COMMITTED_V2, name)[0]):
+        decoded_weights = strings.decode(factors.codebook).numpy()
+    for weights in (decoded_weights, decode_weights(COMMITTED_V2, name)[0]):
         assert hashlib.sha256((weights + 0.0).astype("<f4").tobytes()).hexdigest() == WEIGHTS_V2[name]
 
 
@@ -488,13 +491,13 @@ def test_changed_bits_of_schema_2_are_refused(tmp_path: Path) -> None:
     """A bit of codes, index or codebook that flips is found by its checksum, by load and by reconstruct."""
     whole = COMMITTED_V2.read_bytes()
     header, _, _ = parse(COMMITTED_V2)
-    start = len(whole) - max(said["data_offsets"][1] for said in header.values())
+    start = len(whole) - max(entry["data_offsets"][1] for entry in header.values())
     path = tmp_path / "small.safetensors"
     for table, suffix in itertools.product(EXPECTED_V2, PARTS_V2):
         begin, end = header[table + suffix]["data_offsets"]
-        for place in (begin, (begin + end) // 2, end - 1):
+        for position in (begin, (begin + end) // 2, end - 1):
             raw = bytearray(whole)
-            raw[start + place] ^= 16
+            raw[start + position] ^= 16
             path.write_bytes(raw)
             for read in (embcompress.load, embcompress.reconstruct):
                 with pytest.raises(ArtifactError, match=re.escape(table + suffix)):
@@ -512,28 +515,28 @@ def test_cut_files_of_schema_2_are_refused(tmp_path: Path) -> None:
             embcompress.load(path)
 
 
-def edit(held: Tensor, draw: np.random.Generator) -> Tensor:
+def edit(tensor: Tensor, draw: np.random.Generator) -> Tensor:
     """Flip bits, put bytes, cut, lengthen, repeat or take out a part, or put a large number."""
-    raw = bytearray(held.numpy().tobytes())
-    place, how = int(draw.integers(len(raw))), int(draw.integers(8))
+    raw = bytearray(tensor.numpy().tobytes())
+    position, how = int(draw.integers(len(raw))), int(draw.integers(8))
     if how == 0:
-        raw[place] ^= 1 << int(draw.integers(8))
+        raw[position] ^= 1 << int(draw.integers(8))
     elif how == 1:
-        for place in draw.integers(len(raw), size=8).tolist():
-            raw[place] = int(draw.integers(256))
+        for position in draw.integers(len(raw), size=8).tolist():
+            raw[position] = int(draw.integers(256))
     elif how == 2:
-        del raw[place:]
+        del raw[position:]
     elif how == 3:
         raw += draw.bytes(int(draw.integers(1, 40)))
     elif how == 4:
-        raw[place:place] = raw[: int(draw.integers(1, 40))]
+        raw[position:position] = raw[: int(draw.integers(1, 40))]
     elif how == 5:
-        del raw[place : place + int(draw.integers(1, 40))]
+        del raw[position : position + int(draw.integers(1, 40))]
     elif how == 6:
-        raw[place : place + 4] = int(draw.choice([2**32 - 1, 2**31, 2**20, 2**16, 0])).to_bytes(4, "little")
+        raw[position : position + 4] = int(draw.choice([2**32 - 1, 2**31, 2**20, 2**16, 0])).to_bytes(4, "little")
     else:
         # Of a codebook the head, its steps and the first list.
-        raw[place % 24] = int(draw.integers(256))
+        raw[position % 24] = int(draw.integers(256))
     return torch.frombuffer(raw, dtype=torch.uint8) if raw else torch.empty(0, dtype=torch.uint8)
 
 
@@ -546,7 +549,9 @@ def test_edited_parts_of_schema_2_are_refused_or_read(tmp_path: Path, name: str,
     refused = 0
     for _ in range(16):
         path.write_bytes(COMMITTED_V2.read_bytes())
-        rewrite(path, tensors=lambda held: held.update({name + suffix: edit(held[name + suffix], draw)}), name=name)
+        rewrite(
+            path, tensors=lambda tensors: tensors.update({name + suffix: edit(tensors[name + suffix], draw)}), name=name
+        )
         try:
             table = embcompress.load(path)[name]
             with torch.no_grad():
@@ -571,21 +576,21 @@ def test_committed_files_are_evaluated_and_listed(tmp_path: Path, path: Path) ->
     dense = embcompress.reconstruct(path, output=tmp_path / "dense.safetensors").output.path
     result = embcompress.evaluate(dense, path, neighbours=0)
     # The dense file is not the one that the errors in the header are of, nor has it that one's lack of metadata.
-    assert {check.name for check in result.checks if not check.passed} == {"recorded", "untouched"}
-    said = next(check.detail for check in result.checks if check.name == "schema")
-    assert said == f"the header follows schema {1 if path == COMMITTED else 2}"
+    assert {check.name for check in result.checks if not check.passed} == {"recorded_error", "uncompressed_tensors"}
+    detail = next(check.detail for check in result.checks if check.name == "schema")
+    assert detail == f"the header follows schema {1 if path == COMMITTED else 2}"
     assert len(result.tables) >= 4
     for table in result.tables:
         assert table.error is not None
         assert table.error.relative < (1e-3 if table.dtype == "float16" else 1e-6)
         assert table.coded is not None
-        assert table.coded.states == (None if path == COMMITTED else 32)
+        assert table.coded.trellis_states == (None if path == COMMITTED else 32)
     listed = embcompress.inspect(path)
     assert {tensor.name for tensor in listed.others} == set(parse(path)[0])
-    told = [(one.name, one.shape, one.coding, one.bytes, one.bytes_before) for one in listed.compressed]
-    assert told == [
+    tables = [(one.name, one.shape, one.coding, one.bytes, one.bytes_before) for one in listed.compressed_tables]
+    assert tables == [
         (table.name, table.shape, "coded", table.bytes_after, table.bytes_before) for table in result.tables
     ]
-    for one, table in zip(listed.compressed, result.tables, strict=True):
+    for one, table in zip(listed.compressed_tables, result.tables, strict=True):
         assert table.coded is not None
         assert one.bits_per_entry == pytest.approx(table.coded.bits_per_entry, rel=1e-12)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import embcompress
-from embcompress.artifact.decoded_rows import DenseRows, open_dense_rows
+from embcompress.artifact.decoded_rows import DecodedRows, open_decoded_rows
 from embcompress.artifact.reader import read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.coding.row_index import SPACING
@@ -31,28 +31,28 @@ BASES_ROUNDING = 2.0**-22
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """Compress a table in each of the ways."""
-    found = {}
+    artifacts = {}
     for kind in KINDS:
         folder = tmp_path_factory.mktemp(kind)
         safetensors.torch.save_file(dict(CASES[kind].build()), folder / "model.safetensors")
         options = {"table": NAME, "neighbours": 0, **CASES[kind].options}
-        found[kind] = Path(embcompress.approximate(folder / "model.safetensors", **options).output.path)
-    return found
+        artifacts[kind] = Path(embcompress.approximate(folder / "model.safetensors", **options).output.path)
+    return artifacts
 
 
 @contextmanager
-def opened(path: Path, *, dtype: torch.dtype = torch.float64) -> Iterator[DenseRows]:
+def opened(path: Path, *, dtype: torch.dtype = torch.float64) -> Iterator[DecodedRows]:
     """Open the rows of the one table of an artifact."""
     with open_checkpoint(path) as checkpoint:
         artifact = read_artifact(checkpoint)
-        yield open_dense_rows(artifact, artifact.tables[0], dtype=dtype, device="cpu")
+        yield open_decoded_rows(artifact, artifact.tables[0], dtype=dtype, device="cpu")
 
 
-def assert_near(found: Tensor, expected: Tensor, *, dtype: torch.dtype, kind: str) -> None:
+def assert_near(actual: Tensor, expected: Tensor, *, dtype: torch.dtype, kind: str) -> None:
     """Compare entry by entry, to the rounding of the dtype."""
-    assert found.dtype == dtype
+    assert actual.dtype == dtype
     slack = max(ROUNDING[dtype], BASES_ROUNDING if kind == "coded" else 0) * float(expected.abs().max())
-    assert torch.allclose(found.to(torch.float64), expected, rtol=0, atol=slack)
+    assert torch.allclose(actual.to(torch.float64), expected, rtol=0, atol=slack)
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
@@ -76,7 +76,7 @@ def test_dense_rows_check_what_was_read(kind: str, made: Mapping[str, Path], tmp
     part = {"coded": "codes", "coded-complex64": "codes", "bilinear": "right"}.get(kind, "weights")
     copy = tmp_path / "damaged.safetensors"
     copy.write_bytes(made[kind].read_bytes())
-    flip(copy, f"{NAME}.{part}", bit=0, place=1.0)
+    flip(copy, f"{NAME}.{part}", bit=0, share=1.0)
     with opened(copy) as rows:
         rows.read_next(130)
         with pytest.raises(ArtifactError, match="crc32") as refused:
@@ -95,9 +95,9 @@ def test_dense_rows_leave_the_range_of_the_original(tmp_path: Path) -> None:
     artifact = Path(embcompress.approximate(source, bases=5, table=NAME, neighbours=0).output.path)
     dense = safetensors.torch.load_file(embcompress.reconstruct(artifact).output.path)[NAME].to(torch.float64)
     with opened(artifact) as rows:
-        found = rows.read_next(130)
-    assert not torch.equal(found, dense)
-    assert torch.allclose(found, dense, rtol=2**-10, atol=2**-24)
+        actual = rows.read_next(130)
+    assert not torch.equal(actual, dense)
+    assert torch.allclose(actual, dense, rtol=2**-10, atol=2**-24)
 
 
 def test_coded_rows_by_id_lie_beyond_the_places_counted(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_coded_rows_by_id_lie_beyond_the_places_counted(tmp_path: Path) -> None:
     safetensors.torch.save_file({NAME: draw(rows, 4)}, source)
     made = embcompress.approximate(source, ratio=5, effort="fast", table=NAME, neighbours=0)
     assert made.tables[0].coded is not None
-    assert made.tables[0].coded.kinds > 1
+    assert made.tables[0].coded.row_kinds > 1
     ids = torch.tensor(
         [rows - 1, 400 * SPACING, 400 * SPACING - 1, 0, 400 * SPACING + 1, SPACING - 1, SPACING, SPACING + 1]
     )
@@ -129,7 +129,7 @@ def test_dense_rows_of_schema_1_are_what_is_stored(number: int, dtype: torch.dty
         table = artifact.tables[number]
         expected = torch.from_numpy(decode(CODED_V1, table.name))
         ids = torch.tensor([table.rows - 1, 0, 7, 7, 129])
-        rows = open_dense_rows(artifact, table, dtype=dtype, device="cpu")
+        rows = open_decoded_rows(artifact, table, dtype=dtype, device="cpu")
         assert_near(rows.read(ids), expected[ids], dtype=dtype, kind="coded")
         for first in range(0, table.rows, 100):
             part = expected[first : first + 100]

@@ -103,7 +103,7 @@ def test_artifact_has_the_crc32_of_every_tensor(artifact: Path) -> None:
     header, buffer = parse(artifact)
     checksums = json.loads(header.pop("__metadata__")["embcompress"])["crc32"]
     assert checksums == {
-        name: f"{zlib.crc32(buffer[slice(*said['data_offsets'])]):08x}" for name, said in header.items()
+        name: f"{zlib.crc32(buffer[slice(*entry['data_offsets'])]):08x}" for name, entry in header.items()
     }
 
 
@@ -115,10 +115,10 @@ def test_artifact_aligns_its_tensors(artifact: Path) -> None:
     item_bytes = {"I64": 8, "F32": 4, "F16": 2, "BOOL": 1}
     assert list(header) == ["step", "entities.weight.bases", "entities.weight.weights", "none", "bias", "mask"]
     end = 0
-    for said in header.values():
-        assert said["data_offsets"][0] == end
-        assert (start + end) % item_bytes[said["dtype"]] == 0
-        end = said["data_offsets"][1]
+    for entry in header.values():
+        assert entry["data_offsets"][0] == end
+        assert (start + end) % item_bytes[entry["dtype"]] == 0
+        end = entry["data_offsets"][1]
     assert end == len(buffer)
 
 
@@ -143,11 +143,11 @@ def test_writer_is_read_by_safetensors(tmp_path: Path) -> None:
         writer.finish({"b": "2", "a": "1"})
         writer.commit()
     assert path.stat().st_size == writer.nbytes
-    found = safetensors.torch.load_file(path)
-    assert {name: (str(value.dtype), tuple(value.shape)) for name, value in found.items()} == {
+    tensors = safetensors.torch.load_file(path)
+    assert {name: (str(value.dtype), tuple(value.shape)) for name, value in tensors.items()} == {
         entry.name: (f"torch.{entry.dtype}", entry.shape) for entry in entries
     }
-    for name, value in found.items():
+    for name, value in tensors.items():
         assert value.reshape(-1).view(torch.uint8).numpy().tobytes() == written[name]
 
 
@@ -244,7 +244,7 @@ def test_artifact_with_a_flipped_bit_is_refused(artifact: Path, name: str, bit: 
     """One flipped bit in any tensor is named with both checksums by reconstruct, and by load if it is a factor's."""
     header, _ = parse(artifact)
     raw = bytearray(artifact.read_bytes())
-    end = len(raw) - max(said["data_offsets"][1] for key, said in header.items() if key != "__metadata__")
+    end = len(raw) - max(entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__")
     raw[end + header[name]["data_offsets"][1] - 1] ^= 1 << bit
     artifact.write_bytes(raw)
     message = f"tensor '{name}' in .* has the crc32 .* the file was changed or damaged"
@@ -264,8 +264,8 @@ def test_artifact_of_a_newer_schema_is_refused(artifact: Path) -> None:
 
 def table_of(document: dict[str, Any]) -> dict[str, Any]:
     """Find what a document says of its one table."""
-    said: dict[str, Any] = document["tables"]["entities.weight"]
-    return said
+    fields: dict[str, Any] = document["tables"]["entities.weight"]
+    return fields
 
 
 TABLE_LIES: dict[str, dict[str, Any]] = {

@@ -87,11 +87,11 @@ def assert_refused(args: list[str], *, code: int, message: str, folder: Path, hi
         assert hint in plain.err.partition("\nhint: ")[2]
     quiet = run(*args, "--quiet")
     assert quiet == plain
-    told = run(*args, "--json")
-    assert (told.code, told.err) == (code, "")
-    document = json.loads(told.out)
+    json_outcome = run(*args, "--json")
+    assert (json_outcome.code, json_outcome.err) == (code, "")
+    document = json.loads(json_outcome.out)
     assert list(document) == FAILURE_KEYS
-    assert (document["schema_version"], document["ok"]) == (1, False)
+    assert (document["schema_version"], document["ok"]) == (2, False)
     assert list(document["error"]) == ["id", "message", "hint"]
     assert document["error"]["id"]
     assert message in document["error"]["message"]
@@ -104,10 +104,10 @@ def test_approximate_prints_one_json_document(folder: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     document = json.loads(outcome.out)
     assert list(document) == REPORT_KEYS
-    assert (document["schema_version"], document["command"], document["ok"]) == (1, "approximate", True)
+    assert (document["schema_version"], document["command"], document["ok"]) == (2, "approximate", True)
     assert document["input"] == {"path": "model.safetensors", "bytes": (folder / "model.safetensors").stat().st_size}
     assert document["output"]["path"] == "model-compressed.safetensors"
-    assert [(said["name"], said["rank"], said["bytes_after"]) for said in document["tables"]] == [
+    assert [(table["name"], table["rank"], table["bytes_after"]) for table in document["tables"]] == [
         ("entities.weight", 3, 3 * 72 * 4)
     ]
     assert outcome.out == (folder / "model-compressed.report.json").read_text()
@@ -126,11 +126,11 @@ def test_inspect_prints_one_json_document(folder: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     document = json.loads(outcome.out)
     assert list(document) == INSPECT_KEYS
-    assert [list(said) for said in document["tables"]] == [
+    assert [list(entry) for entry in document["tables"]] == [
         ["name", "tied_names", "rows", "shape", "dtype", "bytes", "chosen", "reason"]
     ] * 2
-    assert [list(said) for said in document["others"]] == [["name", "shape", "dtype", "bytes"]] * 2
-    assert [(said["name"], said["chosen"]) for said in document["tables"]] == [
+    assert [list(entry) for entry in document["others"]] == [["name", "shape", "dtype", "bytes"]] * 2
+    assert [(entry["name"], entry["chosen"]) for entry in document["tables"]] == [
         ("entities.weight", True),
         ("fc.weight", False),
     ]
@@ -322,7 +322,7 @@ def test_candidates_can_be_pasted(folder: Path) -> None:
     for line in words:
         assert line[:2] == ["embcompress", "approximate"]
         outcome = run(*line[1:], "--force", "--json")
-        assert [said["name"] for said in json.loads(outcome.out)["tables"]] == [line[-1]]
+        assert [listed_table["name"] for listed_table in json.loads(outcome.out)["tables"]] == [line[-1]]
 
 
 def test_too_many_bases_are_refused_with_the_number_that_pays(folder: Path) -> None:
@@ -564,7 +564,9 @@ def test_hostile_names_are_harmless(folder: Path) -> None:
         assert not any(line.startswith("error: b") for line in printed.splitlines())
     assert "[red]x[/red]_embedding.weight" in runs[0].out
     for name in HOSTILE_NAMES:
-        assert name in {said["name"] for said in json.loads(run("inspect", path, "--json").out)["tables"]}
+        assert name in {
+            listed_table["name"] for listed_table in json.loads(run("inspect", path, "--json").out)["tables"]
+        }
 
 
 def test_terminal_gets_no_foreign_escapes(folder: Path) -> None:
@@ -715,8 +717,8 @@ def test_names_outside_the_encoding_are_spelled_out(folder: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     shown = subprocess.run([*TOOL, "inspect", path.name], capture_output=True, check=True, env=environment)
     assert rb"entit\xe9_embedding.weight" in shown.stdout
-    told = subprocess.run([*TOOL, "inspect", path.name, "--json"], capture_output=True, check=True, env=environment)
-    assert json.loads(told.stdout.decode())["tables"][0]["name"] == "entité_embedding.weight"
+    process = subprocess.run([*TOOL, "inspect", path.name, "--json"], capture_output=True, check=True, env=environment)
+    assert json.loads(process.stdout.decode())["tables"][0]["name"] == "entité_embedding.weight"
 
 
 def test_names_that_are_no_text_work(folder: Path) -> None:

@@ -30,7 +30,7 @@ REPORT_KEYS = [
 ]  # fmt: skip
 TABLE_KEYS = [
     "name", "tied_names", "rows", "shape", "dtype", "kind", "coding", "rank", "rows_kept", "rows_added", "rows_dropped",
-    "rows_filled", "method", "constrainer", "energy_held", "base_rows", "new_rows", "bytes_before", "bytes_after",
+    "rows_filled", "method", "constrainer", "kept_energy", "base_rows", "new_rows", "bytes_before", "bytes_after",
     "seconds",
 ]  # fmt: skip
 
@@ -83,11 +83,11 @@ def assert_refused(args: list[str], *, code: int, message: str, folder: Path, hi
     assert plain.err.startswith("error: ")
     assert message in plain.err
     assert hint in plain.err.partition("\nhint: ")[2]
-    told = run(*args, "--json")
-    assert (told.code, told.err) == (code, "")
-    document = json.loads(told.out)
+    json_outcome = run(*args, "--json")
+    assert (json_outcome.code, json_outcome.err) == (code, "")
+    document = json.loads(json_outcome.out)
     assert list(document) == FAILURE_KEYS
-    assert (document["schema_version"], document["ok"]) == (1, False)
+    assert (document["schema_version"], document["ok"]) == (2, False)
     assert document["error"]["id"]
     assert message in document["error"]["message"]
     assert snapshot(folder) == before
@@ -99,27 +99,32 @@ def test_backfill_prints_one_json_document(folder: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     document = json.loads(outcome.out)
     assert list(document) == REPORT_KEYS
-    assert (document["schema_version"], document["command"], document["ok"]) == (1, "backfill", True)
-    assert [list(said) for said in document["tables"]] == [TABLE_KEYS]
+    assert (document["schema_version"], document["command"], document["ok"]) == (2, "backfill", True)
+    assert [list(fields) for fields in document["tables"]] == [TABLE_KEYS]
     assert document["output"]["path"] == "model-backfilled.safetensors"
     assert document["vocabulary"] == {
-        "kept": 16,
-        "new": 10,
-        "dropped": 4,
-        "padding": 0,
+        "kept_ids": 16,
+        "new_ids": 10,
+        "dropped_rows": 4,
+        "padding_rows": 0,
         "new_labels": ["w20", "w21", "w22", "w23", "w24"],
         "dropped_labels": ["w0", "w1", "w2", "w3"],
     }
-    (said,) = document["tables"]
-    assert (said["name"], said["rows"], said["shape"], said["dtype"]) == ("entities.weight", 26, [6], "float32")
-    assert (said["rows_kept"], said["rows_added"], said["rows_dropped"], said["rows_filled"]) == (16, 10, 4, 0)
-    assert (said["method"], said["constrainer"], said["rank"], said["energy_held"]) == ("gaussian", None, None, None)
-    assert list(said["base_rows"]["norm"]) == ["mean", "p50", "p99", "max"]
-    assert list(said["new_rows"]["cosine"]) == ["mean", "p50", "p01", "min"]
-    assert said["base_rows"]["norm"]["mean"] == pytest.approx(float(table()[4:].norm(dim=1).mean()), rel=1e-6)
+    (fields,) = document["tables"]
+    assert (fields["name"], fields["rows"], fields["shape"], fields["dtype"]) == ("entities.weight", 26, [6], "float32")
+    assert (fields["rows_kept"], fields["rows_added"], fields["rows_dropped"], fields["rows_filled"]) == (16, 10, 4, 0)
+    assert (fields["method"], fields["constrainer"], fields["rank"], fields["kept_energy"]) == (
+        "gaussian",
+        None,
+        None,
+        None,
+    )
+    assert list(fields["base_rows"]["norm"]) == ["mean", "p50", "p99", "max"]
+    assert list(fields["new_rows"]["cosine"]) == ["mean", "p50", "p01", "min"]
+    assert fields["base_rows"]["norm"]["mean"] == pytest.approx(float(table()[4:].norm(dim=1).mean()), rel=1e-6)
     assert document["warnings"] == [
         "4 rows were dropped with their labels: 'w0', 'w1', 'w2', 'w3'",
-        "copied as they are, though they have 20 entries like the rows of 'entities.weight': 'bias'",
+        "not grown, although they also have 20 entries like the rows of 'entities.weight': 'bias'",
     ]
     assert outcome.out == (folder / "model-backfilled.report.json").read_text()
 
@@ -128,20 +133,20 @@ def test_backfill_keeps_the_rows_of_the_prompt(folder: Path) -> None:
     """Ids, labels, two bases, options behind or before the files: rows lie where the files say."""
     rows, more = table(), table(8, seed=1)
     assert run(*BY_ID, "--method", "zeros", "-o", "a.safetensors", "-q") == Outcome(0, "", "")
-    found = safetensors.torch.load_file("a.safetensors")["entities.weight"]
-    assert torch.equal(found, torch.cat([torch.zeros(10, 6), rows.flip(0)]))
+    grown_rows = safetensors.torch.load_file("a.safetensors")["entities.weight"]
+    assert torch.equal(grown_rows, torch.cat([torch.zeros(10, 6), rows.flip(0)]))
     args = ["--base-ids", "ids", "--base-ids", "ids2", "--max-id", 31, "--method", "mean", "--seed", 3, "-q"]
     assert run("backfill", *args, "model.safetensors", "second.safetensors", "-o", "b.safetensors").code == 0
-    found = safetensors.torch.load_file("b.safetensors")["entities.weight"]
-    assert torch.equal(found[:8], more)
-    assert torch.equal(found[10:30], rows.flip(0))
+    grown_rows = safetensors.torch.load_file("b.safetensors")["entities.weight"]
+    assert torch.equal(grown_rows[:8], more)
+    assert torch.equal(grown_rows[10:30], rows.flip(0))
     mean = torch.cat([rows, more]).double().mean(dim=0)
-    torch.testing.assert_close(found[[8, 9, 30]].double(), mean.expand(3, -1), rtol=0, atol=1e-6)
+    torch.testing.assert_close(grown_rows[[8, 9, 30]].double(), mean.expand(3, -1), rtol=0, atol=1e-6)
     args = ["--base-labels", "old.txt", "--base-labels", "old2.txt", "--labels", "new.txt", "-o", "c.safetensors", "-q"]
     assert run("backfill", "model.safetensors", "second.safetensors", *args).code == 0
-    found = safetensors.torch.load_file(folder / "c.safetensors")["entities.weight"]
-    assert torch.equal(found[:16], rows[4:])
-    assert torch.equal(found[[24, 25]], more[[2, 1]])
+    grown_rows = safetensors.torch.load_file(folder / "c.safetensors")["entities.weight"]
+    assert torch.equal(grown_rows[:16], rows[4:])
+    assert torch.equal(grown_rows[[24, 25]], more[[2, 1]])
 
 
 def test_a_dry_run_prints_what_would_be(folder: Path) -> None:
@@ -180,8 +185,8 @@ def test_report_fits_the_console(width: int) -> None:
     lines = text.splitlines()
     assert max(map(len, lines)) <= width
     flat = " ".join(text.split())
-    kept = table()[4:]
-    norm = f"{float(kept.norm(dim=1).mean()):.4g} / 1"
+    shown_rows = table()[4:]
+    norm = f"{float(shown_rows.norm(dim=1).mean()):.4g} / 1"
     for part in (
         "entities.weight",
         "26 x 6 float32",
@@ -192,7 +197,7 @@ def test_report_fits_the_console(width: int) -> None:
     ):
         assert part in flat
     if width == 200:
-        heads = "table shape kept added dropped new rows by norm kept / new cosine kept / new held"
+        heads = "table shape kept added dropped new rows by norm kept / new cosine kept / new kept energy"
         assert " ".join(lines[0].split()) == heads
         assert lines[1].split()[5:8] == ["16", "10", "4"]
     else:
@@ -236,7 +241,7 @@ def test_hostile_names_are_harmless(folder: Path) -> None:
     assert "[red]x[/red]_embedding.weight" in runs[0].out
     assert r"\x1b[2Jl[/red]" in runs[1].out
     document = json.loads(run(*args, "--json", "--force").out)
-    assert {said["name"] for said in document["tables"]} == set(HOSTILE_NAMES)
+    assert {listed_table["name"] for listed_table in document["tables"]} == set(HOSTILE_NAMES)
     assert document["vocabulary"]["new_labels"] == ["\x1b]0;new\x07"]
     assert document["vocabulary"]["dropped_labels"] == [labels[0]]
     assert set(safetensors.torch.load_file(folder / "hostile-backfilled.safetensors")) > set(HOSTILE_NAMES)
@@ -244,7 +249,7 @@ def test_hostile_names_are_harmless(folder: Path) -> None:
 
 # What a file of ids holds, and what the message says.
 WRONG_IDS: dict[str, tuple[list[object], str]] = {
-    "duplicate": ([*range(18), 3, 5], "ids must not repeat; twice or more often there are 3, 5."),
+    "duplicate": ([*range(18), 3, 5], "ids must not repeat; these do: 3, 5."),
     "negative": ([*range(18), -2, -1], "ids must not be negative; got -2, -1."),
     "fractional": ([*range(18), 18.5, 19], "line 19: ids are integers, one a line; got '18.5'"),
     "over --max-id": ([*range(18), 30, 31], "ids must be below --max-id 30; got 30, 31."),
@@ -398,7 +403,7 @@ WRONG_FILLS: dict[str, tuple[dict[str, Tensor], list[str] | None, list[str], str
         {"x": table(3)},
         ["w20", "w5", "nobody"],
         ["--method", "zeros"],
-        "rows are only filled for new labels; not new are 'w5', 'nobody'.",
+        "only new labels can be filled; these are not new: 'w5', 'nobody'.",
         "",
     ),
     "label twice": ({"x": table(3)}, ["w20", "w21", "w20"], [], "by a label that no other has; several have 'w20'", ""),
@@ -449,7 +454,7 @@ def test_ambiguous_tables_are_refused(folder: Path) -> None:
     message = "several tables in model.safetensors have 20 rows: 'entities.weight', 'relations.weight'"
     assert_refused([*BY_ID, *OVER_OLD], code=1, message=message, hint="Say with --table", folder=folder)
     outcome = run(*BY_ID, "--table", "rel*", "--json")
-    assert [said["name"] for said in json.loads(outcome.out)["tables"]] == ["relations.weight"]
+    assert [listed_table["name"] for listed_table in json.loads(outcome.out)["tables"]] == ["relations.weight"]
 
 
 BAD_TABLES: dict[str, tuple[list[str], str, str]] = {
@@ -506,11 +511,19 @@ WRONG_USAGE: dict[str, tuple[list[str], str, str]] = {
     "max-id fraction": ([*BY_ID[:3], "30.5", *BY_ID[4:]], "--max-id", ""),
     "two bases, one file": (
         ["backfill", "second.safetensors", *BY_ID[1:]],
-        "2 BASE need as many --base-ids; got 1",
+        "each BASE needs a --base-ids of its own: 2 in all; got 1",
         "",
     ),
-    "one base, two files": ([*BY_ID, "--base-ids", "ids2"], "1 BASE need as many --base-ids; got 2", ""),
-    "two label files": ([*BY_LABEL, "--base-labels", "old2.txt"], "1 BASE need as many --base-labels; got 2", ""),
+    "one base, two files": (
+        [*BY_ID, "--base-ids", "ids2"],
+        "each BASE needs a --base-ids of its own: 1 in all; got 2",
+        "",
+    ),
+    "two label files": (
+        [*BY_LABEL, "--base-labels", "old2.txt"],
+        "each BASE needs a --base-labels of its own: 1 in all; got 2",
+        "",
+    ),
     "method": ([*BY_ID, "--method", "gausian"], "--method must be one of xavier_uniform", "Did you mean gaussian?"),
     "method, not alike": ([*BY_ID, "--method", "xyz"], "--method must be one of", ""),
     "method's argument": ([*BY_ID, "--method", "uniform:c=1"], "--method uniform takes a, b; got 'c'", ""),
@@ -549,10 +562,12 @@ def test_wrong_usage_ends_with_2(folder: Path, args: list[str], message: str, hi
 
 def test_more_labels_than_max_id_are_refused(folder: Path) -> None:
     """26 labels do not go into 25 ids; into 26 and 27 they do, the last id padded."""
-    assert_refused([*BY_LABEL, "--max-id", "25"], code=1, message="26 labels do not go into --max-id 25", folder=folder)
+    assert_refused(
+        [*BY_LABEL, "--max-id", "25"], code=1, message="--max-id 25 is too small for 26 labels", folder=folder
+    )
     for count in (26, 27):
         document = json.loads(run(*BY_LABEL, "--max-id", count, "-f", "--json").out)
-        assert (document["tables"][0]["rows"], document["vocabulary"]["new"]) == (count, count - 16)
+        assert (document["tables"][0]["rows"], document["vocabulary"]["new_ids"]) == (count, count - 16)
 
 
 def test_offset_beyond_the_rows_is_refused(folder: Path) -> None:
@@ -565,9 +580,9 @@ def test_offset_beyond_the_rows_is_refused(folder: Path) -> None:
     save("padded.safetensors", {"entities.weight": table(22)})
     args = ["backfill", "padded.safetensors", *BY_LABEL[2:], *OVER_OLD, "--max-id", "27"]
     assert_refused([*args, "--row-offset", "2"], code=1, folder=folder,
-                   message="26 labels and 2 rows that have none do not go into --max-id 27")  # fmt: skip
+                   message="--max-id 27 is too small for 26 labels and 2 rows that have none")  # fmt: skip
     assert_refused([*args, "--keep-padding"], code=1, folder=folder,
-                   message="26 labels and 2 rows that have none do not go into --max-id 27")  # fmt: skip
+                   message="--max-id 27 is too small for 26 labels and 2 rows that have none")  # fmt: skip
 
 
 def test_nearly_all_labels_gone_is_refused(folder: Path) -> None:
@@ -577,7 +592,7 @@ def test_nearly_all_labels_gone_is_refused(folder: Path) -> None:
     assert_refused(args, code=1, folder=folder, hint="Check that --base-labels and --labels name the right files",
                    message="19 of 20 labels of the base are not among the 31 new ones: 'w0', 'w1'")  # fmt: skip
     write("few.txt", "w3", "w5", *(f"x{number}" for number in range(30)))
-    assert json.loads(run(*args, "--json").out)["vocabulary"]["dropped"] == 18
+    assert json.loads(run(*args, "--json").out)["vocabulary"]["dropped_rows"] == 18
 
 
 def test_existing_output_is_refused_without_force(folder: Path) -> None:
@@ -712,7 +727,7 @@ def test_names_that_are_no_text_work(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         (["--method", "uniform:a=1,b=0"], "--method uniform:a=1,b=0"),
         (["--method", "uniform:a=nan"], "got 'a=nan'"),
@@ -726,9 +741,11 @@ def test_names_that_are_no_text_work(folder: Path) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("dry", [[], ["-n"]])
-def test_arguments_that_cannot_be_are_wrong_usage(folder: Path, option: list[str], said: str, dry: list[str]) -> None:
+def test_arguments_that_cannot_be_are_wrong_usage(
+    folder: Path, option: list[str], message: str, dry: list[str]
+) -> None:
     """Numbers that a method or a constrainer cannot take are exit code 2 before any work, in a dry run too."""
     outcome = run(*BY_ID, *option, *dry)
     assert outcome.code == 2
-    assert said in outcome.err
+    assert message in outcome.err
     assert not (folder / "model-backfilled.safetensors").exists()

@@ -57,9 +57,9 @@ class Pair:
         """Run `evaluate`, which must end with a failed check or gate, and read its report."""
         outcome = self.evaluate(*options)
         assert (outcome.code, outcome.err) == (3, "")
-        said: dict[str, Any] = json.loads(outcome.out)
-        assert said["ok"] is False
-        return said
+        document: dict[str, Any] = json.loads(outcome.out)
+        assert document["ok"] is False
+        return document
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +92,13 @@ def header_of(path: Path) -> tuple[dict[str, Any], int]:
     return json.loads(raw[8:start]), start
 
 
-def flip(path: Path, tensor: str, *, bit: int, place: float) -> None:
+def flip(path: Path, tensor: str, *, bit: int, share: float) -> None:
     """Flip a bit of a byte of a stored tensor, at a share of its length."""
     header, start = header_of(path)
     begin, end = header[tensor]["data_offsets"]
     assert end > begin
     raw = bytearray(path.read_bytes())
-    raw[start + begin + min(int(place * (end - begin)), end - begin - 1)] ^= 1 << bit
+    raw[start + begin + min(int(share * (end - begin)), end - begin - 1)] ^= 1 << bit
     path.write_bytes(raw)
 
 
@@ -122,10 +122,10 @@ def edit_original(pair: Pair, change: Callable[[dict[str, Tensor]], object], **m
 
 def failed(report: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     """List the checks that failed: their name, and the table or tensor."""
-    found = [(check["name"], check["table"]) for check in report["checks"] if not check["passed"]]
+    failures = [(check["name"], check["table"]) for check in report["checks"] if not check["passed"]]
     passed = {check["name"] for check in report["checks"] if check["passed"]}
-    assert passed.isdisjoint(name for name, _ in found)
-    return found
+    assert passed.isdisjoint(name for name, _ in failures)
+    return failures
 
 
 DAMAGED = [
@@ -136,21 +136,21 @@ DAMAGED = [
 ]
 
 
-@pytest.mark.parametrize(("pair", "tensor", "told"), DAMAGED, indirect=["pair"], ids=str)
-def test_evaluate_names_what_a_flipped_bit_is_in(pair: Pair, tensor: str, told: str) -> None:
+@pytest.mark.parametrize(("pair", "tensor", "expected_name"), DAMAGED, indirect=["pair"], ids=str)
+def test_evaluate_names_what_a_flipped_bit_is_in(pair: Pair, tensor: str, expected_name: str) -> None:
     """Lowest and highest bit, first, middle and last byte: the check of checksums fails for the table or the tensor.
 
     A damaged table has no error, and all others keep theirs.
     """
     whole = pair.artifact.read_bytes()
-    for place, bit in ((0.0, 0), (0.5, 7), (1.0, 6)):
-        flip(pair.artifact, tensor, bit=bit, place=place)
+    for share, bit in ((0.0, 0), (0.5, 7), (1.0, 6)):
+        flip(pair.artifact, tensor, bit=bit, share=share)
         report = pair.report()
         wrong = failed(report)
-        assert ("checksums", told) in wrong
-        assert {name for name, _ in wrong} <= {"checksums", "untouched"}
+        assert ("checksums", expected_name) in wrong
+        assert {name for name, _ in wrong} <= {"checksums", "uncompressed_tensors"}
         for table in report["tables"]:
-            assert (table["error"] is None) == (table["name"] == told)
+            assert (table["error"] is None) == (table["name"] == expected_name)
         pair.artifact.write_bytes(whole)
     assert pair.evaluate().code == 0
 
@@ -183,11 +183,11 @@ def test_evaluate_refuses_a_header_that_cannot_be_read(
     assert says in json.loads(outcome.out)["error"]["message"]
 
 
-@pytest.mark.parametrize("place", [3, 9, 40])
-def test_evaluate_refuses_a_broken_header(place: int, pair: Pair) -> None:
+@pytest.mark.parametrize("position", [3, 9, 40])
+def test_evaluate_refuses_a_broken_header(position: int, pair: Pair) -> None:
     """A byte of the header's length, or of its JSON, that is another one ends in exit code 1 and no traceback."""
     raw = bytearray(pair.artifact.read_bytes())
-    raw[place] ^= 0x80
+    raw[position] ^= 0x80
     pair.artifact.write_bytes(raw)
     outcome = pair.evaluate()
     assert (outcome.code, json.loads(outcome.out)["ok"]) == (1, False)
@@ -210,7 +210,7 @@ def test_evaluate_notices_a_falsified_error(factor: float, pair: Pair) -> None:
 
     edit_document(pair.artifact, falsify)
     report = pair.report()
-    assert failed(report) == [("recorded", report["tables"][0]["name"])]
+    assert failed(report) == [("recorded_error", report["tables"][0]["name"])]
     assert report["tables"][0]["error"]["relative"] > 0
 
 
@@ -223,24 +223,24 @@ def test_evaluate_takes_an_artifact_that_tells_no_error(pair: Pair) -> None:
         "schema",
         "tables",
         "checksums",
-        "untouched",
+        "uncompressed_tensors",
     ]
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda tensors: tensors["layer.weight"][2, 4].mul_(1.0000002), [("untouched", "layer.weight")]),
-        (lambda tensors: tensors["step"].add_(1), [("untouched", "step")]),
-        (lambda tensors: tensors.update(more=torch.zeros(2)), [("untouched", "more")]),
-        (lambda tensors: tensors.pop("step"), [("untouched", "step")]),
-        (lambda tensors: tensors.update(step=torch.tensor(7.0)), [("untouched", "step")]),
-        (lambda tensors: tensors.update(step=torch.tensor([7])), [("untouched", "step")]),
-        (lambda tensors: tensors["relation.weight"][59, 3, 3].neg_(), [("untouched", "relation.weight")]),
+        (lambda tensors: tensors["layer.weight"][2, 4].mul_(1.0000002), [("uncompressed_tensors", "layer.weight")]),
+        (lambda tensors: tensors["step"].add_(1), [("uncompressed_tensors", "step")]),
+        (lambda tensors: tensors.update(more=torch.zeros(2)), [("uncompressed_tensors", "more")]),
+        (lambda tensors: tensors.pop("step"), [("uncompressed_tensors", "step")]),
+        (lambda tensors: tensors.update(step=torch.tensor(7.0)), [("uncompressed_tensors", "step")]),
+        (lambda tensors: tensors.update(step=torch.tensor([7])), [("uncompressed_tensors", "step")]),
+        (lambda tensors: tensors["relation.weight"][59, 3, 3].neg_(), [("uncompressed_tensors", "relation.weight")]),
         (lambda tensors: tensors.update({NAME: tensors[NAME][:-1].clone()}), [("tables", NAME)]),
         (lambda tensors: tensors.update({NAME: tensors[NAME].half()}), [("tables", NAME)]),
         (lambda tensors: tensors.update({NAME: tensors[NAME].view(300, 4, 4)}), [("tables", NAME)]),
-        (lambda tensors: tensors[NAME][5].mul_(1.5), [("recorded", NAME)]),
+        (lambda tensors: tensors[NAME][5].mul_(1.5), [("recorded_error", NAME)]),
     ],
 )
 def test_evaluate_notices_another_original(
@@ -259,13 +259,13 @@ def test_evaluate_tells_zero_from_minus_zero(pair: Pair) -> None:
     embcompress.approximate(pair.original, output=pair.artifact, bases=4, table=NAME, force=True)
     assert pair.evaluate().code == 0
     edit_original(pair, lambda tensors: tensors["zero"].neg_())
-    assert failed(pair.report()) == [("untouched", "zero")]
+    assert failed(pair.report()) == [("uncompressed_tensors", "zero")]
 
 
 def test_evaluate_notices_other_metadata(pair: Pair) -> None:
     """Metadata that `reconstruct` would put back is compared, too."""
     edit_original(pair, lambda _: None, epoch="4")
-    assert failed(pair.report()) == [("untouched", None)]
+    assert failed(pair.report()) == [("uncompressed_tensors", None)]
 
 
 def test_evaluate_notices_ties_that_are_no_more(tmp_path: Path) -> None:

@@ -66,14 +66,14 @@ def test_evaluate_refuses_an_original_with_nan(value: float, pair: Pair) -> None
 
 def test_evaluate_dry_run_reads_headers_alone(pair: Pair) -> None:
     """A damaged tensor passes a dry run, another shape does not; nothing is written, and the memory is told."""
-    flip(pair.artifact, f"{NAME}.weights", bit=7, place=0.5)
+    flip(pair.artifact, f"{NAME}.weights", bit=7, share=0.5)
     before = snapshot(pair.original.parent)
     outcome = pair.evaluate("--dry-run", "--report", pair.original.with_name("found.json"))
     assert outcome.code == 0
-    said = json.loads(outcome.out)
-    assert [check["name"] for check in said["checks"]] == ["schema", "tables"]
-    assert (said["tables"][0]["error"], said["dry_run"]) == (None, True)
-    assert said["memory_bytes"] > 2**20
+    document = json.loads(outcome.out)
+    assert [check["name"] for check in document["checks"]] == ["schema", "tables"]
+    assert (document["tables"][0]["error"], document["dry_run"]) == (None, True)
+    assert document["memory_bytes"] > 2**20
     edit_original(pair, lambda tensors: tensors.update({NAME: tensors[NAME][:-1].clone()}))
     after = snapshot(pair.original.parent)
     assert failed(pair.report("--dry-run")) == [("tables", NAME)]

@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
-    ("args", "code", "kind", "said"),
+    ("args", "code", "kind", "message"),
     [
         (["approximate", "nope.pt", "--bases", 2], 1, "checkpoint", "nope.pt does not exist."),
         (["approximate", "m.safetensors", "--bases", 99], 1, "rank", "so it has at most 8 bases, not 99."),
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["inspect", "nope.pt"], 1, "checkpoint", "nope.pt does not exist."),
     ],
 )
-def test_reports_say_why_a_command_failed(args: list[object], code: int, kind: str, said: str) -> None:
+def test_reports_say_why_a_command_failed(args: list[object], code: int, kind: str, message: str) -> None:
     """JUnit holds one test case with the error, JSON the document that --json prints, other forms are not made."""
     outcome = run(*args, "--report", "r.xml", "--report", "r.JSON", "--report", "r.md", "--json")
     assert outcome.code == code
@@ -50,8 +50,8 @@ def test_reports_say_why_a_command_failed(args: list[object], code: int, kind: s
     assert (case.get("classname"), case.get("name")) == (f"embcompress.{args[0]}", f"embcompress {args[0]}")
     (error,) = case
     assert (error.tag, error.get("type")) == ("error", kind)
-    assert said in str(error.get("message"))
-    assert said in str(error.text)
+    assert message in str(error.get("message"))
+    assert message in str(error.text)
     assert document["error"]["hint"] in str(error.text)
     assert not Path("r.md").exists()
 

@@ -36,8 +36,8 @@ def approximate(folder: Path, *options: object) -> Outcome:
 
 def report_of(folder: Path, name: str = "model-compressed.report.json") -> dict[str, Any]:
     """Read a JSON report."""
-    said: dict[str, Any] = json.loads((folder / name).read_text())
-    return said
+    report: dict[str, Any] = json.loads((folder / name).read_text())
+    return report
 
 
 def test_failed_gate_withholds_the_artifact(sources: Path, tmp_path: Path) -> None:
@@ -46,15 +46,15 @@ def test_failed_gate_withholds_the_artifact(sources: Path, tmp_path: Path) -> No
     outcome = approximate(tmp_path, "--bases", 4, "--fail-if", "rank > 3", "--fail-if", "rank > 4")
     assert outcome.code == 3
     assert sorted(snapshot(tmp_path)) == ["model-compressed.report.json", "model.safetensors"]
-    said = report_of(tmp_path)
-    assert (said["ok"], said["withheld"]) == (False, True)
-    assert said["gates"] == [
-        {"expression": "rank > 3", "table": NAME, "value": 4, "passed": False, "is_of_number": True},
-        {"expression": "rank > 4", "table": NAME, "value": 4, "passed": True, "is_of_number": True},
+    report = report_of(tmp_path)
+    assert (report["ok"], report["withheld"]) == (False, True)
+    assert report["gates"] == [
+        {"expression": "rank > 3", "table": NAME, "value": 4, "passed": False, "is_numeric": True},
+        {"expression": "rank > 4", "table": NAME, "value": 4, "passed": True, "is_numeric": True},
     ]
     expected = report_of(sources)["tables"][0]
-    assert said["tables"][0] | {"seconds": 0} == expected | {"seconds": 0}
-    assert said["output"]["sha256"] == report_of(sources)["output"]["sha256"]
+    assert report["tables"][0] | {"seconds": 0} == expected | {"seconds": 0}
+    assert report["output"]["sha256"] == report_of(sources)["output"]["sha256"]
 
 
 def test_failed_gate_leaves_an_old_artifact(folder: Path) -> None:
@@ -74,17 +74,17 @@ def test_passed_gate_changes_nothing(folder: Path) -> None:
     outcome = approximate(folder, "--bases", 4, "--force", "--fail-if", "error.relative > 0.99")
     assert outcome.code == 0
     assert (folder / "model-compressed.safetensors").read_bytes() == before
-    said = report_of(folder)
-    assert (said["ok"], "withheld" in said, said["gates"][0]["passed"]) == (True, False, True)
+    report = report_of(folder)
+    assert (report["ok"], "withheld" in report, report["gates"][0]["passed"]) == (True, False, True)
 
 
 def test_failed_gate_is_printed(folder: Path) -> None:
     """As one JSON document with --json, in the text without, and nowhere with --quiet; the exit code stays."""
     options = ("--bases", 4, "--force", "--fail-if", "output.bytes > 1kB")
     outcome = approximate(folder, *options, "--json")
-    said = json.loads(outcome.out)
-    assert (outcome.code, outcome.err, said["ok"], said["withheld"]) == (3, "", False, True)
-    assert said == report_of(folder)
+    report = json.loads(outcome.out)
+    assert (outcome.code, outcome.err, report["ok"], report["withheld"]) == (3, "", False, True)
+    assert report == report_of(folder)
     outcome = approximate(folder, *options)
     assert outcome.code == 3
     assert "output.bytes > 1kB" in outcome.out
@@ -121,9 +121,9 @@ def test_evaluate_fails_by_gate(folder: Path) -> None:
     before = snapshot(folder)
     pair = (folder / "model.safetensors", folder / "model-compressed.safetensors")
     outcome = run("evaluate", *pair, "--json", "--fail-if", "neighbours.cosine.overlap < 1.01")
-    said = json.loads(outcome.out)
-    assert (outcome.code, said["ok"], "withheld" in said) == (3, False, False)
-    assert all(check["passed"] for check in said["checks"])
+    report = json.loads(outcome.out)
+    assert (outcome.code, report["ok"], "withheld" in report) == (3, False, False)
+    assert all(check["passed"] for check in report["checks"])
     assert snapshot(folder) == before
 
 

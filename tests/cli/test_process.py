@@ -100,9 +100,9 @@ def is_decomposing(process: subprocess.Popen[str], folder: Path) -> bool:
 
 def read_bytes(process: subprocess.Popen[str]) -> int:
     """Count the bytes that a running process has read, from files or from what the system holds of them."""
-    found = re.search(r"rchar: (\d+)", Path(f"/proc/{process.pid}/io").read_text())
-    assert found is not None
-    return int(found[1])
+    match = re.search(r"rchar: (\d+)", Path(f"/proc/{process.pid}/io").read_text())
+    assert match is not None
+    return int(match[1])
 
 
 def computed_seconds(process: subprocess.Popen[str]) -> float:

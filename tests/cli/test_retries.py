@@ -154,7 +154,7 @@ def test_commands_of_a_run_work_after_it(line: str, tmp_path: Path, monkeypatch:
         assert again.code == 0, (command, again.err)
         document = json.loads(again.out)
         assert len(document["tables"]) == 1 + RUNS[line]
-        assert "unrecognised" not in document
+        assert "unrecognised_matrices" not in document
         assert document.get("dry_run", False) == ("--dry-run" in line)
         size = next(argument.partition("=") for argument in shlex.split(line)[2:] if argument.startswith("--"))
         assert size[0] in command
@@ -172,8 +172,8 @@ def test_a_command_leaves_dense_what_turns_out_not_to_pay(
     again = run(*command, "--json")
     assert again.code == 0, again.err
     document = json.loads(again.out)
-    assert [found["name"] for found in document["tables"]] == ["entities.weight"]
-    assert [found["name"] for found in document["skipped"]] == ["mys[t]ery"]
+    assert [entry["name"] for entry in document["tables"]] == ["entities.weight"]
+    assert [entry["name"] for entry in document["skipped"]] == ["mys[t]ery"]
 
 
 def test_every_place_that_knows_of_other_arguments_is_tried() -> None:

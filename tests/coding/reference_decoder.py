@@ -116,9 +116,9 @@ class _State:
     """The state of the numeral system, and what of the string it has not read: the first bytes of it, highest first."""
 
     def __init__(self, string: bytes) -> None:
-        held = min(len(string), 3 if len(string) % 2 else 4)
-        self.value = int.from_bytes(string[:held], "big")
-        self._rest = string[held:]
+        head = min(len(string), 3 if len(string) % 2 else 4)
+        self.value = int.from_bytes(string[:head], "big")
+        self._rest = string[head:]
 
     def refill(self) -> None:
         """Read a unit of two bytes, the lower first, where the state is below 2^16."""

@@ -32,20 +32,20 @@ def make_rotated() -> Codebook:
     return replace(make_codebook(rank=12, profiles=3, kinds=20), rotation=coded)
 
 
-def assert_same(found: Codebook, codebook: Codebook) -> None:
+def assert_same(actual: Codebook, codebook: Codebook) -> None:
     """Assert that two codebooks hold the same numbers."""
-    assert (found.states, found.rank, found.steps) == (codebook.states, codebook.rank, codebook.steps)
+    assert (actual.states, actual.rank, actual.steps) == (codebook.states, codebook.rank, codebook.steps)
     for name in ARRAYS:
-        own, expected = getattr(found, name), getattr(codebook, name)
+        own, expected = getattr(actual, name), getattr(codebook, name)
         assert (own is None) == (expected is None)
         assert own is None or own.tolist() == expected.tolist()
-    assert found.center_step == codebook.center_step
-    assert (found.rotation is None) == (codebook.rotation is None)
-    if found.rotation is not None:
+    assert actual.center_step == codebook.center_step
+    assert (actual.rotation is None) == (codebook.rotation is None)
+    if actual.rotation is not None:
         assert codebook.rotation is not None
-        assert found.rotation.dim == codebook.rotation.dim
+        assert actual.rotation.dim == codebook.rotation.dim
         for name in ("classes", "strings", "lengths"):
-            assert getattr(found.rotation, name).tolist() == getattr(codebook.rotation, name).tolist()
+            assert getattr(actual.rotation, name).tolist() == getattr(codebook.rotation, name).tolist()
 
 
 @pytest.mark.parametrize("states", [4, 256])
@@ -62,11 +62,11 @@ def test_codebook_round_trip(profiles: int, kinds: int, steps: int, states: int)
 def test_codebook_with_bases_round_trip() -> None:
     """The strings of bases stand behind all else, and come back."""
     codebook = make_rotated()
-    found = read_codebook(codebook.to_bytes(), rank=12, dim=16)
-    assert_same(found, codebook)
-    assert found.rotation is not None
+    actual = read_codebook(codebook.to_bytes(), rank=12, dim=16)
+    assert_same(actual, codebook)
+    assert actual.rotation is not None
     assert codebook.rotation is not None
-    assert torch.equal(decode_rotation(found.rotation, 12), decode_rotation(codebook.rotation, 12))
+    assert torch.equal(decode_rotation(actual.rotation, 12), decode_rotation(codebook.rotation, 12))
 
 
 def test_codebook_takes_little() -> None:
@@ -141,20 +141,20 @@ def test_damaged_codebooks_are_told_or_valid(
     """Bytes changed or cut off are refused, or are another codebook, whose numbers decode and are stored again."""
     codebook = make_rotated() if is_rotated else make_codebook(rank=16, profiles=2, kinds=15)
     stored = codebook.to_bytes().copy()
-    for place, byte in changes:
-        stored[place % len(stored)] = byte
+    for position, byte in changes:
+        stored[position % len(stored)] = byte
     try:
-        found = read_codebook(stored[:cut], rank=codebook.rank, dim=16)
+        actual = read_codebook(stored[:cut], rank=codebook.rank, dim=16)
     except ArtifactError:
         return
-    assert_same(read_codebook(found.to_bytes(), rank=found.rank, dim=16), found)
-    assert np.isfinite(found.kind_steps).all()
-    assert found.centers is None or np.isfinite(found.centers).all()
-    for kind in range(min(found.kinds, 50)):
-        layout = found.layout(kind)
-        assert len(set(layout.columns.tolist())) == len(layout.columns) <= found.rank
-    if found.rotation is not None:
-        vectors = decode_rotation(found.rotation, found.rank)
+    assert_same(read_codebook(actual.to_bytes(), rank=actual.rank, dim=16), actual)
+    assert np.isfinite(actual.kind_steps).all()
+    assert actual.centers is None or np.isfinite(actual.centers).all()
+    for kind in range(min(actual.kinds, 50)):
+        layout = actual.layout(kind)
+        assert len(set(layout.columns.tolist())) == len(layout.columns) <= actual.rank
+    if actual.rotation is not None:
+        vectors = decode_rotation(actual.rotation, actual.rank)
         assert (vectors @ vectors.T - torch.eye(len(vectors), dtype=torch.float64)).abs().max() < 1e-12
 
 
@@ -176,8 +176,8 @@ def test_codebook_of_a_million_kinds_does_not_hang() -> None:
     stored = Codebook(8, 64, (0.5,), zeros, np.arange(20) - 10, zeros, zeros, classes).to_bytes().copy()
     stored[HEAD.size - 8] = 8  # the third byte of the number of kinds
     started = time.thread_time()
-    found = read_codebook(stored, rank=64, dim=64)
-    assert found.kinds == len(found.expected_lengths) == 8 * 2**16 + 20
+    actual = read_codebook(stored, rank=64, dim=64)
+    assert actual.kinds == len(actual.expected_lengths) == 8 * 2**16 + 20
     assert time.thread_time() - started < 12
 
 
@@ -218,9 +218,9 @@ def test_index_round_trip(rows: int, zeros: float, profiles: int) -> None:
     """Kinds and lengths of rows, some, none or all of them zeros, come back."""
     codebook = make_codebook(rank=30, profiles=profiles, kinds=70)
     kinds, lengths = draw_index(codebook, rows, zeros=zeros)
-    found = read_row_index(make_row_index(kinds, lengths).to_bytes(codebook), rows=rows, codebook=codebook)
-    assert found.kinds.tolist() == kinds.tolist()
-    assert found.lengths.tolist() == lengths.tolist()
+    actual = read_row_index(make_row_index(kinds, lengths).to_bytes(codebook), rows=rows, codebook=codebook)
+    assert actual.kinds.tolist() == kinds.tolist()
+    assert actual.lengths.tolist() == lengths.tolist()
 
 
 def plain_codebook() -> Codebook:
@@ -272,18 +272,18 @@ def test_damaged_indexes_are_told_or_valid(changes: list[tuple[int, int]], cut: 
     """Bytes changed or cut off are refused, or are the index of as many rows, of kinds that there are."""
     codebook = make_codebook(rank=16, profiles=profiles, kinds=30)
     stored = make_row_index(*draw_index(codebook, ROWS, zeros=0.2)).to_bytes(codebook).copy()
-    for place, byte in changes:
-        stored[place % len(stored)] = byte
+    for position, byte in changes:
+        stored[position % len(stored)] = byte
     if cut is not None and cut < len(stored):
         # The sizes of the lists tell that something lacks.
         with pytest.raises(ArtifactError):
             read_row_index(stored[:cut], rows=ROWS, codebook=codebook)
         return
     try:
-        found = read_row_index(stored, rows=ROWS, codebook=codebook)
+        actual = read_row_index(stored, rows=ROWS, codebook=codebook)
     except ArtifactError:
         return
-    assert found.kinds.shape == found.lengths.shape == (ROWS,)
-    assert int(found.kinds.max()) < codebook.kinds
-    assert not found.lengths[found.kinds == 0].any()
-    assert found.nbytes == int(found.lengths.astype(np.int64).sum())
+    assert actual.kinds.shape == actual.lengths.shape == (ROWS,)
+    assert int(actual.kinds.max()) < codebook.kinds
+    assert not actual.lengths[actual.kinds == 0].any()
+    assert actual.nbytes == int(actual.lengths.astype(np.int64).sum())

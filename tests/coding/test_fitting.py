@@ -85,7 +85,7 @@ def settle_at(statistics: Statistics, share: float, *, states: int = 8, profiles
     """Estimate at a step that is a share of the typical entry, with the bases coded."""
     step = share * math.sqrt(statistics.squared_norm / (statistics.rows * statistics.dim))
     estimator = Estimator(statistics, states=states, threads=1, profiles=profiles)
-    return estimator.settled(estimator.at(step))
+    return estimator.with_coded_bases(estimator.at(step))
 
 
 @pytest.mark.parametrize("share", [2.0, 0.5, 0.1, 1e-2, 1e-4])
@@ -111,7 +111,7 @@ def test_estimates_before_bases_are_coded_are_near() -> None:
     estimator = Estimator(statistics, states=8, threads=1)
     for step in (0.5, 0.1, 0.01):
         estimate = estimator.at(step)
-        settled = estimator.settled(estimate)
+        settled = estimator.with_coded_bases(estimate)
         assert estimate.nbytes == pytest.approx(settled.nbytes, rel=0.02)
         assert estimate.squared_error == pytest.approx(settled.squared_error, rel=0.04)
 
@@ -243,7 +243,9 @@ def test_rows_of_zeros_are_exact() -> None:
     alone = measure(table[~is_zero])
     step = estimate.step * statistics.unit / alone.unit
     estimator = Estimator(alone, states=8, threads=1)
-    assert encoded.nbytes == pytest.approx(estimator.settled(estimator.at(step)).nbytes + 0.53 * 5000 / 8, rel=0.03)
+    assert encoded.nbytes == pytest.approx(
+        estimator.with_coded_bases(estimator.at(step)).nbytes + 0.53 * 5000 / 8, rel=0.03
+    )
 
 
 @pytest.mark.parametrize("share", [0.1, 0.03])
@@ -282,8 +284,8 @@ def test_kinds_are_numbered_as_they_come() -> None:
     numbers = kinds.number(profiles, shifts, scales, steps)
     assert numbers[0] == numbers[2]
     assert sorted({*numbers.tolist()}) == [1, 2, 3]
-    found = [kinds.table[number] for number in numbers]
-    assert found == list(zip(profiles.tolist(), shifts.tolist(), scales.tolist(), steps.tolist(), strict=True))
+    actual = [kinds.table[number] for number in numbers]
+    assert actual == list(zip(profiles.tolist(), shifts.tolist(), scales.tolist(), steps.tolist(), strict=True))
     other = kinds.copy()
     assert other.number(np.array([1]), np.array([1]), np.array([1]), np.array([1])).tolist() == [4]
     assert len(kinds.table) == 4

@@ -67,9 +67,9 @@ def test_integers_take_their_entropy(kind: str) -> None:
     }[kind]
     values = np.random.default_rng(0).choice(len(shares), 100_000, p=shares)
     bits = 8 * len(encode_integers(values)) / 100_000
-    found = np.bincount(values, minlength=len(shares))
-    found = found[found > 0] / 100_000
-    least = entropy_of(found)
+    shares_found = np.bincount(values, minlength=len(shares))
+    shares_found = shares_found[shares_found > 0] / 100_000
+    least = entropy_of(shares_found)
     assert least < bits < least + 0.008 * (len(shares) - 1).bit_length()
     assert bits < 1.03 * least or least < 0.2
 
@@ -111,9 +111,9 @@ def test_cut_integers_have_the_right_length() -> None:
     """A list that ends too early is read as if zeros followed: the numbers before are what they were."""
     values = np.random.default_rng(0).integers(0, 100, 500)
     coded = encode_integers(values)
-    for kept in range(1, len(coded), 7):
-        found = decode_integers(coded[:kept], 500)
-        assert len(found) == 500
+    for length in range(1, len(coded), 7):
+        actual = decode_integers(coded[:length], 500)
+        assert len(actual) == 500
         # The coder looks 4 bytes ahead; 7 bits are a number.
-        sure = max(0, (kept - 6) * 8 // 8)
-        assert found[:sure].tolist() == values[:sure].tolist()
+        sure = max(0, (length - 6) * 8 // 8)
+        assert actual[:sure].tolist() == values[:sure].tolist()

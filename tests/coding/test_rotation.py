@@ -49,8 +49,8 @@ def test_rotation_is_as_near_as_its_class(number: int) -> None:
     orthogonal to j's: vector k is off by sqrt(1 + 1/100 + ... + 1/(100 - k)) of its own error. To 6 %.
     """
     vectors = draw_vectors(64, 100)
-    found = decode_rotation(encode_rotation(vectors, np.full(64, number)), 64)
-    errors = torch.linalg.vector_norm(found - vectors, dim=1)
+    actual = decode_rotation(encode_rotation(vectors, np.full(64, number)), 64)
+    errors = torch.linalg.vector_norm(actual - vectors, dim=1)
     inherited = np.sqrt(1 + np.concatenate([[0], np.cumsum(1 / np.arange(100, 37, -1))]))
     ratios = errors.numpy() / inherited / expected_error(number)
     assert float(np.sqrt(np.square(ratios).mean())) == pytest.approx(1, abs=0.06)
@@ -77,8 +77,8 @@ def test_rotation_of_axes(dim: int, number: int) -> None:
     """Axes in another order, of whose coordinates all but one are 0, come back to float64's rounding."""
     order = torch.randperm(dim, generator=torch.Generator().manual_seed(0))[: min(dim, 20)]
     vectors = torch.eye(dim, dtype=torch.float64)[order]
-    found = decode_rotation(encode_rotation(vectors, np.full(len(order), number)), len(order))
-    assert (found - vectors).abs().max() < 1e-14
+    actual = decode_rotation(encode_rotation(vectors, np.full(len(order), number)), len(order))
+    assert (actual - vectors).abs().max() < 1e-14
 
 
 @pytest.mark.parametrize("dim", [64, 500])
@@ -90,9 +90,9 @@ def test_rotation_of_vectors_near_axes(dim: int) -> None:
     """
     noise = torch.randn(dim, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     vectors = torch.linalg.qr(torch.eye(dim, dtype=torch.float64) + 0.3 / math.sqrt(dim) * noise).Q.T[:20]
-    found = decode_rotation(encode_rotation(vectors, np.full(20, CLASS_MAX)), 20)
+    actual = decode_rotation(encode_rotation(vectors, np.full(20, CLASS_MAX)), 20)
     limit = max(expected_error(CLASS_MAX), 0.51 * math.sqrt(dim) * 2.0**-23)
-    assert float(torch.linalg.vector_norm(found - vectors, dim=1).max()) < 1.3 * limit
+    assert float(torch.linalg.vector_norm(actual - vectors, dim=1).max()) < 1.3 * limit
 
 
 def test_last_vector_of_a_whole_basis_follows() -> None:

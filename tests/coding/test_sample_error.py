@@ -1,4 +1,4 @@
-"""What a sample tells of a table: the ratio of its sums, its confidence band, integers rounded row by row."""
+"""Estimates from a sample of a table: the ratio of its sums, its confidence band, integers rounded row by row."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def statistics_of(values: Tensor, *, every: int = 1, unit: float = 1.0) -> Stati
 
 def test_estimate_of_all_rows_is_exact() -> None:
     """Errors 1 and 3 of norms 4 and 4 are a half, with no band; of nothing, nothing."""
-    found = estimate_share(torch.tensor([1.0, 3.0]), torch.tensor([4.0, 4.0]), rows=2)
-    assert found == SampleError(0.5, 0.0, is_exact=True)
-    assert found.relative == pytest.approx(math.sqrt(0.5))
-    assert found.band == (found.relative, found.relative)
+    actual = estimate_share(torch.tensor([1.0, 3.0]), torch.tensor([4.0, 4.0]), rows=2)
+    assert actual == SampleError(0.5, 0.0, is_exact=True)
+    assert actual.relative == pytest.approx(math.sqrt(0.5))
+    assert actual.band == (actual.relative, actual.relative)
     assert estimate_share(torch.zeros(3), torch.zeros(3), rows=9) == SampleError(0.0, 0.0, is_exact=False)
 
 
@@ -56,9 +56,9 @@ def test_estimate_of_a_single_row_is_no_estimate() -> None:
 
 def test_standard_error_is_that_of_a_ratio() -> None:
     """Errors 1, 2, 3 of norms 1, 1, 1 in 12 rows: share 2, variance 1, of which 1/3, times 9/12 unseen."""
-    found = estimate_share(torch.tensor([1.0, 2.0, 3.0]), torch.ones(3), rows=12)
-    assert found.squared == pytest.approx(2.0)
-    assert found.standard_error == pytest.approx(math.sqrt(0.75 / 3))
+    actual = estimate_share(torch.tensor([1.0, 2.0, 3.0]), torch.ones(3), rows=12)
+    assert actual.squared == pytest.approx(2.0)
+    assert actual.standard_error == pytest.approx(math.sqrt(0.75 / 3))
 
 
 def test_band_covers_the_table_as_often_as_it_says() -> None:
@@ -80,10 +80,10 @@ def test_band_covers_the_table_as_often_as_it_says() -> None:
 
 def test_mean_of_estimates() -> None:
     """Squares 0.1 and 0.3 with standard errors 0.03 and 0.04 have the mean 0.2 with 0.025; exact if both are."""
-    found = mean_estimate([SampleError(0.1, 0.03, is_exact=False), SampleError(0.3, 0.04, is_exact=False)])
-    assert found.squared == pytest.approx(0.2)
-    assert found.standard_error == pytest.approx(0.025)
-    assert not found.is_exact
+    actual = mean_estimate([SampleError(0.1, 0.03, is_exact=False), SampleError(0.3, 0.04, is_exact=False)])
+    assert actual.squared == pytest.approx(0.2)
+    assert actual.standard_error == pytest.approx(0.025)
+    assert not actual.is_exact
     assert mean_estimate([SampleError(0.1), SampleError(0.3)]).is_exact
 
 
@@ -100,9 +100,9 @@ def test_integers_round_each_row_by_its_largest_magnitude(bits: int, scale: floa
     steps = torch.where(scales > 0, values / scales.clamp_min(1e-300), 0).round().clamp(-most, most)
     expected = float(torch.linalg.norm(values - steps * scales) / torch.linalg.norm(values))
     stored = (values * 2.0 ** round(math.log2(scale))).float()
-    found = statistics_of(stored.double(), unit=2.0 ** round(math.log2(scale)))
-    assert try_integers(found, bits).relative == pytest.approx(expected, rel=1e-3)
-    assert try_integers(found, bits).is_exact
+    actual = statistics_of(stored.double(), unit=2.0 ** round(math.log2(scale)))
+    assert try_integers(actual, bits).relative == pytest.approx(expected, rel=1e-3)
+    assert try_integers(actual, bits).is_exact
 
 
 @pytest.mark.parametrize("step", [1e-2, 1e-4])
@@ -115,11 +115,11 @@ def test_coded_error_of_a_whole_sample_is_that_of_the_step(step: float) -> None:
     values *= 0.9 ** torch.arange(24)
     statistics = statistics_of(values)
     estimate = Estimator(statistics, states=8, threads=1).at(step)
-    found = coded_error(estimate, statistics)
-    assert found.is_exact
-    assert found.squared == pytest.approx(estimate.squared_error, rel=1e-6)
+    actual = coded_error(estimate, statistics)
+    assert actual.is_exact
+    assert actual.squared == pytest.approx(estimate.squared_error, rel=1e-6)
     (expected,) = distortions_of(np.array([60]), load_symbols()) * step**2 * values.numel()
-    assert found.squared * statistics.squared_norm == pytest.approx(expected, rel=0.12)
+    assert actual.squared * statistics.squared_norm == pytest.approx(expected, rel=0.12)
 
 
 def test_band_of_a_coded_sample_covers_the_whole() -> None:
@@ -129,11 +129,11 @@ def test_band_of_a_coded_sample_covers_the_whole() -> None:
     values *= torch.exp(torch.randn(2000, 1, generator=random, dtype=torch.float64) / 2)
     whole, part = statistics_of(values), statistics_of(values, every=4)
     truth = coded_error(Estimator(whole, states=8, threads=1).at(0.5), whole).relative
-    found = coded_error(Estimator(part, states=8, threads=1).at(0.5), part)
-    low, high = found.band
-    assert not found.is_exact
+    actual = coded_error(Estimator(part, states=8, threads=1).at(0.5), part)
+    low, high = actual.band
+    assert not actual.is_exact
     assert 0 < high - low < 0.2 * truth
-    assert abs(found.relative - truth) <= high - low
+    assert abs(actual.relative - truth) <= high - low
 
 
 def test_integer_bytes() -> None:

@@ -35,14 +35,14 @@ def test_search_is_near_the_best_of_all_paths(number: int) -> None:
     """
     classes = [number] * 4
     values = draw_normal(24, 4, exponent=number)
-    found = costs_of(values, search(values, classes, states=8), classes, states=8)
+    actual = costs_of(values, search(values, classes, states=8), classes, states=8)
     best = np.empty(24)
     for row, own in enumerate(values):
         near = [sorted({0, *range(round(float(one) / 2) - 2, round(float(one) / 2) + 3)}) for one in own]
         best[row] = costs_of(own, np.array(list(itertools.product(*near))), classes, states=8).min()
-    assert (found >= best * (1 - 1e-6)).all()
-    assert found.sum() <= 1.01 * best.sum()
-    assert (found <= 1.03 * best).all()
+    assert (actual >= best * (1 - 1e-6)).all()
+    assert actual.sum() <= 1.01 * best.sum()
+    assert (actual <= 1.03 * best).all()
 
 
 # Bits a number of classes, with 8 states.

@@ -105,8 +105,8 @@ def test_strings_are_read_in_any_order() -> None:
     symbols = draw_symbols(50, classes, seed=3)
     strings, expected = write(symbols, classes, states=32), settle(symbols, classes, states=32)
     order = np.random.default_rng(0).permutation(50)
-    found = read(strings, classes, states=32, order=order.tolist(), padding=b"\xff\xff")
-    assert found.tobytes() == expected.tobytes()
+    actual = read(strings, classes, states=32, order=order.tolist(), padding=b"\xff\xff")
+    assert actual.tobytes() == expected.tobytes()
     some = read(strings, classes, states=32, order=[41, 7, 8])
     assert np.array_equal(some[[7, 8, 41]], expected[[7, 8, 41]])
     assert np.isnan(some).all(axis=1).sum() == 47
@@ -191,9 +191,9 @@ def test_prefixed_columns_are_those_of_the_reference() -> None:
 )
 def test_any_bytes_are_read_like_the_reference(strings: list[bytes], classes: list[int]) -> None:
     """Bytes that no encoder wrote decode to the same numbers, and no string reads what belongs to the next."""
-    found = read(strings, classes, states=8)
+    actual = read(strings, classes, states=8)
     expected = [decode_string(string, classes, states=8)[1] for string in strings]
-    assert found.tolist() == np.array(expected, np.float64).astype(np.float32).reshape(found.shape).tolist()
+    assert actual.tolist() == np.array(expected, np.float64).astype(np.float32).reshape(actual.shape).tolist()
 
 
 def test_strings_are_those_of_the_format() -> None:

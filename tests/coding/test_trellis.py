@@ -37,9 +37,9 @@ def test_walks_satisfy_the_parity_checks(states: int) -> None:
         state = (2 * state + (odd ^ int(trellis.parities[state]))) % states
     first, second = POLYNOMIALS[states]
     memory = states.bit_length() - 1
-    for place in range(memory, 1000):
+    for position in range(memory, 1000):
         terms = [
-            (first >> back & 1) * sets[place - back] + (second >> back & 1) * odds[place - back]
+            (first >> back & 1) * sets[position - back] + (second >> back & 1) * odds[position - back]
             for back in range(memory + 1)
         ]
         assert sum(terms) % 2 == 0

@@ -74,13 +74,13 @@ def test_read_levels_are_those_of_the_format(codebook: WindowCodebook, seed: int
         halves = codebook.columns - len(own)
         assert layout.row_bytes == (int(own.sum()) + (halves + 1) // 2 + 7) // 8
         codes = draw_codes(3, layout.row_bytes, seed=seed)
-        found = torch.full((3, codebook.columns), -1, dtype=torch.int32)
-        found[:, layout.columns] = read_levels(codes, layout)
+        actual = torch.full((3, codebook.columns), -1, dtype=torch.int32)
+        actual[:, layout.columns] = read_levels(codes, layout)
         expected = [
             [level_of(codebook, bytes(row), group=group, column=k) for k in range(codebook.columns)]
             for row in codes.tolist()
         ]
-        assert found.tolist() == expected
+        assert actual.tolist() == expected
 
 
 def pack_rows(values: Tensor, bits: Tensor) -> Tensor:
@@ -117,9 +117,9 @@ def test_pack_rows_is_read_back(codebook: WindowCodebook, seed: int) -> None:
         values = draw_codes(3, len(own), seed=seed) & ((1 << own) - 1).to(torch.uint8)
         codes = pack_rows(values, own)
         assert codes.shape == (3, layout.row_bytes)
-        found = read_levels(codes, layout) - layout.starts
-        assert torch.equal(found[:, own > 0], values.int()[:, own > 0])
-        assert torch.equal(found[:, 1:][:, own[1:] == 0], found[:, :-1][:, own[1:] == 0])  # the bit of the pair
+        actual = read_levels(codes, layout) - layout.starts
+        assert torch.equal(actual[:, own > 0], values.int()[:, own > 0])
+        assert torch.equal(actual[:, 1:][:, own[1:] == 0], actual[:, :-1][:, own[1:] == 0])  # the bit of the pair
         if layout.row_bytes:
             assert not (codes[:, -1] & ((1 << -int(own.sum()) % 8) - 1)).any()
 

@@ -299,10 +299,10 @@ def test_loaded_table_looks_up_its_rows(tmp_path: Path, dtype: torch.dtype) -> N
     for integer in INTEGERS:
         for ids in ([3, 0, 49, 3], [[1, 2], [49, 0], [7, 7]], 11, [], [[]]):
             indices = torch.tensor(ids, dtype=integer)
-            found = module(indices)
-            assert (found.shape, found.dtype) == ((*indices.shape, 4, 6), dtype)
+            rows = module(indices)
+            assert (rows.shape, rows.dtype) == ((*indices.shape, 4, 6), dtype)
             expected = dense[indices.long()]
-            torch.testing.assert_close(found.detach().to(dense.dtype), expected, rtol=0, atol=tolerance)
+            torch.testing.assert_close(rows.detach().to(dense.dtype), expected, rtol=0, atol=tolerance)
     for bad in (50, -1):
         with pytest.raises(IndexError):
             module(torch.tensor([bad]))
@@ -511,7 +511,7 @@ def test_skipped_tables_stay_dense(tmp_path: Path) -> None:
     table, artifact, result = compress(path, bases=5)
     assert table.name == "entities.weight"
     assert [(skipped.name, skipped.reason) for skipped in result.skipped] == [
-        ("relations.weight", "would grow from 480 to 520 bytes: it is 6 x 20, and 5 bases do not pay")
+        ("relations.weight", "would grow from 480 to 520 bytes: it is 6 x 20, too small for 5 bases")
     ]
     assert as_bytes(artifact["relations.weight"]) == as_bytes(state["relations.weight"])
     with pytest.raises(RankError, match="Up to 4 bases make it smaller"):
@@ -609,7 +609,7 @@ def test_compressing_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"is compressed already.*embcompress reconstruct"):
         embcompress.approximate(artifact, bases=1)
     result = embcompress.inspect(artifact)
-    (table,) = result.compressed
+    (table,) = result.compressed_tables
     assert (table.name, table.rows, table.shape, table.dtype) == ("entities.weight", 40, (12,), "float32")
     assert (table.kind, table.coding, table.rank, table.matrix) == ("embedding", "plain", 2, None)
     assert (table.bytes, table.bytes_before) == (2 * (40 + 12) * 4, 40 * 12 * 4)
@@ -650,12 +650,12 @@ def test_progress_counts_the_rows(tmp_path: Path) -> None:
     """Progress tells of bases, weights and neighbours, never more rows than there are, and ends at all of them."""
     path = save(tmp_path / "model.safetensors", {"entities.weight": decaying(30_000, 64)})
     seen: list[tuple[str, int, int, int]] = []
-    embcompress.approximate(path, bases=2, progress=lambda *said: seen.append(said))
+    embcompress.approximate(path, bases=2, progress=lambda *stage: seen.append(stage))
     assert list(dict.fromkeys(doing for doing, *_ in seen)) == [
         f"entities.weight: {doing}" for doing in ("bases", "weights", "neighbours")
     ]
     for doing in ("entities.weight: bases", "entities.weight: weights"):
-        counts = [done for said, done, rows, row_bytes in seen if (said, rows, row_bytes) == (doing, 30_000, 64 * 4)]
+        counts = [done for stage, done, rows, row_bytes in seen if (stage, rows, row_bytes) == (doing, 30_000, 64 * 4)]
         assert counts == sorted(counts)
         assert counts[-1] == 30_000
         assert len(counts) > 1

@@ -141,22 +141,22 @@ def test_kept_rows_are_identical(tmp_path: Path, dtype: torch.dtype, shape: tupl
         path = save(tmp_path / "model.pt", state)
     ids = shuffled(67)[:40]
     result = embcompress.backfill(path, max_id=67, base_ids=write_lines(tmp_path / "ids", ids))
-    found = read(result)
-    assert (found[NAME].shape, found[NAME].dtype) == ((67, *shape[1:]), dtype)
-    assert torch.equal(bits(found[NAME])[ids], bits(rows))
+    tensors = read(result)
+    assert (tensors[NAME].shape, tensors[NAME].dtype) == ((67, *shape[1:]), dtype)
+    assert torch.equal(bits(tensors[NAME])[ids], bits(rows))
     assert bool(
-        torch.isfinite(torch.view_as_real(found[NAME]) if dtype.is_complex else found[NAME])[new_of(67, ids)].all()
+        torch.isfinite(torch.view_as_real(tensors[NAME]) if dtype.is_complex else tensors[NAME])[new_of(67, ids)].all()
     )
-    assert set(found) == set(state)
+    assert set(tensors) == set(state)
     for name in ("transposed", "nan", "step"):
-        assert as_bytes(found[name]) == as_bytes(state[name])
+        assert as_bytes(tensors[name]) == as_bytes(state[name])
     table = only(result)
     assert (table.rows_kept, table.rows_added, table.rows_dropped, table.rows) == (40, 27, 0, 67)
     assert any("3 kept rows of 'entities.weight' hold NaN or infinity" in warning for warning in result.warnings)
 
 
 OLD = [f"old {number}" for number in range(40)]
-NEW = [OLD[place] if place < 33 else f"new {place}" for place in shuffled(60, seed=4)]  # 7 have gone, 27 are new
+NEW = [OLD[index] if index < 33 else f"new {index}" for index in shuffled(60, seed=4)]  # 7 have gone, 27 are new
 
 
 def label_file(folder: Path, labels: Sequence[str], form: str) -> Path:
@@ -194,14 +194,14 @@ def test_kept_rows_are_found_by_label(tmp_path: Path, form: str) -> None:
         base_labels=label_file(tmp_path, OLD, form),
         labels=label_file(tmp_path, NEW, FORMS[FORMS.index(form) - 1]),
     )
-    found = read(result)[NAME]
-    assert len(found) == 60
+    actual = read(result)[NAME]
+    assert len(actual) == 60
     for index, label in enumerate(NEW):
         if label in OLD:
-            assert torch.equal(bits(found)[index], bits(rows)[OLD.index(label)])
+            assert torch.equal(bits(actual)[index], bits(rows)[OLD.index(label)])
     table, vocabulary = only(result), result.vocabulary
     assert (table.rows_kept, table.rows_added, table.rows_dropped) == (33, 27, 7)
-    assert (vocabulary.kept, vocabulary.new, vocabulary.dropped, vocabulary.padding) == (33, 27, 7, 0)
+    assert (vocabulary.kept_ids, vocabulary.new_ids, vocabulary.dropped_rows, vocabulary.padding_rows) == (33, 27, 7, 0)
     assert vocabulary.new_labels == tuple([label for label in NEW if label.startswith("new")][:5])
     assert vocabulary.dropped_labels == tuple(OLD[33:38])
     expected = "7 rows were dropped with their labels: 'old 33', 'old 34', 'old 35', 'old 36', 'old 37' and 2 more"
@@ -223,12 +223,12 @@ def test_sample_grows_by_its_own_labels(tmp_path: Path, ending: str) -> None:
         base_labels=SAMPLES / "kinships-complex" / "training_triples" / "entity_to_id.tsv.gz",
         labels=labels,
     )
-    found = read(result)
+    tensors = read(result)
     name = "entity_representations.0._embeddings.weight"
     places = [new.index(label) for label in sorted(old)]
-    assert torch.equal(bits(found[name])[places], bits(original[name]))
-    assert found.keys() == original.keys()
-    assert all(as_bytes(found[other]) == as_bytes(original[other]) for other in original if other != name)
+    assert torch.equal(bits(tensors[name])[places], bits(original[name]))
+    assert tensors.keys() == original.keys()
+    assert all(as_bytes(tensors[other]) == as_bytes(original[other]) for other in original if other != name)
     assert only(result).name == name
 
 
@@ -239,15 +239,15 @@ def test_tied_tables_grow_together(tmp_path: Path) -> None:
     words = (SAMPLES / "words" / "vocabulary.txt").read_text().split("\n")[:-1]
     labels = write_lines(tmp_path / "labels.txt", ["<new>", *reversed(words), "<last>"])
     result = embcompress.backfill(source, base_labels=SAMPLES / "words" / "vocabulary.txt", labels=labels)
-    found = read(result)
+    tensors = read(result)
     table = only(result)
     assert (table.name, table.tied_names) == ("embedding.weight", ("head.weight",))
     for name in ("embedding.weight", "head.weight"):
-        assert torch.equal(bits(found[name])[1:-1], bits(original["embedding.weight"]).flip(0))
-    assert torch.equal(bits(found["head.weight"]), bits(found["embedding.weight"]))
-    assert as_bytes(found["head.bias"]) == as_bytes(original["head.bias"])
+        assert torch.equal(bits(tensors[name])[1:-1], bits(original["embedding.weight"]).flip(0))
+    assert torch.equal(bits(tensors["head.weight"]), bits(tensors["embedding.weight"]))
+    assert as_bytes(tensors["head.bias"]) == as_bytes(original["head.bias"])
     (warning,) = result.warnings
-    assert warning.endswith("they have 2325 entries like the rows of 'embedding.weight': 'head.bias'")
+    assert warning.endswith("they also have 2325 entries like the rows of 'embedding.weight': 'head.bias'")
     assert table.bytes_before == 2325 * 64 * 4
     assert table.bytes_after == 2327 * 64 * 4
 
@@ -259,10 +259,10 @@ def test_tied_lists_of_pykeen_grow_together(tmp_path: Path) -> None:
     path = save(tmp_path / "model.pt", dict.fromkeys(names, rows))
     ids = shuffled(45)[:30]
     result = embcompress.backfill(path, max_id=45, base_ids=write_lines(tmp_path / "ids", ids))
-    found = read(result)
+    tensors = read(result)
     assert {only(result).name, *only(result).tied_names} == set(names)
-    assert torch.equal(bits(found[names[0]])[ids], bits(rows))
-    assert torch.equal(bits(found[names[0]]), bits(found[names[1]]))
+    assert torch.equal(bits(tensors[names[0]])[ids], bits(rows))
+    assert torch.equal(bits(tensors[names[0]]), bits(tensors[names[1]]))
 
 
 @pytest.mark.parametrize("metadata", [{"format": "pt"}, {"format": "pt", "step": "9", "note": "ü\n"}], ids=str)
@@ -289,10 +289,10 @@ def test_three_dense_bases_come_together(tmp_path: Path) -> None:
         places.append([order.pop() for _ in rows])
         files.append(write_lines(tmp_path / f"ids{number}", places[-1]))
     result = embcompress.backfill(paths, max_id=80, base_ids=files)
-    found = read(result)
-    for rows, place in zip(tables, places, strict=True):
-        assert torch.equal(bits(found[NAME])[place], bits(rows))
-    assert found["note"].tolist() == [0, 0, 0]
+    tensors = read(result)
+    for rows, new_ids in zip(tables, places, strict=True):
+        assert torch.equal(bits(tensors[NAME])[new_ids], bits(rows))
+    assert tensors["note"].tolist() == [0, 0, 0]
     assert f"all other tensors come from {paths[0]}" in result.warnings
     assert (only(result).rows_kept, only(result).rows_added) == (56, 24)
     assert (result.input.path, [one.path for one in result.further_inputs]) == (
@@ -310,16 +310,16 @@ def test_three_bases_come_together_by_label(tmp_path: Path) -> None:
     new = ["x", *[label for labels in old for label in labels if not label.endswith("3")][::-1], "y"]
     files = [write_lines(tmp_path / f"old{i}", labels) for i, labels in enumerate(old)]
     result = embcompress.backfill(paths, base_labels=files, labels=write_lines(tmp_path / "new", new), method="mean")
-    found = read(result)[NAME]
-    kept = []
+    actual = read(result)[NAME]
+    kept_rows = []
     for rows, labels in zip(tables, old, strict=True):
         for row, label in zip(rows, labels, strict=True):
             if label in new:
-                kept.append(row)
-                assert torch.equal(found[new.index(label)], row)
+                kept_rows.append(row)
+                assert torch.equal(actual[new.index(label)], row)
     assert (only(result).rows_kept, only(result).rows_dropped) == (40, 5)
-    mean = torch.stack(kept).double().mean(dim=0)
-    torch.testing.assert_close(found[[0, -1]].double(), mean.expand(2, -1), rtol=0, atol=4 * SINGLE * 4)
+    mean = torch.stack(kept_rows).double().mean(dim=0)
+    torch.testing.assert_close(actual[[0, -1]].double(), mean.expand(2, -1), rtol=0, atol=4 * SINGLE * 4)
 
 
 @dataclass(frozen=True)
@@ -339,10 +339,10 @@ def split_artifact(folder: Path, rows: Tensor, *, bases: int = 3, parts: int = 3
     order = shuffled(len(rows))
     chosen = [order[part::parts] for part in range(parts)]
     paths = []
-    for part, kept in enumerate(chosen):
+    for part, kept_rows in enumerate(chosen):
         target = folder / f"part{part}.safetensors"
         embcompress.backfill(
-            compressed, base_labels=labels, labels=write_lines(folder / f"part{part}.txt", kept), output=target
+            compressed, base_labels=labels, labels=write_lines(folder / f"part{part}.txt", kept_rows), output=target
         )
         paths.append(target)
     return Shared(safetensors.torch.load_file(compressed), paths, chosen)
@@ -361,11 +361,11 @@ def test_kept_rows_of_a_compressed_base_are_identical(
     before = safetensors.torch.load_file(compressed)
     ids = shuffled(75)[:60]
     result = embcompress.backfill(compressed, max_id=75, base_ids=write_lines(tmp_path / "ids", ids))
-    found = read(result)
-    assert as_bytes(found[f"{NAME}.bases"]) == as_bytes(before[f"{NAME}.bases"])
-    assert torch.equal(bits(found[f"{NAME}.weights"])[ids], bits(before[f"{NAME}.weights"]))
-    assert found[f"{NAME}.weights"].shape == (75, 3)
-    assert torch.equal(found["bias"], torch.arange(3))
+    tensors = read(result)
+    assert as_bytes(tensors[f"{NAME}.bases"]) == as_bytes(before[f"{NAME}.bases"])
+    assert torch.equal(bits(tensors[f"{NAME}.weights"])[ids], bits(before[f"{NAME}.weights"]))
+    assert tensors[f"{NAME}.weights"].shape == (75, 3)
+    assert torch.equal(tensors["bias"], torch.arange(3))
     table = only(result)
     assert (table.shape, str(dtype), table.rank, table.coding) == (shape[1:], f"torch.{table.dtype}", 3, "plain")
     dense = [
@@ -390,14 +390,14 @@ def test_three_artifacts_of_the_same_bases_share_them(tmp_path: Path, dtype: tor
     shared = split_artifact(tmp_path, random_rows(60, 8, dtype=dtype))
     order = shuffled(75)
     places = [[order.pop() for _ in rows] for rows in shared.rows]
-    files = [write_lines(tmp_path / f"ids{number}", place) for number, place in enumerate(places)]
+    files = [write_lines(tmp_path / f"ids{number}", new_ids) for number, new_ids in enumerate(places)]
     result = embcompress.backfill(shared.paths, max_id=75, base_ids=files, output=tmp_path / "together.safetensors")
-    found = read(result)
+    actual = read(result)
     assert only(result).rank == 3
-    assert as_bytes(found[f"{NAME}.bases"]) == as_bytes(shared.whole[f"{NAME}.bases"])
-    for rows, place in zip(shared.rows, places, strict=True):
+    assert as_bytes(actual[f"{NAME}.bases"]) == as_bytes(shared.whole[f"{NAME}.bases"])
+    for rows, new_ids in zip(shared.rows, places, strict=True):
         expected = shared.whole[f"{NAME}.weights"][rows]
-        assert torch.equal(bits(found[f"{NAME}.weights"])[place], bits(expected))
+        assert torch.equal(bits(actual[f"{NAME}.weights"])[new_ids], bits(expected))
     assert not any("together" in warning for warning in result.warnings if "bases" in warning)
 
 
@@ -417,19 +417,19 @@ def test_three_artifacts_of_other_bases_keep_them_all(
         paths.append(embcompress.approximate(path, bases=rank).output.path)
         before.append(safetensors.torch.load_file(paths[-1]))
         places.append([order.pop() for _ in range(20 + rank)])
-    files = [write_lines(tmp_path / f"ids{number}", place) for number, place in enumerate(places)]
+    files = [write_lines(tmp_path / f"ids{number}", new_ids) for number, new_ids in enumerate(places)]
     result = embcompress.backfill(paths, max_id=90, base_ids=files)
-    found = read(result)
-    weights, bases = found[f"{NAME}.weights"], found[f"{NAME}.bases"]
+    actual = read(result)
+    weights, bases = actual[f"{NAME}.weights"], actual[f"{NAME}.bases"]
     assert only(result).rank == 6
     assert (weights.shape, bases.shape) == ((90, 6), (6, 2, 6))
     assert as_bytes(bases) == b"".join(as_bytes(one[f"{NAME}.bases"]) for one in before)
     start = 0
-    for rank, place, one in zip(ranks, places, before, strict=True):
-        assert torch.equal(bits(weights[place, start : start + rank]), bits(one[f"{NAME}.weights"]))
-        others = torch.cat([weights[place, :start], weights[place, start + rank :]], dim=1)
+    for rank, new_ids, one in zip(ranks, places, before, strict=True):
+        assert torch.equal(bits(weights[new_ids, start : start + rank]), bits(one[f"{NAME}.weights"]))
+        others = torch.cat([weights[new_ids, :start], weights[new_ids, start + rank :]], dim=1)
         assert not bits(others).any()
-        torch.testing.assert_close(multiply(found)[place], multiply(one), rtol=1e-14, atol=1e-14)
+        torch.testing.assert_close(multiply(actual)[new_ids], multiply(one), rtol=1e-14, atol=1e-14)
         start += rank
     assert f"{NAME!r} has the bases of all 3 inputs, 6 together" in result.warnings
     restored = safetensors.torch.load_file(embcompress.reconstruct(result.output.path).output.path)[NAME]
@@ -444,11 +444,11 @@ def test_table_left_dense_in_an_artifact_grows(tmp_path: Path) -> None:
     compressed = embcompress.approximate(save(tmp_path / "m.safetensors", state), bases=4).output.path
     ids = [6, 0, 3, 1, 5]
     result = embcompress.backfill(compressed, max_id=8, base_ids=write_lines(tmp_path / "ids", ids))
-    before, found = safetensors.torch.load_file(compressed), read(result)
+    before, actual = safetensors.torch.load_file(compressed), read(result)
     assert (only(result).name, only(result).rank) == ("relations.weight", None)
-    assert torch.equal(bits(found["relations.weight"])[ids], bits(state["relations.weight"]))
+    assert torch.equal(bits(actual["relations.weight"])[ids], bits(state["relations.weight"]))
     for name in ("entities.weight.bases", "entities.weight.weights"):
-        assert as_bytes(found[name]) == as_bytes(before[name])
+        assert as_bytes(actual[name]) == as_bytes(before[name])
     restored = safetensors.torch.load_file(embcompress.reconstruct(result.output.path).output.path)
     assert (restored["entities.weight"].shape, restored["relations.weight"].shape) == ((60, 12), (8, 12))
 
@@ -459,9 +459,9 @@ def grow(folder: Path, rows: Tensor, *, max_id: int = 60, **options: Any) -> tup
     path = save(folder / "model.safetensors", {NAME: rows})
     files = write_lines(folder / "ids", ids)
     result = embcompress.backfill(path, max_id=max_id, base_ids=files, force=True, **options)
-    found = read(result)[NAME]
-    assert torch.equal(bits(found)[ids], bits(rows))
-    return found[new_of(max_id, ids)], found[ids], result
+    actual = read(result)[NAME]
+    assert torch.equal(bits(actual)[ids], bits(rows))
+    return actual[new_of(max_id, ids)], actual[ids], result
 
 
 METHOD_CHECKS: dict[str, tuple[str, float, float]] = {
@@ -478,7 +478,7 @@ def test_every_method_makes_the_new_rows(tmp_path: Path, method: str, dtype: tor
     """Each name of METHODS, with arguments where it takes some, is in the report, and its rows are as it says."""
     shape = (40, 3) if dtype.is_complex else (40, 3, 2)
     arguments, least, largest = METHOD_CHECKS.get(method, ("", -math.inf, math.inf))
-    new, kept, result = grow(tmp_path, random_rows(*shape, dtype=dtype), method=method + arguments)
+    new, kept_rows, result = grow(tmp_path, random_rows(*shape, dtype=dtype), method=method + arguments)
     assert only(result).method == method + arguments
     reals = (torch.view_as_real(new) if dtype.is_complex else new).double()
     assert least <= float(reals.min()) <= float(reals.max()) <= largest
@@ -490,7 +490,7 @@ def test_every_method_makes_the_new_rows(tmp_path: Path, method: str, dtype: tor
     if method == "zeros":
         assert not reals.any()
     if method == "mean":
-        mean = kept.to(torch.complex128 if dtype.is_complex else torch.float64).mean(dim=0)
+        mean = kept_rows.to(torch.complex128 if dtype.is_complex else torch.float64).mean(dim=0)
         expected = mean.to(dtype).expand(20, *shape[1:])
         torch.testing.assert_close(new, expected, rtol=eps, atol=8 * SINGLE)
     assert (len(reals.unique(dim=0)) == 1) == (method in {"zeros", "mean"})
@@ -510,14 +510,14 @@ def test_gaussian_is_the_default_and_is_fitted_to_the_kept_rows(tmp_path: Path, 
         labels=write_lines(tmp_path / "new", [*new, *(label for label in old if label.startswith("k"))]),
     )
     assert only(result).method == "gaussian"
-    found = read(result)[NAME][: len(new)].double()
+    actual = read(result)[NAME][: len(new)].double()
     mean = base.double().mean(dim=0)
     covariance = torch.cov(base.double().T) if rows > 1 else torch.zeros(6, 6, dtype=torch.float64)
     spread = covariance.diagonal()
     rounding = 20 * SINGLE * float(base.abs().max())
-    assert bool(((found.mean(dim=0) - mean).abs() <= 5 * (spread / len(new)).sqrt() + rounding).all())
+    assert bool(((actual.mean(dim=0) - mean).abs() <= 5 * (spread / len(new)).sqrt() + rounding).all())
     error = ((torch.outer(spread, spread) + covariance.square()) / len(new)).sqrt()
-    assert bool(((torch.cov(found.T) - covariance).abs() <= 5 * error + rounding).all())
+    assert bool(((torch.cov(actual.T) - covariance).abs() <= 5 * error + rounding).all())
 
 
 def test_new_rows_do_not_depend_on_blocks_or_on_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -569,9 +569,9 @@ def test_tables_of_one_seed_differ(tmp_path: Path) -> None:
     state = {"user_embedding.weight": random_rows(30, 4), "second_user_embedding.weight": random_rows(30, 4) + 1}
     path = save(tmp_path / "m.safetensors", state)
     result = embcompress.backfill(path, max_id=50, base_ids=write_lines(tmp_path / "ids", range(30)), method="normal")
-    found = read(result)
+    tensors = read(result)
     assert sorted(table.name for table in result.tables) == sorted(state)
-    assert len(torch.cat([found[name][30:] for name in state]).unique(dim=0)) == 40
+    assert len(torch.cat([tensors[name][30:] for name in state]).unique(dim=0)) == 40
 
 
 def without_variables(document: Any) -> Any:
@@ -660,11 +660,11 @@ def test_constrainer_holds_new_rows_alone(tmp_path: Path, dtype: torch.dtype, co
 def test_clamp_norm_leaves_shorter_rows_to_the_bit(tmp_path: Path) -> None:
     """New rows within maxnorm are those drawn without it; the others are scaled to it."""
     free, _, _ = grow(tmp_path, random_rows(40, 6), max_id=300)
-    held, _, _ = grow(tmp_path, random_rows(40, 6), max_id=300, constrainer="clamp_norm:maxnorm=2.5")
+    clamped, _, _ = grow(tmp_path, random_rows(40, 6), max_id=300, constrainer="clamp_norm:maxnorm=2.5")
     is_short = free.double().norm(dim=1) < 2.5
     assert 20 < int(is_short.sum()) < 240
-    assert torch.equal(bits(held[is_short]), bits(free[is_short]))
-    norms = held[~is_short].double().norm(dim=1)
+    assert torch.equal(bits(clamped[is_short]), bits(free[is_short]))
+    norms = clamped[~is_short].double().norm(dim=1)
     torch.testing.assert_close(norms, torch.full_like(norms, 2.5), rtol=6 * SINGLE, atol=0)
 
 
@@ -702,16 +702,16 @@ def test_fill_gives_rows_by_label(tmp_path: Path) -> None:
     added = [label for label in NEW if label.startswith("new")]
     rows = random_rows(27, 5, seed=8)
     given = [added[index] for index in shuffled(27, seed=2)]
-    found, result = by_label(tmp_path, given, rows=rows)
-    assert all(torch.equal(bits(found[label][None]), bits(row[None])) for label, row in zip(given, rows, strict=True))
+    actual, result = by_label(tmp_path, given, rows=rows)
+    assert all(torch.equal(bits(actual[label][None]), bits(row[None])) for label, row in zip(given, rows, strict=True))
     assert (only(result).rows_filled, only(result).method) == (27, "fill")
-    found, result = by_label(tmp_path, given[:10], rows=rows[:10], method="uniform:a=7,b=8")
-    assert all(torch.equal(found[label], row) for label, row in zip(given[:10], rows[:10], strict=True))
-    drawn = torch.stack([found[label] for label in given[10:]])
+    actual, result = by_label(tmp_path, given[:10], rows=rows[:10], method="uniform:a=7,b=8")
+    assert all(torch.equal(actual[label], row) for label, row in zip(given[:10], rows[:10], strict=True))
+    drawn = torch.stack([actual[label] for label in given[10:]])
     assert 7 <= float(drawn.min()) < float(drawn.max()) <= 8
     assert (only(result).rows_filled, only(result).rows_added, only(result).method) == (10, 27, "uniform:a=7,b=8")
     base = random_rows(40, 5)
-    assert all(torch.equal(found[label], base[OLD.index(label)]) for label in NEW if label in OLD)
+    assert all(torch.equal(actual[label], base[OLD.index(label)]) for label in NEW if label in OLD)
 
 
 @pytest.mark.parametrize("given", [torch.float64, torch.float32, torch.bfloat16], ids=str)
@@ -747,7 +747,7 @@ def test_fill_that_the_table_cannot_hold_is_refused(tmp_path: Path, value: float
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.complex64], ids=str)
 def test_rows_of_a_compressed_base_are_projected_at_best(tmp_path: Path, dtype: torch.dtype) -> None:
-    """New weights are the least-squares ones of lstsq in float64, and energy_held is the share that they leave held."""
+    """New weights are the least-squares ones of lstsq in float64, and kept_energy is the share that they leave held."""
     path = save(tmp_path / "m.safetensors", {NAME: random_rows(60, 4, 3, dtype=dtype)})
     compressed = embcompress.approximate(path, bases=5).output.path
     given = random_rows(20, 4, 3, dtype=dtype, seed=11)
@@ -758,24 +758,26 @@ def test_rows_of_a_compressed_base_are_projected_at_best(tmp_path: Path, dtype: 
         base_ids=write_lines(tmp_path / "ids", ids),
         fill=save(tmp_path / "fill.safetensors", {"rows": given}),
     )
-    found = read(result)
+    actual = read(result)
 
     def flat(values: Tensor) -> Tensor:
         real = torch.view_as_real(values) if values.is_complex() else values
         return real.double().flatten(1)
 
-    bases, rows = flat(found[f"{NAME}.bases"]), flat(given)
+    bases, rows = flat(actual[f"{NAME}.bases"]), flat(given)
     expected = torch.linalg.lstsq(bases.T, rows.T).solution.T
-    stored = found[f"{NAME}.weights"][new_of(80, ids)]
+    stored = actual[f"{NAME}.weights"][new_of(80, ids)]
     eps = torch.finfo(stored.dtype).eps
     torch.testing.assert_close(stored.double(), expected, rtol=2 * eps, atol=1e-12 + eps * 1e-3)
     lost = rows - stored.double() @ bases
-    held = 1 - float(lost.square().sum() / rows.square().sum())
+    kept_energy = 1 - float(lost.square().sum() / rows.square().sum())
     table = only(result)
-    assert table.energy_held == pytest.approx(held, abs=1e-9)
-    assert 0.1 < held < 0.9
+    assert table.kept_energy == pytest.approx(kept_energy, abs=1e-9)
+    assert 0.1 < kept_energy < 0.9
     assert (table.rows_filled, table.method) == (20, "fill")
-    assert any("hold" in warning and "squared norm" in warning for warning in result.warnings) == (held < 0.5)
+    assert any("keep only" in warning and "squared norm" in warning for warning in result.warnings) == (
+        kept_energy < 0.5
+    )
 
 
 @pytest.mark.parametrize("share", [0.49, 0.51])
@@ -792,14 +794,16 @@ def test_warning_tells_where_the_bases_hold_little(tmp_path: Path, share: float)
         base_ids=write_lines(tmp_path / "ids", range(40)),
         fill=save(tmp_path / "fill.safetensors", {"rows": given}),
     )
-    assert only(result).energy_held == pytest.approx(share, abs=8 * SINGLE)
-    said = [warning for warning in result.warnings if "squared norm" in warning]
+    assert only(result).kept_energy == pytest.approx(share, abs=8 * SINGLE)
+    warnings = [warning for warning in result.warnings if "squared norm" in warning]
     if share < 0.5:
-        assert len(said) == 1
-        assert said[0].startswith("the bases of 'entities.weight' hold 49.0% of the squared norm of its new rows")
-        assert "embcompress reconstruct" in said[0]
+        assert len(warnings) == 1
+        assert warnings[0].startswith(
+            "the bases of 'entities.weight' keep only 49.0% of the squared norm of its new rows"
+        )
+        assert "embcompress reconstruct" in warnings[0]
     else:
-        assert said == []
+        assert warnings == []
 
 
 @pytest.mark.parametrize("method", ["gaussian", "mean"])
@@ -812,7 +816,7 @@ def test_fitted_rows_of_a_compressed_base_lie_in_its_span(tmp_path: Path, method
         compressed, max_id=20_300, base_ids=write_lines(tmp_path / "ids", range(300)), method=method
     )
     new = multiply(read(result))[300:]
-    assert only(result).energy_held == pytest.approx(1, abs=1e-9)
+    assert only(result).kept_energy == pytest.approx(1, abs=1e-9)
     covariance = torch.cov(base.T) if method == "gaussian" else torch.zeros(8, 8, dtype=torch.float64)
     spread = covariance.diagonal()
     rounding = 30 * SINGLE * float(base.abs().max())
@@ -857,8 +861,8 @@ def test_report_measures_rows_as_they_are_stored(tmp_path: Path, dtype: torch.dt
         labels=write_lines(tmp_path / "new", new),
         method="normal:mean=1",
     )
-    found = read(result)
-    rows = multiply(found) if is_compressed else found[NAME]
+    actual = read(result)
+    rows = multiply(actual) if is_compressed else actual[NAME]
     flat = (torch.view_as_real(rows) if rows.is_complex() else rows).double().flatten(1)
     is_kept = torch.tensor([label in set(old) for label in new])
     direction = flat[is_kept].mean(dim=0)
@@ -886,7 +890,7 @@ def test_report_counts_bytes_and_hash_of_the_file(tmp_path: Path) -> None:
         document = json.loads((tmp_path / f"{path.stem}-backfilled.report.json").read_text())
         assert document["output"] == {"path": result.output.path, "sha256": result.output.sha256, "bytes": len(raw)}
         assert document["tables"][0]["rows_added"] == 15
-        assert document["tables"][0]["energy_held"] == only(result).energy_held
+        assert document["tables"][0]["kept_energy"] == only(result).kept_energy
 
 
 @pytest.mark.parametrize("is_compressed", [False, True])
@@ -908,7 +912,7 @@ def test_dry_run_tells_the_size(tmp_path: Path, count: int, is_compressed: bool)
     assert (planned.dry_run, planned.output.sha256, done.dry_run) == (True, None, False)
     assert (planned.totals, planned.vocabulary) == (done.totals, done.vocabulary)
     assert done.warnings[: len(planned.warnings)] == planned.warnings
-    assert (only(planned).base_rows, only(planned).new_rows, only(planned).energy_held) == (None, None, None)
+    assert (only(planned).base_rows, only(planned).new_rows, only(planned).kept_energy) == (None, None, None)
     for field in ("name", "rows", "rank", "rows_kept", "rows_added", "rows_dropped", "bytes_before", "bytes_after"):
         assert getattr(only(planned), field) == getattr(only(done), field)
 
@@ -932,7 +936,7 @@ def test_padded_rows_stay_where_nothing_is_new(tmp_path: Path) -> None:
     result = embcompress.backfill(**options)
     assert torch.equal(bits(read(result)["wte.weight"]), bits(random_rows(48, 24)))
     assert (only(result).rows_kept, only(result).rows_added, only(result).rows_dropped) == (48, 0, 0)
-    assert (result.vocabulary.padding, result.vocabulary.dropped, result.vocabulary.new) == (8, 0, 0)
+    assert (result.vocabulary.padding_rows, result.vocabulary.dropped_rows, result.vocabulary.new_ids) == (8, 0, 0)
     assert result.warnings[0] == (f"'wte.weight' in {options['bases']} has 48 rows and 40 labels: rows 40..47 stay")
     assert_statistics(only(result).base_rows, *statistics_of(random_rows(48, 24)[:40]))
     for max_id in (47, 50):
@@ -983,17 +987,17 @@ def test_rows_without_a_label_go_where_they_are_said_to(
     path = result.output.path
     if is_compressed:
         path = embcompress.reconstruct(path, output=tmp_path / "grown.safetensors").output.path
-    found = safetensors.torch.load_file(path)["wte.weight"]
-    assert len(found) == len(expected) == only(result).rows
+    actual = safetensors.torch.load_file(path)["wte.weight"]
+    assert len(actual) == len(expected) == only(result).rows
     for index, row in enumerate(expected):
         if row is None:
-            assert not bool((rows == found[index]).all(dim=1).any()), index
+            assert not bool((rows == actual[index]).all(dim=1).any()), index
         else:
-            assert torch.equal(bits(found)[index], bits(rows)[row]), index
-    kept = [row for row in expected if row is not None]
-    assert only(result).rows_kept == len(kept)
-    assert (only(result).rows_added, only(result).rows_dropped) == (len(expected) - len(kept), 48 - len(kept))
-    assert result.vocabulary.padding == 8
+            assert torch.equal(bits(actual)[index], bits(rows)[row]), index
+    kept_rows = [row for row in expected if row is not None]
+    assert only(result).rows_kept == len(kept_rows)
+    assert (only(result).rows_added, only(result).rows_dropped) == (len(expected) - len(kept_rows), 48 - len(kept_rows))
+    assert result.vocabulary.padding_rows == 8
 
 
 def test_statistics_leave_out_rows_without_a_label(tmp_path: Path) -> None:
@@ -1026,8 +1030,8 @@ def test_a_first_row_of_zeros_is_the_one_without_a_label(tmp_path: Path, is_comp
     path = result.output.path
     if is_compressed:
         path = embcompress.reconstruct(path, output=tmp_path / "grown.safetensors").output.path
-    found = safetensors.torch.load_file(path)["wte.weight"]
-    assert torch.equal(found[[0, *range(2, 22), *range(23, 43)]], rows)
+    actual = safetensors.torch.load_file(path)["wte.weight"]
+    assert torch.equal(actual[[0, *range(2, 22), *range(23, 43)]], rows)
     assert (only(result).rows, only(result).rows_added) == (43, 2)
 
 
@@ -1058,8 +1062,8 @@ def test_blank_labels_are_matched_with_nothing(tmp_path: Path) -> None:
     given["base_labels"].write_text('{"a": 0, "b": 1, "c": 3, "d": 4}')
     given["labels"].write_text('{"b": 0, "a": 1, "c": 3, "d": 5, "e": 6}')
     result = embcompress.backfill(**given)
-    found = read(result)["entities.weight"]
-    assert torch.equal(found[[1, 0, 2, 3, 5]], rows)
+    actual = read(result)["entities.weight"]
+    assert torch.equal(actual[[1, 0, 2, 3, 5]], rows)
     assert (only(result).rows_added, only(result).rows_dropped) == (2, 0)
     assert result.vocabulary.new_labels == ("e",)
     given["labels"].write_text('{"b": 0, "a": 1, "x": 2, "c": 3, "d": 4}')
@@ -1093,8 +1097,8 @@ def test_several_bases_say_what_goes(tmp_path: Path) -> None:
     for option in ({"row_offset": 1}, {"keep_padding": True}):
         with pytest.raises(UsageError, match="goes with one BASE"):
             embcompress.backfill(paths, **given, **option)
-    found = read(embcompress.backfill(paths, **given, drop_padding=True))["wte.weight"]
-    assert torch.equal(found[:16], torch.cat([random_rows(9, 4, seed=n)[:8] for n in range(2)]))
+    actual = read(embcompress.backfill(paths, **given, drop_padding=True))["wte.weight"]
+    assert torch.equal(actual[:16], torch.cat([random_rows(9, 4, seed=n)[:8] for n in range(2)]))
 
 
 def test_padding_is_not_guessed_among_tables(tmp_path: Path) -> None:
@@ -1121,7 +1125,7 @@ def test_blank_lines_at_the_end_are_no_label(tmp_path: Path) -> None:
     path = save(tmp_path / "m.safetensors", {"entities.weight": random_rows(5, 4)})
     old = write_lines(tmp_path / "old", [*"abcde", "", ""])
     result = embcompress.backfill(path, base_labels=old, labels=write_lines(tmp_path / "new", "abcdef"))
-    assert (result.vocabulary.kept, result.vocabulary.dropped, result.vocabulary.new) == (5, 0, 1)
+    assert (result.vocabulary.kept_ids, result.vocabulary.dropped_rows, result.vocabulary.new_ids) == (5, 0, 1)
 
 
 @pytest.mark.parametrize(("dtype", "columns"), [("bfloat16", 256), ("float16", 1024), ("float32", 64)])
@@ -1132,17 +1136,17 @@ def test_rows_in_the_span_are_held_whatever_the_dtype(tmp_path: Path, dtype: str
     embcompress.approximate(path, bases=8)
     ids = write_lines(tmp_path / "ids", range(500))
     result = embcompress.backfill(tmp_path / "m-compressed.safetensors", max_id=600, base_ids=ids)
-    assert only(result).energy_held > 0.999
+    assert only(result).kept_energy > 0.999
     assert only(result).new_rows.norm.mean == pytest.approx(only(result).base_rows.norm.mean, rel=0.2)
 
 
 def test_an_error_that_is_not_known_is_not_told(tmp_path: Path) -> None:
     """Rows that the bases hold keep the error as a bound; dropped or badly held ones leave it unknown."""
     path = save(tmp_path / "m.safetensors", {"entities.weight": random_rows(60, 12)})
-    told = embcompress.approximate(path, bases=4).tables[0].error.relative
+    recorded_error = embcompress.approximate(path, bases=4).tables[0].error.relative
     artifact = tmp_path / "m-compressed.safetensors"
     old = write_lines(tmp_path / "old", [f"t{number}" for number in range(60)])
-    for first, method, expected in ((0, "gaussian", told), (0, "normal", None), (9, "gaussian", None)):
+    for first, method, expected in ((0, "gaussian", recorded_error), (0, "normal", None), (9, "gaussian", None)):
         new = write_lines(tmp_path / "new", [f"t{number}" for number in range(first, 70)])
         out = tmp_path / "out.safetensors"
         embcompress.backfill(artifact, base_labels=old, labels=new, method=method, output=out, force=True)
@@ -1167,11 +1171,11 @@ def test_patterns_choose_the_tables(tmp_path: Path) -> None:
     path = save(tmp_path / "m.safetensors", state)
     ids = shuffled(37)[:30]
     result = embcompress.backfill(path, max_id=37, base_ids=write_lines(tmp_path / "ids", ids), table="fc*.weight")
-    found = read(result)
+    actual = read(result)
     assert sorted(table.name for table in result.tables) == ["fc.weight", "fc2.weight"]
-    assert as_bytes(found["entities.weight"]) == as_bytes(state["entities.weight"])
+    assert as_bytes(actual["entities.weight"]) == as_bytes(state["entities.weight"])
     for name in ("fc.weight", "fc2.weight"):
-        assert torch.equal(bits(found[name])[ids], bits(state[name]))
+        assert torch.equal(bits(actual[name])[ids], bits(state[name]))
     assert any("'entities.weight'" in warning for warning in result.warnings)
 
 
@@ -1191,10 +1195,10 @@ def test_progress_counts_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(table_module, "BLOCK_BYTES", 1024)
     monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 16)
     seen: list[tuple[str, int, int, int]] = []
-    grow(tmp_path, random_rows(400, 6), max_id=600, progress=lambda *said: seen.append(said))
+    grow(tmp_path, random_rows(400, 6), max_id=600, progress=lambda *stage: seen.append(stage))
     assert list(dict.fromkeys(doing for doing, *_ in seen)) == [f"{NAME}: known rows", f"{NAME}: all rows"]
     for doing, total in ((f"{NAME}: known rows", 400), (f"{NAME}: all rows", 600)):
-        counts = [done for said, done, rows, row_bytes in seen if (said, rows, row_bytes) == (doing, total, 6 * 4)]
+        counts = [done for stage, done, rows, row_bytes in seen if (stage, rows, row_bytes) == (doing, total, 6 * 4)]
         assert counts == sorted(counts)
         assert (len(counts) > 5, counts[-1]) == (True, total)
 
@@ -1266,9 +1270,9 @@ def test_gaussian_of_few_wide_rows_needs_no_square_matrix(tmp_path: Path) -> Non
     rows = random_rows(3, 60_000)
     path = save(tmp_path / "m.safetensors", {"entities.weight": rows})
     ids = write_lines(tmp_path / "ids", [2, 0, 1])
-    found = read(embcompress.backfill(path, max_id=5, base_ids=ids))["entities.weight"]
+    actual = read(embcompress.backfill(path, max_id=5, base_ids=ids))["entities.weight"]
     span = torch.linalg.qr((rows - rows.mean(dim=0)).double().T).Q[:, :2]
-    new = (found[3:] - rows.mean(dim=0)).double()
+    new = (actual[3:] - rows.mean(dim=0)).double()
     # all but the rounding of float32 lies in the plane of the differences
     assert float((new - new @ span @ span.T).norm() / new.norm()) < 1e-5
 
@@ -1286,7 +1290,7 @@ def test_bases_that_differ_by_rounding_alone_hold_what_they_can(tmp_path: Path) 
     weights = read(result)["entities.weight.weights"][200:]
     assert float(weights.abs().max()) < 10  # N(0, 1) rows on orthonormal bases
     # a random direction of 12 has a third of its square in a space of 4; five standard errors over 50 rows
-    assert only(result).energy_held == pytest.approx(4 / 12, abs=0.1)
+    assert only(result).kept_energy == pytest.approx(4 / 12, abs=0.1)
 
 
 def test_damage_in_an_artifact_is_not_blessed(tmp_path: Path) -> None:
@@ -1297,9 +1301,9 @@ def test_damage_in_an_artifact_is_not_blessed(tmp_path: Path) -> None:
     whole = path.read_bytes()
     header = int.from_bytes(whole[:8], "little") + 8
     ids = write_lines(tmp_path / "ids", range(60))
-    for place in range(header, len(whole), 97):
+    for position in range(header, len(whole), 97):
         damaged = bytearray(whole)
-        damaged[place] ^= 64
+        damaged[position] ^= 64
         path.write_bytes(damaged)
         with pytest.raises(ArtifactError, match="crc32"):
             embcompress.backfill(path, max_id=70, base_ids=ids, output=tmp_path / "out")
@@ -1323,9 +1327,9 @@ def test_inputs_are_never_overwritten(tmp_path: Path) -> None:
     path = save(tmp_path / "m.safetensors", {"entities.weight": random_rows(6, 4)})
     ids = write_lines(tmp_path / "ids.json", [])
     ids.write_text("[5, 4, 3, 2, 1, 0]")
-    for place in ({"output": ids}, {"report": ids}):
+    for outputs in ({"output": ids}, {"report": ids}):
         with pytest.raises(OutputError, match="is the input itself"):
-            embcompress.backfill(path, max_id=9, base_ids=ids, force=True, **place)
+            embcompress.backfill(path, max_id=9, base_ids=ids, force=True, **outputs)
     assert ids.read_text() == "[5, 4, 3, 2, 1, 0]"
 
 
@@ -1349,4 +1353,4 @@ def test_constrainer_of_the_model_holds_new_rows(tmp_path: Path, constrainer: st
     norms = read(result)[table.name][len(old) :].norm(dim=1)
     assert bool(torch.allclose(norms, torch.ones(2), atol=1e-6)) == is_held
     assert table.constrainer == ("normalize" if is_held else None if constrainer == "none" else constrainer)
-    assert any("as the model says; --constrainer none" in warning for warning in result.warnings) == is_held
+    assert any("of the model is applied to the new rows" in warning for warning in result.warnings) == is_held

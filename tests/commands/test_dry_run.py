@@ -1,4 +1,4 @@
-"""What a dry run tells, beside what the run does: sizes within 1 %, and the memory needed."""
+"""Predictions of a dry run beside the run itself: sizes within 1 %, and the memory needed."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ CODED: Mapping[str, tuple[str, dict[str, Any]]] = {
 TOLERANCE = 0.01  # of a size told before the rows are read
 
 
-def assert_told(told: int, path: str) -> None:
+def assert_told(nbytes: int, path: str) -> None:
     """Hold the size that was told to that of the file."""
-    assert told == pytest.approx(Path(path).stat().st_size, rel=TOLERANCE)
+    assert nbytes == pytest.approx(Path(path).stat().st_size, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", SAMPLE_FILES)
@@ -39,11 +39,11 @@ def assert_told(told: int, path: str) -> None:
 def test_sizes_of_plain_factors_are_told(name: str, way: dict[str, Any], tmp_path: Path) -> None:
     """Artifact and dense file of every sample are as long as the dry runs say."""
     output, dense = tmp_path / "out.safetensors", tmp_path / "dense.safetensors"
-    told = embcompress.approximate(SAMPLES / name, output=output, dry_run=True, **way)
+    dry_run = embcompress.approximate(SAMPLES / name, output=output, dry_run=True, **way)
     assert not output.exists()
     done = embcompress.approximate(SAMPLES / name, output=output, neighbours=0, **way)
-    assert_told(told.output.bytes, done.output.path)
-    assert told.totals == done.totals
+    assert_told(dry_run.output.bytes, done.output.path)
+    assert dry_run.totals == done.totals
     assert_told(embcompress.reconstruct(output, output=dense, dry_run=True).output.bytes,
                 embcompress.reconstruct(output, output=dense).output.path)  # fmt: skip
 
@@ -52,10 +52,10 @@ def test_sizes_of_plain_factors_are_told(name: str, way: dict[str, Any], tmp_pat
 def test_sizes_of_coded_weights_are_told(name: str, way: dict[str, Any], tmp_path: Path) -> None:
     """Weights in few bits are as long as the dry run says, or within 1 % where an error is the goal."""
     output = tmp_path / "out.safetensors"
-    told = embcompress.approximate(SAMPLES / name, output=output, effort="fast", dry_run=True, **way)
+    dry_run = embcompress.approximate(SAMPLES / name, output=output, effort="fast", dry_run=True, **way)
     done = embcompress.approximate(SAMPLES / name, output=output, effort="fast", neighbours=0, **way)
-    assert_told(told.output.bytes, done.output.path)
-    assert told.totals.bytes_after == pytest.approx(done.totals.bytes_after, rel=TOLERANCE)
+    assert_told(dry_run.output.bytes, done.output.path)
+    assert dry_run.totals.bytes_after == pytest.approx(done.totals.bytes_after, rel=TOLERANCE)
     ids = tmp_path / "ids"
     rows = done.tables[0].rows
     ids.write_text("\n".join(map(str, range(rows))))
@@ -80,10 +80,10 @@ def test_sizes_of_backfills_are_told(name: str, tmp_path: Path) -> None:
     for base in (SAMPLES / name, compressed):
         grown = {"table": listed.name, "max_id": 2 * listed.rows, "base_ids": ids, "force": True,
                  "output": tmp_path / "grown.safetensors"}  # fmt: skip
-        told = embcompress.backfill(base, dry_run=True, **grown)
+        dry_run = embcompress.backfill(base, dry_run=True, **grown)
         done = embcompress.backfill(base, **grown)
-        assert_told(told.output.bytes, done.output.path)
-        assert told.totals == done.totals
+        assert_told(dry_run.output.bytes, done.output.path)
+        assert dry_run.totals == done.totals
 
 
 def test_memory_is_told_by_dry_runs_alone(tmp_path: Path) -> None:
@@ -94,18 +94,20 @@ def test_memory_is_told_by_dry_runs_alone(tmp_path: Path) -> None:
         (tmp_path / name).write_text("\n".join(map(str, rows)))
     grow = {"max_id": 5000, "base_ids": tmp_path / "ids", "output": tmp_path / "grown.safetensors"}
     compressed = embcompress.approximate(path, bases=8, neighbours=0)
-    told = {
+    estimates = {
         "zeros": embcompress.backfill(path, dry_run=True, method="zeros", **grow).memory_bytes,
         "gaussian": embcompress.backfill(path, dry_run=True, **grow).memory_bytes,
         "longer": embcompress.backfill(path, dry_run=True, **{**grow, "max_id": 10**6 + 5000}).memory_bytes,
         "compressed": embcompress.backfill(compressed.output.path, dry_run=True, **grow).memory_bytes,
         "dense": embcompress.reconstruct(compressed.output.path, dry_run=True).memory_bytes,
     }
-    assert all(memory is not None and BASE_MEMORY_BYTES < memory < 2 * BASE_MEMORY_BYTES for memory in told.values())
+    assert all(
+        memory is not None and BASE_MEMORY_BYTES < memory < 2 * BASE_MEMORY_BYTES for memory in estimates.values()
+    )
     # the covariance, its eigenvectors and what computes them: 64 x 64 in float64, six times
-    assert (told["gaussian"] or 0) - (told["zeros"] or 0) == 6 * 64 * 64 * 8
+    assert (estimates["gaussian"] or 0) - (estimates["zeros"] or 0) == 6 * 64 * 64 * 8
     # three numbers an id, and blocks that are as long as they get
-    assert (told["longer"] or 0) - (told["gaussian"] or 0) >= 10**6 * 24
+    assert (estimates["longer"] or 0) - (estimates["gaussian"] or 0) >= 10**6 * 24
     assert embcompress.backfill(path, **grow).memory_bytes is None
     assert embcompress.reconstruct(compressed.output.path).memory_bytes is None
 

@@ -204,41 +204,41 @@ def test_evaluate_weighs_and_names_rows(trip: Trip) -> None:
 
 def test_evaluate_tells_what_approximate_told(trip: Trip) -> None:
     """Both tell the same table, to 1e-6 where one of them measured in float32; of spectra what both know."""
-    (said,), (found,) = trip.result.tables, trip.evaluate().tables
+    (before,), (after,) = trip.result.tables, trip.evaluate().tables
     for name in ("name", "tied_names", "rows", "shape", "dtype", "kind", "rank", "coding", "bytes_before"):
-        assert getattr(said, name) == getattr(found, name)
-    assert said.bytes_after == found.bytes_after
-    assert numbers(said.error) == pytest.approx(numbers(found.error), rel=1e-6, abs=2e-7)
-    assert numbers(said.neighbours) == pytest.approx(numbers(found.neighbours), rel=1e-12)
-    assert numbers(said.matrices) == pytest.approx(numbers(found.matrices), rel=1e-6)
-    if said.coded is not None and found.coded is not None:
-        assert replace(said.coded, predicted_relative=None, bound_relative=None) == replace(
-            found.coded, bound_relative=None
+        assert getattr(before, name) == getattr(after, name)
+    assert before.bytes_after == after.bytes_after
+    assert numbers(before.error) == pytest.approx(numbers(after.error), rel=1e-6, abs=2e-7)
+    assert numbers(before.neighbours) == pytest.approx(numbers(after.neighbours), rel=1e-12)
+    assert numbers(before.matrices) == pytest.approx(numbers(after.matrices), rel=1e-6)
+    if before.coded is not None and after.coded is not None:
+        assert replace(before.coded, predicted_relative=None, bound_relative=None) == replace(
+            after.coded, bound_relative=None
         )
-        if said.coded.bound_relative is not None:
-            assert said.coded.bound_relative == pytest.approx(found.coded.bound_relative, rel=1e-6)
-    if said.spectrum is not None and found.spectrum is not None:
-        assert numbers(said.spectrum) == pytest.approx(numbers(found.spectrum), rel=1e-6)
+        if before.coded.bound_relative is not None:
+            assert before.coded.bound_relative == pytest.approx(after.coded.bound_relative, rel=1e-6)
+    if before.spectrum is not None and after.spectrum is not None:
+        assert numbers(before.spectrum) == pytest.approx(numbers(after.spectrum), rel=1e-6)
 
 
 def numbers(value: object) -> dict[str, float]:
     """List the numbers of a part of a report by the way to them."""
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     if isinstance(value, bool | str) or value is None:
-        return found
+        return values
     if isinstance(value, int | float):
         return {"": float(value)}
     items = enumerate(value) if isinstance(value, tuple) else vars(value).items()
     for name, inner in items:
-        found |= {f"{name}.{rest}": number for rest, number in numbers(inner).items()}
-    return found
+        values |= {f"{name}.{rest}": number for rest, number in numbers(inner).items()}
+    return values
 
 
 def test_evaluate_passes_its_own_artifacts(trip: Trip) -> None:
     """All five checks pass, and the totals are those of the table's tensors in both files."""
     result = trip.evaluate()
     assert [(check.name, check.passed) for check in result.checks] == [
-        (name, True) for name in ("schema", "tables", "checksums", "untouched", "recorded")
+        (name, True) for name in ("schema", "tables", "checksums", "uncompressed_tensors", "recorded_error")
     ]
     (table,) = result.tables
     tensors = safetensors.torch.load_file(trip.artifact)
@@ -280,8 +280,8 @@ def test_evaluate_writes_the_reports_asked_for_and_nothing_else(trip: Trip, tmp_
     path = tmp_path / "found.json"
     result = embcompress.evaluate(trip.source, trip.artifact, neighbours=0, report=path)
     assert list(snapshot(tmp_path)) == ["found.json"]
-    said = json.loads(path.read_text())
+    document = json.loads(path.read_text())
     (table,) = result.tables
     assert table.error is not None
-    assert said["tables"][0]["error"]["relative"] == table.error.relative
-    assert (said["ok"], said["command"], said["tables"][0]["neighbours"]) == (True, "evaluate", None)
+    assert document["tables"][0]["error"]["relative"] == table.error.relative
+    assert (document["ok"], document["command"], document["tables"][0]["neighbours"]) == (True, "evaluate", None)

@@ -43,16 +43,16 @@ def assert_labelled(result: ApproximateResult | EvaluateResult) -> None:
 
 def test_commands_take_more_rows_than_labels(source: Path) -> None:
     """Both tell labels of the rows that have one, weigh the others least, and say so; all rows are worst rows once."""
-    told = {"labels": source.with_name("m.vocab"), "row_weights": source.with_name("counts.tsv")}
-    made = embcompress.approximate(source, bases=2, **told)
-    found = embcompress.evaluate(source, made.output.path, **told)
+    files = {"labels": source.with_name("m.vocab"), "row_weights": source.with_name("counts.tsv")}
+    made = embcompress.approximate(source, bases=2, **files)
+    result = embcompress.evaluate(source, made.output.path, **files)
     assert_labelled(made)
-    assert_labelled(found)
+    assert_labelled(result)
     weights = torch.tensor([100.0 - min(row, 29) for row in range(ROWS)], dtype=torch.float64)
     alone = source.with_name("weights.txt")
     alone.write_text("".join(f"{weight}\n" for weight in weights.tolist()))
     same = embcompress.approximate(source, bases=2, row_weights=alone, output=source.with_name("same.safetensors"))
-    for one, other in ((made, same), (found, same)):
+    for one, other in ((made, same), (result, same)):
         assert one.tables[0].error is not None
         assert other.tables[0].error is not None
         assert one.tables[0].error.weighted_relative == pytest.approx(other.tables[0].error.weighted_relative, rel=1e-6)

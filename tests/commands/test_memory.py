@@ -17,5 +17,5 @@ def test_memory_of_coding_covers_what_was_measured(rows: int, dim: int, sample_r
     """1.0 to 1.3 times the peak of `approximate --ratio 4` on Linux with two cores, in MiB, told by /usr/bin/time."""
     stored = StoredTensor("entities.weight", "float32", (rows, dim), (dim, 1), 0)
     table = Table("entities.weight", (), stored)
-    told = estimate_coding_memory([(table, sample_rows)]) / 2**20
-    assert measured <= told <= 1.3 * measured
+    estimate = estimate_coding_memory([(table, sample_rows)]) / 2**20
+    assert measured <= estimate <= 1.3 * measured

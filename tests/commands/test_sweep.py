@@ -27,7 +27,7 @@ WAYS = ["coded", "plain float32", "plain float16", "int8 per row", "int4 per row
 ITEM_BYTES = {"plain float32": 4, "plain float16": 2}
 CODED_TOLERANCE = 0.022  # of an error: 24 bytes fewer are 192 bits, of 400 x 16 numbers 0.03 bit each, times log 2
 POINT_KEYS = [
-    "asked_ratio", "ratio", "bytes", "rank", "relative", "low", "high", "exact", "bound_relative", "largest_relative",
+    "target_ratio", "ratio", "bytes", "rank", "relative", "low", "high", "exact", "bound_relative", "largest_relative",
 ]  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def swept(model: Path) -> SweepResult:
 
 def curve(table: SweptTable | SweepTotals, way: str) -> tuple[SweepPoint, ...]:
     """Find the points of a way."""
-    return next(found.points for found in table.curves if found.way == way)
+    return next(one.points for one in table.curves if one.method == way)
 
 
 def test_sweep_lists_every_way_of_every_table(swept: SweepResult) -> None:
@@ -73,11 +73,11 @@ def test_sweep_lists_every_way_of_every_table(swept: SweepResult) -> None:
         ("tiny_embedding.weight", "is too small to compress")
     ]
     for table in (*swept.tables, swept.totals):
-        assert [found.way for found in table.curves] == WAYS
-        for found in table.curves:
-            asked = [point.asked_ratio for point in found.points]
-            assert asked == ([None] if "per row" in found.way else [ratio for ratio in RATIOS if ratio in asked])
-            assert all(point.exact and point.low == point.high == point.relative for point in found.points)
+        assert [one_curve.method for one_curve in table.curves] == WAYS
+        for one_curve in table.curves:
+            asked = [point.target_ratio for point in one_curve.points]
+            assert asked == ([None] if "per row" in one_curve.method else [ratio for ratio in RATIOS if ratio in asked])
+            assert all(point.exact and point.low == point.high == point.relative for point in one_curve.points)
     assert [table.sample_rows for table in swept.tables] == [700, 400]
 
 
@@ -94,9 +94,9 @@ def test_plain_points_are_the_optimum_of_a_dense_svd(swept: SweepResult, way: st
         assert len(points) >= 3
         for point in points:
             assert point.rank is not None
-            assert point.asked_ratio is not None
+            assert point.target_ratio is not None
             assert point.bytes == point.rank * (table.rows + table.shape[0]) * ITEM_BYTES[way]
-            limit = table.bytes_before / point.asked_ratio
+            limit = table.bytes_before / point.target_ratio
             one_more = point.bytes * (point.rank + 1) / point.rank
             assert point.bytes <= limit < one_more + 800  # the header of a file with one table
             expected = math.sqrt(float(squares[point.rank :].sum() / squares.sum()) + rounding**2)
@@ -126,12 +126,12 @@ def test_coded_points_are_what_approximate_makes(swept: SweepResult, model: Path
     options: dict[str, Any] = {"ratio": ratio, "effort": "fast", "exclude": "tiny*", "force": True}
     for table in swept.tables:
         made = embcompress.approximate(model, table=table.name, output=tmp_path / "one.safetensors", **options)
-        point = next(point for point in curve(table, "coded") if point.asked_ratio == ratio)
+        point = next(point for point in curve(table, "coded") if point.target_ratio == ratio)
         assert made.tables[0].error is not None
         assert point.bytes == pytest.approx(made.tables[0].bytes_after, rel=5e-4, abs=24)
         assert point.relative == pytest.approx(made.tables[0].error.relative, rel=CODED_TOLERANCE)
     made = embcompress.approximate(model, output=tmp_path / "all.safetensors", **options)
-    point = next(point for point in curve(swept.totals, "coded") if point.asked_ratio == ratio)
+    point = next(point for point in curve(swept.totals, "coded") if point.target_ratio == ratio)
     errors = [table.error.relative for table in made.tables if table.error is not None]
     assert point.bytes == pytest.approx(made.totals.bytes_after, rel=5e-4, abs=2 * 24)
     assert point.relative == pytest.approx(math.sqrt(sum(error**2 for error in errors) / 2), rel=CODED_TOLERANCE)
@@ -140,16 +140,16 @@ def test_coded_points_are_what_approximate_makes(swept: SweepResult, model: Path
 
 def test_coded_point_of_a_trained_table(tmp_path: Path) -> None:
     """Word vectors, 2325 x 64: the sample is the whole table, so the error is the artifact's."""
-    (table,) = (found := embcompress.sweep(WORDS, effort="fast")).tables
+    (table,) = (result := embcompress.sweep(WORDS, effort="fast")).tables
     assert table.sample_rows == 2325
-    point = next(point for point in curve(table, "coded") if point.asked_ratio == 16)
+    point = next(point for point in curve(table, "coded") if point.target_ratio == 16)
     made = embcompress.approximate(WORDS, ratio=16, effort="fast", output=tmp_path / "words.safetensors").tables[0]
     assert made.error is not None
     assert made.coded is not None
     assert point.relative == pytest.approx(made.error.relative, rel=1e-3)
     assert point.bound_relative == pytest.approx(made.coded.bound_relative, rel=1e-3)
-    assert [one.points[0].relative for one in found.totals.curves] == [one.points[0].relative for one in table.curves]
-    assert table.remarks[0].startswith("plain low rank buys little here: at 1/16 it leaves 0.7")
+    assert [one.points[0].relative for one in result.totals.curves] == [one.points[0].relative for one in table.curves]
+    assert table.remarks[0].startswith("plain low rank is far worse here: at 1/16 its error is 0.7")
 
 
 def test_points_of_a_long_table_have_a_band(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_points_of_a_long_table_have_a_band(tmp_path: Path) -> None:
     (table,) = embcompress.sweep(path, effort="fast").tables
     assert table.sample_rows == 8224  # chunks of 32, every 77 rows, as 8192 are wanted
     assert all(point.exact for point in curve(table, "plain float16"))
-    point = next(point for point in curve(table, "coded") if point.asked_ratio == 8)
+    point = next(point for point in curve(table, "coded") if point.target_ratio == 8)
     made = embcompress.approximate(path, ratio=8, effort="fast", output=tmp_path / "o.safetensors").tables[0]
     assert made.error is not None
     (whole,) = curve(table, "int4 per row")
@@ -197,36 +197,36 @@ def test_recommendation(coded: dict[int, float], plain: dict[int, float], expect
         for way, points in (("coded", coded), ("plain float16", plain))
     ]
     call = {"effort": "fast", "table": ["a b*"]}
-    found = recommend(SweepTotals(10, tuple(curves)), max_error=0.1, path=Path("a model.pt"), call=call)
-    assert found is not None
+    recommendation = recommend(SweepTotals(10, tuple(curves)), max_error=0.1, path=Path("a model.pt"), call=call)
+    assert recommendation is not None
     way, ratio, is_within = expected
-    assert (found.way, found.ratio, found.is_within) == expected
+    assert (recommendation.method, recommendation.ratio, recommendation.is_within_max_error) == expected
     how = "--effort fast" if way == "coded" else "--plain --dtype float16"
-    assert found.command == f"embcompress approximate 'a model.pt' --ratio {ratio} {how} --table 'a b*'"
-    assert ("no ratio tried" in found.reason) is not is_within
+    assert recommendation.command == f"embcompress approximate 'a model.pt' --ratio {ratio} {how} --table 'a b*'"
+    assert ("no ratio tried" in recommendation.reason) is not is_within
 
 
 def test_recommendation_counts_the_worst_table() -> None:
     """An error of 0.05 in total is too much where one table has 0.11; nothing to choose from gives nothing."""
     points = (point_at(4, 0.02), point_at(8, 0.05, largest=0.11))
-    found = recommend(SweepTotals(10, (SweepCurve("coded", points),)), max_error=0.1, path=Path("m"))
-    assert found is not None
-    assert found.ratio == 4
+    recommendation = recommend(SweepTotals(10, (SweepCurve("coded", points),)), max_error=0.1, path=Path("m"))
+    assert recommendation is not None
+    assert recommendation.ratio == 4
     assert recommend(SweepTotals(10, (SweepCurve("coded", ()),)), max_error=0.1, path=Path("m")) is None
 
 
 def test_the_command_that_is_recommended_runs(swept: SweepResult) -> None:
     """Pasted as printed it makes a file with the error foretold, within what was allowed."""
-    said = swept.recommendation
-    assert said is not None
-    program, *words = shlex.split(said.command)
+    recommendation = swept.recommendation
+    assert recommendation is not None
+    program, *words = shlex.split(recommendation.command)
     assert program == "embcompress"
     report = json.loads(run(*words, "--json").out)
-    assert report["totals"]["bytes_after"] == pytest.approx(said.bytes, rel=5e-4, abs=2 * 24)
+    assert report["totals"]["bytes_after"] == pytest.approx(recommendation.bytes, rel=5e-4, abs=2 * 24)
     errors = [table["error"]["relative"] for table in report["tables"]]
     assert max(errors) <= 0.1
     assert math.sqrt(sum(error**2 for error in errors) / len(errors)) == pytest.approx(
-        said.relative, rel=CODED_TOLERANCE
+        recommendation.relative, rel=CODED_TOLERANCE
     )
 
 
@@ -241,17 +241,17 @@ def test_sweep_prints_one_json_document_and_writes_what_is_asked_for(model: Path
     assert list(document) == [
         "schema_version", "command", "ok", "input", "tables", "skipped", "totals", "recommendation",
     ]  # fmt: skip
-    assert (document["schema_version"], document["command"], document["ok"]) == (1, "sweep", True)
+    assert (document["schema_version"], document["command"], document["ok"]) == (2, "sweep", True)
     (table,) = document["tables"]
     assert list(table) == [
         "name", "tied_names", "rows", "shape", "dtype", "bytes_before", "passes", "sample_rows", "curves", "remarks",
         "seconds",
     ]  # fmt: skip
-    assert list(table["curves"][0]) == ["way", "points"]
+    assert list(table["curves"][0]) == ["method", "points"]
     assert list(table["curves"][0]["points"][0]) == POINT_KEYS
     assert list(document["totals"]) == ["bytes_before", "curves"]
     assert list(document["recommendation"]) == [
-        "way", "ratio", "bytes", "relative", "is_within", "reason", "command",
+        "method", "ratio", "bytes", "relative", "is_within_max_error", "reason", "command",
     ]  # fmt: skip
     assert report.read_text() == outcome.out
     assert plot.read_bytes().startswith(b"<?xml")
@@ -274,7 +274,7 @@ def test_signs_need_no_bases(tmp_path: Path) -> None:
     path = tmp_path / "signs.safetensors"
     safetensors.torch.save_file({"entities.weight": signs}, path)
     (table,) = embcompress.sweep(path, effort="fast").tables
-    assert table.remarks[0].startswith("low rank buys nothing here: at 1/16 coding does best without bases")
+    assert table.remarks[0].startswith("bases do not help here: at 1/16 coding is best without them")
 
 
 def test_a_table_of_low_rank_is_coded_in_few_columns(tmp_path: Path) -> None:
@@ -284,8 +284,8 @@ def test_a_table_of_low_rank_is_coded_in_few_columns(tmp_path: Path) -> None:
     path = tmp_path / "low.safetensors"
     safetensors.torch.save_file({"entities.weight": values}, path)
     (table,) = embcompress.sweep(path, effort="fast").tables
-    plain = next(point for point in curve(table, "plain float16") if point.asked_ratio == 16)
-    coded = next(point for point in curve(table, "coded") if point.asked_ratio == 16)
+    plain = next(point for point in curve(table, "plain float16") if point.target_ratio == 16)
+    coded = next(point for point in curve(table, "coded") if point.target_ratio == 16)
     assert plain.relative == pytest.approx(3e-4, rel=0.01)
     assert coded.rank == 3
     assert coded.relative < 1e-5
@@ -296,10 +296,10 @@ def test_a_table_of_low_rank_is_coded_in_few_columns(tmp_path: Path) -> None:
 
 def test_every_effort_recommends_a_command_that_names_it(model: Path) -> None:
     """All but the default one; plain ways take none."""
-    said = embcompress.sweep(model, table="relations*", effort="best").recommendation
-    assert said is not None
-    assert said.way == "coded"
-    assert said.command.endswith(f"--ratio {said.ratio:g} --effort best --table 'relations*'")
+    recommendation = embcompress.sweep(model, table="relations*", effort="best").recommendation
+    assert recommendation is not None
+    assert recommendation.method == "coded"
+    assert recommendation.command.endswith(f"--ratio {recommendation.ratio:g} --effort best --table 'relations*'")
 
 
 def test_rows_are_read_once_beside_the_sample(model: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a good-looking number hides: rows that are lost, matrices that stay dense, files that hardly shrink."""
+"""Warnings beside a good-looking number: rows that are lost, matrices that stay dense, files that hardly shrink."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def test_every_form_begins_with_the_rows_that_a_headline_hides(tmp_path: Path, m
     lost = f"{100 * error['row_relative']['p50']:.1f} %"
     assert error["relative"] < 1e-3
     assert error["row_relative"]["p50"] > 0.1
-    said = f"long rows hide the error of the others: half of the rows have lost more than {lost}"
-    assert outcome.out.startswith(f"warning: {said}")
-    assert said in Path("r.md").read_text().splitlines()[0]
+    sentence = f"long rows hide the error of the others: half of the rows have an error above {lost}"
+    assert outcome.out.startswith(f"warning: {sentence}")
+    assert sentence in Path("r.md").read_text().splitlines()[0]
     page = Path("r.html").read_text()
-    assert page.index("<header>") < page.index(said) < page.index("<h1>")
-    assert said in Path("r.xml").read_text()
+    assert page.index("<header>") < page.index(sentence) < page.index("<h1>")
+    assert sentence in Path("r.xml").read_text()
     again = run("approximate", "in.safetensors", "--ratio", "8", "--effort", "fast", "--force", "--fail-if",
                 "error.row_relative.p50 > 0.1")  # fmt: skip
     assert again.code == 3
@@ -132,7 +132,7 @@ def test_large_matrices_that_stay_dense_are_named(tmp_path: Path) -> None:
         "left.alone": table(3000, 24, seed=3),
     }
     result = compress(tmp_path, tensors, exclude="left.*")
-    assert [(one.name, one.shape, one.bytes) for one in result.unrecognised] == [
+    assert [(one.name, one.shape, one.bytes) for one in result.unrecognised_matrices] == [
         ("mystery", (4000, 24), 384_000),
         ("generator.proj.weight", (2000, 32), 256_000),
         ("riddle", (1500, 20), 120_000),
@@ -149,21 +149,19 @@ def test_large_matrices_that_stay_dense_are_named(tmp_path: Path) -> None:
 def test_matrices_that_were_left_out_on_purpose_are_not_named(options: dict[str, object], tmp_path: Path) -> None:
     """Whoever names tables, or excludes some, knows what stays dense."""
     result = compress(tmp_path, {"entities.weight": table(2000, 32), "mystery": table(4000, 24)}, **options)
-    assert (result.unrecognised, result.unrecognised_command) == ((), None)
+    assert (result.unrecognised_matrices, result.unrecognised_command) == ((), None)
 
 
 def test_evaluate_says_what_it_did_not_compare(tmp_path: Path) -> None:
-    """Entries that no artifact can hold are listed, once for each reason, and never called untouched."""
+    """Entries that no artifact can hold are listed, once for each reason, and never called detail."""
     state = {"entities.weight": table(2000, 32), "sizes": torch.arange(3), "steps": 3, "seed": 5}
     torch.save({"state_dict": state, "epoch": 4, "args": "x"}, tmp_path / "in.pt")
     options: dict[str, object] = {"ratio": 8, "effort": "fast", "output": tmp_path / "a.safetensors"}
     embcompress.approximate(tmp_path / "in.pt", **options)  # type: ignore[arg-type]
     result = embcompress.evaluate(tmp_path / "in.pt", tmp_path / "a.safetensors", neighbours=0)
     assert [item.name for item in result.skipped] == ["steps", "seed", "epoch, args"]
-    (untouched,) = (check.detail for check in result.checks if check.name == "untouched")
-    assert untouched == (
-        "1 other tensor as in the original, bit for bit; 3 entries of the original could not be compared"
-    )
+    (detail,) = (check.detail for check in result.checks if check.name == "uncompressed_tensors")
+    assert detail == ("1 other tensor as in the original, bit for bit; 3 entries of the original could not be compared")
     (section,) = (section for section in document_of(result).sections if section.title == "Not compared")
     assert [text_of(row[0]) for row in section.grids[0].rows] == ["steps, seed", "epoch, args"]
     assert json.loads(render(result, ".json"))["skipped"][0] == {"name": "steps", "reason": "not a tensor"}

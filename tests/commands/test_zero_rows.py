@@ -61,8 +61,8 @@ def norms_of_zeros(folder: Path, artifact: str = "a.safetensors") -> list[float]
     ids = torch.tensor(ZEROS)
     with torch.no_grad():
         query = torch.randn(3, 32, generator=torch.Generator().manual_seed(1)).to(module(ids).dtype)
-        found = (dense[ids], module(ids), module()[ids], module.scores(query)[:, ids])
-    return [float(rows.abs().max()) for rows in found]
+        actual = (dense[ids], module(ids), module()[ids], module.scores(query)[:, ids])
+    return [float(rows.abs().max()) for rows in actual]
 
 
 @pytest.mark.parametrize(

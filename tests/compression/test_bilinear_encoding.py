@@ -199,12 +199,12 @@ def test_matrices_go_and_come_back(tmp_path: Path, dtype: torch.dtype, case: Cas
     assert (module.out_features, module.in1_features, module.in2_features) == (math.prod(case.lead), *case.matrix)
     restored = safetensors.torch.load_file(embcompress.reconstruct(result.output.path).output.path)
     expected = multiply(result.output.path, case.name).view(state[case.name].shape)
-    found = restored.pop(case.name)
-    assert (found.shape, found.dtype) == (state[case.name].shape, dtype)
+    actual = restored.pop(case.name)
+    assert (actual.shape, actual.dtype) == (state[case.name].shape, dtype)
     if dtype == torch.float64:  # sums of two products in another order
-        torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)
+        torch.testing.assert_close(actual, expected, rtol=1e-14, atol=1e-14)
     else:
-        assert torch.equal(found, expected.to(dtype))
+        assert torch.equal(actual, expected.to(dtype))
     assert set(restored) == set(state) - {case.name}
 
 
@@ -325,9 +325,9 @@ def test_sample_has_the_errors_that_are_reported(sample: Sample) -> None:
 def test_sample_compresses_the_table_beside_it_as_before(sample: Sample, tmp_path: Path) -> None:
     """The entities get bases and weights, bit for bit those of a run without --bilinear, and the same report."""
     alone = embcompress.approximate(RESCAL, bases=4, output=tmp_path / "plain.safetensors")
-    found, expected = (safetensors.torch.load_file(result.output.path) for result in (sample.result, alone))
+    actual, expected = (safetensors.torch.load_file(result.output.path) for result in (sample.result, alone))
     for suffix in ("bases", "weights"):
-        assert as_bytes(found[f"{ENTITIES}.{suffix}"]) == as_bytes(expected[f"{ENTITIES}.{suffix}"])
+        assert as_bytes(actual[f"{ENTITIES}.{suffix}"]) == as_bytes(expected[f"{ENTITIES}.{suffix}"])
     reports = [
         {**asdict(table), "seconds": 0}
         for result in (sample.result, alone)
@@ -506,7 +506,7 @@ REFUSED: dict[str, tuple[dict[str, Tensor], dict[str, Any], type[Exception], str
         table_of(draw(7, 8, 8)),
         {"bases": 4},
         RankError,
-        r"8 x 8 matrices, which 4 bases would not make smaller: they break even at 4\..*smaller:\s+--bases 3",
+        r"8 x 8 matrices, which rank 4 does not make smaller: only ranks below 4 do\..*smaller:\s+--bases 3",
     ),
     "above the break-even": (
         table_of(draw(7, 10, 6)),
@@ -668,14 +668,14 @@ def test_artifact_says_what_the_matrices_are(artifact: Path) -> None:
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     """Two runs over one checkpoint, in folders of other names, write identical artifacts and reports but for times."""
-    found = []
+    files = []
     for name in ("one", "another folder"):
         (tmp_path / name).mkdir()
         path = save(tmp_path / name / "model.safetensors", MIXED)
         result = embcompress.approximate(path, bases=2, bilinear=["relations*", "bil*"])
         tables = [{**asdict(table), "seconds": 0} for table in result.tables]
-        found.append((Path(result.output.path).read_bytes(), tables))
-    assert found[0] == found[1]
+        files.append((Path(result.output.path).read_bytes(), tables))
+    assert files[0] == files[1]
 
 
 def assert_damaged(path: Path, message: str) -> None:
@@ -688,14 +688,14 @@ def assert_damaged(path: Path, message: str) -> None:
 
 
 @pytest.mark.parametrize("bit", [0, 7])
-@pytest.mark.parametrize("place", [0, -1])
+@pytest.mark.parametrize("position", [0, -1])
 @pytest.mark.parametrize("name", ["relations.weight.left", "relations.weight.right"])
-def test_a_flipped_bit_in_a_factor_is_noticed(artifact: Path, name: str, place: int, bit: int) -> None:
+def test_a_flipped_bit_in_a_factor_is_noticed(artifact: Path, name: str, position: int, bit: int) -> None:
     """One flipped bit, in the first or last byte of either factor, is named by load and reconstruct."""
     header, buffer = parse(artifact)
     start, end = header[name]["data_offsets"]
     raw = bytearray(artifact.read_bytes())
-    raw[len(raw) - len(buffer) + (start if place == 0 else end - 1)] ^= 1 << bit
+    raw[len(raw) - len(buffer) + (start if position == 0 else end - 1)] ^= 1 << bit
     artifact.write_bytes(raw)
     assert_damaged(artifact, f"tensor '{name}' in .* has the crc32 .* the file was changed or damaged")
 
@@ -735,7 +735,7 @@ LIES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_an_artifact_that_lies_of_its_matrices_is_refused(artifact: Path, lie: dict[str, Any]) -> None:
     """Matrices that are none, or not those of the tensors, are an ArtifactError on every way in."""
-    rebuild(artifact, lambda said: said.update(lie))
+    rebuild(artifact, lambda fields: fields.update(lie))
     assert_damaged(artifact, "model-compressed.safetensors|table 'relations.weight'")
     with pytest.raises(ArtifactError):
         embcompress.inspect(artifact)
@@ -743,7 +743,7 @@ def test_an_artifact_that_lies_of_its_matrices_is_refused(artifact: Path, lie: d
 
 def test_an_artifact_that_misses_its_matrices_is_refused(artifact: Path) -> None:
     """A bilinear table without its matrix is refused by the name of the key."""
-    rebuild(artifact, lambda said: said.pop("matrix"))
+    rebuild(artifact, lambda fields: fields.pop("matrix"))
     assert_damaged(artifact, "does not follow the schema of artifacts .*matrix")
 
 
@@ -758,7 +758,7 @@ def test_inspect_tells_what_the_factors_are(artifact: Path) -> None:
     """The table is listed with its matrices, rank and error, each factor with its part, and none is offered anew."""
     error = document_of(artifact)["tables"]["relations.weight"]["error"]["relative"]
     result = embcompress.inspect(artifact)
-    compressed = {table.name: table for table in result.compressed}["relations.weight"]
+    compressed = {table.name: table for table in result.compressed_tables}["relations.weight"]
     assert (compressed.kind, compressed.rows, compressed.shape) == ("bilinear", 7, (256,))
     assert (compressed.matrix, compressed.rank, compressed.relative) == ((8, 8), 2, error)
     assert compressed.bytes == 2 * 7 * 4 * 8 * 2 * 4
@@ -855,24 +855,26 @@ def test_apply_to_puts_forms_in_place(tmp_path: Path, dtype: torch.dtype, bias: 
     model = Biaffine(bias=bias)
     artifact = compress_biaffine(model, tmp_path, exclude="emb*")
     model.to(dtype).eval()
-    kept, embedding = model.bil.bias, model.emb
+    first_bias, embedding = model.bil.bias, model.emb
     placed = embcompress.apply_to(model, artifact)
     assert placed == {"bil.weight": model.bil}
     assert isinstance(model.bil, LowRankBilinear)
     assert model.emb is embedding
-    assert model.bil.bias is kept
+    assert model.bil.bias is first_bias
     assert not model.bil.training
     assert {parameter.dtype for parameter in model.bil.parameters()} == {dtype}
     left, right = (factor.to(dtype).double() for factor in factors_of(artifact, "bil.weight"))
     first, second = torch.tensor([[3, 0], [39, 3]]), torch.tensor([[7, 7], [1, 20]])
     x1, x2 = model.emb(first).detach().double(), model.emb(second).detach().double()
-    exact = torch.einsum("abi,oij,abj->abo", x1, left @ right.mT, x2) + (0 if kept is None else kept.detach().double())
+    exact = torch.einsum("abi,oij,abj->abo", x1, left @ right.mT, x2) + (
+        0 if first_bias is None else first_bias.detach().double()
+    )
     moduli = torch.einsum("abi,oij,abj->abo", x1.abs(), left.abs() @ right.abs().mT, x2.abs())
-    found = model(first, second)
-    assert found.dtype == dtype
+    actual = model(first, second)
+    assert actual.dtype == dtype
     bound = (8 + 8 + 2 + 1) * torch.finfo(dtype).eps * (moduli + 1)
-    assert bool(((found.detach().double() - exact).abs() <= bound).all())
-    found.sum().backward()
+    assert bool(((actual.detach().double() - exact).abs() <= bound).all())
+    actual.sum().backward()
     assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in model.bil.parameters())
 
 
@@ -977,8 +979,8 @@ def test_backfill_leaves_matrices_as_they_are(artifact: Path, tmp_path: Path) ->
     assert [(table.name, table.rows) for table in result.tables] == [("entities.weight", 50)]
     before, after = document_of(artifact), document_of(Path(result.output.path))
     assert after["tables"]["relations.weight"] == before["tables"]["relations.weight"]
-    found, expected = (factors_of(path, "relations.weight") for path in (result.output.path, artifact))
-    assert [as_bytes(factor) for factor in found] == [as_bytes(factor) for factor in expected]
+    actual, expected = (factors_of(path, "relations.weight") for path in (result.output.path, artifact))
+    assert [as_bytes(factor) for factor in actual] == [as_bytes(factor) for factor in expected]
     form = embcompress.load(result.output.path)["relations.weight"]
     assert isinstance(form, LowRankBilinear)
     assert torch.equal(form.left, expected[0].flatten(0, -3))
@@ -1012,19 +1014,23 @@ def test_json_tells_of_the_matrices(model: Path) -> None:
     assert outcome.out == (model.parent / "model-compressed.report.json").read_text()
     tables = {table["name"]: table for table in json.loads(outcome.out)["tables"]}
     assert list(tables) == ["entities.weight", "relations.weight"]
-    said = tables["relations.weight"]
+    fields = tables["relations.weight"]
     exact = MIXED["relations.weight"].double().view(7, 8, 8)
     errors = (
         (multiply(model.with_name("model-compressed.safetensors"), "relations.weight") - exact).flatten(1).norm(dim=1)
     )
     relative = errors / exact.flatten(1).norm(dim=1)
-    assert (said["kind"], said["rank"], said["rows"], said["shape"]) == ("bilinear", 2, 7, [64])
-    assert (said["bytes_before"], said["bytes_after"]) == (7 * 64 * 4, 7 * 16 * 2 * 4)
-    assert said["matrices"] == {"shape": [8, 8], "count": 7, "relative": pytest.approx(relative.tolist(), rel=MEASURED)}
+    assert (fields["kind"], fields["rank"], fields["rows"], fields["shape"]) == ("bilinear", 2, 7, [64])
+    assert (fields["bytes_before"], fields["bytes_after"]) == (7 * 64 * 4, 7 * 16 * 2 * 4)
+    assert fields["matrices"] == {
+        "shape": [8, 8],
+        "count": 7,
+        "relative": pytest.approx(relative.tolist(), rel=MEASURED),
+    }
     squares = torch.linalg.svdvals(MIXED["relations.weight"].double()).square()
     optimum = float((squares[3:].sum() / squares.sum()).sqrt())
-    assert said["bytes_after"] // ((7 + 64) * 4) == 3
-    assert said["alternative"] == {"kind": "embedding", "rank": 3, "relative": pytest.approx(optimum, rel=MEASURED)}
+    assert fields["bytes_after"] // ((7 + 64) * 4) == 3
+    assert fields["alternative"] == {"kind": "embedding", "rank": 3, "relative": pytest.approx(optimum, rel=MEASURED)}
     assert tables["entities.weight"]["kind"] == "embedding"
     assert tables["entities.weight"]["matrices"] is tables["entities.weight"]["alternative"] is None
 
@@ -1034,12 +1040,12 @@ def test_terminal_tells_of_the_matrices(model: Path) -> None:
     outcome = run("approximate", "model.safetensors", "--bases", 2, "--bilinear", "rel*")
     assert (outcome.code, outcome.err) == (0, "")
     report = json.loads((model.parent / "model-compressed.report.json").read_text())
-    said = next(table for table in report["tables"] if table["name"] == "relations.weight")
+    fields = next(table for table in report["tables"] if table["name"] == "relations.weight")
     text = " ".join(outcome.out.split())
-    least, most = min(said["matrices"]["relative"]), max(said["matrices"]["relative"])
-    other = said["alternative"]["relative"]
+    least, most = min(fields["matrices"]["relative"]), max(fields["matrices"]["relative"])
+    other = fields["alternative"]["relative"]
     assert f"matrices 7 matrices of 8 x 8, with errors from {least:.4f} to {most:.4f}" in text
-    assert f"the same bytes pay for 3 shared bases of whole rows, with an error of at least {other:.4f}" in text
+    assert f"the same bytes would hold 3 shared bases of whole rows, with an error of at least {other:.4f}" in text
     assert text.count(" matrices of ") == 1
 
 
@@ -1052,8 +1058,8 @@ def test_flat_rows_take_their_shape_from_the_option(model: Path) -> None:
     assert "hint: Give them by --bilinear-shape IN1,IN2." in outcome.err
     assert list(model.parent.iterdir()) == [model]
     outcome = run(*args, "--bilinear-shape", "8,12", "--json")
-    (said,) = json.loads(outcome.out)["tables"]
-    assert (said["matrices"]["shape"], said["matrices"]["count"]) == ([8, 12], 6)
+    (table,) = json.loads(outcome.out)["tables"]
+    assert (table["matrices"]["shape"], table["matrices"]["count"]) == ([8, 12], 6)
     left, right = factors_of(model.with_name("model-compressed.safetensors"), "ntn.weight")
     assert (left.shape, right.shape) == ((6, 8, 2), (6, 12, 2))
 
@@ -1065,9 +1071,9 @@ def test_a_shape_that_is_none_is_wrong_usage(model: Path, text: str) -> None:
     outcome = run(*args)
     assert (outcome.code, outcome.out) == (2, "")
     assert f"--bilinear-shape takes two sides, as in 64,64; got {text!r}." in outcome.err
-    told = run(*args, "--json")
-    assert (told.code, told.err) == (2, "")
-    assert json.loads(told.out)["ok"] is False
+    json_outcome = run(*args, "--json")
+    assert (json_outcome.code, json_outcome.err) == (2, "")
+    assert json.loads(json_outcome.out)["ok"] is False
     assert list(model.parent.iterdir()) == [model]
 
 
@@ -1075,10 +1081,10 @@ def test_matrices_that_would_grow_exit_1(model: Path) -> None:
     """The refusal tells the break-even rank in1 in2 / (in1 + in2) and the largest that pays; nothing is written."""
     outcome = run("approximate", "model.safetensors", "--bases", 4, "--bilinear", "bil.weight")
     assert (outcome.code, outcome.out) == (1, "")
-    assert "which 4 bases would not make smaller: they break even at 4." in outcome.err
+    assert "which rank 4 does not make smaller: only ranks below 4" in outcome.err
     assert "hint: Up to 3 bases make it smaller:" in outcome.err
-    told = run("approximate", "model.safetensors", "--bases", 4, "--bilinear", "bil.weight", "--json")
-    assert (told.code, json.loads(told.out)["error"]["id"]) == (1, "rank")
+    json_outcome = run("approximate", "model.safetensors", "--bases", 4, "--bilinear", "bil.weight", "--json")
+    assert (json_outcome.code, json.loads(json_outcome.out)["error"]["id"]) == (1, "rank")
     assert list(model.parent.iterdir()) == [model]
 
 
@@ -1104,7 +1110,7 @@ def test_a_dry_run_tells_the_sizes(model: Path) -> None:
     shown = run(*args, "-n", "-f")
     assert shown.code == 0
     text = " ".join(shown.out.split())
-    assert "matrices 7 matrices of 8 x 8; the same bytes pay for 3 shared bases of whole rows" in text
+    assert "matrices 7 matrices of 8 x 8; the same bytes would hold 3 shared bases of whole rows" in text
 
 
 def test_the_command_line_goes_the_whole_way(model: Path) -> None:
@@ -1112,9 +1118,9 @@ def test_the_command_line_goes_the_whole_way(model: Path) -> None:
     offered = json.loads(run("inspect", "model.safetensors", "--json").out)["tables"]
     assert {table["name"] for table in offered if "--bilinear" in table["reason"]} == {"relations.weight", "bil.weight"}
     assert run("approximate", "model.safetensors", "--bases", 3, "--bilinear", "rel*", "-q") == Outcome(0, "", "")
-    listed = json.loads(run("inspect", "model-compressed.safetensors", "--json").out)["compressed"]
-    told = {table["name"]: (table["kind"], table["matrix"], table["rank"]) for table in listed}
-    assert told["relations.weight"] == ("bilinear", [8, 8], 3)
+    listed = json.loads(run("inspect", "model-compressed.safetensors", "--json").out)["compressed_tables"]
+    kinds = {table["name"]: (table["kind"], table["matrix"], table["rank"]) for table in listed}
+    assert kinds["relations.weight"] == ("bilinear", [8, 8], 3)
     assert run("reconstruct", "model-compressed.safetensors", "-q") == Outcome(0, "", "")
     dense = safetensors.torch.load_file(model.with_name("model-compressed-dense.safetensors"))
     expected = multiply(model.with_name("model-compressed.safetensors"), "relations.weight").float()

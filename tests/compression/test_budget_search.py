@@ -62,11 +62,11 @@ def compress(source: Path, *, folder: Path | None = None, **options: Any) -> App
     quick = {} if {"effort", "plain", "energy"} & set(options) else {"effort": "fast"}
     result = embcompress.approximate(source, output=output, force=True, neighbours=0, **quick, **options)
     assert result.output.bytes == output.stat().st_size
-    held = safetensors.torch.load_file(output)
+    tensors = safetensors.torch.load_file(output)
     for table in result.tables:
         own = sum(
             value.numel() * value.element_size()
-            for name, value in held.items()
+            for name, value in tensors.items()
             if re.fullmatch(re.escape(table.name) + r"\.(bases|weights|codes|index|codebook)", name)
         )
         assert table.bytes_after == own < table.bytes_before
@@ -76,8 +76,8 @@ def compress(source: Path, *, folder: Path | None = None, **options: Any) -> App
 
 def compress_one(folder: Path, values: Tensor, **options: Any) -> TableReport:
     """Compress a checkpoint of one table."""
-    (found,) = compress(save(folder, {"entities.weight": values}), **options).tables
-    return found
+    (report,) = compress(save(folder, {"entities.weight": values}), **options).tables
+    return report
 
 
 def error_of(table: TableReport) -> float:
@@ -89,12 +89,12 @@ def error_of(table: TableReport) -> float:
 def measure(folder: Path, state: Mapping[str, Tensor]) -> dict[str, float]:
     """Multiply the result out, and compute the relative error of every table in float64."""
     dense = embcompress.reconstruct(folder / "out.safetensors", output=folder / "dense.safetensors", force=True)
-    found = safetensors.torch.load_file(dense.output.path)
+    tensors = safetensors.torch.load_file(dense.output.path)
     errors = {}
     for name, value in state.items():
         wide = torch.complex128 if value.is_complex() else torch.float64
         scale = float(value.abs().max()) or 1.0
-        exact, stored = value.to(wide) / scale, found[name].to(wide) / scale
+        exact, stored = value.to(wide) / scale, tensors[name].to(wide) / scale
         errors[name] = float(torch.linalg.vector_norm(exact - stored) / (torch.linalg.vector_norm(exact) or 1.0))
     return errors
 
@@ -243,16 +243,16 @@ def test_error_is_spent(tmp_path: Path, effort: str, targets: tuple[float, ...])
     """99.8 % of an error are used, down to float32's precision; 99 % where few columns have bits, as it leaps there."""
     source = save(tmp_path, {"entities.weight": draw(3000, 24)})
     for target in targets:
-        (found,) = compress(source, max_error=target, effort=effort).tables
-        assert (0.99 if target == 0.5 else 0.998) * target <= error_of(found) <= target
+        (table,) = compress(source, max_error=target, effort=effort).tables
+        assert (0.99 if target == 0.5 else 0.998) * target <= error_of(table) <= target
 
 
 @pytest.mark.parametrize("options", [{"ratio": 2}, {"ratio": 9}, {"max_error": 0.3}, {"max_error": 1e-4}], ids=str)
 def test_errors_are_as_predicted(tmp_path: Path, options: dict[str, Any]) -> None:
     """The error that was expected before the rows were coded is that of what is stored, to 1 %."""
-    found = compress_one(tmp_path, draw(3000, 24), **options)
-    assert found.coded is not None
-    assert error_of(found) == pytest.approx(found.coded.predicted_relative, rel=0.01)
+    report = compress_one(tmp_path, draw(3000, 24), **options)
+    assert report.coded is not None
+    assert error_of(report) == pytest.approx(report.coded.predicted_relative, rel=0.01)
 
 
 def test_more_bytes_leave_less(tmp_path: Path) -> None:
@@ -310,23 +310,23 @@ def test_same_input_same_bytes_in_every_process(tmp_path: Path) -> None:
 def test_energy_keeps_its_share_with_as_few_bases_as_that_takes(tmp_path: Path, share: float) -> None:
     """The bases keep at least the share of the squared norm, and one fewer would not, by a dense float64 SVD."""
     table = draw(600, 30)
-    found = compress_one(tmp_path, table, energy=share)
+    report = compress_one(tmp_path, table, energy=share)
     squares = torch.linalg.svdvals(table.double()).square()
-    kept = squares.cumsum(0) / squares.sum()
-    assert found.coding == "plain"
-    assert float(kept[found.rank - 1]) >= share > float(kept[found.rank - 2])
-    assert 1 - error_of(found) ** 2 >= share
+    shares = squares.cumsum(0) / squares.sum()
+    assert report.coding == "plain"
+    assert float(shares[report.rank - 1]) >= share > float(shares[report.rank - 2])
+    assert 1 - error_of(report) ** 2 >= share
 
 
 @pytest.mark.parametrize("options", [{"ratio": 3}, {"max_size": 25000}, {"max_error": 0.3}], ids=str)
 def test_plain_keeps_weights_as_floats(tmp_path: Path, options: dict[str, Any]) -> None:
     """With plain all budgets are met by bases and weights, at the optimum of their rank."""
     table = draw(900, 24)
-    found = compress_one(tmp_path, table, plain=True, **options)
+    report = compress_one(tmp_path, table, plain=True, **options)
     squares = torch.linalg.svdvals(table.double()).square()
-    assert found.coding == "plain"
-    assert error_of(found) == pytest.approx(float((squares[found.rank :].sum() / squares.sum()).sqrt()), rel=1e-4)
-    assert error_of(found) <= options.get("max_error", 1)
+    assert report.coding == "plain"
+    assert error_of(report) == pytest.approx(float((squares[report.rank :].sum() / squares.sum()).sqrt()), rel=1e-4)
+    assert error_of(report) <= options.get("max_error", 1)
 
 
 def test_best_leaves_less_than_fast(tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_best_leaves_less_than_fast(tmp_path: Path) -> None:
     best, fast = (compress_one(tmp_path, table, ratio=12, effort=effort) for effort in ("best", "fast"))
     assert best.coded is not None
     assert fast.coded is not None
-    assert best.coded.states > fast.coded.states
+    assert best.coded.trellis_states > fast.coded.trellis_states
     assert error_of(best) <= error_of(fast) * 0.994
 
 
@@ -368,9 +368,9 @@ def test_tables_share_one_price(tmp_path: Path) -> None:
 
     def error_at(name: str, nbytes: float) -> float:
         """Compress a table alone into so many bytes beside its header."""
-        (found,) = compress(sources[name], max_size=int(nbytes) + headers[name], table="*").tables
-        assert found.bytes_after == pytest.approx(nbytes, rel=0.003)
-        return error_of(found)
+        (report,) = compress(sources[name], max_size=int(nbytes) + headers[name], table="*").tables
+        assert report.bytes_after == pytest.approx(nbytes, rel=0.003)
+        return error_of(report)
 
     moved = 0.1 * min(table.bytes_after for table in shared.values())
     for sign in (1, -1):
@@ -421,9 +421,9 @@ def test_least_error_that_is_named_works(tmp_path: Path) -> None:
     source = save(tmp_path, {"entities.weight": draw(900, 24)})
     with pytest.raises(BudgetError) as caught:
         embcompress.approximate(source, max_error=1e-9, effort="fast")
-    found = re.search(r"cannot get below error ([0-9.]+[0-9])", caught.value.message)
-    assert found is not None
-    least = float(found[1])
+    match = re.search(r"cannot get below error ([0-9.]+[0-9])", caught.value.message)
+    assert match is not None
+    least = float(match[1])
     assert least < 1e-5
     assert error_of(compress(source, max_error=least).tables[0]) <= least
 
@@ -462,13 +462,13 @@ EDGES: Mapping[str, tuple[Tensor, dict[str, Any]]] = {
 @pytest.mark.parametrize(("table", "options"), EDGES.values(), ids=EDGES)
 def test_edges_keep_to_their_budget(tmp_path: Path, table: Tensor, options: dict[str, Any]) -> None:
     """Tables of every dtype, shape and size keep to ratio or error, and the error is that of what is stored."""
-    found = compress_one(tmp_path, table, table="*", **options)
+    report = compress_one(tmp_path, table, table="*", **options)
     if "ratio" in options:
-        assert found.bytes_before / found.bytes_after >= options["ratio"]
-    assert error_of(found) <= options.get("max_error", 1.0)
+        assert report.bytes_before / report.bytes_after >= options["ratio"]
+    assert error_of(report) <= options.get("max_error", 1.0)
     own = {torch.float16: 4e-4, torch.bfloat16: 3e-3}.get(table.dtype, 0.0)  # rounding of the dense table itself
     measured = measure(tmp_path, {"entities.weight": table})["entities.weight"]
-    assert measured == pytest.approx(error_of(found), rel=1e-3, abs=own + 1e-7)
+    assert measured == pytest.approx(error_of(report), rel=1e-3, abs=own + 1e-7)
 
 
 @pytest.mark.parametrize("name", ["zeros", "constant", "equal rows"])
@@ -583,17 +583,17 @@ def test_row_weights_lower_the_weighted_error(tmp_path: Path) -> None:
 
     def weighted() -> float:
         dense = embcompress.reconstruct(tmp_path / "out.safetensors", output=tmp_path / "d.safetensors", force=True)
-        found = safetensors.torch.load_file(dense.output.path)["entities.weight"]
+        report = safetensors.torch.load_file(dense.output.path)["entities.weight"]
         share = counts.double()[:, None]
-        squares = ((found - table).double().square() * share).sum() / (table.double().square() * share).sum()
+        squares = ((report - table).double().square() * share).sum() / (table.double().square() * share).sum()
         return float(squares.sqrt())
 
     for options in ({"ratio": 10}, {"ratio": 4, "plain": True}):
         assert compress_one(tmp_path, table, **options).error.weighted_relative is None  # type: ignore[union-attr]
         without = weighted()
-        found = compress_one(tmp_path, table, row_weights=path, **options)
-        assert found.error is not None
-        assert found.error.weighted_relative == pytest.approx(weighted(), rel=1e-4)
+        report = compress_one(tmp_path, table, row_weights=path, **options)
+        assert report.error is not None
+        assert report.error.weighted_relative == pytest.approx(weighted(), rel=1e-4)
         assert weighted() < 0.9 * without
 
 
@@ -620,11 +620,11 @@ def test_max_error_holds_with_row_weights(tmp_path: Path, how: dict[str, Any]) -
     path = tmp_path / "counts.txt"
     path.write_text("".join(f"{1 + row % 7}\n" for row in range(700)))
     alone = compress_one(tmp_path, table, max_error=0.3, **how)
-    found = compress_one(tmp_path, table, max_error=0.3, row_weights=path, **how)
-    assert found.error is not None
-    assert found.error.weighted_relative is not None
-    assert found.error.weighted_relative <= 0.3
-    assert found.bytes_after <= 1.2 * alone.bytes_after
+    report = compress_one(tmp_path, table, max_error=0.3, row_weights=path, **how)
+    assert report.error is not None
+    assert report.error.weighted_relative is not None
+    assert report.error.weighted_relative <= 0.3
+    assert report.bytes_after <= 1.2 * alone.bytes_after
 
 
 def test_labels_are_in_the_report(tmp_path: Path) -> None:
@@ -632,16 +632,16 @@ def test_labels_are_in_the_report(tmp_path: Path) -> None:
     labels = [f"word {row}" for row in range(400)]
     (tmp_path / "labels.txt").write_text("\n".join(labels) + "\n")
     (tmp_path / "counts.tsv").write_text("label\tcount\n" + "".join(f"{label}\t{1 + len(label)}\n" for label in labels))
-    found = compress_one(
+    report = compress_one(
         tmp_path,
         draw(400, 20),
         ratio=8,
         row_weights=tmp_path / "counts.tsv",
         labels=tmp_path / "labels.txt",
     )
-    assert found.error is not None
-    assert found.error.worst_rows
-    assert [row.label for row in found.error.worst_rows] == [f"word {row.id}" for row in found.error.worst_rows]
+    assert report.error is not None
+    assert report.error.worst_rows
+    assert [row.label for row in report.error.worst_rows] == [f"word {row.id}" for row in report.error.worst_rows]
 
 
 def test_dry_run_tells_the_size(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a run will do, known without reading a row: tables, ranks, bytes, solvers."""
+"""The plan of a run, known without reading a row: tables, ranks, bytes, solvers."""
 
 from __future__ import annotations
 

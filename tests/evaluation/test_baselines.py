@@ -30,109 +30,109 @@ def regressions(
     return read_conditions(type(result), fail_if=(), baseline=path, max_regression=max_regression).gates(result)
 
 
-def put(place: Any, name: str, value: object) -> None:
+def put(node: Any, name: str, value: object) -> None:
     """Change a number of a JSON document."""
     *way, last = name.split(".")
     for part in way:
-        place = place[part]
-    place[last] = value
+        node = node[part]
+    node[last] = value
 
 
-def look_up(place: Any, name: str) -> Any:
+def look_up(node: Any, name: str) -> Any:
     """Find a number of a JSON document; None where there is none."""
     for part in name.split("."):
-        place = None if place is None else place[part]
-    return place
+        node = None if node is None else node[part]
+    return node
 
 
-def failing(found: tuple[Gate, ...]) -> list[str]:
+def failing(gates: tuple[Gate, ...]) -> list[str]:
     """List the names of the numbers that are worse."""
-    return [gate.expression.split()[0] for gate in found if not gate.passed]
+    return [gate.expression.split()[0] for gate in gates if not gate.passed]
 
 
 def test_baseline_of_the_same_run_passes(results: tuple[Measured, Measured], tmp_path: Path) -> None:
     """Nothing is worse than itself with 0 % allowed, and each number known is held."""
     for result in results:
-        said = document(result)
-        found = regressions(result, said, tmp_path)
-        known = [name for name in REGRESSIONS if look_up(said.get(name.split(".")[0]) and said, name) is not None]
-        known += [name for name in TABLE_REGRESSIONS if look_up(said["tables"][0], name) is not None]
-        assert failing(found) == []
-        assert [gate.expression.split()[0] for gate in found] == known
+        report = document(result)
+        gates = regressions(result, report, tmp_path)
+        known = [name for name in REGRESSIONS if look_up(report.get(name.split(".")[0]) and report, name) is not None]
+        known += [name for name in TABLE_REGRESSIONS if look_up(report["tables"][0], name) is not None]
+        assert failing(gates) == []
+        assert [gate.expression.split()[0] for gate in gates] == known
         assert {"totals.ratio", "error.relative", "bytes_after"} <= set(known)
 
 
 def test_baseline_fails_what_is_worse(results: tuple[Measured, Measured], tmp_path: Path) -> None:
     """Each number alone: 10 % worse fails at 9 % and passes at 12 %, better passes, and names number and table."""
     for result in results:
-        said = document(result)
+        report = document(result)
         for is_of_table, directions in ((True, TABLE_REGRESSIONS), (False, REGRESSIONS)):
-            place = said["tables"][0] if is_of_table else said
+            node = report["tables"][0] if is_of_table else report
             for name, direction in directions.items():
-                if look_up(place if name.split(".")[0] in place else None, name) is None:
+                if look_up(node if name.split(".")[0] in node else None, name) is None:
                     continue
-                value = look_up(place, name)
-                put(place, name, value / (1 + direction * 0.1))
-                assert failing(regressions(result, said, tmp_path, max_regression="9%")) == [name]
-                assert failing(regressions(result, said, tmp_path, max_regression=0.12)) == []
-                (gate,) = (one for one in regressions(result, said, tmp_path) if not one.passed)
+                value = look_up(node, name)
+                put(node, name, value / (1 + direction * 0.1))
+                assert failing(regressions(result, report, tmp_path, max_regression="9%")) == [name]
+                assert failing(regressions(result, report, tmp_path, max_regression=0.12)) == []
+                (gate,) = (one for one in regressions(result, report, tmp_path) if not one.passed)
                 assert (gate.value, gate.table) == (value, result.tables[0].name if is_of_table else None)
-                put(place, name, value * (1 + direction * 0.1))
-                assert failing(regressions(result, said, tmp_path)) == []
-                put(place, name, value)
+                put(node, name, value * (1 + direction * 0.1))
+                assert failing(regressions(result, report, tmp_path)) == []
+                put(node, name, value)
 
 
 @pytest.mark.parametrize("name", TABLE_REGRESSIONS)
 def test_baseline_passes_exactly_at_the_limit(name: str, plain: EvaluateResult, tmp_path: Path) -> None:
     """A number that is worse by just what is allowed passes, and by an ulp, or a byte, more it does not."""
-    said = document(plain)
+    report = document(plain)
     direction = TABLE_REGRESSIONS[name]
     now, earlier = (500, 400) if name == "bytes_after" else (0.5 + direction * 0.125, 0.5)
     beyond = now + 1 if name == "bytes_after" else math.nextafter(now, direction * math.inf)
-    put(said["tables"][0], name, earlier)
+    put(report["tables"][0], name, earlier)
     for value, expected in ((now, []), (beyond, [name])):
         table = _with(plain.tables[0], name, value)
-        found = regressions(replace(plain, tables=(table,)), said, tmp_path, max_regression="25%")
-        assert [one for one in failing(found) if one == name] == expected
+        gates = regressions(replace(plain, tables=(table,)), report, tmp_path, max_regression="25%")
+        assert [one for one in failing(gates) if one == name] == expected
 
 
-def _with(place: Any, name: str, value: float) -> Any:
+def _with(node: Any, name: str, value: float) -> Any:
     first, _, rest = name.partition(".")
-    return replace(place, **{first: _with(getattr(place, first), rest, value) if rest else value})
+    return replace(node, **{first: _with(getattr(node, first), rest, value) if rest else value})
 
 
 def test_baseline_of_no_error_allows_none(plain: EvaluateResult, tmp_path: Path) -> None:
     """A share of 0 is 0: any error is worse than none."""
-    said = document(plain)
-    put(said["tables"][0], "error.relative", 0.0)
-    assert failing(regressions(plain, said, tmp_path, max_regression=1000)) == ["error.relative"]
+    report = document(plain)
+    put(report["tables"][0], "error.relative", 0.0)
+    assert failing(regressions(plain, report, tmp_path, max_regression=1000)) == ["error.relative"]
 
 
 def test_baseline_looks_at_the_tables_of_both(plain: EvaluateResult, tmp_path: Path) -> None:
     """A table that is gone fails and is named, so does one that the baseline lacks; one under a tied name is fine."""
-    said = document(plain)
-    said["tables"].append({**said["tables"][0], "name": "gone"})
+    report = document(plain)
+    report["tables"].append({**report["tables"][0], "name": "gone"})
     assert [
-        (gate.table, gate.value, gate.passed) for gate in regressions(plain, said, tmp_path) if not gate.passed
+        (gate.table, gate.value, gate.passed) for gate in regressions(plain, report, tmp_path) if not gate.passed
     ] == [("gone", None, False)]
     more = replace(plain, tables=(*plain.tables, replace(plain.tables[0], name="added")))
     for result in (more, replace(more, dry_run=True)):
-        found = regressions(result, document(plain), tmp_path)
-        assert [(gate.expression, gate.table) for gate in found if not gate.passed] == [(NOT_IN_BASELINE, "added")]
-    said = document(plain)
-    said["tables"][0]["name"] = "head.weight"
+        gates = regressions(result, document(plain), tmp_path)
+        assert [(gate.expression, gate.table) for gate in gates if not gate.passed] == [(NOT_IN_BASELINE, "added")]
+    report = document(plain)
+    report["tables"][0]["name"] = "head.weight"
     table = replace(plain.tables[0], tied_names=("head.weight",))
-    found = regressions(replace(plain, tables=(table,)), said, tmp_path)
-    assert failing(found) == []
-    assert sum(gate.table == NAME for gate in found) >= 4
+    gates = regressions(replace(plain, tables=(table,)), report, tmp_path)
+    assert failing(gates) == []
+    assert sum(gate.table == NAME for gate in gates) >= 4
 
 
 def test_baseline_compares_what_both_know(plain: EvaluateResult, tmp_path: Path) -> None:
     """Null in the baseline is not compared; what the baseline knows and the run does not fails."""
-    said = document(plain)
-    known = len(regressions(plain, said, tmp_path))
-    put(said["tables"][0], "neighbours", None)
-    assert len(regressions(plain, said, tmp_path)) == known - 2
+    report = document(plain)
+    known = len(regressions(plain, report, tmp_path))
+    put(report["tables"][0], "neighbours", None)
+    assert len(regressions(plain, report, tmp_path)) == known - 2
     less = replace(plain, tables=(replace(plain.tables[0], neighbours=None),))
     assert failing(regressions(less, document(plain), tmp_path)) == [
         "neighbours.cosine.high",
@@ -142,13 +142,13 @@ def test_baseline_compares_what_both_know(plain: EvaluateResult, tmp_path: Path)
 
 def test_baseline_of_other_rows_is_compared_by_its_band(plain: EvaluateResult, tmp_path: Path) -> None:
     """Where other rows were asked, overlaps are worse only if the upper end lies below the lower end of before."""
-    said = document(plain)
-    put(said["tables"][0], "neighbours.seed", 7)
+    report = document(plain)
+    put(report["tables"][0], "neighbours.seed", 7)
     high = plain.tables[0].neighbours.cosine.high if plain.tables[0].neighbours else math.nan
     for low, worse in ((high - 0.01, []), (high + 0.01, ["neighbours.cosine.high"])):
-        put(said["tables"][0], "neighbours.cosine.low", low)
-        put(said["tables"][0], "neighbours.cosine.overlap", low + 0.005)
-        assert failing(regressions(plain, said, tmp_path)) == worse
+        put(report["tables"][0], "neighbours.cosine.low", low)
+        put(report["tables"][0], "neighbours.cosine.overlap", low + 0.005)
+        assert failing(regressions(plain, report, tmp_path)) == worse
 
 
 def test_baseline_of_link_prediction_holds_for_what_ranks(results: tuple[Measured, Measured], tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_baseline_is_needed_for_a_share() -> None:
         "{}",
         '{"schema_version": 1, "command": "inspect", "tables": []}',
         '{"schema_version": 1, "command": "evaluate", "tables": {}}',
-        '{"schema_version": 2, "command": "evaluate", "tables": []}',
+        '{"schema_version": 3, "command": "evaluate", "tables": []}',
         '{"schema_version": "1", "command": "evaluate", "tables": []}',
         '{"schema_version": 1, "command": ["evaluate"], "tables": []}',
         '{"schema_version": 1, "command": "evaluate", "tables": [], "tables": []}',
@@ -220,10 +220,10 @@ def test_baseline_refuses_what_is_no_report(text: str, tmp_path: Path) -> None:
     ],
 )
 def test_baseline_refuses_tables_that_are_none(tables: str, tmp_path: Path) -> None:
-    """What tells no error of its tables is no baseline."""
+    """What has no error for its tables is no baseline."""
     path = tmp_path / "old.json"
     path.write_text(f'{{"schema_version": 1, "command": "evaluate", "ok": true, "tables": {tables}}}')
-    with pytest.raises(CheckpointError, match="tells no error of its tables"):
+    with pytest.raises(CheckpointError, match="has no error for its tables"):
         read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0)
 
 
@@ -231,8 +231,8 @@ def test_baseline_refuses_tables_that_are_none(tables: str, tmp_path: Path) -> N
 def test_baseline_misses_tables_of_no_name(name: str, plain: EvaluateResult, tmp_path: Path) -> None:
     """A table that is none of this run's is told as a missing one, in every renderer, and fails."""
     path = tmp_path / "old.json"
-    said = f'{{"name": {name}, "error": {{"relative": 0.5}}}}'
-    path.write_text(f'{{"schema_version": 1, "command": "evaluate", "ok": true, "tables": [{said}]}}')
+    table = f'{{"name": {name}, "error": {{"relative": 0.5}}}}'
+    path.write_text(f'{{"schema_version": 1, "command": "evaluate", "ok": true, "tables": [{table}]}}')
     conditions = read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0)
     result = replace(plain, gates=conditions.gates(plain))
     assert [gate.expression for gate in result.gates] == [NOT_COMPRESSED, NOT_IN_BASELINE]
@@ -247,13 +247,13 @@ def test_baseline_takes_hostile_numbers_for_none(value: str, plain: EvaluateResu
     path = tmp_path / "old.json"
     numbers = ", ".join(f'"{name}": {value}' for name in ("bytes_after", "rank"))
     error = f'{{"relative": 9, "weighted_relative": {value}}}'
-    said = f'{{"name": "{NAME}", {numbers}, "error": {error}, "neighbours": {value}}}'
+    table = f'{{"name": "{NAME}", {numbers}, "error": {error}, "neighbours": {value}}}'
     path.write_text(
-        f'{{"schema_version": 1, "command": "evaluate", "ok": true, "tables": [{said}], "totals": {value}, '
+        f'{{"schema_version": 1, "command": "evaluate", "ok": true, "tables": [{table}], "totals": {value}, '
         f'"link_prediction": {value}}}'
     )
-    found = read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0).gates(plain)
-    assert [gate.expression.split()[0] for gate in found] == ["error.relative"]
+    gates = read_conditions(EvaluateResult, fail_if=(), baseline=path, max_regression=0).gates(plain)
+    assert [gate.expression.split()[0] for gate in gates] == ["error.relative"]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_baseline_takes_hostile_numbers_for_none(value: str, plain: EvaluateResu
         ({"ok": False}, "failed a gate or a check"),
         ({"withheld": True}, "failed a gate or a check"),
         ({"ok": None}, "failed a gate or a check"),
-        ({"tables": []}, "tells of no table"),
+        ({"tables": []}, "has no tables"),
     ],
 )
 def test_baseline_refuses_what_is_no_good_release(

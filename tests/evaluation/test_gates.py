@@ -29,9 +29,11 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     safetensors.torch.save_file(state(), source)
     weights.write_text("".join(f"{row + 1}\n" for row in range(300)))
     made = embcompress.approximate(source, **OPTIONS[request.param])
-    found = embcompress.evaluate(source, made.output.path, row_weights=None if request.param == "bilinear" else weights)
+    evaluation = embcompress.evaluate(
+        source, made.output.path, row_weights=None if request.param == "bilinear" else weights
+    )
     ranks = LinkPrediction("DistMult", 10, 20, Ranking(0.5, 0.25, 0.5, 0.75), Ranking(0.4, 0.2, 0.4, 0.6))
-    return made, replace(found, link_prediction=ranks)
+    return made, replace(evaluation, link_prediction=ranks)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +48,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> EvaluateResult:
 
 def document(result: Measured) -> dict[str, Any]:
     """Read the JSON report of a result."""
-    said: dict[str, Any] = json.loads(render_json(result))
-    return said
+    fields: dict[str, Any] = json.loads(render_json(result))
+    return fields
 
 
 def gates(result: Measured, *expressions: str) -> tuple[Gate, ...]:
@@ -55,13 +57,13 @@ def gates(result: Measured, *expressions: str) -> tuple[Gate, ...]:
     return read_conditions(type(result), fail_if=expressions, baseline=None, max_regression=None).gates(result)
 
 
-def walk(place: Any, name: str = "") -> Iterator[tuple[str, float]]:
+def walk(node: Any, name: str = "") -> Iterator[tuple[str, float]]:
     """List the numbers of a JSON document by the way to them."""
-    if isinstance(place, dict | list):
-        for key, inner in place.items() if isinstance(place, dict) else enumerate(place):
+    if isinstance(node, dict | list):
+        for key, inner in node.items() if isinstance(node, dict) else enumerate(node):
             yield from walk(inner, f"{name}.{key}" if name else str(key))
-    elif isinstance(place, int | float) and not isinstance(place, bool):
-        yield name, place
+    elif isinstance(node, int | float) and not isinstance(node, bool):
+        yield name, node
 
 
 def ends_of_lists(numbers: Mapping[str, float]) -> dict[str, float]:
@@ -81,9 +83,9 @@ def test_gates_name_every_number_of_a_report(results: tuple[Measured, Measured])
     Of lists the first and the last item.
     """
     for result in results:
-        found = dict(walk(document(result)))
-        assert found.pop("schema_version") == 1
-        numbers = list(ends_of_lists(found).items())
+        values = dict(walk(document(result)))
+        assert values.pop("schema_version") == 2
+        numbers = list(ends_of_lists(values).items())
         assert len(numbers) > 40
         if isinstance(result, EvaluateResult):  # by the table's own names here, by those of the whole report there
             numbers = [(name.removeprefix("tables.0."), value) for name, value in numbers]
@@ -98,7 +100,7 @@ def test_gates_name_every_number_of_a_report(results: tuple[Measured, Measured])
             )
             assert (passing.passed, failing.passed, brackets.passed) == (True, False, False), name
             assert passing.value == failing.value == brackets.value == value
-            is_of_table = f"tables.0.{name}" in found
+            is_of_table = f"tables.0.{name}" in values
             assert passing.table == (result.tables[0].name if is_of_table else None)
 
 
@@ -210,15 +212,15 @@ def test_gates_hold_every_table(plain: EvaluateResult) -> None:
     """A number of a table is held for each of them, and named; one of the report once."""
     other = replace(plain.tables[0], name="other", rank=9)
     both = replace(plain, tables=(*plain.tables, other))
-    found = [(gate.table, gate.value, gate.passed) for gate in gates(both, "rank > 5", "totals.ratio < 0")]
-    assert found == [(NAME, 4, True), ("other", 9, False), (None, plain.totals.ratio, True)]
+    outcomes = [(gate.table, gate.value, gate.passed) for gate in gates(both, "rank > 5", "totals.ratio < 0")]
+    assert outcomes == [(NAME, 4, True), ("other", 9, False), (None, plain.totals.ratio, True)]
 
 
 def test_gates_of_a_dry_run_leave_out_what_is_not_known(plain: EvaluateResult) -> None:
     """What a dry run knows is held; what it cannot know is no gate."""
     dry = replace(plain, tables=(replace(plain.tables[0], error=None),), dry_run=True)
-    found = [(gate.expression, gate.passed) for gate in gates(dry, "error.relative > 0", "rank > 3", "rank > 4")]
-    assert found == [("rank > 3", False), ("rank > 4", True)]
+    outcomes = [(gate.expression, gate.passed) for gate in gates(dry, "error.relative > 0", "rank > 3", "rank > 4")]
+    assert outcomes == [("rank > 3", False), ("rank > 4", True)]
 
 
 @pytest.mark.parametrize("limit", ["5e999", "5k", "1_0", "٣", "0x10", "nan", "5%%", "20MB"])

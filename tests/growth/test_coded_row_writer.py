@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 import embcompress
-from embcompress.artifact.decoded_rows import open_dense_rows
+from embcompress.artifact.decoded_rows import open_decoded_rows
 from embcompress.artifact.reader import read_artifact
 from embcompress.artifact.schema import (
     CompressedTable,
@@ -238,7 +238,7 @@ def find(path: str | Path) -> Found:
     with open_checkpoint(Path(path)) as checkpoint:
         artifact = read_artifact(checkpoint)
         (table,) = artifact.tables
-        opened = open_dense_rows(artifact, table, dtype=torch.float64, device="cpu")
+        opened = open_decoded_rows(artifact, table, dtype=torch.float64, device="cpu")
         decoded = opened.read_next(table.rows).clone()
         opened.check()
     stored = safetensors.torch.load_file(path)
@@ -253,10 +253,10 @@ def find(path: str | Path) -> Found:
 def assert_kept(made: Made, result: BackfillResult, order: Sequence[int]) -> Found:
     """Check that kept rows have their strings, kinds and values, and that what decodes them is as it was."""
     before, after = find(made.path), find(result.output.path)
-    kept = [(index, row) for index, row in enumerate(order) if 0 <= row < made.rows]
-    assert [after.strings[index] for index, _ in kept] == [before.strings[row] for _, row in kept]
-    assert [after.kinds[index] for index, _ in kept] == [before.kinds[row] for _, row in kept]
-    ids, rows = ([pair[side] for pair in kept] for side in (0, 1))
+    kept_rows = [(index, row) for index, row in enumerate(order) if 0 <= row < made.rows]
+    assert [after.strings[index] for index, _ in kept_rows] == [before.strings[row] for _, row in kept_rows]
+    assert [after.kinds[index] for index, _ in kept_rows] == [before.kinds[row] for _, row in kept_rows]
+    ids, rows = ([pair[side] for pair in kept_rows] for side in (0, 1))
     assert torch.equal(after.rows[ids], before.rows[rows])
     assert len(after.rows) == len(order)
     count = before.codebook.kinds
@@ -288,12 +288,12 @@ def test_kept_rows_are_identical(tmp_path: Path, case: str, order: str) -> None:
     made = make(tmp_path, case)
     result = grow(made, new=ORDERS[order])
     after = assert_kept(made, result, ORDERS[order])
-    kept = sum(0 <= row < 40 for row in ORDERS[order])
+    count = sum(0 <= row < 40 for row in ORDERS[order])
     table = only(result)
-    assert (table.rows_kept, table.rows_added, table.rows_dropped) == (kept, len(ORDERS[order]) - kept, 40 - kept)
+    assert (table.rows_kept, table.rows_added, table.rows_dropped) == (count, len(ORDERS[order]) - count, 40 - count)
     assert (table.coding, table.rank) == ("coded", made.codebook.rank)
-    assert (table.energy_held is None) == (kept == len(ORDERS[order]))
-    if kept == len(ORDERS[order]):
+    assert (table.kept_energy is None) == (count == len(ORDERS[order]))
+    if count == len(ORDERS[order]):
         assert after.codebook.to_bytes().tobytes() == made.codebook.to_bytes().tobytes()
 
 
@@ -353,8 +353,8 @@ def test_new_rows_are_coded_as_their_step_allows(tmp_path: Path, case: str) -> N
     # three columns leave a sixth more.
     assert 0.8 < float(left.sum()) / float(expected.sum()) < 1.25
     table = only(result)
-    held = 1 - float((asked - stored).square().sum() / asked.square().sum())
-    assert table.energy_held == pytest.approx(held, abs=8 * SINGLE)
+    kept_energy = 1 - float((asked - stored).square().sum() / asked.square().sum())
+    assert table.kept_energy == pytest.approx(kept_energy, abs=8 * SINGLE)
     for report, part in ((table.new_rows, stored), (table.base_rows, after.rows[:40])):
         assert report is not None
         assert report.norm.mean == pytest.approx(float(part.norm(dim=1).mean()), rel=8 * SINGLE)
@@ -371,7 +371,7 @@ def test_zeros_stay_zeros(tmp_path: Path, case: str) -> None:
     assert not after.rows[[0, -1]].any()
     assert (after.kinds[0], after.kinds[-1], after.strings[0], after.strings[-1]) == (0, 0, b"", b"")
     assert after.codebook.kinds == made.codebook.kinds
-    assert only(result).energy_held == 1
+    assert only(result).kept_energy == 1
     assert told_error(result.output.path) == ERROR
     assert result.warnings == ()
 
@@ -384,7 +384,7 @@ def test_rows_of_any_length_are_held(tmp_path: Path) -> None:
     left = (find(result.output.path).rows[40:] - rows.double()).square().mean()
     # a step leaves a quarter of its square; far out float32 has coarser digits
     assert 0.2 < float(left) / 0.25**2 < 0.35
-    assert only(result).energy_held == pytest.approx(1, abs=1e-6)
+    assert only(result).kept_energy == pytest.approx(1, abs=1e-6)
     assert result.warnings == ()
 
 
@@ -396,8 +396,8 @@ def test_rows_beyond_the_reach_are_cut(tmp_path: Path) -> None:
     result = grow(made, new=[*range(40), *[-1] * 10], fill=save(tmp_path / "fill.safetensors", {"rows": rows}))
     cut = torch.full((6,), 0.25 * 2.0**23, dtype=torch.float64)
     torch.testing.assert_close(find(result.output.path).rows[45], cut, rtol=1e-6, atol=0)
-    assert only(result).energy_held == pytest.approx(1 - (1 - 2.0**-3) ** 2, abs=1e-6)
-    assert any("bases and bits" in text for text in result.warnings)
+    assert only(result).kept_energy == pytest.approx(1 - (1 - 2.0**-3) ** 2, abs=1e-6)
+    assert any("bases and codes" in text for text in result.warnings)
 
 
 def test_a_table_of_zeros_grows(tmp_path: Path) -> None:
@@ -455,23 +455,23 @@ def test_dry_run_tells_the_size(tmp_path: Path, case: str) -> None:
     done = grow(made, new=order)
     assert done.output.bytes == Path(done.output.path).stat().st_size
     assert planned.output.bytes == pytest.approx(done.output.bytes, rel=0.1)
-    found = safetensors.torch.load_file(done.output.path)
-    assert only(done).bytes_after == done.totals.bytes_after == sum(part.numel() for part in found.values())
+    tensors = safetensors.torch.load_file(done.output.path)
+    assert only(done).bytes_after == done.totals.bytes_after == sum(part.numel() for part in tensors.values())
     assert only(planned).bytes_after == pytest.approx(only(done).bytes_after, rel=0.1)
     before = safetensors.torch.load_file(made.path)
     assert only(planned).bytes_before == only(done).bytes_before == sum(part.numel() for part in before.values())
-    assert (only(planned).energy_held, only(planned).new_rows, planned.dry_run) == (None, None, True)
+    assert (only(planned).kept_energy, only(planned).new_rows, planned.dry_run) == (None, None, True)
     assert_kept(made, done, order)
 
 
 def test_dry_run_tells_the_memory(tmp_path: Path) -> None:
     """A dry run tells the memory: torch and the coder's own, and so many bytes a row for the index."""
-    told = []
+    estimates = []
     for rows in (20_000, 30_000):
         made = make(tmp_path, "own columns", rows=rows)
-        told.append(grow(made, new=range(rows + 10), dry_run=True).memory_bytes or 0)
-    assert BASE_MEMORY_BYTES < told[0] < 2 * BASE_MEMORY_BYTES
-    assert told[1] - told[0] > 10_000 * INDEX_ROW_BYTES
+        estimates.append(grow(made, new=range(rows + 10), dry_run=True).memory_bytes or 0)
+    assert BASE_MEMORY_BYTES < estimates[0] < 2 * BASE_MEMORY_BYTES
+    assert estimates[1] - estimates[0] > 10_000 * INDEX_ROW_BYTES
 
 
 def test_grown_tables_grow_again(tmp_path: Path) -> None:
@@ -503,7 +503,7 @@ def test_several_bases_of_a_coded_table_are_refused(tmp_path: Path, others: tupl
         paths.append(path)
     ids = [write_lines(tmp_path / f"ids{number}", range(30 * number, 30 * number + 30)) for number in range(2)]
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(TableError, match=r"is stored in few bits in .*: it can grow from one base alone") as caught:
+    with pytest.raises(TableError, match=r"is coded in .*: a coded table can grow from one base only") as caught:
         embcompress.backfill(paths, max_id=70, base_ids=ids)
     assert "embcompress reconstruct" in caught.value.hint
     assert sorted(tmp_path.iterdir()) == before
@@ -542,11 +542,11 @@ def test_coded_tables_that_do_not_grow_are_copied(tmp_path: Path) -> None:
         output = tmp_path / f"out{count}.safetensors"
         result = embcompress.backfill(paths[:count], max_id=12, base_ids=ids[:count], output=output)
         assert only(result).name == "relations.weight"
-        before, found = safetensors.torch.load_file(paths[0]), safetensors.torch.load_file(output)
-        assert found.keys() == before.keys()
-        assert torch.equal(found["relations.weight"][[6, 0, 3, 1, 5]], before["relations.weight"])
+        before, after = safetensors.torch.load_file(paths[0]), safetensors.torch.load_file(output)
+        assert after.keys() == before.keys()
+        assert torch.equal(after["relations.weight"][[6, 0, 3, 1, 5]], before["relations.weight"])
         for name in before.keys() - {"relations.weight"}:
-            assert torch.equal(found[name], before[name])
+            assert torch.equal(after[name], before[name])
         assert torch.equal(find(output).rows, find(paths[0]).rows)
         assert told_error(output) == ERROR
 
@@ -588,7 +588,7 @@ def test_coarse_steps_alone_bring_no_warning(tmp_path: Path) -> None:
     """A step of the deviation holds little of normal rows by design, which is no reason to warn; bases are one."""
     coarse = write_coded(tmp_path / "x.safetensors", Case((64,), ((1.0,) * 64,), (1.6,)))
     result = grow(coarse, new=[*range(40), *[-1] * 400], method="normal")
-    assert 0.15 < (only(result).energy_held or 0) < 0.5
+    assert 0.15 < (only(result).kept_energy or 0) < 0.5
     assert result.warnings == ()
     rotated = write_coded(tmp_path / "r.safetensors", Case((8,), ((1.0, 1.0),), (0.25,), is_rotated=True))
     assert rotated.bases is not None
@@ -600,16 +600,18 @@ def test_coarse_steps_alone_bring_no_warning(tmp_path: Path) -> None:
         result = grow(rotated, new=[*range(40), *[-1] * 400], fill=fill)
         reach = float((given @ inside).square().sum() / given.square().sum())
         assert reach == pytest.approx(1 / (1 + outside), abs=0.03)
-        said = [text for text in result.warnings if "squared norm" in text]
-        assert bool(said) == is_told
-        if said:
-            held = only(result).energy_held
-            assert held is not None
-            assert said[0].startswith(f"the bases and bits of '{NAME}' hold {held:.1%} of the squared norm")
+        warnings = [text for text in result.warnings if "squared norm" in text]
+        assert bool(warnings) == is_told
+        if warnings:
+            kept_energy = only(result).kept_energy
+            assert kept_energy is not None
+            assert warnings[0].startswith(
+                f"the bases and codes of '{NAME}' keep only {kept_energy:.1%} of the squared norm"
+            )
             # a column of class 16 is left with about a quarter of a squared step, of 16
-            within = float(said[0].split("where ")[1].split("%")[0]) / 100
+            within = float(warnings[0].split("of at most ")[1].split("%")[0]) / 100
             assert within == pytest.approx(1 - 0.25 / 16, abs=0.005)
-            assert "embcompress reconstruct" in said[0]
+            assert "embcompress reconstruct" in warnings[0]
 
 
 def test_rows_too_short_for_the_step_bring_a_warning(tmp_path: Path) -> None:
@@ -620,8 +622,8 @@ def test_rows_too_short_for_the_step_bring_a_warning(tmp_path: Path) -> None:
     after = find(result.output.path)
     assert not after.rows[40:].any()
     assert after.strings[40:] == [b""] * 30
-    assert only(result).energy_held == 0
-    assert [text for text in result.warnings if text.startswith(f"the 30 new rows of '{NAME}' are so short")]
+    assert only(result).kept_energy == 0
+    assert [text for text in result.warnings if text.startswith(f"the 30 new rows of '{NAME}' are stored as zeros")]
 
 
 def test_constraint_is_told_to_hold_roughly(tmp_path: Path) -> None:
@@ -631,7 +633,7 @@ def test_constraint_is_told_to_hold_roughly(tmp_path: Path) -> None:
     norms = find(result.output.path).rows[40:].norm(dim=1)
     # of six errors of a quarter of a squared step each, that along the row
     assert float((norms - 1).square().mean()) < 0.1**2
-    assert [text for text in result.warnings if "constrained, then stored in few bits" in text]
+    assert [text for text in result.warnings if "constrained, then coded" in text]
 
 
 def test_damage_is_not_blessed(tmp_path: Path) -> None:
@@ -640,9 +642,9 @@ def test_damage_is_not_blessed(tmp_path: Path) -> None:
     whole = made.path.read_bytes()
     start = int.from_bytes(whole[:8], "little") + 8
     order = list(range(15))
-    for place in range(start, len(whole), 7):
+    for position in range(start, len(whole), 7):
         damaged = bytearray(whole)
-        damaged[place] ^= 64
+        damaged[position] ^= 64
         made.path.write_bytes(damaged)
         with pytest.raises(ArtifactError):
             grow(made, new=order)
@@ -655,11 +657,11 @@ def test_progress_counts_known_and_all_rows(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 7)
     made = make(tmp_path, "rotated, two profiles, two steps")
     seen: list[tuple[str, int, int, int]] = []
-    grow(made, new=shuffled(61), progress=lambda *said: seen.append(said))
+    grow(made, new=shuffled(61), progress=lambda *stage: seen.append(stage))
     wanted = {f"{NAME}: known rows": 40, f"{NAME}: all rows": 61}
     assert list(dict.fromkeys(doing for doing, *_ in seen)) == list(wanted)
     for doing, total in wanted.items():
-        counts = [done for said, done, rows, _ in seen if said == doing and rows == total]
+        counts = [done for stage, done, rows, _ in seen if stage == doing and rows == total]
         assert counts == sorted(counts)
         assert (len(counts) > 2, counts[-1]) == (True, total)
 
@@ -680,7 +682,7 @@ def test_compressed_table_grows(tmp_path: Path, is_flat: bool) -> None:
     assert table.new_rows is not None
     # five standard errors of norms of 300 normal rows, and what their bits take away
     assert table.new_rows.norm.mean == pytest.approx(table.base_rows.norm.mean, rel=0.15)
-    assert 0.8 < (table.energy_held or 0) < 1
+    assert 0.8 < (table.kept_energy or 0) < 1
     loaded = reals(embcompress.load(result.output.path)[NAME]().detach())
     torch.testing.assert_close(
         loaded, find(result.output.path).rows, rtol=0, atol=32 * SINGLE * float(rows.abs().max())

@@ -1,4 +1,4 @@
-"""What the tests of the numerics share."""
+"""Fixtures that the tests of the numerics share."""
 
 from __future__ import annotations
 

@@ -147,8 +147,8 @@ def test_optimum_of_every_magnitude(scale: float) -> None:
     matrices = draw((4, 6, 9), "decaying")
     plain, scaled = factor_matrices(matrices, 2), factor_matrices(matrices * scale, 2)
     torch.testing.assert_close(scaled.squared_norms / scale**2, plain.squared_norms, rtol=5e-15, atol=0)
-    found, expected = scaled.optimal_squared_errors / scale**2, plain.optimal_squared_errors
-    torch.testing.assert_close(found, expected, rtol=1e-13, atol=0)
+    actual, expected = scaled.optimal_squared_errors / scale**2, plain.optimal_squared_errors
+    torch.testing.assert_close(actual, expected, rtol=1e-13, atol=0)
 
 
 def test_one_large_matrix_does_not_drown_a_small_one() -> None:
@@ -297,8 +297,8 @@ def test_compression_measures_what_is_stored(dtype: torch.dtype, per_row: int) -
     matrices = draw((12, 6, 9)).mul_(torch.exp2(-torch.arange(12.0))[:, None, None]).to(dtype)
     matrices[4] = 0
     rows = ReusedRows(TensorRows(matrices.view(12 // per_row, -1), name="table 'r'", block_rows=2))
-    found = BilinearCompression(rows, in1=6, in2=9, rank=2, dtype=dtype)
-    parts = list(found.blocks())
+    actual = BilinearCompression(rows, in1=6, in2=9, rank=2, dtype=dtype)
+    parts = list(actual.blocks())
     assert rows.passes == 1
     left, right = torch.cat([part.left for part in parts]), torch.cat([part.right for part in parts])
     assert (left.shape, right.shape) == ((12, 6, 2), (12, 9, 2))
@@ -307,11 +307,11 @@ def test_compression_measures_what_is_stored(dtype: torch.dtype, per_row: int) -
     errors = (left.double() @ right.double().mT - exact).flatten(1).norm(dim=1)
     norms = exact.flatten(1).norm(dim=1)
     expected = torch.where(norms > 0, errors / norms.clamp_min(1e-300), 0.0)
-    assert found.relatives == pytest.approx(expected.tolist(), rel=1e-12)
-    assert found.relatives[4] == 0
+    assert actual.relatives == pytest.approx(expected.tolist(), rel=1e-12)
+    assert actual.relatives[4] == 0
     optimum = math.sqrt(float(dropped_squares(exact, 2).sum() / norms.square().sum()))
-    assert found.optimal_relative == pytest.approx(optimum, rel=1e-12)
-    total = found.error.result()
+    assert actual.optimal_relative == pytest.approx(optimum, rel=1e-12)
+    total = actual.error.result()
     assert total.relative == pytest.approx(float(errors.norm() / norms.norm()), rel=1e-12)
     assert optimum * (1 - OPTIMUM) <= total.relative <= optimum + 2 * 2**0.5 * EPS[dtype]
     assert total.row_relative.mean == pytest.approx(float(expected.mean()), rel=1e-12)
@@ -321,9 +321,9 @@ def test_compression_measures_what_is_stored(dtype: torch.dtype, per_row: int) -
 
 def test_compression_of_zeros_has_no_error() -> None:
     """A table of zeros is kept exactly: every error, and the optimum, is 0."""
-    found = BilinearCompression(TensorRows(torch.zeros(3, 12)), in1=3, in2=4, rank=1, dtype=torch.float32)
-    assert all(not part.left.any() and not part.right.any() for part in found.blocks())
-    assert (found.relatives, found.optimal_relative, found.error.result().relative) == ([0, 0, 0], 0, 0)
+    actual = BilinearCompression(TensorRows(torch.zeros(3, 12)), in1=3, in2=4, rank=1, dtype=torch.float32)
+    assert all(not part.left.any() and not part.right.any() for part in actual.blocks())
+    assert (actual.relatives, actual.optimal_relative, actual.error.result().relative) == ([0, 0, 0], 0, 0)
 
 
 @pytest.mark.parametrize("per_row", [1, 3])

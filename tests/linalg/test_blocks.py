@@ -32,12 +32,12 @@ def test_tensor_rows_yields_all_rows_and_columns_in_order(block_rows: int, devic
 def test_tensor_rows_samples_evenly(count: int) -> None:
     """A sample is of rows in order, evenly spread, as many as asked to less than twice that, and its ids are told."""
     values = torch.arange(100.0)[:, None]
-    found = TensorRows(values).sample(count)[:, 0]
-    assert torch.equal(values[TensorRows(values).sample_ids(count), 0], found)
-    assert min(count, 100) <= len(found) < 2 * count
-    gaps = found.diff()
+    actual = TensorRows(values).sample(count)[:, 0]
+    assert torch.equal(values[TensorRows(values).sample_ids(count), 0], actual)
+    assert min(count, 100) <= len(actual) < 2 * count
+    gaps = actual.diff()
     assert not len(gaps) or float(gaps.min()) == float(gaps.max())
-    assert float(found[0]) + 100 - float(found[-1]) <= 2 * (float(gaps.max()) if len(gaps) else 100)
+    assert float(actual[0]) + 100 - float(actual[-1]) <= 2 * (float(gaps.max()) if len(gaps) else 100)
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def switches() -> tuple[str, ...]:
     backends: Any = torch.backends
     if not hasattr(backends, "fp32_precision"):
         return (torch.get_float32_matmul_precision(), str(backends.cudnn.allow_tf32))
-    found = (backends.fp32_precision, backends.cuda.matmul.fp32_precision, backends.mkldnn.matmul.fp32_precision)
-    return (*found, backends.cudnn.conv.fp32_precision)
+    precisions = (backends.fp32_precision, backends.cuda.matmul.fp32_precision, backends.mkldnn.matmul.fp32_precision)
+    return (*precisions, backends.cudnn.conv.fp32_precision)
 
 
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])

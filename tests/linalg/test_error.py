@@ -14,7 +14,7 @@ from torch import Tensor
 
 from embcompress.exceptions import UsageError
 from embcompress.linalg.error import WORST_ROWS_KEPT, ErrorAccumulator
-from embcompress.linalg.sketch import QuantileSketch
+from embcompress.linalg.quantiles import QuantileSketch
 from embcompress.results import TableErrorReport
 from tests.linalg.tables import compress, gaussian, squared_error, table_of, token_like
 
@@ -39,21 +39,21 @@ def dense_measures(values: Tensor, reconstructed: Tensor) -> tuple[Tensor, Tenso
     return torch.tensor(relatives, dtype=torch.float64), torch.tensor(distances, dtype=torch.float64)
 
 
-def assert_agrees(found: TableErrorReport, values: Tensor, reconstructed: Tensor, *, slack: float) -> None:
+def assert_agrees(actual: TableErrorReport, values: Tensor, reconstructed: Tensor, *, slack: float) -> None:
     """Compare every number with the oracle: sums and extremes to `slack`, quantiles to 0.1 % besides."""
     relatives, distances = dense_measures(values, reconstructed)
     norm = float(values.double().norm())
-    assert found.relative == pytest.approx(float((reconstructed.double() - values.double()).norm()) / norm, rel=slack)
-    assert found.row_relative.mean == pytest.approx(float(relatives.mean()), rel=slack)
-    assert found.row_relative.max == pytest.approx(float(relatives.max()), rel=slack)
-    assert found.row_relative.p50 == pytest.approx(nearest_rank(relatives, 0.5), rel=QUANTILE + slack)
-    assert found.row_relative.p99 == pytest.approx(nearest_rank(relatives, 0.99), rel=QUANTILE + slack)
-    assert 1 - found.cosine.mean == pytest.approx(float(distances.mean()), rel=slack, abs=slack)
-    assert 1 - found.cosine.min == pytest.approx(float(distances.max()), rel=slack, abs=slack)
-    assert 1 - found.cosine.p01 == pytest.approx(nearest_rank(distances, 0.99), rel=QUANTILE, abs=slack)
+    assert actual.relative == pytest.approx(float((reconstructed.double() - values.double()).norm()) / norm, rel=slack)
+    assert actual.row_relative.mean == pytest.approx(float(relatives.mean()), rel=slack)
+    assert actual.row_relative.max == pytest.approx(float(relatives.max()), rel=slack)
+    assert actual.row_relative.p50 == pytest.approx(nearest_rank(relatives, 0.5), rel=QUANTILE + slack)
+    assert actual.row_relative.p99 == pytest.approx(nearest_rank(relatives, 0.99), rel=QUANTILE + slack)
+    assert 1 - actual.cosine.mean == pytest.approx(float(distances.mean()), rel=slack, abs=slack)
+    assert 1 - actual.cosine.min == pytest.approx(float(distances.max()), rel=slack, abs=slack)
+    assert 1 - actual.cosine.p01 == pytest.approx(nearest_rank(distances, 0.99), rel=QUANTILE, abs=slack)
     ids = sorted(range(len(relatives)), key=lambda row: (-float(relatives[row]), row))[:WORST_ROWS_KEPT]
-    assert [row.id for row in found.worst_rows] == ids
-    for row in found.worst_rows:
+    assert [row.id for row in actual.worst_rows] == ids
+    for row in actual.worst_rows:
         assert row.relative == pytest.approx(float(relatives[row.id]), rel=slack)
 
 
@@ -145,8 +145,8 @@ def test_error_accumulator_sees_rows_whose_squares_float32_drops() -> None:
     reconstructed = torch.tensor([[1.0, 2.0], [3e-25, 0.0], [0.0, 4e-13]])
     seen = ErrorAccumulator()
     seen.add(values, reconstructed, first=0)
-    found = {row.id: row.relative for row in seen.result().worst_rows}
-    assert found == {1: pytest.approx(0.8, rel=1e-6), 2: pytest.approx(0.6, rel=1e-6), 0: 0.0}
+    errors = {row.id: row.relative for row in seen.result().worst_rows}
+    assert errors == {1: pytest.approx(0.8, rel=1e-6), 2: pytest.approx(0.6, rel=1e-6), 0: 0.0}
     assert seen.result().cosine.min == pytest.approx(0.6, rel=1e-6)
 
 
@@ -173,15 +173,15 @@ def test_error_accumulator_merges_parts_to_the_whole(cuts: list[int], order: obj
         part.add(values[first:last], reconstructed[first:last], first=first)
         merged.merge(part)
     assert merged.zero_rows == whole.zero_rows == 2
-    found, expected = merged.result(), whole.result()
-    assert found.worst_rows == expected.worst_rows
-    assert [row.id for row in found.worst_rows] == [100, *range(0, 18, 2)]
+    actual, expected = merged.result(), whole.result()
+    assert actual.worst_rows == expected.worst_rows
+    assert [row.id for row in actual.worst_rows] == [100, *range(0, 18, 2)]
     for name in ("p50", "p99", "max"):
-        assert getattr(found.row_relative, name) == getattr(expected.row_relative, name)
-    assert (found.cosine.p01, found.cosine.min) == (expected.cosine.p01, expected.cosine.min)
-    assert found.relative == pytest.approx(expected.relative, rel=1e-13)
-    assert found.row_relative.mean == pytest.approx(expected.row_relative.mean, rel=1e-13)
-    assert found.cosine.mean == pytest.approx(expected.cosine.mean, rel=1e-13)
+        assert getattr(actual.row_relative, name) == getattr(expected.row_relative, name)
+    assert (actual.cosine.p01, actual.cosine.min) == (expected.cosine.p01, expected.cosine.min)
+    assert actual.relative == pytest.approx(expected.relative, rel=1e-13)
+    assert actual.row_relative.mean == pytest.approx(expected.row_relative.mean, rel=1e-13)
+    assert actual.cosine.mean == pytest.approx(expected.cosine.mean, rel=1e-13)
 
 
 def weighted_relative(values: Tensor, reconstructed: Tensor, row_weights: Tensor) -> float:

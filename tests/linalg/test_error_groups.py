@@ -1,4 +1,4 @@
-"""What the accumulator says beside error and cosine: norm ratios, the histogram, and the error of groups of rows."""
+"""Measures of the accumulator beside error and cosine: norm ratios, the histogram, the error of groups of rows."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def table_and_stored(rows: int = 1000) -> tuple[Tensor, Tensor]:
     return values, 0.9 * values + noise * torch.rand(rows, 1, generator=torch.Generator().manual_seed(2))
 
 
-def flat(found: TableErrorReport) -> list[float]:
+def flat(actual: TableErrorReport) -> list[float]:
     """List the numbers beside error and cosine."""
-    assert found.norm_ratio is not None
-    groups = [*found.by_norm, *(found.by_frequency or ())]
+    assert actual.norm_ratio is not None
+    groups = [*actual.by_norm, *(actual.by_frequency or ())]
     numbers = [number for group in groups for number in (group.rows, group.low, group.high, group.relative)]
-    ratio = found.norm_ratio
-    return [ratio.mean, ratio.p01, ratio.p50, ratio.p99, *found.histogram.edges, *found.histogram.counts, *numbers]  # type: ignore[list-item]
+    ratio = actual.norm_ratio
+    return [ratio.mean, ratio.p01, ratio.p50, ratio.p99, *actual.histogram.edges, *actual.histogram.counts, *numbers]  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -68,20 +68,20 @@ def test_error_accumulator_tells_how_norms_drift() -> None:
     values, stored = table_and_stored()
     norms = values.norm(dim=1)
     ratios = (stored.norm(dim=1) / norms)[norms > 0]
-    found = measure(values, stored).norm_ratio
-    assert found is not None
-    assert found.mean == pytest.approx(float(ratios.mean()), rel=1e-12)
-    for said, share in ((found.p01, 0.01), (found.p50, 0.5), (found.p99, 0.99)):
-        assert said == pytest.approx(nearest_rank(ratios, share), rel=QUANTILE)
+    actual = measure(values, stored).norm_ratio
+    assert actual is not None
+    assert actual.mean == pytest.approx(float(ratios.mean()), rel=1e-12)
+    for quantile, share in ((actual.p01, 0.01), (actual.p50, 0.5), (actual.p99, 0.99)):
+        assert quantile == pytest.approx(nearest_rank(ratios, share), rel=QUANTILE)
     assert measure(torch.zeros(3, 2), torch.ones(3, 2)).norm_ratio is None
     assert measure(torch.zeros(0, 2), torch.ones(0, 2)).norm_ratio is None
 
 
 def test_error_accumulator_tells_a_ratio_of_zero() -> None:
     """Rows that are stored as zeros have the ratio 0, exactly."""
-    found = measure(torch.ones(4, 2), torch.zeros(4, 2)).norm_ratio
-    assert found is not None
-    assert (found.mean, found.p01, found.p50, found.p99) == (0, 0, 0, 0)
+    actual = measure(torch.ones(4, 2), torch.zeros(4, 2)).norm_ratio
+    assert actual is not None
+    assert (actual.mean, actual.p01, actual.p50, actual.p99) == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("outlier", [1.0, 1e3, 1e9])
@@ -90,13 +90,13 @@ def test_histogram_is_not_squeezed_by_an_outlier(outlier: float) -> None:
     values = torch.ones(1000, 1, dtype=torch.float64)
     errors = torch.linspace(0.1, 0.2, 1000, dtype=torch.float64)
     errors[500] = outlier
-    found = measure(values, values + errors[:, None]).histogram
-    assert found.edges[0] == 0
-    assert found.edges[-1] == pytest.approx(outlier, rel=1e-12)
-    assert list(found.edges) == sorted(set(found.edges))
-    assert (found.counts[-1], sum(found.counts)) == (1, 1000)
-    assert sum(count > 0 for count in found.counts[:-1]) >= 15
-    assert found.edges[-2] == pytest.approx(1.25 * nearest_rank(errors, 0.99), rel=QUANTILE)
+    actual = measure(values, values + errors[:, None]).histogram
+    assert actual.edges[0] == 0
+    assert actual.edges[-1] == pytest.approx(outlier, rel=1e-12)
+    assert list(actual.edges) == sorted(set(actual.edges))
+    assert (actual.counts[-1], sum(actual.counts)) == (1, 1000)
+    assert sum(count > 0 for count in actual.counts[:-1]) >= 15
+    assert actual.edges[-2] == pytest.approx(1.25 * nearest_rank(errors, 0.99), rel=QUANTILE)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_histogram_is_not_squeezed_by_an_outlier(outlier: float) -> None:
 def test_histogram_of_no_error_is_one_bin(errors: list[float], edges: tuple[float, ...], counts: tuple[int]) -> None:
     """Of no rows, or of rows kept exactly, everything lies at 0."""
     values = torch.ones(len(errors), 1, dtype=torch.float64)
-    found = measure(values, values + torch.tensor(errors, dtype=torch.float64)[:, None]).histogram
-    assert (found.edges, found.counts) == (edges, counts)
+    actual = measure(values, values + torch.tensor(errors, dtype=torch.float64)[:, None]).histogram
+    assert (actual.edges, actual.counts) == (edges, counts)
 
 
 @pytest.mark.parametrize("error", [1e-17, 1e-9, 0.5, 1.0, 1e5, 1e12])
@@ -120,9 +120,9 @@ def test_histogram_of_equal_errors_keeps_all_rows(error: float) -> None:
     seen = ErrorAccumulator()
     norms = torch.ones(7, dtype=torch.float64)
     seen.add_norms(norms=norms, reconstructed_norms=norms, errors=error * norms, first=0)
-    found = seen.result().histogram
-    assert sum(found.counts) == max(found.counts) == 7
-    assert found.edges[-1] == error
+    actual = seen.result().histogram
+    assert sum(actual.counts) == max(actual.counts) == 7
+    assert actual.edges[-1] == error
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-12, 1.0, 1e12, 1e25])
@@ -130,11 +130,11 @@ def test_groups_by_norm_part_the_rows(scale: float) -> None:
     """About equally many rows each, ascending and apart; bounds and errors are those of the rows sorted by norm."""
     values, stored = (scale * one for one in table_and_stored())
     norms, order = values.norm(dim=1).sort()
-    found = measure(values, stored).by_norm
-    assert len(found) == GROUPS
-    assert sum(group.rows for group in found) == 1000
+    actual = measure(values, stored).by_norm
+    assert len(actual) == GROUPS
+    assert sum(group.rows for group in actual) == 1000
     first = 0
-    for group in found:
+    for group in actual:
         own = order[first : first + group.rows]
         assert abs(group.rows - 100) <= 3
         assert group.low == pytest.approx(float(norms[first]), rel=NORM, abs=1e-30)
@@ -142,7 +142,7 @@ def test_groups_by_norm_part_the_rows(scale: float) -> None:
         expected = float((stored - values)[own].norm() / values[own].norm())
         assert group.relative == pytest.approx(expected, rel=1e-9)
         first += group.rows
-    assert all(one.high < other.low for one, other in itertools.pairwise(found))
+    assert all(one.high < other.low for one, other in itertools.pairwise(actual))
 
 
 @pytest.mark.parametrize("rows", [1, 5, 9, 10, 11, 500])
@@ -155,8 +155,8 @@ def test_groups_by_norm_keep_equal_norms_together(rows: int) -> None:
     assert (group.low, group.high) == (pytest.approx(1, rel=NORM), pytest.approx(1, rel=NORM))
     assert group.relative == pytest.approx(0.5, rel=1e-12)
     both = torch.cat([values, 3 * values[: rows // 3]])
-    found = measure(both, 0.5 * both).by_norm
-    assert [group.rows for group in found] == [size for size in (rows, rows // 3) if size]
+    actual = measure(both, 0.5 * both).by_norm
+    assert [group.rows for group in actual] == [size for size in (rows, rows // 3) if size]
 
 
 def test_groups_by_norm_of_zeros() -> None:
@@ -181,14 +181,14 @@ def test_groups_by_frequency_part_the_rows(rows: int, kind: str) -> None:
     }[kind]
     values = 1 + torch.rand(rows, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     stored = values + 0.1 * gaussian(rows, 4)
-    found = measure(values, stored, row_weights=row_weights).by_frequency
-    assert found is not None
+    actual = measure(values, stored, row_weights=row_weights).by_frequency
+    assert actual is not None
     order = sorted(range(rows), key=lambda row: (float(row_weights[row]), row))
-    expected = [[row for place, row in enumerate(order) if place * 10 // rows == part] for part in range(10)]
+    expected = [[row for index, row in enumerate(order) if index * 10 // rows == part] for part in range(10)]
     expected = [own for own in expected if own]
-    assert [group.rows for group in found] == [len(own) for own in expected]
-    assert max(group.rows for group in found) - min(group.rows for group in found) <= 1
-    for group, own in zip(found, expected, strict=True):
+    assert [group.rows for group in actual] == [len(own) for own in expected]
+    assert max(group.rows for group in actual) - min(group.rows for group in actual) <= 1
+    for group, own in zip(actual, expected, strict=True):
         assert (group.low, group.high) == (float(row_weights[own[0]]), float(row_weights[own[-1]]))
         error = math.sqrt(float((stored - values)[own].square().sum() / values[own].square().sum()))
         assert group.relative == pytest.approx(error, rel=1e-12)

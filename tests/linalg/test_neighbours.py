@@ -37,20 +37,22 @@ def dense_nearest(values: Tensor, ids: Tensor, *, by_cosine: bool, nearest: int 
 
 def search(values: Tensor, ids: Tensor, *, block_rows: int, nearest: int = NEAREST) -> NearestRows:
     """Find the nearest rows block by block."""
-    found = NearestRows(ids, values[ids], nearest=nearest, dtype=values.dtype)
+    nearest_rows = NearestRows(ids, values[ids], nearest=nearest, dtype=values.dtype)
     for first in range(0, len(values), block_rows):
         block = values[first : first + block_rows]
-        found.add(block, norms=row_norms(block.to(torch.float64)), first=first)
-    return found
+        nearest_rows.add(block, norms=row_norms(block.to(torch.float64)), first=first)
+    return nearest_rows
 
 
 def assert_nearest(values: Tensor, *, block_rows: int, ids: Tensor | None = None) -> None:
     """Compare the nearest rows by both measures with the oracle, id by id and in order."""
     ids = torch.arange(len(values)) if ids is None else ids
     nearest = min(NEAREST, len(values) - 1)
-    found = search(values, ids, block_rows=block_rows, nearest=nearest)
-    assert torch.equal(found.by_cosine.cpu(), dense_nearest(values.cpu(), ids, by_cosine=True, nearest=nearest))
-    assert torch.equal(found.by_inner_product.cpu(), dense_nearest(values.cpu(), ids, by_cosine=False, nearest=nearest))
+    actual = search(values, ids, block_rows=block_rows, nearest=nearest)
+    assert torch.equal(actual.by_cosine.cpu(), dense_nearest(values.cpu(), ids, by_cosine=True, nearest=nearest))
+    assert torch.equal(
+        actual.by_inner_product.cpu(), dense_nearest(values.cpu(), ids, by_cosine=False, nearest=nearest)
+    )
 
 
 def uneven(rows: int, dim: int, *, seed: int = 0) -> Tensor:
@@ -120,9 +122,9 @@ def test_nearest_rows_cross_the_chunks_of_a_block() -> None:
     values[[SCORED_ROWS - 1, SCORED_ROWS, 2 * SCORED_ROWS - 1, 2 * SCORED_ROWS, rows - 1]] = values[7].clone()
     ids = torch.tensor([7, SCORED_ROWS - 1, SCORED_ROWS, rows - 1])
     assert_nearest(values, block_rows=rows, ids=ids)
-    found = search(values, ids, block_rows=rows).by_cosine[:, :5].tolist()
+    actual = search(values, ids, block_rows=rows).by_cosine[:, :5].tolist()
     twins = [7, SCORED_ROWS - 1, SCORED_ROWS, 2 * SCORED_ROWS - 1, 2 * SCORED_ROWS, rows - 1]
-    assert found == [[twin for twin in twins if twin != int(query)] for query in ids]
+    assert actual == [[twin for twin in twins if twin != int(query)] for query in ids]
 
 
 def test_nearest_rows_of_many_queries_are_scored_in_parts() -> None:
@@ -138,8 +140,8 @@ def test_nearest_rows_of_few_rows_are_all_others(rows: int, block_rows: int) -> 
     """A table of fewer than eleven rows has all its other rows as neighbours, in order and without a gap."""
     values = uneven(rows, 4, seed=2)
     assert_nearest(values, block_rows=block_rows)
-    found = search(values, torch.arange(rows), block_rows=block_rows, nearest=min(NEAREST, rows - 1))
-    for query, ids in enumerate(found.by_cosine.tolist()):
+    actual = search(values, torch.arange(rows), block_rows=block_rows, nearest=min(NEAREST, rows - 1))
+    for query, ids in enumerate(actual.by_cosine.tolist()):
         assert query not in ids
         if rows <= NEAREST + 1:
             assert sorted([query, *ids]) == list(range(rows))
@@ -152,8 +154,8 @@ def test_nearest_rows_in_float32_have_the_scores_of_the_oracle(scale: float) -> 
     exact = values.to(torch.float64)
     unit = exact / exact.norm(dim=1, keepdim=True)
     ids = torch.arange(0, ROWS, 5)
-    found = search(values, ids, block_rows=150)
-    for got, rows in ((found.by_cosine, unit), (found.by_inner_product, exact)):
+    actual = search(values, ids, block_rows=150)
+    for got, rows in ((actual.by_cosine, unit), (actual.by_inner_product, exact)):
         scores = rows @ unit[ids].T  # (rows, queries)
         scores[ids, torch.arange(len(ids))] = -torch.inf
         best = scores.topk(NEAREST, dim=0).values.T  # (queries, nearest)
@@ -172,9 +174,9 @@ def test_neighbour_search_finds_equal_rows_kept(seed: int, dtype: torch.dtype) -
     stored[alike] *= 1 + 0.1 * seed  # other products, so other rounding; cosines stay
     values, stored = values.to(dtype), stored.to(dtype)
     ids = alike[:100].sort().values
-    found = NeighbourSearch(ids, queries=values[ids], stored_queries=stored[ids], rows=4003, seed=0, dtype=dtype)
-    found.add(values, row_norms(values), stored=stored, stored_norms=row_norms(stored), first=0)
-    assert found.result().cosine.overlap == 1
+    actual = NeighbourSearch(ids, queries=values[ids], stored_queries=stored[ids], rows=4003, seed=0, dtype=dtype)
+    actual.add(values, row_norms(values), stored=stored, stored_norms=row_norms(stored), first=0)
+    assert actual.result().cosine.overlap == 1
 
 
 def dense_overlap(values: Tensor, stored: Tensor, ids: Tensor, *, by_cosine: bool) -> Tensor:
@@ -190,13 +192,13 @@ def dense_overlap(values: Tensor, stored: Tensor, ids: Tensor, *, by_cosine: boo
 
 def compare(values: Tensor, stored: Tensor, ids: Tensor, *, block_rows: int) -> NeighbourSearch:
     """Search both tables block by block."""
-    found = NeighbourSearch(
+    neighbour_search = NeighbourSearch(
         ids, queries=values[ids], stored_queries=stored[ids], rows=len(values), seed=0, dtype=torch.float64
     )
     for first in range(0, len(values), block_rows):
         one, two = values[first : first + block_rows], stored[first : first + block_rows]
-        found.add(one, row_norms(one), stored=two, stored_norms=row_norms(two), first=first)
-    return found
+        neighbour_search.add(one, row_norms(one), stored=two, stored_norms=row_norms(two), first=first)
+    return neighbour_search
 
 
 @pytest.mark.parametrize("rows", [2, 8, 300])
@@ -206,13 +208,13 @@ def test_neighbour_search_tells_the_overlap_of_all_rows(rows: int, block_rows: i
     values = uneven(rows, 8)
     stored = values + 0.5 * uneven(rows, 8, seed=1)
     ids = torch.arange(rows)
-    found = compare(values, stored, ids, block_rows=block_rows).result()
-    assert (found.nearest, found.queries) == (min(NEAREST, rows - 1), rows)
-    for band, by_cosine in ((found.cosine, True), (found.inner_product, False)):
+    actual = compare(values, stored, ids, block_rows=block_rows).result()
+    assert (actual.neighbours_per_query, actual.queries) == (min(NEAREST, rows - 1), rows)
+    for band, by_cosine in ((actual.cosine, True), (actual.inner_product, False)):
         expected = float(dense_overlap(values, stored, ids, by_cosine=by_cosine).mean())
         assert band.overlap == pytest.approx(expected, rel=1e-12)
         assert band.low == band.overlap == band.high
-    assert (found.cosine.overlap == 1) == (rows <= NEAREST + 1)  # where all others are neighbours
+    assert (actual.cosine.overlap == 1) == (rows <= NEAREST + 1)  # where all others are neighbours
 
 
 def test_neighbour_search_keeps_its_band_on_ten_seeds() -> None:
@@ -222,8 +224,8 @@ def test_neighbour_search_keeps_its_band_on_ten_seeds() -> None:
     truth = compare(values, stored, torch.arange(2500), block_rows=150).result()
     for seed in range(10):
         ids = sample_queries(2500, 100, seed=seed)
-        found = compare(values, stored, ids, block_rows=150).result()
-        for band, whole in ((found.cosine, truth.cosine), (found.inner_product, truth.inner_product)):
+        actual = compare(values, stored, ids, block_rows=150).result()
+        for band, whole in ((actual.cosine, truth.cosine), (actual.inner_product, truth.inner_product)):
             assert band.low <= whole.overlap <= band.high, seed
             assert 0 < band.high - band.low < 0.15
     assert 0.2 < truth.inner_product.overlap < 0.95
@@ -234,15 +236,15 @@ def test_neighbour_search_keeps_its_band_on_ten_seeds() -> None:
 def real_shares() -> dict[str, Tensor]:
     """Measure the share of neighbours kept of each of 1200 rows, under much, some and hardly any noise."""
     values = uneven(1200, 16)
-    found = {}
+    shares_by_seed = {}
     for name, noise in (("low", 8.0), ("middle", 0.4), ("high", 0.01)):
         stored = values + noise * values.norm(dim=1, keepdim=True) / 4 * gaussian(1200, 16, seed=1)
         search = compare(values, stored, torch.arange(1200), block_rows=150)
         both = search._before.by_cosine[:, :, None] == search._after.by_cosine[:, None, :]
-        found[name] = both.any(dim=2).to(torch.float64).mean(dim=1)
-    means = [float(shares.mean()) for shares in found.values()]
+        shares_by_seed[name] = both.any(dim=2).to(torch.float64).mean(dim=1)
+    means = [float(shares.mean()) for shares in shares_by_seed.values()]
     assert means == pytest.approx([0.0, 0.45, 1.0], abs=0.05)
-    return found
+    return shares_by_seed
 
 
 @pytest.mark.parametrize("name", ["low", "middle", "high"])

@@ -17,14 +17,14 @@ DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 def weights_of(table: torch.Tensor, bases: torch.Tensor, *, measured_in: torch.dtype, block_rows: int) -> torch.Tensor:
     """Project a whole table, weights in the dtype of the bases."""
-    found = project(
+    blocks = project(
         TensorRows(table, block_rows=block_rows),
         bases,
         weights_dtype=bases.dtype,
         measured_in=measured_in,
         error=ErrorAccumulator(),
     )
-    return torch.cat([weights.cpu() for weights in found])
+    return torch.cat([weights.cpu() for weights in blocks])
 
 
 @pytest.mark.parametrize("measured_in", [torch.float32, torch.float64])
@@ -38,11 +38,11 @@ def test_project_solves_least_squares_for_the_stored_bases(
     bases[2] *= 3  # neither orthonormal
     bases[3] += bases[4]
     expected = torch.linalg.lstsq(bases.double().T, table.double().T).solution.T
-    found = weights_of(table.to(device), bases.to(device), measured_in=measured_in, block_rows=100)
-    assert found.dtype == dtype
+    actual = weights_of(table.to(device), bases.to(device), measured_in=measured_in, block_rows=100)
+    assert actual.dtype == dtype
     eps = max(torch.finfo(dtype).eps, torch.finfo(measured_in).eps)
     # Half an eps of the weight for storing, and a sum of 40 products of entries up to 5.
-    assert float((found.double() - expected).abs().max()) <= eps * (float(expected.abs().max()) / 2 + 40)
+    assert float((actual.double() - expected).abs().max()) <= eps * (float(expected.abs().max()) / 2 + 40)
 
 
 def test_project_reads_once_and_keeps_rows_in_order() -> None:
@@ -50,9 +50,9 @@ def test_project_reads_once_and_keeps_rows_in_order() -> None:
     table, bases = gaussian(1000, 12), torch.linalg.qr(gaussian(12, 3)).Q.T
     copies = table.clone(), bases.clone()
     rows, error = CountingRows(TensorRows(table, block_rows=300)), ErrorAccumulator()
-    found = list(project(rows, bases, weights_dtype=torch.float64, measured_in=torch.float64, error=error))
-    assert [len(weights) for weights in found] == [300, 300, 300, 100]
-    assert float((torch.cat(found) - table @ bases.T).abs().max()) <= 1e-13
+    actual = list(project(rows, bases, weights_dtype=torch.float64, measured_in=torch.float64, error=error))
+    assert [len(weights) for weights in actual] == [300, 300, 300, 100]
+    assert float((torch.cat(actual) - table @ bases.T).abs().max()) <= 1e-13
     assert rows.passes == 1
     assert error.result().relative == pytest.approx(
         float((table - table @ bases.T @ bases).norm() / table.norm()), rel=1e-12
@@ -65,8 +65,8 @@ def test_project_does_not_depend_on_the_blocks(device: str) -> None:
     """Blocks of 7 and of 5000 rows give the same float32 weights to rounding: 40 products of entries up to 5."""
     table = gaussian(3000, 40).float().to(device)
     bases = torch.linalg.qr(gaussian(40, 9)).Q.T.float().to(device)
-    found = [weights_of(table, bases, measured_in=torch.float32, block_rows=rows) for rows in (7, 5000)]
-    assert float((found[0] - found[1]).abs().max()) <= 40 * 5 * 1.2e-7
+    actual = [weights_of(table, bases, measured_in=torch.float32, block_rows=rows) for rows in (7, 5000)]
+    assert float((actual[0] - actual[1]).abs().max()) <= 40 * 5 * 1.2e-7
 
 
 def test_project_leaves_torch_alone_between_blocks() -> None:
@@ -99,8 +99,8 @@ def test_project_measures_rows_whose_squares_float32_drops(device: str) -> None:
     rows = TensorRows(table)
     for _ in project(rows, bases, weights_dtype=torch.float32, measured_in=torch.float32, error=error):
         pass
-    found = {row.id: row.relative for row in error.result().worst_rows}
-    assert found == {2: 1.0, 0: pytest.approx(6**-0.5, rel=1e-6), 1: 0.0}
+    errors = {row.id: row.relative for row in error.result().worst_rows}
+    assert errors == {2: 1.0, 0: pytest.approx(6**-0.5, rel=1e-6), 1: 0.0}
     # The rows' cosines are sqrt(5 / 6), 1 and, against a zero row, 0.
     assert error.result().cosine.mean == pytest.approx(((5 / 6) ** 0.5 + 1 + 0) / 3, rel=1e-6)
 
@@ -112,9 +112,9 @@ def test_largest_weight_is_that_of_the_rows(dtype: torch.dtype, device: str) -> 
     table = (5000 / table.square().mean().sqrt() * table).to(dtype)
     bases = torch.linalg.svd(table.double(), full_matrices=False).Vh[:3].to(dtype)
     weights = torch.linalg.lstsq(bases.double().T, table.double().T).solution
-    found = largest_weight(TensorRows(table.to(device), block_rows=64), bases.to(device))
-    assert found == pytest.approx(float(weights.abs().max()), rel=1e-12)
-    assert found > torch.finfo(torch.float16).max  # the reason to look
+    actual = largest_weight(TensorRows(table.to(device), block_rows=64), bases.to(device))
+    assert actual == pytest.approx(float(weights.abs().max()), rel=1e-12)
+    assert actual > torch.finfo(torch.float16).max  # the reason to look
 
 
 @pytest.mark.parametrize(

@@ -198,8 +198,8 @@ def test_factorize_tells_the_spectrum(name: str, solver: str, dtype: torch.dtype
     squares, norm = expected.square(), float(expected.square().sum())
     if result.is_optimal:
         assert len(result.singular_values) == len(expected)
-        found = result.singular_values.cpu().square()
-        assert float((found - squares).abs().max()) <= slack
+        actual = result.singular_values.cpu().square()
+        assert float((actual - squares).abs().max()) <= slack
         assert abs(result.relative**2 * norm - float(squares[8:].sum())) <= len(expected) * slack
     else:  # Ritz values approach from below
         assert bool((result.singular_values[:8].cpu().square() <= squares[:8] + slack).all())
@@ -218,9 +218,9 @@ def test_gram_tells_no_optimum_that_rounding_hides() -> None:
         assert (result.optimal_relative is not None) == is_told
     assert result.optimal_relative is not None
     assert result.optimal_relative < 1e-6
-    told = factorize(TensorRows(table), 2, solver="gram", tolerance=1e-2).optimal_relative
+    optimum = factorize(TensorRows(table), 2, solver="gram", tolerance=1e-2).optimal_relative
     squares = torch.linalg.svdvals(table.double()).square()
-    assert told == pytest.approx(float((squares[2:].sum() / squares.sum()).sqrt()), rel=1e-4)
+    assert optimum == pytest.approx(float((squares[2:].sum() / squares.sum()).sqrt()), rel=1e-4)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -371,16 +371,16 @@ def test_factorize_agrees_between_thread_counts(solver: str) -> None:
     """One and two threads give the same bases to rounding: 1e-4 for float32 products, gaps of 1 % between them."""
     table = with_spectrum(ROWS, 128, singular_values=geometric(128, decades=2)).to(torch.float32)
     before = torch.get_num_threads()
-    found = []
+    actual = []
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append(factorize(TensorRows(table, block_rows=BLOCK_ROWS), 8, solver=solver))
+            actual.append(factorize(TensorRows(table, block_rows=BLOCK_ROWS), 8, solver=solver))
     finally:
         torch.set_num_threads(before)
     # An eigenvector turns by rounding / gap: 1e-7 / (1 - 10^(-4 / 127)) = 2e-6, and the reconstruction with it.
-    assert float((found[0].bases - found[1].bases).abs().max()) <= 1e-4
-    assert found[0].relative == pytest.approx(found[1].relative, rel=1e-6)
+    assert float((actual[0].bases - actual[1].bases).abs().max()) <= 1e-4
+    assert actual[0].relative == pytest.approx(actual[1].relative, rel=1e-6)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -87,9 +87,9 @@ def fit(
 
 def weighted_error(table: Tensor, row_weights: Tensor, rank: int, *, solver: str, device: str = "cpu") -> float:
     """Measure the weighted error of bases that were fitted to it."""
-    found = fit(table, row_weights, rank, solver=solver, device=device).weighted_relative
-    assert found is not None
-    return found
+    error = fit(table, row_weights, rank, solver=solver, device=device).weighted_relative
+    assert error is not None
+    return error
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -126,10 +126,10 @@ def test_solvers_reach_the_weighted_optimum(name: str, dtype: torch.dtype, solve
     row_weights = zipf(len(table))
     for rank in (1, 8):
         optimum = squared_optimum(weighted_spectrum(name, dtype), rank)
-        found = weighted_error(table, row_weights, rank, solver=solver, device=device)
+        actual = weighted_error(table, row_weights, rank, solver=solver, device=device)
         excess = EXCESS if solver in EXACT_SOLVERS else KRYLOV_EXCESS
-        assert found**2 <= squared_bound(optimum, dtype, excess=excess), f"rank {rank}"
-        assert found**2 >= optimum * (1 - 1e-6) - EPS[dtype] ** 2
+        assert actual**2 <= squared_bound(optimum, dtype, excess=excess), f"rank {rank}"
+        assert actual**2 >= optimum * (1 - 1e-6) - EPS[dtype] ** 2
 
 
 def test_krylov_stays_krylov_under_weights() -> None:
@@ -163,8 +163,8 @@ def test_a_weight_counts_like_repeated_rows(solver: str) -> None:
     """Weights 0 to 4 give the singular values, over sqrt(4), of a table that holds each row so many times."""
     table, counts = gaussian(300, 12), torch.arange(300) % 5
     repeated = torch.linalg.svdvals(table.repeat_interleave(counts, dim=0))
-    found = factorize(WeightedRows(TensorRows(table), counts), 12, solver=solver).singular_values
-    torch.testing.assert_close(2 * found, repeated, rtol=1e-12, atol=0.0)
+    actual = factorize(WeightedRows(TensorRows(table), counts), 12, solver=solver).singular_values
+    torch.testing.assert_close(2 * actual, repeated, rtol=1e-12, atol=0.0)
 
 
 @pytest.mark.parametrize("solver", EXACT_SOLVERS)
@@ -176,9 +176,9 @@ def test_weights_do_not_leave_the_range_of_float16(size: float, solver: str) -> 
     row_weights[-1] = 1e-10
     table[-250:] = 0  # what is left counts 1e-5 at most
     expected = torch.linalg.svdvals(row_weights.sqrt()[:, None] * table.double() / row_weights.max().sqrt())
-    found = factorize(WeightedRows(TensorRows(table), row_weights), 8, solver=solver, tolerance=1e-6)
-    torch.testing.assert_close(found.singular_values[:8], expected[:8], rtol=1e-5, atol=0.0)
-    assert found.relative == pytest.approx(math.sqrt(squared_optimum(expected, 8)), rel=1e-5)
+    actual = factorize(WeightedRows(TensorRows(table), row_weights), 8, solver=solver, tolerance=1e-6)
+    torch.testing.assert_close(actual.singular_values[:8], expected[:8], rtol=1e-5, atol=0.0)
+    assert actual.relative == pytest.approx(math.sqrt(squared_optimum(expected, 8)), rel=1e-5)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

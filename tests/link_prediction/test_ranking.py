@@ -193,8 +193,8 @@ def rank_by_hand(
             best = 1 + int((others > scores[answer]).sum())
             worst = int((others >= scores[answer]).sum())
             ranks.append((best + worst) / 2)
-    found = torch.tensor(ranks, dtype=torch.float64)
-    return float((1 / found).mean()), *(float((found <= most).double().mean()) for most in (1, 3, 10))
+    positions = torch.tensor(ranks, dtype=torch.float64)
+    return float((1 / positions).mean()), *(float((positions <= most).double().mean()) for most in (1, 3, 10))
 
 
 def read_dense(path: Path) -> dict[str, Tensor]:
@@ -237,14 +237,14 @@ def compressed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 @pytest.mark.pykeen
 def test_ranks_are_those_of_an_oracle(compressed: dict[str, Any]) -> None:
     """MRR and Hits before and after are those of float64 ranks by hand, but for two swaps; the counts are exact."""
-    found = measure(compressed["original"], compressed["artifact"], **compressed["options"])
+    actual = measure(compressed["original"], compressed["artifact"], **compressed["options"])
     triples, known = compressed["triples"], compressed["known"]
     dense = safetensors.torch.load_file(compressed["dense"])
-    for ranking, tensors in ((found.before, read_dense(compressed["original"])), (found.after, dense)):
+    for ranking, tensors in ((actual.before, read_dense(compressed["original"])), (actual.after, dense)):
         expected = rank_by_hand(tensors, SCORES[compressed["name"]], triples, known)
         assert astuple(ranking) == pytest.approx(expected, abs=SWAPS / (2 * len(triples)))
-    assert found.interaction.lower() == compressed["name"]
-    assert (found.triples, found.known) == (153, len({*known} - {*triples}))
+    assert actual.interaction.lower() == compressed["name"]
+    assert (actual.triples, actual.known_triples) == (153, len({*known} - {*triples}))
 
 
 @pytest.mark.pykeen
@@ -253,8 +253,8 @@ def test_ranks_are_those_of_the_model_in_pykeen(compressed: dict[str, Any]) -> N
     from pykeen.evaluation import RankBasedEvaluator
 
     model = torch.load(compressed["original"], weights_only=False)
-    found = measure(compressed["original"], compressed["artifact"], **compressed["options"])
-    for ranking in (found.before, found.after):
+    actual = measure(compressed["original"], compressed["artifact"], **compressed["options"])
+    for ranking in (actual.before, actual.after):
         metrics = RankBasedEvaluator().evaluate(
             model,
             torch.tensor(compressed["triples"]),
@@ -303,7 +303,7 @@ def test_models_of_pykeen_are_ranked_as_pykeen_does(
     ids = data.testing.mapped_triples.tolist()
     labels = read_labels(tmp_path / "training_triples" / "entity_to_id.tsv.gz")
     assert labels[ids[0][0]] == data.training.entity_id_to_label[ids[0][0]]
-    found = measure(
+    actual = measure(
         tmp_path / "model.pkl",
         tmp_path / "artifact.safetensors",
         triples=write_triples(tmp_path / "test.tsv", ids, model=tmp_path / "model.pkl"),
@@ -317,12 +317,12 @@ def test_models_of_pykeen_are_ranked_as_pykeen_does(
         use_tqdm=False,
     )
     expected = [metrics.get_metric(one) for one in ("mrr", "hits@1", "hits@3", "hits@10")]
-    assert astuple(found.before) == pytest.approx(expected, abs=SWAPS / (2 * len(ids)))
-    assert found.interaction == name
+    assert astuple(actual.before) == pytest.approx(expected, abs=SWAPS / (2 * len(ids)))
+    assert actual.interaction == name
     if arguments is not None:
         torch.save(model.state_dict(), tmp_path / "state.pt")
         options = {"triples": tmp_path / "test.tsv", "known": [numeric], "interaction": name + arguments}
-        assert measure(tmp_path / "state.pt", tmp_path / "artifact.safetensors", **options) == found
+        assert measure(tmp_path / "state.pt", tmp_path / "artifact.safetensors", **options) == actual
 
 
 @pytest.fixture
@@ -345,13 +345,13 @@ def test_exact_factors_change_no_rank(
     """A table of rank four with four bases is ranked the same before and after, by ids, as the oracle ranks it."""
     original, artifact, tensors = exact
     triples = draw_triples(60, entities=40, relations=12, seed=3)
-    found = measure(original, artifact, triples=write_triples(tmp_path / "test.tsv", triples), interaction=interaction)
-    assert found.before == found.after
+    actual = measure(original, artifact, triples=write_triples(tmp_path / "test.tsv", triples), interaction=interaction)
+    assert actual.before == actual.after
     score = distmult if "ist" in interaction else transe
     if "p=2" in interaction:
         score = lambda head, relation, tail: -(head + relation - tail).square().sum(-1)  # noqa: E731
-    assert astuple(found.before) == pytest.approx(rank_by_hand(tensors, score, triples, ()), abs=1e-6)
-    assert (found.triples, found.known) == (60, 0)
+    assert astuple(actual.before) == pytest.approx(rank_by_hand(tensors, score, triples, ()), abs=1e-6)
+    assert (actual.triples, actual.known_triples) == (60, 0)
 
 
 @pytest.mark.pykeen
@@ -457,7 +457,7 @@ def test_models_that_normalize_rows_are_known(nations: Callable[[bool], Any]) ->
 
     from embcompress.link_prediction.graph_tables import NORMALIZED
 
-    data, found = nations(False), set()
+    data, names = nations(False), set()
     for cls in model_resolver:
         if issubclass(cls, ERModel) and cls.__module__.startswith("pykeen.models.unimodal"):
             try:
@@ -466,8 +466,8 @@ def test_models_that_normalize_rows_are_known(nations: Callable[[bool], Any]) ->
                 continue
             tables = [*model.entity_representations, *model.relation_representations]
             if any(getattr(table, "normalizer", None) is not None for table in tables):
-                found.add(cls.__name__)
-    assert found == set(NORMALIZED)
+                names.add(cls.__name__)
+    assert names == set(NORMALIZED)
 
 
 @pytest.mark.pykeen

@@ -26,7 +26,7 @@ WAYS = ("own columns", "centers", "bases")
 
 @dataclass(frozen=True)
 class EncodedTable:
-    """What a table is encoded to, and what it decodes to.
+    """A coded table, and the rows that it decodes to.
 
     Attributes:
         codes: (bytes,) uint8.
@@ -131,7 +131,7 @@ def encode_table(
         sample_weights=None,
     )
     estimator = Estimator(statistics, states=8, threads=1)
-    fit = estimator.settled(estimator.at(step)).fit
+    fit = estimator.with_coded_bases(estimator.at(step)).fit
     assert (fit.codebook.rotation is not None, fit.codebook.centers is not None) == (way == "bases", way == "centers")
     weights, kinds = fit.project(values), Kinds()
     own = kinds_of_rows(fit, weights, (values == 0).all(dim=1), np.zeros(rows, np.int64), kinds)
@@ -154,8 +154,8 @@ def encode_table(
 
 
 def make_table(
-    *args: Any, manners: dict[str, Any] | None = None, **kwargs: Any
+    *args: Any, row_options: dict[str, Any] | None = None, **kwargs: Any
 ) -> tuple[CodedRepresentation, EncodedTable]:
     """Make the module of a table, and give the table."""
     encoded = encode_table(*args, **kwargs)
-    return CodedRepresentation.from_codes(**encoded.parts, **(manners or {})), encoded
+    return CodedRepresentation.from_codes(**encoded.parts, **(row_options or {})), encoded

@@ -32,9 +32,9 @@ def as_matrix(rows: Tensor) -> Tensor:
     return (torch.view_as_real(rows.resolve_conj()) if rows.is_complex() else rows).double().flatten(1)
 
 
-def relative_error(found: Tensor, table: Tensor) -> float:
+def relative_error(rows: Tensor, table: Tensor) -> float:
     """Measure |found - table| / |table| in float64."""
-    return float((as_matrix(found) - as_matrix(table)).norm() / as_matrix(table).norm())
+    return float((as_matrix(rows) - as_matrix(table)).norm() / as_matrix(table).norm())
 
 
 def optimum(table: Tensor, rank: int) -> float:
@@ -43,10 +43,10 @@ def optimum(table: Tensor, rank: int) -> float:
     return float((squares[rank:].sum() / squares.sum()).sqrt())
 
 
-def assert_optimal(found: Tensor, table: Tensor, rank: int, *, rounding: float) -> None:
+def assert_optimal(actual: Tensor, table: Tensor, rank: int, *, rounding: float) -> None:
     """Compare with the optimum: squared errors of approximation and of rounding add up; none is below the optimum."""
     best = optimum(table, rank)
-    error = relative_error(found, table)
+    error = relative_error(actual, table)
     assert error <= (best**2 + rounding**2) ** 0.5 * (1 + 1e-6)
     assert error >= best * (1 - 1e-6) - rounding
 
@@ -88,9 +88,9 @@ def test_approximate_reaches_the_optimum(spectrum: str, rank: int, dtype: torch.
 def test_approximate_by_each_solver(solver: str, rank: int) -> None:
     """Every solver gives the optimum of one table, to its tolerance of 1e-6 of the error, and the same for one seed."""
     table = draw(400, 40) * 0.8 ** torch.arange(40)
-    found, again = (approximate(table, rank, solver=solver, seed=3) for _ in range(2))
-    assert relative_error(found(), table) == pytest.approx(optimum(table, rank), rel=1e-6)
-    assert torch.equal(found(), again())
+    actual, again = (approximate(table, rank, solver=solver, seed=3) for _ in range(2))
+    assert relative_error(actual(), table) == pytest.approx(optimum(table, rank), rel=1e-6)
+    assert torch.equal(actual(), again())
 
 
 @pytest.mark.parametrize("rank", [1, 7, 19, 20])
@@ -180,8 +180,8 @@ def test_approximate_of_a_low_rank_table_is_that_table() -> None:
 def test_approximate_leaves_no_graph(source: str, trainable: bool | None) -> None:
     """Factors are leaves, trainable unless told otherwise; their gradients do not reach the source."""
     other = SOURCES[source]()
-    told = {} if trainable is None else {"trainable": trainable}
-    low_rank = approximate(other, 2, **told)
+    options = {} if trainable is None else {"trainable": trainable}
+    low_rank = approximate(other, 2, **options)
     parameters = dict(low_rank.named_parameters())
     assert sorted(parameters) == ["bases._embeddings.weight", "weights"]
     for parameter in parameters.values():
@@ -246,18 +246,18 @@ def test_approximate_refuses_ranks(shape: tuple[int, ...], rank: int, largest: i
         approximate(draw(*shape), rank)
 
 
-@pytest.mark.parametrize(("value", "told"), [(float("nan"), "NaN"), (float("inf"), "infinity")])
+@pytest.mark.parametrize(("value", "message"), [(float("nan"), "NaN"), (float("inf"), "infinity")])
 @pytest.mark.parametrize("wrap", [lambda rows: rows, Embedding.from_pretrained], ids=["tensor", "module"])
-def test_approximate_names_the_row_that_is_not_finite(value: float, told: str, wrap: Any) -> None:
+def test_approximate_names_the_row_that_is_not_finite(value: float, message: str, wrap: Any) -> None:
     """NaN and infinity are a NonFiniteError that names the first such row, in whichever block it is."""
     table = draw(9000, 4)
     table[[8500, 8999], 3] = value
-    with pytest.raises(NonFiniteError, match=f"holds {told} in row 8500"):
+    with pytest.raises(NonFiniteError, match=f"holds {message} in row 8500"):
         approximate(wrap(table), 2)
 
 
 @pytest.mark.parametrize(
-    ("other", "error", "told"),
+    ("other", "error", "message"),
     [
         (torch.ones(6, 4, dtype=torch.int64), TypeError, "got torch.int64"),
         (torch.ones(6, 4, dtype=torch.bool), TypeError, "got torch.bool"),
@@ -272,9 +272,9 @@ def test_approximate_names_the_row_that_is_not_finite(value: float, told: str, w
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_approximate_refuses_what_is_no_table(other: Any, error: type[Exception], told: str) -> None:
+def test_approximate_refuses_what_is_no_table(other: Any, error: type[Exception], message: str) -> None:
     """Integers and other objects are a TypeError, tensors without rows and columns a ValueError; both say what came."""
-    with pytest.raises(error, match=re.escape(told)):
+    with pytest.raises(error, match=re.escape(message)):
         approximate(other, 1)
 
 
@@ -324,10 +324,10 @@ def test_scores_are_inner_products_with_all_rows(
         for asked in (query, query.conj(), query.transpose(0, -1).contiguous().transpose(0, -1)):
             products = asked.to(torch.complex128).unsqueeze(-len(shape) - 1) * dense.conj()  # (*q, 40, *shape)
             expected = products.flatten(-len(shape)).sum(dim=-1).real  # (*q, 40)
-            found = low_rank.scores(asked.to(device)).detach().cpu()
-            assert found.dtype == dtype.to_real()
+            actual = low_rank.scores(asked.to(device)).detach().cpu()
+            assert actual.dtype == dtype.to_real()
             # sums of at most 24 products of N(0, 1) numbers, twice
-            torch.testing.assert_close(found.double(), expected, rtol=50 * eps, atol=50 * eps)
+            torch.testing.assert_close(actual.double(), expected, rtol=50 * eps, atol=50 * eps)
 
 
 def test_scores_of_a_wider_query_are_wider() -> None:
@@ -343,9 +343,9 @@ def test_scores_train_the_factors() -> None:
     low_rank = approximate(draw(40, 6), 3)
     query = draw(4, 6, seed=1)
     factors = [low_rank.bases.stored, low_rank.weights]
-    found = torch.autograd.grad(low_rank.scores(query).square().sum(), factors)
+    actual = torch.autograd.grad(low_rank.scores(query).square().sum(), factors)
     expected = torch.autograd.grad((query @ low_rank().T).square().sum(), factors)
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(actual, expected, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize(
@@ -366,8 +366,8 @@ def test_scores_train_the_factors() -> None:
 def test_scores_refuse_queries_that_are_no_rows(dtype: torch.dtype, shape: tuple[int, ...], query: Tensor) -> None:
     """A query of another shape, or real for complex, is a ValueError that tells both shapes."""
     low_rank = approximate(draw(20, *shape, dtype=dtype), 2)
-    told = f"a query is {dtype} of shape (..., {shape}); got {query.dtype} {tuple(query.shape)}."
-    with pytest.raises(ValueError, match=re.escape(told)):
+    message = f"a query is {dtype} of shape (..., {shape}); got {query.dtype} {tuple(query.shape)}."
+    with pytest.raises(ValueError, match=re.escape(message)):
         low_rank.scores(query)
 
 
@@ -409,12 +409,12 @@ def test_pykeen_state_dicts_load(keys: tuple[str, str], prefix: str, dtype: torc
     low_rank = approximate(draw(40, 3, 4, dtype=dtype), 5)
     factors = (low_rank.weights.detach(), low_rank.bases.stored.detach())
     state = {prefix + key: factor for key, factor in zip(keys, factors, strict=True)}
-    told = dict(state)
+    parameters = dict(state)
     fresh = LowRankRepresentation(max_id=40, shape=(3, 4), num_bases=5, dtype=dtype)
     model: nn.Module = nn.ModuleDict({"entity_representations": nn.ModuleList([fresh])}) if prefix else fresh
     model.load_state_dict(state, strict=True)
     assert torch.equal(fresh(), low_rank())
-    assert state.keys() == told.keys()  # the caller's own dict keeps its names
+    assert state.keys() == parameters.keys()  # the caller's own dict keeps its names
 
 
 def test_pykeen_state_dicts_of_other_tables_are_refused() -> None:
@@ -439,9 +439,9 @@ def test_approximate_is_inherited() -> None:
     class Named(LowRankRepresentation):
         """A table with a name of its own."""
 
-    found: Representation = Named.approximate(draw(6, 4), 2)
-    assert type(found) is Named
-    assert relative_error(found(), draw(6, 4)) == pytest.approx(optimum(draw(6, 4), 2), rel=1e-12)
+    actual: Representation = Named.approximate(draw(6, 4), 2)
+    assert type(actual) is Named
+    assert relative_error(actual(), draw(6, 4)) == pytest.approx(optimum(draw(6, 4), 2), rel=1e-12)
 
 
 def test_low_rank_refuses_weights_that_its_dtype_cannot_hold() -> None:
@@ -467,8 +467,8 @@ def test_low_rank_of_rows_without_axes() -> None:
 def test_approximate_reads_embeddings_as_they_look_rows_up() -> None:
     """At full rank a table of max_norm gives the rows of its own lookup; a subclass may do more and is refused."""
     embedding = nn.Embedding(50, 8, max_norm=1.0)
-    found = approximate(embedding, 8)()
-    torch.testing.assert_close(found, embedding(torch.arange(50)), rtol=1e-5, atol=1e-6)
+    actual = approximate(embedding, 8)()
+    torch.testing.assert_close(actual, embedding(torch.arange(50)), rtol=1e-5, atol=1e-6)
     scaled = type("Scaled", (nn.Embedding,), {"forward": lambda self, ids: 8 * nn.Embedding.forward(self, ids)})
     with pytest.raises(TypeError, match="Scaled may do more"):
         approximate(scaled(5, 4), 2)

@@ -44,7 +44,7 @@ def assemble(max_id: int, known: Sequence[tuple[Sequence[int], Tensor]], backfil
         known: ids of each base with its rows (count, *shape).
         backfill: rows of the other ids in ascending order.
     """
-    owned = {identifier: rows[place] for ids, rows in known for place, identifier in enumerate(ids)}
+    owned = {identifier: rows[index] for ids, rows in known for index, identifier in enumerate(ids)}
     others = iter(backfill)
     return torch.stack([owned[identifier] if identifier in owned else next(others) for identifier in range(max_id)])
 
@@ -118,10 +118,10 @@ def test_backfill_makes_parts_from_modules_classes_and_names(hint: Any, kwargs: 
     )
     as_backfill = BackfillRepresentation(6, [0, 3, 4], other, backfill=hint, backfill_kwargs=kwargs)
     expected = assemble(6, [([5, 1, 2], ones)], zeros)
-    for table, place in ((as_base, 0), (as_partition, 0), (as_backfill, 1)):
+    for table, number in ((as_base, 0), (as_partition, 0), (as_backfill, 1)):
         torch.testing.assert_close(table().detach(), expected)
-        assert type(table.bases[place]) is cls
-        assert table.bases[place].max_id == 3
+        assert type(table.bases[number]) is cls
+        assert table.bases[number].max_id == 3
 
 
 def test_backfill_of_no_new_ids_is_none() -> None:
@@ -240,17 +240,19 @@ def test_backfill_is_drawn_like_a_foreign_base(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 def test_backfill_treats_rows_like_its_base(backfill: str | None, dtype: torch.dtype) -> None:
     """New rows are normalised as the base's are, and dropped out in training with its probability."""
-    manners = {"normalizer": "normalize", "normalizer_kwargs": {"p": 1.0}, "dropout": 0.25}
-    table = BackfillRepresentation(90, range(50), given_table(50, (3, 4), dtype=dtype, **manners), backfill=backfill)
+    row_options = {"normalizer": "normalize", "normalizer_kwargs": {"p": 1.0}, "dropout": 0.25}
+    table = BackfillRepresentation(
+        90, range(50), given_table(50, (3, 4), dtype=dtype, **row_options), backfill=backfill
+    )
     norms = table.eval()().detach().abs().sum(dim=(1, 2))
     torch.testing.assert_close(norms, torch.ones_like(norms), rtol=1e-14, atol=1e-14)  # a few roundings of 1
     assert table.bases[1].dropout.p == 0.25
     plain = {"normalizer": None, "dropout": None}
-    told = BackfillRepresentation(90, range(50), table.bases[0], backfill=backfill, backfill_kwargs=plain)
-    rows = told(torch.arange(50, 90)).detach()
-    assert torch.equal(rows, told.bases[1].look_up(None))
+    configured = BackfillRepresentation(90, range(50), table.bases[0], backfill=backfill, backfill_kwargs=plain)
+    rows = configured(torch.arange(50, 90)).detach()
+    assert torch.equal(rows, configured.bases[1].look_up(None))
     assert float((rows.abs().sum(dim=(1, 2)) - 1).abs().min()) > 1e-6
-    assert told.bases[1].dropout is None
+    assert configured.bases[1].dropout is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
@@ -260,15 +262,15 @@ def test_backfill_is_constrained_like_its_base(dtype: torch.dtype) -> None:
     new_ids = torch.arange(50, 90)
     table = BackfillRepresentation(90, range(50), base)
     free = BackfillRepresentation(90, range(50), base, backfill_kwargs={"constrainer": None})
-    told = {"constrainer": "clamp_norm", "constrainer_kwargs": {"maxnorm": 0.125}}
-    other = BackfillRepresentation(90, range(50), base, backfill_kwargs=told)
-    for found, norm in ((table, 0.5), (other, 0.125)):
+    options = {"constrainer": "clamp_norm", "constrainer_kwargs": {"maxnorm": 0.125}}
+    other = BackfillRepresentation(90, range(50), base, backfill_kwargs=options)
+    for one, norm in ((table, 0.5), (other, 0.125)):
         for _ in range(2):  # every one of the rows drawn is longer than that
-            norms = torch.linalg.vector_norm(found(new_ids).detach(), dim=(1, 2))
+            norms = torch.linalg.vector_norm(one(new_ids).detach(), dim=(1, 2))
             torch.testing.assert_close(norms, torch.full_like(norms, norm))
             with torch.no_grad():
-                found.bases[1].stored.mul_(3)
-            found.post_parameter_update()
+                one.bases[1].stored.mul_(3)
+            one.post_parameter_update()
     free.post_parameter_update()
     assert float(torch.linalg.vector_norm(free(new_ids), dim=(1, 2)).detach().min()) > 0.5
 
@@ -300,7 +302,7 @@ def test_partition_takes_rows_as_assigned(integer: torch.dtype, dtype: torch.dty
     assignment = places[torch.randint(len(places), (50,), generator=seeded(2))]
     owner, row = assignment.T.tolist()
     table = PartitionRepresentation(assignment.to(integer), bases=bases, shape=(2, 3))
-    expected = torch.stack([bases[base]()[place] for base, place in zip(owner, row, strict=True)])
+    expected = torch.stack([bases[base]()[index] for base, index in zip(owner, row, strict=True)])
     assert torch.equal(table(), expected)
     assert table.assignment.dtype == torch.int64
 
@@ -320,7 +322,7 @@ def test_partition_makes_its_bases() -> None:
 
 
 @pytest.mark.parametrize(
-    ("assignment", "told"),
+    ("assignment", "message"),
     [
         (torch.tensor([[0, 0], [2, 0], [1, 0], [-1, 0]]), "a base outside 0..1 for the ids 1, 3."),
         (torch.tensor([[0, 0], [0, 3], [1, 2], [1, -1]]), "a row that the base lacks for the ids 1, 2, 3."),
@@ -334,14 +336,14 @@ def test_partition_makes_its_bases() -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_partition_refuses_assignments(assignment: Tensor, told: str) -> None:
+def test_partition_refuses_assignments(assignment: Tensor, message: str) -> None:
     """An assignment to what is not there, of the wrong form, or that leaves a base out is an IdsError by name."""
-    with pytest.raises(IdsError, match=f"{re.escape(told)}$"):
+    with pytest.raises(IdsError, match=f"{re.escape(message)}$"):
         PartitionRepresentation(assignment, bases=[given_table(3), given_table(2)])
 
 
 @pytest.mark.parametrize(
-    ("others", "told"),
+    ("others", "message"),
     [
         ([given_table(2, (5,))], "one shape; got (4,), (5,)"),
         ([given_table(2, (2, 2))], "one shape; got (4,), (2, 2)"),
@@ -352,16 +354,16 @@ def test_partition_refuses_assignments(assignment: Tensor, told: str) -> None:
     ],
     ids=str,
 )
-def test_partition_refuses_bases_that_differ(others: list[Any], told: str) -> None:
+def test_partition_refuses_bases_that_differ(others: list[Any], message: str) -> None:
     """Bases of two shapes, dtypes or devices are a ValueError that tells both, as is a name that nothing has."""
     base, ids = given_table(2), [[3, 1], [0, 2]]
-    with pytest.raises(ValueError, match=re.escape(told)):
+    with pytest.raises(ValueError, match=re.escape(message)):
         PartitionRepresentation(torch.tensor([[0, 0], [1, 0]]), bases=[base, *others])
-    with pytest.raises(ValueError, match=re.escape(told)):
+    with pytest.raises(ValueError, match=re.escape(message)):
         MultiBackfillRepresentation(
             max_id=5, partitions=[Partition(i, hint) for i, hint in zip(ids, [base, *others], strict=True)]
         )
-    with pytest.raises(ValueError, match=re.escape(told)):
+    with pytest.raises(ValueError, match=re.escape(message)):
         BackfillRepresentation(4, [3, 1], base, backfill=others[0])
 
 
@@ -384,7 +386,7 @@ def test_partition_refuses_numbers_of_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "told"),
+    ("ids", "message"),
     [
         ([], "are empty"),
         (torch.empty(0, dtype=torch.long), "are empty"),
@@ -392,7 +394,7 @@ def test_partition_refuses_numbers_of_parts() -> None:
         ([True, False, True], "must be integers below 2**63; got True, False, True."),
         (["0", "1", "2"], "must be integers"),
         ([4, -1, -6], "must not be negative; got -1, -6."),
-        ([3, 1, 3], "must not repeat; twice or more often there are 3."),
+        ([3, 1, 3], "must not repeat; these do: 3."),
         ([3, 8, 9], "must be below 8, the number of ids; got 8, 9."),
         ({0, 1, 2}, "are a set, which has no order"),
         (frozenset({0, 1, 2}), "are a set, which has no order"),
@@ -401,18 +403,18 @@ def test_partition_refuses_numbers_of_parts() -> None:
     ],
     ids=str,
 )
-def test_backfill_refuses_ids_by_name(ids: Any, told: str) -> None:
+def test_backfill_refuses_ids_by_name(ids: Any, message: str) -> None:
     """Ids that do not say whose row is whose are an IdsError that names them, and the base of several."""
-    with pytest.raises(IdsError, match=f"^base_ids {re.escape(told)}"):
+    with pytest.raises(IdsError, match=f"^base_ids {re.escape(message)}"):
         BackfillRepresentation(8, ids, given_table(3))
-    with pytest.raises(IdsError, match=f"^ids of base 1 {re.escape(told)}"):
+    with pytest.raises(IdsError, match=f"^ids of base 1 {re.escape(message)}"):
         MultiBackfillRepresentation(
             max_id=8, partitions=[Partition([7, 5], given_table(2)), Partition(ids, given_table(3))]
         )
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: BackfillRepresentation(8, [0, 1], given_table(3)), "base 0 has 3 rows, and 2 ids were given"),
         (lambda: BackfillRepresentation(8, [0, 1, 2, 3], given_table(3)), "base 0 has 3 rows, and 4 ids were given"),
@@ -442,9 +444,9 @@ def test_backfill_refuses_ids_by_name(ids: Any, told: str) -> None:
     ],
     ids=["few ids", "many ids", "kwargs of base", "backfill", "kwargs of backfill", "nothing new", "overlap"],
 )
-def test_backfill_refuses_parts_that_do_not_fit(make: Any, told: str) -> None:
+def test_backfill_refuses_parts_that_do_not_fit(make: Any, message: str) -> None:
     """More or fewer rows than ids, and ids in two partitions, are an IdsError that tells both numbers or the ids."""
-    with pytest.raises(IdsError, match=re.escape(told)):
+    with pytest.raises(IdsError, match=re.escape(message)):
         make()
 
 
@@ -465,9 +467,9 @@ def test_partition_looks_up_under_autocast() -> None:
     table = PartitionRepresentation(torch.tensor([[0, 1], [1, 0]]), bases=[base, Embedding(max_id=1, shape=4)])
     expected = table().detach()
     with torch.autocast("cpu", torch.bfloat16):
-        found = table(torch.tensor([0, 1]))
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.detach(), expected, rtol=2e-2, atol=2e-2)
+        actual = table(torch.tensor([0, 1]))
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual.detach(), expected, rtol=2e-2, atol=2e-2)
 
 
 def test_backfill_constrains_frozen_new_rows() -> None:

@@ -81,13 +81,13 @@ def test_full_rank_is_torchs_bilinear(dtype: torch.dtype, tolerance: float, bias
     form = LowRankBilinear.from_dense(dense.weight, min(IN1, IN2), bias=dense.bias)
     assert (form.bias is None) == (not bias)
     x1, x2 = (draw(20, size, dtype=dtype).requires_grad_() for size in (IN1, IN2))
-    found, expected = form(x1, x2), dense(x1, x2)
-    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    actual, expected = form(x1, x2), dense(x1, x2)
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
     weights = draw(20, OUT, seed=5, dtype=dtype)
     inputs = (x1, x2) if dense.bias is None else (x1, x2, dense.bias)
     ours = (x1, x2) if form.bias is None else (x1, x2, form.bias)
     theirs = torch.autograd.grad((expected * weights).sum(), inputs)
-    for one, other in zip(torch.autograd.grad((found * weights).sum(), ours), theirs, strict=True):
+    for one, other in zip(torch.autograd.grad((actual * weights).sum(), ours), theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=10 * tolerance, atol=10 * tolerance)
 
 
@@ -99,10 +99,10 @@ def test_forms_of_pairs(device: str, dtype: torch.dtype, lead: tuple[int, ...], 
     """Pairs of any leading axes give x1^T A B^T x2 + b, in the dtype, on every device, to its rounding."""
     form = make(rank, bias=bias, dtype=dtype)
     x1, x2 = draw(*lead, IN1, seed=2, dtype=dtype), draw(*lead, IN2, seed=3, dtype=dtype)
-    found = form.to(device)(x1.to(device), x2.to(device)).detach().cpu()
-    assert (found.shape, found.dtype) == ((*lead, OUT), dtype)
+    actual = form.to(device)(x1.to(device), x2.to(device)).detach().cpu()
+    assert (actual.shape, actual.dtype) == ((*lead, OUT), dtype)
     form.cpu()
-    assert bool(((found.double() - evaluate(form, x1, x2)).abs() <= bound(form, x1, x2, dtype=dtype)).all())
+    assert bool(((actual.double() - evaluate(form, x1, x2)).abs() <= bound(form, x1, x2, dtype=dtype)).all())
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -112,14 +112,14 @@ def test_forms_of_all_pairs(device: str, dtype: torch.dtype, lead: tuple[int, ..
     """Each x1 with each x2 gives what a loop over both gives, at [..., i, j, o]."""
     form = make(3, bias=bias, dtype=dtype)
     x1, x2 = draw(*lead, 6, IN1, seed=2, dtype=dtype), draw(*lead, 8, IN2, seed=3, dtype=dtype)
-    found = form.to(device).all_pairs(x1.to(device), x2.to(device)).detach().cpu().double()
-    assert found.shape == (*lead, 6, 8, OUT)
+    actual = form.to(device).all_pairs(x1.to(device), x2.to(device)).detach().cpu().double()
+    assert actual.shape == (*lead, 6, 8, OUT)
     form.cpu()
     for i in range(6):
         for j in range(8):
             one, two = x1[..., i, :], x2[..., j, :]
             slack = bound(form, one, two, dtype=dtype)
-            assert bool(((found[..., i, j, :] - evaluate(form, one, two)).abs() <= slack).all())
+            assert bool(((actual[..., i, j, :] - evaluate(form, one, two)).abs() <= slack).all())
 
 
 def test_forms_of_views() -> None:
@@ -379,13 +379,13 @@ def test_interdependence_is_the_dense_one(
         flat = draw(1, 2 * size * rank, seed=5, dtype=dtype)
         form = LowRankInterdependence.from_flat(flat, size=size, rank=rank, kind=kind).to(device)
         expected, result = dense_interdependence(flat, batch, rank=rank, kind=kind)
-        for found, exact in (
+        for actual, exact in (
             (form(batch.to(device)), result),
             (form.interdependence(batch.to(device)), expected),
         ):
-            assert (found.shape, found.dtype) == (exact.shape, dtype)
+            assert (actual.shape, actual.dtype) == (exact.shape, dtype)
             slack = tolerance * float(exact.abs().max())
-            torch.testing.assert_close(found.detach().cpu().double(), exact, rtol=0, atol=slack)
+            torch.testing.assert_close(actual.detach().cpu().double(), exact, rtol=0, atol=slack)
 
 
 def test_the_two_kinds_are_not_symmetric() -> None:

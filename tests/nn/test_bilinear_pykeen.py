@@ -62,7 +62,7 @@ def rescal(make_samples: ModuleType) -> Any:
 def served(rescal: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Served]:
     """Compress the relations of the sample alone, to each rank."""
     folder = tmp_path_factory.mktemp("rescal")
-    found = {}
+    tables = {}
     for rank in RANKS:
         result = embcompress.approximate(
             SAMPLES / rescal.name / rescal.checkpoint,
@@ -75,8 +75,8 @@ def served(rescal: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[int, S
         dense = embcompress.reconstruct(result.output.path)
         form = embcompress.load(result.output.path)[RELATIONS]
         assert isinstance(form, LowRankBilinear)
-        found[rank] = Served(table, safetensors.torch.load_file(dense.output.path), form)
-    return found
+        tables[rank] = Served(table, safetensors.torch.load_file(dense.output.path), form)
+    return tables
 
 
 def load(rescal: Any) -> Model:
@@ -105,8 +105,8 @@ def test_factors_keep_the_link_prediction_of_dense_weights(rescal: Any, served: 
     factored = score_through(load(rescal), served[rank].form)
     questions = torch.tensor([[head, relation] for head in (0, 50, 103) for relation in (0, 11, 24)])
     with torch.no_grad():
-        found, expected = factored.score_t(hr_batch=questions), dense.score_t(questions)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+        actual, expected = factored.score_t(hr_batch=questions), dense.score_t(questions)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
     assert rescal.score(factored).mrr == pytest.approx(rescal.score(dense).mrr, abs=SWAPS)
 
 
@@ -145,8 +145,8 @@ def test_the_module_of_ntn_tells_its_matrices(tmp_path: Path, slices: int) -> No
     assert stored[f"{RELATIONS}.left"].shape == stored[f"{RELATIONS}.right"].shape == (55, slices, 8, 3)
     dense = safetensors.torch.load_file(embcompress.reconstruct(result.output.path).output.path)
     model.load_state_dict(dense, strict=True)
-    found = model.relation_representations[0]().detach().double()
-    assert float((found - weight).norm() / weight.norm()) == pytest.approx(optimum, rel=1e-6)
+    actual = model.relation_representations[0]().detach().double()
+    assert float((actual - weight).norm() / weight.norm()) == pytest.approx(optimum, rel=1e-6)
     listed = {one.name: one.reason for one in embcompress.inspect(path).tables}
     assert "--bilinear: 8 x 8 matrices, smaller up to rank 3" in listed[RELATIONS]
     assert "--bilinear" not in listed["entity_representations.0._embeddings.weight"]

@@ -36,11 +36,11 @@ FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.com
 every_way = pytest.mark.parametrize("way", WAYS)
 
 
-def assert_near(found: Tensor, expected: Tensor) -> None:
+def assert_near(actual: Tensor, expected: Tensor) -> None:
     """Compare with float64 values: sums of 12 products at most err by some roundings of their largest."""
     size = float(expected.abs().max()) if expected.numel() else 0.0
-    tolerance = 64 * torch.finfo(found.dtype).eps * size
-    torch.testing.assert_close(found.detach().cpu().to(expected.dtype), expected, rtol=0, atol=tolerance)
+    tolerance = 64 * torch.finfo(actual.dtype).eps * size
+    torch.testing.assert_close(actual.detach().cpu().to(expected.dtype), expected, rtol=0, atol=tolerance)
 
 
 @every_way
@@ -180,7 +180,7 @@ def test_coded_refuses_ids_that_are_no_integers(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("normalizer", [None, "normalize"])
 def test_coded_gradients(way: str, dtype: torch.dtype, normalizer: str | None) -> None:
     """Gradients of rows and scores to all parameters are those of finite differences, to 1e-6 in float64."""
-    table, _ = make_table((3, 2), dtype, way=way, manners={"normalizer": normalizer})
+    table, _ = make_table((3, 2), dtype, way=way, row_options={"normalizer": normalizer})
     names = [name for name, _ in table.named_parameters()]
     assert names == {"own columns": ["scales"], "centers": ["scales", "centers"], "bases": ["bases", "scales"]}[way]
     ids = torch.tensor([[2, 5], [2, 1], [0, 4]])
@@ -239,7 +239,7 @@ def test_coded_scores_are_those_of_the_dense_table(
 @every_way
 def test_coded_scores_normalized_rows(way: str) -> None:
     """With a normalizer, scores are inner products with rows of unit norm; zero rows score 0."""
-    table, encoded = make_table((3, 2), torch.float64, way=way, manners={"normalizer": "normalize", "dropout": 0.5})
+    table, encoded = make_table((3, 2), torch.float64, way=way, row_options={"normalizer": "normalize", "dropout": 0.5})
     dense = nn.functional.normalize(encoded.dense.flatten(1)).view(ROWS, 3, 2)
     query = torch.randn(4, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     assert_near(table.scores(query), torch.einsum("qab,nab->qn", query, dense))
@@ -377,8 +377,8 @@ def test_coded_casts_rows_not_what_decodes_them(dtype: torch.dtype) -> None:
     buffers = {name: buffer.clone() for name, buffer in table.named_buffers()}
     table.to(dtype)
     assert table.dtype == table().dtype == table(torch.tensor([1])).dtype == dtype
-    kept = torch.float64 if dtype == torch.float64 else torch.float32
-    assert {parameter.dtype for parameter in table.parameters()} == {kept}
+    kept_dtype = torch.float64 if dtype == torch.float64 else torch.float32
+    assert {parameter.dtype for parameter in table.parameters()} == {kept_dtype}
     assert all(torch.equal(buffer, buffers[name]) for name, buffer in table.named_buffers())
     # in float64 nothing is rounded: numbers are whole steps, and centers too
     expected = encoded.dense.to(dtype) if dtype == torch.float64 else encoded.weights.to(dtype)
@@ -467,14 +467,14 @@ def test_coded_refuses_parts_that_do_not_fit(changes: dict[str, Any], message: s
 
 def write_artifact(path: Path, tables: dict[str, EncodedTable]) -> Path:
     """Write coded tables as docs/artifact.md tells."""
-    tensors, said = {}, {}
+    tensors, fields = {}, {}
     for name, table in tables.items():
         tensors |= {
             f"{name}.codes": table.codes,
             f"{name}.index": torch.tensor(table.index.to_bytes(table.codebook)),
             f"{name}.codebook": torch.tensor(table.codebook.to_bytes()),
         }
-        said[name] = {
+        fields[name] = {
             "coding": "coded",
             "dtype": str(table.dtype).removeprefix("torch."),
             "error": {"relative": None},
@@ -484,7 +484,7 @@ def write_artifact(path: Path, tables: dict[str, EncodedTable]) -> Path:
             "tied_names": [],
         }
     checksums = {name: f"{zlib.crc32(tensor.numpy().tobytes()):08x}" for name, tensor in tensors.items()}
-    document = {"schema_version": 2, "tables": said, "crc32": checksums, "metadata": {}}
+    document = {"schema_version": 2, "tables": fields, "crc32": checksums, "metadata": {}}
     safetensors.torch.save_file(tensors, path, metadata={"format": "pt", "embcompress": json.dumps(document)})
     return path
 

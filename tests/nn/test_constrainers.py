@@ -42,11 +42,11 @@ def rounding(x: Tensor, axes: int) -> float:
     return (math.prod(x.shape[x.ndim - axes :]) + 4) * torch.finfo(x.dtype).eps
 
 
-def assert_same_bits(found: Tensor, expected: Tensor) -> None:
+def assert_same_bits(actual: Tensor, expected: Tensor) -> None:
     """Compare to the bit, the sign of zero included."""
     integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    found, expected = (torch.view_as_real(x.resolve_conj()) if x.is_complex() else x for x in (found, expected))
-    assert torch.equal(*(x.contiguous().view(integers[x.element_size()]) for x in (found, expected)))
+    actual, expected = (torch.view_as_real(x.resolve_conj()) if x.is_complex() else x for x in (actual, expected))
+    assert torch.equal(*(x.contiguous().view(integers[x.element_size()]) for x in (actual, expected)))
 
 
 @pytest.mark.parametrize("leading", LEADING, ids=str)
@@ -60,11 +60,11 @@ def test_normalize_gives_unit_rows(
     x = draw((*leading, *shape), dtype, device=device)
     function = row_function("normalize", {"p": p}, axes=len(shape))
     assert function is not None
-    found = function(x)
-    assert found.dtype == dtype
+    actual = function(x)
+    assert actual.dtype == dtype
     tolerance = rounding(x, len(shape))
-    torch.testing.assert_close(widen(found), widen(x) / norms_of(x, len(shape), p), rtol=tolerance, atol=0)
-    assert float((norms_of(found, len(shape), p) - 1).abs().max()) < 2 * tolerance
+    torch.testing.assert_close(widen(actual), widen(x) / norms_of(x, len(shape), p), rtol=tolerance, atol=0)
+    assert float((norms_of(actual, len(shape), p) - 1).abs().max()) < 2 * tolerance
 
 
 @pytest.mark.parametrize("p", ORDERS)
@@ -73,19 +73,19 @@ def test_normalize_leaves_zero_rows_zero(dtype: torch.dtype, p: float, device: s
     """A row of zeros stays zeros, where 1e-12 rounds to 0 in float16 and 0 / 0 would be NaN; its neighbours do not."""
     x = draw((4, 2, 3), dtype, device=device)
     x[1:3] = 0
-    found = normalize(x, p=p)
-    assert not found[1:3].any()
-    assert found[1:3].isfinite().all()
+    actual = normalize(x, p=p)
+    assert not actual[1:3].any()
+    assert actual[1:3].isfinite().all()
     tolerance = rounding(x, 2)
-    torch.testing.assert_close(widen(found[::3]), widen(x[::3]) / norms_of(x[::3], 2, p), rtol=tolerance, atol=0)
+    torch.testing.assert_close(widen(actual[::3]), widen(x[::3]) / norms_of(x[::3], 2, p), rtol=tolerance, atol=0)
 
 
 @pytest.mark.parametrize(("eps", "divisor"), [(None, 1e-12), (1e-3, 1e-3)])
 def test_normalize_divides_by_no_less_than_eps(eps: float | None, divisor: float) -> None:
     """A row of norm 5e-15 is divided by eps, 1e-12 unless said otherwise: x / max(|x|, eps)."""
     x = torch.tensor([[3e-15, -4e-15]], dtype=torch.float64)
-    found = normalize(x) if eps is None else normalize(x, eps=eps)
-    torch.testing.assert_close(found, x / divisor, rtol=1e-15, atol=0)
+    actual = normalize(x) if eps is None else normalize(x, eps=eps)
+    torch.testing.assert_close(actual, x / divisor, rtol=1e-15, atol=0)
 
 
 @pytest.mark.parametrize("name", ["normalize", "clamp_norm"])
@@ -94,11 +94,11 @@ def test_norms_run_over_all_axes_but_the_first(shape: tuple[int, ...], name: str
     """Called without `dim`, a function takes (rows, *shape): each row as if it were flat."""
     x = draw((5, *shape), torch.float64)
     kwargs = {"maxnorm": 0.5} if name == "clamp_norm" else {}
-    found = CONSTRAINERS[name](x, **kwargs)
+    actual = CONSTRAINERS[name](x, **kwargs)
     flat = CONSTRAINERS[name](x.flatten(1), **kwargs).view_as(x)
-    torch.testing.assert_close(found, flat, rtol=1e-15, atol=0)
+    torch.testing.assert_close(actual, flat, rtol=1e-15, atol=0)
     expected_norms = torch.full((5, 1), kwargs.get("maxnorm", 1.0), dtype=torch.float64)
-    torch.testing.assert_close(norms_of(found.flatten(1), 1, 2), expected_norms, rtol=1e-15, atol=0)
+    torch.testing.assert_close(norms_of(actual.flatten(1), 1, 2), expected_norms, rtol=1e-15, atol=0)
 
 
 @pytest.mark.parametrize("p", [1, 2])
@@ -131,22 +131,22 @@ def test_clamp_norm_scales_down_long_rows_alone(
     maxnorm = float(norms.mean()) if leading else float(norms) / 2
     function = row_function("clamp_norm", {"maxnorm": maxnorm, "p": p}, axes=len(shape))
     assert function is not None
-    found = function(x)
-    assert found.dtype == dtype
+    actual = function(x)
+    assert actual.dtype == dtype
     is_long = (norms > maxnorm).reshape(leading)
     assert int(is_long.sum()) >= 1
-    assert_same_bits(found[~is_long], x[~is_long])
+    assert_same_bits(actual[~is_long], x[~is_long])
     expected = widen(x) * maxnorm / norms
     tolerance = rounding(x, len(shape))
-    torch.testing.assert_close(widen(found)[is_long], expected[is_long], rtol=tolerance, atol=0)
+    torch.testing.assert_close(widen(actual)[is_long], expected[is_long], rtol=tolerance, atol=0)
 
 
 def test_clamp_norm_keeps_rows_of_exactly_maxnorm_and_zeros() -> None:
     """|(3, 4)| = 5 is not above 5, and -0.0 keeps its sign; (6, 8) comes down to (3, 4)."""
     x = torch.tensor([[3.0, 4.0], [-0.0, 0.0], [6.0, 8.0], [1e-30, -0.0]])
-    found = clamp_norm(x, maxnorm=5.0)
-    assert_same_bits(found[[0, 1, 3]], x[[0, 1, 3]])
-    torch.testing.assert_close(found[2], x[0])
+    actual = clamp_norm(x, maxnorm=5.0)
+    assert_same_bits(actual[[0, 1, 3]], x[[0, 1, 3]])
+    torch.testing.assert_close(actual[2], x[0])
 
 
 @pytest.mark.parametrize("maxnorm", [0.0, -1.0, math.nan])
@@ -165,14 +165,14 @@ def test_complex_normalize_gives_entries_of_modulus_one(
     """Each entry is z / |z|; of a real table entries are (re, im) interleaved, never the two halves; zeros stay."""
     x = draw((*leading, *shape), dtype, device=device)
     x[1, ..., :2] = 0
-    found = complex_normalize(x)
-    assert (found.dtype, found.shape) == (dtype, x.shape)
+    actual = complex_normalize(x)
+    assert (actual.dtype, actual.shape) == (dtype, x.shape)
     z = widen(x) if dtype.is_complex else torch.complex(widen(x)[..., ::2], widen(x)[..., 1::2])
     expected = torch.where(z == 0, z, z / z.abs())
     expected = expected if dtype.is_complex else torch.stack([expected.real, expected.imag], dim=-1).flatten(-2)
     tolerance = 4 * torch.finfo(dtype).eps  # two squares, a root, a quotient
-    torch.testing.assert_close(widen(found), expected, rtol=tolerance, atol=tolerance)
-    assert not found[1, ..., :2].any()
+    torch.testing.assert_close(widen(actual), expected, rtol=tolerance, atol=tolerance)
+    assert not actual[1, ..., :2].any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
@@ -180,9 +180,9 @@ def test_complex_normalize_gives_entries_of_modulus_one(
 def test_complex_normalize_divides_by_no_less_than_eps(eps: float | None, divisor: float, dtype: torch.dtype) -> None:
     """An entry of modulus 5e-9 is divided by eps, the rounding of float32 unless said otherwise."""
     x = torch.tensor([[3e-9, 4e-9]])
-    found = complex_normalize(torch.view_as_complex(x) if dtype.is_complex else x, eps=eps)
-    found = torch.view_as_real(found) if dtype.is_complex else found
-    torch.testing.assert_close(found, x / divisor, rtol=1e-6, atol=0)
+    actual = complex_normalize(torch.view_as_complex(x) if dtype.is_complex else x, eps=eps)
+    actual = torch.view_as_real(actual) if dtype.is_complex else actual
+    torch.testing.assert_close(actual, x / divisor, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("size", [(2, 3), (2, 4, 1), ()], ids=str)
@@ -297,9 +297,9 @@ def test_row_function_takes_other_functions() -> None:
 def test_norms_of_half_precision_do_not_overflow(dtype: torch.dtype) -> None:
     """300 entries of 300 have an L1 norm of 90000, beyond float16: rows become 1/300 each, and are clamped to 1."""
     x = torch.full((1, 300), 300.0, dtype=dtype)
-    for found in (normalize(x, p=1.0), clamp_norm(x, maxnorm=1.0, p=1.0)):
-        assert found.dtype == dtype
-        torch.testing.assert_close(found.float(), torch.full((1, 300), 1 / 300), rtol=1e-2, atol=0)
+    for actual in (normalize(x, p=1.0), clamp_norm(x, maxnorm=1.0, p=1.0)):
+        assert actual.dtype == dtype
+        torch.testing.assert_close(actual.float(), torch.full((1, 300), 1 / 300), rtol=1e-2, atol=0)
 
 
 def test_clamp_norm_takes_frobenius_and_infinity() -> None:

@@ -44,27 +44,31 @@ def draw(rows: int, shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Te
     return torch.randn(rows, *shape, dtype=dtype, generator=seeded(seed))
 
 
-def make_embedding(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Embedding:
+def make_embedding(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **row_options: Any) -> Embedding:
     """Make 9 trainable rows."""
-    return Embedding(max_id=ROWS, shape=shape, dtype=dtype, generator=seeded(seed), **manners)
+    return Embedding(max_id=ROWS, shape=shape, dtype=dtype, generator=seeded(seed), **row_options)
 
 
-def make_low_rank(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Representation:
+def make_low_rank(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **row_options: Any) -> Representation:
     """Make 9 rows over 3 bases, all trainable."""
-    return LowRankRepresentation(max_id=ROWS, shape=shape, num_bases=3, dtype=dtype, generator=seeded(seed), **manners)
+    return LowRankRepresentation(
+        max_id=ROWS, shape=shape, num_bases=3, dtype=dtype, generator=seeded(seed), **row_options
+    )
 
 
-def make_partition(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Representation:
+def make_partition(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **row_options: Any) -> Representation:
     """Make 4 trainable rows, and 5 frozen ones over 2 bases."""
     assignment = torch.tensor([[1, 4], [0, 3], [0, 0], [1, 1], [1, 0], [1, 2], [0, 2], [1, 3], [0, 1]]).roll(seed, 0)
     trained = Embedding(max_id=4, shape=shape, dtype=dtype, generator=seeded(seed))
     frozen = LowRankRepresentation(
         max_id=5, shape=shape, num_bases=2, dtype=dtype, generator=seeded(seed + 1), trainable=False
     )
-    return PartitionRepresentation(assignment, bases=[trained, frozen], **manners)
+    return PartitionRepresentation(assignment, bases=[trained, frozen], **row_options)
 
 
-def make_multi_backfill(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Representation:
+def make_multi_backfill(
+    dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **row_options: Any
+) -> Representation:
     """Make 2 frozen rows that are given, 3 trainable ones over 2 bases, and a backfill of 4."""
     given = Embedding.from_pretrained(draw(2, shape, dtype, seed))
     trained = LowRankRepresentation(max_id=3, shape=shape, num_bases=2, dtype=dtype, generator=seeded(seed + 1))
@@ -73,28 +77,30 @@ def make_multi_backfill(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int
         max_id=ROWS,
         partitions=[Partition(ids[[7, 2]], given), Partition(ids[[5, 0, 3]], trained)],
         backfill_kwargs={"generator": seeded(seed + 2)},
-        **manners,
+        **row_options,
     )
 
 
-def make_backfill(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Representation:
+def make_backfill(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **row_options: Any) -> Representation:
     """Make 3 frozen rows that are given, and a backfill of 6."""
     return BackfillRepresentation(
         max_id=ROWS,
         base_ids=torch.arange(ROWS).roll(seed)[[7, 2, 4]],
         base=Embedding.from_pretrained(draw(3, shape, dtype, seed)),
         backfill_kwargs={"generator": seeded(seed + 1)},
-        **manners,
+        **row_options,
     )
 
 
-def make_coded(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Representation:
+def make_coded(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **row_options: Any) -> Representation:
     """Make 9 rows of numbers over 2 bases."""
-    table, _ = make_table(shape, dtype, rows=ROWS, zero_rows=(), step=0.05, seed=seed, manners=manners)
+    table, _ = make_table(shape, dtype, rows=ROWS, zero_rows=(), step=0.05, seed=seed, row_options=row_options)
     return table
 
 
-def make_window_coded(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **manners: Any) -> Representation:
+def make_window_coded(
+    dtype: torch.dtype, shape: tuple[int, ...], *, seed: int = 0, **row_options: Any
+) -> Representation:
     """Make 9 rows over 3 bases, 4 bits for each weight and 16 levels."""
     generator = seeded(seed)
     stored = (*shape, 2) if dtype.is_complex else shape
@@ -110,13 +116,13 @@ def make_window_coded(dtype: torch.dtype, shape: tuple[int, ...], *, seed: int =
         bases=torch.randn(3, *stored, generator=generator) / math.sqrt(3),
         shape=shape,
         dtype=dtype,
-        **manners,
+        **row_options,
     )
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is expected of one maker.
+    """The expectations of one maker.
 
     Attributes:
         make: makes a table of ROWS rows, which `seed` changes in values and places but not in sizes.
@@ -164,10 +170,10 @@ real_and_complex = pytest.mark.parametrize("dtype", [torch.float32, torch.comple
 real_and_complex_double = pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 
 
-def assert_same_rows(found: Tensor, expected: Tensor) -> None:
+def assert_same_rows(actual: Tensor, expected: Tensor) -> None:
     """Compare rows: sums of 3 products of N(0, 1) numbers in another order differ by a few roundings of 1."""
     tolerance = 8 * torch.finfo(expected.dtype).eps
-    torch.testing.assert_close(found.detach(), expected.detach(), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(actual.detach(), expected.detach(), rtol=tolerance, atol=tolerance)
 
 
 def parameters_of(table: nn.Module) -> dict[str, Tensor]:
@@ -199,9 +205,9 @@ def test_contract_attributes(case: Case, shape: tuple[int, ...], dtype: torch.dt
     assert tuple(rows.shape) == (ROWS, *shape)
     assert (rows.dtype, rows.device) == (table.dtype, table.device) == (dtype, torch.device("cpu"))
     parameters, trainable = case.counts(rows[0].numel() * (2 if dtype.is_complex else 1))
-    told = f"max_id=9, shape={shape}, parameters={parameters}, trainable={trainable}"
+    text = f"max_id=9, shape={shape}, parameters={parameters}, trainable={trainable}"
     # a table of several parts has repr on several lines, its own sizes first
-    assert told in repr(table).partition("(bases)")[0]
+    assert text in repr(table).partition("(bases)")[0]
 
 
 @pytest.mark.parametrize("cls", [Embedding, LowRankRepresentation])
@@ -388,9 +394,9 @@ def test_contract_compiles_to_one_graph(case: Case, dtype: torch.dtype) -> None:
     ids = torch.tensor([[1, 2, 5], [8, 0, 5]])
     scale = torch.linspace(0, 1, 72, dtype=torch.float32).view(2, 3, 3, 4)
     trainable = [parameter for parameter in table.parameters() if parameter.requires_grad]
-    found, expected = torch.compile(table, fullgraph=True, backend="aot_eager")(ids), table(ids)
-    assert_same_rows(found, expected)
-    gradients = [torch.autograd.grad((rows.abs() * scale).sum(), trainable) for rows in (found, expected)]
+    actual, expected = torch.compile(table, fullgraph=True, backend="aot_eager")(ids), table(ids)
+    assert_same_rows(actual, expected)
+    gradients = [torch.autograd.grad((rows.abs() * scale).sum(), trainable) for rows in (actual, expected)]
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)  # sums of 72 float32 products
 

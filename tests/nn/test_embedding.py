@@ -400,20 +400,20 @@ def test_from_pretrained_holds_a_copy(
 ) -> None:
     """The rows are the values; changing either never changes the other; frozen unless told; a reset goes back."""
     values = draw(shape, dtype, device=device)
-    kept = values.clone()
+    copy = values.clone()
     table = Embedding.from_pretrained(values, **({} if is_trainable is None else {"trainable": is_trainable}))
-    assert torch.equal(table(), kept)
+    assert torch.equal(table(), copy)
     assert table.stored.requires_grad is bool(is_trainable)
     values.mul_(-2)
-    assert torch.equal(table(), kept)
+    assert torch.equal(table(), copy)
     if is_trainable:  # the copy to go back to is not the caller's either
         table.reset_parameters()
-        assert torch.equal(table(), kept)
+        assert torch.equal(table(), copy)
     with torch.no_grad():
         table.stored.fill_(9)
-    assert torch.equal(values, kept * -2)
+    assert torch.equal(values, copy * -2)
     table.reset_parameters()
-    assert torch.equal(table.stored, interleave(kept) if is_trainable else torch.full_like(table.stored, 9))
+    assert torch.equal(table.stored, interleave(copy) if is_trainable else torch.full_like(table.stored, 9))
 
 
 @pytest.mark.parametrize("is_trainable", [False, True], ids=["frozen", "trainable"])

@@ -70,7 +70,7 @@ def test_as_ids_refuses_sets(ids: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "told"),
+    ("ids", "message"),
     [
         ([], "are empty"),
         (range(0), "are empty"),
@@ -81,8 +81,8 @@ def test_as_ids_refuses_sets(ids: Any) -> None:
         ([5, 100, 4], "must be below 100, the number of ids; got 100."),
         ([2**62], f"must be below 100, the number of ids; got {2**62}."),
         (torch.tensor([255], dtype=torch.uint8), "must be below 100, the number of ids; got 255."),
-        ([4, 9, 4], "must not repeat; twice or more often there are 4."),
-        (torch.tensor([8, 8], dtype=torch.uint8), "must not repeat; twice or more often there are 8."),
+        ([4, 9, 4], "must not repeat; these do: 4."),
+        (torch.tensor([8, 8], dtype=torch.uint8), "must not repeat; these do: 8."),
         ([1.0, 2.0], "must be integers; got torch.float32: 1.0, 2.0."),
         ([1, 2.5], "must be integers; got torch.float32: 1.0, 2.5."),
         (np.array([0.5]), "must be integers; got torch.float64: 0.5."),
@@ -104,14 +104,14 @@ def test_as_ids_refuses_sets(ids: Any) -> None:
         ([2**70], f"must be integers below 2**63; got {2**70}."),
         ([-(2**70)], f"must be integers below 2**63; got {-(2**70)}."),
         (torch.tensor([2**64 - 1], dtype=torch.uint64), f"must be integers below 2**63; got {2**64 - 1}."),
-        ([5, 5, 5], "must not repeat; twice or more often there are 5."),
+        ([5, 5, 5], "must not repeat; these do: 5."),
         (torch.ones(3, dtype=torch.long).to_sparse(), "must be integers; got"),
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_as_ids_refuses_by_name(ids: Any, told: str) -> None:
+def test_as_ids_refuses_by_name(ids: Any, message: str) -> None:
     """What gives no row an owner is an IdsError, a ValueError too, that tells the argument and the ids at fault."""
-    with pytest.raises(IdsError, match=f"^people {re.escape(told)}") as caught:
+    with pytest.raises(IdsError, match=f"^people {re.escape(message)}") as caught:
         as_ids(ids, max_id=MAX_ID, name="people")
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, EmbcompressError)
@@ -140,5 +140,5 @@ def test_as_ids_takes_a_million() -> None:
     before = ids.clone()
     assert torch.equal(as_ids(ids, max_id=10**6), before)
     ids[-1] = ids[0]
-    with pytest.raises(IdsError, match=f"must not repeat; twice or more often there are {int(ids[0])}."):
+    with pytest.raises(IdsError, match=f"must not repeat; these do: {int(ids[0])}."):
         as_ids(ids, max_id=10**6)

@@ -143,12 +143,12 @@ def test_pretrained_copies_values(shape: tuple[int, ...], dtype: torch.dtype, de
     """Values of another dtype are cast, transposed ones and ones with a gradient are read; the table is no alias."""
     values = torch.randn(*reversed(shape), 7, dtype=torch.float64, generator=Generator().manual_seed(1))
     values = values.permute(*reversed(range(values.ndim))).requires_grad_()  # (7, *shape), not contiguous
-    kept = values.detach().clone()
+    copy = values.detach().clone()
     table = torch.full((7, *shape), math.nan, dtype=dtype, device=device)
     assert INITIALIZERS["pretrained"](table, tensor=values) is table
-    assert torch.equal(table.cpu(), kept.to(dtype))
+    assert torch.equal(table.cpu(), copy.to(dtype))
     table.zero_()
-    assert torch.equal(values, kept)
+    assert torch.equal(values, copy)
 
 
 @pytest.mark.parametrize("is_conjugate", [False, True], ids=["plain", "lazily conjugated"])

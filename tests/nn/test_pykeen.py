@@ -401,11 +401,11 @@ def test_approximate_reaches_the_optimum_of_a_pykeen_module(make: Callable[[], t
     with torch.no_grad():
         dense = other.eval()()
     assert (table.max_id, table.shape, table.dtype) == (len(dense), tuple(dense.shape[1:]), dense.dtype)
-    exact, found = as_real(dense), as_real(table())
+    exact, actual = as_real(dense), as_real(table())
     squares = torch.linalg.svdvals(exact) ** 2
     optimum = float((squares[3:].sum() / squares.sum()).sqrt())
     assert 0.1 < optimum < 0.9
-    assert float((found - exact).norm() / exact.norm()) == pytest.approx(optimum, rel=OPTIMUM)
+    assert float((actual - exact).norm() / exact.norm()) == pytest.approx(optimum, rel=OPTIMUM)
 
 
 # ------------------------------------------------------------------------------------------------------------- apply_to
@@ -465,7 +465,7 @@ def test_apply_to_keeps_the_regularizers_of_complex(make_samples: ModuleType, ar
     lists = (served.entity_representations, served.relation_representations)
     regularizers = [part[0].regularizer for part in lists]
     embcompress.apply_to(served, artifact)
-    assert all(part[0].regularizer is kept for part, kept in zip(lists, regularizers, strict=True))
+    assert all(part[0].regularizer is regularizer for part, regularizer in zip(lists, regularizers, strict=True))
     batch = Kinships().training.mapped_triples[:50]
     terms = []
     for model in (served, dense):
@@ -543,8 +543,8 @@ def test_initializers_are_pykeens(name: str, kwargs: Mapping[str, float], shape:
     torch.manual_seed(0)
     expected = getattr(their_init, f"{name}_")(torch.empty(ROWS, *shape), **kwargs)
     torch.manual_seed(0)
-    found = INITIALIZERS[name](torch.empty(ROWS, *shape), **kwargs)
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+    actual = INITIALIZERS[name](torch.empty(ROWS, *shape), **kwargs)
+    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_init_phases_is_pykeens() -> None:
@@ -552,5 +552,5 @@ def test_init_phases_is_pykeens() -> None:
     torch.manual_seed(0)
     expected = their_init.init_phases(torch.empty(ROWS, DIM, 2))
     torch.manual_seed(0)
-    found = INITIALIZERS["init_phases"](torch.empty(ROWS, DIM, 2))
-    torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+    actual = INITIALIZERS["init_phases"](torch.empty(ROWS, DIM, 2))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=2e-6)

@@ -55,14 +55,14 @@ def multiply_out(artifact: Path, name: str, dtype: torch.dtype = torch.float64) 
     return weights @ bases
 
 
-def assert_near(found: Tensor, expected: Tensor, *, terms: int, magnitude: Tensor) -> None:
+def assert_near(actual: Tensor, expected: Tensor, *, terms: int, magnitude: Tensor) -> None:
     """Compare with float64 values: a sum of `terms` products errs by at most terms * eps * the sum of their moduli.
 
     Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., equation 3.5, with eps = 2u for the rest.
     """
-    bound = terms * torch.finfo(found.dtype).eps * magnitude
-    excess = (found.detach().double() - expected).abs() - bound
-    assert float(excess.max()) <= 0, f"{found.dtype} is off by {float(excess.max()):.3g} more than its rounding"
+    bound = terms * torch.finfo(actual.dtype).eps * magnitude
+    excess = (actual.detach().double() - expected).abs() - bound
+    assert float(excess.max()) <= 0, f"{actual.dtype} is off by {float(excess.max()):.3g} more than its rounding"
 
 
 class TiedModel(nn.Module):
@@ -135,7 +135,7 @@ def test_apply_to_scores_a_tied_head_through_the_factors(compress: Compress, bia
     assert model.head.table is model.emb
     sizes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     factors = {"weights": (ROWS, RANK), "bases._embeddings.weight": (RANK, DIM)}
-    expected = {f"{place}.{name}": shape for place in ("emb", "head.table") for name, shape in factors.items()}
+    expected = {f"{path}.{name}": shape for path in ("emb", "head.table") for name, shape in factors.items()}
     assert sizes == expected | ({"head.bias": (ROWS,)} if bias else {})
     assert sum(value.numel() for value in model.parameters()) == RANK * (ROWS + DIM) + bias * ROWS
 
@@ -177,7 +177,7 @@ def test_apply_to_ties_what_the_artifact_says_was_tied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "make", "place"),
+    ("name", "make", "path"),
     [
         ("emb.weight", lambda: Holder(inner=Holder(emb=nn.Embedding(ROWS, DIM))), "inner.emb"),
         ("inner.emb.weight", lambda: Holder(emb=nn.Embedding(ROWS, DIM)), "emb"),
@@ -187,15 +187,15 @@ def test_apply_to_ties_what_the_artifact_says_was_tied(tmp_path: Path) -> None:
     ids=["model has a prefix", "table has a prefix", "exact name goes first", "in a Sequential"],
 )
 def test_apply_to_finds_a_table_by_its_name(
-    compress: Compress, name: str, make: Callable[[], nn.Module], place: str
+    compress: Compress, name: str, make: Callable[[], nn.Module], path: str
 ) -> None:
     """The one module whose name is the table's, up to a prefix on either side, is replaced, and no other one."""
     model = make()
     before = dict(model.named_modules())
     placed = embcompress.apply_to(model, compress({name: draw(ROWS, DIM)}))
-    assert placed == {name: model.get_submodule(place)}
-    assert isinstance(model.get_submodule(place), LowRankRepresentation)
-    others = [other for other in before if other != place]
+    assert placed == {name: model.get_submodule(path)}
+    assert isinstance(model.get_submodule(path), LowRankRepresentation)
+    others = [other for other in before if other != path]
     assert all(model.get_submodule(other) is before[other] for other in others)
 
 
@@ -384,11 +384,11 @@ def test_apply_to_keeps_the_manners_of_our_embedding(
     artifact = compress({"table._embeddings.weight": draw(ROWS, DIM)})
     flat = multiply_out(artifact, "table._embeddings.weight")
     values = torch.view_as_complex(flat.view(ROWS, *shape, 2)) if dtype.is_complex else flat.view(ROWS, *shape)
-    manners = {"normalizer": "normalize", "dropout": 0.25}
+    row_options = {"normalizer": "normalize", "dropout": 0.25}
     constraint = {"constrainer": "clamp_norm", "constrainer_kwargs": {"maxnorm": 0.5}}
-    dense = Embedding.from_pretrained(values, regularizer=Recorder(), trainable=True, **constraint, **manners)
+    dense = Embedding.from_pretrained(values, regularizer=Recorder(), trainable=True, **constraint, **row_options)
     dense.post_parameter_update()
-    model = Holder(table=Embedding(ROWS, shape=shape, dtype=dtype, regularizer=Recorder(), **constraint, **manners))
+    model = Holder(table=Embedding(ROWS, shape=shape, dtype=dtype, regularizer=Recorder(), **constraint, **row_options))
     regularizer = model.table.regularizer
     placed = embcompress.apply_to(model, artifact)["table._embeddings.weight"]
     assert model.table is placed
@@ -525,16 +525,16 @@ def test_apply_to_keeps_weights_that_half_cannot_hold(compress: Compress) -> Non
 
 
 @pytest.mark.parametrize(
-    ("stored", "held"),
+    ("stored", "dtype"),
     [(torch.complex64, torch.complex64), (torch.complex64, torch.float32), (torch.float32, torch.complex64)],
 )
-def test_apply_to_tells_complex_from_real(compress: Compress, stored: torch.dtype, held: torch.dtype) -> None:
+def test_apply_to_tells_complex_from_real(compress: Compress, stored: torch.dtype, dtype: torch.dtype) -> None:
     """A complex table over a real embedding, or the reverse, is a TableError; complex over complex serves."""
     artifact = compress({"emb.weight": draw(ROWS, DIM, dtype=stored)}, table="emb.weight")
-    model = Holder(emb=nn.Embedding(ROWS, DIM, dtype=held))
-    if stored == held:
+    model = Holder(emb=nn.Embedding(ROWS, DIM, dtype=dtype))
+    if stored == dtype:
         embcompress.apply_to(model, artifact)
-        assert model.emb(IDS).dtype == held
+        assert model.emb(IDS).dtype == dtype
     else:
         with pytest.raises(TableError):
             embcompress.apply_to(model, artifact)

@@ -68,9 +68,9 @@ def make_parts(
     }
 
 
-def make_table(*args: Any, manners: dict[str, Any] | None = None, **kwargs: Any) -> WindowCodedRepresentation:
+def make_table(*args: Any, row_options: dict[str, Any] | None = None, **kwargs: Any) -> WindowCodedRepresentation:
     """Make a table of drawn parts."""
-    return WindowCodedRepresentation.from_codes(**make_parts(*args, **kwargs), **(manners or {}))
+    return WindowCodedRepresentation.from_codes(**make_parts(*args, **kwargs), **(row_options or {}))
 
 
 def decode_slowly(parts: dict[str, Any]) -> Tensor:
@@ -105,10 +105,10 @@ def multiply_out(parts: dict[str, Any]) -> Tensor:
     return torch.view_as_complex(dense) if parts["dtype"].is_complex else dense
 
 
-def assert_near(found: Tensor, expected: Tensor) -> None:
+def assert_near(actual: Tensor, expected: Tensor) -> None:
     """Compare with float64 values: sums of 6 products below 20 in size err by a few roundings of 20."""
-    tolerance = 200 * torch.finfo(found.dtype).eps
-    torch.testing.assert_close(found.detach().cpu().to(expected.dtype), expected, rtol=0, atol=tolerance)
+    tolerance = 200 * torch.finfo(actual.dtype).eps
+    torch.testing.assert_close(actual.detach().cpu().to(expected.dtype), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -197,7 +197,7 @@ def test_window_coded_gradients(
     shape: tuple[int, ...], dtype: torch.dtype, has_bases: bool, normalizer: str | None
 ) -> None:
     """Gradients of rows and scores to bases, levels and scales are those of finite differences, to 1e-6 in float64."""
-    table = make_table(shape, dtype, has_bases=has_bases, manners={"normalizer": normalizer})
+    table = make_table(shape, dtype, has_bases=has_bases, row_options={"normalizer": normalizer})
     names = [name for name, _ in table.named_parameters()]
     assert names == (["bases"] if has_bases else []) + ["levels", "scales"]
     ids = torch.tensor([[2, 5], [2, 1], [0, 4]])
@@ -214,8 +214,8 @@ def test_window_coded_gradients(
             return torch.view_as_real(rows) if rows.is_complex() else rows, table.scores(query)[:, [0, 1, 2, 4]]
 
     def evaluate(*values: Tensor) -> tuple[Tensor, Tensor]:
-        told = {f"table.{name}": value for name, value in zip(names, values, strict=True)}
-        return torch.func.functional_call(Both(), told, ())  # type: ignore[no-any-return]
+        parameters = {f"table.{name}": value for name, value in zip(names, values, strict=True)}
+        return torch.func.functional_call(Both(), parameters, ())  # type: ignore[no-any-return]
 
     start = tuple(value.detach().requires_grad_() for value in table.parameters())
     assert torch.autograd.gradcheck(evaluate, start, eps=1e-6, atol=1e-6, rtol=1e-6, fast_mode=True)
@@ -365,8 +365,8 @@ def test_window_coded_casts_rows_not_what_decodes_them(dtype: torch.dtype) -> No
     codes = [part.clone() for part in table.codes]
     table.to(dtype)
     assert table.dtype == table().dtype == table(torch.tensor([1])).dtype == dtype
-    kept = torch.float64 if dtype == torch.float64 else torch.float32
-    assert {parameter.dtype for parameter in table.parameters()} == {kept}
+    kept_dtype = torch.float64 if dtype == torch.float64 else torch.float32
+    assert {parameter.dtype for parameter in table.parameters()} == {kept_dtype}
     assert all(map(torch.equal, table.codes, codes))
     # as made in float32: a tolerance of its rounding, or of the rows'
     torch.testing.assert_close(table().detach().double(), dense, rtol=0, atol=max(200 * torch.finfo(dtype).eps, 2e-5))
@@ -490,7 +490,7 @@ def test_window_coded_refuses_codebooks_that_do_not_fit(changes: dict[str, Any],
     """A codebook whose parts contradict each other is a ValueError that says which."""
     parts = make_parts()
     book = parts["codebook"]
-    told = {"bits": book.bits, "scales": book.scales, "windows": book.windows, "levels": book.levels, **changes}
-    parts["codebook"] = WindowCodebook(**told)
+    arguments = {"bits": book.bits, "scales": book.scales, "windows": book.windows, "levels": book.levels, **changes}
+    parts["codebook"] = WindowCodebook(**arguments)
     with pytest.raises(ValueError, match=message):
         WindowCodedRepresentation.from_codes(**parts)

@@ -28,7 +28,7 @@ ARGUMENTS = (
 
 @dataclass(frozen=True)
 class Seen:
-    """What a browser saw of a page.
+    """A page as a browser showed it.
 
     Attributes:
         problems: messages of the console.

@@ -55,7 +55,7 @@ def full_table(name: str = "entities.weight", *, label: str | None = None) -> Ta
         RowRelative(0.19, 0.1834, 0.3127, 0.4821),
         Cosine(0.9791, 0.9412, 0.8711),
         tuple(
-            WorstRow(17 + 31 * place, name if label is None else label, 0.4821 - 0.01 * place) for place in range(10)
+            WorstRow(17 + 31 * number, name if label is None else label, 0.4821 - 0.01 * number) for number in range(10)
         ),
         weighted_relative=0.1655,
         norm_ratio=NormRatio(0.978, 0.911, 0.981, 1.034),
@@ -115,7 +115,7 @@ def full_evaluation(name: str = "entities.weight", *, label: str | None = None) 
         (
             Check("checksums", None, True, "14 tensors have the checksums that they were written with"),
             Check("tables", lost.name, False, "the original has 9 rows, and the artifact is made for 7"),
-            Check("untouched", None, True, "11 tensors are those of the original to the bit"),
+            Check("uncompressed_tensors", None, True, "11 tensors are those of the original to the bit"),
         ),
         LinkPrediction(
             "complex", 1074, 8544, Ranking(0.8213, 0.7412, 0.8931, 0.9622), Ranking(0.8107, 0.7281, 0.8852, 0.9591)

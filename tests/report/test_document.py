@@ -1,4 +1,4 @@
-"""What a report says to people, whatever form it has: verdicts, remarks and what stands on demand."""
+"""The document of a report, whatever form it has: verdicts, remarks, and details on demand."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def fact_of(result: Result, label: str) -> Fact:
     """Find a fact by its label, in the large numbers or in any section."""
     document = document_of(result)
     facts = [*document.numbers, *(fact for section in document.sections for fact in section.facts)]
-    (found,) = (fact for fact in facts if fact.label == label)
-    return found
+    (match,) = (fact for fact in facts if fact.label == label)
+    return match
 
 
 def remarks_of(result: Result) -> list[str]:
@@ -83,11 +83,11 @@ def test_document_lists_every_group_of_rows() -> None:
         assert all(grid.is_folded for grid in section.grids)
         return {grid.title: grid for grid in section.grids if grid.title != "Worst rows"}
 
-    found = groups_of(result)
-    assert list(found) == ["Error by norm", "Error by row weight"]
-    assert found["Error by norm"].rows[0] == ("2000", "1 to 1.3", "0.3100")
-    assert [row[2] for row in found["Error by norm"].rows] == [f"{0.31 - 0.015 * step:.4f}" for step in range(10)]
-    assert found["Error by row weight"].rows[9] == ("2000", "511 to 1023", "0.1640")
+    groups = groups_of(result)
+    assert list(groups) == ["Error by norm", "Error by row weight"]
+    assert groups["Error by norm"].rows[0] == ("2000", "1 to 1.3", "0.3100")
+    assert [row[2] for row in groups["Error by norm"].rows] == [f"{0.31 - 0.015 * step:.4f}" for step in range(10)]
+    assert groups["Error by row weight"].rows[9] == ("2000", "511 to 1023", "0.1640")
     error = result.tables[0].error
     assert error is not None
     alone = dataclasses.replace(error, by_norm=error.by_norm[:1], by_frequency=None)
@@ -100,12 +100,12 @@ def test_document_says_what_was_left_out_of_the_ranks(known: int) -> None:
     """Without known triples it tells how to name some."""
     result = full_evaluation()
     assert result.link_prediction is not None
-    scores = dataclasses.replace(result.link_prediction, known=known)
+    scores = dataclasses.replace(result.link_prediction, known_triples=known)
     remark = fact_of(dataclasses.replace(result, link_prediction=scores), "triples ranked").remark
     assert remark == (
-        "8544 known triples left out of the ranks"
+        "8544 known triples filtered out of the ranking"
         if known
-        else "no known triples were left out of the ranks: --known names files of them"
+        else "no known triples were filtered out of the ranking: --known names files of them"
     )
 
 
@@ -118,21 +118,21 @@ def test_document_tells_the_memory_of_a_dry_run(result: Result) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gate", "said"),
+    ("gate", "sentence"),
     [
         (Gate("error.relative > 0.2", "a", 0.25, passed=False), "error.relative > 0.2 in table 'a': it is 0.25."),
         (Gate("totals.ratio < 4", None, 3.5, passed=False), "totals.ratio < 4: it is 3.5."),
-        (Gate("totals.ratio < 4", None, None, passed=False), "totals.ratio < 4: the report does not know it."),
-        (Gate(NOT_IN_BASELINE, "a", None, passed=False, is_of_number=False), "table is not in the baseline: 'a'."),
+        (Gate("totals.ratio < 4", None, None, passed=False), "totals.ratio < 4: the report has no value for it."),
+        (Gate(NOT_IN_BASELINE, "a", None, passed=False, is_numeric=False), "table is not in the baseline: 'a'."),
         (
-            Gate(NOT_COMPRESSED, "a", None, passed=False, is_of_number=False),
+            Gate(NOT_COMPRESSED, "a", None, passed=False, is_numeric=False),
             "table of the baseline is not compressed: 'a'.",
         ),
     ],
 )
-def test_gate_sentence_says_what_was_found(gate: Gate, said: str) -> None:
+def test_gate_sentence_says_what_was_found(gate: Gate, sentence: str) -> None:
     """It tells condition, table and value, and of a table that cannot be compared which one it is."""
-    assert gate_sentence(gate) == said
+    assert gate_sentence(gate) == sentence
 
 
 def verdict_of(result: Result) -> str:
@@ -156,8 +156,10 @@ def test_verdict_of_a_dry_run_says_that_nothing_measured_was_judged() -> None:
         == f"{NOTHING_WRITTEN} 1 table would be compressed. {DRY_RUN}"
     )
     assert verdict_of(dry(full_approximation(), failed=True)) == f"{NOTHING_WRITTEN} 2 of 2 gates failed. {DRY_RUN}"
-    said = f"{NOTHING_WRITTEN} Only the headers were compared, of 3 tables; all 2 gates passed and all 2 checks hold."
-    assert verdict_of(dry(full_evaluation(), failed=False)) == f"{said} {DRY_RUN}"
+    verdict = (
+        f"{NOTHING_WRITTEN} Only the headers were compared, of 3 tables; all 2 gates passed and all 2 checks hold."
+    )
+    assert verdict_of(dry(full_evaluation(), failed=False)) == f"{verdict} {DRY_RUN}"
     assert (
         verdict_of(dry(full_evaluation(), failed=True))
         == f"{NOTHING_WRITTEN} 1 of 3 gates and 1 of 3 checks failed. {DRY_RUN}"

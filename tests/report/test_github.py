@@ -44,15 +44,15 @@ def commands_in(text: str) -> list[tuple[str, dict[str, str], str]]:
 
     Source: actions/runner, src/Runner.Common/ActionCommand.cs, TryParseV2 and TryParse.
     """
-    found = []
+    commands = []
     for line in re.split(r"\r\n|\r|\n", text):
         parsed = re.fullmatch(r"::([\w-]+)(?: (.*?))?::(.*)", line.lstrip())
         if parsed:
             pairs = [pair.partition("=") for pair in (parsed[2] or "").split(",") if pair]
-            found.append((parsed[1], {key: unescape(value) for key, _, value in pairs}, unescape(parsed[3])))
+            commands.append((parsed[1], {key: unescape(value) for key, _, value in pairs}, unescape(parsed[3])))
         elif "##[" in line:
-            found.append(("old", {}, line))
-    return found
+            commands.append(("old", {}, line))
+    return commands
 
 
 def unescape(text: str) -> str:
@@ -64,7 +64,7 @@ def unescape(text: str) -> str:
 
 def read_outputs(text: str) -> dict[str, str]:
     """Read a file of outputs as the runner does; whatever it does not allow is an assertion."""
-    found, lines = {}, text.split("\n")
+    outputs, lines = {}, text.split("\n")
     assert lines.pop() == ""
     while lines:
         line = lines.pop(0)
@@ -76,8 +76,8 @@ def read_outputs(text: str) -> dict[str, str]:
         while lines[0] != delimiter:
             value.append(lines.pop(0))
         lines.pop(0)
-        found[name] = "\n".join(value)
-    return found
+        outputs[name] = "\n".join(value)
+    return outputs
 
 
 class Step:
@@ -139,9 +139,9 @@ def test_failed_gate_is_annotated(step: Step) -> None:
     ((kind, properties, message),) = commands_in(outcome.err)
     assert (kind, properties["title"]) == ("error", "embcompress approximate: gate failed")
     assert message == f"error.relative > 0.1 in table 'entities.weight': it is {error:.6g}."
-    said = step.read()
-    assert (said["ok"], said["report"], said["error"]) == ("false", "r.json", repr(error))
-    assert (said["output"], said["bytes"]) == ("", "")  # no size of what is not there
+    text = step.read()
+    assert (text["ok"], text["report"], text["error"]) == ("false", "r.json", repr(error))
+    assert (text["output"], text["bytes"]) == ("", "")  # no size of what is not there
 
 
 DRY_RUNS = {
@@ -161,11 +161,11 @@ def test_dry_run_says_that_nothing_was_written(step: Step, args: list[object], c
     for file in (step.outputs, step.summary):
         file.unlink()
     assert run(*args, "-n", "--report", "r.json").code == code
-    said = step.read()
-    assert (said["ok"], said["report"], said["error"]) == (ok, "", "")
+    text = step.read()
+    assert (text["ok"], text["report"], text["error"]) == (ok, "", "")
     evaluated = args[0] == "evaluate"
     size = str(Path("a.safetensors").stat().st_size)
-    assert (said["output"], said["bytes"]) == (("a.safetensors", size) if evaluated else ("", ""))
+    assert (text["output"], text["bytes"]) == (("a.safetensors", size) if evaluated else ("", ""))
     summary = step.summary.read_text()
     assert summary.count("Nothing was written.") == 1
     assert summary.splitlines()[2].startswith("Nothing was written.")
@@ -179,8 +179,8 @@ def test_outputs_are_there_before_stdout_fails(step: Step, gate: list[str], code
     with open("/dev/full", "w") as full, contextlib.redirect_stderr(err), contextlib.redirect_stdout(full):
         ended = cli._run(["approximate", "m.safetensors", "--bases", "4", "--report", "r.json", *gate])
     assert ended == code
-    said = step.read()
-    assert (said["ok"], said["report"]) == (("false" if gate else "true"), "r.json")
+    text = step.read()
+    assert (text["ok"], text["report"]) == (("false" if gate else "true"), "r.json")
     assert step.summary.read_text().startswith("## ")
     files = "r.json" if gate else "m-compressed.safetensors, r.json"
     last = err.getvalue().splitlines()[-1]
@@ -204,9 +204,9 @@ def test_failing_command_is_annotated(
     """What went wrong stands beside the run and in the summary; stdout of --json stays one document."""
     outcome = run(*args, *["--json"] * is_json)
     assert outcome.code == code
-    ((kind, properties, said),) = commands_in(outcome.err)
+    ((kind, properties, text),) = commands_in(outcome.err)
     assert (kind, properties["title"]) == ("error", f"{command} failed")
-    assert said.startswith(message) or message in said
+    assert text.startswith(message) or message in text
     assert step.read() == {"ok": "false", "output": "", "bytes": "", "ratio": "", "error": "", "report": ""}
     assert step.summary.read_text().startswith(f"### {command} failed\n\n<pre>error: ")
     if is_json:

@@ -22,9 +22,9 @@ reports_of = cache(make_reports)
 @pytest.mark.parametrize("ending", FORMS)
 def test_report_is_as_it_was(name: str, ending: str) -> None:
     """Words, markup and small whole numbers are the same to the letter, fractions and bytes to three digits."""
-    found = reports_of(name)[ending]
+    actual = reports_of(name)[ending]
     expected = (GOLDEN / f"{name}{ending}").read_text(encoding="utf-8")
-    assert FRACTION.sub("F", found).split() == FRACTION.sub("F", expected).split()
-    for one, other in zip(FRACTION.findall(found), FRACTION.findall(expected), strict=True):
+    assert FRACTION.sub("F", actual).split() == FRACTION.sub("F", expected).split()
+    for one, other in zip(FRACTION.findall(actual), FRACTION.findall(expected), strict=True):
         values = [float(text.replace(",", "")) for text in (one, other)]
         assert math.isclose(*values, rel_tol=TOLERANCE, abs_tol=TOLERANCE / 10), (one, other)

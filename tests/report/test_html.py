@@ -86,8 +86,8 @@ def test_render_html_is_whole_and_loads_nothing(command: str) -> None:
             assert not ADDRESS.search(value or "")
             if name in {"href", "xlink:href"}:
                 assert (value or "").removeprefix("#") in ids
-            for found in re.findall(r"url\(#([^)]*)\)", value or ""):
-                assert found in ids
+            for reference in re.findall(r"url\(#([^)]*)\)", value or ""):
+                assert reference in ids
             if name in {"aria-labelledby", "aria-describedby"}:
                 assert value in ids
         if attributes.get("role") == "img":
@@ -161,7 +161,7 @@ def test_render_html_is_safe_from_labels_gates_and_tables() -> None:
     def tags_with(names: Sequence[str]) -> list[str]:
         table = full_table(names[0])
         assert table.error is not None
-        rows = tuple(WorstRow(place, name, 0.5) for place, name in enumerate(names))
+        rows = tuple(WorstRow(number, name, 0.5) for number, name in enumerate(names))
         lone = dataclasses.replace(table, error=None, spectrum=None, neighbours=None, solver_remarks=())
         tables = (
             dataclasses.replace(
@@ -175,7 +175,7 @@ def test_render_html_is_safe_from_labels_gates_and_tables() -> None:
         assert all(char.isprintable() or char == "\n" for char in text)
         return Page(text).tags
 
-    assert tags_with(list(HOSTILE.values())) == tags_with([f"name{place}" for place in range(len(HOSTILE))])
+    assert tags_with(list(HOSTILE.values())) == tags_with([f"name{number}" for number in range(len(HOSTILE))])
 
 
 def test_render_figure_shows_names_as_they_are() -> None:

@@ -74,7 +74,7 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
     assert list(document) == [
         "schema_version", "command", "ok", "input", "output", "tables", "skipped", "totals", "gates", "warnings",
     ]  # fmt: skip
-    assert (document["schema_version"], document["command"], document["ok"]) == (1, "approximate", True)
+    assert (document["schema_version"], document["command"], document["ok"]) == (2, "approximate", True)
     assert list(document["input"]) == ["path", "bytes"]
     assert list(document["output"]) == ["path", "sha256", "bytes"]
     (table,) = document["tables"]
@@ -106,9 +106,9 @@ def test_render_json_tells_the_weighted_error() -> None:
     assert TABLE.error is not None
     error = dataclasses.replace(TABLE.error, weighted_relative=0.125)
     table = dataclasses.replace(TABLE, error=error)
-    (found,) = json.loads(render_json(dataclasses.replace(RESULT, tables=(table,))))["tables"]
-    assert list(found["error"])[:3] == ["relative", "optimal_relative", "weighted_relative"]
-    assert (found["error"]["relative"], found["error"]["weighted_relative"]) == (0.25, 0.125)
+    (fields,) = json.loads(render_json(dataclasses.replace(RESULT, tables=(table,))))["tables"]
+    assert list(fields["error"])[:3] == ["relative", "optimal_relative", "weighted_relative"]
+    assert (fields["error"]["relative"], fields["error"]["weighted_relative"]) == (0.25, 0.125)
 
 
 def test_render_json_tells_more_of_a_dry_run() -> None:
@@ -129,7 +129,7 @@ def test_render_json_of_a_reconstruction() -> None:
     """The dense file's report has its input, output and tables."""
     result = ReconstructResult("reconstruct", InputFile("a", 1), OutputFile("b", None, 2), ("t",), 3)
     assert json.loads(render_json(result)) == {
-        "schema_version": 1,
+        "schema_version": 2,
         "command": "reconstruct",
         "ok": True,
         "input": {"path": "a", "bytes": 1},
@@ -150,7 +150,7 @@ def test_is_ok_needs_every_gate() -> None:
         "table": "entities.weight",
         "value": 0.25,
         "passed": False,
-        "is_of_number": True,
+        "is_numeric": True,
     }
     assert is_ok(RESULT)
 
@@ -159,7 +159,7 @@ def test_render_json_failure_has_three_fields() -> None:
     """A failure is its id, message and hint."""
     failure = EmbcompressError("what", hint="do")
     assert json.loads(render_json_failure(failure)) == {
-        "schema_version": 1,
+        "schema_version": 2,
         "ok": False,
         "error": {"id": "error", "message": "what", "hint": "do"},
     }

@@ -57,20 +57,20 @@ def test_render_junit_has_a_case_for_what_only_a_check_names() -> None:
     """A table that is not in the report fails in a case of its own, a tensor that is no table as a check."""
     checks = (
         Check("tables", "lost", passed=False, detail="the original has no tensor of this name"),
-        Check("untouched", "bias", passed=False, detail="has other bytes than the original"),
-        Check("untouched", None, passed=False, detail="the metadata is not that of the original"),
+        Check("uncompressed_tensors", "bias", passed=False, detail="has other bytes than the original"),
+        Check("uncompressed_tensors", None, passed=False, detail="the metadata is not that of the original"),
     )
     result = full_evaluation()
     suite = suite_of(dataclasses.replace(result, tables=result.tables[:1], gates=(), checks=checks))
-    found = [
+    cases = [
         (str(case.get("classname")).rpartition(".")[2], case.get("name"), case.find("failure") is not None)
         for case in suite.findall("testcase")
     ]
-    assert found == [
+    assert cases == [
         ("table", "entities.weight", False),
         ("table", "lost", True),
-        ("check", "untouched of bias", True),
-        ("check", "untouched", True),
+        ("check", "uncompressed_tensors of bias", True),
+        ("check", "uncompressed_tensors", True),
     ]
 
 

@@ -19,21 +19,21 @@ LETTERS = {"text", "code_inline", "text_special"}  # tokens that are text, howev
 
 def tokens_of(text: str) -> list[Token]:
     """Parse as GitHub does: with tables, strikethrough, and HTML let through."""
-    found: list[Token] = []
+    tokens: list[Token] = []
     for token in MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(text):
-        found += [token, *(token.children or [])]
-    return found
+        tokens += [token, *(token.children or [])]
+    return tokens
 
 
 def cells_of(text: str) -> list[list[str]]:
     """Read every row of every table as bare text."""
     rows: list[list[str]] = []
     tokens = tokens_of(text)
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
         if token.type == "tr_open":
             rows.append([])
         if token.type in {"td_open", "th_open"}:
-            rows[-1].append("".join(child.content for child in tokens[place + 1].children or []))
+            rows[-1].append("".join(child.content for child in tokens[index + 1].children or []))
     return rows
 
 
@@ -81,10 +81,10 @@ def test_render_markdown_is_safe_from_names(name: str) -> None:
     """No name, label, expression or reason makes a link, an image, HTML, a heading, a cell or a mention."""
     for command, result in every_result(name).items():
         text = render(result, ".md")
-        found = tokens_of(text)
-        kinds = [token.type for token in found if token.type not in LETTERS]
+        actual = tokens_of(text)
+        kinds = [token.type for token in actual if token.type not in LETTERS]
         assert kinds == kinds_of_harmless(command)
-        for token in found:
+        for token in actual:
             if token.type.startswith("html"):
                 assert "example" not in token.content
                 assert "alert" not in token.content

@@ -36,8 +36,8 @@ def test_render_plot_names_tables_ways_and_the_bound() -> None:
     for part in ("entities.weight", "20000 x 4 x 6 float32", "all 2 tables together", "times smaller"):
         assert part in shown
     (table,) = sweep_result().tables
-    assert {curve.way for curve in table.curves} == set(STYLES)
-    assert [way for way in STYLES if way in shown] == [curve.way for curve in table.curves if curve.points]
+    assert {curve.method for curve in table.curves} == set(STYLES)
+    assert [way for way in STYLES if way in shown] == [curve.method for curve in table.curves if curve.points]
     assert shown.count("coded") == shown.count("Gaussian bound") == shown.count("recommended") == 1
 
 

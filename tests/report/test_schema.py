@@ -89,9 +89,9 @@ def numbered(folder: Path, count: int) -> Path:
 def test_every_report_holds_to_the_schema(name: str, tmp_path: Path) -> None:
     """What a command finds is what the schema says, to the last field."""
     document = json.loads(render_json(RUNS[name](tmp_path)))
-    kept = json.loads(KEPT.read_text())
-    Draft202012Validator(kept).validate(document)
-    Draft202012Validator(strict(kept)).validate(document)
+    schema = json.loads(KEPT.read_text())
+    Draft202012Validator(schema).validate(document)
+    Draft202012Validator(strict(schema)).validate(document)
 
 
 def test_failure_holds_to_the_schema() -> None:

@@ -138,9 +138,11 @@ def sweep_result(name: str = "entities.weight") -> SweepResult:
     table = SweptTable(
         name, (name,), 20_000, (4, 6), "float32", 1_920_000, 2, 4096, curves, ("plain low rank buys little",), 0.5
     )
-    said = Recommendation("coded", 8, 232_700, 0.0512, True, "the largest ratio tried", f"embcompress {name}")
+    recommendation = Recommendation("coded", 8, 232_700, 0.0512, True, "the largest ratio tried", f"embcompress {name}")
     skipped = (Skipped(name, "is so small"),)
-    return SweepResult("sweep", InputFile(name, 10**6), (table,), skipped, SweepTotals(1_920_000, curves), said)
+    return SweepResult(
+        "sweep", InputFile(name, 10**6), (table,), skipped, SweepTotals(1_920_000, curves), recommendation
+    )
 
 
 @pytest.mark.parametrize("width", [80, 160])
@@ -243,7 +245,7 @@ def test_render_terminal_lists_a_checkpoint() -> None:
     assert row in shown
     assert shown.endswith("entities.weight: 1 MB, 1 compressed table, 1 embedding table")
     many = dataclasses.replace(
-        inspect_result(), tables=(), compressed=(), others=(ListedTensor("a", (2,), "int8", 2),) * 20
+        inspect_result(), tables=(), compressed_tables=(), others=(ListedTensor("a", (2,), "int8", 2),) * 20
     )
     assert " ".join(show(many).split()).count("a 2 int8 2 B,") == 12
     assert ", ...\n" in show(many, width=500)

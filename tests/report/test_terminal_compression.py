@@ -54,10 +54,10 @@ def test_render_terminal_tells_of_groups_that_are_far_worse(relative: float, is_
     groups = (RowGroup(500, 1.0, 1.5, 0.1), RowGroup(400, 1.5, 2.25, relative), RowGroup(1, 3.0, 3.0, None))
     error = dataclasses.replace(table.error, relative=0.2, by_norm=groups, by_frequency=groups)
     lines = show(dataclasses.replace(result, tables=(dataclasses.replace(table, error=error),))).splitlines()
-    told = [" ".join(line.split()) for line in lines if line.startswith("  worst ") and "group" in line]
+    lines_of_groups = [" ".join(line.split()) for line in lines if line.startswith("  worst ") and "group" in line]
     rows = [f"400 rows of {unit} 1.5 to 2.25: 1.30 times the error of the table" for unit in ("norm", "row weight")]
     expected = [f"worst norm group 0.2600 ({rows[0]})", f"worst row weight group 0.2600 ({rows[1]})"]
-    assert told == expected * is_told
+    assert lines_of_groups == expected * is_told
 
 
 @pytest.mark.parametrize("result", [full_approximation(), full_evaluation()], ids=["approximate", "evaluate"])
@@ -76,8 +76,8 @@ def test_render_terminal_looks_closer_at_the_worst_tables() -> None:
         error = dataclasses.replace(table.error, relative=0.1 + 0.01 * number)
         tables.append(dataclasses.replace(table, error=error, tied_names=(), solver_remarks=()))
     shown = show(dataclasses.replace(full_approximation(), tables=tuple(tables)))
-    told = [line for line in shown.splitlines() if line.startswith("layer") and " " not in line]
-    assert told == [f"layer{number}" for number in range(9 - BRIEF_MAX, 9)]
+    names = [line for line in shown.splitlines() if line.startswith("layer") and " " not in line]
+    assert names == [f"layer{number}" for number in range(9 - BRIEF_MAX, 9)]
     assert f"\n{BRIEF_MAX} of 9 tables, those with the largest error or with a note:\nlayer6\n" in shown
     few = dataclasses.replace(full_approximation(), tables=tuple(tables[:BRIEF_MAX]))
     assert "with the largest error" not in show(few)
@@ -110,7 +110,7 @@ def test_render_terminal_of_an_evaluation() -> None:
         "gates: 2 of 3 passed (neighbours.cosine.overlap < 0.8, totals.ratio < 4)",
         "  verdict  fails if              table             value",
         "  FAILED   error.relative > 0.2  entities.weight  0.2031",
-        "checks: 2 of 3 hold (checksums, untouched)",
+        "checks: 2 of 3 hold (checksums, uncompressed_tensors)",
         "  FAILED  tables of entities.weight.3  the original has 9 rows, and the artifact is made for 7",
         "compared entities.weight-compressed with entities.weight (700 kB, from 11 MB; the tables are 15.48x smaller)",
     ]
@@ -120,14 +120,14 @@ def test_render_terminal_of_an_evaluation() -> None:
         "original  0.8213  0.7412  0.8931   0.9622",
         "artifact  0.8107  0.7281  0.8852   0.9591",
         "  interaction     complex",
-        "  triples ranked  1074 (8544 known triples left out of the ranks)",
+        "  triples ranked  1074 (8544 known triples filtered out of the ranking)",
     ]
     scores = full_evaluation().link_prediction
     assert scores is not None
     shown = show(
-        dataclasses.replace(full_evaluation(), link_prediction=dataclasses.replace(scores, known=0)), width=300
+        dataclasses.replace(full_evaluation(), link_prediction=dataclasses.replace(scores, known_triples=0)), width=300
     )
-    assert "1074 (no known triples were left out of the ranks: --known names files of them)" in shown
+    assert "1074 (no known triples were filtered out of the ranking: --known names files of them)" in shown
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 160])

@@ -36,4 +36,4 @@ def test_matrix_beside_compressed_tables_is_no_table(tmp_path: Path) -> None:
     assert run("approximate", path, "--ratio", "6", "--neighbours", "0", "-o", artifact).code == 0
     listed = json.loads(run("inspect", artifact, "--json").out)
     assert {table["name"]: table["chosen"] for table in listed["tables"]} == {"mix.weight": False}
-    assert [table["name"] for table in listed["compressed"]] == ["embedding.weight"]
+    assert [table["name"] for table in listed["compressed_tables"]] == ["embedding.weight"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from embcompress.report.document.compression import compression_document
 from embcompress.report.document.growth import backfill_document
-from embcompress.report.document.listing import inspect_document, reconstruct_document
+from embcompress.report.document.inspect import inspect_document, reconstruct_document
 from embcompress.report.document.model import Document
 from embcompress.report.document.sweep import sweep_document
 from embcompress.results import BackfillResult, InspectResult, ReconstructResult, Result, SweepResult

@@ -109,21 +109,21 @@ def _verdict(result: Compression, *, gates: Sequence[Gate], checks: Sequence[Che
     if bad_gates or bad_checks:
         of = [f"{bad_gates} of {counted(len(gates), 'gate')}"] if bad_gates else []
         of += [f"{bad_checks} of {counted(len(checks), 'check')}"] if bad_checks else []
-        said = f"{' and '.join(of)} failed"
+        sentence = f"{' and '.join(of)} failed"
         if isinstance(result, ApproximateResult) and result.withheld:
-            return "not written", "bad", (f"{said} after measuring: ", _output(result), " was not written.")
-        return "failed", "bad", f"{NOTHING_WRITTEN} {said}. {DRY_RUN}" if result.dry_run else f"{said}."
-    held = [f"all {counted(len(gates), 'gate')} passed" if len(gates) > 1 else "the gate passed"] if gates else []
-    held += [f"all {len(checks)} checks hold" if len(checks) > 1 else "the check holds"] if checks else []
-    tail = f"; {' and '.join(held)}" if held else ""
+            return "not written", "bad", (f"{sentence} after measuring: ", _output(result), " was not written.")
+        return "failed", "bad", f"{NOTHING_WRITTEN} {sentence}. {DRY_RUN}" if result.dry_run else f"{sentence}."
+    successes = [f"all {counted(len(gates), 'gate')} passed" if len(gates) > 1 else "the gate passed"] if gates else []
+    successes += [f"all {len(checks)} checks hold" if len(checks) > 1 else "the check holds"] if checks else []
+    tail = f"; {' and '.join(successes)}" if successes else ""
     if result.dry_run:
         is_evaluation = isinstance(result, EvaluateResult)
-        said = f"Only the headers were compared, of {tables}" if is_evaluation else f"{tables} would be compressed"
-        return "dry run", "plain", f"{NOTHING_WRITTEN} {said}{tail}. {DRY_RUN}"
+        sentence = f"Only the headers were compared, of {tables}" if is_evaluation else f"{tables} would be compressed"
+        return "dry run", "plain", f"{NOTHING_WRITTEN} {sentence}{tail}. {DRY_RUN}"
     if isinstance(result, EvaluateResult):
-        said = " and ".join(held) or "measured from the two files"
-        return ("passed" if held else "measured"), "good", f"{tables}: {said}."
-    return ("passed" if held else "done"), "good", (f"{tables} compressed into ", _output(result), f"{tail}.")
+        sentence = " and ".join(successes) or "measured from the two files"
+        return ("passed" if successes else "measured"), "good", f"{tables}: {sentence}."
+    return ("passed" if successes else "done"), "good", (f"{tables} compressed into ", _output(result), f"{tail}.")
 
 
 def _outcome(result: Compression, *, tone: Tone) -> tuple[Fact, ...]:
@@ -140,7 +140,9 @@ def _outcome(result: Compression, *, tone: Tone) -> tuple[Fact, ...]:
         label, value = "not written:", (Name(file.path), " failed a gate after measuring")
     facts = [Fact(label, value, remark, "bad" if tone == "bad" else "plain")]
     if isinstance(result, ApproximateResult) and result.unrecognised_command is not None:
-        facts.append(Fact("", f"to compress {counted(len(result.unrecognised), 'more matrix', many='more matrices')}:"))
+        facts.append(
+            Fact("", f"to compress {counted(len(result.unrecognised_matrices), 'more matrix', many='more matrices')}:")
+        )
         facts.append(Fact("", Command(result.unrecognised_command), is_whole=True))
     return (*facts, Fact("", DRY_RUN)) if result.dry_run else tuple(facts)
 
@@ -166,14 +168,14 @@ def _numbers(result: Compression) -> tuple[Fact, ...]:
         numbers.append(
             Fact(f"p99 row error{where}", share(tail.p99), f"median {share(tail.p50)}, max {share(tail.max)}")
         )
-    found = [(table, table.neighbours) for table in result.tables if table.neighbours is not None]
-    if found:
-        table, kept = min(found, key=lambda pair: pair[1].cosine.overlap)
+    candidates = [(table, table.neighbours) for table in result.tables if table.neighbours is not None]
+    if candidates:
+        table, neighbours = min(candidates, key=lambda pair: pair[1].cosine.overlap)
         numbers.append(
             Fact(
-                "neighbours kept" + (f", worst of {len(found)}" if len(found) > 1 else ""),
-                overlap_text(kept.cosine),
-                f"of the {kept.nearest} nearest by cosine; {asked_text(table)}",
+                "neighbours kept" + (f", worst of {len(candidates)}" if len(candidates) > 1 else ""),
+                overlap_text(neighbours.cosine),
+                f"of the {neighbours.neighbours_per_query} nearest by cosine; {asked_text(table)}",
             )
         )
     elif measured:
@@ -254,7 +256,7 @@ def _unrecognised(result: ApproximateResult) -> list[Section]:
             percent(min(matrix.bytes / result.input.bytes, 1)),
             matrix.reason,
         )
-        for matrix in result.unrecognised
+        for matrix in result.unrecognised_matrices
     ]
     return [
         Section(
@@ -266,14 +268,14 @@ def _unrecognised(result: ApproximateResult) -> list[Section]:
     ]
 
 
-def _link_prediction(found: LinkPrediction) -> Section:
+def _link_prediction(scores: LinkPrediction) -> Section:
     columns = (Column(""), *(Column(title, "right") for title in ("MRR", "Hits@1", "Hits@3", "Hits@10")))
     rows = tuple(
         (when, *(f"{value:.4f}" for value in (one.mrr, one.hits_at_1, one.hits_at_3, one.hits_at_10)))
-        for when, one in (("original", found.before), ("artifact", found.after))
+        for when, one in (("original", scores.before), ("artifact", scores.after))
     )
     facts = (
-        Fact("interaction", Name(found.interaction), is_brief=True),
-        Fact("triples ranked", str(found.triples), known_text(found), is_brief=True),
+        Fact("interaction", Name(scores.interaction), is_brief=True),
+        Fact("triples ranked", str(scores.triples), known_text(scores), is_brief=True),
     )
     return Section("Link prediction", facts=facts, grids=(Grid("", columns, rows),))

@@ -20,9 +20,9 @@ def backfill_document(result: BackfillResult) -> Document:
         *parts.left_dense(result.skipped),
     ]
     numbers = (
-        Fact("rows kept", str(words.kept), "identical to the bit"),
-        Fact("new rows", str(words.new)),
-        Fact("labels gone", str(words.dropped)),
+        Fact("rows kept", str(words.kept_ids), "identical to the bit"),
+        Fact("new rows", str(words.new_ids)),
+        Fact("labels gone", str(words.dropped_rows)),
         Fact(
             "size of the tables",
             human_bytes(result.totals.bytes_after),
@@ -40,7 +40,7 @@ def backfill_document(result: BackfillResult) -> Document:
     verdict = f"{NOTHING_WRITTEN} {tables} would grow." if result.dry_run else f"{tables} grown."
     return Document(
         result.command,
-        (parts.base_name(result.input.path), f", {counted(words.new, 'row')} added"),
+        (parts.base_name(result.input.path), f", {counted(words.new_ids, 'row')} added"),
         verdict,
         "dry run" if result.dry_run else "done",
         "plain" if result.dry_run or result.warnings else "good",
@@ -56,7 +56,7 @@ def _tables(tables: tuple[GrownTable, ...]) -> Grid:
     titles = ("kept", "added", "dropped")
     columns = (
         Column("table"), Column("shape"), *(Column(title, "right") for title in titles), Column("new rows by"),
-        Column("norm kept / new", "right"), Column("cosine kept / new", "right"), Column("held", "right"),
+        Column("norm kept / new", "right"), Column("cosine kept / new", "right"), Column("kept energy", "right"),
     )  # fmt: skip
     rows: list[tuple[Inline, ...]] = []
     for table in tables:
@@ -72,15 +72,15 @@ def _tables(tables: tuple[GrownTable, ...]) -> Grid:
                 table.method + (f", {table.constrainer}" if table.constrainer else ""),
                 " / ".join("-" if one is None else f"{one.norm.mean:.4g}" for one in seen),
                 " / ".join("-" if one is None else f"{one.cosine.mean:.3f}" for one in seen),
-                "" if table.energy_held is None else percent(table.energy_held),
+                "" if table.kept_energy is None else percent(table.kept_energy),
             )
         )
     return Grid("", columns, tuple(rows))
 
 
 def _vocabulary(words: VocabularyReport) -> Section:
-    facts = [Fact("kept", str(words.kept)), Fact("new", str(words.new)), Fact("gone", str(words.dropped))]
-    facts.append(Fact("padding", str(words.padding), "base rows that had no label"))
+    facts = [Fact("kept", str(words.kept_ids)), Fact("new", str(words.new_ids)), Fact("gone", str(words.dropped_rows))]
+    facts.append(Fact("padding", str(words.padding_rows), "base rows that had no label"))
     for label, names in (("the first new labels", words.new_labels), ("the first gone", words.dropped_labels)):
         if names:
             facts.append(Fact(label, listed(names)))

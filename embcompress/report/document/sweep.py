@@ -16,7 +16,7 @@ FIGURED_MAX = 12  # tables drawn, the largest first
 
 def sweep_document(result: SweepResult) -> Document:
     """Say what is recommended, with its command, and show error against bytes for every way."""
-    said = result.recommendation
+    recommendation = result.recommendation
     largest = sorted(result.tables, key=lambda table: -table.bytes_before)[:FIGURED_MAX]
     sections: list[Section] = []
     numbers = [Fact("all tables", human_bytes(result.totals.bytes_before), counted(len(result.tables), "table"))]
@@ -26,31 +26,39 @@ def sweep_document(result: SweepResult) -> Document:
     state = "nothing to recommend"
     title: Inline = (parts.base_name(result.input.path), ", error against bytes")
     chosen = recommended_point(result)
-    if said is not None:
-        state = "recommended" if said.is_within else "recommended with a larger error"
-        tone = "good" if said.is_within else "warn"
-        verdict = f"{said.way} at 1/{said.ratio:g}: {said.reason}."
-        title = (parts.base_name(result.input.path), f", best kept {said.way} at 1/{said.ratio:g}")
+    if recommendation is not None:
+        state = "recommended" if recommendation.is_within_max_error else "recommended with a larger error"
+        tone = "good" if recommendation.is_within_max_error else "warn"
+        verdict = f"{recommendation.method} at 1/{recommendation.ratio:g}: {recommendation.reason}."
+        title = (
+            parts.base_name(result.input.path),
+            f", recommended: {recommendation.method} at 1/{recommendation.ratio:g}",
+        )
         numbers = [
             Fact(
                 "times smaller",
-                f"{said.ratio:g}",
-                f"{human_bytes(result.totals.bytes_before)} → {human_bytes(said.bytes)}",
+                f"{recommendation.ratio:g}",
+                f"{human_bytes(result.totals.bytes_before)} → {human_bytes(recommendation.bytes)}",
             ),
-            Fact("relative error", share(said.relative), "all tables together" if len(result.tables) > 1 else ""),
+            Fact(
+                "relative error",
+                share(recommendation.relative),
+                "all tables together" if len(result.tables) > 1 else "",
+            ),
         ]
         if chosen is not None and chosen.bound_relative:
             numbers.append(Fact("times the bound", over_text(chosen), f"bound {share(chosen.bound_relative)}"))
         if chosen is not None and chosen.largest_relative is not None and len(result.tables) > 1:
             numbers.append(Fact("worst table", share(chosen.largest_relative), "upper end of its band"))
-        numbers.append(Fact("stored as", said.way))
-        sections.append(Section("To make it", facts=(Fact("command", Command(said.command)),), is_brief=False))
-        made = (
-            f"{said.way} at 1/{said.ratio:g}, {human_bytes(said.bytes)}, error {share(said.relative)}: {said.reason}."
+        numbers.append(Fact("stored as", recommendation.method))
+        sections.append(
+            Section("To make it", facts=(Fact("command", Command(recommendation.command)),), is_brief=False)
         )
+        size = f"{recommendation.method} at 1/{recommendation.ratio:g}, {human_bytes(recommendation.bytes)}"
+        made = f"{size}, error {share(recommendation.relative)}: {recommendation.reason}."
         outcome = (
             Fact("recommended:", made, tone=tone),
-            Fact("", Command(said.command), is_whole=True),
+            Fact("", Command(recommendation.command), is_whole=True),
         )
     if len(result.tables) > 1:
         sections.append(
@@ -85,11 +93,11 @@ def sweep_document(result: SweepResult) -> Document:
 
 def recommended_point(result: SweepResult) -> SweepPoint | None:
     """Find the point of the totals that the sweep recommends."""
-    said = result.recommendation
-    if said is None:
+    recommendation = result.recommendation
+    if recommendation is None:
         return None
-    curves = {curve.way: curve.points for curve in result.totals.curves}
-    return next((point for point in curves[said.way] if point.asked_ratio == said.ratio), None)
+    curves = {curve.method: curve.points for curve in result.totals.curves}
+    return next((point for point in curves[recommendation.method] if point.target_ratio == recommendation.ratio), None)
 
 
 def _table(table: SweptTable, *, chosen: SweepPoint | None, has_figure: bool) -> Section:
@@ -106,37 +114,37 @@ def _table(table: SweptTable, *, chosen: SweepPoint | None, has_figure: bool) ->
 
 def _grid(curves: Sequence[SweepCurve]) -> Grid:
     shown = [curve for curve in curves if curve.points]
-    first = shown[0].way if shown else ""
+    first = shown[0].method if shown else ""
     columns = [Column("size", "right"), Column("bytes", "right"), Column("bound", "right")]
     for curve in shown:
-        columns.append(Column(curve.way, "right"))
-        columns += [Column(f"{first} / bound", "right")] if curve.way == first else []
+        columns.append(Column(curve.method, "right"))
+        columns += [Column(f"{first} / bound", "right")] if curve.method == first else []
     rows: list[tuple[Inline, ...]] = []
-    for ratio, found in points_by_size(curves):
-        one = next(iter(found.values()))
+    for ratio, point_of in points_by_size(curves):
+        one = next(iter(point_of.values()))
         cells = [f"1/{ratio:.3g}", human_bytes(one.bytes)]
         cells.append("" if one.bound_relative is None else share(one.bound_relative))
         for curve in shown:
-            point = found.get(curve.way)
+            point = point_of.get(curve.method)
             cells.append("" if point is None else band_text(point))
-            if curve.way == first:
+            if curve.method == first:
                 cells.append("" if point is None or not point.bound_relative else over_text(point))
         rows.append(tuple(cells))
     return Grid("", tuple(columns), tuple(rows))
 
 
 def _figures(curves: Sequence[SweepCurve], *, chosen: SweepPoint | None) -> tuple[Figure, ...]:
-    points = [(curve.way, point) for curve in curves for point in curve.points if point.relative > 0]
+    points = [(curve.method, point) for curve in curves for point in curve.points if point.relative > 0]
     if not points:
         return ()
-    said = ", ".join(f"{way} at 1/{point.ratio:.3g} leaves {share(point.relative)}" for way, point in points)
-    ring = " The ring is what is recommended." if chosen is not None else ""
+    errors = ", ".join(f"{method} at 1/{point.ratio:.3g} has {share(point.relative)}" for method, point in points)
+    ring = " The ring marks the recommendation." if chosen is not None else ""
     return (
         Figure(
             "Error against ratio",
-            f"Relative error: {said}.",
-            "Lower is better, further right is smaller; no way of storing reaches below the dashed bound, "
-            f"which does not count what decoding needs.{ring}",
+            f"Relative error: {errors}.",
+            "Lower is better, further right is smaller. No method gets below the dashed bound, "
+            f"which leaves out the bytes that decoding needs.{ring}",
             CurvesDrawing(tuple(curves), chosen),
         ),
     )

@@ -90,9 +90,9 @@ def sizes_figure(tables: Sequence[TableReport]) -> Figure:
     return Figure(
         "Size",
         f"Bytes of {counted(len(shown), 'table')}: {human_bytes(before)} before, {human_bytes(after)} after.",
-        f"The table as it was, and what is left of it.{_left_out(tables, shown)}"
+        f"Bytes of the table before and after.{_left_out(tables, shown)}"
         if len(shown) == 1
-        else f"Each table as it was, and in the stronger colour what is left of it.{_left_out(tables, shown)}",
+        else f"Bytes of each table before, and in the stronger colour after.{_left_out(tables, shown)}",
         SizesDrawing(
             tuple(Name(table.name) for table in shown),
             tuple(table.bytes_before for table in shown),
@@ -156,26 +156,28 @@ def _errors(table: TableReport) -> list[Fact]:
         beside = f"{least_word(table)} {share(known)}" + (beside and f": {beside}")
     facts = [Fact("error", share(error.relative), beside)]
     if error.weighted_relative is not None:
-        said = "rows count by their row weight"
+        note = "rows count by their row weight"
         if error.unweighted_rows:
-            said += f"; {counted(error.unweighted_rows, 'row')} had none, and count"
-            said += "s least" if error.unweighted_rows == 1 else " least"
-        facts.append(Fact("weighted error", share(error.weighted_relative), said))
+            note += f"; {counted(error.unweighted_rows, 'row')} had none, and count"
+            note += "s least" if error.unweighted_rows == 1 else " least"
+        facts.append(Fact("weighted error", share(error.weighted_relative), note))
     rows = error.row_relative
     facts.append(Fact("error of a row", share(rows.p50), f"median; p99 {share(rows.p99)}, largest {share(rows.max)}"))
     cosine = error.cosine
     facts.append(Fact("cosine", f"{cosine.mean:.4f}", f"mean; p01 {cosine.p01:.4f}, least {cosine.min:.4f}"))
     if error.norm_ratio is not None:
         norms = error.norm_ratio
-        said = f"median of stored over original; p01 {norms.p01:.3f}, p99 {norms.p99:.3f}"
-        facts.append(Fact("norm kept", f"{norms.p50:.3f}", said, is_brief=True))
+        note = f"median of stored over original; p01 {norms.p01:.3f}, p99 {norms.p99:.3f}"
+        facts.append(Fact("norm kept", f"{norms.p50:.3f}", note, is_brief=True))
     if table.neighbours is not None:
-        found = table.neighbours
-        product = overlap_text(found.inner_product)
-        said = f"of the {found.nearest} nearest by cosine; by inner product {product}; {asked_text(table)}"
-        facts.append(Fact("neighbours kept", overlap_text(found.cosine), said, is_brief=True))
+        neighbours = table.neighbours
+        product = f"by inner product {overlap_text(neighbours.inner_product)}"
+        note = f"of the {neighbours.neighbours_per_query} nearest by cosine; {product}; {asked_text(table)}"
+        facts.append(Fact("neighbours kept", overlap_text(neighbours.cosine), note, is_brief=True))
     if table.spectrum is not None and has_bases(table):
-        facts.append(Fact("energy kept", percent(table.spectrum.kept), f"in {table.rank} directions", is_brief=True))
+        facts.append(
+            Fact("energy kept", percent(table.spectrum.kept_energy), f"in {table.rank} directions", is_brief=True)
+        )
     return facts
 
 
@@ -187,8 +189,8 @@ def _worst_groups(error: TableErrorReport | None) -> list[Fact]:
             continue
         is_far = worst.relative > FAR_WORSE * error.relative > 0
         times = f": {worst.relative / error.relative:.2f} times the error of the table" if is_far else ""
-        said = f"{group_text(worst, unit=unit)}{times}"
-        facts.append(Fact(f"worst {unit} group", share(worst.relative), said, is_brief=is_far))
+        note = f"{group_text(worst, unit=unit)}{times}"
+        facts.append(Fact(f"worst {unit} group", share(worst.relative), note, is_brief=is_far))
     return facts
 
 
@@ -249,7 +251,7 @@ def _figures(table: TableReport) -> tuple[Figure, ...]:
                 "Error of the rows",
                 f"Histogram of the error of {counted(table.rows, 'row')}: "
                 f"median {share(rows.p50)}, p99 {share(rows.p99)}, largest {share(rows.max)}.",
-                "How many rows have which error. A tail on the right is rows that fare worse than the rest.",
+                "Number of rows by relative error. Rows in a tail on the right are worse than the rest.",
                 HistogramDrawing(error.histogram, rows.p50, rows.p99),
             )
         )
@@ -260,8 +262,8 @@ def _figures(table: TableReport) -> tuple[Figure, ...]:
             Figure(
                 "Spectrum",
                 f"Singular values from {spectrum.singular_values[0]:.3g} down to {spectrum.singular_values[-1]:.3g}"
-                + (f"; {table.rank} directions hold {percent(spectrum.kept)} of the energy." if rank else "."),
-                f"Singular values, and the energy that as many directions hold; a steep fall compresses well.{mark}"
+                + (f"; {table.rank} directions keep {percent(spectrum.kept_energy)} of the energy." if rank else "."),
+                f"Singular values, and the energy that as many directions keep; a steep fall compresses well.{mark}"
                 + ("" if spectrum.is_whole else " Only the leading values are known."),
                 SpectrumDrawing(spectrum, rank),
             )
@@ -273,8 +275,8 @@ def _figures(table: TableReport) -> tuple[Figure, ...]:
 
 def _group_figures(error: TableErrorReport) -> list[Figure]:
     captions = {
-        "norm": "Rows in groups from short to long; the dashed line is the error of all, the worst group stands out.",
-        "row weight": "Rows in tenths from rare to frequent; frequent rows should do best.",
+        "norm": "Error by norm, from short rows to long; the dashed line is that of the table, the worst stands out.",
+        "row weight": "Error by frequency, in tenths from rare to frequent rows, which should have the smallest error.",
     }
     return [
         Figure(
@@ -288,5 +290,7 @@ def _group_figures(error: TableErrorReport) -> list[Figure]:
 
 
 def _groups_label(groups: Sequence[RowGroup], unit: str) -> str:
-    said = [f"{share(group.relative)} for {unit} {span_text(group)}" for group in groups if group.relative is not None]
-    return f"Error of groups of rows: {', '.join(said)}."
+    errors = [
+        f"{share(group.relative)} for {unit} {span_text(group)}" for group in groups if group.relative is not None
+    ]
+    return f"Error of groups of rows: {', '.join(errors)}."

@@ -1,4 +1,4 @@
-"""What makes new rows look like known ones: how a representation treats its rows, and how large they are."""
+"""Arguments by which new rows are like those of a base: how they are normalized and constrained, and how large."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embcompress.nn.initializers import normal_columns
 from embcompress.nn.module_rows import open_table
 
 
-def likeness(base: Any, *, num_bases: int | None, given: Mapping[str, Any]) -> dict[str, Any]:
+def match_base(base: Any, *, num_bases: int | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """Tell the arguments that make a table whose rows are like those of a base.
 
     Args:
@@ -32,12 +32,12 @@ def likeness(base: Any, *, num_bases: int | None, given: Mapping[str, Any]) -> d
     leaf = chain[-1]
     normalizers = [part.normalizer for part in chain if getattr(part, "normalizer", None) is not None]
     dropouts = [part.dropout.p for part in chain if getattr(part, "dropout", None) is not None]
-    told: dict[str, Any] = {"normalizer": normalizers[0] if normalizers else None}
-    told["dropout"] = dropouts[0] if dropouts else None
+    options: dict[str, Any] = {"normalizer": normalizers[0] if normalizers else None}
+    options["dropout"] = dropouts[0] if dropouts else None
     if num_bases is None:
-        told["constrainer"] = getattr(leaf, "constrainer", None)
+        options["constrainer"] = getattr(leaf, "constrainer", None)
     if "initializer" in given:
-        return told
+        return options
     mean, deviation = _column_moments(leaf)
     if num_bases is not None or "initializer_kwargs" in given:
         # Of all entries together, as one number each.
@@ -45,12 +45,12 @@ def likeness(base: Any, *, num_bases: int | None, given: Mapping[str, Any]) -> d
         spread = float((deviation.square() + (mean - center).square()).mean().sqrt())
         if num_bases is not None:
             spread *= _shrinkage(num_bases) ** -0.5
-        told["initializer"] = "normal"
-        told["initializer_kwargs"] = {"mean": center, "std": spread, **(given.get("initializer_kwargs") or {})}
+        options["initializer"] = "normal"
+        options["initializer_kwargs"] = {"mean": center, "std": spread, **(given.get("initializer_kwargs") or {})}
     else:
-        told["initializer"] = normal_columns
-        told["initializer_kwargs"] = {"mean": mean, "deviation": deviation}
-    return told
+        options["initializer"] = normal_columns
+        options["initializer_kwargs"] = {"mean": mean, "deviation": deviation}
+    return options
 
 
 def _chain_of(base: Any) -> list[Any]:
@@ -76,8 +76,8 @@ def _column_moments(base: Any) -> tuple[Tensor, Tensor]:
     mean = torch.zeros(table.rows.dim, dtype=torch.float64, device=table.rows.device)
     squares, count = mean.clone(), 0
     for block in table.rows.blocks():
-        found = torch.var_mean(block.to(product_dtype(block.dtype)), dim=0, correction=0)
-        variance, middle = (moment.to(torch.float64) for moment in found)
+        moments = torch.var_mean(block.to(product_dtype(block.dtype)), dim=0, correction=0)
+        variance, middle = (moment.to(torch.float64) for moment in moments)
         distance, share = middle - mean, len(block) / (count + len(block))
         squares += variance * len(block) + distance.square() * (count * share)
         mean += distance * share

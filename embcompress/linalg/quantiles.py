@@ -63,12 +63,12 @@ class QuantileSketch:
         edges = [reach * step / HISTOGRAM_BINS for step in range(HISTOGRAM_BINS + 1)] if reach else [0.0]
         if self.largest > edges[-1] or not reach:
             edges.append(self.largest)
-        found = self.counts.nonzero().squeeze(1)
+        filled_bins = self.counts.nonzero().squeeze(1)
         # In float64: bin 20000 in float32 is off by the width of a bin.
-        values = torch.where(found == 0, 0.0, _middle(found.to(torch.float64))).clamp_max(self.largest)
+        values = torch.where(filled_bins == 0, 0.0, _middle(filled_bins.to(torch.float64))).clamp_max(self.largest)
         # A value on an edge belongs to the bin that starts there, the last edge to the last bin.
         bins = torch.bucketize(values, torch.tensor(edges[1:-1], dtype=torch.float64), right=True)
-        counts = torch.zeros(len(edges) - 1, dtype=torch.int64).index_add_(0, bins, self.counts[found])
+        counts = torch.zeros(len(edges) - 1, dtype=torch.int64).index_add_(0, bins, self.counts[filled_bins])
         return Histogram(tuple(edges), tuple(counts.tolist()))
 
 

@@ -18,7 +18,11 @@ def inspect_document(result: InspectResult) -> Document:
     """Say which matrices are tables, and why; what is chosen comes first."""
     chosen = [table for table in result.tables if table.chosen]
     rest = [table for table in result.tables if not table.chosen]
-    sections = [Section("Compressed tables", grids=(_compressed(result.compressed),))] if result.compressed else []
+    sections = (
+        [Section("Compressed tables", grids=(_compressed(result.compressed_tables),))]
+        if result.compressed_tables
+        else []
+    )
     if result.tables:
         sections.append(Section("Matrices", grids=(_matrices([*chosen, *rest]),), is_titled=bool(sections)))
     if result.others:
@@ -30,23 +34,25 @@ def inspect_document(result: InspectResult) -> Document:
         others = Grid("Other tensors", columns, rows, is_folded=True, brief_rows=OTHERS_MAX)
         sections.append(Section("Other tensors", grids=(others,), is_titled=False))
     size = sum(table.bytes for table in chosen)
-    compressed_size = sum(table.bytes for table in result.compressed)
-    compressed = (Fact("compressed tables", str(len(result.compressed)), human_bytes(compressed_size)),)
+    compressed_size = sum(table.bytes for table in result.compressed_tables)
+    compressed = (Fact("compressed tables", str(len(result.compressed_tables)), human_bytes(compressed_size)),)
     numbers = (
-        *(compressed if result.compressed else ()),
+        *(compressed if result.compressed_tables else ()),
         Fact("embedding tables", str(len(chosen)), human_bytes(size)),
         Fact("other matrices", str(len(rest))),
         Fact("other tensors", str(len(result.others))),
         Fact("file", human_bytes(result.input.bytes)),
     )
     tables = counted(len(chosen), "embedding table")
-    if result.compressed:
-        tables = ", ".join([counted(len(result.compressed), "compressed table"), *([tables] if chosen else [])])
+    if result.compressed_tables:
+        tables = ", ".join([counted(len(result.compressed_tables), "compressed table"), *([tables] if chosen else [])])
     verdict = (
         f"{counted(len(chosen), 'table')} would be compressed." if chosen else "No embedding table was recognised."
     )
-    if result.compressed:
-        verdict = f"{counted(len(result.compressed), 'compressed table')}: an artifact, which is not compressed again."
+    if result.compressed_tables:
+        verdict = (
+            f"{counted(len(result.compressed_tables), 'compressed table')}: an artifact, which is not compressed again."
+        )
     return Document(
         result.command,
         (parts.base_name(result.input.path), f", {tables}"),
@@ -56,7 +62,7 @@ def inspect_document(result: InspectResult) -> Document:
         numbers,
         (parts.file_fact("input", result.input),),
         (*sections, *parts.left_dense(result.skipped)),
-        parts.table_cases({table.name: 0.0 for table in (*result.compressed, *chosen)}, result.skipped),
+        parts.table_cases({table.name: 0.0 for table in (*result.compressed_tables, *chosen)}, result.skipped),
         (Fact("", (Name(result.input.path), f": {human_bytes(result.input.bytes)}, {tables}")),),
     )
 
