@@ -12,6 +12,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads make a b
 import pytest
 import torch
 
+from tests.fixtures import compress_sample, pair, small_pairs, small_results
+
+__all__ = ["compress_sample", "pair", "small_pairs", "small_results"]
+
 for _name in ("GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR"):  # what the machine that runs the tests sets changes reports
     os.environ.pop(_name, None)
 

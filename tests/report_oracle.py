@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from embcompress.results import Histogram, RowGroup, SpectrumReport, TableErrorReport, TableReport
-from tests.linalg.test_error import dense_measures, nearest_rank
-from tests.linalg.test_neighbours import dense_overlap
+from tests.linalg.oracles import dense_measures, dense_overlap, nearest_rank
 
 QUANTILE = 1.001e-3  # relative: half a bin of the sketch of quantiles
 NORM = 5.01e-3  # relative: half a bin of the norms that bound a group

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 import embcompress
-from tests.report.test_github import commands_in, read_outputs
+from tests.report.workflow_log import commands_in, read_outputs
 
 ROOT = Path(__file__).parent.parent
 CI = ROOT / "examples" / "ci"

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.command_line import run, run_at_terminal
-from tests.report.test_github import HOSTILE, commands_in
+from tests.report.workflow_log import HOSTILE, commands_in
 
 NAMES = [*HOSTILE.values(), "a\rerror: b_embedding", "\x1b]8;;http://x\x07link\x1b]8;;\x07_embedding"]
 RAW = set("\x1b\x9b\x07\u202e")

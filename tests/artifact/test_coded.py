@@ -8,6 +8,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from embcompress.artifact.decoded_rows import StringReader
 from embcompress.artifact.reader import read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.exceptions import ArtifactError, EmbcompressError, OutputError
+from tests import fixtures
 from tests.artifact.artifact_oracle import decode, decode_weights, parse, read_codebook
 
-SAMPLES = Path(__file__).parents[2] / "sample_checkpoints"
+draw = partial(fixtures.draw_falling, fall=0.85, spread=0.7)
+
 COMMITTED = Path(__file__).parents[1] / "data" / "coded-v1.safetensors"
 COMMITTED_V2 = Path(__file__).parents[1] / "data" / "coded-v2.safetensors"
 
@@ -35,17 +38,6 @@ def rows_of(values: Tensor) -> NDArray[np.float64]:
     """Flatten rows to reals in float64."""
     real = torch.view_as_real(values) if values.is_complex() else values
     return real.detach().double().reshape(len(values), -1).numpy()
-
-
-def draw(rows: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Draw rows of different norms whose singular values fall."""
-    generator = torch.Generator().manual_seed(rows)
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    dim = int(np.prod(shape))
-    sizes = (0.7 * torch.randn(rows, 1, generator=generator, dtype=torch.float64)).exp()
-    turn = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=wide)).Q
-    flat = torch.randn(rows, dim, generator=generator, dtype=wide) * sizes * 0.85 ** torch.arange(dim) @ turn
-    return flat.view(rows, *shape).to(dtype)
 
 
 def compress(folder: Path, table: Tensor, **options: Any) -> Path:

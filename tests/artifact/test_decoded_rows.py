@@ -18,8 +18,9 @@ from embcompress.checkpoints import open_checkpoint
 from embcompress.coding.row_index import SPACING
 from embcompress.exceptions import ArtifactError
 from tests.artifact.artifact_oracle import decode
-from tests.cli.test_evaluate import flip
-from tests.commands.test_evaluate import CASES, NAME, draw, multiply
+from tests.artifact.cases import CASES, multiply
+from tests.artifact.damage import flip
+from tests.fixtures import NAME, draw_falling
 
 CODED_V1 = Path(__file__).parents[1] / "data" / "coded-v1.safetensors"
 KINDS = ("plain", "plain-bfloat16", "plain-complex64", "axes", "coded", "coded-complex64", "bilinear")
@@ -91,7 +92,7 @@ def test_dense_rows_check_what_was_read(kind: str, made: Mapping[str, Path], tmp
 def test_dense_rows_leave_the_range_of_the_original(tmp_path: Path) -> None:
     """Nothing is rounded to float16: rows differ from those of `reconstruct` by the rounding, and by no more."""
     source = tmp_path / "model.safetensors"
-    safetensors.torch.save_file({NAME: draw(130, 16, dtype=torch.float16)}, source)
+    safetensors.torch.save_file({NAME: draw_falling(130, 16, dtype=torch.float16)}, source)
     artifact = Path(embcompress.approximate(source, bases=5, table=NAME, neighbours=0).output.path)
     dense = safetensors.torch.load_file(embcompress.reconstruct(artifact).output.path)[NAME].to(torch.float64)
     with opened(artifact) as rows:
@@ -104,7 +105,7 @@ def test_coded_rows_by_id_lie_beyond_the_places_counted(tmp_path: Path) -> None:
     """Rows of many kinds, on both sides of a place up to which bytes are counted, are the same by id and in order."""
     rows = 400 * SPACING + 40
     source = tmp_path / "model.safetensors"
-    safetensors.torch.save_file({NAME: draw(rows, 4)}, source)
+    safetensors.torch.save_file({NAME: draw_falling(rows, 4)}, source)
     made = embcompress.approximate(source, ratio=5, effort="fast", table=NAME, neighbours=0)
     assert made.tables[0].coded is not None
     assert made.tables[0].coded.row_kinds > 1

@@ -19,22 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
 import torch
 from torch import Tensor
 
 import embcompress
 from embcompress.checkpoints import open_checkpoint
 from tests.command_line import Outcome, run, run_at_terminal, snapshot
+from tests.fixtures import SAMPLE_FILES, SAMPLES, draw, save
 
-SAMPLES = Path(__file__).parents[2] / "sample_checkpoints"
-SAMPLE_FILES = (
-    "kinships-complex/trained_model.pkl",
-    "kinships-complex/model.safetensors",
-    "kinships-transe/trained_model.pkl",
-    "kinships-rescal/trained_model.pkl",
-    "words/model.pt",
-)
 TOOL = [sys.executable, "-m", "embcompress"]
 REPORT_KEYS = [
     "schema_version", "command", "ok", "input", "output", "tables", "skipped", "totals", "gates", "warnings",
@@ -43,23 +35,9 @@ INSPECT_KEYS = ["schema_version", "command", "ok", "input", "tables", "others"]
 FAILURE_KEYS = ["schema_version", "ok", "error"]
 
 
-def save(path: Path, state: Mapping[str, Tensor]) -> Path:
-    """Save a state dict with the tool that belongs to the ending."""
-    if path.suffix == ".safetensors":
-        safetensors.torch.save_file(dict(state), path)
-    else:
-        torch.save(dict(state), path)
-    return path
-
-
-def table(rows: int = 60, dim: int = 12, *, seed: int = 0) -> Tensor:
-    """Draw a table."""
-    return torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed))
-
-
 MODEL: Mapping[str, Tensor] = {
-    "entities.weight": table(),
-    "fc.weight": table(12, 12),
+    "entities.weight": draw(60, 12),
+    "fc.weight": draw(12, 12),
     "fc.bias": torch.ones(12),
     "steps": torch.arange(20).view(4, 5),
 }
@@ -313,7 +291,7 @@ def test_bad_table_is_refused(folder: Path, options: list[str], message: str, hi
 def test_candidates_can_be_pasted(folder: Path) -> None:
     """Where no table is recognised, each command of the hint works as it is printed, whatever the names."""
     names = ["fc1.weight", "it's a matrix", "[x]", "-y", "$HOME"]
-    path = save(folder / "my model.pt", {name: table(80 + 20 * i, 16) for i, name in enumerate(names)})
+    path = save(folder / "my model.pt", {name: draw(80 + 20 * i, 16) for i, name in enumerate(names)})
     assert_refused(["approximate", str(path), "--bases", "2"], code=1, folder=folder,
                    message="no tensor is named like an embedding table", hint="The largest candidates:")  # fmt: skip
     lines = run("approximate", path, "--bases", 2).err.partition("candidates:\n")[2].splitlines()
@@ -458,7 +436,7 @@ def test_full_disk_leaves_nothing(folder: Path, limit: int) -> None:
 
 def test_full_disk_of_the_report_leaves_nothing(folder: Path) -> None:
     """A report that the disk cannot hold keeps the artifact from its place too."""
-    state = {f"{name}.weight": table(4, 3) for name in ("entity", "relation", "user", "item", "token", "word")}
+    state = {f"{name}.weight": draw(4, 3) for name in ("entity", "relation", "user", "item", "token", "word")}
     path = save(folder / "many.safetensors", state)
     before = snapshot(folder)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -486,7 +464,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 def test_small_disk_is_refused_before_work(folder: Path, small_disk: Path) -> None:
     """What the disk cannot hold is refused with both sizes, in a dry run too."""
-    path = save(folder / "large.safetensors", {"entities.weight": table(1000, 12)})
+    path = save(folder / "large.safetensors", {"entities.weight": draw(1000, 12)})
     for extra in ([], ["-n"]):
         outcome = run("approximate", path, "--bases", 3, "-o", small_disk / "out.safetensors", *extra)
         assert outcome.code == 1
@@ -547,7 +525,7 @@ HOSTILE_NAMES = (
 
 def test_hostile_names_are_harmless(folder: Path) -> None:
     """Names with markup, escapes, newlines and bidi marks are shown as text by every command and in every error."""
-    path = save(folder / "hostile.pt", {name: table(seed=i) for i, name in enumerate(HOSTILE_NAMES)})
+    path = save(folder / "hostile.pt", {name: draw(60, 12, seed=i) for i, name in enumerate(HOSTILE_NAMES)})
     runs = [
         run("inspect", path),
         run("approximate", path, "--bases", 2, "-n", "--table", "*"),
@@ -571,7 +549,7 @@ def test_hostile_names_are_harmless(folder: Path) -> None:
 
 def test_terminal_gets_no_foreign_escapes(folder: Path) -> None:
     """At a real terminal, with colours and a progress bar, none of the escapes in names come through."""
-    path = save(folder / "hostile.pt", {name: table(seed=i) for i, name in enumerate(HOSTILE_NAMES)})
+    path = save(folder / "hostile.pt", {name: draw(60, 12, seed=i) for i, name in enumerate(HOSTILE_NAMES)})
     leader, follower = pty.openpty()
     command = [*TOOL, "approximate", path.name, "--bases", "2", "--table", "*"]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
@@ -713,7 +691,7 @@ def test_reader_that_went_away_changes_no_exit_code(args: list[str], code: int) 
 
 def test_names_outside_the_encoding_are_spelled_out(folder: Path) -> None:
     """A stdout of ASCII gets escapes where a name is not, and JSON stays UTF-8 that parses."""
-    path = save(folder / "modèle.pt", {"entité_embedding.weight": table()})
+    path = save(folder / "modèle.pt", {"entité_embedding.weight": draw(60, 12)})
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     shown = subprocess.run([*TOOL, "inspect", path.name], capture_output=True, check=True, env=environment)
     assert rb"entit\xe9_embedding.weight" in shown.stdout

@@ -9,7 +9,6 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ import embcompress
 from embcompress.choices import CONSTRAINERS, METHODS
 from embcompress.report.terminal import render_terminal
 from tests.command_line import Outcome, run, snapshot
+from tests.fixtures import draw, save
 
 FAILURE_KEYS = ["schema_version", "ok", "error"]
 REPORT_KEYS = [
@@ -35,32 +35,18 @@ TABLE_KEYS = [
 ]  # fmt: skip
 
 
-def save(name: str, state: Mapping[str, Tensor]) -> str:
-    """Save a state dict with the tool that belongs to the ending."""
-    if name.endswith(".safetensors"):
-        safetensors.torch.save_file(dict(state), name)
-    else:
-        torch.save(dict(state), name)
-    return name
-
-
 def write(name: str, *items: object) -> str:
     """Write one item a line."""
     Path(name).write_text("".join(f"{item}\n" for item in items))
     return name
 
 
-def table(rows: int = 20, dim: int = 6, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Draw a table."""
-    return torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in a folder with two models, their ids and labels, and an old output."""
     monkeypatch.chdir(tmp_path)
-    save("model.safetensors", {"entities.weight": table(), "relations.weight": table(5), "bias": torch.ones(20)})
-    save("second.safetensors", {"entities.weight": table(8, seed=1)})
+    save("model.safetensors", {"entities.weight": draw(20, 6), "relations.weight": draw(5, 6), "bias": torch.ones(20)})
+    save("second.safetensors", {"entities.weight": draw(8, 6, seed=1)})
     write("ids", *range(29, 9, -1))
     write("ids2", *range(8))
     write("old.txt", *(f"w{number}" for number in range(20)))
@@ -121,7 +107,7 @@ def test_backfill_prints_one_json_document(folder: Path) -> None:
     )
     assert list(fields["base_rows"]["norm"]) == ["mean", "p50", "p99", "max"]
     assert list(fields["new_rows"]["cosine"]) == ["mean", "p50", "p01", "min"]
-    assert fields["base_rows"]["norm"]["mean"] == pytest.approx(float(table()[4:].norm(dim=1).mean()), rel=1e-6)
+    assert fields["base_rows"]["norm"]["mean"] == pytest.approx(float(draw(20, 6)[4:].norm(dim=1).mean()), rel=1e-6)
     assert document["warnings"] == [
         "4 rows were dropped with their labels: 'w0', 'w1', 'w2', 'w3'",
         "not grown, although they also have 20 entries like the rows of 'entities.weight': 'bias'",
@@ -131,7 +117,7 @@ def test_backfill_prints_one_json_document(folder: Path) -> None:
 
 def test_backfill_keeps_the_rows_of_the_prompt(folder: Path) -> None:
     """Ids, labels, two bases, options behind or before the files: rows lie where the files say."""
-    rows, more = table(), table(8, seed=1)
+    rows, more = draw(20, 6), draw(8, 6, seed=1)
     assert run(*BY_ID, "--method", "zeros", "-o", "a.safetensors", "-q") == Outcome(0, "", "")
     grown_rows = safetensors.torch.load_file("a.safetensors")["entities.weight"]
     assert torch.equal(grown_rows, torch.cat([torch.zeros(10, 6), rows.flip(0)]))
@@ -185,7 +171,7 @@ def test_report_fits_the_console(width: int) -> None:
     lines = text.splitlines()
     assert max(map(len, lines)) <= width
     flat = " ".join(text.split())
-    shown_rows = table()[4:]
+    shown_rows = draw(20, 6)[4:]
     norm = f"{float(shown_rows.norm(dim=1).mean()):.4g} / 1"
     for part in (
         "entities.weight",
@@ -217,7 +203,7 @@ HOSTILE_NAMES = (
 
 def test_hostile_names_are_harmless(folder: Path) -> None:
     """Names of tensors and labels with markup, escapes and newlines are shown as text; the JSON has them whole."""
-    state = {name: table(seed=number) for number, name in enumerate(HOSTILE_NAMES)}
+    state = {name: draw(20, 6, seed=number) for number, name in enumerate(HOSTILE_NAMES)}
     path = save("hostile.pt", {**state, "\x1b[2Jbias[/red]": torch.ones(20)})
     labels = ["\x1b[2Jl[/red]", "\u202eb", *(f"w{number}" for number in range(18))]
     Path("hostile.json").write_text(json.dumps(labels))
@@ -318,7 +304,7 @@ def test_wrong_labels_are_refused(folder: Path, name: str, content: bytes, messa
 
 def test_too_few_labels_of_a_long_table_are_refused(folder: Path) -> None:
     """A table with 400 more rows than labels was hardly padded: the rows without a label are named."""
-    save("long.safetensors", {"entities.weight": table(420)})
+    save("long.safetensors", {"entities.weight": draw(420, 6)})
     args = ["backfill", "long.safetensors", "--base-labels", "old.txt", "--labels", "new.txt", *OVER_OLD]
     message = "'entities.weight' in long.safetensors has 420 rows, and 20 ids were given: rows 20..419 have none"
     assert_refused(args, code=1, message=message, folder=folder)
@@ -336,15 +322,18 @@ def test_bases_that_overlap_are_refused(folder: Path) -> None:
 
 
 WRONG_SECOND: dict[str, tuple[dict[str, Tensor], str]] = {
-    "shape": ({"entities.weight": table(8, 7)}, "has shape (6,) in model.safetensors and (7,) in second.safetensors"),
-    "axes": ({"entities.weight": table(8).view(8, 2, 3)}, "has shape (6,) in model.safetensors and (2, 3) in second"),
+    "shape": ({"entities.weight": draw(8, 7)}, "has shape (6,) in model.safetensors and (7,) in second.safetensors"),
+    "axes": ({"entities.weight": draw(8, 6).view(8, 2, 3)}, "has shape (6,) in model.safetensors and (2, 3) in second"),
     "dtype": (
-        {"entities.weight": table(8, dtype=torch.float16)},
+        {"entities.weight": draw(8, 6, dtype=torch.float16)},
         "has dtype float32 in model.safetensors and float16 in second.safetensors",
     ),
-    "name": ({"others.weight": table(8)}, "second.safetensors has no table 'entities.weight', which model.safetensors"),
+    "name": (
+        {"others.weight": draw(8, 6)},
+        "second.safetensors has no table 'entities.weight', which model.safetensors",
+    ),
     "rows": (
-        {"entities.weight": table(9)},
+        {"entities.weight": draw(9, 6)},
         "in second.safetensors has 9 rows, and 8 ids were given: row 8 has none",
     ),
 }
@@ -376,46 +365,52 @@ def test_dense_and_compressed_bases_are_not_mixed(folder: Path) -> None:
 
 WRONG_FILLS: dict[str, tuple[dict[str, Tensor], list[str] | None, list[str], str, str]] = {
     "too few rows": (
-        {"x": table(9)},
+        {"x": draw(9, 6)},
         None,
         [],
         "--fill has 9 rows for table 'entities.weight', and 10 ids are new",
         "",
     ),
-    "too many rows": ({"x": table(11)}, None, [], "--fill has 11 rows", ""),
+    "too many rows": ({"x": draw(11, 6)}, None, [], "--fill has 11 rows", ""),
     "other columns": (
-        {"x": table(10, 7)},
+        {"x": draw(10, 7)},
         None,
         [],
         "no tensor with real rows of shape (6,) for table 'entities.weight'",
         "",
     ),
-    "other axes": ({"x": table(10).view(10, 2, 3)}, None, [], "has no tensor with real rows of shape (6,)", ""),
-    "integers": ({"x": table(10).long()}, None, [], "has no tensor with real rows of shape (6,)", ""),
+    "other axes": ({"x": draw(10, 6).view(10, 2, 3)}, None, [], "has no tensor with real rows of shape (6,)", ""),
+    "integers": ({"x": draw(10, 6).long()}, None, [], "has no tensor with real rows of shape (6,)", ""),
     "two of a shape": (
-        {"x": table(10), "y": table(9)},
+        {"x": draw(10, 6), "y": draw(9, 6)},
         None,
         [],
         "has several tensors with real rows of shape (6,)",
         "",
     ),
     "unknown labels": (
-        {"x": table(3)},
+        {"x": draw(3, 6)},
         ["w20", "w5", "nobody"],
         ["--method", "zeros"],
         "only new labels can be filled; these are not new: 'w5', 'nobody'.",
         "",
     ),
-    "label twice": ({"x": table(3)}, ["w20", "w21", "w20"], [], "by a label that no other has; several have 'w20'", ""),
+    "label twice": (
+        {"x": draw(3, 6)},
+        ["w20", "w21", "w20"],
+        [],
+        "by a label that no other has; several have 'w20'",
+        "",
+    ),
     "fewer rows than labels": (
-        {"x": table(2)},
+        {"x": draw(2, 6)},
         ["w20", "w21", "w22"],
         ["--method", "zeros"],
         "--fill has 2 rows for table 'entities.weight', and 3 labels were given for them",
         "",
     ),
     "labels left without a row": (
-        {"x": table(3)},
+        {"x": draw(3, 6)},
         ["w20", "w21", "v2"],
         [],
         "--fill has no rows for 7 new ids, such as 18, 19, 20, 21, 22 and 2 more",
@@ -443,14 +438,14 @@ def test_fill_that_is_no_dense_checkpoint_is_refused(folder: Path) -> None:
                    message="--fill c.safetensors is compressed", hint="reconstruct c.safetensors")  # fmt: skip
     assert_refused([*BY_ID, "--fill", "no.pt", *OVER_OLD], code=1, message="no.pt does not exist", folder=folder)
     assert_refused([*BY_ID, "--fill", "ids", *OVER_OLD], code=1, message="ids", folder=folder)
-    save("nan.pt", {"x": table(10).index_fill_(0, torch.tensor(4), float("nan"))})
+    save("nan.pt", {"x": draw(10, 6).index_fill_(0, torch.tensor(4), float("nan"))})
     assert_refused([*BY_ID, "--fill", "nan.pt", *OVER_OLD], code=1, folder=folder, hint="Check --fill",
                    message="the new row of id 4 in table 'entities.weight' holds NaN")  # fmt: skip
 
 
 def test_ambiguous_tables_are_refused(folder: Path) -> None:
     """Entities and relations of one number are refused until --table says whose ids these are."""
-    save("model.safetensors", {"entities.weight": table(), "relations.weight": table(seed=1)})
+    save("model.safetensors", {"entities.weight": draw(20, 6), "relations.weight": draw(20, 6, seed=1)})
     message = "several tables in model.safetensors have 20 rows: 'entities.weight', 'relations.weight'"
     assert_refused([*BY_ID, *OVER_OLD], code=1, message=message, hint="Say with --table", folder=folder)
     outcome = run(*BY_ID, "--table", "rel*", "--json")
@@ -480,7 +475,7 @@ def test_no_table_of_the_count_is_refused(folder: Path) -> None:
     assert_refused(
         args, code=1, message="'entities.weight' has 20, 'relations.weight' has 5", hint="--table", folder=folder
     )
-    save("plain.safetensors", {"fc.weight": table()})
+    save("plain.safetensors", {"fc.weight": draw(20, 6)})
     assert_refused(["backfill", "plain.safetensors", *BY_ID[2:], *OVER_OLD], code=1, message="no table is recognised",
                    hint="embcompress inspect plain.safetensors", folder=folder)  # fmt: skip
 
@@ -577,7 +572,7 @@ def test_offset_beyond_the_rows_is_refused(folder: Path) -> None:
     named = [*BY_LABEL, "--row-offset", "1", "--table", "entities.weight"]
     assert_refused(named, code=1, folder=folder, hint="At most 0 rows can stand before",
                    message="'entities.weight' in model.safetensors has 20 rows, too few for 20 labels")  # fmt: skip
-    save("padded.safetensors", {"entities.weight": table(22)})
+    save("padded.safetensors", {"entities.weight": draw(22, 6)})
     args = ["backfill", "padded.safetensors", *BY_LABEL[2:], *OVER_OLD, "--max-id", "27"]
     assert_refused([*args, "--row-offset", "2"], code=1, folder=folder,
                    message="--max-id 27 is too small for 26 labels and 2 rows that have none")  # fmt: skip
@@ -611,7 +606,7 @@ def test_existing_output_is_refused_without_force(folder: Path) -> None:
 def test_output_that_is_a_base_or_the_fill_is_refused(folder: Path) -> None:
     """Neither of the bases nor the fill is ever overwritten, under another name of it or with --force."""
     (folder / "link.safetensors").symlink_to("second.safetensors")
-    save("fill.safetensors", {"x": table(2)})
+    save("fill.safetensors", {"x": draw(2, 6)})
     args = ["backfill", "model.safetensors", "second.safetensors", "--max-id", "30", "--base-ids", "ids"]
     args += ["--base-ids", "ids2", "--fill", "fill.safetensors", "--force", "-o"]
     for output in (
@@ -700,7 +695,7 @@ def test_help_and_dry_runs_import_no_torch(folder: Path) -> None:
     Only arguments of methods and constrainers have to be tried, with torch.
     """
     run("approximate", "model.safetensors", "--bases", 2)
-    save("fill.pt", {"x": table(10)})
+    save("fill.pt", {"x": draw(10, 6)})
     (folder / "vocab.json").write_text(json.dumps(VOCABULARY))
     commands = [
         "backfill --help",

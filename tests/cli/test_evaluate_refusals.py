@@ -10,10 +10,9 @@ import safetensors.torch
 import torch
 
 import embcompress
-from tests.cli.test_evaluate import NAME, OPTIONS, Pair, edit_original, failed, flip, made, pair
+from tests.artifact.damage import edit_original, failed, flip
 from tests.command_line import run, snapshot
-
-__all__ = ["made", "pair"]  # fixtures
+from tests.fixtures import NAME, OPTIONS, Pair
 
 
 def test_evaluate_refuses_the_wrong_original(pair: Pair, tmp_path: Path) -> None:

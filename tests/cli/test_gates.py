@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
 
-from tests.cli.test_evaluate import NAME, state
 from tests.command_line import Outcome, run, snapshot
+from tests.fixtures import NAME, save, small_state
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Save a checkpoint, and compress it once."""
     folder = tmp_path_factory.mktemp("sources")
-    safetensors.torch.save_file(state(), folder / "model.safetensors")
+    save(folder / "model.safetensors", small_state())
     assert approximate(folder, "--bases", 4).code == 0
     return folder
 

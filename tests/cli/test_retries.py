@@ -17,31 +17,26 @@ import embcompress
 from embcompress.cli.retries import repeat_command
 from embcompress.exceptions import Retry
 from tests.command_line import run
+from tests.fixtures import draw_sloping
 
 PACKAGE = Path(embcompress.__file__).parent
 
 
-def table(rows: int, dim: int, *, seed: int = 0) -> torch.Tensor:
-    """Draw a table of falling spectrum."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(rows, dim, generator=generator) * torch.linspace(2, 0.1, dim)
-
-
 def save_known() -> None:
     """Save a table that is recognised, beside one that is not, and an artifact."""
-    save_file({"entities.weight": table(400, 32), "mystery": table(300, 24)}, "known.safetensors")
+    save_file({"entities.weight": draw_sloping(400, 32), "mystery": draw_sloping(300, 24)}, "known.safetensors")
     run("approximate", "known.safetensors", "--bases", "4", "-o", "artifact.safetensors")
 
 
 def save_unknown() -> None:
     """Save two matrices of which nothing tells that they are tables."""
-    save_file({"mystery one": table(400, 32), "riddle": table(300, 24)}, "unknown.safetensors")
+    save_file({"mystery one": draw_sloping(400, 32), "riddle": draw_sloping(300, 24)}, "unknown.safetensors")
 
 
 def save_padded() -> None:
     """Save tables of 33 rows, labels of 30 of them, 36 new labels, and labels with a hole that is filled."""
     for number, name in enumerate(("padded", "second")):
-        save_file({"wte.weight": table(33, 8, seed=number), "bias": torch.ones(4)}, f"{name}.safetensors")
+        save_file({"wte.weight": draw_sloping(33, 8, seed=number), "bias": torch.ones(4)}, f"{name}.safetensors")
     for name, first, last in (("old", 0, 30), ("old2", 30, 60), ("few", 0, 9), ("new", 0, 36), ("all", 0, 64)):
         Path(f"{name}.txt").write_text("".join(f"t{number}\n" for number in range(first, last)))
     Path("holes.txt").write_text("".join(f"t{number}\n" if number != 7 else "\n" for number in range(33)))
@@ -94,7 +89,11 @@ FAILURES: Mapping[str, tuple[Callable[[], None], str, int]] = {
 
 def save_large() -> None:
     """Save a table beside large matrices of which nothing tells what they are, and counts for some of them."""
-    tensors = {"entities.weight": table(2000, 32), "mystery one": table(4000, 24), "riddle[0]": table(2000, 24)}
+    tensors = {
+        "entities.weight": draw_sloping(2000, 32),
+        "mystery one": draw_sloping(4000, 24),
+        "riddle[0]": draw_sloping(2000, 24),
+    }
     save_file(tensors, "large.safetensors")
     Path("counts.txt").write_text("".join(f"{number + 1}\n" for number in range(2000)))
 
@@ -166,8 +165,10 @@ def test_a_command_leaves_dense_what_turns_out_not_to_pay(
 ) -> None:
     """Only the rows tell whether a matrix can be held to an error: the command leaves it dense, and says so."""
     monkeypatch.chdir(tmp_path)
-    flat = torch.linalg.qr(table(4000, 24)).Q.contiguous()
-    save_file({"entities.weight": table(2000, 4) @ table(4, 32, seed=1), "mys[t]ery": flat}, "flat.safetensors")
+    flat = torch.linalg.qr(draw_sloping(4000, 24)).Q.contiguous()
+    save_file(
+        {"entities.weight": draw_sloping(2000, 4) @ draw_sloping(4, 32, seed=1), "mys[t]ery": flat}, "flat.safetensors"
+    )
     (command,) = commands_in(run(*shlex.split(f"approximate flat.safetensors {size}")).out)
     again = run(*command, "--json")
     assert again.code == 0, again.err

@@ -8,7 +8,6 @@ import io
 import json
 import math
 import os
-import pickle
 import re
 import shutil
 import socket
@@ -17,7 +16,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,50 +35,10 @@ from embcompress.exceptions import (
     UsageError,
 )
 from embcompress.results import ApproximateResult, TableReport
+from tests.fixtures import SAMPLE_FILES, SAMPLES, CompressSample, load_module, save
 
-SAMPLES = Path(__file__).parents[2] / "sample_checkpoints"
-SAMPLE_FILES = (
-    "kinships-complex/trained_model.pkl",
-    "kinships-complex/model.safetensors",
-    "kinships-transe/trained_model.pkl",
-    "kinships-rescal/trained_model.pkl",
-    "words/model.pt",
-)
 INTEGERS = (torch.uint8, torch.int16, torch.int32, torch.int64)
 REPORTED = 1e-6  # how near the reported error is to that of the stored factors in float64, relatively
-
-
-class WordModel(nn.Module):
-    """The model of sample_checkpoints/words: its head is tied to its table."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(2325, 64)
-        self.mix = nn.Linear(64, 64)
-        self.head = nn.Linear(64, 2325)
-        self.head.weight = self.embedding.weight
-
-
-class _ModelUnpickler(pickle.Unpickler):
-    """Unpickles a whole PyKEEN model without PyKEEN: its classes become plain torch modules."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.partition(".")[0] in {"torch", "collections", "builtins", "_codecs", "functools", "numpy"}:
-            return super().find_class(module, name)
-        return type(name, (nn.Module,), {"__init__": lambda self, *_, **__: nn.Module.__init__(self)})
-
-
-def load_module(path: Path) -> nn.Module:
-    """Load the model of a sample with torch itself, as the module that it was saved from."""
-    if path.suffix == ".pt":
-        model: nn.Module = WordModel()
-        model.load_state_dict(torch.load(path, weights_only=True), strict=True)
-        return model
-    reader = SimpleNamespace(Unpickler=_ModelUnpickler, load=pickle.load, __name__="pickle")
-    model = torch.load(path.with_name("trained_model.pkl"), weights_only=False, pickle_module=reader)
-    if path.suffix == ".safetensors":
-        model.load_state_dict(safetensors.torch.load_file(path), strict=True)
-    return model
 
 
 @dataclass(frozen=True)
@@ -95,10 +53,9 @@ class Trip:
 
 
 @pytest.fixture(scope="module", params=SAMPLE_FILES)
-def trip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trip:
+def trip(request: pytest.FixtureRequest, compress_sample: CompressSample) -> Trip:
     """Compress a copy of a sample to 8 bases with the defaults, and multiply it out again."""
-    source = Path(shutil.copy(SAMPLES / request.param, tmp_path_factory.mktemp("trip")))
-    result = embcompress.approximate(source, bases=8)
+    result = compress_sample(request.param, bases=8)
     dense = embcompress.reconstruct(result.output.path)
     return Trip(
         sample=SAMPLES / request.param,
@@ -211,15 +168,6 @@ def decaying(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> 
     right = torch.linalg.qr(torch.randn(dim, side, dtype=wide, generator=generator)).Q
     values = 0.7 ** torch.arange(side, dtype=torch.float64)
     return ((left * values) @ right.mT * rows**0.5).reshape(shape).to(dtype)
-
-
-def save(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Path:
-    """Save a state dict with the tool that belongs to the ending."""
-    if path.suffix == ".safetensors":
-        safetensors.torch.save_file(dict(state), path, metadata=dict(metadata or {"format": "pt"}))
-    else:
-        torch.save(dict(state), path)
-    return path
 
 
 def compress(path: Path, **options: Any) -> tuple[TableReport, dict[str, Tensor], ApproximateResult]:

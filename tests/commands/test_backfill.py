@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ from embcompress.exceptions import (
 from embcompress.results import BackfillResult, GrownTable, RowStatisticsReport
 from embcompress.tables import table as table_module
 from embcompress.tables.labels import read_labels
+from tests.fixtures import SAMPLES, save, write_lines
 
-SAMPLES = Path(__file__).parents[2] / "sample_checkpoints"
 NAME = "entities.weight"
 SINGLE = torch.finfo(torch.float32).eps
 QUANTILE = 1.1e-3  # relative: half a bin of the sketch is 0.1 %, and the norms are float32's
@@ -58,21 +58,6 @@ def with_every_bit(rows: Tensor) -> Tensor:
     flat[3, 0], flat[3, 1], flat[4, 0], flat[5, 0] = quiet[0] + 1, quiet[0] ^ 3, quiet[1], quiet[2]
     flat[6] = quiet[3]
     return rows
-
-
-def save(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Path:
-    """Save a state dict with the tool that belongs to the ending."""
-    if path.suffix == ".safetensors":
-        safetensors.torch.save_file(dict(state), path, metadata=None if metadata is None else dict(metadata))
-    else:
-        torch.save(dict(state), path)
-    return path
-
-
-def write_lines(path: Path, items: Iterable[object]) -> Path:
-    """Write one item a line."""
-    path.write_text("".join(f"{item}\n" for item in items))
-    return path
 
 
 def bits(values: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ import torch
 
 import embcompress
 from embcompress.compression.memory import BASE_MEMORY_BYTES
-from tests.cli.test_app import SAMPLE_FILES, SAMPLES
 from tests.command_line import run
+from tests.fixtures import SAMPLE_FILES, SAMPLES
 
 WAYS: Mapping[str, dict[str, Any]] = {
     "bases": {"bases": 4},

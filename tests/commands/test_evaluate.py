@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,66 +15,12 @@ from torch import Tensor
 import embcompress
 from embcompress.exceptions import UsageError
 from embcompress.results import ApproximateResult, EvaluateResult, TableReport
-from tests.artifact.artifact_oracle import decode
+from tests.artifact.cases import CASES, multiply
 from tests.command_line import snapshot
+from tests.fixtures import NAME
 from tests.report_oracle import assert_error, assert_neighbours, assert_spectrum, real_rows, water_filling
 
-NAME = "entity.weight"
-ROWS = 130
 SLACK = 2e-6  # relative: float32 sums over a row, where errors are 1e-2 and larger; smaller ones are in float64
-
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Draw rows of uneven norms whose singular values fall, in any number of axes."""
-    generator = torch.Generator().manual_seed(seed)
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    dim = int(torch.tensor(shape[1:]).prod())
-    sizes = torch.randn(shape[0], 1, generator=generator, dtype=torch.float64).exp()
-    turn = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=wide)).Q
-    flat = torch.randn(shape[0], dim, generator=generator, dtype=wide) * sizes * 0.8 ** torch.arange(dim) @ turn
-    return flat.view(shape).to(dtype)
-
-
-def tied() -> dict[str, Tensor]:
-    """Give one memory two names."""
-    table = draw(ROWS, 16)
-    return {NAME: table, "head.weight": table}
-
-
-@dataclass(frozen=True)
-class Case:
-    """A checkpoint with one table, and how it is compressed."""
-
-    build: Callable[[], Mapping[str, Tensor]]
-    options: Mapping[str, Any] = field(default_factory=lambda: {"bases": 5})
-    file: str = "model.safetensors"
-
-
-def one(*shape: int, dtype: torch.dtype = torch.float32) -> Callable[[], Mapping[str, Tensor]]:
-    """Build a checkpoint with one table beside another tensor."""
-    return lambda: {NAME: draw(*shape, dtype=dtype), "layer.bias": torch.arange(7.0)}
-
-
-CODED = {"ratio": 6, "effort": "fast"}
-CASES: dict[str, Case] = {
-    "plain": Case(one(ROWS, 16)),
-    "plain-nearly-whole": Case(one(ROWS, 8, dtype=torch.float64), {"bases": 7}),
-    "plain-float16": Case(one(ROWS, 16, dtype=torch.float16)),
-    "plain-bfloat16": Case(one(ROWS, 16, dtype=torch.bfloat16)),
-    "plain-float64": Case(one(ROWS, 16, dtype=torch.float64)),
-    "plain-complex64": Case(one(ROWS, 8, dtype=torch.complex64)),
-    "plain-as-float16": Case(one(ROWS, 16), {"bases": 5, "dtype": "float16"}),
-    "axes": Case(one(ROWS, 2, 3, 4)),
-    "wide": Case(one(20, 64), {"bases": 4}),
-    "tied": Case(tied, file="model.pt"),
-    "transposed": Case(lambda: {NAME: draw(16, ROWS).T}, file="model.pt"),
-    "coded": Case(one(ROWS, 16), CODED),
-    "coded-float16": Case(one(ROWS, 16, dtype=torch.float16), {"ratio": 4, "effort": "fast"}),
-    "coded-complex64": Case(one(ROWS, 8, dtype=torch.complex64), CODED),
-    "coded-fine": Case(one(ROWS, 16), {"max_error": 0.004, "effort": "fast"}),  # measured in float64
-    "bilinear": Case(one(ROWS, 4, 6), {"bases": 2, "bilinear": NAME}),
-    "bilinear-two-a-row": Case(one(ROWS, 32), {"bases": 1, "bilinear": NAME, "bilinear_shape": (4, 4)}),
-}
 
 
 @dataclass(frozen=True)
@@ -93,17 +38,6 @@ class Trip:
     def evaluate(self, **options: Any) -> EvaluateResult:
         """Evaluate the artifact with all rows as queries."""
         return embcompress.evaluate(self.source, self.artifact, neighbours=len(self.values), **options)
-
-
-def multiply(path: Path) -> Tensor:
-    """Multiply out what is stored of the table by what docs/artifact.md says, (rows, dim) float64."""
-    tensors = safetensors.torch.load_file(path)
-    if f"{NAME}.weights" in tensors:
-        return tensors[f"{NAME}.weights"].to(torch.float64) @ real_rows(tensors[f"{NAME}.bases"])
-    if f"{NAME}.left" in tensors:
-        left, right = (tensors[f"{NAME}.{side}"].to(torch.float64) for side in ("left", "right"))
-        return (left @ right.mT).flatten(1)
-    return torch.from_numpy(decode(path, NAME))
 
 
 def weights_of(rows: int) -> Tensor:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import re
-import shutil
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,28 +23,14 @@ from embcompress.linalg.bilinear import matrices_at_once
 from embcompress.nn import LowRankBilinear, LowRankRepresentation
 from embcompress.results import ApproximateResult, TableReport
 from tests.command_line import Outcome, run
-from tests.commands.test_approximate import load_module
+from tests.fixtures import SAMPLES, CompressSample, draw, load_module, save
 
-RESCAL = Path(__file__).parents[2] / "sample_checkpoints" / "kinships-rescal" / "trained_model.pkl"
+RESCAL = SAMPLES / "kinships-rescal" / "trained_model.pkl"
 RELATIONS = "relation_representations.0._embeddings.weight"
 ENTITIES = "entity_representations.0._embeddings.weight"
 MEASURED = 1e-9  # relative: errors are measured in float64, from the factors as they are stored
 STORING = {"float64": 1e-13, "float32": 1e-6, "float16": 5e-3, "bfloat16": 4e-2}
 # What rounding A and B adds to the relative error: 2 sqrt(rank) eps at most, for ranks up to 4 and a share of two.
-
-
-def draw(*size: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Draw N(0, 1) entries."""
-    return torch.randn(*size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
-def save(path: Path, state: Mapping[str, Tensor]) -> Path:
-    """Save a state dict with the tool that belongs to the ending."""
-    if path.suffix == ".safetensors":
-        safetensors.torch.save_file(dict(state), path, metadata={"format": "pt"})
-    else:
-        torch.save(dict(state), path)
-    return path
 
 
 def as_bytes(value: Tensor) -> bytes:
@@ -302,11 +287,10 @@ class Sample:
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+def sample(compress_sample: CompressSample) -> Sample:
     """Compress a copy of the sample once; not to be written to."""
-    source = Path(shutil.copy(RESCAL, tmp_path_factory.mktemp("sample")))
-    original = load_module(RESCAL).state_dict()
-    return Sample(embcompress.approximate(source, bases=4, bilinear="relation*"), original)
+    result = compress_sample("kinships-rescal/trained_model.pkl", bases=4, bilinear="relation*")
+    return Sample(result, load_module(RESCAL).state_dict())
 
 
 def test_sample_has_the_errors_that_are_reported(sample: Sample) -> None:

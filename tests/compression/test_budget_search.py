@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,11 @@ import embcompress
 from embcompress.compression.budget import EFFORTS, choose_budget, parse_size
 from embcompress.exceptions import BudgetError, NonFiniteError, UsageError
 from embcompress.results import ApproximateResult, TableReport
+from tests import fixtures
+from tests.fixtures import SAMPLES, save
 
-SAMPLES = Path(__file__).parents[2] / "sample_checkpoints"
+draw = partial(fixtures.draw_falling, fall=0.9, spread=0.5)
+
 SAMPLE_FILES = (
     "kinships-complex/trained_model.pkl",
     "kinships-complex/model.safetensors",
@@ -33,24 +36,6 @@ SAMPLE_FILES = (
 )
 SPARE_BYTES = 64  # that the smallest size of a refusal has beside what the estimate says
 HEADER_BYTES = 8  # a header is padded to a multiple of that
-
-
-def draw(rows: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32, fall: float = 0.9) -> Tensor:
-    """Draw rows of different norms whose singular values fall."""
-    generator = torch.Generator().manual_seed(seed)
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    dim = int(torch.tensor(shape).prod())
-    sizes = (0.5 * torch.randn(rows, 1, generator=generator, dtype=torch.float64)).exp()
-    turn = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=wide)).Q
-    flat = torch.randn(rows, dim, generator=generator, dtype=wide) * sizes * fall ** torch.arange(dim) @ turn
-    return flat.view(rows, *shape).to(dtype)
-
-
-def save(folder: Path, state: Mapping[str, Tensor], name: str = "model.safetensors") -> Path:
-    """Save a state dict."""
-    path = folder / name
-    safetensors.torch.save_file(dict(state), path)
-    return path
 
 
 def compress(source: Path, *, folder: Path | None = None, **options: Any) -> ApproximateResult:
@@ -76,7 +61,7 @@ def compress(source: Path, *, folder: Path | None = None, **options: Any) -> App
 
 def compress_one(folder: Path, values: Tensor, **options: Any) -> TableReport:
     """Compress a checkpoint of one table."""
-    (report,) = compress(save(folder, {"entities.weight": values}), **options).tables
+    (report,) = compress(save(folder / "model.safetensors", {"entities.weight": values}), **options).tables
     return report
 
 
@@ -216,7 +201,7 @@ def test_smallest_size_that_is_named_works(sample: str, tmp_path: Path) -> None:
 
 def test_smallest_ratio_that_is_named_works(tmp_path: Path) -> None:
     """The ratio that a refusal names is one that works."""
-    source = save(tmp_path, {"entities.weight": draw(900, 24)})
+    source = save(tmp_path / "model.safetensors", {"entities.weight": draw(900, 24)})
     with pytest.raises(BudgetError) as caught:
         embcompress.approximate(source, ratio=5000, effort="fast")
     ((option, smallest),) = (retry.arguments for retry in caught.value.retries)
@@ -229,7 +214,7 @@ def test_smallest_ratio_that_is_named_works(tmp_path: Path) -> None:
 )
 def test_bytes_are_spent(tmp_path: Path, effort: str, sizes: tuple[int, ...]) -> None:
     """99.8 % of a size are used, and of a ratio, which counts the header of a file with the table alone."""
-    source = save(tmp_path, {"entities.weight": draw(3000, 24)})
+    source = save(tmp_path / "model.safetensors", {"entities.weight": draw(3000, 24)})
     for size in sizes:
         assert 0.998 * size <= compress(source, max_size=size, effort=effort).output.bytes <= size
     limit = 3000 * 24 * 4 / 10
@@ -241,7 +226,7 @@ def test_bytes_are_spent(tmp_path: Path, effort: str, sizes: tuple[int, ...]) ->
 )
 def test_error_is_spent(tmp_path: Path, effort: str, targets: tuple[float, ...]) -> None:
     """99.8 % of an error are used, down to float32's precision; 99 % where few columns have bits, as it leaps there."""
-    source = save(tmp_path, {"entities.weight": draw(3000, 24)})
+    source = save(tmp_path / "model.safetensors", {"entities.weight": draw(3000, 24)})
     for target in targets:
         (table,) = compress(source, max_error=target, effort=effort).tables
         assert (0.99 if target == 0.5 else 0.998) * target <= error_of(table) <= target
@@ -257,7 +242,7 @@ def test_errors_are_as_predicted(tmp_path: Path, options: dict[str, Any]) -> Non
 
 def test_more_bytes_leave_less(tmp_path: Path) -> None:
     """The error falls from size to size, and a size is what an error takes."""
-    source = save(tmp_path, {"entities.weight": draw(2000, 24)})
+    source = save(tmp_path / "model.safetensors", {"entities.weight": draw(2000, 24)})
     sizes = (5000, 12000, 32000, 60000)
     errors = [error_of(compress(source, max_size=size).tables[0]) for size in sizes]
     assert errors == sorted(errors, reverse=True)
@@ -268,14 +253,14 @@ def test_more_bytes_leave_less(tmp_path: Path) -> None:
 def test_errors_are_as_reported(tmp_path: Path) -> None:
     """Two tables share a size, and each has the error that is reported, multiplied out in float64."""
     state = {"entities.weight": draw(1500, 20), "relations.weight": draw(400, 16, seed=1)}
-    result = compress(save(tmp_path, state), ratio=10, table="*.weight")
+    result = compress(save(tmp_path / "model.safetensors", state), ratio=10, table="*.weight")
     assert measure(tmp_path, state) == {table.name: pytest.approx(error_of(table), rel=1e-4) for table in result.tables}
 
 
 @pytest.mark.parametrize("options", [{"ratio": 9}, {"max_size": 9000}, {"max_error": 0.2}, {"energy": 0.9}], ids=str)
 def test_same_input_same_bytes(tmp_path: Path, options: dict[str, Any]) -> None:
     """Two runs write the same file."""
-    source = save(tmp_path, {"entities.weight": draw(900, 20)})
+    source = save(tmp_path / "model.safetensors", {"entities.weight": draw(900, 20)})
     digests = []
     for _ in range(2):
         compress(source, **options)
@@ -285,7 +270,7 @@ def test_same_input_same_bytes(tmp_path: Path, options: dict[str, Any]) -> None:
 
 def test_same_input_same_bytes_in_every_process(tmp_path: Path) -> None:
     """Another process, with its own seed of hashes, writes the same files by every effort."""
-    source = save(tmp_path, {"entities.weight": draw(600, 20), "more.weight": draw(200, 12)})
+    source = save(tmp_path / "model.safetensors", {"entities.weight": draw(600, 20), "more.weight": draw(200, 12)})
     digests = []
     for effort in EFFORTS:
         compress(source, ratio=6, effort=effort, table="*.weight")
@@ -345,7 +330,9 @@ def test_best_leaves_less_than_fast(tmp_path: Path) -> None:
 def test_a_unit_changes_nothing(tmp_path: Path) -> None:
     """Two tables of which one is the other times 1024 get the same bytes and the same error: a budget knows shares."""
     table = draw(800, 20)
-    result = compress(save(tmp_path, {"a.weight": table, "b.weight": table * 1024}), ratio=10, table="*")
+    result = compress(
+        save(tmp_path / "model.safetensors", {"a.weight": table, "b.weight": table * 1024}), ratio=10, table="*"
+    )
     first, second = result.tables
     assert first.bytes_after == pytest.approx(second.bytes_after, rel=0.003)
     assert error_of(first) == pytest.approx(error_of(second), rel=0.01)
@@ -357,10 +344,12 @@ def test_a_unit_changes_nothing(tmp_path: Path) -> None:
 def test_tables_share_one_price(tmp_path: Path) -> None:
     """Bytes moved from one of two tables to the other, either way, leave no less squared error in all."""
     state = {"a.weight": draw(1500, 24, fall=0.8), "b.weight": 7 * draw(800, 40, seed=1, fall=0.97)}
-    shared = {table.name: table for table in compress(save(tmp_path, state), ratio=10, table="*").tables}
+    shared = {
+        table.name: table for table in compress(save(tmp_path / "model.safetensors", state), ratio=10, table="*").tables
+    }
     together = sum(error_of(table) ** 2 for table in shared.values())
 
-    sources = {name: save(tmp_path, {name: values}, f"{name}.safetensors") for name, values in state.items()}
+    sources = {name: save(tmp_path / f"{name}.safetensors", {name: values}) for name, values in state.items()}
     headers = {}
     for name, source in sources.items():
         alone = compress(source, ratio=10, table="*")
@@ -409,7 +398,7 @@ def test_rows_of_zeros_are_exact(tmp_path: Path, options: dict[str, Any], effort
 
 def test_dtypes_of_floats_are_refused_beside_codes(tmp_path: Path) -> None:
     """--dtype says how floats are stored, and codes are none; what the refusal hints at works."""
-    source = save(tmp_path, {"entities.weight": draw(900, 24)})
+    source = save(tmp_path / "model.safetensors", {"entities.weight": draw(900, 24)})
     with pytest.raises(UsageError, match="float16") as caught:
         embcompress.approximate(source, ratio=4, dtype="float16")
     assert "--plain" in caught.value.hint
@@ -418,7 +407,7 @@ def test_dtypes_of_floats_are_refused_beside_codes(tmp_path: Path) -> None:
 
 def test_least_error_that_is_named_works(tmp_path: Path) -> None:
     """An error that no file smaller than the table has is refused, and the one that the refusal names is reached."""
-    source = save(tmp_path, {"entities.weight": draw(900, 24)})
+    source = save(tmp_path / "model.safetensors", {"entities.weight": draw(900, 24)})
     with pytest.raises(BudgetError) as caught:
         embcompress.approximate(source, max_error=1e-9, effort="fast")
     match = re.search(r"cannot get below error ([0-9.]+[0-9])", caught.value.message)
@@ -480,7 +469,7 @@ def test_tables_of_rank_one_are_nearly_exact(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("scale", [1e120, 1e-120])
 def test_magnitudes_beyond_float32_stay_floats(tmp_path: Path, scale: float) -> None:
     """A float64 table that float32 cannot hold is not coded: named or not, the refusal says so, and --plain works."""
-    source = save(tmp_path, {"entities.weight": draw(600, 20, dtype=torch.float64) * scale})
+    source = save(tmp_path / "model.safetensors", {"entities.weight": draw(600, 20, dtype=torch.float64) * scale})
     for options in ({}, {"table": "entities.weight"}):
         with pytest.raises(BudgetError, match="magnitudes") as caught:
             embcompress.approximate(source, ratio=3, **options)
@@ -493,7 +482,7 @@ def test_what_is_not_finite_is_refused(tmp_path: Path, value: float, options: di
     """NaN and infinity are refused with the table and the row named, and nothing is left behind."""
     table = draw(300, 20)
     table[217, 3] = value
-    source = save(tmp_path, {"entities.weight": table})
+    source = save(tmp_path / "model.safetensors", {"entities.weight": table})
     with pytest.raises(NonFiniteError, match="217") as caught:
         embcompress.approximate(source, **options)
     assert "entities.weight" in caught.value.message
@@ -503,7 +492,7 @@ def test_what_is_not_finite_is_refused(tmp_path: Path, value: float, options: di
 @pytest.mark.parametrize("size", [1e200, 1e-200])
 def test_magnitudes_that_no_square_can_hold_are_refused(tmp_path: Path, size: float) -> None:
     """Entries whose squares leave float64 are refused with what to do, and nothing is left behind."""
-    source = save(tmp_path, {"entities.weight": draw(600, 20, dtype=torch.float64) * size})
+    source = save(tmp_path / "model.safetensors", {"entities.weight": draw(600, 20, dtype=torch.float64) * size})
     with pytest.raises(NonFiniteError, match="power of two"):
         embcompress.approximate(source, ratio=3)
     assert list(tmp_path.iterdir()) == [source]

@@ -15,10 +15,8 @@ from embcompress.evaluation.gates import REGRESSIONS, TABLE_REGRESSIONS, Measure
 from embcompress.exceptions import CheckpointError, EmbcompressError, UsageError
 from embcompress.results import EvaluateResult, Gate
 from embcompress.results.common import NOT_COMPRESSED, NOT_IN_BASELINE
-from tests.cli.test_evaluate import NAME
-from tests.evaluation.test_gates import document, plain, results
-
-__all__ = ["plain", "results"]  # fixtures
+from tests.evaluation.documents import document
+from tests.fixtures import NAME
 
 
 def regressions(

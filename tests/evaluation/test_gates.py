@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import safetensors.torch
 
-import embcompress
 from embcompress.evaluation.gates import Measured, read_conditions
 from embcompress.exceptions import UsageError
-from embcompress.report.json import render_json
-from embcompress.results import ApproximateResult, EvaluateResult, Gate, LinkPrediction, Ranking
-from tests.cli.test_evaluate import NAME, OPTIONS, state
+from embcompress.results import ApproximateResult, EvaluateResult, Gate
+from tests.evaluation.documents import document
+from tests.fixtures import NAME
 
 FLOOR = 1e-9  # relative: limits this far from a number are on one side of it
-
-
-@pytest.fixture(scope="module", params=OPTIONS)
-def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Measured, Measured]:
-    """Compress and evaluate, with row weights, and with ranks that an evaluation of link prediction could find."""
-    folder = tmp_path_factory.mktemp("gates")
-    source, weights = folder / "model.safetensors", folder / "weights.txt"
-    safetensors.torch.save_file(state(), source)
-    weights.write_text("".join(f"{row + 1}\n" for row in range(300)))
-    made = embcompress.approximate(source, **OPTIONS[request.param])
-    evaluation = embcompress.evaluate(
-        source, made.output.path, row_weights=None if request.param == "bilinear" else weights
-    )
-    ranks = LinkPrediction("DistMult", 10, 20, Ranking(0.5, 0.25, 0.5, 0.75), Ranking(0.4, 0.2, 0.4, 0.6))
-    return made, replace(evaluation, link_prediction=ranks)
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> EvaluateResult:
-    """Evaluate one plain artifact."""
-    folder = tmp_path_factory.mktemp("plain")
-    source = folder / "model.safetensors"
-    safetensors.torch.save_file(state(), source)
-    made = embcompress.approximate(source, **OPTIONS["plain"])
-    return embcompress.evaluate(source, made.output.path)
-
-
-def document(result: Measured) -> dict[str, Any]:
-    """Read the JSON report of a result."""
-    fields: dict[str, Any] = json.loads(render_json(result))
-    return fields
 
 
 def gates(result: Measured, *expressions: str) -> tuple[Gate, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,15 +45,11 @@ from embcompress.exceptions import ArtifactError, NonFiniteError, TableError
 from embcompress.results import BackfillResult, GrownTable
 from embcompress.tables import table as table_module
 from embcompress.tables.rows import tensor_bytes
+from tests.fixtures import draw, save, write_lines
 
 NAME = "entities.weight"
 SINGLE = torch.finfo(torch.float32).eps
 ERROR = 0.125  # what the artifacts here say of theirs
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Draw normal numbers."""
-    return torch.randn(shape, generator=Generator().manual_seed(seed))
 
 
 @dataclass(frozen=True)
@@ -170,18 +166,6 @@ def write_coded(
 def make(folder: Path, case: str, **options: Any) -> Made:
     """Write one of CASES."""
     return write_coded(folder / "x.safetensors", CASES[case], **options)
-
-
-def write_lines(path: Path, items: Iterable[object]) -> Path:
-    """Write one item a line."""
-    path.write_text("".join(f"{item}\n" for item in items))
-    return path
-
-
-def save(path: Path, state: dict[str, Tensor]) -> Path:
-    """Write a dense checkpoint."""
-    safetensors.torch.save_file(state, path)
-    return path
 
 
 def shuffled(count: int, *, seed: int = 0) -> list[int]:
@@ -593,7 +577,7 @@ def test_coarse_steps_alone_bring_no_warning(tmp_path: Path) -> None:
     rotated = write_coded(tmp_path / "r.safetensors", Case((8,), ((1.0, 1.0),), (0.25,), is_rotated=True))
     assert rotated.bases is not None
     inside = rotated.bases.T @ rotated.bases
-    rows = draw(400, 8).double()
+    rows = draw(400, 8, seed=1, dtype=torch.float64)
     for outside, is_told in ((0.8, False), (1.2, True)):  # of the squared norm: 56 % and 45 % within reach
         given = rows @ inside + (outside / 3) ** 0.5 * (rows - rows @ inside)
         fill = save(tmp_path / "fill.safetensors", {"rows": given.float()})

@@ -16,27 +16,10 @@ from embcompress.exceptions import UsageError
 from embcompress.linalg.error import WORST_ROWS_KEPT, ErrorAccumulator
 from embcompress.linalg.quantiles import QuantileSketch
 from embcompress.results import TableErrorReport
+from tests.linalg.oracles import dense_measures, nearest_rank
 from tests.linalg.tables import compress, gaussian, squared_error, table_of, token_like
 
 QUANTILE = 1e-3  # relative: half a bin of the sketch
-
-
-def nearest_rank(values: Tensor, share: float) -> float:
-    """Find the smallest value that at least `share` of the values do not exceed."""
-    return float(values.sort().values[max(1, math.ceil(share * len(values))) - 1])
-
-
-def dense_measures(values: Tensor, reconstructed: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute row by row in float64: errors relative to the row, and 1 - cosine; zero rows by their conventions."""
-    exact, other = values.double(), reconstructed.double()
-    relatives, distances = [], []
-    for row, image in zip(exact, other, strict=True):
-        norm, size, error = float(row.norm()), float(image.norm()), float((image - row).norm())
-        relatives.append(error / norm if norm else float(error > 0))
-        # |a/|a| - b/|b||^2 / 2, which does not cancel where a and b are nearly parallel
-        distance = float((row / norm - image / size).square().sum()) / 2 if norm and size else float(norm != size)
-        distances.append(distance)
-    return torch.tensor(relatives, dtype=torch.float64), torch.tensor(distances, dtype=torch.float64)
 
 
 def assert_agrees(actual: TableErrorReport, values: Tensor, reconstructed: Tensor, *, slack: float) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.row_groups import GROUPS
 from embcompress.results import TableErrorReport
+from tests.linalg.oracles import nearest_rank
 from tests.linalg.tables import gaussian
-from tests.linalg.test_error import nearest_rank
 
 QUANTILE = 1.001e-3  # relative: half a bin of the sketch
 NORM = 5.01e-3  # relative: half a bin of norms

@@ -17,22 +17,10 @@ from embcompress.linalg.neighbours import (
     sample_queries,
 )
 from embcompress.linalg.solvers import SCORED_ROWS, SCORES_MAX
+from tests.linalg.oracles import dense_nearest, dense_overlap
 from tests.linalg.tables import gaussian
 
-TIED = 1e-9  # relative: scores nearer than this are equal; float64 rounding stays below 1e-13
 ROWS = 400
-
-
-def dense_nearest(values: Tensor, ids: Tensor, *, by_cosine: bool, nearest: int = NEAREST) -> Tensor:
-    """Rank all rows in float64 by scores to nine digits and then by id, (queries, nearest)."""
-    exact = values.to(torch.float64)
-    lengths = exact.norm(dim=1)
-    unit = torch.where(lengths[:, None] > 0, exact / lengths[:, None], 0.0)
-    scores = (unit if by_cosine else exact) @ unit[ids].T  # (rows, queries)
-    step = TIED * (torch.ones(len(ids)) if by_cosine else scores.abs().amax(dim=0))
-    scores = torch.where(step > 0, (scores / step.clamp_min(1e-300)).round(), 0.0)
-    scores[ids, torch.arange(len(ids))] = -torch.inf
-    return scores.sort(dim=0, descending=True, stable=True).indices[:nearest].T
 
 
 def search(values: Tensor, ids: Tensor, *, block_rows: int, nearest: int = NEAREST) -> NearestRows:
@@ -177,17 +165,6 @@ def test_neighbour_search_finds_equal_rows_kept(seed: int, dtype: torch.dtype) -
     actual = NeighbourSearch(ids, queries=values[ids], stored_queries=stored[ids], rows=4003, seed=0, dtype=dtype)
     actual.add(values, row_norms(values), stored=stored, stored_norms=row_norms(stored), first=0)
     assert actual.result().cosine.overlap == 1
-
-
-def dense_overlap(values: Tensor, stored: Tensor, ids: Tensor, *, by_cosine: bool) -> Tensor:
-    """Compute the share of the nearest rows that stay of each query, (queries,) float64."""
-    nearest = min(NEAREST, len(values) - 1)
-    pairs = zip(
-        dense_nearest(values, ids, by_cosine=by_cosine, nearest=nearest).tolist(),
-        dense_nearest(stored, ids, by_cosine=by_cosine, nearest=nearest).tolist(),
-        strict=True,
-    )
-    return torch.tensor([len(set(before) & set(after)) / nearest for before, after in pairs], dtype=torch.float64)
 
 
 def compare(values: Tensor, stored: Tensor, ids: Tensor, *, block_rows: int) -> NeighbourSearch:

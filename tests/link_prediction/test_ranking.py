@@ -26,18 +26,13 @@ from embcompress.link_prediction.interactions import solve_shapes
 from embcompress.link_prediction.ranking import check_link_prediction, measure_link_prediction
 from embcompress.results import LinkPrediction
 from embcompress.tables.labels import read_labels
+from tests.fixtures import SAMPLES, draw, save
 
-SAMPLES = Path(__file__).parents[2] / "sample_checkpoints"
 ENTITIES, RELATIONS = "entity_representations.0._embeddings.weight", "relation_representations.0._embeddings.weight"
 COMPLEX = SAMPLES / "kinships-complex"
 SWAPS = 2  # of places 1 and 2, that rounding to float32 may make among the questions
 
 Triples = Sequence[tuple[int, int, int]]
-
-
-def draw(*size: int, seed: int = 0) -> Tensor:
-    """Draw N(0, 1) entries."""
-    return torch.randn(*size, generator=torch.Generator().manual_seed(seed))
 
 
 def draw_triples(count: int, *, entities: int, relations: int, seed: int) -> Triples:
@@ -74,12 +69,6 @@ def check(original: Path, **options: Any) -> link_prediction.LinkPredictionPlan:
 def put_labels(folder: Path) -> None:
     """Put the labels of the sample where PyKEEN puts those of a model, into a folder beside it."""
     shutil.copytree(COMPLEX / "training_triples", folder / "training_triples")
-
-
-def save(path: Path, tensors: dict[str, Tensor]) -> Path:
-    """Write a state dict."""
-    safetensors.torch.save_file(tensors, path)
-    return path
 
 
 # ------------------------------------------------------------------------------------------------- without PyKEEN

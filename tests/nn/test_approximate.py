@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,17 +14,15 @@ from torch import Tensor, nn
 
 from embcompress.exceptions import NonFiniteError, RankError, UsageError
 from embcompress.nn import BackfillRepresentation, Embedding, LowRankRepresentation, Representation
+from tests import fixtures
+
+draw = partial(fixtures.draw, dtype=torch.float64)
 
 FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 # Rounding of what is stored, as a share of the norm: two factors with an error of at most eps/2 an entry each. In
 # float64 the products themselves, of up to 300 terms, round no less than that.
 ROUNDING = {dtype: torch.finfo(dtype).eps for dtype in FLOATS} | {torch.float64: 1e-14}
 approximate = LowRankRepresentation.approximate
-
-
-def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
-    """Draw N(0, 1)."""
-    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
 def as_matrix(rows: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,14 +16,12 @@ from torch.utils._pytree import tree_leaves
 
 from embcompress.nn import LowRankBilinear, LowRankInterdependence
 from embcompress.nn.bilinear import INTERDEPENDENCES
+from tests import fixtures
+
+draw = partial(fixtures.draw, dtype=torch.float64)
 
 IN1, IN2, OUT = 7, 5, 4
 LEADS = {"one pair": (), "batch": (6,), "grid": (3, 2), "three axes": (2, 3, 2), "empty": (0,)}
-
-
-def draw(*size: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Draw N(0, 1) entries."""
-    return torch.randn(*size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 def make(rank: int = 3, *, bias: bool = True, dtype: torch.dtype = torch.float64, seed: int = 1) -> LowRankBilinear:

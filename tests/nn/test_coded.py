@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import json
 import math
 import pickle
@@ -26,6 +25,7 @@ from embcompress.coding.read_kernels import PADDING
 from embcompress.coding.row_index import RowIndex, make_row_index
 from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.nn import BackfillRepresentation, CodedRepresentation, Embedding, LowRankHead
+from tests.fixtures import save_to_memory
 from tests.nn.coded_tables import ROWS, WAYS, ZERO_ROWS, EncodedTable, encode_table, make_table
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -281,14 +281,6 @@ def test_coded_scores_never_build_the_table() -> None:
     assert_near(scores, encoded.dense.sum(dim=1).expand(2, -1) / 2**7 + 1)
 
 
-def saved(state: Any) -> io.BytesIO:
-    """Save a state dict to memory."""
-    stream = io.BytesIO()
-    torch.save(state, stream)
-    stream.seek(0)
-    return stream
-
-
 @every_way
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
 def test_coded_state_dict_round_trip(way: str, dtype: torch.dtype) -> None:
@@ -296,7 +288,7 @@ def test_coded_state_dict_round_trip(way: str, dtype: torch.dtype) -> None:
     (table, encoded), (other, _) = make_table((3, 2), dtype, way=way), make_table((3, 2), dtype, way=way, seed=7)
     assert len(other.codes) != len(table.codes)
     assert not torch.equal(other(), table())
-    state = torch.load(saved(table.state_dict()), weights_only=True)
+    state = torch.load(save_to_memory(table.state_dict()), weights_only=True)
     assert sorted(state) == sorted([*BUFFERS, *(name for name, _ in table.named_parameters())])
     other.load_state_dict(state, strict=True)
     assert torch.equal(other(), table())

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import embcompress
 from embcompress.nn import CONSTRAINERS, INITIALIZERS, BackfillRepresentation, Embedding, LowRankRepresentation
+from tests.fixtures import draw
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of PyKEEN's own dependencies, of each other; conftest does the same for the tests
@@ -52,11 +53,6 @@ def _fast_epochs() -> Iterator[None]:
 def nations() -> Nations:
     """Read the Nations triples that come inside PyKEEN."""
     return Nations()
-
-
-def draw(*size: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Draw N(0, 1) entries."""
-    return torch.randn(*size, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
 def build(nations: Nations, entities: nn.Module, *, relations: nn.Module | None = None) -> Model:

@@ -18,6 +18,7 @@ import embcompress
 from embcompress.exceptions import ArtifactError, TableError
 from embcompress.nn import BackfillRepresentation, Embedding, LowRankHead, LowRankRepresentation, Partition
 from embcompress.nn import MultiBackfillRepresentation as MultiBackfill
+from tests.fixtures import draw
 
 ROWS, DIM, RANK = 60, 12, 3
 IDS = torch.tensor([[3, 0], [59, 3], [17, 4]])
@@ -36,11 +37,6 @@ def compress(tmp_path: Path) -> Compress:
         return Path(embcompress.approximate(path, bases=RANK, **options).output.path)
 
     return compress
-
-
-def draw(*size: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Draw N(0, 1) entries."""
-    return torch.randn(*size, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
 def factors_of(artifact: Path, name: str, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:

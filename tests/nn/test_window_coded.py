@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import json
 import math
 from pathlib import Path
@@ -20,6 +19,7 @@ from embcompress.coding.constants import HALF_BIT
 from embcompress.coding.window_codebook import WindowCodebook
 from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.nn import BackfillRepresentation, LowRankHead, WindowCodedRepresentation
+from tests.fixtures import save_to_memory
 
 COMMITTED = Path(__file__).parent.parent / "data" / "coded-v1.safetensors"
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -303,7 +303,7 @@ def test_window_coded_state_dict_round_trip(dtype: torch.dtype, groups: list[int
     table = make_table((3, 2), dtype, groups=groups)
     other = make_table((3, 2), dtype, groups=groups[::-1], seed=7)
     assert not torch.equal(other(), table())
-    state = torch.load(_saved(table.state_dict()), weights_only=True)
+    state = torch.load(save_to_memory(table.state_dict()), weights_only=True)
     codes = [f"codes_{group}" for group in range(4 if max(groups) else 1)]
     assert sorted(state) == sorted(
         ["bases", "bits", "levels", "scales", "windows", *codes, *(["groups_of_rows"] if max(groups) else [])]
@@ -313,13 +313,6 @@ def test_window_coded_state_dict_round_trip(dtype: torch.dtype, groups: list[int
     nested = nn.ModuleDict({"entity": make_table((3, 2), dtype, groups=groups[::-1], seed=7).to("meta")})
     nested.load_state_dict({f"entity.{key}": value for key, value in state.items()}, assign=True)
     assert torch.equal(nested["entity"].to("cpu")(), table())
-
-
-def _saved(state: Any) -> io.BytesIO:
-    stream = io.BytesIO()
-    torch.save(state, stream)
-    stream.seek(0)
-    return stream
 
 
 def test_window_coded_state_dict_takes_the_bits_with_the_codes() -> None:

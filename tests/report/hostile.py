@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from tests.report.test_terminal import HOSTILE as AT_A_PROMPT
-
+AT_A_PROMPT = {
+    "markup": "[red]x[/red]",
+    "closing tag": "[/red]",
+    "link": "[link=file:///etc/passwd]x[/link]",
+    "escaped markup": r"\[red]",
+    "ends in a backslash": "x\\",
+    "clear the screen": "\x1b[2J\x1b[H",
+    "window title": "\x1b]0;title\x07",
+    "one-byte escape": "\x9b2J",
+    "newline": "a\nerror: b",
+    "carriage return": "a\rb\x08\x7f",
+    "right to left": "\u202eabc\u2066",
+    "no width": "a\u200b\ufeffb",
+    "surrogate": "\udcff",
+    "long": "x" * 5000,
+}
+FORBIDDEN = set("\x1b\x9b\x07\x08\r\x7f\u202e\u2066\u200b\ufeff\udcff")
 HOSTILE = {
     **AT_A_PROMPT,
     "script": "<script>alert(1)</script>",

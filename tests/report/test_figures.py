@@ -14,7 +14,7 @@ from embcompress.report.figures import WAYS, render_figure
 from embcompress.report.plot import STYLES
 from embcompress.report.svg import Axes, Scale, decade_ticks, linear_ticks
 from embcompress.results import Histogram, RowGroup
-from tests.report.test_terminal import sweep_result
+from tests.report.results import sweep_result
 
 
 def test_figures_and_pictures_know_the_same_ways() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from embcompress.report.plot import PANELS_MAX, PLOT_FORMS, STYLES, render_plot
 from embcompress.results import SweepResult
-from tests.report.test_terminal import HOSTILE, sweep_result
+from tests.report.hostile import AT_A_PROMPT
+from tests.report.results import sweep_result
 
 STARTS = {".svg": b"<?xml", ".png": b"\x89PNG", ".pdf": b"%PDF"}
 
@@ -51,10 +52,10 @@ def test_render_plot_draws_the_largest_tables() -> None:
     assert shown.index("table7") < shown.index("table2")
 
 
-@pytest.mark.parametrize("name", [*HOSTILE, "formula"])
+@pytest.mark.parametrize("name", [*AT_A_PROMPT, "formula"])
 def test_render_plot_survives_any_name(name: str) -> None:
     """A name is shown as it is, shortened in its middle: no formula, no control character, no broken XML."""
-    hostile = HOSTILE.get(name, r"a$\frac{1}$b")
+    hostile = AT_A_PROMPT.get(name, r"a$\frac{1}$b")
     shown = texts(render_plot(sweep_result(hostile), ".svg"))
     if name == "formula":
         assert hostile in shown

@@ -3,146 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 
 import pytest
-from rich.console import Console
 
 from embcompress.exceptions import EmbcompressError
-from embcompress.report.terminal import plain, render_failure, render_terminal
+from embcompress.report.terminal import plain
 from embcompress.results import (
-    ApproximateResult,
-    Cosine,
-    Histogram,
     InputFile,
-    InspectResult,
-    ListedCompression,
-    ListedTable,
     ListedTensor,
-    NormRatio,
     OutputFile,
-    Recommendation,
     ReconstructResult,
-    Result,
-    RowGroup,
-    RowRelative,
-    Skipped,
-    SweepCurve,
-    SweepPoint,
-    SweepResult,
-    SweepTotals,
-    SweptTable,
-    TableErrorReport,
-    TableReport,
-    Totals,
-    WorstRow,
 )
-
-HOSTILE = {
-    "markup": "[red]x[/red]",
-    "closing tag": "[/red]",
-    "link": "[link=file:///etc/passwd]x[/link]",
-    "escaped markup": r"\[red]",
-    "ends in a backslash": "x\\",
-    "clear the screen": "\x1b[2J\x1b[H",
-    "window title": "\x1b]0;title\x07",
-    "one-byte escape": "\x9b2J",
-    "newline": "a\nerror: b",
-    "carriage return": "a\rb\x08\x7f",
-    "right to left": "\u202eabc\u2066",
-    "no width": "a\u200b\ufeffb",
-    "surrogate": "\udcff",
-    "long": "x" * 5000,
-}
-FORBIDDEN = set("\x1b\x9b\x07\x08\r\x7f\u202e\u2066\u200b\ufeff\udcff")
-
-
-def show(result: Result | EmbcompressError, *, width: int = 160) -> str:
-    """Render as for a pipe: without colours."""
-    console = Console(file=io.StringIO(), width=width, highlight=False)
-    shown = render_failure(result) if isinstance(result, EmbcompressError) else render_terminal(result)
-    console.print(shown, crop=False)
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    return file.getvalue()
-
-
-def approximate_result(name: str = "entities.weight") -> ApproximateResult:
-    """Make a result whose every name is the one given."""
-    error = TableErrorReport(
-        0.12345,
-        0.12344,
-        RowRelative(0.1, 0.2, 0.3, 0.4),
-        Cosine(0.9876, 0.8, 0.7),
-        (WorstRow(2, name, 0.4),),
-        norm_ratio=NormRatio(1.0, 0.9, 1.0, 1.1),
-        histogram=Histogram((0.0, 0.5), (3,)),
-        by_norm=(RowGroup(3, 1.0, 2.0, 0.25),),
-    )
-    table = TableReport(
-        name=name,
-        tied_names=(name,),
-        rows=5000,
-        shape=(4, 6),
-        dtype="float32",
-        kind="embedding",
-        rank=8,
-        coding="plain",
-        solver="gram",
-        solver_reason="small",
-        solver_remarks=("a further look",),
-        passes=3,
-        bytes_before=480_000,
-        bytes_after=160_192,
-        error=error,
-        seconds=0.5,
-    )
-    return ApproximateResult(
-        "approximate", InputFile(name, 1_000_000), OutputFile(name, "ab", 700_000), (table,),
-        (Skipped(name, "would grow"),), Totals(480_000, 160_192, 480_000 / 160_192, 2.0),
-    )  # fmt: skip
-
-
-def inspect_result(name: str = "entities.weight") -> InspectResult:
-    """Make a list whose every name is the one given."""
-    table = ListedTable(name, (name,), 5000, (24,), "float32", 480_000, True, f"named like {name}")
-    return InspectResult(
-        "inspect",
-        InputFile(name, 1_000_000),
-        (table,),
-        (ListedTensor(name, (), "int64", 8),),
-        (Skipped(name, "sparse"),),
-        (
-            ListedCompression(
-                name, (name,), 900, (48,), "float32", "embedding", None, 40, "coded", 2.5, 13_500, 172_800, 0.25
-            ),
-        ),
-    )
-
-
-def sweep_result(name: str = "entities.weight") -> SweepResult:
-    """Make a sweep of one table, every name the one given."""
-    coded = (
-        SweepPoint(8, 8.25, 232_700, 20, 0.0512, 0.0500, 0.0524, False, 0.0400, None),
-        SweepPoint(16, 16.5, 116_300, 12, 0.2415, 0.2400, 0.2430, False, 0.2000, None),
-    )
-    floats = (SweepPoint(16, 17.1, 112_000, 1, 0.8765, 0.8765, 0.8765, True, 0.2100, None),)
-    integers = (SweepPoint(None, 7.38, 260_000, None, 0.1234, 0.1200, 0.1268, False, 0.0300, None),)
-    curves = (
-        SweepCurve("coded", coded),
-        SweepCurve("plain float32", floats),
-        SweepCurve("plain float16", ()),
-        SweepCurve("int8 per row", ()),
-        SweepCurve("int4 per row", integers),
-    )
-    table = SweptTable(
-        name, (name,), 20_000, (4, 6), "float32", 1_920_000, 2, 4096, curves, ("plain low rank buys little",), 0.5
-    )
-    recommendation = Recommendation("coded", 8, 232_700, 0.0512, True, "the largest ratio tried", f"embcompress {name}")
-    skipped = (Skipped(name, "is so small"),)
-    return SweepResult(
-        "sweep", InputFile(name, 10**6), (table,), skipped, SweepTotals(1_920_000, curves), recommendation
-    )
+from tests.report.hostile import AT_A_PROMPT, FORBIDDEN
+from tests.report.prompt import show
+from tests.report.results import approximate_result, inspect_result, sweep_result
 
 
 @pytest.mark.parametrize("width", [80, 160])
@@ -258,7 +132,7 @@ def test_render_terminal_of_a_reconstruction() -> None:
     assert show(result) == "wrote b.safetensors (2 kB, 3 tensors, 1 table multiplied out)\n"
 
 
-@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("name", AT_A_PROMPT.values(), ids=AT_A_PROMPT)
 @pytest.mark.parametrize("width", [40, 160])
 def test_render_terminal_is_safe_from_names(name: str, width: int) -> None:
     """Whatever a name holds, it is shown as text: no escape, no markup obeyed, no character that is not printed."""

@@ -9,9 +9,9 @@ import pytest
 from embcompress.report.document.compression import BRIEF_MAX
 from embcompress.report.wording import DRY_RUN
 from embcompress.results import ApproximateResult, EvaluateResult, NeighboursReport, Overlap, RowGroup
-from tests.report.hostile import HOSTILE
+from tests.report.hostile import FORBIDDEN, HOSTILE
+from tests.report.prompt import show
 from tests.report.results import backfill_result, full_approximation, full_evaluation, full_table
-from tests.report.test_terminal import FORBIDDEN, show
 
 
 def test_render_terminal_tells_what_a_table_keeps() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import random
 import sys
 from array import array
@@ -15,6 +14,7 @@ import pytest
 
 from embcompress.exceptions import CheckpointError, EmbcompressError, IdsError
 from embcompress.tables.labels import read_ids, read_label_file, read_labels
+from tests.fixtures import write_content
 
 SAMPLES = Path(__file__).parents[2] / "sample_checkpoints"
 # What pandas would have to quote, what looks like a header or a number, what only `splitlines` takes for a line's end.
@@ -38,14 +38,6 @@ PANDAS = (
     '8\ta\u2028b\x85c\x0bd\n9\t\'\n10\t"two\nlines"\n'
     '11\t"two\r\nlines"\n12\t"a\rb"\n'
 )  # what DataFrame.to_csv(sep="\t") makes of them, in another order
-
-
-def write(path: Path, content: str | bytes | object) -> Path:
-    """Write text or bytes as they are, anything else as JSON; packed where the name ends in .gz."""
-    text = content if isinstance(content, (str, bytes)) else json.dumps(content)
-    raw = text.encode() if isinstance(text, str) else text
-    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
-    return path
 
 
 def one_a_line(labels: Sequence[str]) -> str:
@@ -155,7 +147,7 @@ def test_read_labels_gives_them_in_the_order_of_their_ids(
     tmp_path: Path, name: str, content: Any, expected: list[str]
 ) -> None:
     """Every form gives the same labels, each at the place of its id, whatever characters it holds."""
-    assert read_labels(write(tmp_path / name, content)) == expected
+    assert read_labels(write_content(tmp_path / name, content)) == expected
 
 
 def test_read_labels_reads_the_samples() -> None:
@@ -176,7 +168,7 @@ def test_read_labels_orders_many(tmp_path: Path, form: str) -> None:
         content = "".join(f"{index}\t{label}\n" for index, label in pairs)
     elif form == "txt":
         content = one_a_line(expected)
-    assert read_labels(write(tmp_path / f"v.{form}", content)) == expected
+    assert read_labels(write_content(tmp_path / f"v.{form}", content)) == expected
 
 
 WRONG_LABELS: dict[str, tuple[str, str | bytes | object, type[EmbcompressError], str]] = {
@@ -268,7 +260,7 @@ def test_read_labels_refuses_what_is_not_what_it_says(
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
-        write(path, content)
+        write_content(path, content)
     with pytest.raises(exception) as caught:
         read_labels(path)
     assert str(path) in caught.value.message
@@ -303,7 +295,7 @@ def test_read_label_file_tells_what_it_was_taken_for(
     tmp_path: Path, name: str, content: Any, expected: list[str]
 ) -> None:
     """A form that is guessed from the lines, and labels that are odd or missing, are told; a form by name is not."""
-    assert list(read_label_file(write(tmp_path / name, content)).warnings) == expected
+    assert list(read_label_file(write_content(tmp_path / name, content)).warnings) == expected
 
 
 def test_read_labels_reads_parquet(tmp_path: Path) -> None:
@@ -329,7 +321,7 @@ def test_read_labels_names_what_reads_parquet(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(CheckpointError, match=r"is not installed.*pip install 'embcompress\[parquet\]'"):
-        read_labels(write(tmp_path / "items.parquet", b"PAR1"))
+        read_labels(write_content(tmp_path / "items.parquet", b"PAR1"))
 
 
 ID_FORMS: dict[str, tuple[str, str | object, list[int]]] = {
@@ -349,7 +341,7 @@ def test_read_ids_gives_them_in_the_order_of_the_rows(
     tmp_path: Path, name: str, content: Any, expected: list[int]
 ) -> None:
     """Item j of every form is the id of row j: nothing is sorted."""
-    assert read_ids(write(tmp_path / name, content)) == array("q", expected)
+    assert read_ids(write_content(tmp_path / name, content)) == array("q", expected)
 
 
 WRONG_IDS: dict[str, tuple[str, str | bytes | object, type[EmbcompressError], str]] = {
@@ -378,7 +370,7 @@ def test_read_ids_refuses_what_is_no_integer(
 ) -> None:
     """Whatever is no integer is refused with the file and the line."""
     path = tmp_path / name
-    path.write_bytes(content) if isinstance(content, bytes) else write(path, content)
+    path.write_bytes(content) if isinstance(content, bytes) else write_content(path, content)
     with pytest.raises(exception) as caught:
         read_ids(path)
     assert str(path) in caught.value.message

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import subprocess
 import sys
 from array import array
@@ -14,16 +12,9 @@ import pytest
 
 from embcompress.exceptions import CheckpointError, EmbcompressError, IdsError
 from embcompress.tables.row_weights import read_row_weights
+from tests.fixtures import write_content
 
 LABELS = ["a", "b c", "7", "", 'say "hi"']
-
-
-def write(path: Path, content: str | bytes | object) -> Path:
-    """Write text or bytes as they are, anything else as JSON; packed where the name ends in .gz."""
-    text = content if isinstance(content, (str, bytes)) else json.dumps(content)
-    raw = text.encode() if isinstance(text, str) else text
-    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
-    return path
 
 
 FORMS: dict[str, tuple[str, Any, list[float]]] = {
@@ -46,7 +37,7 @@ def test_read_row_weights_gives_them_in_the_order_of_the_ids(
     tmp_path: Path, name: str, content: Any, expected: list[float]
 ) -> None:
     """Every form gives the same numbers, each at the place of its id, also where the number of rows is known."""
-    path = write(tmp_path / name, content)
+    path = write_content(tmp_path / name, content)
     for rows in (None, len(expected)):
         assert read_row_weights(path, rows=rows).values == array("d", expected)
 
@@ -73,7 +64,7 @@ def test_read_row_weights_finds_labels(
 
     Labels without a number weigh the least of those that are above 0.
     """
-    path = write(tmp_path / name, content)
+    path = write_content(tmp_path / name, content)
     for rows in (None, 5):
         found = read_row_weights(path, labels=LABELS, rows=rows)
         assert found.values == array("d", expected)
@@ -83,31 +74,31 @@ def test_read_row_weights_finds_labels(
 def test_read_row_weights_passes_over_labels_that_are_not_known(tmp_path: Path) -> None:
     """Up to nine tenths of the labels may be unknown, and their number is told; rows of one label weigh the same."""
     counts = "a\t7\nx\t1\n" + "".join(f"y{number}\t2\n" for number in range(8))
-    found = read_row_weights(write(tmp_path / "w.tsv", counts), labels=["a", "b", "a"])
+    found = read_row_weights(write_content(tmp_path / "w.tsv", counts), labels=["a", "b", "a"])
     assert found.values == array("d", [7, 7, 7])
     assert found.warnings == ("w.tsv: 9 of 10 labels are not among --labels, and were passed over",)
     with pytest.raises(IdsError, match=r"weighs 10 of 11 labels that --labels lacks: 'x', .* and 5 more\. Check that"):
-        read_row_weights(write(tmp_path / "w.tsv", f"{counts}z\t1\n"), labels=["a"])
+        read_row_weights(write_content(tmp_path / "w.tsv", f"{counts}z\t1\n"), labels=["a"])
 
 
 def test_read_row_weights_of_more_rows_than_labels(tmp_path: Path) -> None:
     """By label there is a weight for each label, by id for each row; a list has one for each of either."""
     labels, rows = ["a", "b"], 4
-    of_labels = read_row_weights(write(tmp_path / "w.tsv", "b\t3\n"), labels=labels, rows=rows)
+    of_labels = read_row_weights(write_content(tmp_path / "w.tsv", "b\t3\n"), labels=labels, rows=rows)
     assert (of_labels.values, of_labels.missing) == (array("d", [3, 3]), 1)
-    by_id = read_row_weights(write(tmp_path / "w.tsv", "id\tcount\n3\t2\n1\t5\n"), labels=labels, rows=rows)
+    by_id = read_row_weights(write_content(tmp_path / "w.tsv", "id\tcount\n3\t2\n1\t5\n"), labels=labels, rows=rows)
     assert (by_id.values, by_id.missing) == (array("d", [2, 5, 2, 2]), 2)
     for values in ([1, 2], [1, 2, 3, 4]):
-        path = write(tmp_path / "w.json", values)
+        path = write_content(tmp_path / "w.json", values)
         assert read_row_weights(path, labels=labels, rows=rows).values == array("d", values)
     with pytest.raises(IdsError, match="holds 3 weights, and there are 2 labels"):
-        read_row_weights(write(tmp_path / "w.json", [1, 2, 3]), labels=labels, rows=rows)
+        read_row_weights(write_content(tmp_path / "w.json", [1, 2, 3]), labels=labels, rows=rows)
 
 
 @pytest.mark.parametrize(("name", "content"), [("w.tsv", "3\t2\n1\t7\n"), ("w.json", {"3": 2, "1": 7})])
 def test_read_row_weights_fills_up_where_the_rows_are_known(tmp_path: Path, name: str, content: Any) -> None:
     """Ids without a number weigh the least if it is known how many there are; else they are missed."""
-    path = write(tmp_path / name, content)
+    path = write_content(tmp_path / name, content)
     found = read_row_weights(path, rows=5)
     assert (found.values, found.missing, found.least) == (array("d", [2, 7, 2, 2, 2]), 3, 2)
     with pytest.raises(IdsError, match=r"holds 2 weights: their ids must be 0\.\.1; got 3\. Give every id a weight"):
@@ -157,7 +148,7 @@ def test_read_row_weights_refuses(
     tmp_path: Path, name: str, content: Any, kind: type[EmbcompressError], message: str
 ) -> None:
     """Every file that does not say what each row weighs is refused by name and place."""
-    path = tmp_path / name if content is None else write(tmp_path / name, content)
+    path = tmp_path / name if content is None else write_content(tmp_path / name, content)
     with pytest.raises(kind, match=message):
         read_row_weights(path)
 
@@ -180,7 +171,7 @@ def test_read_row_weights_refuses_other_rows(
 ) -> None:
     """Weights that do not belong to the rows or labels that are known are refused."""
     with pytest.raises(IdsError, match=message):
-        read_row_weights(write(tmp_path / name, content), **known)
+        read_row_weights(write_content(tmp_path / name, content), **known)
 
 
 def test_row_weights_are_read_without_torch() -> None:
