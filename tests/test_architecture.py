@@ -52,7 +52,6 @@ TORCH_FREE = {
     "growth": ("*", "fills", "findings", "placement", "plan", "plan_rows", "plan_tables"),
     "evaluation": ("*", "gates"),
     "report": (),
-    "exports": ("*", "dense_model"),
     "commands": ("compress", "densify", "evaluate", "grow", "sweep"),
     "cli": (),
     "__main__": (),

@@ -11,16 +11,11 @@ import pytest
 
 from embcompress.evaluation.gates import Measured, read_conditions
 from embcompress.exceptions import UsageError
-from embcompress.results import ApproximateResult, EvaluateResult, Gate
-from tests.evaluation.documents import document
+from embcompress.results import ApproximateResult, EvaluateResult
+from tests.evaluation.documents import document, gates
 from tests.fixtures import NAME
 
 FLOOR = 1e-9  # relative: limits this far from a number are on one side of it
-
-
-def gates(result: Measured, *expressions: str) -> tuple[Gate, ...]:
-    """Hold a result to expressions."""
-    return read_conditions(type(result), fail_if=expressions, baseline=None, max_regression=None).gates(result)
 
 
 def walk(node: Any, name: str = "") -> Iterator[tuple[str, float]]:

@@ -15,10 +15,8 @@ from embcompress.exceptions import CheckpointError
 from embcompress.report.schema import report_schema
 from embcompress.results import EvaluateResult
 from embcompress.results.version_1 import RENAMED, current_name, current_report
-from tests.evaluation.test_gates import document, gates, plain
-from tests.report.test_schema import strict
-
-__all__ = ["plain"]  # a fixture
+from tests.evaluation.documents import document, gates
+from tests.report.schemas import strict
 
 REPORT = Path(__file__).parents[1] / "data" / "report-v1.json"
 KINSHIPS = Path(__file__).parents[2] / "sample_checkpoints" / "kinships-complex" / "trained_model.pkl"

@@ -15,22 +15,13 @@ from embcompress.exceptions import EmbcompressError
 from embcompress.report.json import render_json, render_json_failure
 from embcompress.report.schema import report_schema
 from embcompress.results import Result
+from tests.report.schemas import strict
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_checkpoints"
 KEPT = ROOT / "docs" / "report.schema.json"
 TRANSE = SAMPLES / "kinships-transe" / "trained_model.pkl"
 WORDS = SAMPLES / "words" / "model.pt"
-
-
-def strict(schema: Any) -> Any:
-    """Close every object of a schema, so that a field which it does not name shows."""
-    if isinstance(schema, list):
-        return [strict(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    closed = {key: strict(value) for key, value in schema.items()}
-    return closed | {"additionalProperties": False} if "properties" in closed and "type" in closed else closed
 
 
 def test_schema_in_docs_is_that_of_the_dataclasses() -> None:
