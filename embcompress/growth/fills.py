@@ -33,7 +33,7 @@ def read_fill_labels(
     if unknown := [label for label in row_labels if label not in new]:
         raise IdsError(f"{path}: only new labels can be filled; these are not new: {named(unknown)}.")
     if again := [*repeated(row_labels), *(label for label in row_labels if new[label] > 1)]:
-        raise IdsError(f"{path}: labels must not repeat; these do: {named(again)}.")
+        raise IdsError(f"{path}: labels must not repeat, here or in --labels; these do: {named(again)}.")
     return tuple(ids[label] for label in row_labels)
 
 

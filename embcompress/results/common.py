@@ -53,7 +53,7 @@ class TableHead:
 
     @property
     def head(self) -> TableHead:
-        """These fields alone, for what else is told of the same table."""
+        """These fields alone, for another report of the same table."""
         return TableHead(self.name, self.tied_names, self.rows, self.shape, self.dtype, stored_as=self.stored_as)
 
 
@@ -67,12 +67,12 @@ class Skipped:
 
 @dataclass(frozen=True)
 class UnrecognisedMatrix:
-    """A large matrix that stayed dense because nothing tells that it is a table, and nothing that it is a layer.
+    """A large matrix that stayed dense because it could not be recognised as a table or as a layer.
 
     Attributes:
         shape: rows first.
         bytes: of the dense matrix.
-        reason: why it was not taken for a table.
+        reason: why it was not recognised as a table.
     """
 
     name: str
@@ -87,9 +87,9 @@ class Totals:
     """Bytes of the chosen tables together, each counted once however many names it has, and of the files.
 
     Attributes:
-        ratio: bytes_before over bytes_after.
-        file_ratio: bytes of the file that was read over those of the file that was written or evaluated, everything
-            in them counted; of several bases all together.
+        ratio: bytes_before divided by bytes_after.
+        file_ratio: bytes of the whole file that was read divided by those of the file that was written or evaluated;
+            of several bases all together.
     """
 
     bytes_before: int
@@ -98,21 +98,22 @@ class Totals:
     file_ratio: float
 
 
-# Expressions of gates on which tables an earlier report tells of.
+# Expressions of the gates on which tables the baseline has.
 NOT_IN_BASELINE = "table is not in the baseline"
 NOT_COMPRESSED = "table of the baseline is not compressed"
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A condition on the report, and whether it held.
+    """A condition on the report, and whether it passed.
 
     Attributes:
-        expression: what fails, as in `error.relative > 0.05`; of a baseline the number that it was derived from, too.
-        table: the table that it was held for; None for a number of the whole report.
-        value: of the number; None where the report does not know it, which passes no gate.
-        passed: whether the release may go on.
-        is_numeric: whether it is on a number; else on whether this report and an earlier one tell of the same table.
+        expression: the condition that fails, as in `error.relative > 0.05`; of a baseline, with the number that the
+            limit was derived from.
+        table: the table that was tested; None for a number of the whole report.
+        value: of the number; None where the report does not have it, which fails the gate.
+        passed: whether the condition did not hold.
+        is_numeric: whether it is on a number; else on whether this report and the baseline both have the table.
     """
 
     expression: str
@@ -124,13 +125,13 @@ class Gate:
 
 @dataclass(frozen=True)
 class Check:
-    """Something that must be true of an artifact, and whether it is.
+    """A property that an artifact must have, and whether it has it.
 
     Attributes:
         name: of the check: "schema", "tables", "checksums", "uncompressed_tensors" or "recorded_error".
-        table: the tensor or table that it failed for; None where it is told of all at once.
+        table: the tensor or table that it failed for; None where it is one check of all of them.
         passed: whether it holds.
-        detail: one sentence, without a full stop, on what was compared or what is wrong.
+        detail: one sentence, without a full stop: what was compared, or what is wrong.
     """
 
     name: str

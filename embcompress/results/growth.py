@@ -29,7 +29,7 @@ class MeanCosine:
 
 @dataclass(frozen=True)
 class RowStatisticsReport:
-    """Rows as they are stored: how long they are, and how far from the mean direction."""
+    """Norms of rows as they are stored, and their cosines with the mean row."""
 
     norm: Norms
     cosine: MeanCosine
@@ -43,14 +43,14 @@ class GrownTable(TableHead):
         rows: of the new table.
         coding: "dense", or how its weights are stored.
         rank: the number of bases; None for a dense table.
-        rows_kept, rows_added, rows_dropped: of the bases' rows, the new ones, and those without a place, as their label
-            has gone or they are padding that went.
-        rows_filled: of the new rows, how many came from --fill.
-        method: how the other new rows were made.
-        constrainer: what all new rows were held to; None for nothing.
-        kept_energy: the share of the squared norm of the new rows that the bases hold; None for a dense table, or
-            where no row is new.
-        base_rows, new_rows: the rows kept and the new ones; None where there are none, or in a dry run.
+        rows_kept, rows_added, rows_dropped: numbers of base rows that were kept, of new rows, of base rows dropped as
+            padding, or as their label is gone.
+        rows_filled: number of new rows that came from --fill.
+        method: the initializer of the other new rows.
+        constrainer: the constraint applied to all new rows; None for none.
+        kept_energy: the share of the squared norm of the new rows that is left after projection on the bases, and
+            coding; None for a dense table, or where no row is new.
+        base_rows, new_rows: statistics of the kept and of the new rows; None where there are none, or in a dry run.
     """
 
     kind: str
@@ -75,10 +75,10 @@ class VocabularyReport:
     """The ids that the old and the new vocabulary share, and those that only one has.
 
     Attributes:
-        kept_ids: ids that a base row belongs to.
-        new_ids: ids that none does.
-        dropped_rows: base rows whose label has gone.
-        padding_rows: base rows that had no label.
+        kept_ids: number of ids with a base row.
+        new_ids: number of ids without one.
+        dropped_rows: number of base rows whose label is gone.
+        padding_rows: number of base rows without a label.
         new_labels, dropped_labels: the first few of them.
     """
 
@@ -104,4 +104,4 @@ class BackfillResult:
     totals: Totals
     warnings: tuple[str, ...]
     dry_run: bool = False
-    memory_bytes: int | None = None  # the most that the run should hold at once, told by a dry run
+    memory_bytes: int | None = None  # estimate of the peak, in a dry run only

@@ -23,9 +23,9 @@ class ApproximateResult:
 
     Attributes:
         withheld: whether a gate failed, so that `output` describes a file that was measured, but not written.
-        warnings: what a user should know of the files of labels and row weights.
-        unrecognised_matrices: large matrices that stayed dense though they may be tables.
-        unrecognised_command: compresses these, too; ready to paste into a shell. None where there are none.
+        warnings: sentences on how the files of labels and row weights were read.
+        unrecognised_matrices: large matrices that stayed dense, although they may be tables.
+        unrecognised_command: a command that compresses these, too, to paste into a shell; None where there are none.
     """
 
     command: str
@@ -40,7 +40,7 @@ class ApproximateResult:
     unrecognised_matrices: tuple[UnrecognisedMatrix, ...] = ()
     unrecognised_command: str | None = None
     dry_run: bool = False
-    memory_bytes: int | None = None  # the most that the run should hold at once, told by a dry run
+    memory_bytes: int | None = None  # estimate of the peak, in a dry run only
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class LinkPrediction:
     """Link prediction with the original and with the artifact.
 
     Attributes:
-        interaction: PyKEEN's name of what scores a triple.
-        triples: how many were ranked.
-        known_triples: how many others were left out of the ranks.
+        interaction: PyKEEN's name of the function that scores a triple.
+        triples: number of triples that were ranked.
+        known_triples: number of other true triples, filtered out of the ranking.
         before: with the original's tables.
         after: with those of the artifact.
     """
@@ -81,12 +81,12 @@ class EvaluateResult:
 
     Attributes:
         input: the original.
-        artifact: what was evaluated.
-        tables: the compressed tables; `error` is None where a table cannot be compared, and a check says why.
+        artifact: the file that was evaluated.
+        tables: the compressed tables; `error` is None where a table cannot be compared, for the reason in `checks`.
         checks: of the artifact.
         link_prediction: None without triples.
-        warnings: what a user should know of the files of labels and row weights.
-        skipped: entries of the original that no safetensors file can hold, so that nothing was compared with them.
+        warnings: sentences on how the files of labels and row weights were read.
+        skipped: entries of the original that no safetensors file can hold, and that were not compared.
     """
 
     command: str
@@ -138,16 +138,16 @@ class ListedTensor:
 
 @dataclass(frozen=True)
 class ListedCompression(TableHead):
-    """A table that an artifact holds compressed, as its header tells.
+    """A compressed table of an artifact, read from its header.
 
     Attributes:
         dtype: of the dense table, as `rows` and `shape` are.
         matrix: (in1, in2) of a bilinear table, whose rows hold one matrix or several; else null.
         rank: the number of bases, of coded columns, or of columns of the factors of a matrix.
         bits_per_entry: of the table, everything counted; a complex entry is two.
-        bytes: of all tensors that hold it.
+        bytes: of all its tensors.
         bytes_before: of the dense table.
-        relative: the relative error that was recorded; null where none is.
+        relative: the recorded relative error; null where none is.
     """
 
     kind: str
@@ -165,8 +165,7 @@ class InspectResult:
     """The tensors of a checkpoint, and which of them are tables.
 
     Attributes:
-        compressed_tables: of an artifact, what it stores compressed; its tensors stand in `tables` and `others` all the
-            same.
+        compressed_tables: of an artifact, its compressed tables; their tensors are in `tables` and `others`, too.
     """
 
     command: str

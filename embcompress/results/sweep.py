@@ -9,17 +9,17 @@ from embcompress.results.common import InputFile, Skipped, TableHead
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """The error of one way of storing a table, or all tables together, at one size.
+    """The error of one method, of a table or of all tables together, at one size.
 
     Attributes:
-        target_ratio: the ratio that it was made for; None for a way that has one size only.
-        ratio: by how many times its bytes are fewer.
+        target_ratio: the ratio that was asked for; None for a method with one size only.
+        ratio: bytes of the dense tables divided by `bytes`.
         bytes: of the tensors.
         rank: the number of bases, or of coded columns; None in totals and for integers.
         relative: the relative error; in totals the root mean square of those of the tables.
         low: the lower end of its 95 % confidence band; `relative` itself where it is exact.
         high: the upper end.
-        exact: whether every row was looked at, and not a sample.
+        exact: whether every row was measured, not a sample.
         bound_relative: the least relative error of a Gaussian source with the same spectrum at these bytes; None where
             the spectrum is not known whole.
         largest_relative: in totals the error of the worst table, the upper end of its band; else None.
@@ -39,7 +39,7 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class SweepCurve:
-    """One way of storing, by ascending ratio; empty where the way cannot be had."""
+    """The points of one method, by ascending ratio; empty where the method makes nothing smaller."""
 
     method: str
     points: tuple[SweepPoint, ...]
@@ -51,8 +51,8 @@ class SweptTable(TableHead):
 
     Attributes:
         passes: how often its rows were read.
-        sample_rows: how many of them were encoded to see what is left.
-        remarks: sentences on what pays and what does not, without the table's name.
+        sample_rows: how many of them were encoded to measure the error.
+        remarks: sentences on which methods help, without the table's name.
     """
 
     bytes_before: int
@@ -80,7 +80,7 @@ class Recommendation:
         ratio: as the command asks for it.
         bytes: of the tensors.
         relative: the error in total.
-        is_within_max_error: whether every table keeps to the error that was allowed.
+        is_within_max_error: whether every table's error is at most --max-error.
         reason: one sentence.
         command: ready to paste into a shell.
     """

@@ -60,10 +60,10 @@ class Histogram:
 
 @dataclass(frozen=True)
 class RowGroup:
-    """The error of rows that are alike in norm, or in how often they occur.
+    """The error of rows of similar norm, or of similar row weight.
 
     Attributes:
-        rows: how many.
+        rows: number of rows.
         low: the least of their norms, or of their row weights.
         high: the largest. Norms are within 0.5 % of their value.
         relative: ||E - E_stored||_F / ||E||_F over these rows; None where they are all zero and not kept so.
@@ -83,8 +83,8 @@ class TableErrorReport:
         relative: ||E - E_stored||_F / ||E||_F.
         optimal_relative: the Eckart-Young optimum at this rank; None where the solver cannot know it.
         weighted_relative: as relative, with the squares of each row times its row weight; None without row weights.
-        unweighted_rows: rows that --row-weights gives no number, and that weigh the least that others do; None without
-            row weights.
+        unweighted_rows: number of rows without a weight in --row-weights, which get the smallest weight in it; None
+            without row weights.
         norm_ratio: of the rows; None where all are zero.
         histogram: of the rows' relative errors.
         by_norm: about ten groups of rows by ascending norm.
@@ -121,12 +121,12 @@ class Overlap:
 
 @dataclass(frozen=True)
 class NeighboursReport:
-    """The neighbours that rows keep: what retrieval with the table sees of the error.
+    """The share of nearest neighbours that rows keep: the effect of the error on retrieval.
 
     Attributes:
-        neighbours_per_query: how many neighbours of a row are looked at, the row itself left out.
-        queries: rows whose neighbours were looked for among all rows.
-        seed: that they were drawn with.
+        neighbours_per_query: number of nearest rows that are compared, without the row itself.
+        queries: number of rows whose neighbours were searched among all rows.
+        seed: of the draw of the queries.
         confidence: of the bands.
         cosine: neighbours by cosine.
         inner_product: neighbours by inner product.
@@ -142,14 +142,14 @@ class NeighboursReport:
 
 @dataclass(frozen=True)
 class SpectrumReport:
-    """Singular values of a table, and the energy that its leading directions hold.
+    """Singular values of a table, and the energy that its leading directions keep.
 
     Attributes:
         is_whole: whether all singular values are known, and not only the leading ones.
         kept_energy: the share of the squared norm in as many leading directions as the table has bases.
         ranks: numbers of bases, ascending, thinned where there are many.
         singular_values: the one at each of these ranks.
-        energy: the share of the squared norm that as many bases can hold.
+        energy: the share of the squared norm that as many bases can keep.
     """
 
     is_whole: bool
@@ -166,8 +166,8 @@ class MatricesReport:
     Attributes:
         shape: (in1, in2) of each.
         count: of them.
-        relative: the relative error of each; empty in a dry run, and of more than 10,000 matrices, of which the
-            histogram tells.
+        relative: the relative error of each; empty in a dry run, and of more than 10,000 matrices, whose errors are
+            in the histogram.
     """
 
     shape: tuple[int, int]
@@ -180,8 +180,8 @@ class Alternative:
     """The other way of factoring a bilinear table in the same bytes: its rows over shared bases.
 
     Attributes:
-        rank: the number of bases that the bytes pay for.
-        relative: the least error that they leave; None in a dry run.
+        rank: the number of bases that fit into the bytes.
+        relative: the smallest error with them; None in a dry run.
     """
 
     kind: str
@@ -200,7 +200,7 @@ class CodedReport:
         bits_per_entry: of the table, everything counted.
         bound_relative: the least relative error of a Gaussian source with the table's spectrum at these bytes; None
             where the spectrum is not known whole, or rows count differently.
-        predicted_relative: the error that was expected, of rows counted by their weight; None in `evaluate`.
+        predicted_relative: the error that was predicted, by row weights if there are any; None in `evaluate`.
     """
 
     row_kinds: int
@@ -219,10 +219,10 @@ class TableReport(TableHead):
         matrices: of a bilinear table, whose `error` counts each matrix as a row; else None.
         alternative: of a bilinear table, where its bytes pay for a basis; else None.
         coded: of a table with coded weights; else None.
-        solver: what gave the bases, and in `solver_reason` why; None for what `evaluate` finds made.
-        solver_remarks: what was needed beyond it, and why: other solvers, further passes, a larger dtype.
+        solver: the solver that gave the bases, chosen for `solver_reason`; None in `evaluate`.
+        solver_remarks: further steps and their reasons: other solvers, further passes, a larger dtype.
         spectrum: None where it is not known: of bilinear tables, of weighted rows, in a dry run.
-        neighbours: None where none were looked for, or the table has too few rows.
+        neighbours: None where none were searched, or the table has too few rows.
         zero_rows: rows of zeros in the dense table; of a bilinear table, matrices of zeros. None where `error` is.
     """
 

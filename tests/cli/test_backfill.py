@@ -318,7 +318,7 @@ def test_bases_that_overlap_are_refused(folder: Path) -> None:
                    message="ids2: ids must not belong to another base too; got 11, 29.")  # fmt: skip
     write("old2.txt", *(f"w{number}" for number in range(17, 25)))
     args = [*args[:3], "--base-labels", "old.txt", "--base-labels", "old2.txt", "--labels", "new.txt", *OVER_OLD]
-    assert_refused(args, code=1, message="in more than one of them there are 'w17', 'w18', 'w19'.", folder=folder)
+    assert_refused(args, code=1, message="these are in several: 'w17', 'w18', 'w19'.", folder=folder)
 
 
 WRONG_SECOND: dict[str, tuple[dict[str, Tensor], str]] = {
@@ -399,7 +399,7 @@ WRONG_FILLS: dict[str, tuple[dict[str, Tensor], list[str] | None, list[str], str
         {"x": draw(3, 6)},
         ["w20", "w21", "w20"],
         [],
-        "by a label that no other has; several have 'w20'",
+        "labels must not repeat, here or in --labels; these do: 'w20'",
         "",
     ),
     "fewer rows than labels": (

@@ -507,7 +507,7 @@ def test_coded_table_of_schema_1_is_refused(tmp_path: Path) -> None:
         writer.commit()
     ids = write_lines(tmp_path / "ids", range(30))
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(TableError, match=f"table '{NAME}' in .* in the way of schema 1") as caught:
+    with pytest.raises(TableError, match=f"table '{NAME}' in .* is coded as in artifact schema 1") as caught:
         embcompress.backfill(path, max_id=40, base_ids=ids)
     for part in (f"`embcompress reconstruct {path}`", "backfill that", "approximate again"):
         assert part in caught.value.hint

@@ -61,9 +61,9 @@ def test_match_labels_finds_every_row() -> None:
 
 def test_match_labels_refuses_a_label_in_two_bases() -> None:
     """A new label that two bases have is refused by name; one that has gone may be in both."""
-    with pytest.raises(IdsError, match=r"must not share labels; in more than one of them there are 'b', 'c'\."):
+    with pytest.raises(IdsError, match=r"must not share labels; these are in several: 'b', 'c'\."):
         match_labels([["a", "b", "c"], ["c", "x", "b"]], ["b", "c"])
-    with pytest.raises(IdsError, match=r"there are 'b'\."):
+    with pytest.raises(IdsError, match=r"these are in several: 'b'\."):
         match_labels([["a", "b"], ["c"], ["b"]], ["b", "c"])
     assert match_labels([["a", "b"], ["a", "c"]], ["c", "b"]).dropped == ("a", "a")
 

@@ -123,7 +123,7 @@ def test_as_ids_refuses_by_name(ids: Any, message: str) -> None:
         (range(-5, 0), "got -5, -4, -3, -2, -1."),
         (range(-6, 0), "got -6, -5, -4, -3, -2 and 1 more."),
         (range(100, 1100), "got 100, 101, 102, 103, 104 and 995 more."),
-        ([*range(10, 40), *range(10, 40)], "there are 10, 11, 12, 13, 14 and 25 more."),
+        ([*range(10, 40), *range(10, 40)], "these do: 10, 11, 12, 13, 14 and 25 more."),
         ([float(number) for number in range(8)], "torch.float32: 0.0, 1.0, 2.0, 3.0, 4.0 and 3 more."),
     ],
     ids=lambda value: str(value)[:30],

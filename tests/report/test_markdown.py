@@ -105,5 +105,5 @@ def test_render_markdown_stays_small() -> None:
     """Of many tables only some are looked at closer, and the rest is counted: a job summary holds 1 MiB."""
     tables = tuple(full_table(f"layer{number}") for number in range(DETAILS_MAX + 5))
     text = render(dataclasses.replace(full_approximation(), tables=tables), ".md")
-    assert "5 more tables stand in the other forms" in text
+    assert "5 more tables are in the other forms" in text
     assert len(text.encode()) < 100_000

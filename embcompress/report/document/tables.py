@@ -275,8 +275,8 @@ def _figures(table: TableReport) -> tuple[Figure, ...]:
 
 def _group_figures(error: TableErrorReport) -> list[Figure]:
     captions = {
-        "norm": "Error by norm, from short rows to long; the dashed line is that of the table, the worst stands out.",
-        "row weight": "Error by frequency, in tenths from rare to frequent rows, which should have the smallest error.",
+        "norm": "Errors from short rows to long; the dashed line is that of the table, the worst group stands out.",
+        "row weight": "Errors in tenths from rare rows to frequent ones, which should have the smallest.",
     }
     return [
         Figure(
