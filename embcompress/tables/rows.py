@@ -34,6 +34,7 @@ class TableRows:
         file: the open file that holds it.
         device: where the blocks go.
         on_rows: called with the number of rows of each block read, for progress.
+        block_rows: of consecutive rows read at once; default: by the bytes of a row.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class TableRows:
         file: BinaryIO,
         device: str = "cpu",
         on_rows: Callable[[int], None] | None = None,
+        block_rows: int | None = None,
     ) -> None:
         real = as_real(stored)
         self.name = f"table {stored.name!r}"
@@ -57,13 +59,13 @@ class TableRows:
         self._row_step = real.strides[0]
         self._segments, self._columns, self._column_step = _flatten(real.shape[1:], real.strides[1:])
         self._on_rows = on_rows or (lambda _: None)
+        self._block_rows = block_rows or block_rows_for(rows=self.rows, dim=self.dim, item_bytes=self._item_bytes)
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield consecutive rows, (block_rows, dim)."""
         reader = _PatchReader(self._file, self.dtype, self._item_bytes, table_bytes=self._table_bytes)
-        step = block_rows_for(rows=self.rows, dim=self.dim, item_bytes=self._item_bytes)
-        for first in range(0, self.rows, step):
-            count = min(step, self.rows - first)
+        for first in range(0, self.rows, self._block_rows):
+            count = min(self._block_rows, self.rows - first)
             yield self._read(reader, first, count).to(self.device)
             self._on_rows(count)
 
