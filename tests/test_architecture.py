@@ -13,6 +13,7 @@ import pytest
 import embcompress
 
 ROOT = Path(embcompress.__file__).parent
+TESTS = Path(__file__).parent
 # From the bottom to the top: a room imports itself and those before it.
 ROOMS = (
     "exceptions",
@@ -313,3 +314,40 @@ def test_libraries_are_imported_where_they_belong(library: str) -> None:
         imported = {other.partition(".")[0] for other in imports_of(name, at_import=True)}
         if not any(is_below(name, home) for home in homes):
             assert library not in imported, name
+
+
+def read_tests() -> dict[str, ast.Module]:
+    """Parse every module of the tests: its path -> its tree."""
+    return {
+        str(path.relative_to(TESTS)): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(TESTS.rglob("*.py"))
+    }
+
+
+def test_tests_share_through_modules_that_hold_none() -> None:
+    """No module takes anything from one whose name begins with test_: what is shared lies beside the tests."""
+    for path, tree in read_tests().items():
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            parts = {part for name in (module, *names) for part in name.split(".")}
+            if module.startswith("tests") or any(name.startswith("tests") for name in names):
+                assert not any(part.startswith("test_") for part in parts), f"{path}, line {node.lineno}"
+
+
+def test_tests_put_nothing_in_place_of_our_internals() -> None:
+    """No test patches a constant or a function of the package: it gives an argument, or a real input."""
+    for path, tree in read_tests().items():
+        ours = {
+            alias.asname or alias.name.rpartition(".")[2]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+            if f"{getattr(node, 'module', '')}.{alias.name}".lstrip(".").startswith("embcompress")
+        }
+        for node in ast.walk(tree):
+            is_patch = isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("monkeypatch.setattr", "patch"))
+            if is_patch and node.args:
+                target = ast.unparse(node.args[0])
+                assert target not in ours, f"{path}, line {node.lineno}"
+                assert "embcompress" not in target, f"{path}, line {node.lineno}"

@@ -66,6 +66,7 @@ def backfill(
     dry_run: bool = False,
     max_shard_size: int | str | None = None,
     progress: Progress | None = None,
+    block_rows: int | None = None,
 ) -> BackfillResult:
     """Add rows for new ids to the tables of one or more checkpoints, dense or compressed.
 
@@ -100,6 +101,8 @@ def backfill(
         dry_run: make all checks, read no row and write nothing.
         max_shard_size: bytes of the tensors of one file of a folder, or a text such as "5GB".
         progress: called with what is being done, rows done, rows in all and bytes of a row.
+        block_rows: rows that are held at once; default: as many as take some MiB. What is drawn, kept and coded does
+            not depend on it; what is fitted to the kept rows does, by the rounding of its sums.
 
     Raises:
         UsageError: arguments that contradict each other or lie outside their range.
@@ -115,6 +118,7 @@ def backfill(
         seed=seed,
         may_draw=method is not None or fill is None,
         may_be_told=constrainer is None and fill is None,
+        block_rows=_checked_block_rows(block_rows),
     )
     check_seed(seed)
     padding = _checked(
@@ -228,6 +232,13 @@ def _paths(given: Paths) -> tuple[Path, ...]:
 
 def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
+
+
+def _checked_block_rows(block_rows: int | None) -> int | None:
+    """Give the rows of a block back, and refuse fewer than one."""
+    if block_rows is not None and block_rows < 1:
+        raise UsageError(f"block_rows must be at least 1; got {block_rows}.")
+    return block_rows
 
 
 def _place_rows(

@@ -272,7 +272,7 @@ class CodedRowWriter(RowWriter):
     def _block_rows(self, rows: int) -> int:
         """Count the rows of a block by what they are decoded to."""
         dim = max(self._codebook.rank, math.prod(self._new.shape))
-        return block_rows_for(rows=rows, dim=dim, item_bytes=4)
+        return self.block_rows or block_rows_for(rows=rows, dim=dim, item_bytes=4)
 
     def _known_columns(self, number: int) -> Iterator[Tensor]:
         rows, checksum = self.plan.parts[number].table.rows, 0

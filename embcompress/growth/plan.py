@@ -117,6 +117,7 @@ class RowRequest:
         seed: of the draws.
         may_draw: whether rows that a fill lacks are drawn.
         may_be_told: whether a constrainer that the checkpoint tells of a table is applied to rows that are drawn.
+        block_rows: rows that are held at once; None: as many as a block of the usual size has.
     """
 
     method: Choice
@@ -124,6 +125,7 @@ class RowRequest:
     seed: int
     may_draw: bool
     may_be_told: bool = False
+    block_rows: int | None = None
 
     @property
     def is_plain(self) -> bool:

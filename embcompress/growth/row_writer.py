@@ -33,6 +33,7 @@ class RowWriter(ABC):
         device: where it is computed.
 
     Attributes:
+        block_rows: rows that are held at once; None: as many as a block of the usual size has.
         kept_rows, new_rows: statistics of the rows as they are stored, once all are written.
         warnings: what was found on the way.
     """
@@ -49,6 +50,7 @@ class RowWriter(ABC):
         self.plan = plan
         self.name = plan.first.table.name
         self.device = torch.device(device)
+        self.block_rows = request.block_rows
         self.warnings: list[str] = []
         self._bases = None if bases is None else bases.to(self.device)
         # Of each part the new id of each row, -1 for those that go.
@@ -181,7 +183,7 @@ class FloatRowWriter(RowWriter):
         """Yield the rows of consecutive new ids, as bytes."""
         rows, item_bytes = self.plan.placement.max_id, self._dtype.itemsize
         width = self._columns * item_bytes
-        step = block_rows_for(rows=rows, dim=self._columns, item_bytes=item_bytes)
+        step = self.block_rows or block_rows_for(rows=rows, dim=self._columns, item_bytes=item_bytes)
         memory = bytearray(step * width)
         for first in range(0, rows, step):
             last = min(first + step, rows)
@@ -211,7 +213,8 @@ class FloatRowWriter(RowWriter):
         """Yield the weights of a part, (block_rows, its rank), in its columns."""
         part = self.plan.parts[number]
         artifact, checksum, start = part.base.artifact, 0, self._offset(number)
-        for stored in TableRows(part.stored, files=part.base.checkpoint.files).blocks():
+        rows = TableRows(part.stored, files=part.base.checkpoint.files, block_rows=self.block_rows)
+        for stored in rows.blocks():
             if artifact is not None:
                 checksum = zlib.crc32(tensor_bytes(stored), checksum)
             block = stored.to(self.device)

@@ -85,6 +85,7 @@ def measure_link_prediction(
     *,
     device: str = "cpu",
     progress: Progress | None = None,
+    scoring_bytes: int | None = None,
 ) -> LinkPrediction:
     """Rank triples among all others with the tables of the original, then with those of its artifact.
 
@@ -92,7 +93,7 @@ def measure_link_prediction(
     triples (filtered). By PyKEEN's RankBasedEvaluator, so a triple that stands in the file twice counts twice, and
     known ones count once. Scores are made in the dtype of the tables, in float32 for shorter ones.
 
-    Holds the dense tables once, and at most SCORING_BYTES for scoring, however many triples there are.
+    Holds the dense tables once, and at most `scoring_bytes` for scoring, however many triples there are.
 
     Args:
         plan: of `check_link_prediction` for this original.
@@ -100,6 +101,7 @@ def measure_link_prediction(
         artifact: what was made of it.
         device: "cpu", "cuda" or "cuda:N".
         progress: called with what is being done, triples ranked and triples in all.
+        scoring_bytes: of memory for scores; default: SCORING_BYTES, on a GPU GPU_SCORING_BYTES.
 
     Raises:
         OutputError: PyKEEN is not installed.
@@ -107,13 +109,20 @@ def measure_link_prediction(
         ArtifactError: the artifact lacks a tensor of the original, or has another shape or checksum of it.
     """
     stored = {tensor.name: tensor for tensor in original.tensors}
+    room = scoring_bytes or (SCORING_BYTES if device == "cpu" else GPU_SCORING_BYTES)
     before = _rank(
-        plan, lambda name: read_whole(original, stored[name]), device=device, progress=progress, doing="before"
+        plan,
+        lambda name: read_whole(original, stored[name]),
+        device=device,
+        room=room,
+        progress=progress,
+        doing="before",
     )
     after = _rank(
         plan,
         lambda name: read_dense(artifact, stored[name], device=device),
         device=device,
+        room=room,
         progress=progress,
         doing="after",
     )
@@ -200,6 +209,7 @@ def _rank(
     read: Callable[[str], Tensor],
     *,
     device: str,
+    room: int,
     progress: Progress | None,
     doing: str,
 ) -> Ranking:
@@ -216,7 +226,7 @@ def _rank(
         )
         if progress is not None:
             _follow(evaluator, progress, doing=f"link prediction {doing}", total=len(triples))
-        batch, slice_size = _batch_size(plan, model, filters=len(triples) + len(known), device=device)
+        batch, slice_size = _batch_size(plan, model, filters=len(triples) + len(known), room=room)
         try:
             results = evaluator.evaluate(
                 model,
@@ -307,12 +317,11 @@ def _follow(evaluator: Any, progress: Progress, *, doing: str, total: int) -> No
     evaluator.process_scores_ = process
 
 
-def _batch_size(plan: LinkPredictionPlan, model: Any, *, filters: int, device: str) -> tuple[int, int]:
+def _batch_size(plan: LinkPredictionPlan, model: Any, *, filters: int, room: int) -> tuple[int, int]:
     """Choose how many triples are scored at once, and against how many entities of one triple."""
     entities = plan.entities[0].stored.shape[0]
     entries = max(columns_of(table.stored) for table in plan.entities)  # interactions hold those of all candidates
     item_bytes = model.entity_representations[0]._embeddings.weight.element_size()
-    room = SCORING_BYTES if device == "cpu" else GPU_SCORING_BYTES
     each = entities * entries * item_bytes
     batch = room // (each + 3 * filters)  # three masks of a byte a triple
     slice_size = entities if batch else max(1, room // (entries * item_bytes))

@@ -47,6 +47,7 @@ class TableRows:
         files: that hold it.
         device: where the blocks go.
         on_rows: called with the number of rows of each block read, for progress.
+        block_rows: of consecutive rows read at once; default: by the bytes of a row.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class TableRows:
         files: Files,
         device: str = "cpu",
         on_rows: Callable[[int], None] | None = None,
+        block_rows: int | None = None,
     ) -> None:
         real = as_real(stored)
         self.name = f"table {stored.name!r}"
@@ -66,13 +68,13 @@ class TableRows:
         self._real, self._files = real, files
         self._item_bytes = ITEM_BYTES[real.dtype]
         self._on_rows = on_rows or (lambda _: None)
+        self._block_rows = block_rows or block_rows_for(rows=self.rows, dim=self.dim, item_bytes=self._item_bytes)
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield consecutive rows, (block_rows, dim)."""
         reader = self._open()
-        step = block_rows_for(rows=self.rows, dim=self.dim, item_bytes=self._item_bytes)
-        for first in range(0, self.rows, step):
-            count = min(step, self.rows - first)
+        for first in range(0, self.rows, self._block_rows):
+            count = min(self._block_rows, self.rows - first)
             yield reader.read(first, count).to(self.device)
             self._on_rows(count)
 

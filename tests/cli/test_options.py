@@ -15,7 +15,7 @@ from tests.command_line import run
 
 COMMANDS = {str(info.callback.__name__): info.callback for info in app.registered_commands if info.callback}
 # Those that say how the command line prints, and the library's own.
-PRINTING, OWN = {"json", "quiet"}, {"progress"}
+PRINTING, OWN = {"json", "quiet"}, {"progress", "block_rows"}
 FIRST_OPTIONS_MAX = 12
 
 

@@ -33,7 +33,6 @@ from embcompress.exceptions import (
     UsageError,
 )
 from embcompress.results import BackfillResult, GrownTable, RowStatisticsReport
-from embcompress.tables import table as table_module
 from embcompress.tables.labels import read_labels
 from tests.fixtures import SAMPLES, save, write_lines
 
@@ -387,14 +386,11 @@ def test_three_artifacts_of_the_same_bases_share_them(tmp_path: Path, dtype: tor
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64], ids=str)
-@pytest.mark.parametrize("block_rows", [7, 4096])
+@pytest.mark.parametrize("block_rows", [7, None])
 def test_three_artifacts_of_other_bases_keep_them_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, block_rows: int
+    tmp_path: Path, dtype: torch.dtype, block_rows: int | None
 ) -> None:
     """Of three artifacts of 2, 3 and 1 bases all 6 are kept: weights stand in their columns, zeros in the others."""
-    if block_rows == 7:
-        monkeypatch.setattr(table_module, "BLOCK_BYTES", 1)
-        monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", block_rows)
     ranks, order = (2, 3, 1), shuffled(90)
     paths, places, before = [], [], []
     for rank in ranks:
@@ -403,7 +399,7 @@ def test_three_artifacts_of_other_bases_keep_them_all(
         before.append(safetensors.torch.load_file(paths[-1]))
         places.append([order.pop() for _ in range(20 + rank)])
     files = [write_lines(tmp_path / f"ids{number}", new_ids) for number, new_ids in enumerate(places)]
-    result = embcompress.backfill(paths, max_id=90, base_ids=files)
+    result = embcompress.backfill(paths, max_id=90, base_ids=files, block_rows=block_rows)
     actual = read(result)
     weights, bases = actual[f"{NAME}.weights"], actual[f"{NAME}.bases"]
     assert only(result).rank == 6
@@ -505,7 +501,7 @@ def test_gaussian_is_the_default_and_is_fitted_to_the_kept_rows(tmp_path: Path, 
     assert bool(((torch.cov(actual.T) - covariance).abs() <= 5 * error + rounding).all())
 
 
-def test_new_rows_do_not_depend_on_blocks_or_on_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_rows_do_not_depend_on_blocks_or_on_each_other(tmp_path: Path) -> None:
     """The new row of an id is the same for blocks of 7 rows and of all, and whichever other ids are new."""
     rows = random_rows(40, 6)
     path = save(tmp_path / "m.safetensors", {NAME: rows})
@@ -520,15 +516,13 @@ def test_new_rows_do_not_depend_on_blocks_or_on_each_other(tmp_path: Path, monke
     both = new_of(2950, range(40), others)
     assert torch.equal(bits(first)[both], bits(second)[both])
     gaussian = read(embcompress.backfill(path, max_id=3000, base_ids=tmp_path / "a", force=True))[NAME]
-    monkeypatch.setattr(table_module, "BLOCK_BYTES", 7 * 24)
-    monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 7)
-    small = read(embcompress.backfill(path, max_id=3000, base_ids=tmp_path / "a", **options))[NAME]
+    small = read(embcompress.backfill(path, max_id=3000, base_ids=tmp_path / "a", block_rows=7, **options))[NAME]
     assert torch.equal(bits(small), bits(first))
-    fitted = read(embcompress.backfill(path, max_id=3000, base_ids=tmp_path / "a", force=True))[NAME]
+    fitted = read(embcompress.backfill(path, max_id=3000, base_ids=tmp_path / "a", block_rows=7, force=True))[NAME]
     torch.testing.assert_close(fitted, gaussian, rtol=0, atol=1e-4)  # fitted in sums of other blocks
 
 
-def test_small_blocks_keep_and_measure_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_blocks_keep_and_measure_the_same(tmp_path: Path) -> None:
     """Blocks of 7 rows, kept rows of three bases and given ones among them: the bytes are those of one block."""
     tables = [random_rows(size, 4, seed=size) for size in (11, 30, 8)]
     paths = [save(tmp_path / f"{i}.safetensors", {NAME: rows}) for i, rows in enumerate(tables)]
@@ -538,15 +532,23 @@ def test_small_blocks_keep_and_measure_the_same(tmp_path: Path, monkeypatch: pyt
     options: dict[str, Any] = {"max_id": 70, "base_ids": files, "fill": fill, "force": True}
     first = embcompress.backfill(paths, **options)
     expected = Path(first.output.path).read_bytes()
-    monkeypatch.setattr(table_module, "BLOCK_BYTES", 7 * 16)
-    monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 7)
-    second = embcompress.backfill(paths, **options)
+    second = embcompress.backfill(paths, block_rows=7, **options)
     assert Path(second.output.path).read_bytes() == expected
     one, other = only(first).new_rows, only(second).new_rows
     assert one is not None
     assert other is not None
     assert other.norm == one.norm
     assert other.cosine.mean == pytest.approx(one.cosine.mean, abs=8 * SINGLE)  # the mean row is of other sums
+
+
+@pytest.mark.parametrize("block_rows", [0, -1])
+def test_blocks_of_no_row_are_refused(tmp_path: Path, block_rows: int) -> None:
+    """A block holds a row at least; nothing is written."""
+    path = save(tmp_path / "m.safetensors", {NAME: random_rows(30, 4)})
+    ids = write_lines(tmp_path / "ids", range(30))
+    with pytest.raises(UsageError, match=f"block_rows must be at least 1; got {block_rows}"):
+        embcompress.backfill(path, max_id=31, base_ids=ids, block_rows=block_rows)
+    assert sorted(tmp_path.iterdir()) == [ids, path]
 
 
 def test_tables_of_one_seed_differ(tmp_path: Path) -> None:
@@ -1175,12 +1177,10 @@ def test_grown_table_goes_into_an_embedding(tmp_path: Path) -> None:
     assert [(table.name, table.rows, table.chosen) for table in listed] == [("embedding.weight", 41, True)]
 
 
-def test_progress_counts_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_counts_the_rows(tmp_path: Path) -> None:
     """Progress tells of the known rows and then of all, in growing counts that end at their number."""
-    monkeypatch.setattr(table_module, "BLOCK_BYTES", 1024)
-    monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 16)
     seen: list[tuple[str, int, int, int]] = []
-    grow(tmp_path, random_rows(400, 6), max_id=600, progress=lambda *stage: seen.append(stage))
+    grow(tmp_path, random_rows(400, 6), max_id=600, block_rows=42, progress=lambda *stage: seen.append(stage))
     assert list(dict.fromkeys(doing for doing, *_ in seen)) == [f"{NAME}: known rows", f"{NAME}: all rows"]
     for doing, total in ((f"{NAME}: known rows", 400), (f"{NAME}: all rows", 600)):
         counts = [done for stage, done, rows, row_bytes in seen if (stage, rows, row_bytes) == (doing, total, 6 * 4)]

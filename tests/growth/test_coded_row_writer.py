@@ -43,7 +43,6 @@ from embcompress.commands.memory import INDEX_ROW_BYTES
 from embcompress.compression.memory import BASE_MEMORY_BYTES
 from embcompress.exceptions import ArtifactError, NonFiniteError, TableError
 from embcompress.results import BackfillResult, GrownTable
-from embcompress.tables import table as table_module
 from embcompress.tables.rows import tensor_bytes
 from tests.fixtures import draw, save, write_lines
 
@@ -416,7 +415,7 @@ def test_fill_gives_rows_by_label(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_same_run_writes_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+def test_same_run_writes_the_same_bytes(tmp_path: Path, case: str) -> None:
     """Twice the same bytes, in blocks of 7 rows too; another seed changes the strings of new rows alone."""
     made = make(tmp_path, case)
     first = Path(grow(made, method="normal").output.path).read_bytes()
@@ -424,9 +423,7 @@ def test_same_run_writes_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Monk
     before = find(tmp_path / "y.safetensors")
     changed = assert_kept(made, grow(made, method="normal", seed=1), shuffled(61))
     assert changed.strings != before.strings
-    monkeypatch.setattr(table_module, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 7)
-    assert Path(grow(made, method="normal").output.path).read_bytes() == first
+    assert Path(grow(made, method="normal", block_rows=7).output.path).read_bytes() == first
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -635,13 +632,11 @@ def test_damage_is_not_blessed(tmp_path: Path) -> None:
         assert not (tmp_path / "y.safetensors").exists()
 
 
-def test_progress_counts_known_and_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_counts_known_and_all_rows(tmp_path: Path) -> None:
     """Progress tells of the known rows and then of all, in growing counts that end at their number."""
-    monkeypatch.setattr(table_module, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(table_module, "BLOCK_ROWS_MIN", 7)
     made = make(tmp_path, "rotated, two profiles, two steps")
     seen: list[tuple[str, int, int, int]] = []
-    grow(made, new=shuffled(61), progress=lambda *stage: seen.append(stage))
+    grow(made, new=shuffled(61), block_rows=7, progress=lambda *stage: seen.append(stage))
     wanted = {f"{NAME}: known rows": 40, f"{NAME}: all rows": 61}
     assert list(dict.fromkeys(doing for doing, *_ in seen)) == list(wanted)
     for doing, total in wanted.items():

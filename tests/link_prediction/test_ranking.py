@@ -53,11 +53,15 @@ def write_triples(path: Path, triples: Triples, *, model: Path | None = None) ->
     return path
 
 
-def measure(original: Path, artifact: Path, *, progress: Any = None, **options: Any) -> LinkPrediction:
+def measure(
+    original: Path, artifact: Path, *, progress: Any = None, scoring_bytes: int | None = None, **options: Any
+) -> LinkPrediction:
     """Open both files, check and measure."""
     with open_checkpoint(original) as checkpoint, open_checkpoint(artifact) as other:
         plan = check_link_prediction(checkpoint, **options)
-        return measure_link_prediction(plan, checkpoint, read_artifact(other), progress=progress)
+        return measure_link_prediction(
+            plan, checkpoint, read_artifact(other), progress=progress, scoring_bytes=scoring_bytes
+        )
 
 
 def check(original: Path, **options: Any) -> link_prediction.LinkPredictionPlan:
@@ -344,9 +348,7 @@ def test_exact_factors_change_no_rank(
 
 
 @pytest.mark.pykeen
-def test_batches_and_slices_change_no_rank(
-    exact: tuple[Path, Path, dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_and_slices_change_no_rank(exact: tuple[Path, Path, dict[str, Tensor]], tmp_path: Path) -> None:
     """With room for seven candidates at a time the ranks are those of all at once, and progress reaches the end."""
     original, artifact, _ = exact
     options = {
@@ -354,9 +356,11 @@ def test_batches_and_slices_change_no_rank(
         "interaction": "DistMult",
     }
     whole = measure(original, artifact, **options)
-    monkeypatch.setattr(link_prediction, "SCORING_BYTES", 7 * 12 * 8)
     calls: list[tuple[str, int, int, int]] = []
-    assert measure(original, artifact, **options, progress=lambda *call: calls.append(call)) == whole
+    in_parts = measure(
+        original, artifact, **options, scoring_bytes=7 * 12 * 8, progress=lambda *call: calls.append(call)
+    )
+    assert in_parts == whole
     assert [call for call in calls if call[1] == 20] == [
         ("link prediction before", 20, 20, 0),
         ("link prediction after", 20, 20, 0),

@@ -79,7 +79,7 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
     assert list(document["output"]) == ["path", "sha256", "bytes"]
     (table,) = document["tables"]
     assert list(table) == [
-        "name", "tied_names", "rows", "shape", "dtype", "kind", "rank", "coding", "solver", "solver_reason",
+        "name", "tied_names", "rows", "shape", "dtype", "stored_as", "kind", "rank", "coding", "solver", "solver_reason",
         "solver_remarks", "passes", "bytes_before", "bytes_after", "error", "seconds", "matrices", "alternative",
         "coded", "spectrum", "neighbours", "zero_rows",
     ]  # fmt: skip
@@ -136,6 +136,7 @@ def test_render_json_of_a_reconstruction() -> None:
         "output": {"path": "b", "sha256": None, "bytes": 2},
         "tables": ["t"],
         "tensors": 3,
+        "skipped": [],
     }
 
 
