@@ -6,6 +6,7 @@ position in it. The first file of a checkpoint has the addresses of its own posi
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import tempfile
@@ -13,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from embcompress.exceptions import CheckpointError, DamagedFileError, OutputError
 from embcompress.text import human_bytes, suggest_file
@@ -152,6 +153,47 @@ class Files:
         self._open[number] = handle
         if len(self._open) > OPEN_MAX:
             self._open.popitem(last=False)[1].close()
+
+
+class FileRegion(io.RawIOBase):
+    """Consecutive bytes of a file as a file of their own, which leaves the position of the whole as it is.
+
+    Args:
+        file: an open one, in binary; closing it is left to its owner.
+        start: position of the first byte.
+        nbytes: how many there are at most.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, nbytes: int) -> None:
+        self.name = file.name
+        self._file, self._start, self._nbytes, self._position = file, start, nbytes, 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell that its position can be moved."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read the next bytes into a buffer, and count them."""
+        part = memoryview(buffer).cast("B")[: max(0, self._nbytes - self._position)]
+        count = os.preadv(self._file.fileno(), [part], self._start + self._position) if len(part) else 0
+        self._position += count
+        return count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move the position, and tell it.
+
+        Raises:
+            ValueError: it would lie before the start.
+        """
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._nbytes}[whence]
+        if origin + offset < 0:
+            raise ValueError("a position before the start of a file")
+        self._position = origin + offset
+        return self._position
 
 
 def read_into(file: BinaryIO, start: int, buffer: memoryview, *, name: str = "") -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 
+from embcompress.checkpoints.arrays import (
+    OBJECTS,
+    ArrayReference,
+    UnreadArrayError,
+    UntrueArrayError,
+    is_array,
+    read_array,
+)
 from embcompress.checkpoints.pickled_modules import entries_of, module_state, tell_graph_model
-from embcompress.checkpoints.pickles import KEY_MAX, Global, Inert, TensorReference, is_array
+from embcompress.checkpoints.records import Inert, TensorReference
 from embcompress.checkpoints.tensors import LeftOut
-from embcompress.checkpoints.unread import SAVE_WHOLE, converting_line, tell_arrays
+from embcompress.checkpoints.unheld import is_unheld, why_unheld
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
 DEPTH_MAX = 64  # modules or dicts within each other; the deepest published models have about 15
@@ -32,28 +39,6 @@ KEY_SHOWN_MAX = 60
 
 OWNED_WEIGHT = "_embeddings.weight"  # of a representation of PyKEEN, which tells the shape of its rows
 NOT_A_TENSOR = "not a tensor"
-ARRAYS = "NumPy arrays, which are not read"
-UNHELD_TENSORS: Mapping[str, str] = MappingProxyType(
-    {
-        "_rebuild_sparse_tensor": "a sparse tensor, which safetensors cannot hold",
-        "_rebuild_sparse_csr_tensor": "a sparse tensor, which safetensors cannot hold",
-        "_rebuild_qtensor": "a quantized tensor, which safetensors cannot hold",
-        "_rebuild_nested_tensor": "a nested tensor, which safetensors cannot hold",
-        "_rebuild_meta_tensor_no_storage": "a tensor on the meta device, which has no values",
-        "_rebuild_wrapper_subclass": "a tensor of a subclass that keeps its values elsewhere",
-        "_rebuild_device_tensor_from_numpy": "a device's tensor, saved by copy; move it to the CPU and save again",
-        "_rebuild_device_tensor_from_cpu_tensor": "a device's tensor, saved by copy; move it to the CPU and save again",
-    }
-)  # function of torch._utils -> why its tensors are left out
-# What of torch's own makes such a tensor plain.
-PLAIN_CALLS: Mapping[str, str] = MappingProxyType(
-    {
-        "_rebuild_sparse_tensor": "to_dense()",
-        "_rebuild_sparse_csr_tensor": "to_dense()",
-        "_rebuild_qtensor": "dequantize()",
-    }
-)
-SHARDED_CLASSES = ("DTensor", "ShardedTensor")  # of torch.distributed: a file holds one worker's part
 
 
 class NamedTensors:
@@ -63,23 +48,27 @@ class NamedTensors:
         tree: what the pickle holds.
         path: what messages call the file.
         pickle_bytes: the length of the pickle, which bounds the work: names beyond it are made by shared parts.
+        loading: the expression that loads the tree, for hints; empty: torch.load does.
     """
 
-    def __init__(self, tree: object, path: str, *, pickle_bytes: int) -> None:
-        self.tensors: list[tuple[str, TensorReference]] = []
+    def __init__(self, tree: object, path: str, *, pickle_bytes: int, loading: str = "") -> None:
+        self.tensors: list[tuple[str, TensorReference | ArrayReference]] = []
         self.left_out: list[LeftOut] = []
         self.row_shapes: dict[str, tuple[int, ...]] = {}
         self._path = path
         self._taken: set[str] = set()
         self._ancestors: list[int] = []
+        self._has_arrays = False
         self._left = min(WORK_MAX, WORK_MIN + WORK_PER_BYTE * pickle_bytes)
         self._holders = self._find_holders(tree)
         self._siblings: list[tuple[str, object]] = []
         self._passed_over: list[str] = []
         model, keys = self._unwrap(tree)
-        # A module is rebuilt only by running what its pickle names.
-        trusted = "weights_only=False" if module_state(model) is not None else "weights_only=True"
-        self.loading = f"torch.load({path!r}, {trusted}, map_location='cpu'){''.join(f'[{key!r}]' for key in keys)}"
+        # A module or an array is rebuilt only by running what the pickle names.
+        is_trusted = module_state(model) is not None or self._has_arrays
+        self.loading = (
+            loading or f"torch.load({path!r}, weights_only={not is_trusted}, map_location='cpu')"
+        ) + "".join(f"[{key!r}]" for key in keys)
         if module_state(model) is not None:
             self.loading += ".state_dict()"
         elif isinstance(model, (list, tuple)):
@@ -95,11 +84,10 @@ class NamedTensors:
             self._descend("", model)
         for key, value in self._siblings:
             self._visit_sibling(key, value)
-        if not self.tensors and all(entry.reason in {NOT_A_TENSOR, ARRAYS} for entry in self.left_out):
-            hint = _arrays_hint(tree, path)
+        if not self.tensors and all(entry.reason == NOT_A_TENSOR for entry in self.left_out):
             raise UnknownFormatError(
-                f"no tensor was found in {path}: it holds {'NumPy arrays, as ' if hint else ''}{_describe(tree)}.",
-                hint=hint or "Name the file of the model's weights.",
+                f"no tensor was found in {path}: it holds {_describe(tree)}.",
+                hint="Name the file of the model's weights.",
             )
         if self._passed_over:
             self._leave_out(", ".join(self._passed_over), "beside the model, and not carried along")
@@ -150,7 +138,8 @@ class NamedTensors:
 
     def _visit(self, name: str, value: object) -> None:
         self._spend(len(name) + 64)
-        if isinstance(value, TensorReference):
+        reference = _reference(value)
+        if reference is not None:
             fault = _name_fault(name)
             if fault:
                 self._leave_out(name, fault)
@@ -158,13 +147,13 @@ class NamedTensors:
                 raise self._damaged(f"has two tensors named {name[:200]!r}")
             else:
                 self._taken.add(name)
-                self.tensors.append((name, value))
+                self.tensors.append((name, reference))
+        elif isinstance(value, Inert) and is_array(value):
+            self._leave_out_array(name, value)
         elif isinstance(value, Inert) and _is_tensor(value):
-            self._leave_out(name, *_why_unheld(name, value, loading=self.loading))
+            self._leave_out(name, *why_unheld(name, value, loading=self.loading))
         elif self._is_branch(value):
             self._descend(f"{name}.", value)
-        elif _has_arrays(value):
-            self._leave_out(name, ARRAYS, "Make tensors of them with torch.tensor(array), and save it anew.")
         elif module_state(value) is None:
             self._leave_out(name, NOT_A_TENSOR)
 
@@ -192,6 +181,15 @@ class NamedTensors:
         printable = name.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
         self.left_out.append(LeftOut(printable, reason, hint))
 
+    def _leave_out_array(self, name: str, array: Inert) -> None:
+        try:
+            read_array(array)
+        except UntrueArrayError as err:
+            raise self._damaged(f"has under {name[:200]!r} {err}") from err
+        except UnreadArrayError as err:
+            hint = "Load the file where you trust it, make numbers of it, and save it again."
+            self._leave_out(name, str(err), hint if str(err) == OBJECTS else "")
+
     def _find_holders(self, tree: object) -> set[int]:
         """Collect the ids of everything from which a tensor can be reached, looking into each object once."""
         parents: dict[int, list[int]] = {id(tree): []}
@@ -200,6 +198,7 @@ class NamedTensors:
         while pending:
             node = pending.pop()
             if _is_tensor(node):
+                self._has_arrays |= is_array(node)
                 found.append(id(node))
                 continue
             for _, child in self._children(node):
@@ -256,15 +255,22 @@ class NamedTensors:
 
 
 def _is_tensor(node: object) -> bool:
-    if isinstance(node, Inert):
-        return _is_sharded(node.origin) or (
-            node.origin.module == "torch._utils" and node.origin.qualname in UNHELD_TENSORS
-        )
-    return isinstance(node, TensorReference)
+    return isinstance(node, TensorReference) or (isinstance(node, Inert) and (is_array(node) or is_unheld(node)))
 
 
 def _is_floating(node: object, *, axes_min: int) -> bool:
-    return isinstance(node, TensorReference) and len(node.shape) >= axes_min and "float" in node.dtype
+    found = _reference(node)
+    return found is not None and len(found.shape) >= axes_min and "float" in found.dtype
+
+
+def _reference(node: object) -> TensorReference | ArrayReference | None:
+    """Read where a tensor or an array lies; None where it is neither, or one that is not read."""
+    if isinstance(node, TensorReference):
+        return node
+    try:
+        return read_array(node) if isinstance(node, Inert) and is_array(node) else None
+    except UnreadArrayError:
+        return None
 
 
 def _is_training_state(key: str) -> bool:
@@ -279,59 +285,6 @@ def _describe(tree: object) -> str:
         return f"a value of type {type(tree).__name__}"
     keys = [repr(key)[:40] for key in itertools.islice(mapping, 12) if isinstance(key, str)]
     return f"a dict of {len(mapping)} entries ({', '.join(keys)})" if keys else f"a dict of {len(mapping)} entries"
-
-
-def _is_sharded(origin: Global) -> bool:
-    return origin.qualname in SHARDED_CLASSES and origin.module.startswith("torch.distributed.")
-
-
-def _why_unheld(name: str, tensor: Inert, *, loading: str) -> tuple[str, str]:
-    """Say why a tensor of torch's is left out, and how to make a plain one of it."""
-    kind = next(
-        (arg for arg in (tensor.origin, *tensor.args[:1]) if isinstance(arg, Global) and _is_sharded(arg)), None
-    )
-    if kind:
-        return f"a {kind.qualname}, of which the file holds one worker's part", SAVE_WHOLE
-    made = tensor.args[0] if tensor.args else None
-    if isinstance(made, Global) and made.module.partition(".")[0] == "torchao":
-        trusted = loading.replace("weights_only=True", "weights_only=False")
-        reason = f"a quantized tensor of torchao ({made.qualname[:100]}), which is not read"
-        return reason, "With torchao imported: " + converting_line(name, "%s.dequantize()", loading=trusted)
-    call = PLAIN_CALLS.get(tensor.origin.qualname)
-    hint = converting_line(name, f"%s.{call}", loading=loading) if call else ""
-    return UNHELD_TENSORS[tensor.origin.qualname], hint
-
-
-def _values_of(tree: object) -> Iterable[object]:
-    return (entries_of(tree) or {}).values() or (tree if isinstance(tree, (list, tuple)) else (tree,))
-
-
-def _has_arrays(tree: object) -> bool:
-    """Tell whether this is NumPy arrays, or a dict or list of them, by the first."""
-    return is_array(next(iter(_values_of(tree)), None))
-
-
-def _arrays_hint(tree: object, path: str) -> str:
-    """Give the line that makes tensors of NumPy arrays; empty where there are none."""
-    if not any(map(is_array, _values_of(tree))):
-        return ""
-    mapping = entries_of(tree)
-    lengths = {_vector_length(value) for value in _values_of(tree)}
-    return tell_arrays(
-        path,
-        is_dict=mapping is not None,
-        is_list=isinstance(tree, (list, tuple)),
-        are_rows=len(lengths) == 1 and None not in lengths,
-        are_ids=mapping is not None and all(isinstance(key, int) for key in mapping),
-    )
-
-
-def _vector_length(value: object) -> int | None:
-    """Read the length of a NumPy array of one axis; None of anything else."""
-    match (value.state or {}).get("shape") if isinstance(value, Inert) and is_array(value) else None:
-        case (int(length),) if 0 < length <= KEY_MAX:
-            return length
-    return None
 
 
 def _name_fault(name: str) -> str:

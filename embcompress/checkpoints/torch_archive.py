@@ -12,6 +12,7 @@ from embcompress.checkpoints.files import read_exactly
 from embcompress.checkpoints.unread import tell_archive
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
+PART_BYTES = 2**20  # of a member that is checked at once
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # signature ... flags, method ... lengths of name and extra field
 
 
@@ -25,7 +26,7 @@ class TorchArchive:
         self.members = self._read_directory()
         self.prefix = self._find_prefix()
         self.storages: dict[str, tuple[int, int]] = {}
-        if f"{self.prefix}/byteorder" in self.members and self.read("byteorder", 16) != b"little":
+        if f"{self.prefix}/byteorder" in self.members and not self._is_little_endian():
             raise UnknownFormatError(
                 f"{self.path} was saved on a big-endian machine, which is not read.",
                 hint="Load it with torch and save it anew.",
@@ -64,6 +65,10 @@ class TorchArchive:
             )
         return prefix
 
+    def _is_little_endian(self) -> bool:
+        start, nbytes = self.locate_checked("byteorder")
+        return nbytes == len(b"little") and read_exactly(self.file, start, nbytes) == b"little"
+
     def _damaged(self, what: str) -> DamagedFileError:
         return DamagedFileError(f"{self.path} {what}.", hint="Copy or download it again, or save it anew.")
 
@@ -100,19 +105,17 @@ class TorchArchive:
             raise self._damaged(f"declares {info.file_size} bytes for its member {name[:100]!r} and has fewer")
         return start, info.file_size
 
-    def read(self, name: str, limit: int) -> bytes:
-        """Read a member of at most `limit` bytes, and check it."""
+    def locate_checked(self, name: str) -> tuple[int, int]:
+        """Find where a member begins in the file and how long it is, in bytes, and check its content."""
         start, nbytes = self.locate(name)
-        if nbytes > limit:
-            raise UnknownFormatError(
-                f"{self.path} has {nbytes} bytes in its member {name!r}, and at most {limit} are read.",
-                hint="Save the model's state_dict() alone with torch.save.",
-            )
-        content = read_exactly(self.file, start, nbytes)
-        crc = self.members[f"{self.prefix}/{name}"].CRC
-        if crc not in (0, zlib.crc32(content)):  # 0: torch.serialization.set_crc32_options(False)
-            raise self._damaged(f"has a member {name!r} whose checksum is wrong")
-        return content
+        expected = self.members[f"{self.prefix}/{name}"].CRC
+        if expected:  # 0: torch.serialization.set_crc32_options(False)
+            crc = 0
+            for position in range(0, nbytes, PART_BYTES):
+                crc = zlib.crc32(read_exactly(self.file, start + position, min(PART_BYTES, nbytes - position)), crc)
+            if crc != expected:
+                raise self._damaged(f"has a member {name!r} whose checksum is wrong")
+        return start, nbytes
 
     def locate_storage(self, key: str) -> tuple[int, int]:
         """Find where a storage begins in the file and how long it is, in bytes."""

@@ -16,8 +16,6 @@ SAVE_WHOLE = (
     "Save it whole, from all workers: torch.save(get_model_state_dict(model, options=StateDictOptions("
     "full_state_dict=True, cpu_offload=True)), path), both of torch.distributed.checkpoint.state_dict."
 )
-# torch.save before 1.6 writes this number first.
-OLD_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 GENSIM_LINE = (
     "Convert it where you trust it: vectors = gensim.models.KeyedVectors.load(path).vectors; "
     + SAVE_AS % "torch.tensor(vectors)"
@@ -29,11 +27,6 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
         b"version https://git-lfs",
         "is a git-lfs pointer, not the file itself",
         "Fetch the file with `git lfs pull`.",
-    ),
-    (
-        OLD_TORCH,
-        "was written by torch.save before torch 1.6, or in its old format",
-        "Convert it: torch.save(torch.load(path, weights_only=True, map_location='cpu'), new_path)",
     ),
     (
         b"GGUF",
@@ -127,28 +120,6 @@ def converting_line(name: str, value: str, *, loading: str, saving: str = "torch
     return f"{CONVERT}t = {loading}; {place} = {value.replace('%s', place)}; {saving}"
 
 
-def tell_arrays(path: str, *, is_dict: bool, is_list: bool, are_rows: bool, are_ids: bool) -> str:
-    """Give the line that makes tensors of the NumPy arrays in a file of torch.save.
-
-    Args:
-        path: of the file.
-        is_dict: whether they are the values of a dict.
-        is_list: whether they are the items of a list.
-        are_rows: whether each is a vector as long as the others, so that together they are one table.
-        are_ids: whether the keys are integers.
-    """
-    loading = f"torch.load({path!r}, weights_only=False)"
-    if is_dict and are_rows:
-        rows = "[t[key] for key in sorted(t)]" if are_ids else "list(t.values())"
-        made = f"{{'embedding.weight': torch.tensor(numpy.stack({rows}))}}"
-    elif is_dict or is_list:
-        pairs = "t.items()" if is_dict else "enumerate(t)"
-        made = f"{{str(key): torch.tensor(one) for key, one in {pairs} if isinstance(one, numpy.ndarray)}}"
-    else:
-        made = "{'embedding.weight': torch.tensor(t)}"
-    return f"Convert it where you trust it: t = {loading}; torch.save({made}, 'converted.pt')"
-
-
 def tell_archive(members: Iterable[str]) -> tuple[str, str]:
     """Tell what a zip archive is that torch.save did not write, and what to do about it."""
     for member in members:
@@ -181,7 +152,7 @@ def tell_unread(path: Path, head: bytes) -> tuple[str, str] | None:
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return _tell_pickle(head)
     if head[257:262] == b"ustar":
-        return "is a tar archive", "Unpack it first: `tar -xf`."
+        return _tell_tar(head)
     # The first fields of ONNX's ModelProto: the version of the format, then the producer's name or the graph.
     if re.match(rb"\x08[\x01-\x10][\x12:\x1a]", head):
         return (
@@ -195,6 +166,15 @@ def tell_unread(path: Path, head: bytes) -> tuple[str, str] | None:
             "Convert it: flax.serialization.msgpack_restore(open(path, 'rb').read()), then safetensors.flax.save_file.",
         )
     return _tell_vectors(head) or tell_ending(path)
+
+
+def _tell_tar(head: bytes) -> tuple[str, str]:
+    if re.match(rb"(sys_info|pickle|tensors|storages)\0", head):
+        return (
+            "was written by torch.save before torch 0.1.10",
+            "Convert it where you trust it: torch.save(torch.load(path, weights_only=False), new_path)",
+        )
+    return "is a tar archive", "Unpack it first: `tar -xf`."
 
 
 def _tell_pickle(head: bytes) -> tuple[str, str]:

@@ -41,6 +41,11 @@ def save_torch(state: Mapping[str, Tensor], path: Path) -> None:
     torch.save(dict(state), path)
 
 
+def save_old_torch(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write with torch.save in its older form."""
+    torch.save(dict(state), path, _use_new_zipfile_serialization=False)
+
+
 @dataclass(frozen=True)
 class Case:
     """A writer of a format: the library that owns it.
@@ -59,6 +64,7 @@ class Case:
 CASES: Mapping[str, Case] = {
     "safetensors": Case(save_safetensors),
     "torch": Case(save_torch),
+    "torch before 1.6": Case(save_old_torch),
 }
 each_format = pytest.mark.parametrize("module", FORMATS, ids=lambda module: module.NAME)
 
@@ -180,13 +186,6 @@ def gensim_like() -> bytes:
     return b"\x80\x04\x95\x30" + bytes(7) + b"\x8c\x1bgensim.models.keyedvectors\x94\x8c\x0cKeyedVectors\x94\x93\x94."
 
 
-def old_torch() -> bytes:
-    """Save by torch's format of before 1.6."""
-    buffer = io.BytesIO()
-    torch.save({"embedding.weight": torch.ones(5, 3)}, buffer, _use_new_zipfile_serialization=False)
-    return buffer.getvalue()
-
-
 def archive_of(name: str, content: bytes) -> bytes:
     """Put one member into a zip archive."""
     buffer = io.BytesIO()
@@ -197,12 +196,6 @@ def archive_of(name: str, content: bytes) -> bytes:
 
 VECTORS = b"the 0.1 -0.2 0.3 1e-4 .5 6\nof 0.1 0.2 0.3 0.4 0.5 -6.25\n"
 KINDS_OF_FILES: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
-    "torch before 1.6": (
-        "model.pt",
-        old_torch,
-        "was written by torch.save before torch 1.6",
-        "torch.load(path, weights",
-    ),
     "gensim": ("model.kv", gensim_like, "is a model that gensim has pickled", "KeyedVectors.load(path)"),
     "arrays": (
         "vectors.pkl",

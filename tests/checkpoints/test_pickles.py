@@ -17,15 +17,8 @@ import zipfile
 import pytest
 import torch
 
-from embcompress.checkpoints.pickles import (
-    _HANDLERS,
-    Global,
-    Inert,
-    OpaqueKey,
-    StorageReference,
-    TensorReference,
-    read_pickle,
-)
+from embcompress.checkpoints.pickles import _HANDLERS, TEXT_MAX, PickleStream, read_pickle
+from embcompress.checkpoints.records import Global, Inert, OpaqueKey, Span, StorageReference, TensorReference
 from embcompress.exceptions import DamagedFileError
 
 TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n"
@@ -64,10 +57,32 @@ def test_read_pickle_gives_back_plain_values_of_every_protocol(protocol):
     found = read(pickle.dumps(value, protocol))
     assert found == value
     assert found["shared"][0] is found["shared"][1]
-    if protocol >= 3:
-        assert read(pickle.dumps(b"\0" * 300, protocol)) == b"\0" * 300
-    if protocol >= 5:
-        assert read(pickle.dumps(bytearray(b"abc"), protocol)) == bytearray(b"abc")
+
+
+@pytest.mark.parametrize(("protocol", "make"), [(3, bytes), (4, bytes), (5, bytes), (5, bytearray)])
+def test_read_pickle_tells_where_bytes_lie(tmp_path, protocol, make):
+    """Bytes are not held: their place in what is read, in memory and in the middle of a file, holds them."""
+    values = [make(b"abc"), make(range(256)) * 300, make(b"")]
+    content = pickle.dumps(values, protocol)
+    path = tmp_path / "x"
+    path.write_bytes(b"before" + content + b"after")
+    with open(path, "rb", buffering=0) as file:
+        stream = PickleStream(file, name="x", start=6, nbytes=len(content) + 5)
+        for spans in (read(content), stream.read().value):
+            assert {type(span) for span in spans} == {Span}
+            assert [content[span.start : span.start + span.nbytes] for span in spans] == values
+        assert stream.position == 6 + len(content)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_read_pickle_tells_where_long_texts_lie(protocol):
+    """A text longer than a key can be is not held either; the longest key is."""
+    short, long = "ä" * (TEXT_MAX // 2), "ä" * (TEXT_MAX // 2) + "x"
+    content = pickle.dumps([short, long], protocol)
+    key, span = read(content)
+    assert key == short
+    assert span.is_text
+    assert content[span.start : span.start + span.nbytes].decode() == long
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])

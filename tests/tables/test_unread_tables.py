@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
 import safetensors.torch
 import torch
@@ -39,7 +38,7 @@ def refuse(path: Path, *, table: list[str] | None = None) -> EmbcompressError:
 def convert(hint: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     """Run the line that a hint gives, and load what it saved."""
     monkeypatch.chdir(folder)
-    exec(hint[hint.index("t = ") :], {"torch": torch, "safetensors": safetensors, "numpy": numpy})
+    exec(hint[hint.index("t = ") :], {"torch": torch, "safetensors": safetensors})
     converted: dict[str, Tensor] = torch.load("converted.pt", weights_only=True)
     return converted
 
@@ -177,40 +176,6 @@ def test_norms_and_biases_are_not_taken_for_vectors_by_id(tmp_path: Path) -> Non
     path = tmp_path / "model.pt"
     torch.save({f"norm.{index}.{leaf}": draw(8) for index in range(20) for leaf in ("weight", "bias")}, path)
     assert "no matrix of floats at all" in refuse(path).message
-
-
-ARRAYS: dict[str, tuple[Any, str, numpy.ndarray[Any, Any]]] = {
-    "a matrix": (numpy.ones((3, 4)), "embedding.weight", numpy.ones((3, 4))),
-    "a dict of a matrix": ({"a": numpy.eye(3)}, "a", numpy.eye(3)),
-    "a list of matrices": ([numpy.eye(3), numpy.eye(2)], "1", numpy.eye(2)),
-    "vectors by label": (
-        {"b": numpy.ones(3), "a": numpy.zeros(3)},
-        "embedding.weight",
-        numpy.eye(2, 1) * numpy.ones(3),
-    ),
-    "vectors by id": ({1: numpy.ones(3), 0: numpy.zeros(3)}, "embedding.weight", numpy.eye(2, 1)[::-1] * numpy.ones(3)),
-}
-
-
-@pytest.mark.parametrize("kind", ARRAYS)
-def test_arrays_in_a_file_of_torch_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """A matrix stays a matrix, vectors of one length become one, and nothing gets an axis more."""
-    value, name, expected = ARRAYS[kind]
-    path = tmp_path / "vectors.pt"
-    torch.save(value, path)
-    said = refuse(path)
-    assert "it holds NumPy arrays" in said.message
-    assert convert(said.hint, tmp_path, monkeypatch)[name].numpy().tolist() == expected.tolist()
-
-
-def test_arrays_beside_tensors_are_named(tmp_path: Path) -> None:
-    """An array in a state dict is left out as one, not as something that is no tensor."""
-    path = tmp_path / "model.pt"
-    torch.save({"emb.weight": WEIGHT, "means": numpy.eye(3)}, path)
-    with open_checkpoint(path) as checkpoint:
-        assert [(left.name, left.reason) for left in checkpoint.listing.left_out] == [
-            ("means", "NumPy arrays, which are not read")
-        ]
 
 
 @pytest.mark.parametrize(

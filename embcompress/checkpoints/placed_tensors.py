@@ -1,0 +1,163 @@
+"""The tensors and arrays of an unpickled tree as places in the files that hold them."""
+
+from __future__ import annotations
+
+import codecs
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from embcompress.checkpoints.arrays import ArrayReference
+from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.named_tensors import NamedTensors
+from embcompress.checkpoints.records import StorageReference, TensorReference
+from embcompress.checkpoints.tensors import EXPANDED_BYTES_MAX, ITEM_BYTES, LeftOut, Listing, StoredTensor
+from embcompress.checkpoints.unheld import UNHELD_TENSORS
+from embcompress.checkpoints.unread import converting_line
+from embcompress.exceptions import DamagedFileError
+
+PART_BYTES = 2**20  # of text that is decoded at once
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file that a pickle lies in, and the storages that it refers to.
+
+    Attributes:
+        path: what messages call it.
+        files: of the checkpoint.
+        pickle_start: address that the places in the pickle are counted from.
+        locate: finds the address of a storage of the pickle, and how many bytes are there.
+    """
+
+    path: str
+    files: Files
+    pickle_start: int
+    locate: Callable[[StorageReference], tuple[int, int]]
+
+
+def list_tensors(tree: NamedTensors, source: Source) -> Listing:
+    """List the tensors of a tree, each checked to lie in its file.
+
+    Raises:
+        DamagedFileError: a tensor reaches beyond its storage, or repeats what is stored too often.
+    """
+    loading = tree.loading if tree.is_flat else ""
+    arrays = [value for _, value in tree.tensors if isinstance(value, ArrayReference)]
+    texts = _add_texts(arrays, source)
+    stored = [
+        _place_array(name, value, source, texts)
+        if isinstance(value, ArrayReference)
+        else place_tensor(name, value, source, loading=loading)
+        for name, value in tree.tensors
+    ]
+    return Listing(
+        tensors=tuple(item for item in stored if isinstance(item, StoredTensor)),
+        left_out=(*(item for item in stored if isinstance(item, LeftOut)), *tree.left_out),
+        row_shapes=tree.row_shapes,
+        graph_model=tree.graph_model,
+        loading=tree.loading,
+        is_flat=tree.is_flat,
+    )
+
+
+def place_tensor(name: str, tensor: TensorReference, source: Source, *, loading: str) -> StoredTensor | LeftOut:
+    """Turn a tensor of a pickle into a place in the file that is known to exist.
+
+    Raises:
+        DamagedFileError: there is no such place.
+    """
+    storage = tensor.storage
+    if storage.location == "meta":
+        return LeftOut(name, UNHELD_TENSORS["_rebuild_meta_tensor_no_storage"])
+    if tensor.pending:
+        calls = " and ".join(f"resolve_{flag}()" for flag in tensor.pending)
+        return LeftOut(name, f"a lazy view of other values; call {calls} on it before saving")
+    for dtype in (tensor.dtype, storage.dtype or "uint8"):
+        if dtype not in ITEM_BYTES or dtype == "complex128":
+            kind = f"{'FP8, ' if dtype.startswith('float8') else ''}of dtype {dtype[:100]}"
+            wanted = "complex64" if dtype.startswith("complex") else "float32"
+            line = converting_line(name, f"%s.to(torch.{wanted})", loading=loading)
+            return LeftOut(name, f"{kind}, which safetensors cannot hold", line if len(tensor.shape) > 1 else "")
+    start, held_bytes = source.locate(storage)
+    storage_bytes = storage.numel * ITEM_BYTES[storage.dtype or "uint8"]
+    view_start = storage.offset * ITEM_BYTES[storage.dtype or "uint8"]
+    if view_start + storage_bytes > held_bytes:
+        raise DamagedFileError(
+            f"tensor {name!r} in {source.path} has a storage declared as {view_start + storage_bytes} bytes, "
+            f"and {held_bytes} are there.",
+            hint="Copy or download it again.",
+        )
+    item_bytes = ITEM_BYTES[tensor.dtype]
+    numel = math.prod(tensor.shape)
+    # Elements from the first to the last; of an empty tensor none, and its offset may lie anywhere.
+    reach = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
+    if numel and (tensor.offset + reach) * item_bytes > storage_bytes:
+        raise DamagedFileError(
+            f"tensor {name!r} in {source.path} reaches to byte {(tensor.offset + reach) * item_bytes} of a storage "
+            f"of {storage_bytes} bytes.",
+            hint="Copy or download it again.",
+        )
+    if numel > reach and numel * item_bytes > EXPANDED_BYTES_MAX:
+        raise DamagedFileError(
+            f"tensor {name!r} in {source.path} repeats {reach} stored elements to {numel}; "
+            f"at most {EXPANDED_BYTES_MAX} bytes are made of repetition.",
+            hint="Save it without expand(), or after clone().",
+        )
+    first = start + view_start + (tensor.offset * item_bytes if numel else 0)
+    return StoredTensor(name=name, dtype=tensor.dtype, shape=tensor.shape, strides=tensor.strides, start=first)
+
+
+def _place_array(name: str, array: ArrayReference, source: Source, texts: dict[int, int]) -> StoredTensor:
+    content = array.content
+    start = texts[id(content)] if id(content) in texts else source.pickle_start + getattr(content, "start", 0)
+    return StoredTensor(name, array.dtype, array.shape, array.strides, start, is_big_endian=array.is_big_endian)
+
+
+def _add_texts(arrays: Iterable[ArrayReference], source: Source) -> dict[int, int]:
+    """Add a file of the bytes of all arrays that the pickle holds as text; tell where each is by its content's id."""
+    places: dict[int, int] = {}
+    encoded: list[ArrayReference] = []
+    end = 0
+    for array in arrays:
+        if id(array.content) not in places and (isinstance(array.content, str) or array.content.is_text):
+            places[id(array.content)] = end
+            encoded.append(array)
+            # Aligned, as the elements of an array are.
+            end += -(-array.nbytes // 16) * 16
+    if not encoded:
+        return {}
+
+    def make(handle: BinaryIO) -> None:
+        for array in encoded:
+            handle.seek(places[id(array.content)])
+            _decode(array, source, handle)
+        handle.truncate(end)
+
+    base = source.files.add(f"{source.path} (arrays)", end, make)
+    return {identity: base + place for identity, place in places.items()}
+
+
+def _decode(array: ArrayReference, source: Source, handle: BinaryIO) -> None:
+    """Write the bytes of an array that is a text of one character for each."""
+    content = array.content
+    written = 0
+    try:
+        if isinstance(content, str):
+            written = handle.write(content.encode("latin-1"))
+        else:
+            decoder = codecs.getincrementaldecoder("utf-8")()
+            for position in range(0, content.nbytes, PART_BYTES):
+                part = bytearray(min(PART_BYTES, content.nbytes - position))
+                source.files.read_into(source.pickle_start + content.start + position, memoryview(part))
+                is_last = position + len(part) == content.nbytes
+                written += handle.write(decoder.decode(part, is_last).encode("latin-1"))
+    except UnicodeError as err:
+        raise DamagedFileError(f"{source.path} holds an array whose bytes are written as other text.") from err
+    if written != array.nbytes:
+        raise DamagedFileError(
+            f"{source.path} holds an array of {array.dtype} of shape {array.shape} with {written} bytes instead of "
+            f"{array.nbytes}.",
+            hint="Copy or download it again.",
+        )

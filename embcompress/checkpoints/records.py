@@ -1,0 +1,126 @@
+"""What a pickle is read into: inert records of what it names, refers to and describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+INTEGER_MAX = 2**63 - 1  # sizes, strides and offsets are int64 in torch
+DIMS_MAX = 64  # axes of a tensor, numpy's limit; torch's operations stop at the same number
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Global:
+    """A class or function that the pickle names: its name, never the thing itself."""
+
+    module: str
+    qualname: str
+
+    @property
+    def name(self) -> str:
+        """Join the module and the name within it."""
+        return f"{self.module}.{self.qualname}"
+
+
+@dataclass(eq=False, slots=True, repr=False)
+class Inert:
+    """What stands in for an object of a class that is not built: what the pickle says of it, unused.
+
+    Attributes:
+        origin: the class, or the function that would have made it.
+        args: arguments it would have been called with.
+        items: what was appended or added to it, as to a list or a set; None if nothing was.
+        entries: what was set in it by key, as in a dict; None if nothing was.
+        state: what its attributes would be; None if the pickle does not give them as a mapping.
+        raw_state: what it would have been restored from, as the pickle gives it.
+    """
+
+    origin: Global
+    args: tuple[object, ...]
+    items: list[object] | None = None
+    entries: dict[object, object] | None = None
+    state: Mapping[object, object] | None = None
+    raw_state: object = None
+
+    @property
+    def global_name(self) -> str:
+        """Name the class or function, with its module."""
+        return self.origin.name
+
+    def __repr__(self) -> str:  # the contents may contain the object itself, or be 10^12 lines long
+        return f"<Inert {self.global_name[:200]!r}>"
+
+
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
+class OpaqueKey:
+    """A dict key that is kept apart by identity, because hashing or comparing it could take for ever.
+
+    Nested tuples that share their parts have 2^depth leaves, and integers can be chosen to collide.
+    """
+
+    value: object
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Span:
+    """Bytes of a pickle, which are not held: their place in it.
+
+    Attributes:
+        start: position of the first, in bytes from the start of what was read.
+        nbytes: how many.
+        is_text: whether they are text in UTF-8. Pickles before protocol 3 write bytes as text, a character for each.
+    """
+
+    start: int
+    nbytes: int
+    is_text: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StorageReference:
+    """Memory that lies outside the pickle.
+
+    Attributes:
+        key: its name within the file.
+        dtype: torch's name of the elements' dtype; None for bytes without one.
+        numel: elements, or bytes where there is no dtype.
+        location: the device it was saved from, such as "cpu" or "cuda:0".
+        offset: its first element in the memory of that key, of which it is a part.
+    """
+
+    key: str
+    dtype: str | None
+    numel: int
+    location: str
+    offset: int = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TensorReference:
+    """A tensor as a view of a storage; nothing says yet that it lies inside.
+
+    Attributes:
+        storage: the memory it is a view of.
+        offset: its first element, counted in elements from the start of the storage.
+        shape: sizes of the axes.
+        strides: step of each axis, in elements.
+        dtype: torch's name of the dtype.
+        pending: "conj", "neg" or both, if reading it as it lies would give the wrong values; empty otherwise.
+    """
+
+    storage: StorageReference
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: str
+    pending: tuple[str, ...] = ()
+
+
+def is_size(value: object) -> bool:
+    """Tell whether this is an integer that a size, a stride or an offset can be."""
+    return type(value) is int and 0 <= value <= INTEGER_MAX
+
+
+def is_sizes(value: object) -> bool:
+    """Tell whether this is a tuple of sizes, no longer than a tensor has axes."""
+    return type(value) is tuple and len(value) <= DIMS_MAX and all(is_size(item) for item in value)
