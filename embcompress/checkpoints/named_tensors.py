@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from embcompress.checkpoints.pickled_modules import entries_of, module_state, tell_graph_model
 from embcompress.checkpoints.pickles import KEY_MAX, Global, Inert, TensorReference, is_array
-from embcompress.checkpoints.tensors import LeftOut
+from embcompress.checkpoints.tensors import LeftOut, name_fault
 from embcompress.checkpoints.unread import SAVE_WHOLE, converting_line, tell_arrays
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
@@ -151,7 +151,7 @@ class NamedTensors:
     def _visit(self, name: str, value: object) -> None:
         self._spend(len(name) + 64)
         if isinstance(value, TensorReference):
-            fault = _name_fault(name)
+            fault = name_fault(name)
             if fault:
                 self._leave_out(name, fault)
             elif name in self._taken:
@@ -332,16 +332,3 @@ def _vector_length(value: object) -> int | None:
         case (int(length),) if 0 < length <= KEY_MAX:
             return length
     return None
-
-
-def _name_fault(name: str) -> str:
-    """Say why safetensors cannot hold a tensor of this name; empty if it can."""
-    if not name or "\0" in name:
-        return "its name is empty or contains a NUL"
-    if name == "__metadata__":
-        return "safetensors keeps its name for the metadata"
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return "its name is not valid text"
-    return ""
