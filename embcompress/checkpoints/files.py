@@ -56,6 +56,7 @@ class Files:
         self.closed = False
         self._files: list[_File] = []
         self._numbers: dict[Path, int] = {}
+        self._made: dict[str, int] = {}
         self._open: OrderedDict[int, BinaryIO] = OrderedDict()
 
     @classmethod
@@ -102,15 +103,17 @@ class Files:
     def add(self, name: str, nbytes: int, make: Callable[[BinaryIO], None]) -> int:
         """Add a file without a name that is made when it is first read, and return the address of its first byte.
 
-        For values that lie in no file as they are: text, compressed or coded ones.
+        For values that lie in no file as they are: text, compressed or coded ones. Once however often it is added.
 
         Args:
-            name: what messages call it.
+            name: what messages call it, and no other one of this checkpoint.
             nbytes: that `make` will write.
             make: writes them, from the start; raises CheckpointError where they cannot be had.
         """
-        self._files.append(_File(name, None, nbytes, make=make))
-        return (len(self._files) - 1) * FILE_SPAN
+        if name not in self._made:
+            self._made[name] = len(self._files)
+            self._files.append(_File(name, None, nbytes, make=make))
+        return self._made[name] * FILE_SPAN
 
     def read_into(self, start: int, buffer: memoryview) -> None:
         """Fill `buffer` from an address.

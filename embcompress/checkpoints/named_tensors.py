@@ -15,7 +15,7 @@ from embcompress.checkpoints.arrays import (
 )
 from embcompress.checkpoints.pickled_modules import entries_of, module_state, tell_graph_model
 from embcompress.checkpoints.records import Inert, TensorReference
-from embcompress.checkpoints.tensors import LeftOut
+from embcompress.checkpoints.tensors import LeftOut, name_fault
 from embcompress.checkpoints.unheld import is_unheld, why_unheld
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
@@ -140,7 +140,7 @@ class NamedTensors:
         self._spend(len(name) + 64)
         reference = _reference(value)
         if reference is not None:
-            fault = _name_fault(name)
+            fault = name_fault(name)
             if fault:
                 self._leave_out(name, fault)
             elif name in self._taken:
@@ -285,16 +285,3 @@ def _describe(tree: object) -> str:
         return f"a value of type {type(tree).__name__}"
     keys = [repr(key)[:40] for key in itertools.islice(mapping, 12) if isinstance(key, str)]
     return f"a dict of {len(mapping)} entries ({', '.join(keys)})" if keys else f"a dict of {len(mapping)} entries"
-
-
-def _name_fault(name: str) -> str:
-    """Say why safetensors cannot hold a tensor of this name; empty if it can."""
-    if not name or "\0" in name:
-        return "its name is empty or contains a NUL"
-    if name == "__metadata__":
-        return "safetensors keeps its name for the metadata"
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return "its name is not valid text"
-    return ""

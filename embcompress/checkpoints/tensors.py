@@ -255,3 +255,16 @@ def contiguous_bytes(stored: StoredTensor, *, files: Files) -> Iterator[memoryvi
         part = buffer[: min(len(buffer), stored.nbytes - position)]
         files.read_into(stored.start + position, part)
         yield part
+
+
+def name_fault(name: str) -> str:
+    """Say why safetensors cannot hold a tensor of this name; empty if it can."""
+    if not name or "\0" in name:
+        return "its name is empty or contains a NUL"
+    if name == "__metadata__":
+        return "safetensors keeps its name for the metadata"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not valid text"
+    return ""

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import struct
-import zipfile
 import zlib
 from typing import BinaryIO
 
 from embcompress.checkpoints.files import read_exactly
 from embcompress.checkpoints.unread import tell_archive
-from embcompress.exceptions import DamagedFileError, UnknownFormatError
+from embcompress.checkpoints.zip_archive import ZipArchive
+from embcompress.exceptions import UnknownFormatError
 
 PART_BYTES = 2**20  # of a member that is checked at once
-LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # signature ... flags, method ... lengths of name and extra field
 
 
-class TorchArchive:
+class TorchArchive(ZipArchive):
     """The members below the one folder that torch.save writes, found by the archive's directory."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.path = str(file.name)
-        self.nbytes = os.fstat(file.fileno()).st_size
-        self.members = self._read_directory()
+        super().__init__(file)
         self.prefix = self._find_prefix()
         self.storages: dict[str, tuple[int, int]] = {}
         if f"{self.prefix}/byteorder" in self.members and not self._is_little_endian():
@@ -32,31 +26,13 @@ class TorchArchive:
                 hint="Load it with torch and save it anew.",
             )
 
-    def _read_directory(self) -> dict[str, zipfile.ZipInfo]:
-        try:
-            with zipfile.ZipFile(self.file) as archive:
-                infos = archive.infolist()
-        # What zipfile raises besides BadZipFile on directories that contradict themselves: positions before the start
-        # (OSError, ValueError) or beyond 64 bits (OverflowError), short fields (struct.error), names that are not
-        # UTF-8 (ValueError), versions above 6.3 (NotImplementedError).
-        except (zipfile.BadZipFile, OSError, ValueError, OverflowError, struct.error, NotImplementedError) as err:
-            raise DamagedFileError(
-                f"{self.path} begins as a zip archive, but its directory, which comes last, cannot be read ({err}): "
-                "the file is cut short or damaged.",
-                hint="Copy or download it again.",
-            ) from err
-        members = {info.filename: info for info in infos}
-        if len(members) < len(infos):
-            raise self._damaged("has two members of the same name")
-        return members
-
     def _find_prefix(self) -> str:
         prefixes = [name[:-9] for name in self.members if name.endswith("/data.pkl") and name.count("/") == 1]
         if not prefixes:
             what, hint = tell_archive(self.members)
             raise UnknownFormatError(f"{self.path} {what}.", hint=hint)
         if len(prefixes) > 1:
-            raise self._damaged("has more than one data.pkl")
+            raise self.damaged("has more than one data.pkl")
         prefix = prefixes[0]
         if any(name == f"{prefix}/constants.pkl" or name.startswith(f"{prefix}/code/") for name in self.members):
             raise UnknownFormatError(
@@ -69,41 +45,17 @@ class TorchArchive:
         start, nbytes = self.locate_checked("byteorder")
         return nbytes == len(b"little") and read_exactly(self.file, start, nbytes) == b"little"
 
-    def _damaged(self, what: str) -> DamagedFileError:
-        return DamagedFileError(f"{self.path} {what}.", hint="Copy or download it again, or save it anew.")
-
     def locate(self, name: str) -> tuple[int, int]:
-        """Find where a member begins in the file and how long it is, in bytes.
-
-        The local header is read as well: torch pads its extra field, so that storages are aligned.
-        """
-        info = self.members.get(f"{self.prefix}/{name}")
-        if info is None:
-            raise self._damaged(f"has no member {name[:100]!r}, which its pickle refers to")
-        if not 0 <= info.header_offset < self.nbytes:
-            raise self._damaged(f"has its member {name[:100]!r} outside of itself: it is cut short or damaged")
-        header = read_exactly(self.file, info.header_offset, LOCAL_HEADER.size)
-        signature, _, flags, method, *_, name_length, extra_length = LOCAL_HEADER.unpack(header)
-        encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"
-        expected = info.orig_filename.encode(encoding, "replace")
-        at_name = info.header_offset + LOCAL_HEADER.size
-        if (
-            signature != b"PK\x03\x04"
-            or name_length != len(expected)
-            or read_exactly(self.file, at_name, name_length) != expected
-        ):
-            raise self._damaged(f"has another member where its directory promises {name[:100]!r}")
-        if (flags | info.flag_bits) & 1:
-            raise self._damaged(f"has its member {name[:100]!r} encrypted")
-        if method or info.compress_type:
+        """Find where a member begins in the file and how long it is, in bytes."""
+        if f"{self.prefix}/{name}" not in self.members:
+            raise self.damaged(f"has no member {name[:100]!r}, which its pickle refers to")
+        member = self.find(f"{self.prefix}/{name}")
+        if member.is_deflated:
             raise UnknownFormatError(
                 f"{self.path} has its member {name[:100]!r} compressed, which torch.save does not do.",
                 hint="Load it with torch.load and save it anew with torch.save.",
             )
-        start = at_name + name_length + extra_length
-        if info.file_size != info.compress_size or start + info.file_size > self.nbytes:
-            raise self._damaged(f"declares {info.file_size} bytes for its member {name[:100]!r} and has fewer")
-        return start, info.file_size
+        return member.start, member.nbytes
 
     def locate_checked(self, name: str) -> tuple[int, int]:
         """Find where a member begins in the file and how long it is, in bytes, and check its content."""
@@ -114,7 +66,7 @@ class TorchArchive:
             for position in range(0, nbytes, PART_BYTES):
                 crc = zlib.crc32(read_exactly(self.file, start + position, min(PART_BYTES, nbytes - position)), crc)
             if crc != expected:
-                raise self._damaged(f"has a member {name!r} whose checksum is wrong")
+                raise self.damaged(f"has a member {name!r} whose checksum is wrong")
         return start, nbytes
 
     def locate_storage(self, key: str) -> tuple[int, int]:

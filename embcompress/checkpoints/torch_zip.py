@@ -14,16 +14,18 @@ from embcompress.checkpoints.placed_tensors import Source, list_tensors
 from embcompress.checkpoints.records import StorageReference
 from embcompress.checkpoints.tensors import Listing
 from embcompress.checkpoints.torch_archive import TorchArchive
+from embcompress.checkpoints.zip_archive import SIGNATURE, first_member
 
 NAME = "torch"
 
 
 def is_recognised(path: Path, head: bytes) -> bool:
-    """Tell by the first bytes whether this is a zip archive.
+    """Tell by the first bytes whether this is a zip archive, and not one of arrays of NumPy.
 
     A part of a distributed checkpoint is one archive of torch.save behind the other.
     """
-    return head.startswith(b"PK\x03\x04") and path.suffix != ".distcp"
+    is_archive = head.startswith(SIGNATURE) and not first_member(head).endswith(".npy")
+    return is_archive and path.suffix != ".distcp"
 
 
 def read_listing(path: Path, files: Files) -> Listing:

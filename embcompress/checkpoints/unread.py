@@ -34,7 +34,6 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
         "Convert it with the package gguf: GGUFReader(path).tensors, and dequantize(data, type).",
     ),
     (b"\x89HDF", "is an HDF5 file", "Convert it: " + SAVE_AS % "torch.tensor(h5py.File(path)[NAME][:])"),
-    (b"\x93NUMPY", "is a NumPy array", "Convert it: " + SAVE_AS % "torch.tensor(numpy.load(path))"),
     (
         b"\xba\x16\x4f\x2f",
         "is a binary model of fastText",
@@ -74,11 +73,6 @@ VECTORS_LINE = "Convert it: vectors = gensim.models.KeyedVectors.load_word2vec_f
 
 # Members of zip archives that torch.save did not write.
 MEMBERS: tuple[tuple[str, str, str], ...] = (
-    (
-        r"\.npy",
-        "is an archive of NumPy arrays (.npz)",
-        "Convert it: " + SAVE_AS % "torch.tensor(numpy.load(path)[NAME])",
-    ),
     (
         r"model\.weights\.h5",
         "is a Keras model",

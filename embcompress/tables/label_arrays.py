@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import io
-import math
-import struct
 from pathlib import Path
 from typing import Any
 
+from embcompress.checkpoints.npy_header import MAGIC, parse_code, read_header
+from embcompress.checkpoints.placed_arrays import decode_texts
 from embcompress.exceptions import CheckpointError, DamagedFileError
 from embcompress.tables.label_forms import ReadLabels, choose_columns, read_columns
 from embcompress.tables.text_files import read_content
-
-NPY_MAGIC = b"\x93NUMPY"
-ENCODINGS = {"<U": "utf-32-le", ">U": "utf-32-be", "|S": "utf-8"}  # of the texts that an array of NumPy holds
 
 
 def read_npy(path: Path) -> list[str]:
@@ -25,32 +21,22 @@ def read_npy(path: Path) -> list[str]:
         CheckpointError: the file cannot be read, is no such array or is damaged.
     """
     content = read_content(path)
-    if not content.startswith(NPY_MAGIC):
+    if not content.startswith(MAGIC):
         raise CheckpointError(f"{path} is no array that NumPy saved.")
-    try:
-        length = "<H" if content[6] == 1 else "<I"
-        start = 8 + struct.calcsize(length)
-        size = struct.unpack_from(length, content, 8)[0]
-        header = ast.literal_eval(content[start : start + size].decode("latin-1").strip())
-        dtype, shape = header["descr"], header["shape"]
-    except (IndexError, struct.error, ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError) as err:
-        raise DamagedFileError(f"{path} is a damaged file of NumPy: its header cannot be read.") from err
-    if not isinstance(dtype, str) or dtype[:2] not in ENCODINGS or not dtype[2:].isdecimal():
+    header = read_header(content, name=str(path))
+    code = parse_code(header.descr)
+    if code is None or not code.encoding:
         raise CheckpointError(
-            f"{path} holds an array of {str(dtype)[:40]!r}, and labels are texts.",
+            f"{path} holds an array of {str(header.descr)[:40]!r}, and labels are texts.",
             hint="Save them as texts: `numpy.save(path, labels.astype(str))`.",
         )
-    if not isinstance(shape, tuple) or len(shape) != 1 or type(shape[0]) is not int or shape[0] < 0:
-        raise CheckpointError(f"{path} holds an array of shape {str(shape)[:40]}; labels are one a row.")
-    width = int(dtype[2:]) * (4 if dtype[1] == "U" else 1)
-    values = memoryview(content)[start + size :]
-    if len(values) != width * math.prod(shape):
-        raise DamagedFileError(f"{path} holds {len(values)} bytes of labels, and its header {width * shape[0]}.")
-    encoding = ENCODINGS[dtype[:2]]
-    return [
-        bytes(values[place : place + width]).decode(encoding, "backslashreplace").rstrip("\0")
-        for place in range(0, len(values), max(width, 1))
-    ]
+    if len(header.shape) != 1:
+        raise CheckpointError(f"{path} holds an array of shape {str(header.shape)[:40]}; labels are one a row.")
+    count, width = header.shape[0], code.item_bytes
+    values = memoryview(content)[header.nbytes :]
+    if len(values) != width * count:
+        raise DamagedFileError(f"{path} holds {len(values)} bytes of labels, and its header {width * count}.")
+    return decode_texts(values, count=count, step=width, width=width, encoding=code.encoding)
 
 
 def read_parquet(path: Path) -> ReadLabels:

@@ -104,9 +104,10 @@ LITERALS = (
     _Literal(r"shared", "token embedding", rows_min=256),
     # The table is the encoder of torch's word_language_model and fastai, w of CTRL, P and Q, pu and qi, W and H of
     # matrix factorisations, E of TuckER, wi, wj and wo of word2vec and GloVe, Wy of GRU4Rec, lt of Poincare embeddings,
-    # D of paragraph vectors. Dense layers have these names too, but are not many times longer than wide.
+    # D of paragraph vectors, arr_0 of numpy.savez. Dense layers have these names too, but are not many times longer
+    # than wide.
     _Literal(
-        r"encoder|[dehpqruvw]|pu|qi|w(_?in|_?out|[ijoy])|lt|[ui]_weights?", "embedding", rows_min=500, aspect_min=8
+        r"encoder|[dehpqruvw]|pu|qi|w(_?in|_?out|[ijoy])|lt|arr|[ui]_weights?", "embedding", rows_min=500, aspect_min=8
     ),
     _Literal(
         r"(?!(.+_)?(scales?|zeros?|bias|mask|rope|sin|cos|rout(er|ing)|gates?)_)[^.]+_tables?",

@@ -46,6 +46,18 @@ def save_old_torch(state: Mapping[str, Tensor], path: Path) -> None:
     torch.save(dict(state), path, _use_new_zipfile_serialization=False)
 
 
+def save_npy(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write the only tensor with NumPy, which adds an ending to a path and none to a file."""
+    with path.open("wb") as file:
+        np.save(file, state["embedding.weight"].numpy())
+
+
+def save_npz(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write with NumPy: each array a member that is stored."""
+    with path.open("wb") as file:
+        np.savez(file, **{name: value.numpy() for name, value in state.items()})
+
+
 @dataclass(frozen=True)
 class Case:
     """A writer of a format: the library that owns it.
@@ -65,6 +77,8 @@ CASES: Mapping[str, Case] = {
     "safetensors": Case(save_safetensors),
     "torch": Case(save_torch),
     "torch before 1.6": Case(save_old_torch),
+    "npy": Case(save_npy, {"embedding.weight": torch.arange(24, dtype=torch.float32).view(6, 4)}),
+    "npz": Case(save_npz, {name: value for name, value in STATE.items() if value.dtype != torch.bfloat16}),
 }
 each_format = pytest.mark.parametrize("module", FORMATS, ids=lambda module: module.NAME)
 
@@ -225,12 +239,6 @@ KINDS_OF_FILES: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
     "Flax": ("flax_model.msgpack", lambda: b"\x81\xa6params" + bytes(50), "is a msgpack file", "msgpack_restore"),
     "TensorFlow": ("model.ckpt.data-00000-of-00001", lambda: bytes(99), "is a part of a TensorFlow", "load_checkpoint"),
     "tar": ("model.tar", lambda: bytes(257) + b"ustar" + bytes(99), "is a tar archive", "tar -xf"),
-    "npz": (
-        "vectors.npz",
-        lambda: archive_of("vectors.npy", b"\x93NUMPY"),
-        "is an archive of NumPy arrays",
-        "numpy.load",
-    ),
     "Keras": ("model.keras", lambda: archive_of("model.weights.h5", b"\x89HDF"), "is a Keras model", "h5py.File"),
     "distcp": (
         "__0_0.distcp",

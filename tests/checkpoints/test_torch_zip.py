@@ -510,8 +510,8 @@ def test_read_listing_refuses_equal_members(tmp_path):
         (8, struct.pack("<H", 1), "encrypted"),
         (20, struct.pack("<II", 24 * 1000, 24 * 1000), "declares 24000 bytes"),
         (24, struct.pack("<I", 24 * 1000), "declares 24000 bytes"),
-        (42, struct.pack("<I", 3), "another member where its directory promises 'data/0'"),
-        (42, struct.pack("<I", 0), "another member where its directory promises 'data/0'"),
+        (42, struct.pack("<I", 3), "another member where its directory promises 'model/data/0'"),
+        (42, struct.pack("<I", 0), "another member where its directory promises 'model/data/0'"),
         (42, struct.pack("<I", 10**6), "outside of itself"),
     ],
 )

@@ -188,7 +188,7 @@ BAD_FILES: dict[str, tuple[Maker, str, str]] = {
     "gzip": (lambda path: path.write_bytes(gzip.compress(b"x" * 99)), "is compressed with gzip", "Unpack it first"),
     "text": (lambda path: path.write_bytes(b"the quick brown fox\n" * 9), "no format recognised the content", "Save"),
     "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "is an HDF5 file", "save_file"),
-    "NumPy": (lambda path: path.write_bytes(b"\x93NUMPY\1\0" + bytes(99)), "is a NumPy array", "save_file"),
+    "NumPy": (lambda path: path.write_bytes(b"\x93NUMPY\1\0" + bytes(99)), "is a damaged file of NumPy", "download"),
     "JSON": (lambda path: path.write_bytes(b'{"weight_map": {}}'), "is JSON, not tensors", "Name the file"),
     "pickle": (lambda path: path.write_bytes(PICKLED), "is a pickle outside a zip archive", "save its state_dict"),
     "git-lfs": (

@@ -79,9 +79,9 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
     assert list(document["output"]) == ["path", "sha256", "bytes"]
     (table,) = document["tables"]
     assert list(table) == [
-        "name", "tied_names", "rows", "shape", "dtype", "stored_as", "kind", "rank", "coding", "solver", "solver_reason",
-        "solver_remarks", "passes", "bytes_before", "bytes_after", "error", "seconds", "matrices", "alternative",
-        "coded", "spectrum", "neighbours", "zero_rows",
+        "name", "tied_names", "rows", "shape", "dtype", "stored_as", "kind", "rank", "coding", "solver",
+        "solver_reason", "solver_remarks", "passes", "bytes_before", "bytes_after", "error", "seconds", "matrices",
+        "alternative", "coded", "spectrum", "neighbours", "zero_rows",
     ]  # fmt: skip
     assert table["error"] == {
         "relative": 0.25,

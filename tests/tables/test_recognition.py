@@ -192,6 +192,7 @@ TABLES: dict[str, Names] = {
         ("entity.weight", (14541, 200)),
         ("rel.weight", (474, 200)),
         ("lhs.weight", (14541, 2000)),
+        ("arr_0", (14541, 200)),
         ("init_embed", (14541, 100)),
         ("embeddings.0.weight", (14541, 2000)),
         ("embeds.user.weight", (6040, 64)),
@@ -409,6 +410,7 @@ OTHERS: dict[str, Names] = {
     ],
     "other knowledge graph libraries": [
         ("W", (200, 200, 200)),
+        ("arr_1", (200, 200)),
         ("bh.weight", (14541, 1)),
         ("modulus", (1, 1)),
         ("conv1.w_loop", (100, 200)),

@@ -1,0 +1,83 @@
+"""Tables in the formats of arrays and word vectors, compressed as from safetensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+import embcompress
+
+ROWS, DIM = 20_000, 64
+
+
+def make_table() -> np.ndarray:
+    """Draw a table whose columns fall off, so that its bases are well told apart."""
+    rng = np.random.default_rng(0)
+    return (rng.standard_normal((ROWS, DIM)) * np.geomspace(1, 1e-2, DIM)).astype(np.float32)
+
+
+def save_npy(table: np.ndarray, path: Path) -> None:
+    """Write one array."""
+    with path.open("wb") as file:
+        np.save(file, table)
+
+
+def save_fortran(table: np.ndarray, path: Path) -> None:
+    """Write one array column by column."""
+    save_npy(np.asfortranarray(table), path)
+
+
+def save_big_endian(table: np.ndarray, path: Path) -> None:
+    """Write one array of the other order of bytes."""
+    save_npy(table.astype(">f4"), path)
+
+
+def save_npz(table: np.ndarray, path: Path) -> None:
+    """Write an archive whose members are stored."""
+    with path.open("wb") as file:
+        np.savez(file, table)
+
+
+def save_deflated(table: np.ndarray, path: Path) -> None:
+    """Write an archive whose members are deflated."""
+    with path.open("wb") as file:
+        np.savez_compressed(file, table)
+
+
+WRITERS: Mapping[str, Callable[[np.ndarray, Path], None]] = {
+    "npy": save_npy,
+    "npy, column by column": save_fortran,
+    "npy, big-endian": save_big_endian,
+    "npz": save_npz,
+    "npz, deflated": save_deflated,
+}
+
+
+def factors_of(path: Path) -> list[bytes]:
+    """Compress a checkpoint to 8 bases, and read the bytes of bases and weights."""
+    output = path.with_name("out.safetensors")
+    embcompress.approximate(path, bases=8, output=output, force=True)
+    tensors = safetensors.torch.load_file(output)
+    (stem,) = {name.removesuffix(".bases") for name in tensors if name.endswith(".bases")}
+    return [tensors[f"{stem}.{part}"].numpy().tobytes() for part in ("bases", "weights")]
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """Compress the table from safetensors."""
+    path = tmp_path_factory.mktemp("expected") / "model.safetensors"
+    safetensors.torch.save_file({"embedding.weight": torch.tensor(make_table())}, path)
+    return factors_of(path)
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_approximate_gives_the_same_bytes_from_every_format(tmp_path: Path, expected: list[bytes], form: str) -> None:
+    """A table of 20,000 x 64 gives the bases and weights that it gives from safetensors, bit for bit."""
+    path = tmp_path / "vectors"
+    WRITERS[form](make_table(), path)
+    assert factors_of(path) == expected
