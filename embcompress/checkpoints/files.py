@@ -54,7 +54,7 @@ class Files:
         self.nbytes = 0
         self.closed = False
         self._files: list[_File] = []
-        self._numbers: dict[Path, int] = {}
+        self._numbers: dict[Path | str, int] = {}
         self._open: OrderedDict[int, BinaryIO] = OrderedDict()
 
     @classmethod
@@ -104,12 +104,25 @@ class Files:
         For values that lie in no file as they are: text, compressed or coded ones.
 
         Args:
-            name: what messages call it.
+            name: what messages call it; a name that was added before is the same file.
             nbytes: that `make` will write.
             make: writes them, from the start; raises CheckpointError where they cannot be had.
         """
-        self._files.append(_File(name, None, nbytes, make=make))
-        return (len(self._files) - 1) * FILE_SPAN
+        if name not in self._numbers:
+            self._numbers[name] = len(self._files)
+            self._files.append(_File(name, None, nbytes, make=make))
+        return self._numbers[name] * FILE_SPAN
+
+    def is_made(self, start: int) -> bool:
+        """Tell whether the file of an address is made when it is first read."""
+        return self._files[start // FILE_SPAN].make is not None
+
+    def release(self, start: int) -> None:
+        """Remove the file of an address if it was made: it is made again when it is read again."""
+        file = self._files[start // FILE_SPAN]
+        if file.make is not None and file.handle is not None:
+            file.handle.close()
+            file.handle = None
 
     def read_into(self, start: int, buffer: memoryview) -> None:
         """Fill `buffer` from an address.

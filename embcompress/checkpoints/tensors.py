@@ -51,6 +51,7 @@ class StoredTensor:
         is_big_endian: whether the bytes of an element begin with the highest.
         pieces: what it is put together of, ordered by row and column; it then lies nowhere itself, and its strides are
             those of a dense tensor.
+        code_bytes: that the checkpoint takes for the codes that its values are made of; None: it holds the values.
     """
 
     name: str
@@ -61,6 +62,7 @@ class StoredTensor:
     opaque_bytes: int | None = None
     is_big_endian: bool = False
     pieces: tuple[Piece, ...] = ()
+    code_bytes: int | None = None
 
     @property
     def numel(self) -> int:
@@ -74,8 +76,10 @@ class StoredTensor:
 
     @property
     def stored_bytes(self) -> int:
-        """Count the bytes that the checkpoint takes for it: of pieces with their scales, or of the dense tensor."""
-        return sum(tensor.nbytes for tensor in self.sources) if self.pieces else self.nbytes
+        """Count the bytes that the checkpoint takes for it: of pieces with their scales, of codes, or of the values."""
+        if self.pieces:
+            return sum(tensor.stored_bytes for tensor in self.sources)
+        return self.nbytes if self.code_bytes is None else self.code_bytes
 
     @property
     def sources(self) -> tuple[StoredTensor, ...]:

@@ -35,11 +35,6 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
         "was written by torch.save before torch 1.6, or in its old format",
         "Convert it: torch.save(torch.load(path, weights_only=True, map_location='cpu'), new_path)",
     ),
-    (
-        b"GGUF",
-        "is a GGUF file",
-        "Convert it with the package gguf: GGUFReader(path).tensors, and dequantize(data, type).",
-    ),
     (b"\x89HDF", "is an HDF5 file", "Convert it: " + SAVE_AS % "torch.tensor(h5py.File(path)[NAME][:])"),
     (b"\x93NUMPY", "is a NumPy array", "Convert it: " + SAVE_AS % "torch.tensor(numpy.load(path))"),
     (
@@ -93,7 +88,7 @@ MEMBERS: tuple[tuple[str, str, str], ...] = (
     ),
 )
 # Endings of files that a folder may hold for us.
-CHECKPOINTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl")
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".gguf")
 NAMED_MAX = 3
 
 

@@ -41,6 +41,21 @@ def save_torch(state: Mapping[str, Tensor], path: Path) -> None:
     torch.save(dict(state), path)
 
 
+def save_gguf(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write with gguf, which takes bfloat16 as bytes."""
+    gguf = pytest.importorskip("gguf", reason="gguf is not installed: pip install 'embcompress[gguf]'")
+    writer = gguf.GGUFWriter(path, "llama")
+    for name, value in state.items():
+        if value.dtype == torch.bfloat16:
+            writer.add_tensor(name, value.view(torch.uint8).numpy(), raw_dtype=gguf.GGMLQuantizationType.BF16)
+        else:
+            writer.add_tensor(name, value.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 @dataclass(frozen=True)
 class Case:
     """A writer of a format: the library that owns it.
@@ -59,6 +74,9 @@ class Case:
 CASES: Mapping[str, Case] = {
     "safetensors": Case(save_safetensors),
     "torch": Case(save_torch),
+    "GGUF": Case(
+        save_gguf, {name: value for name, value in STATE.items() if name != "mask"} | {"last": torch.ones(8, 4)}
+    ),
 }
 each_format = pytest.mark.parametrize("module", FORMATS, ids=lambda module: module.NAME)
 
