@@ -14,6 +14,7 @@ from embcompress.checkpoints.pickles import TensorReference, read_pickle
 from embcompress.checkpoints.tensors import EXPANDED_BYTES_MAX, ITEM_BYTES, LeftOut, Listing, StoredTensor
 from embcompress.checkpoints.torch_archive import TorchArchive
 from embcompress.checkpoints.unread import converting_line
+from embcompress.checkpoints.zip_heads import KERAS_MEMBERS, first_member
 from embcompress.exceptions import DamagedFileError
 
 NAME = "torch"
@@ -22,11 +23,12 @@ PICKLE_BYTES_MAX = 2**30  # bytes; a larger data.pkl holds arrays inline, which 
 
 
 def is_recognised(path: Path, head: bytes) -> bool:
-    """Tell by the first bytes whether this is a zip archive.
+    """Tell by the first bytes whether this is a zip archive, and not one of Keras.
 
     A part of a distributed checkpoint is one archive of torch.save behind the other.
     """
-    return head.startswith(b"PK\x03\x04") and path.suffix != ".distcp"
+    is_archive = head.startswith(b"PK\x03\x04") and path.suffix != ".distcp"
+    return is_archive and first_member(head) not in KERAS_MEMBERS
 
 
 def read_listing(path: Path, files: Files) -> Listing:

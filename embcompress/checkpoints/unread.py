@@ -35,7 +35,6 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
         "was written by torch.save before torch 1.6, or in its old format",
         "Convert it: torch.save(torch.load(path, weights_only=True, map_location='cpu'), new_path)",
     ),
-    (b"\x89HDF", "is an HDF5 file", "Convert it: " + SAVE_AS % "torch.tensor(h5py.File(path)[NAME][:])"),
     (b"\x93NUMPY", "is a NumPy array", "Convert it: " + SAVE_AS % "torch.tensor(numpy.load(path))"),
     (
         b"\xba\x16\x4f\x2f",
@@ -81,14 +80,9 @@ MEMBERS: tuple[tuple[str, str, str], ...] = (
         "is an archive of NumPy arrays (.npz)",
         "Convert it: " + SAVE_AS % "torch.tensor(numpy.load(path)[NAME])",
     ),
-    (
-        r"model\.weights\.h5",
-        "is a Keras model",
-        "Unpack it, and convert its model.weights.h5: " + SAVE_AS % "torch.tensor(h5py.File(path)[NAME][:])",
-    ),
 )
 # Endings of files that a folder may hold for us.
-CHECKPOINTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".gguf")
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".gguf", ".h5", ".hdf5", ".keras")
 NAMED_MAX = 3
 
 

@@ -56,6 +56,26 @@ def save_gguf(state: Mapping[str, Tensor], path: Path) -> None:
     writer.close()
 
 
+def save_hdf5(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write with h5py, bfloat16 as Keras does."""
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed: pip install 'embcompress[hdf5]'")
+    with h5py.File(path, "w") as file:
+        for name, value in state.items():
+            is_bfloat16 = value.dtype == torch.bfloat16
+            file[name] = value.view(torch.int16).numpy().view("V2") if is_bfloat16 else value.numpy()
+            if is_bfloat16:
+                file[name].attrs["dtype"] = "bfloat16"
+
+
+def save_biggraph(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write as PyTorch-BigGraph does: the entities of each type in two partitions, all else as the model's own."""
+    path.mkdir()
+    for name, value in state.items():
+        for part, rows in enumerate(value.split(4)) if name.startswith("embeddings_") else ():
+            save_hdf5({"embeddings": rows}, path / f"{name}_{part}.v3.h5")
+    save_hdf5({name: value for name, value in state.items() if name.startswith("model/")}, path / "model.v3.h5")
+
+
 @dataclass(frozen=True)
 class Case:
     """A writer of a format: the library that owns it.
@@ -76,6 +96,11 @@ CASES: Mapping[str, Case] = {
     "torch": Case(save_torch),
     "GGUF": Case(
         save_gguf, {name: value for name, value in STATE.items() if name != "mask"} | {"last": torch.ones(8, 4)}
+    ),
+    "HDF5": Case(save_hdf5),
+    "PyTorch-BigGraph": Case(
+        save_biggraph,
+        {"embeddings_user": STATE["z.weight"], "embeddings_item": STATE["a.weight"], "model/x": torch.ones(3)},
     ),
 }
 each_format = pytest.mark.parametrize("module", FORMATS, ids=lambda module: module.NAME)
@@ -256,7 +281,6 @@ KINDS_OF_FILES: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
         "is an archive of NumPy arrays",
         "numpy.load",
     ),
-    "Keras": ("model.keras", lambda: archive_of("model.weights.h5", b"\x89HDF"), "is a Keras model", "h5py.File"),
     "distcp": (
         "__0_0.distcp",
         lambda: bytes(9) + archive_of("archive/data.pkl", b"."),
