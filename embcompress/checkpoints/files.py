@@ -55,8 +55,7 @@ class Files:
         self.nbytes = 0
         self.closed = False
         self._files: list[_File] = []
-        self._numbers: dict[Path, int] = {}
-        self._made: dict[str, int] = {}
+        self._numbers: dict[Path | str, int] = {}
         self._open: OrderedDict[int, BinaryIO] = OrderedDict()
 
     @classmethod
@@ -106,14 +105,25 @@ class Files:
         For values that lie in no file as they are: text, compressed or coded ones. Once however often it is added.
 
         Args:
-            name: what messages call it, and no other one of this checkpoint.
+            name: what messages call it; a name that was added before is the same file.
             nbytes: that `make` will write.
             make: writes them, from the start; raises CheckpointError where they cannot be had.
         """
-        if name not in self._made:
-            self._made[name] = len(self._files)
+        if name not in self._numbers:
+            self._numbers[name] = len(self._files)
             self._files.append(_File(name, None, nbytes, make=make))
-        return self._made[name] * FILE_SPAN
+        return self._numbers[name] * FILE_SPAN
+
+    def is_made(self, start: int) -> bool:
+        """Tell whether the file of an address is made when it is first read."""
+        return self._files[start // FILE_SPAN].make is not None
+
+    def release(self, start: int) -> None:
+        """Remove the file of an address if it was made: it is made again when it is read again."""
+        file = self._files[start // FILE_SPAN]
+        if file.make is not None and file.handle is not None:
+            file.handle.close()
+            file.handle = None
 
     def read_into(self, start: int, buffer: memoryview) -> None:
         """Fill `buffer` from an address.

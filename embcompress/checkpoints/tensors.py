@@ -52,6 +52,7 @@ class StoredTensor:
         pieces: what it is put together of, ordered by row and column; it then lies nowhere itself, and its strides are
             those of a dense tensor.
         has_named_pieces: whether the state dict of its model has the pieces, each under its own name.
+        code_bytes: that the checkpoint takes for the codes that its values are made of; None: it holds the values.
     """
 
     name: str
@@ -63,6 +64,7 @@ class StoredTensor:
     is_big_endian: bool = False
     pieces: tuple[Piece, ...] = ()
     has_named_pieces: bool = False
+    code_bytes: int | None = None
 
     @property
     def numel(self) -> int:
@@ -76,8 +78,10 @@ class StoredTensor:
 
     @property
     def stored_bytes(self) -> int:
-        """Count the bytes that the checkpoint takes for it: of pieces with their scales, or of the dense tensor."""
-        return sum(tensor.nbytes for tensor in self.sources) if self.pieces else self.nbytes
+        """Count the bytes that the checkpoint takes for it: of pieces with their scales, of codes, or of the values."""
+        if self.pieces:
+            return sum(tensor.stored_bytes for tensor in self.sources)
+        return self.nbytes if self.code_bytes is None else self.code_bytes
 
     @property
     def sources(self) -> tuple[StoredTensor, ...]:

@@ -6,7 +6,6 @@ import zlib
 from typing import BinaryIO
 
 from embcompress.checkpoints.files import read_exactly
-from embcompress.checkpoints.unread import tell_archive
 from embcompress.checkpoints.zip_archive import ZipArchive
 from embcompress.exceptions import UnknownFormatError
 
@@ -29,8 +28,10 @@ class TorchArchive(ZipArchive):
     def _find_prefix(self) -> str:
         prefixes = [name[:-9] for name in self.members if name.endswith("/data.pkl") and name.count("/") == 1]
         if not prefixes:
-            what, hint = tell_archive(self.members)
-            raise UnknownFormatError(f"{self.path} {what}.", hint=hint)
+            raise UnknownFormatError(
+                f"{self.path} is a zip archive without data.pkl, so torch.save did not write it.",
+                hint="If it is an archive of checkpoints, unpack it first.",
+            )
         if len(prefixes) > 1:
             raise self.damaged("has more than one data.pkl")
         prefix = prefixes[0]

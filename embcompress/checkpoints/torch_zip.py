@@ -14,18 +14,19 @@ from embcompress.checkpoints.placed_tensors import Source, list_tensors
 from embcompress.checkpoints.records import StorageReference
 from embcompress.checkpoints.tensors import Listing
 from embcompress.checkpoints.torch_archive import TorchArchive
-from embcompress.checkpoints.zip_archive import SIGNATURE, first_member
+from embcompress.checkpoints.zip_archive import KERAS_MEMBERS, SIGNATURE, first_member
 
 NAME = "torch"
 
 
 def is_recognised(path: Path, head: bytes) -> bool:
-    """Tell by the first bytes whether this is a zip archive, and not one of arrays of NumPy.
+    """Tell by the first bytes whether this is a zip archive, and none of NumPy's arrays or of Keras.
 
     A part of a distributed checkpoint is one archive of torch.save behind the other.
     """
-    is_archive = head.startswith(SIGNATURE) and not first_member(head).endswith(".npy")
-    return is_archive and path.suffix != ".distcp"
+    member = first_member(head)
+    is_other = member.endswith(".npy") or member in KERAS_MEMBERS
+    return head.startswith(SIGNATURE) and not is_other and path.suffix != ".distcp"
 
 
 def read_listing(path: Path, files: Files) -> Listing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 # Bytes from the start of a file that tell a format: a tar archive says so at byte 257, text in its first lines.
@@ -28,12 +27,6 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
         "is a git-lfs pointer, not the file itself",
         "Fetch the file with `git lfs pull`.",
     ),
-    (
-        b"GGUF",
-        "is a GGUF file",
-        "Convert it with the package gguf: GGUFReader(path).tensors, and dequantize(data, type).",
-    ),
-    (b"\x89HDF", "is an HDF5 file", "Convert it: " + SAVE_AS % "torch.tensor(h5py.File(path)[NAME][:])"),
     (
         b"\xba\x16\x4f\x2f",
         "is a binary model of fastText",
@@ -71,16 +64,8 @@ VECTORS_LINE = "Convert it: vectors = gensim.models.KeyedVectors.load_word2vec_f
 )
 
 
-# Members of zip archives that torch.save did not write.
-MEMBERS: tuple[tuple[str, str, str], ...] = (
-    (
-        r"model\.weights\.h5",
-        "is a Keras model",
-        "Unpack it, and convert its model.weights.h5: " + SAVE_AS % "torch.tensor(h5py.File(path)[NAME][:])",
-    ),
-)
 # Endings of files that a folder may hold for us.
-CHECKPOINTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl")
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".gguf", ".h5", ".hdf5", ".keras")
 NAMED_MAX = 3
 
 
@@ -112,18 +97,6 @@ def converting_line(name: str, value: str, *, loading: str, saving: str = "torch
         return f"Load the file where you trust it, make floats of {name!r}, and save it again."
     place = f"t[{name!r}]"
     return f"{CONVERT}t = {loading}; {place} = {value.replace('%s', place)}; {saving}"
-
-
-def tell_archive(members: Iterable[str]) -> tuple[str, str]:
-    """Tell what a zip archive is that torch.save did not write, and what to do about it."""
-    for member in members:
-        for pattern, what, hint in MEMBERS:
-            if re.search(f"{pattern}$", member):
-                return what, hint
-    return (
-        "is a zip archive without data.pkl, so torch.save did not write it",
-        "If it is an archive of checkpoints, unpack it first.",
-    )
 
 
 def tell_ending(path: Path) -> tuple[str, str] | None:

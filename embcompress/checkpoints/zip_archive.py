@@ -14,6 +14,7 @@ from embcompress.checkpoints.files import read_exactly
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
 SIGNATURE = b"PK\x03\x04"
+KERAS_MEMBERS = ("metadata.json", "config.json", "model.weights.h5")  # of which the first of an archive of Keras is one
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # signature ... flags, method ... lengths of name and extra field
 DEFLATE_RATIO_MAX = 1032  # bytes that a deflated byte can stand for: two of 258 bytes in two bits each
 PART_BYTES = 2**20  # of one read of a deflated member

@@ -61,7 +61,7 @@ def _words(alternatives: str) -> str:
 
 # Looked for in every component: what lies below these is never a table of the model itself.
 REFUSED_ANYWHERE = (
-    (r"optim|optimizers?|(.+_)?optimizer_(states?|slots?)|optimizer_slot", "an optimizer's state"),
+    (r"optim|optimizers?|(.+_)?optimizer_(states?|slots?|weights)|optimizer_slot", "an optimizer's state"),
     (r"exp_avg.*|momentum_buffer|adam(_[mv])?|adagrad|square_avg|accumulator", "an optimizer's state"),
     (r"grads?", "a gradient"),
     (r"(.+_)?lora(_.+)?", "a LoRA factor"),  # already low rank
@@ -165,7 +165,7 @@ ROW_ROLES = (
 
 # Stand between a table and its name.
 WRAPPERS = re.compile(
-    r"weights?|kernel|data|(\w+_)?module|orig_mod|weight_orig|original(_module)?|parametrizations"  # torch
+    r"weights?|kernel|data|vars|(\w+_)?module|orig_mod|weight_orig|original(_module)?|parametrizations"  # torch
     r"|default|base_layer|modules_to_save|attributes|variable_value"  # PEFT, TensorFlow
     r"|list|weight_[qr]|shard"  # Merlin's list columns, DLRM's quotients and remainders, parts of n-gram tables
 )

@@ -252,6 +252,8 @@ def read_bytes(stored: StoredTensor, *, files: Files) -> Iterator[memoryview]:
         return
     if is_contiguous(stored):
         yield from contiguous_bytes(stored, files=files)
+        # Of a model of hundreds of such tensors, all would fill the disk.
+        files.release(stored.start)
         return
     real = as_real(stored if stored.shape else replace(stored, shape=(1,), strides=(1,)))
     if all(piece.scaling == AS_STORED and piece.tensor.dtype == stored.dtype for piece in stored.pieces):

@@ -13,14 +13,17 @@ COMPARED_BYTES = 2**20
 def are_equal(first: StoredTensor, second: StoredTensor, *, files: Files) -> bool:
     """Tell whether two tensors of a file hold the same: a head that was saved as a second copy of its embedding.
 
-    Compares bytes, so that NaN equals itself; tensors whose elements lie apart are not compared, and zeros tell of no
-    copy: two tables may be empty alike. Reads both as far as they are equal.
+    Compares bytes, so that NaN equals itself; tensors whose elements lie apart are not compared, nor those whose values
+    would have to be made first, and zeros tell of no copy: two tables may be empty alike. Reads both as far as they are
+    equal.
     """
     if first.place == second.place:
         return True
     if (first.dtype, first.shape) != (second.dtype, second.shape) or not (
         is_contiguous(first) and is_contiguous(second)
     ):
+        return False
+    if files.is_made(first.start) or files.is_made(second.start):
         return False
     buffers, has_content = (bytearray(COMPARED_BYTES), bytearray(COMPARED_BYTES)), False
     for position in range(0, first.nbytes, COMPARED_BYTES):

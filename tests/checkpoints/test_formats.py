@@ -58,6 +58,41 @@ def save_npz(state: Mapping[str, Tensor], path: Path) -> None:
         np.savez(file, **{name: value.numpy() for name, value in state.items()})
 
 
+def save_gguf(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write with gguf, which takes bfloat16 as bytes."""
+    gguf = pytest.importorskip("gguf", reason="gguf is not installed: pip install 'embcompress[gguf]'")
+    writer = gguf.GGUFWriter(path, "llama")
+    for name, value in state.items():
+        if value.dtype == torch.bfloat16:
+            writer.add_tensor(name, value.view(torch.uint8).numpy(), raw_dtype=gguf.GGMLQuantizationType.BF16)
+        else:
+            writer.add_tensor(name, value.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def save_hdf5(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write with h5py, bfloat16 as Keras does."""
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed: pip install 'embcompress[hdf5]'")
+    with h5py.File(path, "w") as file:
+        for name, value in state.items():
+            is_bfloat16 = value.dtype == torch.bfloat16
+            file[name] = value.view(torch.int16).numpy().view("V2") if is_bfloat16 else value.numpy()
+            if is_bfloat16:
+                file[name].attrs["dtype"] = "bfloat16"
+
+
+def save_biggraph(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write as PyTorch-BigGraph does: the entities of each type in two partitions, all else as the model's own."""
+    path.mkdir()
+    for name, value in state.items():
+        for part, rows in enumerate(value.split(4)) if name.startswith("embeddings_") else ():
+            save_hdf5({"embeddings": rows}, path / f"{name}_{part}.v3.h5")
+    save_hdf5({name: value for name, value in state.items() if name.startswith("model/")}, path / "model.v3.h5")
+
+
 @dataclass(frozen=True)
 class Case:
     """A writer of a format: the library that owns it.
@@ -79,6 +114,14 @@ CASES: Mapping[str, Case] = {
     "torch before 1.6": Case(save_old_torch),
     "npy": Case(save_npy, {"embedding.weight": torch.arange(24, dtype=torch.float32).view(6, 4)}),
     "npz": Case(save_npz, {name: value for name, value in STATE.items() if value.dtype != torch.bfloat16}),
+    "GGUF": Case(
+        save_gguf, {name: value for name, value in STATE.items() if name != "mask"} | {"last": torch.ones(8, 4)}
+    ),
+    "HDF5": Case(save_hdf5),
+    "PyTorch-BigGraph": Case(
+        save_biggraph,
+        {"embeddings_user": STATE["z.weight"], "embeddings_item": STATE["a.weight"], "model/x": torch.ones(3)},
+    ),
 }
 each_format = pytest.mark.parametrize("module", FORMATS, ids=lambda module: module.NAME)
 
@@ -239,7 +282,6 @@ KINDS_OF_FILES: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
     "Flax": ("flax_model.msgpack", lambda: b"\x81\xa6params" + bytes(50), "is a msgpack file", "msgpack_restore"),
     "TensorFlow": ("model.ckpt.data-00000-of-00001", lambda: bytes(99), "is a part of a TensorFlow", "load_checkpoint"),
     "tar": ("model.tar", lambda: bytes(257) + b"ustar" + bytes(99), "is a tar archive", "tar -xf"),
-    "Keras": ("model.keras", lambda: archive_of("model.weights.h5", b"\x89HDF"), "is a Keras model", "h5py.File"),
     "distcp": (
         "__0_0.distcp",
         lambda: bytes(9) + archive_of("archive/data.pkl", b"."),
