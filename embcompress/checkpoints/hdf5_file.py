@@ -13,8 +13,7 @@ from embcompress.checkpoints.files import Files, read_exactly
 from embcompress.checkpoints.hdf5_tensors import Hdf5Source, list_datasets
 from embcompress.checkpoints.libraries import Window, check_expansion
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
-from embcompress.checkpoints.torch_archive import LOCAL_HEADER
-from embcompress.checkpoints.zip_archive import KERAS_MEMBERS, first_member
+from embcompress.checkpoints.zip_archive import KERAS_MEMBERS, LOCAL_HEADER, first_member
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
 NAME = "HDF5"
