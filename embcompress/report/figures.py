@@ -74,7 +74,7 @@ def _draw_spectrum(drawing: SpectrumDrawing) -> Picture:
     upper = Axes(x, above, left, WIDTH - RIGHT, 15, middle)
     lower = Axes(x, below, left, WIDTH - RIGHT, middle + 20, bottom)
     energy = [(rank, 100 * part) for rank, part in zip(ranks, spectrum.energy, strict=True)]
-    shown = ((upper, "singular values", values), (lower, "energy held", energy))
+    shown = ((upper, "singular values", values), (lower, "energy kept", energy))
     for axes, title, points in shown:
         axes.draw(picture, has_x_labels=axes is lower)
         picture.text((left, axes.top - 5), title, "muted")

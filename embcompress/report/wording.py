@@ -142,14 +142,14 @@ def overlap_text(overlap: Overlap) -> str:
     return f"{shown} %" + (f" ±{half:.0f}" if half >= 0.5 else f" ±{half:.1g}" if half > 0 else "")
 
 
-def asked_text(table: TableReport) -> str:
+def sample_text(table: TableReport) -> str:
     """Say of how many rows the neighbours were looked for, and what the band is where these are a sample."""
     neighbours = table.neighbours
     assert neighbours is not None
     if neighbours.queries >= table.rows:
-        return f"all {counted(table.rows, 'row')} asked"
+        return f"all {counted(table.rows, 'row')} compared"
     band = f"{100 * neighbours.confidence:.0f} % band"
-    return f"{neighbours.queries} of {counted(table.rows, 'row')} asked, ± is the {band}"
+    return f"{neighbours.queries} of {counted(table.rows, 'row')} sampled, ± is the {band}"
 
 
 def worst_group(groups: Sequence[RowGroup]) -> RowGroup | None:

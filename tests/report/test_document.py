@@ -31,10 +31,10 @@ def remarks_of(result: Result) -> list[str]:
 
 
 def test_document_says_that_the_overlap_is_of_a_sample() -> None:
-    """How many rows were asked and what the band is stands beside the large number and in the details."""
+    """The number of rows that were sampled and what the band is stands beside the large number and in the details."""
     assert remarks_of(full_approximation()) == [
-        "of the 10 nearest by cosine; 100 of 20000 rows asked, ± is the 95 % band",
-        "of the 10 nearest by cosine; by inner product 84 % ±4; 100 of 20000 rows asked, ± is the 95 % band",
+        "of the 10 nearest by cosine; 100 of 20000 rows sampled, ± is the 95 % band",
+        "of the 10 nearest by cosine; by inner product 84 % ±4; 100 of 20000 rows sampled, ± is the 95 % band",
     ]
 
 
@@ -43,8 +43,8 @@ def test_document_says_that_all_rows_were_asked() -> None:
     overlap = Overlap(0.871, 0.871, 0.871)
     table = dataclasses.replace(full_table(), neighbours=NeighboursReport(10, 20_000, 0, 0.95, overlap, overlap))
     assert remarks_of(dataclasses.replace(full_approximation(), tables=(table,))) == [
-        "of the 10 nearest by cosine; all 20000 rows asked",
-        "of the 10 nearest by cosine; by inner product 87.1 %; all 20000 rows asked",
+        "of the 10 nearest by cosine; all 20000 rows compared",
+        "of the 10 nearest by cosine; by inner product 87.1 %; all 20000 rows compared",
     ]
 
 

@@ -23,7 +23,7 @@ def test_render_terminal_tells_what_a_table_keeps() -> None:
         "energy kept 98.8 % (in 72 directions)",
         "norm kept 0.981 (median of stored over original; p01 0.911, p99 1.034)",
         "neighbours kept 87 % +-2 (of the 10 nearest by cosine; by inner product 84 % +-4; "
-        "100 of 20000 rows asked, +- is the 95 % band)",
+        "100 of 20000 rows sampled, +- is the 95 % band)",
         "stored as 8 states, 1.98 bits (72 bases by the gram solver, 57 kinds, 3 passes)",
         'worst rows 17 "apple" 0.4821, 48 "apple" 0.4721, 79 "apple" 0.4621, ...',
     ):
@@ -41,7 +41,7 @@ def test_render_terminal_shows_no_band_where_all_rows_were_asked() -> None:
     overlap = Overlap(0.871, 0.871, 0.871)
     every = NeighboursReport(10, table.rows, 0, 0.95, overlap, overlap)
     shown = show(dataclasses.replace(result, tables=(dataclasses.replace(table, neighbours=every),)))
-    assert "by inner product 87.1 %; all 20000 rows asked" in shown
+    assert "by inner product 87.1 %; all 20000 rows compared" in shown
     assert "+-" not in shown
 
 

@@ -11,7 +11,6 @@ from embcompress.report.names import Command, Inline, Name
 from embcompress.report.wording import (
     DRY_RUN,
     NOTHING_WRITTEN,
-    asked_text,
     check_sentence,
     counted,
     gate_sentence,
@@ -22,6 +21,7 @@ from embcompress.report.wording import (
     least_word,
     overlap_text,
     percent,
+    sample_text,
     shape_text,
     share,
     times_smaller,
@@ -175,7 +175,7 @@ def _numbers(result: Compression) -> tuple[Fact, ...]:
             Fact(
                 "neighbours kept" + (f", worst of {len(candidates)}" if len(candidates) > 1 else ""),
                 overlap_text(neighbours.cosine),
-                f"of the {neighbours.neighbours_per_query} nearest by cosine; {asked_text(table)}",
+                f"of the {neighbours.neighbours_per_query} nearest by cosine; {sample_text(table)}",
             )
         )
     elif measured:

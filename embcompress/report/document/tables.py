@@ -19,7 +19,6 @@ from embcompress.report.document.model import (
 )
 from embcompress.report.names import Inline, Name, listed
 from embcompress.report.wording import (
-    asked_text,
     coding_text,
     counted,
     group_text,
@@ -30,6 +29,7 @@ from embcompress.report.wording import (
     matrices_text,
     overlap_text,
     percent,
+    sample_text,
     shape_text,
     share,
     size_text,
@@ -172,7 +172,7 @@ def _errors(table: TableReport) -> list[Fact]:
     if table.neighbours is not None:
         neighbours = table.neighbours
         product = f"by inner product {overlap_text(neighbours.inner_product)}"
-        note = f"of the {neighbours.neighbours_per_query} nearest by cosine; {product}; {asked_text(table)}"
+        note = f"of the {neighbours.neighbours_per_query} nearest by cosine; {product}; {sample_text(table)}"
         facts.append(Fact("neighbours kept", overlap_text(neighbours.cosine), note, is_brief=True))
     if table.spectrum is not None and has_bases(table):
         facts.append(
