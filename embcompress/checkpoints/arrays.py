@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from embcompress.checkpoints.records import Global, Inert, Span, is_sizes
+from embcompress.checkpoints.records import Global, Inert, Span, TensorReference, is_sizes
 from embcompress.checkpoints.tensors import ITEM_BYTES, contiguous_strides
 
 DTYPES: Mapping[str, str] = MappingProxyType(
@@ -69,6 +70,41 @@ def is_array(value: object) -> bool:
     if not isinstance(value, Inert) or value.origin.module.partition(".")[0] != "numpy":
         return False
     return value.origin.qualname in {"_reconstruct", "_frombuffer", "ndarray"}
+
+
+def reference_of(node: object) -> TensorReference | ArrayReference | None:
+    """Read where a tensor or an array lies; None where it is neither, or one that is not read."""
+    if isinstance(node, TensorReference):
+        return node
+    try:
+        return read_array(node) if isinstance(node, Inert) and is_array(node) else None
+    except UnreadArrayError:
+        return None
+
+
+def scalar_of(node: object) -> int | str | None:
+    """Read an integer or a text of NumPy; None of anything else."""
+    match node:
+        case Inert(
+            origin=Global(qualname="scalar") as origin,
+            args=(Inert(origin=Global(module="numpy", qualname="dtype"), args=(str(code), *_)) as dtype, content),
+        ) if origin.module.startswith("numpy."):
+            state = dtype.raw_state
+            is_big_endian = isinstance(state, tuple) and len(state) > 1 and state[1] == ">"
+            try:
+                held = _held(content)
+                if re.fullmatch(r"[iu][1248]", code) and len(held) == int(code[1:]):
+                    return int.from_bytes(held, "big" if is_big_endian else "little", signed=code[0] == "i")
+                if re.fullmatch(r"U\d{1,4}", code) and len(held) == 4 * int(code[1:]):
+                    return held.decode("utf-32-be" if is_big_endian else "utf-32-le").rstrip("\0")
+            except (UnreadArrayError, UnicodeError):
+                return None
+    return None
+
+
+def _held(content: object) -> bytes:
+    place = _unwrap(content)
+    return place.content if isinstance(place, Span) else place.encode("latin-1")
 
 
 def read_array(array: Inert) -> ArrayReference:

@@ -12,11 +12,13 @@ from embcompress.checkpoints.arrays import (
     UntrueArrayError,
     is_array,
     read_array,
+    reference_of,
 )
 from embcompress.checkpoints.pickled_modules import entries_of, module_state, tell_graph_model
 from embcompress.checkpoints.records import Inert, TensorReference
 from embcompress.checkpoints.tensors import LeftOut, name_fault
 from embcompress.checkpoints.unheld import is_unheld, why_unheld
+from embcompress.checkpoints.vectors import TABLE_LEAF, VectorTable, find_vectors
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
 DEPTH_MAX = 64  # modules or dicts within each other; the deepest published models have about 15
@@ -52,7 +54,7 @@ class NamedTensors:
     """
 
     def __init__(self, tree: object, path: str, *, pickle_bytes: int, loading: str = "") -> None:
-        self.tensors: list[tuple[str, TensorReference | ArrayReference]] = []
+        self.tensors: list[tuple[str, TensorReference | ArrayReference | VectorTable]] = []
         self.left_out: list[LeftOut] = []
         self.row_shapes: dict[str, tuple[int, ...]] = {}
         self._path = path
@@ -138,16 +140,9 @@ class NamedTensors:
 
     def _visit(self, name: str, value: object) -> None:
         self._spend(len(name) + 64)
-        reference = _reference(value)
+        reference = reference_of(value)
         if reference is not None:
-            fault = name_fault(name)
-            if fault:
-                self._leave_out(name, fault)
-            elif name in self._taken:
-                raise self._damaged(f"has two tensors named {name[:200]!r}")
-            else:
-                self._taken.add(name)
-                self.tensors.append((name, reference))
+            self._add(name, reference)
         elif isinstance(value, Inert) and is_array(value):
             self._leave_out_array(name, value)
         elif isinstance(value, Inert) and _is_tensor(value):
@@ -157,12 +152,28 @@ class NamedTensors:
         elif module_state(value) is None:
             self._leave_out(name, NOT_A_TENSOR)
 
+    def _add(self, name: str, value: TensorReference | ArrayReference | VectorTable) -> None:
+        fault = name_fault(name)
+        if fault:
+            self._leave_out(name, fault)
+        elif name in self._taken:
+            raise self._damaged(f"has two tensors named {name[:200]!r}")
+        else:
+            self._taken.add(name)
+            self.tensors.append((name, value))
+
     def _descend(self, prefix: str, parent: object) -> None:
         """Visit what lies in a module, dict or list, whose name is the prefix."""
         if id(parent) in self._ancestors:
             raise self._damaged(f"contains itself under {prefix[:200]!r}")
         if len(self._ancestors) == DEPTH_MAX:
             raise self._damaged(f"is nested more than {DEPTH_MAX} deep")
+        table = find_vectors(parent)
+        if table is not None:
+            self._spend(8 * len(table.rows))
+            self._add(f"{prefix}{TABLE_LEAF}", table)
+            self.is_flat = False
+            return
         self._ancestors.append(id(parent))
         shape = (module_state(parent) or {}).get("shape")
         if isinstance(shape, tuple) and all(type(size) is int and size > 0 for size in shape):
@@ -259,18 +270,8 @@ def _is_tensor(node: object) -> bool:
 
 
 def _is_floating(node: object, *, axes_min: int) -> bool:
-    found = _reference(node)
+    found = reference_of(node)
     return found is not None and len(found.shape) >= axes_min and "float" in found.dtype
-
-
-def _reference(node: object) -> TensorReference | ArrayReference | None:
-    """Read where a tensor or an array lies; None where it is neither, or one that is not read."""
-    if isinstance(node, TensorReference):
-        return node
-    try:
-        return read_array(node) if isinstance(node, Inert) and is_array(node) else None
-    except UnreadArrayError:
-        return None
 
 
 def _is_training_state(key: str) -> bool:

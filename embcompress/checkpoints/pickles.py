@@ -30,6 +30,7 @@ from embcompress.exceptions import DamagedFileError, UnknownFormatError
 OPCODES_MAX = 2**25
 KEY_MAX = 2**31  # larger integers can be chosen so that all of them collide in a dict
 TEXT_MAX = 4096  # characters of a key or a class's name; two equal ones are compared again in three bytes of pickle
+HELD_MAX = 256  # bytes that are held: the numbers and labels of NumPy are written as such
 LINE_MAX = 2**24  # bytes of an argument that ends with its line, as protocol 0 writes all
 
 LoadStorage = Callable[[object], StorageReference]
@@ -151,9 +152,9 @@ def _read_long(stream: BinaryIO, end: int, opcode: pickletools.OpcodeInfo) -> ob
     if len(raw) < width or not 0 <= count <= end - start:
         raise ValueError(f"expected {count} bytes in a {opcode.arg.name}, but only {end - start} remain")
     if kind is bytes or (kind is str and count > TEXT_MAX):
+        content = stream.read(count) if count <= HELD_MAX else b""
         stream.seek(start + count)
-        is_text = opcode.name.endswith(("UNICODE", "UNICODE8"))
-        return Span(start, count, is_text)
+        return Span(start, count, opcode.name.endswith(("UNICODE", "UNICODE8")), content)
     content = stream.read(count)
     if kind is int:
         return int.from_bytes(content, "little", signed=True)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 from embcompress.checkpoints.arrays import ArrayReference
 from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.named_tensors import NamedTensors
-from embcompress.checkpoints.records import StorageReference, TensorReference
+from embcompress.checkpoints.records import Span, StorageReference, TensorReference
+from embcompress.checkpoints.stacked_rows import stack_rows
 from embcompress.checkpoints.tensors import EXPANDED_BYTES_MAX, ITEM_BYTES, LeftOut, Listing, StoredTensor
 from embcompress.checkpoints.unheld import UNHELD_TENSORS
 from embcompress.checkpoints.unread import converting_line
+from embcompress.checkpoints.vectors import VectorTable
 from embcompress.exceptions import DamagedFileError
 
 PART_BYTES = 2**20  # of text that is decoded at once
@@ -45,13 +48,15 @@ def list_tensors(tree: NamedTensors, source: Source) -> Listing:
     """
     loading = tree.loading if tree.is_flat else ""
     arrays = [value for _, value in tree.tensors if isinstance(value, ArrayReference)]
-    texts = _add_texts(arrays, source)
-    stored = [
-        _place_array(name, value, source, texts)
-        if isinstance(value, ArrayReference)
-        else place_tensor(name, value, source, loading=loading)
-        for name, value in tree.tensors
+    arrays += [
+        row
+        for _, value in tree.tensors
+        if isinstance(value, VectorTable)
+        for row in value.rows
+        if isinstance(row, ArrayReference)
     ]
+    placing = _Placing(source, _add_texts(arrays, source), loading)
+    stored = [placing.place(name, value) for name, value in tree.tensors]
     return Listing(
         tensors=tuple(item for item in stored if isinstance(item, StoredTensor)),
         left_out=(*(item for item in stored if isinstance(item, LeftOut)), *tree.left_out),
@@ -59,7 +64,43 @@ def list_tensors(tree: NamedTensors, source: Source) -> Listing:
         graph_model=tree.graph_model,
         loading=tree.loading,
         is_flat=tree.is_flat,
+        labels={
+            name: partial(list, value.labels)
+            for name, value in tree.tensors
+            if isinstance(value, VectorTable) and value.labels is not None
+        },
     )
+
+
+@dataclass(frozen=True)
+class _Placing:
+    """The way from what a pickle says of a tensor to its place.
+
+    Attributes:
+        source: of the pickle.
+        texts: addresses of arrays that are decoded, by the ids of their contents.
+        loading: the expression that loads the state dict by its names, for hints.
+    """
+
+    source: Source
+    texts: Mapping[int, int]
+    loading: str
+
+    def place(self, name: str, value: TensorReference | ArrayReference | VectorTable) -> StoredTensor | LeftOut:
+        if isinstance(value, TensorReference):
+            return place_tensor(name, value, self.source, loading=self.loading)
+        if isinstance(value, ArrayReference):
+            content = value.content
+            start = self.source.pickle_start + content.start if isinstance(content, Span) else 0
+            start = self.texts.get(id(content), start)
+            return StoredTensor(name, value.dtype, value.shape, value.strides, start, is_big_endian=value.is_big_endian)
+        rows: list[StoredTensor] = []
+        for row in value.rows:
+            placed = self.place(name, row)
+            if isinstance(placed, LeftOut):
+                return placed
+            rows.append(placed)
+        return stack_rows(name, rows, files=self.source.files)
 
 
 def place_tensor(name: str, tensor: TensorReference, source: Source, *, loading: str) -> StoredTensor | LeftOut:
@@ -107,12 +148,6 @@ def place_tensor(name: str, tensor: TensorReference, source: Source, *, loading:
         )
     first = start + view_start + (tensor.offset * item_bytes if numel else 0)
     return StoredTensor(name=name, dtype=tensor.dtype, shape=tensor.shape, strides=tensor.strides, start=first)
-
-
-def _place_array(name: str, array: ArrayReference, source: Source, texts: dict[int, int]) -> StoredTensor:
-    content = array.content
-    start = texts[id(content)] if id(content) in texts else source.pickle_start + getattr(content, "start", 0)
-    return StoredTensor(name, array.dtype, array.shape, array.strides, start, is_big_endian=array.is_big_endian)
 
 
 def _add_texts(arrays: Iterable[ArrayReference], source: Source) -> dict[int, int]:

@@ -63,17 +63,19 @@ class OpaqueKey:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Span:
-    """Bytes of a pickle, which are not held: their place in it.
+    """Bytes of a pickle, which are not held if there are many: their place in it.
 
     Attributes:
         start: position of the first, in bytes from the start of what was read.
         nbytes: how many.
         is_text: whether they are text in UTF-8. Pickles before protocol 3 write bytes as text, a character for each.
+        content: themselves, if they are few: a number or a short label; empty otherwise.
     """
 
     start: int
     nbytes: int
     is_text: bool = False
+    content: bytes = b""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

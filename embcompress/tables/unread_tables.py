@@ -91,7 +91,7 @@ def _tell_vectors(checkpoint: Checkpoint, tensors: list[StoredTensor]) -> tuple[
     names = [stored.name for stored in vectors]
     # A key may hold dots itself: only what all share leads to the dict.
     first = names[0].partition(".")[0]
-    is_nested = all(name.startswith(f"{first}.") for name in names)
+    is_nested = not checkpoint.listing.is_flat and all(name.startswith(f"{first}.") for name in names)
     keys = [name[len(first) + 1 :] for name in names] if is_nested else names
     order = "sorted(t, key=int)" if all(key.isdecimal() for key in keys) else "t"
     loading = f"{checkpoint.listing.loading}[{first!r}]" if is_nested else checkpoint.listing.loading
