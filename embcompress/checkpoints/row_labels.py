@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, pairwise
 from typing import BinaryIO
@@ -35,21 +35,43 @@ def attach_labels(checkpoint: Checkpoint) -> Checkpoint:
         labels = read_own_labels(checkpoint, name)
         if table is None or not labels or len(labels) != table.shape[0]:
             continue
-        texts = [label.encode("utf-8", "surrogateescape") for label in labels]
-        ends = [0, *accumulate(map(len, texts))]
-        dtype = "int32" if ends[-1] < 2**31 else "int64"
-        offsets = array(OFFSET_TYPES[dtype], ends)
-        if sys.byteorder == "big":
-            offsets.byteswap()
-        contents = (
-            (name + LABELS_SUFFIX, "uint8", ends[-1], b"".join(texts)),
-            (name + OFFSETS_SUFFIX, dtype, len(ends), offsets.tobytes()),
-        )
-        for tensor_name, tensor_dtype, count, content in contents:
-            start = checkpoint.files.add(tensor_name, len(content), partial(_write, content))
-            added.append(StoredTensor(tensor_name, tensor_dtype, (count,), contiguous_strides((count,)), start))
+        for part in encode_labels(name, labels):
+            start = checkpoint.files.add(part.name, len(part.content), partial(_write, part.content))
+            shape = (part.count,)
+            added.append(StoredTensor(part.name, part.dtype, shape, contiguous_strides(shape), start))
     listing = replace(checkpoint.listing, tensors=(*checkpoint.listing.tensors, *added), labels={})
     return replace(checkpoint, listing=listing, tensors=(*checkpoint.tensors, *added)) if added else checkpoint
+
+
+@dataclass(frozen=True)
+class EncodedLabels:
+    """One of the two tensors that hold the labels of a table, of one axis.
+
+    Attributes:
+        name: of the tensor.
+        dtype: torch's name of it.
+        count: of its elements.
+        content: its bytes.
+    """
+
+    name: str
+    dtype: str
+    count: int
+    content: bytes
+
+
+def encode_labels(name: str, labels: Sequence[str]) -> tuple[EncodedLabels, EncodedLabels]:
+    """Encode the labels of a table of this name as its two tensors."""
+    texts = [label.encode("utf-8", "surrogateescape") for label in labels]
+    ends = [0, *accumulate(map(len, texts))]
+    dtype = "int32" if ends[-1] < 2**31 else "int64"
+    offsets = array(OFFSET_TYPES[dtype], ends)
+    if sys.byteorder == "big":
+        offsets.byteswap()
+    return (
+        EncodedLabels(name + LABELS_SUFFIX, "uint8", ends[-1], b"".join(texts)),
+        EncodedLabels(name + OFFSETS_SUFFIX, dtype, len(ends), offsets.tobytes()),
+    )
 
 
 def read_own_labels(checkpoint: Checkpoint, name: str) -> Sequence[str]:

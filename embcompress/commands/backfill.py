@@ -30,13 +30,13 @@ from embcompress.compression.artifact_file import original_of
 from embcompress.exceptions import UsageError
 from embcompress.growth.fills import find_fills, read_fill_labels
 from embcompress.growth.findings import ENERGY_EXACT, planned_warnings, table_report, vocabulary_report
-from embcompress.growth.placement import Placement, match_labels, place_ids
+from embcompress.growth.own_labels import grown_labels, label_names, place_base_rows
+from embcompress.growth.placement import Placement
 from embcompress.growth.plan import Base, BaseTable, CodedGrowth, GrowingTable, GrowthPlan, RowRequest, names_of
 from embcompress.growth.plan_rows import plan_growing_table
 from embcompress.growth.plan_tables import plan_growth
 from embcompress.growth.unlabelled import PaddingRequest, settle_rows
 from embcompress.results import BackfillResult, GrownTable, InputFile, OutputFile, Totals
-from embcompress.tables.labels import read_ids, read_label_file
 from embcompress.tables.padding import begins_with_padding
 from embcompress.tables.progress import Progress
 
@@ -126,15 +126,20 @@ def backfill(
         bases=len(paths),
         has_labels=bool(_paths(base_labels)),
     )
-    placement, remarks = _place_rows(
-        paths, max_id=max_id, base_ids=_paths(base_ids), base_labels=_paths(base_labels), labels=_path(labels)
-    )
     patterns = (table,) if isinstance(table, str) else tuple(table)
     with ExitStack() as stack:
         opened = [Base.of(stack.enter_context(open_checkpoint(path))) for path in paths]
-        tables = plan_growth(opened, placement, table=patterns, padding=padding)
-        files = (*_paths(base_ids), *_paths(base_labels), _path(labels), _path(fill), _path(fill_labels))
-        sources = [*paths, *(file for file in files if file is not None)]
+        placed = place_base_rows(
+            opened,
+            max_id=max_id,
+            base_ids=_paths(base_ids),
+            base_labels=_paths(base_labels),
+            labels=_path(labels),
+            table=patterns,
+        )
+        tables = plan_growth(opened, placed.placement, table=patterns, padding=padding)
+        named = (*_paths(base_ids), *_paths(base_labels), _path(labels), _path(fill), _path(fill_labels))
+        files = [file for file in named if file is not None]
         goes_to = plan_output(
             output,
             source=opened[0].checkpoint,
@@ -142,19 +147,19 @@ def backfill(
             stem=DENSE_STEM if opened[0].artifact is None else ARTIFACT_STEM,
             max_shard_bytes=read_shard_size(max_shard_size),
             force=force,
-            inputs=sources,
+            inputs=[*paths, *files],
         )
-        reports = check_reports(report, output=goes_to.target, force=force, inputs=sources)
+        reports = check_reports(report, output=goes_to.target, force=force, inputs=[*paths, *files])
         fills = find_fills(fill, tables, stack)
         chosen_device = resolve_device(device, dry_run=dry_run)
         coded: Mapping[str, CodedGrowth] = {}
         if not (dry_run and request.is_plain and not any(grown.first.is_coded for grown in tables)):
             from embcompress.commands import grow  # with torch, which no other dry run needs
 
-            placement = _settle(placement, padding, tables, coded_zeros=grow.starts_with_zeros)
+            placement = _settle(placed.placement, padding, tables, coded_zeros=grow.starts_with_zeros)
             coded = grow.prepare_tables(tables, request, placement)
         else:
-            placement = _settle(placement, padding, tables)
+            placement = _settle(placed.placement, padding, tables)
         given = read_fill_labels(fill, fill_labels, placement, labels=_path(labels))
         plans = [
             plan_growing_table(
@@ -168,9 +173,12 @@ def backfill(
             for grown in tables
         ]
         compressed = _compressed_tables(opened[0], plans)
-        taken = names_of(tables)
-        copied = {copied_entry(stored): stored for stored in opened[0].checkpoint.stored_beside(taken)}
-        entries = [*(entry for plan in plans for entry in plan.entries), *copied]
+        label_contents = grown_labels(opened, tables, placement, labels=placed.new_labels)
+        copied = {
+            copied_entry(stored): stored
+            for stored in opened[0].checkpoint.stored_beside(names_of(tables) | label_names(tables))
+        }
+        entries = [*(entry for plan in plans for entry in plan.entries), *label_contents, *copied]
         original = opened[0].artifact.original if opened[0].artifact else original_of(opened[0].checkpoint)
         metadata = (
             widest_metadata(compressed, entries=entries, original=original)
@@ -190,11 +198,11 @@ def backfill(
             tables=planned,
             skipped=tuple(skipped for base in opened for skipped in left_out(base.checkpoint)),
             totals=_totals(planned, inputs=inputs, written_bytes=writer.nbytes),
-            warnings=(*remarks, *planned_warnings(opened, plans, placement, fill=fill)),
+            warnings=(*placed.remarks, *planned_warnings(opened, plans, placement, fill=fill)),
             dry_run=dry_run,
         )
         if dry_run:
-            texts = [file for file in files if file is not None and file != _path(fill)]
+            texts = [file for file in files if file != _path(fill)]
             return replace(result, memory_bytes=_planned_memory(plans, request, texts=texts))
         with writer:
             reported = [
@@ -208,6 +216,8 @@ def backfill(
                 )
                 for plan in plans
             ]
+            for entry, content in label_contents.items():
+                writer.write(entry, [content])
             for entry, stored in copied.items():
                 writer.write(entry, grow.read_stored(opened[0], stored))
             if compressed:
@@ -239,37 +249,6 @@ def _checked_block_rows(block_rows: int | None) -> int | None:
     if block_rows is not None and block_rows < 1:
         raise UsageError(f"block_rows must be at least 1; got {block_rows}.")
     return block_rows
-
-
-def _place_rows(
-    bases: Sequence[Path],
-    *,
-    max_id: int | None,
-    base_ids: Sequence[Path],
-    base_labels: Sequence[Path],
-    labels: Path | None,
-) -> tuple[Placement, tuple[str, ...]]:
-    """Read which base row goes where, and what is to be said of the files."""
-    if not bases:
-        raise UsageError("no BASE was given.")
-    if bool(base_ids) == bool(base_labels):
-        raise UsageError(
-            "give either --base-ids with --max-id, or --base-labels with --labels, so that every base row has an id."
-        )
-    option, files = ("--base-ids", base_ids) if base_ids else ("--base-labels", base_labels)
-    if len(files) != len(bases):
-        raise UsageError(f"each BASE needs a {option} of its own: {len(bases)} in all; got {len(files)}.")
-    if max_id is not None and max_id < 1:
-        raise UsageError(f"--max-id must be at least 1; got {max_id}.")
-    if base_ids:
-        if max_id is None or labels is not None:
-            raise UsageError("--base-ids goes with --max-id, the number of ids, and without --labels.")
-        return place_ids([read_ids(path) for path in base_ids], max_id=max_id, paths=base_ids), ()
-    if labels is None:
-        raise UsageError("--base-labels goes with --labels, the file of the new labels.")
-    *old, new = (read_label_file(path) for path in (*base_labels, labels))
-    remarks = dict.fromkeys(warning for file in (*old, new) for warning in file.warnings)
-    return match_labels([file.labels for file in old], new.labels, max_id=max_id), tuple(remarks)
 
 
 def _checked(request: PaddingRequest, *, bases: int, has_labels: bool) -> PaddingRequest:
