@@ -20,6 +20,7 @@ from embcompress.exceptions import ArtifactError
 from tests.artifact.artifact_oracle import decode
 from tests.artifact.cases import CASES, multiply
 from tests.artifact.damage import flip
+from tests.cases import for_each
 from tests.fixtures import NAME, draw_falling
 
 CODED_V1 = Path(__file__).parents[1] / "data" / "coded-v1.safetensors"
@@ -56,8 +57,8 @@ def assert_near(actual: Tensor, expected: Tensor, *, dtype: torch.dtype, kind: s
     assert torch.allclose(actual.to(torch.float64), expected, rtol=0, atol=slack)
 
 
-@pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("kind", KINDS)
+@for_each("dtype", ROUNDING)
 def test_dense_rows_are_what_is_stored(kind: str, dtype: torch.dtype, made: Mapping[str, Path]) -> None:
     """In order in blocks of any sizes, and by id in any order and again, rows are those of the oracle."""
     expected = multiply(made[kind])
@@ -122,7 +123,7 @@ def test_coded_rows_by_id_lie_beyond_the_places_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
-@pytest.mark.parametrize("number", range(4))
+@for_each("number", range(4))
 def test_dense_rows_of_schema_1_are_what_is_stored(number: int, dtype: torch.dtype) -> None:
     """Tables coded as by the first version are read in order and by id as docs/artifact.md says."""
     with open_checkpoint(CODED_V1) as checkpoint:

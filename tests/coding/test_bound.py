@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from embcompress.coding.bound import gaussian_bound
+from tests.cases import for_each
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.25, 1.0, 3.5, 12.0, 60.0])
-@pytest.mark.parametrize("variance", [1e-200, 1.0, 1e200])
+@for_each("variance", [1e-200, 1.0, 1e200])
 def test_bound_of_a_flat_spectrum(rate: float, variance: float) -> None:
     """Equal variances at R bits a component leave the relative error 2^-R, whatever their unit."""
     squares = torch.full((16,), variance, dtype=torch.float64)

@@ -17,6 +17,7 @@ from embcompress.coding.rotation import decode_rotation, encode_rotation
 from embcompress.coding.row_index import make_row_index, read_row_index
 from embcompress.coding.symbols import CLASS_MIN, PER_OCTAVE
 from embcompress.exceptions import ArtifactError
+from tests.cases import for_each
 from tests.coding.codebooks import make_codebook
 from tests.coding.reference_decoder import choose_prefixed, table_and_raw_bits, tables
 
@@ -49,7 +50,7 @@ def assert_same(actual: Codebook, codebook: Codebook) -> None:
 
 
 @pytest.mark.parametrize("states", [4, 256])
-@pytest.mark.parametrize(("profiles", "kinds", "steps"), [(1, 0, 1), (1, 1, 1), (1, 60, 3), (7, 300, 16)])
+@for_each(("profiles", "kinds", "steps"), [(1, 0, 1), (1, 1, 1), (1, 60, 3), (7, 300, 16)])
 def test_codebook_round_trip(profiles: int, kinds: int, steps: int, states: int) -> None:
     """Codebooks of one profile and many, with and without centers, of one step and 16, come back."""
     codebook = make_codebook(rank=30, profiles=profiles, kinds=kinds, steps=steps, states=states)
@@ -212,8 +213,8 @@ def draw_index(codebook: Codebook, rows: int, *, zeros: float) -> tuple[np.ndarr
 
 
 @pytest.mark.parametrize("rows", [1, 2, 300, 5000])
-@pytest.mark.parametrize("zeros", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("profiles", [1, 5])
+@for_each("zeros", [0.0, 0.5, 1.0])
+@for_each("profiles", [1, 5])
 def test_index_round_trip(rows: int, zeros: float, profiles: int) -> None:
     """Kinds and lengths of rows, some, none or all of them zeros, come back."""
     codebook = make_codebook(rank=30, profiles=profiles, kinds=70)

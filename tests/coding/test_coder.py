@@ -12,6 +12,7 @@ from embcompress.coding.codebook import Codebook
 from embcompress.coding.coder import CHUNK_ROWS, CodedBlock, chunks_of, decode_block, encode_block
 from embcompress.coding.row_index import make_row_index
 from embcompress.coding.symbols import CLASS_MIN, PER_OCTAVE
+from tests.cases import for_each
 from tests.coding.codebooks import make_codebook, pad
 from tests.coding.reference_decoder import decode_string
 
@@ -43,7 +44,7 @@ def decode(block: CodedBlock, kinds: np.ndarray, rows: np.ndarray, *, codebook: 
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-@pytest.mark.parametrize("has_centers", [False, True])
+@for_each("has_centers", [False, True])
 def test_decoding_gives_what_was_promised(threads: int, *, has_centers: bool) -> None:
     """Rows of 60 kinds decode to the block's weights bit for bit, in any order, and rows of zeros to zeros."""
     codebook = make_codebook(rank=RANK, profiles=3, kinds=60)
@@ -136,7 +137,7 @@ def test_weights_are_near_what_was_encoded() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-@pytest.mark.parametrize("rows", [0, 1, 3 * CHUNK_ROWS])
+@for_each("rows", [0, 1, 3 * CHUNK_ROWS])
 def test_chunks_hold_each_row_once(rows: int, threads: int) -> None:
     """Chunks are of one kind each, of so many rows at most, and hold each row that is not zeros once."""
     kinds = np.random.default_rng(0).integers(0, 4, rows)

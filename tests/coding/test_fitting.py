@@ -17,6 +17,7 @@ from embcompress.coding.kinds import Kinds, kinds_of_rows
 from embcompress.coding.rotation import decode_rotation
 from embcompress.coding.row_index import make_row_index
 from embcompress.coding.statistics import SCALE_MAX, Statistics, sample_rows, scales_of, step_for_bits
+from tests.cases import for_each
 
 
 def draw_table(rows: int, dim: int, *, halving: float, norms: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -89,7 +90,7 @@ def settle_at(statistics: Statistics, share: float, *, states: int = 8, profiles
 
 
 @pytest.mark.parametrize("share", [2.0, 0.5, 0.1, 1e-2, 1e-4])
-@pytest.mark.parametrize("sample", [None, 1500])
+@for_each("sample", [None, 1500])
 def test_estimate_is_what_the_table_takes(share: float, sample: int | None) -> None:
     """A falling spectrum takes the bytes and has the error that were estimated: to 1 % and 2 % of a sample of 1500.
 
@@ -187,7 +188,7 @@ def test_magnitudes_do_not_matter(magnitude: float) -> None:
 
 
 @pytest.mark.parametrize("sample", [None, 600])
-@pytest.mark.parametrize("share", [0.3, 1e-2, 1e-4])
+@for_each("share", [0.3, 1e-2, 1e-4])
 def test_tables_of_low_rank_reach_any_error(share: float, sample: int | None) -> None:
     """Of rank 3 of 20, 3 columns are coded, and errors of the bases do not limit what a finer step reaches.
 
@@ -206,7 +207,7 @@ def test_tables_of_low_rank_reach_any_error(share: float, sample: int | None) ->
 
 
 @pytest.mark.parametrize(("rows", "dim"), [(7, 20), (1, 20), (1, 1), (300, 1), (2, 2), (20, 20)])
-@pytest.mark.parametrize("share", [0.5, 0.01])
+@for_each("share", [0.5, 0.01])
 def test_small_tables(rows: int, dim: int, share: float) -> None:
     """Tables of fewer rows than columns, of one row or one column are off by less than 0.75 of a step."""
     table = draw_table(rows, dim, halving=1e9)

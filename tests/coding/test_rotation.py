@@ -12,6 +12,7 @@ from torch import Tensor
 from embcompress.coding.estimates import code_bases
 from embcompress.coding.rotation import decode_rotation, encode_rotation, rotation_bits
 from embcompress.coding.symbols import CLASS_MAX, PER_OCTAVE, distortions_of, load_symbols, rates_of
+from tests.cases import for_each
 
 
 def draw_vectors(count: int, dim: int, *, seed: int = 0) -> Tensor:
@@ -31,7 +32,7 @@ def expected_error(number: int) -> float:
 
 
 @pytest.mark.parametrize(("count", "dim"), [(1, 1), (1, 2), (2, 2), (5, 5), (7, 40), (40, 40), (70, 100), (100, 100)])
-@pytest.mark.parametrize("number", [-4, 6, 40, 120])
+@for_each("number", [-4, 6, 40, 120])
 def test_rotation_is_orthonormal(count: int, dim: int, number: int) -> None:
     """Decoded vectors are orthonormal to 1e-12, whatever the precision, the first of them and completed ones, too."""
     coded = encode_rotation(draw_vectors(count, dim), np.full(count, number))
@@ -72,7 +73,7 @@ def test_rotation_has_a_precision_for_each_vector() -> None:
 
 
 @pytest.mark.parametrize("number", [16, 80, CLASS_MAX])
-@pytest.mark.parametrize("dim", [3, 64, 500])
+@for_each("dim", [3, 64, 500])
 def test_rotation_of_axes(dim: int, number: int) -> None:
     """Axes in another order, of whose coordinates all but one are 0, come back to float64's rounding."""
     order = torch.randperm(dim, generator=torch.Generator().manual_seed(0))[: min(dim, 20)]

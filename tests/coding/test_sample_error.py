@@ -20,6 +20,7 @@ from embcompress.coding.sample_error import (
 )
 from embcompress.coding.statistics import Statistics
 from embcompress.coding.symbols import distortions_of, load_symbols
+from tests.cases import for_each
 
 
 def statistics_of(values: Tensor, *, every: int = 1, unit: float = 1.0) -> Statistics:
@@ -88,7 +89,7 @@ def test_mean_of_estimates() -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+@for_each("scale", [1e-12, 1.0, 1e12])
 def test_integers_round_each_row_by_its_largest_magnitude(bits: int, scale: float) -> None:
     """The error is that of rounding every row by itself, whatever the table's unit; a row of zeros has none."""
     values = torch.randn(300, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

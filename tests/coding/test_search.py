@@ -9,6 +9,7 @@ import pytest
 
 from embcompress.coding import search_kernels
 from embcompress.coding.symbols import CLASS_MAX, CLASS_MIN, PER_OCTAVE, SLOPE
+from tests.cases import for_each
 from tests.coding.coded_strings import read, search, settle, write
 from tests.coding.reference_decoder import bits_of_symbols
 
@@ -50,7 +51,7 @@ RATES = {-4: 0.585, 0: 1.086, 4: 1.604, 8: 2.083, 16: 3.071, 24: 4.069, 32: 5.06
 
 
 @pytest.mark.parametrize("number", RATES)
-@pytest.mark.parametrize(("states", "limit"), [(8, 1.065), (32, 1.05)])
+@for_each(("states", "limit"), [(8, 1.065), (32, 1.05)])
 def test_normal_numbers_are_near_the_bound(number: int, states: int, limit: float) -> None:
     """Normal numbers at R bits, all bits of their strings counted, leave 2^-R times 1.065 with 8 states, 1.05 with 32.
 

@@ -18,6 +18,7 @@ from embcompress.coding.window_codebook import (
     unpack_numbers,
 )
 from embcompress.coding.window_decoder import WindowDecoder
+from tests.cases import for_each
 
 seldom = settings(max_examples=20, deadline=None)
 
@@ -150,7 +151,7 @@ def test_decode_multiplies_levels_by_scales(dtype: torch.dtype, device: str) -> 
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 65])
-@pytest.mark.parametrize("width", [1, 2, 4, 8])
+@for_each("width", [1, 2, 4, 8])
 def test_pack_numbers_is_undone(width: int, count: int) -> None:
     """Numbers below 2^width take ceil(count * width / 8) bytes and come back as they were."""
     numbers = draw_codes(1, count)[0] & ((1 << width) - 1)

@@ -15,6 +15,7 @@ from embcompress.choices import CONSTRAINERS, FITTED, INITIALIZERS, METHODS, Cho
 from embcompress.exceptions import UsageError
 from embcompress.growth.drawing import DRAWN_IDS, Fitted, RowDraw, bind_constrainer
 from embcompress.linalg.moments import RowMoments
+from tests.cases import for_each
 
 ROWS = 100_000
 SIGMAS = 5  # standard errors allowed: one draw in a million exceeds them, and the seeds are fixed
@@ -92,8 +93,8 @@ def standard_moment(law: str, order: int) -> float:
     return 3 ** (order / 2) / (order + 1) if law == UNIFORM else math.prod(range(order - 1, 0, -2))
 
 
-@pytest.mark.parametrize("shape", ROW_SHAPES, ids=str)
 @pytest.mark.parametrize(("name", "arguments", "law", "moments"), LAWS, ids=[law[0] + law[1] for law in LAWS])
+@for_each("shape", ROW_SHAPES)
 def test_draw_follows_its_law(
     name: str, arguments: str, law: str, moments: Callable[[int], tuple[float, float]], shape: tuple[int, ...]
 ) -> None:
@@ -117,8 +118,8 @@ def test_draw_follows_its_law(
             assert -1e-6 < gap < 20 * 2 * math.sqrt(3) / z.numel() + 1e-6  # 1e-6: the rounding of float32
 
 
-@pytest.mark.parametrize("shape", ROW_SHAPES, ids=str)
 @pytest.mark.parametrize(("name", "arguments", "bounds", "p"), UNIT_ROWS, ids=[law[0] + law[1] for law in UNIT_ROWS])
+@for_each("shape", ROW_SHAPES)
 def test_draw_has_rows_of_unit_norm(
     name: str, arguments: str, bounds: tuple[float, float] | None, p: float, shape: tuple[int, ...]
 ) -> None:
@@ -154,8 +155,8 @@ def test_draw_of_phases_is_uniform_on_the_circle(shape: tuple[int, ...]) -> None
     assert float(angles.max()) > 1 - 20 / len(pairs)
 
 
-@pytest.mark.parametrize("shape", ROW_SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@for_each("shape", ROW_SHAPES)
 def test_zeros_and_mean_are_exact(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     """Every row of zeros is 0, and every row of mean is the fitted mean, rounded once to the dtype."""
     ids = torch.tensor([5, 2000, 1])
@@ -208,8 +209,8 @@ def test_gaussian_of_one_row_repeats_it() -> None:
     assert torch.equal(rows, row.expand(50, -1))
 
 
-@pytest.mark.parametrize("method", ["normal", "uniform_norm", "init_phases", "gaussian", "mean", "zeros"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@for_each("method", ["normal", "uniform_norm", "init_phases", "gaussian", "mean", "zeros"])
 def test_draw_for_an_id_does_not_depend_on_the_others(method: str, dtype: torch.dtype) -> None:
     """Any ids, in any order, one by one or all at once, from a new draw or a used one: the row of an id is the same."""
     fitted = fitted_for(method, (3, 2))

@@ -13,6 +13,7 @@ from embcompress.exceptions import NonFiniteError, RankError
 from embcompress.linalg.bilinear import BilinearCompression, BilinearFactors, factor_matrices, matrices_at_once
 from embcompress.linalg.blocks import TensorRows
 from embcompress.nn import LowRankBilinear
+from tests.cases import for_each
 from tests.linalg.tables import EPS, CountingRows, gaussian, hadamard, with_spectrum
 
 OPTIMUM = 1e-6  # relative, of each matrix's squared error
@@ -67,7 +68,7 @@ def product(factors: BilinearFactors) -> Tensor:
 
 
 @pytest.mark.parametrize("spectrum", SPECTRA)
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@for_each("shape", SHAPES.values())
 def test_factors_leave_the_optimum_of_each_matrix(shape: tuple[int, int, int], spectrum: str) -> None:
     """Every matrix's squared error is the sum of its dropped squared singular values to 1e-6, and is told as such."""
     matrices = draw(shape, spectrum)
@@ -86,7 +87,7 @@ def test_factors_leave_the_optimum_of_each_matrix(shape: tuple[int, int, int], s
 
 
 @pytest.mark.parametrize("spectrum", ["gaussian", "decaying", "flat", "steps"])
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@for_each("shape", SHAPES.values())
 def test_factors_are_balanced(shape: tuple[int, int, int], spectrum: str) -> None:
     """The columns of A, and those of B, are orthogonal with norms sqrt(s): both Gram matrices are diag(s)."""
     matrices = draw(shape, spectrum)
@@ -247,7 +248,7 @@ def test_a_matrix_that_is_not_finite_is_named(bad: float) -> None:
 
 
 @pytest.mark.parametrize("spectrum", SPECTRA)
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@for_each("shape", SHAPES.values())
 def test_from_dense_is_the_optimum_of_each_slice(shape: tuple[int, int, int], spectrum: str) -> None:
     """`to_dense` of `from_dense` leaves, slice by slice, the dropped squared singular values, to 1e-6 of them."""
     matrices = draw(shape, spectrum)
@@ -290,8 +291,8 @@ class ReusedRows(CountingRows):
             yield memory[: len(block)].copy_(block)
 
 
-@pytest.mark.parametrize("per_row", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@for_each("per_row", [1, 3])
 def test_compression_measures_what_is_stored(dtype: torch.dtype, per_row: int) -> None:
     """In one pass: factors in the order of the rows, each matrix's error, and that of all, to 1e-12 of the oracle's."""
     matrices = draw((12, 6, 9)).mul_(torch.exp2(-torch.arange(12.0))[:, None, None]).to(dtype)

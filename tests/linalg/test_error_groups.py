@@ -13,6 +13,7 @@ from torch import Tensor
 from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.row_groups import GROUPS
 from embcompress.results import TableErrorReport
+from tests.cases import for_each
 from tests.linalg.oracles import nearest_rank
 from tests.linalg.tables import gaussian
 
@@ -169,8 +170,8 @@ def test_groups_by_norm_of_zeros() -> None:
     assert measure(values[:0], values[:0]).by_norm == ()
 
 
-@pytest.mark.parametrize("rows", [1, 3, 9, 10, 11, 25, 1000])
 @pytest.mark.parametrize("kind", ["rising", "equal", "halfzero", "huge"])
+@for_each("rows", [1, 3, 9, 10, 11, 25, 1000])
 def test_groups_by_frequency_part_the_rows(rows: int, kind: str) -> None:
     """Ten groups that differ by one row at most, fewer for fewer rows, by weight and then by id."""
     row_weights = {

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from embcompress.linalg.moments import MeasuredRows, RowMoments, RowStatistics, measure_rows
+from tests.cases import for_each
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 BLOCK = 300  # rows
@@ -51,8 +52,8 @@ def assert_moments(seen: RowMoments, rows: Tensor) -> None:
     torch.testing.assert_close(factor.T @ factor, expected, rtol=0, atol=tolerance * spread**2)
 
 
-@pytest.mark.parametrize("block", [1, 7, BLOCK, 5000])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@for_each("block", [1, 7, BLOCK, 5000])
 def test_moments_are_those_of_the_table(dtype: torch.dtype, block: int) -> None:
     """Mean and covariance of 1000 rows in blocks of any size are those of the whole, in every dtype."""
     rows = rows_of(1000, 6, dtype=dtype) + torch.arange(6).to(dtype)
@@ -68,8 +69,8 @@ def test_moments_keep_their_digits_beside_a_large_offset(offset: float) -> None:
     assert_moments(moments_of(rows), rows)
 
 
-@pytest.mark.parametrize("scale", [1e-12, 1e-7, 1e7, 1e12])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@for_each("scale", [1e-12, 1e-7, 1e7, 1e12])
 def test_moments_scale_with_the_rows(dtype: torch.dtype, scale: float) -> None:
     """Rows of tiny and of huge norm have the moments of the oracle, relative to their size."""
     rows = rows_of(700, 4, dtype=dtype) * scale

@@ -17,6 +17,7 @@ from embcompress.linalg.neighbours import (
     sample_queries,
 )
 from embcompress.linalg.solvers import SCORED_ROWS, SCORES_MAX
+from tests.cases import for_each
 from tests.linalg.oracles import dense_nearest, dense_overlap
 from tests.linalg.tables import gaussian
 
@@ -91,8 +92,8 @@ ORDERS: dict[str, Callable[[], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("block_rows", [1, 7, ROWS])
 @pytest.mark.parametrize("name", ORDERS)
+@for_each("block_rows", [1, 7, ROWS])
 def test_nearest_rows_are_those_of_a_dense_oracle(name: str, block_rows: int) -> None:
     """Of every row, id by id and nearest first, whatever the blocks; equal scores go to the lower id."""
     assert_nearest(ORDERS[name](), block_rows=block_rows, ids=torch.arange(0, ROWS, 3))
@@ -123,7 +124,7 @@ def test_nearest_rows_of_many_queries_are_scored_in_parts() -> None:
 
 
 @pytest.mark.parametrize("rows", [2, 3, 10, 11, 12])
-@pytest.mark.parametrize("block_rows", [1, 7, 12])
+@for_each("block_rows", [1, 7, 12])
 def test_nearest_rows_of_few_rows_are_all_others(rows: int, block_rows: int) -> None:
     """A table of fewer than eleven rows has all its other rows as neighbours, in order and without a gap."""
     values = uneven(rows, 4, seed=2)
@@ -152,7 +153,7 @@ def test_nearest_rows_in_float32_have_the_scores_of_the_oracle(scale: float) -> 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("seed", range(4))
+@for_each("seed", range(4))
 def test_neighbour_search_finds_equal_rows_kept(seed: int, dtype: torch.dtype) -> None:
     """Where the rows that are alike stay alike, and all others stay as they are, every neighbour stays."""
     values = gaussian(4003, 64, seed=seed)
@@ -179,7 +180,7 @@ def compare(values: Tensor, stored: Tensor, ids: Tensor, *, block_rows: int) -> 
 
 
 @pytest.mark.parametrize("rows", [2, 8, 300])
-@pytest.mark.parametrize("block_rows", [7, 300])
+@for_each("block_rows", [7, 300])
 def test_neighbour_search_tells_the_overlap_of_all_rows(rows: int, block_rows: int) -> None:
     """With every row as a query the overlap is that of the oracle to 1e-12, and its band is the value itself."""
     values = uneven(rows, 8)
@@ -225,7 +226,7 @@ def real_shares() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", ["low", "middle", "high"])
-@pytest.mark.parametrize(("count", "population"), [(10, 1200), (100, 1200), (600, 1200), (100, 104), (103, 104)])
+@for_each(("count", "population"), [(10, 1200), (100, 1200), (600, 1200), (100, 104), (103, 104)])
 def test_mean_overlap_covers_the_truth(name: str, count: int, population: int, real_shares: dict[str, Tensor]) -> None:
     """Of 200 draws 95 % cover the mean of all, less 3 % for chance (two deviations): few, half or nearly all rows."""
     shares = real_shares[name][:population]

@@ -10,6 +10,7 @@ import torch
 from embcompress.linalg.blocks import TensorRows
 from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.projection import largest_weight, measuring_dtype, project
+from tests.cases import for_each
 from tests.linalg.tables import CountingRows, gaussian, token_like
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -27,8 +28,8 @@ def weights_of(table: torch.Tensor, bases: torch.Tensor, *, measured_in: torch.d
     return torch.cat([weights.cpu() for weights in blocks])
 
 
-@pytest.mark.parametrize("measured_in", [torch.float32, torch.float64])
 @pytest.mark.parametrize("dtype", DTYPES)
+@for_each("measured_in", [torch.float32, torch.float64])
 def test_project_solves_least_squares_for_the_stored_bases(
     dtype: torch.dtype, measured_in: torch.dtype, device: str
 ) -> None:

@@ -13,6 +13,7 @@ from embcompress.exceptions import NonFiniteError, RankError
 from embcompress.linalg.blocks import TensorRows
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.linalg.svd import factorize
+from tests.cases import for_each
 from tests.linalg.tables import (
     BLOCK_ROWS,
     DIM,
@@ -47,7 +48,7 @@ def ranks_of(name: str) -> list[int]:
 
 
 CASES = [
-    pytest.param(name, dtype, id=f"{name}-{str(dtype).removeprefix('torch.')}")
+    (name, dtype)
     for name in TABLES
     for dtype in DTYPES
     if name not in WIDE_RANGE or dtype in (torch.float32, torch.float64)
@@ -55,7 +56,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("solver", EXACT_SOLVERS)
-@pytest.mark.parametrize(("name", "dtype"), CASES)
+@for_each(("name", "dtype"), CASES)
 def test_factorize_keeps_the_optimum_in_stored_factors(name: str, dtype: torch.dtype, solver: str, device: str) -> None:
     """What is stored errs by the Eckart-Young optimum, 1e-6 of it at most, and the rounding of the stored dtype."""
     table = table_of(name, dtype)
@@ -67,7 +68,7 @@ def test_factorize_keeps_the_optimum_in_stored_factors(name: str, dtype: torch.d
 
 
 @pytest.mark.parametrize("solver", EXACT_SOLVERS)
-@pytest.mark.parametrize("is_wide", [False, True])
+@for_each("is_wide", [False, True])
 def test_factorize_keeps_an_optimum_known_in_closed_form(solver: str, is_wide: bool) -> None:
     """Singular values down to 1e-12, known without rounding, are kept to 1e-6 above the storing error of 1e-13."""
     table, singular_values = exact_geometric(512, 64, bits=40)  # 2^-40 = 9e-13
@@ -88,8 +89,8 @@ NARROW = {
 }
 
 
-@pytest.mark.parametrize("is_wide", [False, True])
 @pytest.mark.parametrize("name", NARROW)
+@for_each("is_wide", [False, True])
 def test_gram_svd_measures_the_rounding_of_its_products(name: str, is_wide: bool, device: str) -> None:
     """Narrow tables, whose float32 products are off by up to 280 eps, still get the optimum at every rank."""
     table = NARROW[name]().to(torch.float32)
@@ -154,9 +155,9 @@ def test_gram_svd_goes_on_to_a_more_exact_way(
     assert "float64" in result.remarks[0]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("name", ["tall", "wide", "low-rank", "constant", "zero", "geometric-8", "geometric-8-wide"])
+@for_each("dtype", DTYPES)
+@for_each("name", ["tall", "wide", "low-rank", "constant", "zero", "geometric-8", "geometric-8-wide"])
 def test_factorize_gives_orthonormal_bases_of_fixed_sign(
     name: str, solver: str, dtype: torch.dtype, device: str
 ) -> None:
@@ -183,9 +184,9 @@ def test_factorize_fixes_the_sign_of_bases_with_equal_entries() -> None:
         assert torch.allclose(bases[0], pattern.double() / 5**0.5, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("name", ["tall", "square", "wide", "zero-rows", "low-rank", "zero"])
+@for_each("dtype", DTYPES)
+@for_each("name", ["tall", "square", "wide", "zero-rows", "low-rank", "zero"])
 def test_factorize_tells_the_spectrum(name: str, solver: str, dtype: torch.dtype, device: str) -> None:
     """Squared singular values, squared norm and error agree with the oracle to the rounding of the products."""
     table, expected = table_of(name, dtype), singular_values_of(name, dtype)
@@ -224,9 +225,7 @@ def test_gram_tells_no_optimum_that_rounding_hides() -> None:
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize(
-    "name", ["tall", "wide", "geometric-8", "geometric-8-wide", "geometric-12", "1e30-wide", "zero"]
-)
+@for_each("name", ["tall", "wide", "geometric-8", "geometric-8-wide", "geometric-12", "1e30-wide", "zero"])
 def test_factorize_counts_its_passes(name: str, solver: str) -> None:
     """The passes told are those made; a sample is none; and more than the solver promises come with a remark."""
     dtype = torch.float64 if name == "geometric-12" else torch.float32
@@ -237,10 +236,10 @@ def test_factorize_counts_its_passes(name: str, solver: str) -> None:
     assert result.remarks or result.passes <= promised
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("solver", "rows", "dim"), [("dense", 600, 400), ("gram", 6000, 48), ("gram", 48, 6000), ("krylov", 1100, 1030)]
 )
+@for_each("dtype", DTYPES)
 def test_factorize_chooses_a_solver_by_itself(
     solver: str, rows: int, dim: int, dtype: torch.dtype, device: str
 ) -> None:
@@ -258,7 +257,7 @@ def test_factorize_chooses_a_solver_by_itself(
 
 
 @pytest.mark.parametrize("solver", ["auto", *SOLVERS])
-@pytest.mark.parametrize("rank", [-1, 0, 4])
+@for_each("rank", [-1, 0, 4])
 def test_factorize_refuses_a_rank_outside_the_table(rank: int, solver: str) -> None:
     """A table of 5 x 3 takes 1 to 3 bases, and the message says so."""
     with pytest.raises(RankError, match=rf"the tensor is 5 x 3, .* must be 1..3; got {rank}"):
@@ -307,7 +306,8 @@ STEEP = {
 }
 
 
-@pytest.mark.parametrize(
+@pytest.mark.parametrize("name", STEEP)
+@for_each(
     ("dtype", "is_wide"),
     [
         (torch.float64, False),
@@ -318,7 +318,6 @@ STEEP = {
         (torch.bfloat16, False),
     ],
 )
-@pytest.mark.parametrize("name", STEEP)
 def test_krylov_svd_meets_steep_spectra(name: str, is_wide: bool, dtype: torch.dtype, device: str) -> None:
     """Where float32 products hide what is left, more exact ones find it: the bound holds down to the storing error."""
     table = 10 * with_spectrum(900, 320, singular_values=STEEP[name])
@@ -400,10 +399,10 @@ def test_factorize_leaves_its_input_and_torch_alone(solver: str) -> None:
         torch.set_float32_matmul_precision("highest")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("is_wide", [False, True])
 @pytest.mark.parametrize("solver", SOLVERS)
+@for_each("value", [float("nan"), float("inf"), -float("inf")])
+@for_each("dtype", DTYPES)
+@for_each("is_wide", [False, True])
 def test_factorize_names_the_first_row_that_is_not_finite(
     solver: str, is_wide: bool, dtype: torch.dtype, value: float, device: str
 ) -> None:
@@ -418,9 +417,9 @@ def test_factorize_names_the_first_row_that_is_not_finite(
         factorize(rows, 8, solver=solver)
 
 
-@pytest.mark.parametrize("is_wide", [False, True])
-@pytest.mark.parametrize("magnitude", [1e200, 1e-200, 1e153])
 @pytest.mark.parametrize("solver", SOLVERS)
+@for_each("is_wide", [False, True])
+@for_each("magnitude", [1e200, 1e-200, 1e153])
 def test_factorize_refuses_magnitudes_whose_squares_leave_float64(solver: str, magnitude: float, is_wide: bool) -> None:
     """Every solver alike, as the norm and the error are sums of squares: 1e153 squared overflows after 60 entries."""
     table = magnitude * gaussian(*((40, 300) if is_wide else (300, 40)))
@@ -428,8 +427,8 @@ def test_factorize_refuses_magnitudes_whose_squares_leave_float64(solver: str, m
         factorize(TensorRows(table, block_rows=64), 3, solver=solver)
 
 
-@pytest.mark.parametrize("magnitude", [1e145, 1e-135])
 @pytest.mark.parametrize("solver", SOLVERS)
+@for_each("magnitude", [1e145, 1e-135])
 def test_factorize_takes_magnitudes_whose_squares_float64_holds(solver: str, magnitude: float) -> None:
     """Just inside the range the bases are those of the same table at magnitude one."""
     plain = gaussian(300, 40) * geometric(40, decades=1)

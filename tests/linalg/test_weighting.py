@@ -18,6 +18,7 @@ from embcompress.linalg.solvers import SOLVERS
 from embcompress.linalg.svd import factorize
 from embcompress.linalg.weighting import WeightedRows
 from embcompress.results import TableErrorReport
+from tests.cases import for_each
 from tests.linalg.tables import (
     BLOCK_ROWS,
     EPS,
@@ -93,7 +94,7 @@ def weighted_error(table: Tensor, row_weights: Tensor, rank: int, *, solver: str
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("block_rows", [3, 4, 100])
+@for_each("block_rows", [3, 4, 100])
 def test_weighted_rows_scale_each_row_by_its_own_weight(block_rows: int, dtype: torch.dtype, device: str) -> None:
     """Blocks, columns and samples are the rows times sqrt(w / max w), to the rounding of the products' dtype."""
     table = gaussian(10, 7).to(dtype)
@@ -118,8 +119,8 @@ def test_weighted_rows_scale_each_row_by_its_own_weight(block_rows: int, dtype: 
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", TABLES)
+@for_each("dtype", DTYPES)
+@for_each("name", TABLES)
 def test_solvers_reach_the_weighted_optimum(name: str, dtype: torch.dtype, solver: str, device: str) -> None:
     """Stored factors leave the weighted optimum of a dense SVD, a solver's excess of it, and what storing costs."""
     table = table_of(name, dtype)
@@ -168,7 +169,7 @@ def test_a_weight_counts_like_repeated_rows(solver: str) -> None:
 
 
 @pytest.mark.parametrize("solver", EXACT_SOLVERS)
-@pytest.mark.parametrize("size", [6e4, 1e-3])
+@for_each("size", [6e4, 1e-3])
 def test_weights_do_not_leave_the_range_of_float16(size: float, solver: str) -> None:
     """Weights over ten decades cost no digits: rows of 6e4 do not overflow, and 1e-3 times 1e-5 is not flushed to 0."""
     table = (size * torch.rand(500, 16, generator=torch.Generator().manual_seed(0))).to(torch.float16)
@@ -182,9 +183,9 @@ def test_weights_do_not_leave_the_range_of_float16(size: float, solver: str) -> 
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("is_wide", [False, True])
-@pytest.mark.parametrize(("value", "what"), [(math.nan, "NaN"), (math.inf, "infinity"), (-math.inf, "infinity")])
-@pytest.mark.parametrize("row_weight", [0.0, 1e-3])
+@for_each("is_wide", [False, True])
+@for_each(("value", "what"), [(math.nan, "NaN"), (math.inf, "infinity"), (-math.inf, "infinity")])
+@for_each("row_weight", [0.0, 1e-3])
 def test_weighted_rows_refuse_what_is_not_finite(
     row_weight: float, value: float, what: str, is_wide: bool, solver: str
 ) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from embcompress.exceptions import NonFiniteError, RankError, UsageError
 from embcompress.nn import BackfillRepresentation, Embedding, LowRankRepresentation, Representation
 from tests import fixtures
+from tests.cases import for_each
 
 draw = partial(fixtures.draw, dtype=torch.float64)
 
@@ -51,7 +52,7 @@ def assert_optimal(actual: Tensor, table: Tensor, rank: int, *, rounding: float)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("shape", [(32,), (4, 8)], ids=str)
+@for_each("shape", [(32,), (4, 8)])
 def test_approximate_reaches_the_known_errors(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """500 x 32 normal entries are left with .92905, .81328 and .6233 of their norm by 3, 8 and 16 bases, to 1e-4."""
     torch.manual_seed(0)
@@ -72,8 +73,8 @@ SPECTRA: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("spectrum", SPECTRA)
-@pytest.mark.parametrize("rank", [1, 5, 24])
+@for_each("spectrum", SPECTRA)
+@for_each("rank", [1, 5, 24])
 def test_approximate_reaches_the_optimum(spectrum: str, rank: int, dtype: torch.dtype) -> None:
     """On spectra that fall the error is sqrt(optimum^2 + rounding^2), also in the last basis: all of 24 columns."""
     left, right = (torch.linalg.qr(draw(size, 24, seed=size)).Q for size in (300, 24))
@@ -83,7 +84,7 @@ def test_approximate_reaches_the_optimum(spectrum: str, rank: int, dtype: torch.
 
 
 @pytest.mark.parametrize("solver", ["auto", "gram", "qr", "dense", "krylov"])
-@pytest.mark.parametrize("rank", [1, 6])
+@for_each("rank", [1, 6])
 def test_approximate_by_each_solver(solver: str, rank: int) -> None:
     """Every solver gives the optimum of one table, to its tolerance of 1e-6 of the error, and the same for one seed."""
     table = draw(400, 40) * 0.8 ** torch.arange(40)
@@ -92,8 +93,8 @@ def test_approximate_by_each_solver(solver: str, rank: int) -> None:
     assert torch.equal(actual(), again())
 
 
-@pytest.mark.parametrize("rank", [1, 7, 19, 20])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@for_each("rank", [1, 7, 19, 20])
 def test_approximate_wide_tables(rank: int, dtype: torch.dtype) -> None:
     """20 rows of 300 columns take up to 20 bases, with which the error is nothing but rounding."""
     table = draw(20, 300, dtype=dtype)
@@ -101,7 +102,7 @@ def test_approximate_wide_tables(rank: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("shape", [(6,), (3, 4)], ids=str)
-@pytest.mark.parametrize("conjugated", [False, True])
+@for_each("conjugated", [False, True])
 def test_approximate_complex_tables_as_pairs_of_reals(shape: tuple[int, ...], conjugated: bool) -> None:
     """A complex table gets the optimum of its real view (rows, 2 n), with real weights and complex bases."""
     table = draw(90, *shape, dtype=torch.complex64)
@@ -175,7 +176,7 @@ def test_approximate_of_a_low_rank_table_is_that_table() -> None:
 
 
 @pytest.mark.parametrize("trainable", [None, True, False])
-@pytest.mark.parametrize("source", ["tensor", "parameter", "embedding", "low rank"])
+@for_each("source", ["tensor", "parameter", "embedding", "low rank"])
 def test_approximate_leaves_no_graph(source: str, trainable: bool | None) -> None:
     """Factors are leaves, trainable unless told otherwise; their gradients do not reach the source."""
     other = SOURCES[source]()
@@ -246,7 +247,7 @@ def test_approximate_refuses_ranks(shape: tuple[int, ...], rank: int, largest: i
 
 
 @pytest.mark.parametrize(("value", "message"), [(float("nan"), "NaN"), (float("inf"), "infinity")])
-@pytest.mark.parametrize("wrap", [lambda rows: rows, Embedding.from_pretrained], ids=["tensor", "module"])
+@for_each("wrap", [lambda rows: rows, Embedding.from_pretrained])
 def test_approximate_names_the_row_that_is_not_finite(value: float, message: str, wrap: Any) -> None:
     """NaN and infinity are a NonFiniteError that names the first such row, in whichever block it is."""
     table = draw(9000, 4)
@@ -307,9 +308,9 @@ def test_approximate_of_zeros_is_zeros() -> None:
 QUERIES: list[tuple[int, ...]] = [(), (5,), (2, 3), (0,), (1, 1, 4)]
 
 
-@pytest.mark.parametrize("shape", [(6,), (3, 4)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128, torch.float32, torch.complex64], ids=str)
-@pytest.mark.parametrize("normalizer", [None, "normalize"])
+@for_each("shape", [(6,), (3, 4)])
+@for_each("normalizer", [None, "normalize"])
 def test_scores_are_inner_products_with_all_rows(
     shape: tuple[int, ...], dtype: torch.dtype, normalizer: str | None, device: str
 ) -> None:
@@ -400,9 +401,9 @@ def test_pykeen_state_dict_gives_the_factors(dtype: torch.dtype) -> None:
     torch.testing.assert_close((weights @ bases).double(), as_matrix(low_rank()), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("keys", PYKEEN_KEYS.values(), ids=PYKEEN_KEYS)
-@pytest.mark.parametrize("prefix", ["", "entity_representations.0."])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+@for_each("keys", PYKEEN_KEYS.values())
+@for_each("prefix", ["", "entity_representations.0."])
 def test_pykeen_state_dicts_load(keys: tuple[str, str], prefix: str, dtype: torch.dtype) -> None:
     """Keys of PyKEEN old and new load strictly, also below other modules, to the same rows bit for bit."""
     low_rank = approximate(draw(40, 3, 4, dtype=dtype), 5)

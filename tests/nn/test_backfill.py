@@ -21,6 +21,7 @@ from embcompress.nn import (
     Partition,
     PartitionRepresentation,
 )
+from tests.cases import for_each
 
 MAX_ID = 60
 
@@ -49,9 +50,9 @@ def assemble(max_id: int, known: Sequence[tuple[Sequence[int], Tensor]], backfil
     return torch.stack([owned[identifier] if identifier in owned else next(others) for identifier in range(max_id)])
 
 
-@pytest.mark.parametrize("sizes", [[1], [59], [17], [30, 1], [5, 9, 20]], ids=str)
-@pytest.mark.parametrize("shape", [(4,), (2, 3)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+@for_each("sizes", [[1], [59], [17], [30, 1], [5, 9, 20]])
+@for_each("shape", [(4,), (2, 3)])
 def test_backfill_rows_belong_to_ids_in_the_order_given(
     sizes: list[int], shape: tuple[int, ...], dtype: torch.dtype, device: str
 ) -> None:
@@ -183,8 +184,8 @@ def real_entries(rows: Tensor) -> Tensor:
     return (torch.view_as_real(rows) if rows.is_complex() else rows).double().flatten()
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.complex64], ids=str)
 @pytest.mark.parametrize("kind", ["embedding", "low-rank", "normalized"])
+@for_each("dtype", [torch.float64, torch.float32, torch.float16, torch.complex64])
 def test_backfill_is_drawn_like_its_base(dtype: torch.dtype, kind: str) -> None:
     """Backfill entries have dtype, mean and deviation of the base's stored entries, each within 5 standard errors."""
     torch.manual_seed(3)
@@ -236,8 +237,8 @@ def test_backfill_is_drawn_like_a_foreign_base(dtype: torch.dtype) -> None:
     assert float(drawn.std()) == pytest.approx(deviation, abs=5 * deviation / math.sqrt(2 * count))
 
 
-@pytest.mark.parametrize("backfill", [None, "low-rank"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
+@for_each("backfill", [None, "low-rank"])
 def test_backfill_treats_rows_like_its_base(backfill: str | None, dtype: torch.dtype) -> None:
     """New rows are normalised as the base's are, and dropped out in training with its probability."""
     row_options = {"normalizer": "normalize", "normalizer_kwargs": {"p": 1.0}, "dropout": 0.25}
@@ -293,8 +294,8 @@ def test_backfill_starts_as_told(kwargs: dict[str, Any], expected: float) -> Non
     assert table.bases[1].stored.requires_grad == kwargs.get("trainable", True)
 
 
-@pytest.mark.parametrize("integer", [torch.uint8, torch.int16, torch.int32, torch.int64], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+@for_each("integer", [torch.uint8, torch.int16, torch.int32, torch.int64])
 def test_partition_takes_rows_as_assigned(integer: torch.dtype, dtype: torch.dtype) -> None:
     """Id i has row assignment[i, 1] of base assignment[i, 0]; rows may serve many ids, or none."""
     bases = [given_table(size, (2, 3), seed=size, dtype=dtype) for size in (4, 1, 6)]

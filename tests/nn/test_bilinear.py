@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from embcompress.nn import LowRankBilinear, LowRankInterdependence
 from embcompress.nn.bilinear import INTERDEPENDENCES
 from tests import fixtures
+from tests.cases import for_each
 
 draw = partial(fixtures.draw, dtype=torch.float64)
 
@@ -71,8 +72,8 @@ class Shapes(TorchDispatchMode):
 # -------------------------------------------------------------------------------------------------- LowRankBilinear
 
 
-@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)], ids=str)
+@for_each("bias", [True, False])
 def test_full_rank_is_torchs_bilinear(dtype: torch.dtype, tolerance: float, bias: bool) -> None:
     """At full rank the forms and their gradients are those of torch.nn.Bilinear, to 1e-5 and 1e-12."""
     torch.manual_seed(0)
@@ -90,10 +91,10 @@ def test_full_rank_is_torchs_bilinear(dtype: torch.dtype, tolerance: float, bias
         torch.testing.assert_close(one, other, rtol=10 * tolerance, atol=10 * tolerance)
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("rank", [1, 3, 5])
-@pytest.mark.parametrize("lead", LEADS.values(), ids=LEADS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@for_each("bias", [True, False])
+@for_each("rank", [1, 3, 5])
+@for_each("lead", LEADS.values())
 def test_forms_of_pairs(device: str, dtype: torch.dtype, lead: tuple[int, ...], rank: int, bias: bool) -> None:
     """Pairs of any leading axes give x1^T A B^T x2 + b, in the dtype, on every device, to its rounding."""
     form = make(rank, bias=bias, dtype=dtype)
@@ -104,9 +105,9 @@ def test_forms_of_pairs(device: str, dtype: torch.dtype, lead: tuple[int, ...], 
     assert bool(((actual.double() - evaluate(form, x1, x2)).abs() <= bound(form, x1, x2, dtype=dtype)).all())
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("lead", [(), (3,), (2, 3), (0,)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@for_each("bias", [True, False])
+@for_each("lead", [(), (3,), (2, 3), (0,)])
 def test_forms_of_all_pairs(device: str, dtype: torch.dtype, lead: tuple[int, ...], bias: bool) -> None:
     """Each x1 with each x2 gives what a loop over both gives, at [..., i, j, o]."""
     form = make(3, bias=bias, dtype=dtype)
@@ -363,8 +364,8 @@ def side(kind: str, batch: tuple[int, int]) -> int:
 
 
 @pytest.mark.parametrize("kind", INTERDEPENDENCES)
-@pytest.mark.parametrize("shape", [(9, 6), (6, 9), (5, 5), (1, 4), (4, 1)], ids=str)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-5)], ids=str)
+@for_each("shape", [(9, 6), (6, 9), (5, 5), (1, 4), (4, 1)])
+@for_each(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
 def test_interdependence_is_the_dense_one(
     device: str, dtype: torch.dtype, tolerance: float, shape: tuple[int, int], kind: str
 ) -> None:
@@ -400,7 +401,7 @@ def test_the_two_kinds_are_not_symmetric() -> None:
 
 
 @pytest.mark.parametrize("kind", INTERDEPENDENCES)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@for_each("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_flat_parameters_go_and_come_back(dtype: torch.dtype, kind: str) -> None:
     """The flat vector counts A row by row, then B^T row by row, and comes back to the bit, with or without its axis."""
     flat = torch.arange(12.0, dtype=dtype)[None]
@@ -427,7 +428,7 @@ def test_flat_parameters_carry_gradients() -> None:
 
 
 @pytest.mark.parametrize("kind", INTERDEPENDENCES)
-@pytest.mark.parametrize("method", ["forward", "interdependence"])
+@for_each("method", ["forward", "interdependence"])
 def test_interdependence_learns(kind: str, method: str) -> None:
     """Gradients with respect to the batch and both factors are those of finite differences."""
     batch = draw(5, 4)

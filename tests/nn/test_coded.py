@@ -25,6 +25,7 @@ from embcompress.coding.read_kernels import PADDING
 from embcompress.coding.row_index import RowIndex, make_row_index
 from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.nn import BackfillRepresentation, CodedRepresentation, Embedding, LowRankHead
+from tests.cases import for_each
 from tests.fixtures import save_to_memory
 from tests.nn.coded_tables import ROWS, WAYS, ZERO_ROWS, EncodedTable, encode_table, make_table
 
@@ -43,9 +44,9 @@ def assert_near(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual.detach().cpu().to(expected.dtype), expected, rtol=0, atol=tolerance)
 
 
-@every_way
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@for_each("way", WAYS)
+@for_each("shape", SHAPES)
 def test_coded_looks_up_the_rows_that_were_encoded(
     way: str, shape: tuple[int, ...], dtype: torch.dtype, device: str
 ) -> None:
@@ -141,8 +142,8 @@ def test_coded_decodes_profiles_and_steps() -> None:
     assert float(off[[4]].max()) < 0.75 * 0.25 * 2**-0.75 * 1.5
 
 
-@pytest.mark.parametrize("trainable", [True, False])
 @pytest.mark.parametrize("way", ["centers", "bases"])
+@for_each("trainable", [True, False])
 def test_coded_goes_block_by_block(way: str, trainable: bool) -> None:
     """A table of two blocks and a bit gives the same rows and scores for None, at once and id by id, in order."""
     encoded = encode_table((4,), way=way).repeat(2 * BLOCK_ROWS // ROWS + 1)
@@ -175,9 +176,9 @@ def test_coded_refuses_ids_that_are_no_integers(dtype: torch.dtype) -> None:
         table(torch.ones(ROWS).to(dtype))
 
 
-@every_way
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
-@pytest.mark.parametrize("normalizer", [None, "normalize"])
+@for_each("way", WAYS)
+@for_each("normalizer", [None, "normalize"])
 def test_coded_gradients(way: str, dtype: torch.dtype, normalizer: str | None) -> None:
     """Gradients of rows and scores to all parameters are those of finite differences, to 1e-6 in float64."""
     table, _ = make_table((3, 2), dtype, way=way, row_options={"normalizer": normalizer})
@@ -220,9 +221,9 @@ def test_coded_learns_and_keeps_its_codes() -> None:
         assert [parameter.requires_grad for parameter in frozen.parameters()] == [False] * 2
 
 
-@every_way
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.complex64], ids=str)
-@pytest.mark.parametrize("lead", [(), (2,), (2, 3), (0,)], ids=str)
+@for_each("way", WAYS)
+@for_each("lead", [(), (2,), (2, 3), (0,)])
 def test_coded_scores_are_those_of_the_dense_table(
     way: str, dtype: torch.dtype, lead: tuple[int, ...], device: str
 ) -> None:
@@ -281,8 +282,8 @@ def test_coded_scores_never_build_the_table() -> None:
     assert_near(scores, encoded.dense.sum(dim=1).expand(2, -1) / 2**7 + 1)
 
 
-@every_way
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+@for_each("way", WAYS)
 def test_coded_state_dict_round_trip(way: str, dtype: torch.dtype) -> None:
     """Another table of as many rows, with codes of another length, loads strictly and is the same."""
     (table, encoded), (other, _) = make_table((3, 2), dtype, way=way), make_table((3, 2), dtype, way=way, seed=7)

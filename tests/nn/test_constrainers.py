@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from embcompress.nn import CONSTRAINERS
 from embcompress.nn.constrainers import clamp, clamp_norm, complex_normalize, normalize, row_function
+from tests.cases import for_each
 
 ORDERS = [1, 2, math.inf]
 DTYPES = [torch.float16, torch.float32, torch.float64, torch.complex64]
@@ -49,10 +50,10 @@ def assert_same_bits(actual: Tensor, expected: Tensor) -> None:
     assert torch.equal(*(x.contiguous().view(integers[x.element_size()]) for x in (actual, expected)))
 
 
-@pytest.mark.parametrize("leading", LEADING, ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("p", ORDERS)
+@for_each("leading", LEADING)
+@for_each("shape", SHAPES)
+@for_each("p", ORDERS)
 def test_normalize_gives_unit_rows(
     p: float, dtype: torch.dtype, shape: tuple[int, ...], leading: tuple[int, ...], device: str
 ) -> None:
@@ -67,8 +68,8 @@ def test_normalize_gives_unit_rows(
     assert float((norms_of(actual, len(shape), p) - 1).abs().max()) < 2 * tolerance
 
 
-@pytest.mark.parametrize("p", ORDERS)
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.bfloat16], ids=str)
+@for_each("p", ORDERS)
 def test_normalize_leaves_zero_rows_zero(dtype: torch.dtype, p: float, device: str) -> None:
     """A row of zeros stays zeros, where 1e-12 rounds to 0 in float16 and 0 / 0 would be NaN; its neighbours do not."""
     x = draw((4, 2, 3), dtype, device=device)
@@ -89,7 +90,7 @@ def test_normalize_divides_by_no_less_than_eps(eps: float | None, divisor: float
 
 
 @pytest.mark.parametrize("name", ["normalize", "clamp_norm"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@for_each("shape", SHAPES)
 def test_norms_run_over_all_axes_but_the_first(shape: tuple[int, ...], name: str) -> None:
     """Called without `dim`, a function takes (rows, *shape): each row as if it were flat."""
     x = draw((5, *shape), torch.float64)
@@ -102,7 +103,7 @@ def test_norms_run_over_all_axes_but_the_first(shape: tuple[int, ...], name: str
 
 
 @pytest.mark.parametrize("p", [1, 2])
-@pytest.mark.parametrize("dim", [0, 1, -1, (0, 2)], ids=str)
+@for_each("dim", [0, 1, -1, (0, 2)])
 def test_dim_given_is_that_of_torch(dim: int | tuple[int, ...], p: float) -> None:
     """The axes that a caller names are the ones summed over, counted from either end, here and through a name."""
     x = draw((4, 2, 3), torch.float64)
@@ -118,10 +119,10 @@ def test_dim_given_is_that_of_torch(dim: int | tuple[int, ...], p: float) -> Non
         torch.testing.assert_close(bound(x), result, rtol=1e-14, atol=0)
 
 
-@pytest.mark.parametrize("leading", LEADING, ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("p", ORDERS)
+@for_each("leading", LEADING)
+@for_each("shape", SHAPES)
+@for_each("p", ORDERS)
 def test_clamp_norm_scales_down_long_rows_alone(
     p: float, dtype: torch.dtype, shape: tuple[int, ...], leading: tuple[int, ...], device: str
 ) -> None:
@@ -156,9 +157,9 @@ def test_clamp_norm_refuses_a_bound_not_above_zero(maxnorm: float) -> None:
         clamp_norm(torch.ones(2, 2), maxnorm=maxnorm)
 
 
-@pytest.mark.parametrize("shape", [(4,), (3, 2), (2, 1, 6)], ids=str)
-@pytest.mark.parametrize("leading", [(6,), (3, 2)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.complex64, torch.complex128], ids=str)
+@for_each("shape", [(4,), (3, 2), (2, 1, 6)])
+@for_each("leading", [(6,), (3, 2)])
 def test_complex_normalize_gives_entries_of_modulus_one(
     dtype: torch.dtype, leading: tuple[int, ...], shape: tuple[int, ...], device: str
 ) -> None:
@@ -176,7 +177,7 @@ def test_complex_normalize_gives_entries_of_modulus_one(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
-@pytest.mark.parametrize(("eps", "divisor"), [(None, 2**-23), (1e-3, 1e-3)])
+@for_each(("eps", "divisor"), [(None, 2**-23), (1e-3, 1e-3)])
 def test_complex_normalize_divides_by_no_less_than_eps(eps: float | None, divisor: float, dtype: torch.dtype) -> None:
     """An entry of modulus 5e-9 is divided by eps, the rounding of float32 unless said otherwise."""
     x = torch.tensor([[3e-9, 4e-9]])
@@ -215,7 +216,6 @@ def test_clamp_refuses(kwargs: dict[str, float], dtype: torch.dtype, message: st
         clamp(torch.ones(2, 2, dtype=dtype), **kwargs)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 @pytest.mark.parametrize(
     ("name", "kwargs"),
     [
@@ -228,6 +228,7 @@ def test_clamp_refuses(kwargs: dict[str, float], dtype: torch.dtype, message: st
     ],
     ids=str,
 )
+@for_each("dtype", [torch.float64, torch.complex128])
 def test_constrainer_has_the_gradient_of_its_values(name: str, kwargs: dict[str, Any], dtype: torch.dtype) -> None:
     """Finite differences agree, for rows of two axes, above and below maxnorm."""
     x = draw((3, 2, 2), dtype) * torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64).view(3, 1, 1)

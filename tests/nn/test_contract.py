@@ -25,6 +25,7 @@ from embcompress.nn import (
     Representation,
     WindowCodedRepresentation,
 )
+from tests.cases import for_each
 from tests.nn.coded_tables import make_table
 
 ROWS = 9
@@ -195,8 +196,8 @@ def test_contract_covers_every_representation() -> None:
 
 
 @every_case
-@every_shape
-@real_and_complex
+@for_each("shape", SHAPES)
+@for_each("dtype", [torch.float32, torch.complex64])
 def test_contract_attributes(case: Case, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """max_id, shape (a tuple), dtype and device are those of the rows; repr tells sizes and counts of numbers."""
     table = case.make(dtype, shape)
@@ -211,7 +212,7 @@ def test_contract_attributes(case: Case, shape: tuple[int, ...], dtype: torch.dt
 
 
 @pytest.mark.parametrize("cls", [Embedding, LowRankRepresentation])
-@pytest.mark.parametrize(("shape", "expected"), [(6, (6,)), ([3, 4], (3, 4)), (torch.Size([2]), (2,))], ids=str)
+@for_each(("shape", "expected"), [(6, (6,)), ([3, 4], (3, 4)), (torch.Size([2]), (2,))])
 def test_contract_shape_is_a_tuple(cls: type[Representation], shape: Any, expected: tuple[int, ...]) -> None:
     """A shape told as an int, a list or a torch.Size is kept as a plain tuple."""
     table = cls(max_id=ROWS, shape=shape)  # type: ignore[call-arg]
@@ -220,8 +221,8 @@ def test_contract_shape_is_a_tuple(cls: type[Representation], shape: Any, expect
 
 
 @every_case
-@every_shape
-@real_and_complex
+@for_each("shape", SHAPES)
+@for_each("dtype", [torch.float32, torch.complex64])
 def test_contract_looks_up_ids_of_any_shape(
     case: Case, shape: tuple[int, ...], dtype: torch.dtype, device: str
 ) -> None:
@@ -239,8 +240,8 @@ def test_contract_looks_up_ids_of_any_shape(
 
 
 @every_case
-@real_and_complex
-@pytest.mark.parametrize(
+@for_each("dtype", [torch.float32, torch.complex64])
+@for_each(
     "ids",
     [
         torch.tensor([ROWS]),
@@ -250,7 +251,6 @@ def test_contract_looks_up_ids_of_any_shape(
         torch.tensor([-1], dtype=torch.int8),
         torch.tensor([255], dtype=torch.uint8),
     ],
-    ids=lambda ids: f"{ids.tolist()}-{ids.dtype}",
 )
 def test_contract_refuses_ids_outside_the_table(case: Case, dtype: torch.dtype, ids: Tensor) -> None:
     """Too large an id and a negative one are an IndexError: no row is taken from the other end."""
@@ -259,7 +259,7 @@ def test_contract_refuses_ids_outside_the_table(case: Case, dtype: torch.dtype, 
 
 
 @every_case
-@pytest.mark.parametrize("integral", [torch.bool, torch.float32, torch.float16, torch.complex64], ids=str)
+@for_each("integral", [torch.bool, torch.float32, torch.float16, torch.complex64])
 def test_contract_refuses_ids_that_are_no_integers(case: Case, integral: torch.dtype) -> None:
     """A mask is no list of ids, and 1.0 is no id: TypeError that tells the dtype."""
     with pytest.raises(TypeError, match=str(integral)):
@@ -275,10 +275,10 @@ class Recorder:
 
 
 @every_case
-@every_shape
-@pytest.mark.parametrize("normalizer", [None, "normalize"])
-@pytest.mark.parametrize("p", [0.25, 0.5])
-@real_and_complex_double
+@for_each("shape", SHAPES)
+@for_each("normalizer", [None, "normalize"])
+@for_each("p", [0.25, 0.5])
+@for_each("dtype", [torch.float64, torch.complex128])
 def test_contract_drops_out_last_and_in_training_only(
     case: Case, shape: tuple[int, ...], normalizer: str | None, p: float, dtype: torch.dtype
 ) -> None:
@@ -300,9 +300,9 @@ def test_contract_drops_out_last_and_in_training_only(
 
 
 @every_case
-@every_shape
-@real_and_complex_double
-@pytest.mark.parametrize("p", [1.0, 2.0, float("inf")])
+@for_each("shape", SHAPES)
+@for_each("dtype", [torch.float64, torch.complex128])
+@for_each("p", [1.0, 2.0, float("inf")])
 def test_contract_normalizes_each_row(case: Case, shape: tuple[int, ...], dtype: torch.dtype, p: float) -> None:
     """The normalizer named scales each row by its own norm of order p, whatever the shape of ids and rows."""
     table = case.make(dtype, shape, normalizer="normalize", normalizer_kwargs={"p": p})
@@ -317,7 +317,7 @@ def test_contract_normalizes_each_row(case: Case, shape: tuple[int, ...], dtype:
 
 
 @every_drawn_case
-@real_and_complex
+@for_each("dtype", [torch.float32, torch.complex64])
 def test_contract_reset_draws_what_trains(case: Case, dtype: torch.dtype) -> None:
     """reset_parameters changes every trainable parameter of a drawn table and no frozen one; frozen whole, none."""
     table = case.make(dtype, (3, 4))
@@ -340,7 +340,7 @@ def reset_bottom_up(module: nn.Module) -> None:
 
 
 @every_drawn_case
-@real_and_complex
+@for_each("dtype", [torch.float32, torch.complex64])
 def test_contract_reset_of_every_submodule_spares_frozen_tables(case: Case, dtype: torch.dtype) -> None:
     """A model that resets each of its submodules, torch.nn.Embedding included, leaves every frozen table as it was."""
     table = case.make(dtype, (3, 4))
@@ -372,8 +372,8 @@ def test_contract_reset_keeps_values_that_were_given(dtype: torch.dtype) -> None
 
 
 @every_case
-@every_shape
-@real_and_complex
+@for_each("shape", SHAPES)
+@for_each("dtype", [torch.float32, torch.complex64])
 def test_contract_state_dict_round_trip(case: Case, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """Another table of the same sizes, with other values in other places, loads strictly and is the same to the bit."""
     table, other = case.make(dtype, shape), case.make(dtype, shape, seed=4)
@@ -386,7 +386,7 @@ def test_contract_state_dict_round_trip(case: Case, shape: tuple[int, ...], dtyp
 
 
 @every_drawn_case
-@real_and_complex
+@for_each("dtype", [torch.float32, torch.complex64])
 def test_contract_compiles_to_one_graph(case: Case, dtype: torch.dtype) -> None:
     """torch.compile(fullgraph=True) breaks nowhere and gives the rows that the eager module gives, gradients too."""
     torch._dynamo.reset()
@@ -402,9 +402,9 @@ def test_contract_compiles_to_one_graph(case: Case, dtype: torch.dtype) -> None:
 
 
 @every_case
-@every_shape
-@real_and_complex_double
-@pytest.mark.parametrize("normalizer", [None, "normalize"])
+@for_each("shape", SHAPES)
+@for_each("dtype", [torch.float64, torch.complex128])
+@for_each("normalizer", [None, "normalize"])
 def test_contract_gradients(case: Case, shape: tuple[int, ...], dtype: torch.dtype, normalizer: str | None) -> None:
     """Gradients to all trainable parameters are those of finite differences, to 1e-6 in float64."""
     table = case.make(dtype, shape, normalizer=normalizer)
@@ -419,7 +419,7 @@ def test_contract_gradients(case: Case, shape: tuple[int, ...], dtype: torch.dty
 
 
 @every_drawn_case
-@real_and_complex
+@for_each("dtype", [torch.float32, torch.complex64])
 def test_contract_step_changes_only_what_was_looked_up(case: Case, dtype: torch.dtype) -> None:
     """One step of SGD on the rows of ids 2 and 5 changes those rows of what trains, and nothing else by a bit."""
     table = case.make(dtype, (3, 4))
@@ -436,8 +436,8 @@ def test_contract_step_changes_only_what_was_looked_up(case: Case, dtype: torch.
 
 
 @every_drawn_case
-@every_shape
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@for_each("shape", SHAPES)
+@for_each("dtype", [torch.float16, torch.bfloat16])
 def test_contract_half_precision(case: Case, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """Half-precision rows on the CPU are those of the same numbers in float64 to a few roundings, and train."""
     table = case.make(dtype, shape, normalizer="normalize")
@@ -454,7 +454,7 @@ def test_contract_half_precision(case: Case, shape: tuple[int, ...], dtype: torc
 
 
 @every_case
-@real_and_complex
+@for_each("dtype", [torch.float32, torch.complex64])
 def test_contract_deepcopy_shares_nothing(case: Case, dtype: torch.dtype) -> None:
     """A deep copy gives the same rows and trains the same parameters; doubling it leaves the first as it was."""
     table = case.make(dtype, (3, 4), normalizer="normalize", normalizer_kwargs={"p": 1.0}, dropout=0.25).eval()

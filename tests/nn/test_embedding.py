@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from embcompress.nn import Embedding
+from tests.cases import for_each
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 PYKEEN_ARGUMENTS = (
@@ -229,8 +230,8 @@ def test_embedding_draws_from_the_generator(dtype: torch.dtype, device: str) -> 
 # --- looking up
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@for_each("shape", SHAPES)
 def test_embedding_looks_up_rows(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> None:
     """None, 0-d, 1-D, 2-D and empty ids of every integer dtype give the rows of the values, to the bit."""
     values = draw(shape, dtype, device=device)
@@ -258,8 +259,8 @@ def test_embedding_refuses_ids_that_are_no_integers(dtype: torch.dtype) -> None:
         Embedding.from_pretrained(draw((4,)))(torch.ones(ROWS).to(dtype))
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@for_each("shape", SHAPES)
 def test_embedding_learns_the_rows_looked_up(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     """The gradient of sum |row|^2 is 2 x per lookup, as often as an id occurs, and zero for other rows."""
     values = draw(shape, dtype)
@@ -288,10 +289,10 @@ def test_frozen_embedding_has_no_gradient(dtype: torch.dtype) -> None:
 # --- normalizer, regularizer, dropout
 
 
-@pytest.mark.parametrize("ids", [[0, 3, 3], [[1, 2], [6, 0]], 4, None, []], ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
 @pytest.mark.parametrize(("name", "kwargs"), [("normalize", {}), ("clamp_norm", {"maxnorm": 1.5})], ids=str)
+@for_each("ids", [[0, 3, 3], [[1, 2], [6, 0]], 4, None, []])
+@for_each("shape", SHAPES)
+@for_each("dtype", [torch.float32, torch.complex64])
 def test_embedding_normalizes_each_row_looked_up(
     name: str, kwargs: dict[str, float], dtype: torch.dtype, shape: tuple[int, ...], ids: Any, device: str
 ) -> None:
@@ -358,8 +359,8 @@ def test_reset_draws_a_trainable_table_anew(dtype: torch.dtype) -> None:
     assert torch.equal(table.stored, first)
 
 
-@pytest.mark.parametrize("how", ["trainable=False", "from_pretrained", "requires_grad_", "thawed"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+@for_each("how", ["trainable=False", "from_pretrained", "requires_grad_", "thawed"])
 def test_reset_leaves_frozen_tables_to_the_bit(dtype: torch.dtype, how: str) -> None:
     """A table frozen at construction or later draws nothing; values given frozen stay even when thawed."""
     if how in ("from_pretrained", "thawed"):
@@ -392,9 +393,9 @@ def test_reset_of_every_submodule_as_pykeen_does(is_trainable: bool) -> None:
 # --- values given
 
 
-@pytest.mark.parametrize("is_trainable", [None, False, True])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@for_each("is_trainable", [None, False, True])
+@for_each("shape", SHAPES)
 def test_from_pretrained_holds_a_copy(
     dtype: torch.dtype, shape: tuple[int, ...], is_trainable: bool | None, device: str
 ) -> None:
@@ -474,8 +475,8 @@ def test_hold_takes_values_without_copying(is_trainable: bool) -> None:
 # --- state, copies, files
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@for_each("shape", SHAPES)
 def test_embedding_state_dict_is_that_of_pykeen(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     """One key, `_embeddings.weight`, flat rows, complex entries as re and im in turn; loaded strictly to the bit."""
     values = draw(shape, dtype)
@@ -520,9 +521,9 @@ def test_embedding_survives_copying_and_pickling(
 # --- constraints
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64], ids=str)
 @pytest.mark.parametrize(("name", "kwargs"), [("normalize", {}), ("clamp_norm", {"maxnorm": 1.5})], ids=str)
+@for_each("shape", SHAPES)
+@for_each("dtype", [torch.float32, torch.float64, torch.complex64])
 def test_post_parameter_update_constrains_rows(
     name: str, kwargs: dict[str, float], dtype: torch.dtype, shape: tuple[int, ...], device: str
 ) -> None:
@@ -556,7 +557,7 @@ def test_post_parameter_update_constrains_entries() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
-@pytest.mark.parametrize("constrainer", [torch.neg, torch.Tensor.neg_], ids=["new tensor", "in place"])
+@for_each("constrainer", [torch.neg, torch.Tensor.neg_])
 def test_post_parameter_update_takes_a_function(constrainer: Any, dtype: torch.dtype) -> None:
     """A function of the rows, which may work in place, is applied once."""
     values = draw((2, 3), dtype)
@@ -566,7 +567,7 @@ def test_post_parameter_update_takes_a_function(constrainer: Any, dtype: torch.d
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
-@pytest.mark.parametrize("constrainer", ["normalize", None])
+@for_each("constrainer", ["normalize", None])
 def test_post_parameter_update_leaves_frozen_and_unconstrained_tables(
     constrainer: str | None, dtype: torch.dtype
 ) -> None:

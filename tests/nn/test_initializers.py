@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from embcompress.nn import INITIALIZERS
 from embcompress.nn.initializers import as_given, fill, initializer_by_name, normal
+from tests.cases import for_each
 
 ROWS = 100_000
 SIGMAS = 5  # standard errors allowed: one draw in a million exceeds them, and the seeds are fixed
@@ -77,8 +78,8 @@ def test_initializers_are_all_tested() -> None:
     assert {name for name, *_ in [*LAWS, *UNIT_ROWS]} | NO_DRAW | {"init_phases"} == set(INITIALIZERS)
 
 
-@pytest.mark.parametrize("shape", ROW_SHAPES, ids=str)
 @pytest.mark.parametrize(("name", "kwargs", "law", "moments"), LAWS, ids=[f"{law[0]} {law[1]}" for law in LAWS])
+@for_each("shape", ROW_SHAPES)
 def test_initializer_draws_from_its_law(
     name: str, kwargs: dict[str, float], law: str, moments: Any, shape: tuple[int, ...], device: str
 ) -> None:
@@ -98,8 +99,8 @@ def test_initializer_draws_from_its_law(
             assert -1e-6 < gap < 20 * 2 * math.sqrt(3) / z.numel() + 1e-6  # 1e-6: the rounding of float32
 
 
-@pytest.mark.parametrize("shape", ROW_SHAPES, ids=str)
 @pytest.mark.parametrize(("name", "kwargs", "drawn", "drawn_kwargs", "p"), UNIT_ROWS, ids=str)
+@for_each("shape", ROW_SHAPES)
 def test_initializer_scales_draws_to_unit_rows(
     name: str,
     kwargs: dict[str, float],
@@ -138,7 +139,7 @@ def test_init_phases_refuses_an_odd_last_axis(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("shape", [(4,), (2, 3)], ids=str)
+@for_each("shape", [(4,), (2, 3)])
 def test_pretrained_copies_values(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> None:
     """Values of another dtype are cast, transposed ones and ones with a gradient are read; the table is no alias."""
     values = torch.randn(*reversed(shape), 7, dtype=torch.float64, generator=Generator().manual_seed(1))
@@ -151,8 +152,8 @@ def test_pretrained_copies_values(shape: tuple[int, ...], dtype: torch.dtype, de
     assert torch.equal(values, copy)
 
 
-@pytest.mark.parametrize("is_conjugate", [False, True], ids=["plain", "lazily conjugated"])
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
+@for_each("is_conjugate", [False, True])
 def test_pretrained_copies_complex_values_as_pairs(dtype: torch.dtype, is_conjugate: bool) -> None:
     """A complex entry fills (re, im); the sign of a conjugate that torch has only noted is not lost."""
     values = torch.complex(torch.arange(6.0), torch.arange(10.0, 16.0)).to(dtype).view(3, 2)
@@ -265,8 +266,8 @@ def test_initializer_works_in_place(name: str) -> None:
     assert table[60:].isnan().all()
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", DRAWN)
+@for_each("dtype", [torch.float16, torch.bfloat16])
 def test_initializer_draws_in_half_precision(name: str, dtype: torch.dtype) -> None:
     """Mean and mean square are the float64 draw's, but for the rounding of the dtype and the errors of two samples."""
     table = start(name, shape=(2, 4), dtype=dtype).double()

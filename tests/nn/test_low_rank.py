@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from embcompress.nn import LowRankRepresentation
+from tests.cases import for_each
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 ROWS, RANK = 40, 5
@@ -24,8 +25,8 @@ def multiply(bases: Tensor, weights: Tensor) -> Tensor:
     return torch.einsum("nk,k...->n...", weights.to(bases.dtype), bases)
 
 
-@pytest.mark.parametrize("shape", [(6,), (3, 4), (2, 1, 3)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex64], ids=str)
+@for_each("shape", [(6,), (3, 4), (2, 1, 3)])
 def test_low_rank_looks_up_rows_of_the_product(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """None, 0-d, 1-D, 2-D and empty ids of every integer dtype give the rows of weights @ bases."""
     bases, weights = make_factors(shape, dtype)

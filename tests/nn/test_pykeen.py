@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import embcompress
 from embcompress.nn import CONSTRAINERS, INITIALIZERS, BackfillRepresentation, Embedding, LowRankRepresentation
+from tests.cases import for_each
 from tests.fixtures import draw
 
 with warnings.catch_warnings():
@@ -118,14 +119,13 @@ def given_factors(dtype: torch.dtype, **options: Any) -> LowRankRepresentation:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
-@pytest.mark.parametrize(
+@for_each(
     "make",
     [
         lambda dtype: given(ENTITIES, dtype),
         given_factors,
         lambda dtype: BackfillRepresentation(ENTITIES, range(9), given(9, dtype), backfill=given(5, dtype, seed=1)),
     ],
-    ids=["Embedding", "LowRankRepresentation", "BackfillRepresentation"],
 )
 def test_pykeen_trains_our_modules(
     nations: Nations, make_samples: ModuleType, make: Callable[[torch.dtype], nn.Module], dtype: torch.dtype
@@ -240,7 +240,7 @@ WRAPPERS: dict[str, Callable[[nn.Module], theirs.Representation]] = {
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
-@pytest.mark.parametrize("is_low_rank", [False, True])
+@for_each("is_low_rank", [False, True])
 def test_pykeen_puts_our_modules_together(
     wrap: Callable[[nn.Module], theirs.Representation], is_low_rank: bool
 ) -> None:
@@ -261,8 +261,8 @@ def test_pykeen_puts_our_modules_together(
 # ----------------------------------------------------------------------------------------------- state dicts, both ways
 
 
-@pytest.mark.parametrize("shape", [(DIM,), (3, 4)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@for_each("shape", [(DIM,), (3, 4)])
 def test_pykeen_loads_our_factors(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """PyKEEN's LowRankRepresentation takes exported factors strictly and gives the same rows up to rounding."""
     bases, weights = draw(RANK, *shape, dtype=torch.float64).to(dtype), draw(ROWS, RANK, seed=1).to(dtype)

@@ -18,6 +18,7 @@ import embcompress
 from embcompress.exceptions import ArtifactError, TableError
 from embcompress.nn import BackfillRepresentation, Embedding, LowRankHead, LowRankRepresentation, Partition
 from embcompress.nn import MultiBackfillRepresentation as MultiBackfill
+from tests.cases import for_each
 from tests.fixtures import draw
 
 ROWS, DIM, RANK = 60, 12, 3
@@ -119,8 +120,8 @@ class Widest(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@for_each("bias", [False, True])
 def test_apply_to_scores_a_tied_head_through_the_factors(compress: Compress, bias: bool, dtype: torch.dtype) -> None:
     """A tied nn.Linear gives query @ (weights @ bases).T + bias; nothing as large as the table is held or computed."""
     artifact = compress({"emb.weight": draw(ROWS, DIM)})
@@ -326,7 +327,7 @@ def test_apply_to_changes_nothing_when_the_artifact_is_damaged(compress: Compres
 
 
 @pytest.mark.parametrize("requires_grad", [False, True])
-@pytest.mark.parametrize("training", [False, True])
+@for_each("training", [False, True])
 def test_apply_to_keeps_mode_and_trainability(compress: Compress, requires_grad: bool, training: bool) -> None:
     """Factors are frozen where the parameter was, the bias is left alone, and every part has the model's mode."""
     model = Holder(tied=TiedModel(bias=True), own=nn.Embedding(ROWS, DIM)).train(training)

@@ -19,6 +19,7 @@ from embcompress.coding.constants import HALF_BIT
 from embcompress.coding.window_codebook import WindowCodebook
 from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.nn import BackfillRepresentation, LowRankHead, WindowCodedRepresentation
+from tests.cases import for_each
 from tests.fixtures import save_to_memory
 
 COMMITTED = Path(__file__).parent.parent / "data" / "coded-v1.safetensors"
@@ -111,12 +112,12 @@ def assert_near(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual.detach().cpu().to(expected.dtype), expected, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize(
     "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64], ids=str
 )
-@pytest.mark.parametrize("has_bases", [True, False], ids=["bases", "own columns"])
-@pytest.mark.parametrize("groups", [GROUPS, [0] * ROWS], ids=["4 groups", "1 group"])
+@for_each("shape", SHAPES)
+@for_each("has_bases", [True, False])
+@for_each("groups", [GROUPS, [0] * ROWS])
 def test_window_coded_looks_up_the_rows_of_the_format(
     shape: tuple[int, ...], dtype: torch.dtype, has_bases: bool, groups: list[int], device: str
 ) -> None:
@@ -159,7 +160,7 @@ def test_window_coded_goes_block_by_block(trainable: bool) -> None:
 
 
 @pytest.mark.parametrize("groups", [GROUPS, [0] * ROWS, [3] * 3], ids=["4 groups", "1 group", "no bytes"])
-@pytest.mark.parametrize("ids", [[ROWS], [-1], [0, 2**40]], ids=str)
+@for_each("ids", [[ROWS], [-1], [0, 2**40]])
 def test_window_coded_refuses_ids_outside_the_table(ids: list[int], groups: list[int]) -> None:
     """Too large an id and a negative one are an IndexError: no row is taken from the other end."""
     with pytest.raises(IndexError):
@@ -189,10 +190,10 @@ def test_window_coded_refuses_ids_that_are_no_integers(dtype: torch.dtype) -> No
         make_table()(torch.ones(ROWS).to(dtype))
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
-@pytest.mark.parametrize("has_bases", [True, False], ids=["bases", "own columns"])
-@pytest.mark.parametrize("normalizer", [None, "normalize"])
+@for_each("shape", SHAPES)
+@for_each("has_bases", [True, False])
+@for_each("normalizer", [None, "normalize"])
 def test_window_coded_gradients(
     shape: tuple[int, ...], dtype: torch.dtype, has_bases: bool, normalizer: str | None
 ) -> None:
@@ -237,9 +238,9 @@ def test_window_coded_learns_only_what_was_looked_up() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.complex64], ids=str)
-@pytest.mark.parametrize("has_bases", [True, False], ids=["bases", "own columns"])
-@pytest.mark.parametrize("groups", [GROUPS, [0] * ROWS], ids=["4 groups", "1 group"])
-@pytest.mark.parametrize("lead", [(), (2,), (2, 3), (0,)], ids=str)
+@for_each("has_bases", [True, False])
+@for_each("groups", [GROUPS, [0] * ROWS])
+@for_each("lead", [(), (2,), (2, 3), (0,)])
 def test_window_coded_scores_are_those_of_the_dense_table(
     dtype: torch.dtype, has_bases: bool, groups: list[int], lead: tuple[int, ...], device: str
 ) -> None:
@@ -297,7 +298,7 @@ def test_window_coded_scores_never_build_the_table() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
-@pytest.mark.parametrize("groups", [GROUPS, [0] * ROWS], ids=["4 groups", "1 group"])
+@for_each("groups", [GROUPS, [0] * ROWS])
 def test_window_coded_state_dict_round_trip(dtype: torch.dtype, groups: list[int]) -> None:
     """Another table of the same sizes, with rows of each group in other places, loads strictly and is the same."""
     table = make_table((3, 2), dtype, groups=groups)
