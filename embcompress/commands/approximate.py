@@ -19,6 +19,7 @@ from embcompress.commands.run import (
     check_reports,
     check_seed,
     check_space,
+    inputs_of,
     left_out,
     refuse_compressed,
     resolve_device,
@@ -79,7 +80,8 @@ def approximate(
     some fifty, with row weights by some ten more.
 
     Args:
-        path: a safetensors file, or any zip-format file of torch.save.
+        path: a safetensors file, any zip-format file of torch.save, a Hugging Face folder or its index, or the address
+            of one on the hub, hf://org/name@revision.
         bases: the number of bases of every table, at least 1, with weights as floats.
         energy: the share of its squared norm that every table keeps, above 0: as many bases as that takes, with weights
             as floats.
@@ -132,11 +134,10 @@ def approximate(
     _check_choices_of_budget(budget, dtype=dtype, bilinear=bilinear, solver=solver)
     _check_bilinear(bilinear, shape=bilinear_shape, has_row_weights=row_weights is not None)
     conditions = read_conditions(ApproximateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
-    source = Path(path)
-    target = Path(output) if output else beside(source, "-compressed.safetensors")
-    inputs = [source, *(Path(one) for one in (row_weights, labels, baseline) if one is not None)]
-    with open_checkpoint(source) as checkpoint:
+    target = Path(output) if output else beside(path, "-compressed.safetensors")
+    with open_checkpoint(path) as checkpoint:
         refuse_compressed(checkpoint)
+        inputs = inputs_of(checkpoint, others=(row_weights, labels, baseline))
         resolved = check_output(target, force=force, inputs=inputs)
         reports = check_reports(report, output=target, force=force, inputs=inputs)
         chosen_device = resolve_device(device, dry_run=dry_run)

@@ -22,6 +22,7 @@ from embcompress.commands.run import (
     check_reports,
     check_seed,
     check_space,
+    inputs_of,
     left_out,
     resolve_device,
     write_reports,
@@ -128,7 +129,7 @@ def backfill(
         opened = [Base.of(stack.enter_context(open_checkpoint(path))) for path in paths]
         tables = plan_growth(opened, placement, table=patterns, padding=padding)
         files = (*_paths(base_ids), *_paths(base_labels), _path(labels), _path(fill), _path(fill_labels))
-        sources = [*paths, *(file for file in files if file is not None)]
+        sources = inputs_of(*(base.checkpoint for base in opened), others=files)
         resolved = check_output(target, force=force, inputs=sources)
         reports = check_reports(report, output=target, force=force, inputs=sources)
         fills = find_fills(fill, tables, stack)
@@ -165,7 +166,7 @@ def backfill(
         )
         writer = SafetensorsWriter(resolved, entries, metadata=metadata, force=force)
         check_space(resolved, writer.nbytes)
-        inputs = tuple(InputFile(str(path), base.checkpoint.nbytes) for path, base in zip(paths, opened, strict=True))
+        inputs = tuple(InputFile(base.checkpoint.name, base.checkpoint.nbytes) for base in opened)
         planned = tuple(table_report(plan, request) for plan in plans)
         result = BackfillResult(
             command="backfill",

@@ -11,7 +11,7 @@ from embcompress.artifact.reader import read_artifact
 from embcompress.artifact.writer import Entry, SafetensorsWriter, copied_entry
 from embcompress.checkpoints import open_checkpoint
 from embcompress.commands.memory import estimate_reconstruct_memory
-from embcompress.commands.run import beside, check_reports, check_space, resolve_device, write_reports
+from embcompress.commands.run import beside, check_reports, check_space, inputs_of, resolve_device, write_reports
 from embcompress.results import InputFile, OutputFile, ReconstructResult
 from embcompress.tables.progress import Progress
 
@@ -43,12 +43,12 @@ def reconstruct(
         ArtifactError: not an artifact, or a stored tensor does not have the checksum of the header.
         CheckpointError, OutputError, DeviceError: as for `approximate`.
     """
-    source = Path(path)
-    target = Path(output) if output else beside(source, "-dense.safetensors")
-    with open_checkpoint(source) as checkpoint:
+    target = Path(output) if output else beside(path, "-dense.safetensors")
+    with open_checkpoint(path) as checkpoint:
         artifact = read_artifact(checkpoint)
-        resolved = check_output(target, force=force, inputs=[source])
-        reports = check_reports(report, output=target, force=force, inputs=[source])
+        inputs = inputs_of(checkpoint)
+        resolved = check_output(target, force=force, inputs=inputs)
+        reports = check_reports(report, output=target, force=force, inputs=inputs)
         chosen_device = resolve_device(device, dry_run=dry_run)
         dense = {
             Entry(name, table.dtype, table.dense_shape): table
@@ -62,7 +62,7 @@ def reconstruct(
         names = tuple(table.name for table in artifact.tables)
         result = ReconstructResult(
             command="reconstruct",
-            input=InputFile(str(source), checkpoint.nbytes),
+            input=InputFile(checkpoint.name, checkpoint.nbytes),
             output=OutputFile(str(target), None, writer.nbytes),
             tables=names,
             tensors=len(writer.entries),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from embcompress.artifact.atomic_file import AtomicFile, check_output
 from embcompress.artifact.reader import is_artifact
 from embcompress.checkpoints import Checkpoint
+from embcompress.checkpoints.folder_names import family_of_index
+from embcompress.checkpoints.hub import parse_address
 from embcompress.exceptions import OutputError, TableError, UsageError
 from embcompress.report import render, renderer_for
 from embcompress.results import Result, Skipped
@@ -49,9 +51,32 @@ def check_seed(seed: int) -> None:
         raise UsageError(f"--seed must be 0..{SEED_MAX}; got {seed}.")
 
 
-def beside(source: Path, ending: str) -> Path:
-    """Name a file beside another one; beside a folder without a name, such as `.`, in it."""
-    return source.with_name(source.stem + ending) if source.name else source / f"checkpoint{ending}"
+def beside(source: str | Path, ending: str) -> Path:
+    """Name a file beside another one, or beside a folder, in `.` itself; of a model on the hub in the current folder.
+
+    Example:
+        >>> [str(beside(path, "-8x.safetensors")) for path in ("m/a.pt", "m/model.safetensors.index.json", "hf://o/n")]
+        ['m/a-8x.safetensors', 'm/model-8x.safetensors', 'n-8x.safetensors']
+    """
+    address = parse_address(source)
+    if address is not None:
+        return Path(f"{address.name}{ending}")
+    path = Path(source)
+    if path.is_dir():
+        # As they are written, `.` and `..` have no name.
+        if path.name in {"", ".."}:
+            return path / f"{Path(os.path.realpath(path)).name or 'checkpoint'}{ending}"
+        return path.with_name(path.name + ending)
+    stem = path.name.partition(".")[0] if family_of_index(path.name) else path.stem
+    return path.with_name(stem + ending)
+
+
+def inputs_of(*checkpoints: Checkpoint, others: Iterable[str | Path | None] = ()) -> list[Path]:
+    """List what no output may replace: checkpoints, all files that belong to them, and others that a run reads."""
+    inputs = [Path(other) for other in others if other is not None]
+    for checkpoint in checkpoints:
+        inputs += [checkpoint.path, *checkpoint.files.paths, *checkpoint.listing.companions]
+    return inputs
 
 
 def check_reports(
