@@ -33,6 +33,7 @@ from embcompress.evaluation.gates import read_conditions
 from embcompress.exceptions import UsageError
 from embcompress.linalg.solvers import SOLVERS, SolverChoice
 from embcompress.results import ApproximateResult, OutputFile
+from embcompress.tables.own_labels import add_own_labels
 from embcompress.tables.progress import Progress
 from embcompress.tables.row_info import read_row_facts
 from embcompress.tables.selection import choose_tables
@@ -103,7 +104,8 @@ def approximate(
         bilinear_shape: (in1, in2) of these matrices, where rows are flat and neither the checkpoint nor its other
             tables tell.
         row_weights: a file with how much the error of each row counts; the weighted error is minimised.
-        labels: a file with the labels of the rows, for row weights by label and for the report.
+        labels: a file with the labels of the rows, for row weights by label and for the report. Default, for the report
+            alone: those that the checkpoint brings along, as in a tokenizer.json beside it.
         solver: a key of SOLVERS, or "auto".
         device: "auto", "cpu", "cuda" or "cuda:N".
         seed: of the randomized solver's start, and of the rows whose neighbours are looked for.
@@ -148,6 +150,8 @@ def approximate(
             tables=choose,
             files=checkpoint.files,
         )
+        if labels is None:
+            facts = add_own_labels(facts, checkpoint, choose())
         chosen: Plan | Sequence[Table]
         choices: list[SolverChoice] = []
         if budget.kind == "bases":

@@ -32,6 +32,7 @@ from embcompress.evaluation.table_comparison import TableComparison, unmeasured_
 from embcompress.exceptions import ArtifactError, UsageError
 from embcompress.link_prediction.ranking import check_link_prediction, estimate_ranking_memory, measure_link_prediction
 from embcompress.results import Check, EvaluateResult, InputFile, Totals
+from embcompress.tables.own_labels import add_own_labels
 from embcompress.tables.progress import Progress
 from embcompress.tables.row_info import read_row_facts
 from embcompress.tables.source import TableSource
@@ -67,7 +68,8 @@ def evaluate(
         artifact: what was made of it.
         neighbours: rows of each table whose nearest rows are looked for among all rows; 0 for none.
         row_weights: a file with how much the error of each row counts.
-        labels: a file with the labels of the rows, for row weights by label and for the worst rows.
+        labels: a file with the labels of the rows, for row weights by label and for the worst rows. Default, for the
+            latter: those that the original brings along, as in a tokenizer.json beside it.
         triples: of a knowledge graph, head<TAB>relation<TAB>tail, ranked before and after; needs PyKEEN.
         known: files of other triples that are true, which count in no rank.
         interaction: what scores triples, as in "TransE:p=1", where the original does not tell.
@@ -103,6 +105,8 @@ def evaluate(
         pairs, failed = match_tables(checkpoint, opened)
         chosen = [pair.table for pair in pairs]
         facts = read_row_facts(row_weights=row_weights, labels=labels, tables=lambda: chosen, files=checkpoint.files)
+        if labels is None:
+            facts = add_own_labels(facts, checkpoint, chosen)
         weighed = [pair.table for pair in pairs if pair.compressed.matrix is None or row_weights is None]
         if row_weights is not None and not weighed:
             raise UsageError(f"--row-weights weighs rows, and {made.path} holds matrices: leave it out.")
