@@ -10,7 +10,9 @@ from pathlib import Path
 from embcompress.artifact.atomic_file import check_output
 from embcompress.artifact.folder_writer import FolderForm, FolderWriter
 from embcompress.artifact.writer import Entry, SafetensorsWriter, TensorWriter
-from embcompress.checkpoints import Checkpoint
+from embcompress.checkpoints import Checkpoint, folder
+from embcompress.checkpoints.folder_names import family_of_index
+from embcompress.checkpoints.hub import parse_address
 from embcompress.exceptions import OutputError, UsageError
 
 FILE_SUFFIX = ".safetensors"
@@ -75,20 +77,32 @@ def plan_output(
             f"--max-shard-size cuts the tensors of a folder, and --output {output} is one file.",
             hint="Name a folder: --output without .safetensors.",
         )
-    is_folder = not is_file and (source.path.is_dir() or max_shard_bytes is not None)
-    target = Path(output) if output else beside(source.path, ending, suffix="" if is_folder else FILE_SUFFIX)
+    is_folder = not is_file and (source.path.is_dir() or source.format == folder.NAME or max_shard_bytes is not None)
+    target = Path(output) if output else beside(source.name, ending + ("" if is_folder else FILE_SUFFIX))
     if not is_folder:
         return Output(target, check_output(target, force=force, inputs=inputs), force)
     resolved = _check_folder(target, stem, force=force, inputs=inputs)
     return Output(target, resolved, force, FolderForm(stem, max_shard_bytes, companions_of(source)))
 
 
-def beside(source: Path, ending: str, *, suffix: str = FILE_SUFFIX) -> Path:
-    """Name an output beside an input; beside a folder without a name, such as `.`, in it."""
-    if not source.name:
-        return source / f"checkpoint{ending}{suffix}"
-    # A folder has no ending: the dot in `model-v1.5` is a part of its name.
-    return source.with_name((source.name if source.is_dir() else source.stem) + ending + suffix)
+def beside(source: str | Path, ending: str) -> Path:
+    """Name an output beside a file or a folder, in `.` itself; of a model on the hub in the current folder.
+
+    Example:
+        >>> [str(beside(path, "-8x.safetensors")) for path in ("m/a.pt", "m/model.safetensors.index.json", "hf://o/n")]
+        ['m/a-8x.safetensors', 'm/model-8x.safetensors', 'n-8x.safetensors']
+    """
+    address = parse_address(source)
+    if address is not None:
+        return Path(f"{address.name}{ending}")
+    path = Path(source)
+    if path.is_dir():
+        # As they are written, `.` and `..` have no name.
+        if path.name in {"", ".."}:
+            return path / f"{Path(os.path.realpath(path)).name or 'checkpoint'}{ending}"
+        return path.with_name(path.name + ending)
+    stem = path.name.partition(".")[0] if family_of_index(path.name) else path.stem
+    return path.with_name(stem + ending)
 
 
 def companions_of(source: Checkpoint) -> dict[str, Path]:

@@ -30,12 +30,15 @@ from embcompress.artifact.schema import (
     real_row_shape,
     window_entries,
 )
-from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.checkpoints import Checkpoint, StoredTensor, folder, safetensors_file
 from embcompress.checkpoints.tensors import contiguous_bytes
 from embcompress.coding.constants import GROUPS_MAX, HALF_BIT, WINDOW_MAX
 from embcompress.exceptions import ArtifactError
 from embcompress.tables.recognition import TABLE_DTYPES
 from embcompress.tables.table import REAL_PARTS
+
+# One file, or several that an index names: the document is in the metadata of the first. No other format is written.
+FORMATS = (safetensors_file.NAME, folder.NAME)
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Artifact:
 
 def is_artifact(checkpoint: Checkpoint) -> bool:
     """Tell whether a checkpoint is an artifact of this tool."""
-    return DOCUMENT_KEY in checkpoint.listing.metadata and checkpoint.format == "safetensors"
+    return DOCUMENT_KEY in checkpoint.listing.metadata and checkpoint.format in FORMATS
 
 
 def read_artifact(checkpoint: Checkpoint) -> Artifact:

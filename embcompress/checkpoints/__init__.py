@@ -10,6 +10,7 @@ from types import ModuleType, TracebackType
 
 from embcompress.checkpoints import (
     biggraph_folder,
+    folder,
     gguf_file,
     hdf5_file,
     npy,
@@ -19,6 +20,7 @@ from embcompress.checkpoints import (
     torch_zip,
 )
 from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.hub import download, parse_address
 from embcompress.checkpoints.pieces import join_pieces
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
 from embcompress.checkpoints.unread import HEAD_BYTES, tell_folder, tell_unread
@@ -35,6 +37,7 @@ FORMATS: tuple[ModuleType, ...] = (
     gguf_file,
     hdf5_file,
     biggraph_folder,
+    folder,
 )
 # Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
 # folder, and read_listing(path, files) -> Listing.
@@ -47,8 +50,10 @@ class Checkpoint:
     A context manager; closing it makes its tensors unreadable.
 
     Attributes:
+        path: of what is read.
         tensors: in the order of the file, those that are cut into several tensors or stored with scales as one; two
             may share one place.
+        address: where it was fetched from; empty where it was there.
     """
 
     path: Path
@@ -57,6 +62,12 @@ class Checkpoint:
     listing: Listing
     files: Files
     tensors: tuple[StoredTensor, ...]
+    address: str = ""
+
+    @property
+    def name(self) -> str:
+        """The address or the path that was asked for."""
+        return self.address or str(self.path)
 
     @property
     def stored(self) -> tuple[StoredTensor, ...]:
@@ -77,20 +88,29 @@ class Checkpoint:
         self.files.close()
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: str | Path) -> Checkpoint:
     """Open a checkpoint, a file or a folder, and list its tensors, without reading them and without running anything.
 
+    Args:
+        path: of a file or a folder, or an address on the Hugging Face hub, hf://org/name@revision/subfolder, from
+            where it is fetched into the cache of huggingface_hub.
+
     Raises:
-        CheckpointError: missing, neither a regular file nor a folder, or not readable by this user.
+        CheckpointError: missing, neither a regular file nor a folder, not readable by this user, or not to be fetched.
         UnknownFormatError: empty, or of a content that no reader recognises.
         DamagedFileError: recognised, but cut short or untrue to itself.
     """
+    address = parse_address(path)
+    path = Path(path) if address is None else download(address)
     files = Files(path)
     try:
         head = b"" if path.is_dir() else read_head(path, files)
         chosen = _recognise(path, head)
         listing = chosen.read_listing(path, files)
-        return Checkpoint(path, chosen.NAME, files.nbytes, listing, files, join_pieces(listing, path))
+        tensors = join_pieces(listing, path)
+        return Checkpoint(
+            path, chosen.NAME, files.nbytes, listing, files, tensors, "" if address is None else str(address)
+        )
     except OSError as err:
         files.close()
         raise DamagedFileError(f"{path} cannot be read: {err.strerror}.") from err

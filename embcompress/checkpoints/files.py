@@ -20,8 +20,9 @@ from embcompress.exceptions import CheckpointError, DamagedFileError, OutputErro
 from embcompress.text import human_bytes, suggest_file
 
 FILE_SPAN = 2**48  # bytes of addresses for each file: more than file systems let a file have in practice
-# Descriptors kept open at once, of a checkpoint of thousands of files: systems often allow 1024 to a process.
-OPEN_MAX = 256
+# Descriptors kept open at once, of a checkpoint of thousands of files: macOS allows 256 to a process, and two
+# checkpoints may be open.
+OPEN_MAX = 96
 
 
 @dataclass
@@ -80,6 +81,11 @@ class Files:
         for file in self._files:
             if file.make is not None and file.handle is not None:
                 file.handle.close()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files on disk."""
+        return tuple(name for name in self._numbers if isinstance(name, Path))
 
     def open(self, path: Path) -> tuple[BinaryIO, int]:
         """Open a file, once however often it is asked for, and tell the address of its first byte.

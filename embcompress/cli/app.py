@@ -93,6 +93,8 @@ def _command(declared: Callable[..., None]) -> Callable[..., None]:
         expected = signature(function).parameters
         given = {name: value for name, value in parameters.items() if value is not None}
         positional = [given.pop(name) for name in list(given) if name not in expected]
+        if json or quiet:  # read by huggingface_hub, whose bars show how far a download is
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         with showing_progress(json=json, quiet=quiet) as progress:
             shown = {"progress": progress} if "progress" in expected else {}
             result = function(*positional, **given, **shown)

@@ -47,15 +47,16 @@ def _option(spec: str, panel: str, text: str, **more: Any) -> Any:
     return typer.Option(*names, metavar=metavar, rich_help_panel=panel, help=text, **more)
 
 
+# Checkpoints are texts, since a Path would make hf:/org/name of hf://org/name.
 Checkpoint = Annotated[
-    Path,
+    str,
     typer.Argument(
-        metavar="CKPT", help="Checkpoint to read: .safetensors, or .pt, .pth, .bin, .ckpt, .pkl of torch.save."
+        metavar="CKPT",
+        help="Checkpoint to read: .safetensors, or .pt, .pth, .bin, .ckpt, .pkl of torch.save; a Hugging Face folder; "
+        "hf://org/name.",
     ),
 ]
-Artifact = Annotated[
-    Path, typer.Argument(metavar="ARTIFACT", help="Artifact to read: a file that `approximate` wrote.")
-]
+Artifact = Annotated[str, typer.Argument(metavar="ARTIFACT", help="Artifact to read: a file that `approximate` wrote.")]
 Output = Annotated[
     Path | None, _option("-o --output FILE", OUTPUT, "File to write. Default: named after the input, beside it.")
 ]
@@ -236,8 +237,8 @@ Solver = Annotated[
 Seed = Annotated[
     int, _option("--seed N", ADVANCED, "Random seed of the randomized solver and of the --neighbours sample.")
 ]
-Original = Annotated[Path, typer.Argument(metavar="ORIGINAL", help="Checkpoint that was compressed.")]
-Evaluated = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="Artifact that `approximate` made of it.")]
+Original = Annotated[str, typer.Argument(metavar="ORIGINAL", help="Checkpoint that was compressed.")]
+Evaluated = Annotated[str, typer.Argument(metavar="ARTIFACT", help="Artifact that `approximate` made of it.")]
 Triples = Annotated[
     Path | None,
     _option(
@@ -265,7 +266,7 @@ Interaction = Annotated[
 ]
 SampleSeed = Annotated[int, _option("--seed N", ADVANCED, "Random seed of the --neighbours sample.")]
 BaseFiles = Annotated[
-    list[Path],
+    list[str],
     typer.Argument(metavar="BASE", help="Checkpoints or artifacts that hold the known rows."),
 ]
 MaxId = Annotated[

@@ -19,6 +19,7 @@ from embcompress.commands.run import (
     check_reports,
     check_seed,
     check_space,
+    inputs_of,
     left_out,
     read_shard_size,
     refuse_compressed,
@@ -33,6 +34,7 @@ from embcompress.evaluation.gates import read_conditions
 from embcompress.exceptions import UsageError
 from embcompress.linalg.solvers import SOLVERS, SolverChoice
 from embcompress.results import ApproximateResult, OutputFile
+from embcompress.tables.own_labels import add_own_labels
 from embcompress.tables.progress import Progress
 from embcompress.tables.row_info import read_row_facts
 from embcompress.tables.selection import choose_tables
@@ -81,7 +83,7 @@ def approximate(
     some fifty, with row weights by some ten more.
 
     Args:
-        path: a file or folder of any form that is read.
+        path: a file or folder of any form that is read, or the address of a model on the hub, hf://org/name@revision.
         bases: the number of bases of every table, at least 1, with weights as floats.
         energy: the share of its squared norm that every table keeps, above 0: as many bases as that takes, with weights
             as floats.
@@ -103,7 +105,8 @@ def approximate(
         bilinear_shape: (in1, in2) of these matrices, where rows are flat and neither the checkpoint nor its other
             tables tell.
         row_weights: a file with how much the error of each row counts; the weighted error is minimised.
-        labels: a file with the labels of the rows, for row weights by label and for the report.
+        labels: a file with the labels of the rows, for row weights by label and for the report. Default, for the report
+            alone: those that the checkpoint brings along, as in a tokenizer.json beside it.
         solver: a key of SOLVERS, or "auto".
         device: "auto", "cpu", "cuda" or "cuda:N".
         seed: of the randomized solver's start, and of the rows whose neighbours are looked for.
@@ -136,11 +139,10 @@ def approximate(
     _check_choices_of_budget(budget, dtype=dtype, bilinear=bilinear, solver=solver)
     _check_bilinear(bilinear, shape=bilinear_shape, has_row_weights=row_weights is not None)
     conditions = read_conditions(ApproximateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
-    source = Path(path)
-    inputs = [source, *(Path(one) for one in (row_weights, labels, baseline) if one is not None)]
-    with open_checkpoint(source) as opened:
+    with open_checkpoint(path) as opened:
         refuse_compressed(opened)
         checkpoint = attach_labels(opened)
+        inputs = inputs_of(checkpoint, others=(row_weights, labels, baseline))
         planned_output = plan_output(
             output,
             source=checkpoint,
@@ -159,6 +161,8 @@ def approximate(
             tables=choose,
             files=checkpoint.files,
         )
+        if labels is None:
+            facts = add_own_labels(facts, checkpoint, choose())
         chosen: Plan | Sequence[Table]
         choices: list[SolverChoice] = []
         if budget.kind == "bases":

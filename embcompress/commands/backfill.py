@@ -21,6 +21,7 @@ from embcompress.commands.run import (
     check_reports,
     check_seed,
     check_space,
+    inputs_of,
     left_out,
     read_shard_size,
     resolve_device,
@@ -140,6 +141,7 @@ def backfill(
         tables = plan_growth(opened, placed.placement, table=patterns, padding=padding)
         named = (*_paths(base_ids), *_paths(base_labels), _path(labels), _path(fill), _path(fill_labels))
         files = [file for file in named if file is not None]
+        sources = inputs_of(*(base.checkpoint for base in opened), others=files)
         goes_to = plan_output(
             output,
             source=opened[0].checkpoint,
@@ -147,9 +149,9 @@ def backfill(
             stem=DENSE_STEM if opened[0].artifact is None else ARTIFACT_STEM,
             max_shard_bytes=read_shard_size(max_shard_size),
             force=force,
-            inputs=[*paths, *files],
+            inputs=sources,
         )
-        reports = check_reports(report, output=goes_to.target, force=force, inputs=[*paths, *files])
+        reports = check_reports(report, output=goes_to.target, force=force, inputs=sources)
         fills = find_fills(fill, tables, stack)
         chosen_device = resolve_device(device, dry_run=dry_run)
         coded: Mapping[str, CodedGrowth] = {}
@@ -187,7 +189,7 @@ def backfill(
         )
         writer = goes_to.writer(entries, metadata)
         check_space(goes_to.resolved, writer.nbytes)
-        inputs = tuple(InputFile(str(path), base.checkpoint.nbytes) for path, base in zip(paths, opened, strict=True))
+        inputs = tuple(InputFile(base.checkpoint.name, base.checkpoint.nbytes) for base in opened)
         planned = tuple(table_report(plan, request) for plan in plans)
         result = BackfillResult(
             command="backfill",

@@ -14,6 +14,7 @@ from embcompress.commands.run import (
     check_neighbours,
     check_reports,
     check_seed,
+    inputs_of,
     left_out,
     resolve_device,
     write_reports,
@@ -31,6 +32,7 @@ from embcompress.evaluation.table_comparison import TableComparison, unmeasured_
 from embcompress.exceptions import ArtifactError, UsageError
 from embcompress.link_prediction.ranking import check_link_prediction, estimate_ranking_memory, measure_link_prediction
 from embcompress.results import Check, EvaluateResult, InputFile, Totals
+from embcompress.tables.own_labels import add_own_labels
 from embcompress.tables.progress import Progress
 from embcompress.tables.row_info import read_row_facts
 from embcompress.tables.source import TableSource
@@ -66,7 +68,8 @@ def evaluate(
         artifact: what was made of it.
         neighbours: rows of each table whose nearest rows are looked for among all rows; 0 for none.
         row_weights: a file with how much the error of each row counts.
-        labels: a file with the labels of the rows, for row weights by label and for the worst rows.
+        labels: a file with the labels of the rows, for row weights by label and for the worst rows. Default, for the
+            latter: those that the original brings along, as in a tokenizer.json beside it.
         triples: of a knowledge graph, head<TAB>relation<TAB>tail, ranked before and after; needs PyKEEN.
         known: files of other true triples, which are filtered out of the ranking.
         interaction: what scores triples, as in "TransE:p=1", where the original does not tell.
@@ -93,24 +96,20 @@ def evaluate(
     if triples is None and (others or interaction is not None):
         raise UsageError(f"--{'known' if others else 'interaction'} goes with --triples.")
     conditions = read_conditions(EvaluateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
-    source, target = Path(original), Path(artifact)
-    with open_checkpoint(source) as checkpoint, open_checkpoint(target) as made:
+    with open_checkpoint(original) as checkpoint, open_checkpoint(artifact) as made:
         refuse_swapped(checkpoint, made)
         opened = read_artifact(made)
-        inputs = [
-            source,
-            target,
-            *others,
-            *(Path(one) for one in (row_weights, labels, baseline, triples) if one is not None),
-        ]
+        inputs = inputs_of(checkpoint, made, others=(*others, row_weights, labels, baseline, triples))
         reports = check_reports(report, output=None, force=force, inputs=inputs)
         chosen_device = resolve_device(device, dry_run=dry_run)
         pairs, failed = match_tables(checkpoint, opened)
         chosen = [pair.table for pair in pairs]
         facts = read_row_facts(row_weights=row_weights, labels=labels, tables=lambda: chosen, files=checkpoint.files)
+        if labels is None:
+            facts = add_own_labels(facts, checkpoint, chosen)
         weighed = [pair.table for pair in pairs if pair.compressed.matrix is None or row_weights is None]
         if row_weights is not None and not weighed:
-            raise UsageError(f"--row-weights weighs rows, and {target} holds matrices: leave it out.")
+            raise UsageError(f"--row-weights weighs rows, and {made.path} holds matrices: leave it out.")
         facts.check(weighed, path=row_weights)
         plan = None
         if triples is not None:  # before any table is read
@@ -138,8 +137,8 @@ def evaluate(
         memory += 0 if plan is None else estimate_ranking_memory(plan)
         result = EvaluateResult(
             command="evaluate",
-            input=InputFile(str(source), checkpoint.nbytes),
-            artifact=InputFile(str(target), made.nbytes),
+            input=InputFile(checkpoint.name, checkpoint.nbytes),
+            artifact=InputFile(made.name, made.nbytes),
             tables=tuple(tables),
             totals=Totals(before, after, before / after if after else 1.0, checkpoint.nbytes / made.nbytes),
             link_prediction=ranked,

@@ -18,7 +18,7 @@ from embcompress.artifact.schema import (
 )
 from embcompress.checkpoints import open_checkpoint
 from embcompress.checkpoints.tensors import ITEM_BYTES
-from embcompress.commands.run import check_reports, write_reports
+from embcompress.commands.run import check_reports, inputs_of, write_reports
 from embcompress.results import InputFile, InspectResult, ListedCompression, ListedTable, ListedTensor, Skipped
 from embcompress.tables.factor_sizes import largest_rank
 from embcompress.tables.matrices import largest_matrix_rank, matrix_shape, table_widths
@@ -43,9 +43,8 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
     Raises:
         CheckpointError: not readable.
     """
-    source = Path(path)
-    reports = check_reports(report, output=None, force=force, inputs=[source])
-    with open_checkpoint(source) as checkpoint:
+    with open_checkpoint(path) as checkpoint:
+        reports = check_reports(report, output=None, force=force, inputs=inputs_of(checkpoint))
         artifact = read_artifact(checkpoint) if is_artifact(checkpoint) else None
         factors = (
             {
@@ -91,7 +90,7 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
             )
         result = InspectResult(
             command="inspect",
-            input=InputFile(str(source), checkpoint.nbytes),
+            input=InputFile(checkpoint.name, checkpoint.nbytes),
             tables=tuple(tables),
             others=tuple(others),
             skipped=(

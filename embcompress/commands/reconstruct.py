@@ -18,7 +18,14 @@ from embcompress.checkpoints import StoredTensor, open_checkpoint
 from embcompress.checkpoints.row_labels import LABELS_SUFFIX, OFFSETS_SUFFIX
 from embcompress.choices import DENSE_FORMS
 from embcompress.commands.memory import estimate_reconstruct_memory
-from embcompress.commands.run import check_reports, check_space, read_shard_size, resolve_device, write_reports
+from embcompress.commands.run import (
+    check_reports,
+    check_space,
+    inputs_of,
+    read_shard_size,
+    resolve_device,
+    write_reports,
+)
 from embcompress.exceptions import UsageError
 from embcompress.results import InputFile, OutputFile, ReconstructResult, Skipped
 from embcompress.tables.progress import Progress
@@ -76,9 +83,8 @@ def reconstruct(
         raise UsageError(
             f"--to must be one of {', '.join(DENSE_FORMS)}; got {to!r}.", hint=did_you_mean(to, DENSE_FORMS)
         )
-    source = Path(path)
-    with open_checkpoint(source) as checkpoint, ExitStack() as stack:
-        artifact = read_artifact(checkpoint)
+    with open_checkpoint(path) as checkpoint, ExitStack() as stack:
+        artifact, inputs = read_artifact(checkpoint), inputs_of(checkpoint)
         form = to or FORMS_OF_FORMATS.get(artifact.original.format, SAFETENSORS)
         shard_bytes = read_shard_size(max_shard_size)
         if form == SAFETENSORS:
@@ -89,14 +95,14 @@ def reconstruct(
                 stem=DENSE_STEM,
                 max_shard_bytes=shard_bytes,
                 force=force,
-                inputs=[source],
+                inputs=inputs,
             )
         else:
             if shard_bytes is not None:
                 raise UsageError(f"--max-shard-size cuts safetensors files, and --to {form} writes one file.")
-            target = Path(output) if output else beside(checkpoint.path, "-dense", suffix=DENSE_FORMS[form])
-            planned = Output(target, check_output(target, force=force, inputs=[source]), force)
-        reports = check_reports(report, output=planned.target, force=force, inputs=[source])
+            target = Path(output) if output else beside(checkpoint.name, f"-dense{DENSE_FORMS[form]}")
+            planned = Output(target, check_output(target, force=force, inputs=inputs), force)
+        reports = check_reports(report, output=planned.target, force=force, inputs=inputs)
         chosen_device = resolve_device(device, dry_run=dry_run)
         dense = _dense_tables(artifact)
         copied = {copied_entry(stored): stored for stored in artifact.copied}
@@ -107,7 +113,7 @@ def reconstruct(
         check_space(planned.resolved, nbytes)
         result = ReconstructResult(
             command="reconstruct",
-            input=InputFile(str(source), checkpoint.nbytes),
+            input=InputFile(checkpoint.name, checkpoint.nbytes),
             output=OutputFile(str(planned.target), None, nbytes),
             tables=tuple(table.name for table in artifact.tables),
             tensors=len(entries) - len(skipped),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -64,6 +64,14 @@ def read_shard_size(size: int | str | None, *, has_max_size: bool = False) -> in
     if parsed < 1:
         raise UsageError(f"--max-shard-size must be at least 1 byte; got {size}.")
     return parsed
+
+
+def inputs_of(*checkpoints: Checkpoint, others: Iterable[str | Path | None] = ()) -> list[Path]:
+    """List what no output may replace: checkpoints, all files that belong to them, and others that a run reads."""
+    inputs = [Path(other) for other in others if other is not None]
+    for checkpoint in checkpoints:
+        inputs += [checkpoint.path, *checkpoint.files.paths, *checkpoint.listing.companions]
+    return inputs
 
 
 def check_reports(

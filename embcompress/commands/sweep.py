@@ -14,6 +14,7 @@ from embcompress.checkpoints import open_checkpoint
 from embcompress.commands.run import (
     check_reports,
     check_seed,
+    inputs_of,
     left_out,
     refuse_compressed,
     resolve_device,
@@ -62,7 +63,7 @@ def sweep(
     of the least error.
 
     Args:
-        path: a safetensors file, or any zip-format file of torch.save.
+        path: a checkpoint, as for `approximate`.
         table: shell patterns of the tables to take; empty: those recognised by name and shape.
         exclude: shell patterns of the tables to leave.
         effort: of codes: "fast", "default", or "best" for the least error in two to three times the time.
@@ -89,13 +90,13 @@ def sweep(
     if not 0 < max_error < 1:
         raise UsageError(f"--max-error must be between 0 and 1; got {max_error:.15g}.")
     check_seed(seed)
-    source = Path(path)
     named = [table] if isinstance(table, str) else list(table)
     excluded = [exclude] if isinstance(exclude, str) else list(exclude)
-    with open_checkpoint(source) as checkpoint:
+    with open_checkpoint(path) as checkpoint:
         refuse_compressed(checkpoint)
-        reports = check_reports(report, output=None, force=force, inputs=[source])
-        picture = None if plot is None else _check_picture(Path(plot), reports, force=force, source=source)
+        inputs = inputs_of(checkpoint)
+        reports = check_reports(report, output=None, force=force, inputs=inputs)
+        picture = None if plot is None else _check_picture(Path(plot), reports, force=force, inputs=inputs)
         table_source = TableSource(checkpoint, resolve_device(device), seed, progress)
         swept, skipped = [], []
         for item in choose_tables(checkpoint, table=named, exclude=excluded):
@@ -103,10 +104,10 @@ def sweep(
             if any(one.can_be(method) for method in (CODED, *PLAIN_DTYPES)):
                 swept.append(one)
             else:
-                skipped.append(leave_dense(item, one.source.why_dense, path=source, named=named))
+                skipped.append(leave_dense(item, one.source.why_dense, path=checkpoint.path, named=named))
         if not swept:
             what = "; ".join(f"table {item.name!r} {item.reason}" for item in skipped)
-            raise BudgetError(f"nothing in {source} gets smaller: {what}.")
+            raise BudgetError(f"nothing in {checkpoint.path} gets smaller: {what}.")
         tables = tuple(one.report() for one in swept)
         before = sum(one.table.nbytes for one in swept)
         totals = SweepTotals(before, _alone(tables[0]) if len(tables) == 1 else measure_curves(swept, table_source))
@@ -119,11 +120,11 @@ def sweep(
         }
         result = SweepResult(
             command="sweep",
-            input=InputFile(str(source), checkpoint.nbytes),
+            input=InputFile(checkpoint.name, checkpoint.nbytes),
             tables=tables,
             skipped=(*left_out(checkpoint), *skipped),
             totals=totals,
-            recommendation=recommend(totals, max_error=max_error, path=source, call=call),
+            recommendation=recommend(totals, max_error=max_error, path=checkpoint.name, call=call),
         )
     if picture is None:
         write_reports(result, reports, force=force)
@@ -136,7 +137,7 @@ def sweep(
 
 
 def recommend(
-    totals: SweepTotals, *, max_error: float, path: Path, call: Mapping[str, Any] = MappingProxyType({})
+    totals: SweepTotals, *, max_error: float, path: str | Path, call: Mapping[str, Any] = MappingProxyType({})
 ) -> Recommendation | None:
     """Choose the largest ratio at which some way keeps every table within an error; else the point of the least error.
 
@@ -183,10 +184,12 @@ def _alone(table: SweptTable) -> tuple[SweepCurve, ...]:
     )
 
 
-def _check_picture(plot: Path, reports: Sequence[tuple[Path, str]], *, force: bool, source: Path) -> tuple[Path, str]:
+def _check_picture(
+    plot: Path, reports: Sequence[tuple[Path, str]], *, force: bool, inputs: Sequence[Path]
+) -> tuple[Path, str]:
     """Check that a picture can be drawn, in which form and where it goes, before any work is done."""
     form = plot_form(plot)
-    picture = check_output(plot, force=force, inputs=[source])
+    picture = check_output(plot, force=force, inputs=inputs)
     if picture in dict(reports):
         raise UsageError(f"--plot {plot} is also the path of a report of this run.", hint="Name another file.")
     return picture, form

@@ -82,7 +82,7 @@ def approximate_result(
     after = sum(table.bytes_after for table in tables)
     return ApproximateResult(
         command="approximate",
-        input=InputFile(str(checkpoint.path), checkpoint.nbytes),
+        input=InputFile(checkpoint.name, checkpoint.nbytes),
         output=output,
         tables=tuple(tables),
         skipped=tuple(skipped),

@@ -25,12 +25,14 @@ class RowFacts:
         labels: of the rows; empty: none are known.
         offsets: the row that the first label belongs to, of each table that has labels.
         warnings: what a user should know of the files, and of rows without a label.
+        own_labels: of all rows of a table, by its name, that the checkpoint brings along; made when they are asked for.
     """
 
     row_weights: RowWeights | None = None
     labels: Sequence[str] = ()
     offsets: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    own_labels: Mapping[str, Callable[[], Sequence[str]]] = field(default_factory=dict)
 
     def weights_of(self, table: Table) -> Sequence[float] | None:
         """Give the weights of a table's rows, the least to those without a label; None where they are not its own."""
@@ -56,7 +58,7 @@ class RowFacts:
         """Give the labels of a table's rows, blank where there is none; empty where none are its own."""
         offset = self.offsets.get(table.name)
         if offset is None:
-            return ()
+            return self.own_labels[table.name]() if table.name in self.own_labels else ()
         if len(self.labels) == table.rows:
             return self.labels
         return [*[""] * offset, *self.labels, *[""] * (table.rows - offset - len(self.labels))]

@@ -93,6 +93,13 @@ def save_biggraph(state: Mapping[str, Tensor], path: Path) -> None:
     save_hdf5({name: value for name, value in state.items() if name.startswith("model/")}, path / "model.v3.h5")
 
 
+def save_folder(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write shards of at most 100 bytes and their index with huggingface_hub."""
+    hub = pytest.importorskip("huggingface_hub")
+    path.mkdir()
+    hub.save_torch_state_dict(dict(state), path, max_shard_size=100)
+
+
 @dataclass(frozen=True)
 class Case:
     """A writer of a format: the library that owns it.
@@ -122,6 +129,7 @@ CASES: Mapping[str, Case] = {
         save_biggraph,
         {"embeddings_user": STATE["z.weight"], "embeddings_item": STATE["a.weight"], "model/x": torch.ones(3)},
     ),
+    "Hugging Face folder": Case(save_folder),
 }
 each_format = pytest.mark.parametrize("module", FORMATS, ids=lambda module: module.NAME)
 
@@ -304,11 +312,11 @@ def test_open_checkpoint_names_formats_that_are_not_read(tmp_path: Path, kind: s
 
 def test_open_checkpoint_names_what_a_folder_holds(tmp_path: Path) -> None:
     """Of a folder the checkpoints in it are named, or how a distributed one is converted."""
-    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "model.pt").write_bytes(b"")
     (tmp_path / "config.json").write_bytes(b"{}")
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(tmp_path)
-    assert caught.value.hint == f"Name the checkpoint file in it: {tmp_path / 'model.safetensors'}."
+    assert caught.value.hint == f"Name the checkpoint file in it: {tmp_path / 'model.pt'}."
     shards = tmp_path / "step-1"
     shards.mkdir()
     (shards / ".metadata").write_bytes(b"")

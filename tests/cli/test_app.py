@@ -189,7 +189,8 @@ BAD_FILES: dict[str, tuple[Maker, str, str]] = {
     "text": (lambda path: path.write_bytes(b"the quick brown fox\n" * 9), "no format recognised the content", "Save"),
     "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "is an HDF5 file", "save_file"),
     "NumPy": (lambda path: path.write_bytes(b"\x93NUMPY\1\0" + bytes(99)), "is a damaged file of NumPy", "download"),
-    "JSON": (lambda path: path.write_bytes(b'{"weight_map": {}}'), "is JSON, not tensors", "Name the file"),
+    "JSON": (lambda path: path.write_bytes(b'{"hidden_size": 4}'), "is JSON, not tensors", "Name the file"),
+    "empty index": (lambda path: path.write_bytes(b'{"weight_map": {}}'), "has no 'weight_map'", "download all files"),
     "pickle": (lambda path: path.write_bytes(PICKLED), "is a pickle outside a zip archive", "save its state_dict"),
     "git-lfs": (
         lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"),
@@ -713,8 +714,13 @@ def test_names_that_are_no_text_work(folder: Path) -> None:
 
 @pytest.mark.parametrize("path", [".", "", "/", ".."])
 @pytest.mark.parametrize("command", ["approximate", "reconstruct", "inspect", "sweep", "evaluate", "backfill"])
-def test_folders_are_refused_by_every_command(folder: Path, command: str, path: str) -> None:
-    """A folder, named in whatever way, is refused in words and as one JSON document."""
+def test_folders_without_weights_are_refused_by_every_command(
+    folder: Path, command: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a folder, named in whatever way, is refused in words and as one JSON document."""
+    folder = folder / "outer" / "inner"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
     rest = {"approximate": ["--ratio", "4"], "evaluate": [path], "backfill": ["--max-id", "9", "--base-ids", "ids"]}
     (folder / "ids").write_text("0\n")
     assert_refused([command, path, *rest.get(command, [])], code=1, message="is a folder", folder=folder)
