@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zipfile
 import zlib
 from typing import BinaryIO
 
-from embcompress.checkpoints.files import read_exactly
+from embcompress.checkpoints.files import FileRegion, read_exactly
 from embcompress.checkpoints.unread import tell_archive
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
@@ -17,12 +18,19 @@ LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # signature ... flags, method ... len
 
 
 class TorchArchive:
-    """The members below the one folder that torch.save writes, found by the archive's directory."""
+    """The members below the one folder that torch.save writes, found by the archive's directory.
 
-    def __init__(self, file: BinaryIO) -> None:
+    Args:
+        file: that holds the archive, in binary.
+        start: position of its first byte.
+        nbytes: its length; None: up to the end of the file.
+    """
+
+    def __init__(self, file: BinaryIO, *, start: int = 0, nbytes: int | None = None) -> None:
         self.file = file
         self.path = str(file.name)
-        self.nbytes = os.fstat(file.fileno()).st_size
+        self.start = start
+        self.nbytes = os.fstat(file.fileno()).st_size - start if nbytes is None else nbytes
         self.members = self._read_directory()
         self.prefix = self._find_prefix()
         self.storages: dict[str, tuple[int, int]] = {}
@@ -34,7 +42,8 @@ class TorchArchive:
 
     def _read_directory(self) -> dict[str, zipfile.ZipInfo]:
         try:
-            with zipfile.ZipFile(self.file) as archive:
+            region = io.BufferedReader(FileRegion(self.file, self.start, self.nbytes))
+            with zipfile.ZipFile(region) as archive:
                 infos = archive.infolist()
         # What zipfile raises besides BadZipFile on directories that contradict themselves: positions before the start
         # (OSError, ValueError) or beyond 64 bits (OverflowError), short fields (struct.error), names that are not
@@ -82,7 +91,7 @@ class TorchArchive:
             raise self._damaged(f"has no member {name[:100]!r}, which its pickle refers to")
         if not 0 <= info.header_offset < self.nbytes:
             raise self._damaged(f"has its member {name[:100]!r} outside of itself: it is cut short or damaged")
-        header = read_exactly(self.file, info.header_offset, LOCAL_HEADER.size)
+        header = read_exactly(self.file, self.start + info.header_offset, LOCAL_HEADER.size)
         signature, _, flags, method, *_, name_length, extra_length = LOCAL_HEADER.unpack(header)
         encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"
         expected = info.orig_filename.encode(encoding, "replace")
@@ -90,7 +99,7 @@ class TorchArchive:
         if (
             signature != b"PK\x03\x04"
             or name_length != len(expected)
-            or read_exactly(self.file, at_name, name_length) != expected
+            or read_exactly(self.file, self.start + at_name, name_length) != expected
         ):
             raise self._damaged(f"has another member where its directory promises {name[:100]!r}")
         if (flags | info.flag_bits) & 1:
@@ -103,7 +112,7 @@ class TorchArchive:
         start = at_name + name_length + extra_length
         if info.file_size != info.compress_size or start + info.file_size > self.nbytes:
             raise self._damaged(f"declares {info.file_size} bytes for its member {name[:100]!r} and has fewer")
-        return start, info.file_size
+        return self.start + start, info.file_size
 
     def locate_checked(self, name: str) -> tuple[int, int]:
         """Find where a member begins in the file and how long it is, in bytes, and check its content."""
