@@ -16,7 +16,9 @@ from embcompress.checkpoints import (
     npy,
     npz,
     safetensors_file,
+    torch_distributed,
     torch_legacy,
+    torch_shards,
     torch_zip,
 )
 from embcompress.checkpoints.files import Files
@@ -32,6 +34,8 @@ FORMATS: tuple[ModuleType, ...] = (
     safetensors_file,
     torch_zip,
     torch_legacy,
+    torch_distributed,
+    torch_shards,
     npy,
     npz,
     gguf_file,

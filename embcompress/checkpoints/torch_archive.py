@@ -13,10 +13,16 @@ PART_BYTES = 2**20  # of a member that is checked at once
 
 
 class TorchArchive(ZipArchive):
-    """The members below the one folder that torch.save writes, found by the archive's directory."""
+    """The members below the one folder that torch.save writes, found by the archive's directory.
 
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file)
+    Args:
+        file: that holds the archive, in binary.
+        start: position of its first byte.
+        nbytes: its length; None: up to the end of the file.
+    """
+
+    def __init__(self, file: BinaryIO, *, start: int = 0, nbytes: int | None = None) -> None:
+        super().__init__(file, start=start, nbytes=nbytes)
         self.prefix = self._find_prefix()
         self.storages: dict[str, tuple[int, int]] = {}
         if f"{self.prefix}/byteorder" in self.members and not self._is_little_endian():

@@ -46,10 +46,10 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"{", "is JSON, not tensors", "Name the file that holds the tensors."),
 )
 
-DISTRIBUTED_LINE = "Convert its folder: `python -m torch.distributed.checkpoint.format_utils dcp_to_torch %s model.pt`."
 # Endings of files whose content tells nothing, or as much as another's.
 ENDINGS: tuple[tuple[str, str, str], ...] = (
-    (r"\.distcp", "is a part of a distributed checkpoint", DISTRIBUTED_LINE % "FOLDER"),
+    (r"\.distcp", "is a part of a distributed checkpoint", "Name the folder that it lies in."),
+    (r"\.metadata", "is the index of a distributed checkpoint", "Name the folder that it lies in."),
     (
         r"\.data-\d+-of-\d+|\.ckpt\.(index|meta)|\.index",
         "is a part of a TensorFlow checkpoint",
@@ -76,7 +76,7 @@ def tell_folder(path: Path) -> tuple[str, str]:
     except OSError:
         names = []
     if any(name.endswith(".distcp") for name in names):
-        return "is a folder with a distributed checkpoint", DISTRIBUTED_LINE % path
+        return "is a folder with parts of a distributed checkpoint and no .metadata", "Copy the folder whole."
     files = [str(path / name) for name in names if name.endswith(CHECKPOINTS)]
     if not files:
         return "is a folder", "Name a checkpoint file."
@@ -117,7 +117,7 @@ def tell_unread(path: Path, head: bytes) -> tuple[str, str] | None:
         if head.startswith(signature) or (signature[:1] in b"<{v" and start.startswith(signature.lower())):
             return what, hint
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return _tell_pickle(head)
+        return tell_ending(path) or _tell_pickle(head)
     if head[257:262] == b"ustar":
         return _tell_tar(head)
     # The first fields of ONNX's ModelProto: the version of the format, then the producer's name or the graph.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zipfile
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from embcompress.checkpoints.files import read_exactly
+from embcompress.checkpoints.files import FileRegion, read_exactly
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
 SIGNATURE = b"PK\x03\x04"
@@ -43,19 +44,26 @@ class Member:
 class ZipArchive:
     """The members of a zip archive, found by its directory.
 
+    Args:
+        file: that holds the archive, in binary.
+        start: position of its first byte.
+        nbytes: its length; None: up to the end of the file.
+
     Raises:
         DamagedFileError: the directory cannot be read, or names a member twice.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, *, start: int = 0, nbytes: int | None = None) -> None:
         self.file = file
         self.path = str(file.name)
-        self.nbytes = os.fstat(file.fileno()).st_size
+        self.start = start
+        self.nbytes = os.fstat(file.fileno()).st_size - start if nbytes is None else nbytes
         self.members = self._read_directory()
 
     def _read_directory(self) -> dict[str, zipfile.ZipInfo]:
         try:
-            with zipfile.ZipFile(self.file) as archive:
+            region = io.BufferedReader(FileRegion(self.file, self.start, self.nbytes))
+            with zipfile.ZipFile(region) as archive:
                 infos = archive.infolist()
         # What zipfile raises besides BadZipFile on directories that contradict themselves: positions before the start
         # (OSError, ValueError) or beyond 64 bits (OverflowError), short fields (struct.error), names that are not
@@ -89,7 +97,7 @@ class ZipArchive:
         shown = name[:100]
         if not 0 <= info.header_offset < self.nbytes:
             raise self.damaged(f"has its member {shown!r} outside of itself: it is cut short or damaged")
-        header = read_exactly(self.file, info.header_offset, LOCAL_HEADER.size)
+        header = read_exactly(self.file, self.start + info.header_offset, LOCAL_HEADER.size)
         signature, _, flags, method, *_, name_length, extra_length = LOCAL_HEADER.unpack(header)
         encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"
         expected = info.orig_filename.encode(encoding, "replace")
@@ -97,7 +105,7 @@ class ZipArchive:
         if (
             signature != SIGNATURE
             or name_length != len(expected)
-            or read_exactly(self.file, at_name, name_length) != expected
+            or read_exactly(self.file, self.start + at_name, name_length) != expected
         ):
             raise self.damaged(f"has another member where its directory promises {shown!r}")
         if (flags | info.flag_bits) & 1:
@@ -113,7 +121,7 @@ class ZipArchive:
         is_exact = is_deflated or info.file_size == info.compress_size
         if not is_exact or info.file_size > most or start + info.compress_size > self.nbytes:
             raise self.damaged(f"declares {info.file_size} bytes for its member {shown!r} and has fewer")
-        return Member(name, start, info.compress_size, info.file_size, is_deflated, info.CRC)
+        return Member(name, self.start + start, info.compress_size, info.file_size, is_deflated, info.CRC)
 
 
 def unpack(file: BinaryIO, member: Member) -> Iterator[bytes]:

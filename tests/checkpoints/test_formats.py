@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import torch.distributed.checkpoint as dcp
 from torch import Tensor
 
 from embcompress.checkpoints import FORMATS, open_checkpoint
@@ -100,6 +102,21 @@ def save_folder(state: Mapping[str, Tensor], path: Path) -> None:
     hub.save_torch_state_dict(dict(state), path, max_shard_size=100)
 
 
+def save_distributed(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write a folder with torch.distributed.checkpoint, in one process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dcp.save(dict(state), storage_writer=dcp.FileSystemWriter(path), no_dist=True)
+
+
+def save_shards(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write a folder of safetensors files with torch.distributed.checkpoint, in one process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        writer = dcp.HuggingFaceStorageWriter(str(path), save_distributed=True)
+        dcp.save(dict(state), storage_writer=writer, no_dist=True)
+
+
 @dataclass(frozen=True)
 class Case:
     """A writer of a format: the library that owns it.
@@ -130,6 +147,8 @@ CASES: Mapping[str, Case] = {
         {"embeddings_user": STATE["z.weight"], "embeddings_item": STATE["a.weight"], "model/x": torch.ones(3)},
     ),
     "Hugging Face folder": Case(save_folder),
+    "torch distributed safetensors": Case(save_shards, is_told_by_content=False),
+    "torch distributed": Case(save_distributed, is_told_by_content=False),
 }
 each_format = pytest.mark.parametrize("module", FORMATS, ids=lambda module: module.NAME)
 
@@ -294,7 +313,7 @@ KINDS_OF_FILES: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
         "__0_0.distcp",
         lambda: bytes(9) + archive_of("archive/data.pkl", b"."),
         "of a distributed",
-        "dcp_to_torch",
+        "Name the folder",
     ),
 }
 
@@ -319,8 +338,7 @@ def test_open_checkpoint_names_what_a_folder_holds(tmp_path: Path) -> None:
     assert caught.value.hint == f"Name the checkpoint file in it: {tmp_path / 'model.pt'}."
     shards = tmp_path / "step-1"
     shards.mkdir()
-    (shards / ".metadata").write_bytes(b"")
     (shards / "__0_0.distcp").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="is a folder with a distributed checkpoint") as caught:
+    with pytest.raises(CheckpointError, match=r"parts of a distributed checkpoint and no \.metadata") as caught:
         open_checkpoint(shards)
-    assert "dcp_to_torch" in caught.value.hint
+    assert caught.value.hint == "Copy the folder whole."
