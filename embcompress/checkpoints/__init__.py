@@ -10,12 +10,15 @@ from types import ModuleType, TracebackType
 
 from embcompress.checkpoints import (
     biggraph_folder,
+    binary_vectors,
     folder,
     gguf_file,
     hdf5_file,
     npy,
     npz,
+    packed,
     safetensors_file,
+    text_vectors,
     torch_distributed,
     torch_legacy,
     torch_shards,
@@ -42,6 +45,9 @@ FORMATS: tuple[ModuleType, ...] = (
     hdf5_file,
     biggraph_folder,
     folder,
+    text_vectors,
+    binary_vectors,
+    packed,
 )
 # Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
 # folder, and read_listing(path, files) -> Listing.

@@ -36,9 +36,6 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"ARROW1", "is an Arrow file", "Convert it: " + SAVE_AS % "torch.tensor(pandas.read_feather(path).to_numpy())"),
     (b"MATLAB 5.0", "is a MATLAB file", "Convert it: " + SAVE_AS % "torch.tensor(scipy.io.loadmat(path)[NAME])"),
     (b"SQLite format 3", "is an SQLite database", "Name the file that holds the tensors."),
-    (b"\x1f\x8b", "is compressed with gzip", "Unpack it first: `gunzip -k`."),
-    (b"BZh", "is compressed with bzip2", "Unpack it first: `bunzip2 -k`."),
-    (b"\xfd7zXZ", "is compressed with xz", "Unpack it first: `unxz -k`."),
     (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "Unpack it first: `unzstd`."),
     (b"<!doctype", "is an HTML page, probably an error page of the server", "Download the file again."),
     (b"<html", "is an HTML page, probably an error page of the server", "Download the file again."),
@@ -57,12 +54,6 @@ ENDINGS: tuple[tuple[str, str, str], ...] = (
     ),
     (r"\.pb|\.tflite", "is a TensorFlow graph", "Name the checkpoint with its variables."),
 )
-
-NUMBER = rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
-VECTORS_LINE = "Convert it: vectors = gensim.models.KeyedVectors.load_word2vec_format(path%s).vectors; " + SAVE_AS % (
-    "torch.tensor(vectors)"
-)
-
 
 # Endings of files that a folder may hold for us.
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".gguf", ".h5", ".hdf5", ".keras")
@@ -132,7 +123,7 @@ def tell_unread(path: Path, head: bytes) -> tuple[str, str] | None:
             "is a msgpack file, as Flax writes it",
             "Convert it: flax.serialization.msgpack_restore(open(path, 'rb').read()), then safetensors.flax.save_file.",
         )
-    return _tell_vectors(head) or tell_ending(path)
+    return tell_ending(path)
 
 
 def _tell_tar(head: bytes) -> tuple[str, str]:
@@ -158,20 +149,3 @@ def _tell_pickle(head: bytes) -> tuple[str, str]:
         "is a pickle outside a zip archive (pickle.dump or joblib)",
         "Load it where you trust it and save its state_dict with torch.save or safetensors.",
     )
-
-
-def _tell_vectors(head: bytes) -> tuple[str, str] | None:
-    """Tell the word vectors of word2vec, fastText and GloVe by their first lines."""
-    first, _, rest = head.partition(b"\n")
-    if re.fullmatch(rb"\d+ \d+\s*", first):
-        try:
-            rest[: rest.rfind(b" ")].decode()
-        except UnicodeDecodeError:
-            return "is word vectors in word2vec's binary form", VECTORS_LINE % ", binary=True"
-        return "is word vectors as text (word2vec, fastText)", VECTORS_LINE % ""
-    fields = first.split(b" ")
-    is_cut = b"\n" not in head
-    numbers = [field for field in fields[-5 - is_cut : len(fields) - is_cut] if re.fullmatch(NUMBER, field.strip())]
-    if len(fields) > 5 and len(numbers) == 5:
-        return "is word vectors as text (GloVe)", VECTORS_LINE % ", no_header=True"
-    return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +51,29 @@ def save_deflated(table: np.ndarray, path: Path) -> None:
         np.savez_compressed(file, table)
 
 
+def save_vectors(table: np.ndarray, path: Path, *, binary: bool) -> None:
+    """Write with gensim, as text in the fewest digits that keep each number."""
+    models = pytest.importorskip("gensim.models", reason="gensim, which writes word vectors, is not installed")
+    vectors = models.KeyedVectors(DIM)
+    vectors.add_vectors([f"word{row}" for row in range(ROWS)], table)
+    vectors.save_word2vec_format(str(path), binary=binary)
+
+
+def save_glove(table: np.ndarray, path: Path) -> None:
+    """Write a text without a header, packed by gzip."""
+    lines = (f"word{row} {' '.join(map(str, values))}\n" for row, values in enumerate(table.tolist()))
+    path.write_bytes(gzip.compress("".join(lines).encode(), compresslevel=1))
+
+
 WRITERS: Mapping[str, Callable[[np.ndarray, Path], None]] = {
     "npy": save_npy,
     "npy, column by column": save_fortran,
     "npy, big-endian": save_big_endian,
     "npz": save_npz,
     "npz, deflated": save_deflated,
+    "word2vec, text": partial(save_vectors, binary=False),
+    "word2vec, binary": partial(save_vectors, binary=True),
+    "GloVe, packed": save_glove,
 }
 
 
