@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from embcompress.checkpoints import biggraph_folder, gguf_file, hdf5_file, safetensors_file, torch_zip
+from embcompress.checkpoints import (
+    arrow_file,
+    arrow_folder,
+    biggraph_folder,
+    gguf_file,
+    hdf5_file,
+    parquet_file,
+    safetensors_file,
+    torch_zip,
+)
 from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.pieces import join_pieces
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
@@ -17,7 +26,16 @@ from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFor
 
 __all__ = ["FORMATS", "Checkpoint", "LeftOut", "StoredTensor", "open_checkpoint"]
 
-FORMATS: tuple[ModuleType, ...] = (safetensors_file, torch_zip, gguf_file, hdf5_file, biggraph_folder)
+FORMATS: tuple[ModuleType, ...] = (
+    safetensors_file,
+    torch_zip,
+    gguf_file,
+    hdf5_file,
+    biggraph_folder,
+    parquet_file,
+    arrow_file,
+    arrow_folder,
+)
 # Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
 # folder, and read_listing(path, files) -> Listing.
 

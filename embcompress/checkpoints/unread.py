@@ -41,8 +41,12 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
         "is a binary model of fastText",
         "Convert it: " + SAVE_AS % "torch.tensor(fasttext.load_model(path).get_input_matrix())",
     ),
-    (b"PAR1", "is a Parquet file", "Convert it: " + SAVE_AS % "torch.tensor(pandas.read_parquet(path).to_numpy())"),
-    (b"ARROW1", "is an Arrow file", "Convert it: " + SAVE_AS % "torch.tensor(pandas.read_feather(path).to_numpy())"),
+    (b"PARE", "is an encrypted Parquet file", "Decrypt it first: pyarrow.parquet.read_table with its keys."),
+    (
+        b"FEA1",
+        "is a Feather file of version 1",
+        "Convert it: pyarrow.feather.write_feather(pyarrow.feather.read_table(path), new_path)",
+    ),
     (b"MATLAB 5.0", "is a MATLAB file", "Convert it: " + SAVE_AS % "torch.tensor(scipy.io.loadmat(path)[NAME])"),
     (b"SQLite format 3", "is an SQLite database", "Name the file that holds the tensors."),
     (b"\x1f\x8b", "is compressed with gzip", "Unpack it first: `gunzip -k`."),
@@ -82,7 +86,20 @@ MEMBERS: tuple[tuple[str, str, str], ...] = (
     ),
 )
 # Endings of files that a folder may hold for us.
-CHECKPOINTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".gguf", ".h5", ".hdf5", ".keras")
+CHECKPOINTS = (
+    ".safetensors",
+    ".pt",
+    ".pth",
+    ".bin",
+    ".ckpt",
+    ".pkl",
+    ".gguf",
+    ".h5",
+    ".hdf5",
+    ".keras",
+    ".parquet",
+    ".arrow",
+)
 NAMED_MAX = 3
 
 
