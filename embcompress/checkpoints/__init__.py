@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 
 from embcompress.checkpoints import (
+    arrow_file,
+    arrow_folder,
     biggraph_folder,
     binary_vectors,
     folder,
@@ -17,6 +19,7 @@ from embcompress.checkpoints import (
     npy,
     npz,
     packed,
+    parquet_file,
     safetensors_file,
     text_vectors,
     torch_distributed,
@@ -48,6 +51,9 @@ FORMATS: tuple[ModuleType, ...] = (
     text_vectors,
     binary_vectors,
     packed,
+    parquet_file,
+    arrow_file,
+    arrow_folder,
 )
 # Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
 # folder, and read_listing(path, files) -> Listing.

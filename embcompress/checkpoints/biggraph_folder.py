@@ -13,6 +13,7 @@ from pathlib import Path
 
 from embcompress.checkpoints.files import Files, read_exactly
 from embcompress.checkpoints.hdf5_tensors import Hdf5Source, list_datasets
+from embcompress.checkpoints.links import check_inside
 from embcompress.checkpoints.pieces import join_rows
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
 from embcompress.exceptions import CheckpointError, DamagedFileError
@@ -107,18 +108,13 @@ def _read_partitions(name: str, by_part: dict[int, Path], files: Files) -> list[
 
 
 def _source(path: Path, files: Files) -> Hdf5Source:
-    _check_inside(path)
+    check_inside(path)
     file, base = files.open(path)
     return Hdf5Source(files, str(path), base, os.fstat(file.fileno()).st_size)
 
 
-def _check_inside(path: Path) -> None:
-    if path.resolve().parent != path.parent.resolve():
-        raise CheckpointError(f"{path} is a link out of its folder.", hint="Copy the file that it leads to.")
-
-
 def _read(path: Path, files: Files, *, nbytes_max: int) -> bytes:
-    _check_inside(path)
+    check_inside(path)
     file, _ = files.open(path)
     nbytes = os.fstat(file.fileno()).st_size
     if nbytes > nbytes_max:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.gguf_header import MAGIC, Cursor, Header, TensorInfo, TextArray, read_header
 from embcompress.checkpoints.libraries import import_library
+from embcompress.checkpoints.links import check_inside
 from embcompress.checkpoints.tensors import ITEM_BYTES, LeftOut, Listing, StoredTensor, contiguous_strides
 from embcompress.exceptions import CheckpointError, DamagedFileError
 
@@ -119,17 +120,12 @@ def _read_parts(path: Path, header: Header, *, count: int, files: Files) -> dict
             f"{path} is part {number} of {count} of a GGUF model, and its name does not say so.",
             hint=f"Call it NAME-{number:05}-of-{count:05}.gguf, and keep the other parts beside it.",
         )
-    # Where parts are links, as in the cache of Hugging Face, all lie in one folder.
-    folders = {path.parent.resolve(), path.resolve().parent}
     headers = {}
     for place in range(1, count + 1):
         part = path.with_name(f"{match['stem']}{place:05}-of-{count:05}{match['ending']}")
         if not part.exists():
             raise CheckpointError(f"{path} is one of {count} parts, and {part} is missing.", hint="Download it, too.")
-        if part.resolve().parent not in folders:
-            raise CheckpointError(
-                f"{part} is a link out of its folder, to {part.resolve()}.", hint="Copy that file to its place."
-            )
+        check_inside(part, beside=path)
         file, _ = files.open(part)
         if os.pread(file.fileno(), len(MAGIC), 0) != MAGIC:
             raise DamagedFileError(f"{part} is no GGUF file.", hint="Copy or download it again.")

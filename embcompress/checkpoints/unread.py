@@ -32,8 +32,12 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
         "is a binary model of fastText",
         "Convert it: " + SAVE_AS % "torch.tensor(fasttext.load_model(path).get_input_matrix())",
     ),
-    (b"PAR1", "is a Parquet file", "Convert it: " + SAVE_AS % "torch.tensor(pandas.read_parquet(path).to_numpy())"),
-    (b"ARROW1", "is an Arrow file", "Convert it: " + SAVE_AS % "torch.tensor(pandas.read_feather(path).to_numpy())"),
+    (b"PARE", "is an encrypted Parquet file", "Decrypt it first: pyarrow.parquet.read_table with its keys."),
+    (
+        b"FEA1",
+        "is a Feather file of version 1",
+        "Convert it: pyarrow.feather.write_feather(pyarrow.feather.read_table(path), new_path)",
+    ),
     (b"MATLAB 5.0", "is a MATLAB file", "Convert it: " + SAVE_AS % "torch.tensor(scipy.io.loadmat(path)[NAME])"),
     (b"SQLite format 3", "is an SQLite database", "Name the file that holds the tensors."),
     (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "Unpack it first: `unzstd`."),
@@ -56,7 +60,20 @@ ENDINGS: tuple[tuple[str, str, str], ...] = (
 )
 
 # Endings of files that a folder may hold for us.
-CHECKPOINTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".gguf", ".h5", ".hdf5", ".keras")
+CHECKPOINTS = (
+    ".safetensors",
+    ".pt",
+    ".pth",
+    ".bin",
+    ".ckpt",
+    ".pkl",
+    ".gguf",
+    ".h5",
+    ".hdf5",
+    ".keras",
+    ".parquet",
+    ".arrow",
+)
 NAMED_MAX = 3
 
 

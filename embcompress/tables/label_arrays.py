@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from embcompress.checkpoints.label_columns import text_of
 from embcompress.checkpoints.npy_header import MAGIC, parse_code, read_header
 from embcompress.checkpoints.placed_arrays import decode_texts
 from embcompress.exceptions import CheckpointError, DamagedFileError
@@ -58,13 +59,7 @@ def read_parquet(path: Path) -> ReadLabels:
         names = file.schema_arrow.names
         wanted = choose_columns(names, path)  # the vectors of the rows may stand beside their labels
         table = file.read(columns=[names[place] for place in wanted if place is not None])
-        columns = [list(map(_text_of, column.to_pylist())) for column in table.columns]
+        columns = [list(map(text_of, column.to_pylist())) for column in table.columns]
     except (OSError, ValueError, NotImplementedError) as err:  # what pyarrow's own exceptions are
         raise CheckpointError(f"{path} cannot be read as Parquet: {str(err).splitlines()[0]}.") from err
     return read_columns(table.column_names, columns, path)
-
-
-def _text_of(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return "" if value is None else str(value)

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from embcompress.checkpoints.label_columns import LABEL_COLUMNS, find_columns
 from embcompress.exceptions import CheckpointError, IdsError
 from embcompress.tables.text_files import is_integer, is_number, split_lines, split_rows
 from embcompress.text import named
 
-# Names of columns in headers, in lower case; of several that are there the first one counts.
-LABEL_COLUMNS = ("label", "labels", "name", "token", "word", "piece", "item", "entity", "relation", "user", "title")
-ID_COLUMNS = ("id", "index", "idx", "row", "", "unnamed: 0", "__index_level_0__")
 HEADERS = (("id", "label"), ("label", "id"))  # of lines without quotes, which may be labels themselves
 FLAG = " #fairseq:overwrite"  # behind a count in fairseq's dictionaries
 PLAIN = ""  # of a form that cannot be taken for another
@@ -99,7 +97,7 @@ def choose_columns(names: Sequence[str], path: Path) -> tuple[int | None, int]:
     Raises:
         CheckpointError: none of them is known to hold the labels.
     """
-    found = _find_columns(names)
+    found = find_columns(names)
     if found is not None:
         return found
     if len(names) == 1:
@@ -139,7 +137,7 @@ def _from_table(rows: list[list[str]], path: Path, *, form: str = "id<TAB>label"
     if not rows:
         return ReadLabels([], PLAIN)
     width = len(rows[0])
-    is_header = not any(map(is_number, rows[0])) and _find_columns(rows[0]) is not None
+    is_header = not any(map(is_number, rows[0])) and find_columns(rows[0]) is not None
     if not is_header and not (width == 2 or (width == 1 and form == "id,label")):
         raise CheckpointError(f"{path}, row 1: expected {form}; got {chr(9).join(rows[0])[:60]!r}.")
     for place, row in enumerate(rows, 1):
@@ -184,17 +182,6 @@ def _are_all_ids(numbers: Sequence[str]) -> bool:
         return True
     is_falling = all(first > second for first, second in pairwise(ids))
     return not is_falling and len(set(ids)) == len(ids) and min(ids) >= 0 and max(ids) < 2 * len(ids)
-
-
-def _find_columns(names: Sequence[str]) -> tuple[int | None, int] | None:
-    """Find the columns of ids and labels by their names: None for ids that are not there, or where nothing is known."""
-    lowered = [name.strip().lower() for name in names]
-    key, label = (
-        next((lowered.index(name) for name in known if name in lowered), None) for known in (ID_COLUMNS, LABEL_COLUMNS)
-    )
-    if label is None and key is not None and len(names) == 2:
-        label = 1 - key
-    return None if label is None else (key, label)
 
 
 def _split_last(line: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,6 +135,46 @@ def save_packed(state: Mapping[str, Tensor], path: Path) -> None:
     path.write_bytes(gzip.compress(path.read_bytes()))
 
 
+def save_parquet(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write with pyarrow, each tensor as a column of lists."""
+    reason = "pyarrow is not installed: pip install 'embcompress[arrow]'"
+    pytest.importorskip("pyarrow.parquet", reason=reason).write_table(arrow_table(state), path)
+
+
+def save_arrow(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write an Arrow file with pyarrow, each tensor as a column of lists."""
+    ipc = pytest.importorskip("pyarrow.ipc", reason="pyarrow is not installed: pip install 'embcompress[arrow]'")
+    table = arrow_table(state)
+    with ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=4)
+
+
+def save_parts(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write a folder of Parquet files, as Spark does."""
+    path.mkdir()
+    for part in range(3):
+        rows = {name: value[2 * part : 2 * part + 2] for name, value in state.items()}
+        save_parquet(rows, path / f"part-0000{part}.parquet")
+
+
+def arrow_table(state: Mapping[str, Tensor]) -> Any:
+    """Make a table of pyarrow of matrices, each as a column of lists."""
+    arrow = pytest.importorskip("pyarrow")
+    columns = {
+        name: arrow.FixedSizeListArray.from_arrays(arrow.array(value.flatten().numpy()), value.shape[1])
+        for name, value in state.items()
+    }
+    return arrow.table(columns)
+
+
+# Matrices of as many rows each, in the dtypes that Arrow has.
+COLUMNS: Mapping[str, Tensor] = {
+    "z": STATE["z.weight"],
+    "a": torch.arange(12, dtype=torch.float64).view(6, 2) / 3,
+    "half": torch.tensor([[1.5], [-2.0], [float("nan")], [0.0], [-0.0], [float("inf")]], dtype=torch.float16),
+}
+
+
 @dataclass(frozen=True)
 class Case:
     """A writer of a format: the library that owns it.
@@ -176,6 +217,9 @@ CASES: Mapping[str, Case] = {
     "word vectors": Case(partial(save_vectors, binary=False), VECTORS, is_cut_told_by_rows=True),
     "word2vec": Case(partial(save_vectors, binary=True), VECTORS, is_cut_told_by_rows=True),
     "packed word vectors": Case(save_packed, VECTORS, is_cut_told_by_rows=True),
+    "Parquet": Case(save_parquet, COLUMNS),
+    "Arrow": Case(save_arrow, COLUMNS),
+    "Parquet folder": Case(save_parts, COLUMNS),
 }
 each_format = pytest.mark.parametrize("module", FORMATS, ids=lambda module: module.NAME)
 
