@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from embcompress.checkpoints import safetensors_file, torch_zip
+from embcompress.checkpoints import safetensors_file, torch_legacy, torch_zip
 from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.folder_files import AGAIN, WEIGHT_MAP, Folder, is_plain, read_index, read_json
 from embcompress.checkpoints.folder_names import (
@@ -33,7 +33,7 @@ from embcompress.checkpoints.unread import HEAD_BYTES, tell_unread
 from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFormatError
 
 NAME = "Hugging Face folder"
-READERS: tuple[ModuleType, ...] = (safetensors_file, torch_zip)  # of the formats that weights in a folder may have
+READERS: tuple[ModuleType, ...] = (safetensors_file, torch_zip, torch_legacy)  # of the formats that weights in a folder may have
 DISTRIBUTED = ".distcp"
 
 

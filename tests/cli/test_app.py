@@ -105,7 +105,7 @@ def test_inspect_prints_one_json_document(folder: Path) -> None:
     document = json.loads(outcome.out)
     assert list(document) == INSPECT_KEYS
     assert [list(entry) for entry in document["tables"]] == [
-        ["name", "tied_names", "rows", "shape", "dtype", "bytes", "chosen", "reason"]
+        ["name", "tied_names", "rows", "shape", "dtype", "stored_as", "bytes", "chosen", "reason"]
     ] * 2
     assert [list(entry) for entry in document["others"]] == [["name", "shape", "dtype", "bytes"]] * 2
     assert [(entry["name"], entry["chosen"]) for entry in document["tables"]] == [
@@ -121,7 +121,7 @@ def test_reconstruct_prints_one_json_document(folder: Path) -> None:
     outcome = run("reconstruct", "model-compressed.safetensors", "--json")
     assert (outcome.code, outcome.err) == (0, "")
     document = json.loads(outcome.out)
-    assert list(document) == ["schema_version", "command", "ok", "input", "output", "tables", "tensors"]
+    assert list(document) == ["schema_version", "command", "ok", "input", "output", "tables", "tensors", "skipped"]
     assert (document["tables"], document["tensors"]) == (["entities.weight"], 4)
     assert outcome.out == (folder / "model-compressed-dense.report.json").read_text()
 
@@ -187,7 +187,11 @@ BAD_FILES: dict[str, tuple[Maker, str, str]] = {
     ),
     "gzip": (lambda path: path.write_bytes(gzip.compress(b"x" * 99)), "is compressed with gzip", "Unpack it first"),
     "text": (lambda path: path.write_bytes(b"the quick brown fox\n" * 9), "no format recognised the content", "Save"),
-    "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "is an HDF5 file", "save_file"),
+    "HDF5": (
+        lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)),
+        "cannot be read as HDF5",
+        "Copy or download",
+    ),
     "NumPy": (lambda path: path.write_bytes(b"\x93NUMPY\1\0" + bytes(99)), "is a damaged file of NumPy", "download"),
     "JSON": (lambda path: path.write_bytes(b'{"hidden_size": 4}'), "is JSON, not tensors", "Name the file"),
     "empty index": (lambda path: path.write_bytes(b'{"weight_map": {}}'), "has no 'weight_map'", "download all files"),

@@ -29,7 +29,8 @@ REPORT_KEYS = [
     "warnings",
 ]  # fmt: skip
 TABLE_KEYS = [
-    "name", "tied_names", "rows", "shape", "dtype", "kind", "coding", "rank", "rows_kept", "rows_added", "rows_dropped",
+    "name", "tied_names", "rows", "shape", "dtype", "stored_as", "kind", "coding", "rank", "rows_kept", "rows_added",
+    "rows_dropped",
     "rows_filled", "method", "constrainer", "kept_energy", "base_rows", "new_rows", "bytes_before", "bytes_after",
     "seconds",
 ]  # fmt: skip
