@@ -18,6 +18,8 @@ from embcompress.exceptions import DamagedFileError
 
 NAME = "Parquet"
 MAGIC = b"PAR1"
+# Of the reads of each column: without, whole groups of rows are held at once, 0.7 GB instead of 0.3 of one of 0.3 GB.
+BUFFER_BYTES = 2**16
 
 
 def is_recognised(path: Path, head: bytes) -> bool:  # noqa: ARG001 - whatever its name
@@ -110,4 +112,5 @@ def _count_leaves(kind: Any) -> int:
 def _open(path: Path, files: Files) -> Any:
     parquet = import_arrow("pyarrow.parquet", path)
     file, base = files.open(path)
-    return parquet.ParquetFile(Window(files, base, os.fstat(file.fileno()).st_size))
+    window = Window(files, base, os.fstat(file.fileno()).st_size)
+    return parquet.ParquetFile(window, buffer_size=BUFFER_BYTES, pre_buffer=False)
