@@ -60,6 +60,7 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
         scattered = None if artifact else tell_scattered(checkpoint)
         tables, others = [], []
         groups = group_tensors(checkpoint.tensors, files=checkpoint.files, is_whole=artifact is None)
+        widths = table_widths(groups)
         for group in groups:
             stored = group.stored
             if not group.is_matrix and stored.name in unread:
@@ -78,7 +79,7 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
                 reason += f"; smaller with up to {most} bases" if most else "; no number of bases makes it smaller"
             if table.name not in factors and not table.is_complex:
                 told = next((shape for name in group.names if (shape := checkpoint.listing.row_shapes.get(name))), None)
-                reason += _offer_matrices(table, told, table_widths(checkpoint, but=table.dim))
+                reason += _offer_matrices(table, told, widths - {table.dim})
             tables.append(
                 ListedTable(
                     **vars(table.head),
