@@ -33,7 +33,8 @@ from embcompress.checkpoints.unread import HEAD_BYTES, tell_unread
 from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFormatError
 
 NAME = "Hugging Face folder"
-READERS: tuple[ModuleType, ...] = (safetensors_file, torch_zip, torch_legacy)  # of the formats that weights in a folder may have
+# Of the formats that weights in a folder may have.
+READERS: tuple[ModuleType, ...] = (safetensors_file, torch_zip, torch_legacy)
 DISTRIBUTED = ".distcp"
 
 

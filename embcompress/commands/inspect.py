@@ -60,6 +60,7 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
         scattered = None if artifact else tell_scattered(checkpoint)
         tables, others = [], []
         groups = group_tensors(checkpoint.tensors, files=checkpoint.files, is_whole=artifact is None)
+        widths = table_widths(groups)
         for group in groups:
             stored = group.stored
             if not group.is_matrix and stored.name in unread:
@@ -79,7 +80,7 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
             if table.name not in factors and not table.is_complex:
                 row_shapes = map(checkpoint.listing.row_shapes.get, group.names)
                 row_shape = next(filter(None, row_shapes), None)
-                reason += _offer_matrices(table, row_shape, table_widths(checkpoint, but=table.dim))
+                reason += _offer_matrices(table, row_shape, widths - {table.dim})
             tables.append(
                 ListedTable(
                     **vars(table.head),

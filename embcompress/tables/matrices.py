@@ -7,15 +7,14 @@ from collections.abc import Iterable
 
 from embcompress.checkpoints import Checkpoint
 from embcompress.exceptions import TableError
-from embcompress.tables.selection import group_tensors
+from embcompress.tables.selection import Group, group_tensors
 from embcompress.tables.table import Table
 
 
-def table_widths(checkpoint: Checkpoint, *, but: int) -> set[int]:
-    """List the columns of the recognised tables of a checkpoint, chosen or not, but for those of `but` columns."""
-    groups = group_tensors(checkpoint.tensors)
+def table_widths(groups: Iterable[Group]) -> set[int]:
+    """List the columns of the recognised tables among the tensors of a checkpoint, chosen or not."""
     shapes = [group.stored.shape for group in groups if group.verdict.is_table and group.is_matrix]
-    return {shape[1] for shape in shapes if len(shape) == 2} - {but}
+    return {shape[1] for shape in shapes if len(shape) == 2}
 
 
 def matrix_shape(
@@ -71,7 +70,8 @@ def matrix_of(item: Table, checkpoint: Checkpoint, *, given: tuple[int, int] | N
             )
         return given
     told = [checkpoint.listing.row_shapes.get(name) for name in (item.name, *item.tied_names)]
-    found = matrix_shape(item, row_shape=next(filter(None, told), None), widths=table_widths(checkpoint, but=item.dim))
+    widths = table_widths(group_tensors(checkpoint.tensors)) - {item.dim}
+    found = matrix_shape(item, row_shape=next(filter(None, told), None), widths=widths)
     if found is None:
         raise TableError(
             f"table {item.name!r} in {checkpoint.path} has rows of {columns} numbers, and nothing tells the sides of "
