@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from embcompress.checkpoints import binary_vectors, npy, npz, packed, safetensors_file, text_vectors, torch_zip
+from embcompress.checkpoints import (
+    binary_vectors,
+    fasttext_binary,
+    npy,
+    npz,
+    packed,
+    safetensors_file,
+    text_vectors,
+    torch_zip,
+)
 from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.pieces import join_pieces
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
@@ -17,7 +26,16 @@ from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFor
 
 __all__ = ["FORMATS", "Checkpoint", "LeftOut", "StoredTensor", "open_checkpoint"]
 
-FORMATS: tuple[ModuleType, ...] = (safetensors_file, torch_zip, npy, npz, text_vectors, binary_vectors, packed)
+FORMATS: tuple[ModuleType, ...] = (
+    safetensors_file,
+    torch_zip,
+    npy,
+    npz,
+    text_vectors,
+    binary_vectors,
+    fasttext_binary,
+    packed,
+)
 # Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
 # folder, and read_listing(path, files) -> Listing.
 

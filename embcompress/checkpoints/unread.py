@@ -41,11 +41,6 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
         "Convert it with the package gguf: GGUFReader(path).tensors, and dequantize(data, type).",
     ),
     (b"\x89HDF", "is an HDF5 file", "Convert it: " + SAVE_AS % "torch.tensor(h5py.File(path)[NAME][:])"),
-    (
-        b"\xba\x16\x4f\x2f",
-        "is a binary model of fastText",
-        "Convert it: " + SAVE_AS % "torch.tensor(fasttext.load_model(path).get_input_matrix())",
-    ),
     (b"PAR1", "is a Parquet file", "Convert it: " + SAVE_AS % "torch.tensor(pandas.read_parquet(path).to_numpy())"),
     (b"ARROW1", "is an Arrow file", "Convert it: " + SAVE_AS % "torch.tensor(pandas.read_feather(path).to_numpy())"),
     (b"MATLAB 5.0", "is a MATLAB file", "Convert it: " + SAVE_AS % "torch.tensor(scipy.io.loadmat(path)[NAME])"),

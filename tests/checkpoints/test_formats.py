@@ -22,6 +22,7 @@ from embcompress.checkpoints import FORMATS, Checkpoint, open_checkpoint
 from embcompress.checkpoints.unread import HEAD_BYTES, SIGNATURES
 from embcompress.exceptions import CheckpointError, UnknownFormatError
 from embcompress.tables.rows import read_bytes
+from tests.checkpoints.fasttext_files import fasttext_model
 
 STATE: Mapping[str, Tensor] = {
     "z.weight": torch.arange(24, dtype=torch.float32).view(6, 4),
@@ -70,6 +71,11 @@ def save_packed(state: Mapping[str, Tensor], path: Path) -> None:
     path.write_bytes(gzip.compress(path.read_bytes()))
 
 
+def save_fasttext(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write a model of fastText by its layout: what fastText itself reads of such files, tests of its own hold."""
+    path.write_bytes(fasttext_model(state["input_vectors"].numpy(), state["output_vectors"].numpy()))
+
+
 @dataclass(frozen=True)
 class Case:
     """A writer of a format: the library that owns it.
@@ -99,6 +105,7 @@ CASES: Mapping[str, Case] = {
     "npz": Case(save_npz, {name: value for name, value in STATE.items() if value.dtype != torch.bfloat16}),
     "word vectors": Case(partial(save_vectors, binary=False), VECTORS, is_cut_told_by_rows=True),
     "word2vec": Case(partial(save_vectors, binary=True), VECTORS, is_cut_told_by_rows=True),
+    "fastText": Case(save_fasttext, {"input_vectors": VECTORS["vectors"], "output_vectors": VECTORS["vectors"][:90]}),
     "packed word vectors": Case(save_packed, VECTORS, is_cut_told_by_rows=True),
 }
 each_format = pytest.mark.parametrize("module", FORMATS, ids=lambda module: module.NAME)
