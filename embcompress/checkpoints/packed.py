@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from types import ModuleType
 
-from embcompress.checkpoints import binary_vectors, text_vectors
+from embcompress.checkpoints import binary_vectors, fasttext_binary, text_vectors
 from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.streams import find_packing, open_stream
 from embcompress.checkpoints.tensors import Listing
@@ -15,7 +15,7 @@ from embcompress.exceptions import UnknownFormatError
 
 NAME = "packed word vectors"
 # Formats that are read from the start to the end: a file of another one would have to be unpacked whole to list it.
-STREAMED: tuple[ModuleType, ...] = (text_vectors, binary_vectors)
+STREAMED: tuple[ModuleType, ...] = (text_vectors, binary_vectors, fasttext_binary)
 
 
 def is_recognised(path: Path, head: bytes) -> bool:  # noqa: ARG001 - whatever its name

@@ -27,11 +27,6 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
         "is a git-lfs pointer, not the file itself",
         "Fetch the file with `git lfs pull`.",
     ),
-    (
-        b"\xba\x16\x4f\x2f",
-        "is a binary model of fastText",
-        "Convert it: " + SAVE_AS % "torch.tensor(fasttext.load_model(path).get_input_matrix())",
-    ),
     (b"PARE", "is an encrypted Parquet file", "Decrypt it first: pyarrow.parquet.read_table with its keys."),
     (
         b"FEA1",

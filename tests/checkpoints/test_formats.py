@@ -25,6 +25,7 @@ from embcompress.checkpoints import FORMATS, Checkpoint, open_checkpoint
 from embcompress.checkpoints.unread import HEAD_BYTES, SIGNATURES
 from embcompress.exceptions import CheckpointError, UnknownFormatError
 from embcompress.tables.rows import read_bytes
+from tests.checkpoints.fasttext_files import fasttext_model
 
 STATE: Mapping[str, Tensor] = {
     "z.weight": torch.arange(24, dtype=torch.float32).view(6, 4),
@@ -175,6 +176,11 @@ COLUMNS: Mapping[str, Tensor] = {
 }
 
 
+def save_fasttext(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write a model of fastText by its layout: what fastText itself reads of such files, tests of its own hold."""
+    path.write_bytes(fasttext_model(state["input_vectors"].numpy(), state["output_vectors"].numpy()))
+
+
 @dataclass(frozen=True)
 class Case:
     """A writer of a format: the library that owns it.
@@ -216,6 +222,7 @@ CASES: Mapping[str, Case] = {
     "torch distributed": Case(save_distributed, is_told_by_content=False),
     "word vectors": Case(partial(save_vectors, binary=False), VECTORS, is_cut_told_by_rows=True),
     "word2vec": Case(partial(save_vectors, binary=True), VECTORS, is_cut_told_by_rows=True),
+    "fastText": Case(save_fasttext, {"input_vectors": VECTORS["vectors"], "output_vectors": VECTORS["vectors"][:90]}),
     "packed word vectors": Case(save_packed, VECTORS, is_cut_told_by_rows=True),
     "Parquet": Case(save_parquet, COLUMNS),
     "Arrow": Case(save_arrow, COLUMNS),

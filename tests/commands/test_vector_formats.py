@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 import embcompress
+from tests.checkpoints.fasttext_files import fasttext_model
 
 ROWS, DIM = 20_000, 64
 
@@ -59,6 +60,11 @@ def save_vectors(table: np.ndarray, path: Path, *, binary: bool) -> None:
     vectors.save_word2vec_format(str(path), binary=binary)
 
 
+def save_fasttext(table: np.ndarray, path: Path) -> None:
+    """Write a model of fastText, whose outputs are fewer and no table."""
+    path.write_bytes(fasttext_model(table, np.zeros((1, DIM), np.float32)))
+
+
 def save_glove(table: np.ndarray, path: Path) -> None:
     """Write a text without a header, packed by gzip."""
     lines = (f"word{row} {' '.join(map(str, values))}\n" for row, values in enumerate(table.tolist()))
@@ -73,6 +79,7 @@ WRITERS: Mapping[str, Callable[[np.ndarray, Path], None]] = {
     "npz, deflated": save_deflated,
     "word2vec, text": partial(save_vectors, binary=False),
     "word2vec, binary": partial(save_vectors, binary=True),
+    "fastText": save_fasttext,
     "GloVe, packed": save_glove,
 }
 
