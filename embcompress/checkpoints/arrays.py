@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from embcompress.checkpoints.records import Global, Inert, Span, TensorReference, is_sizes
+from embcompress.checkpoints.records import Global, Inert, QuantizedReference, Span, TensorReference, is_sizes
 from embcompress.checkpoints.tensors import ITEM_BYTES, contiguous_strides
 
 DTYPES: Mapping[str, str] = MappingProxyType(
@@ -57,6 +57,9 @@ class ArrayReference:
         return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
 
+Reference = TensorReference | QuantizedReference | ArrayReference
+
+
 class UnreadArrayError(ValueError):
     """An array that is not read, in words that say what it is."""
 
@@ -72,9 +75,9 @@ def is_array(value: object) -> bool:
     return value.origin.qualname in {"_reconstruct", "_frombuffer", "ndarray"}
 
 
-def reference_of(node: object) -> TensorReference | ArrayReference | None:
+def reference_of(node: object) -> Reference | None:
     """Read where a tensor or an array lies; None where it is neither, or one that is not read."""
-    if isinstance(node, TensorReference):
+    if isinstance(node, (TensorReference, QuantizedReference)):
         return node
     try:
         return read_array(node) if isinstance(node, Inert) and is_array(node) else None

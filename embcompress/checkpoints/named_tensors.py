@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from embcompress.checkpoints.arrays import (
     OBJECTS,
-    ArrayReference,
+    Reference,
     UnreadArrayError,
     UntrueArrayError,
     is_array,
@@ -15,7 +15,7 @@ from embcompress.checkpoints.arrays import (
     reference_of,
 )
 from embcompress.checkpoints.pickled_modules import entries_of, module_state, tell_graph_model
-from embcompress.checkpoints.records import Inert, TensorReference
+from embcompress.checkpoints.records import Inert, QuantizedReference, TensorReference
 from embcompress.checkpoints.tensors import LeftOut, name_fault
 from embcompress.checkpoints.unheld import is_unheld, why_unheld
 from embcompress.checkpoints.vectors import TABLE_LEAF, VectorTable, find_vectors
@@ -54,7 +54,7 @@ class NamedTensors:
     """
 
     def __init__(self, tree: object, path: str, *, pickle_bytes: int, loading: str = "") -> None:
-        self.tensors: list[tuple[str, TensorReference | ArrayReference | VectorTable]] = []
+        self.tensors: list[tuple[str, Reference | VectorTable]] = []
         self.left_out: list[LeftOut] = []
         self.row_shapes: dict[str, tuple[int, ...]] = {}
         self._path = path
@@ -152,7 +152,7 @@ class NamedTensors:
         elif module_state(value) is None:
             self._leave_out(name, NOT_A_TENSOR)
 
-    def _add(self, name: str, value: TensorReference | ArrayReference | VectorTable) -> None:
+    def _add(self, name: str, value: Reference | VectorTable) -> None:
         fault = name_fault(name)
         if fault:
             self._leave_out(name, fault)
@@ -213,7 +213,7 @@ class NamedTensors:
                 found.append(id(node))
                 continue
             for _, child in self._children(node):
-                if isinstance(child, (dict, list, tuple, Inert, TensorReference)):
+                if isinstance(child, (dict, list, tuple, Inert, TensorReference, QuantizedReference)):
                     if id(child) not in parents:
                         parents[id(child)] = []
                         pending.append(child)
@@ -266,7 +266,9 @@ class NamedTensors:
 
 
 def _is_tensor(node: object) -> bool:
-    return isinstance(node, TensorReference) or (isinstance(node, Inert) and (is_array(node) or is_unheld(node)))
+    if isinstance(node, Inert):
+        return is_array(node) or is_unheld(node)
+    return isinstance(node, (TensorReference, QuantizedReference))
 
 
 def _is_floating(node: object, *, axes_min: int) -> bool:

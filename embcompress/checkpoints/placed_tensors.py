@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
 
-from embcompress.checkpoints.arrays import ArrayReference
+from embcompress.checkpoints.arrays import ArrayReference, Reference
 from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.named_tensors import NamedTensors
-from embcompress.checkpoints.records import Span, StorageReference, TensorReference
+from embcompress.checkpoints.quantized_tensors import place_quantized
+from embcompress.checkpoints.records import QuantizedReference, Span, StorageReference, TensorReference
 from embcompress.checkpoints.stacked_rows import stack_rows
 from embcompress.checkpoints.tensors import EXPANDED_BYTES_MAX, ITEM_BYTES, LeftOut, Listing, StoredTensor
 from embcompress.checkpoints.unheld import UNHELD_TENSORS
@@ -86,9 +87,11 @@ class _Placing:
     texts: Mapping[int, int]
     loading: str
 
-    def place(self, name: str, value: TensorReference | ArrayReference | VectorTable) -> StoredTensor | LeftOut:
+    def place(self, name: str, value: Reference | VectorTable) -> StoredTensor | LeftOut:
         if isinstance(value, TensorReference):
             return place_tensor(name, value, self.source, loading=self.loading)
+        if isinstance(value, QuantizedReference):
+            return place_quantized(name, value, self.place)
         if isinstance(value, ArrayReference):
             content = value.content
             start = self.source.pickle_start + content.start if isinstance(content, Span) else 0

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from embcompress.checkpoints.records import Global, Inert, StorageReference, TensorReference, is_size, is_sizes
+from embcompress.checkpoints.records import (
+    Global,
+    Inert,
+    QuantizedReference,
+    StorageReference,
+    TensorReference,
+    is_size,
+    is_sizes,
+)
 
 
 class MalformedError(ValueError):
@@ -41,8 +49,28 @@ def _rebuild_tensor_v3(args: tuple[object, ...]) -> object:
     raise MalformedError("has a tensor without a dtype")
 
 
+def _rebuild_qtensor(args: tuple[object, ...]) -> object:
+    tensor = _make_tensor(args[:4], None, None)
+    bits = _QUANTIZED_BITS.get(tensor.dtype, 0)
+    codes = _as_codes(tensor)
+    match args[4:5]:
+        case ((Global(qualname="per_tensor_affine"), float(scale), int(zero)),) if bits:
+            return QuantizedReference(codes, bits, scale, zero)
+        case ((Global(qualname=kind), TensorReference() as scales, TensorReference() as zeros, int(axis)),) if bits:
+            if kind.startswith("per_channel_affine") and 0 <= axis < len(codes.shape):
+                return QuantizedReference(codes, bits, scales, zeros, axis)
+    return Inert(Global("torch._utils", "_rebuild_qtensor"), args)
+
+
+def _as_codes(tensor: TensorReference) -> TensorReference:
+    """View quantized numbers as the integers that are stored."""
+    storage, dtype = tensor.storage, CODE_DTYPES.get(tensor.dtype, tensor.dtype)
+    integers = StorageReference(storage.key, dtype, storage.numel, storage.location, storage.offset)
+    return TensorReference(integers, tensor.offset, tensor.shape, tensor.strides, dtype)
+
+
 def _rebuild_parameter(args: tuple[object, ...]) -> object:
-    if not args or not isinstance(args[0], (TensorReference, Inert)):
+    if not args or not isinstance(args[0], (TensorReference, QuantizedReference, Inert)):
         raise MalformedError("has a parameter that is not a tensor")
     return args[0]
 
@@ -72,6 +100,7 @@ _TENSOR_REBUILDERS: Mapping[tuple[str, str], _Rebuild] = MappingProxyType(
         ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
         ("torch._utils", "_rebuild_tensor_v3"): _rebuild_tensor_v3,
+        ("torch._utils", "_rebuild_qtensor"): _rebuild_qtensor,
         ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
         ("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
     }
@@ -86,6 +115,11 @@ REBUILDERS: Mapping[tuple[str, str], _Rebuild] = MappingProxyType(
     }
 )  # everything that a pickle can have called, and all of it is ours
 
+_QUANTIZED_BITS: Mapping[str, int] = MappingProxyType({"qint8": 8, "quint8": 8, "quint4x2": 4})
+# The integers that quantized dtypes are stored as; of quint4x2 two codes in each.
+CODE_DTYPES: Mapping[str, str] = MappingProxyType(
+    {"qint8": "int8", "quint8": "uint8", "qint32": "int32", "quint4x2": "uint8", "quint2x4": "uint8"}
+)
 STORAGE_MODULES = ("torch", "torch.storage")
 STORAGE_DTYPES: Mapping[str, str | None] = MappingProxyType(
     {
@@ -101,6 +135,11 @@ STORAGE_DTYPES: Mapping[str, str | None] = MappingProxyType(
         "BoolStorage": "bool",
         "ComplexFloatStorage": "complex64",
         "ComplexDoubleStorage": "complex128",
+        "QInt8Storage": "qint8",
+        "QUInt8Storage": "quint8",
+        "QInt32Storage": "qint32",
+        "QUInt4x2Storage": "quint4x2",
+        "QUInt2x4Storage": "quint2x4",
         "UntypedStorage": None,
     }
 )

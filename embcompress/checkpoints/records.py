@@ -118,6 +118,35 @@ class TensorReference:
     pending: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class QuantizedReference:
+    """A tensor whose values are (code - zero) * scale, as torch quantizes to 8 bits, or 4 with two codes in a byte.
+
+    Attributes:
+        codes: as they are stored; of 4 bits, their shape and strides count codes.
+        bits: of a code.
+        scale: of all codes, or one for each index of an axis.
+        zero: the code of 0, likewise.
+        axis: of the scales; None where there is one.
+    """
+
+    codes: TensorReference
+    bits: int
+    scale: float | TensorReference
+    zero: int | TensorReference
+    axis: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return self.codes.shape
+
+    @property
+    def dtype(self) -> str:
+        """Torch's name of the dtype of the values."""
+        return "float32"
+
+
 def is_size(value: object) -> bool:
     """Tell whether this is an integer that a size, a stride or an offset can be."""
     return type(value) is int and 0 <= value <= INTEGER_MAX

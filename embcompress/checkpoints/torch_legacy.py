@@ -18,6 +18,7 @@ from embcompress.checkpoints.files import Files, read_exactly
 from embcompress.checkpoints.named_tensors import NamedTensors
 from embcompress.checkpoints.pickles import PickleStream
 from embcompress.checkpoints.placed_tensors import Source, list_tensors
+from embcompress.checkpoints.rebuilds import CODE_DTYPES
 from embcompress.checkpoints.records import StorageReference
 from embcompress.checkpoints.tensors import ITEM_BYTES, Listing
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
@@ -98,7 +99,7 @@ class LegacyFile:
         return places
 
     def _item_bytes(self, storage: StorageReference, *, is_last: bool) -> int:
-        dtype = storage.dtype or "uint8"
+        dtype = CODE_DTYPES.get(storage.dtype or "", storage.dtype or "uint8")
         if dtype not in ITEM_BYTES and not is_last:
             raise UnknownFormatError(
                 f"{self.path} holds a storage of {dtype[:100]}, whose length is not known.",

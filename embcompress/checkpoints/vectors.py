@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from embcompress.checkpoints.arrays import ArrayReference, reference_of, scalar_of
 from embcompress.checkpoints.pickled_modules import entries_of, module_state
-from embcompress.checkpoints.records import OpaqueKey, TensorReference
+from embcompress.checkpoints.records import OpaqueKey, QuantizedReference, TensorReference
 
 # Of a dict with labels or a list: fewer vectors of one length may be the biases and norms of a small model.
 ROWS_MIN = 16
@@ -72,7 +72,9 @@ def _vectors(values: Iterable[object]) -> list[TensorReference | ArrayReference]
     kind: tuple[object, ...] | None = None
     for value in values:
         row = reference_of(value)
-        if row is None or len(row.shape) != 1 or row.shape[0] < 2 or "float" not in row.dtype:
+        if row is None or isinstance(row, QuantizedReference):
+            return None
+        if len(row.shape) != 1 or row.shape[0] < 2 or "float" not in row.dtype:
             return None
         kind = kind or _kind(row)
         if _kind(row) != kind:

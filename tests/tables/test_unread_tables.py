@@ -77,10 +77,10 @@ def test_tensors_left_out_are_named_with_the_line_that_converts_them(
 
 @pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions.*:UserWarning")
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")
-def test_quantized_tensors_of_torch_are_dequantized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quantized_tensors_of_32_bits_are_dequantized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The line calls dequantize(), which gives the values that torch reads."""
     path = tmp_path / "model.pt"
-    value = torch.quantize_per_tensor(WEIGHT, 0.5, 0, torch.qint8)
+    value = torch.quantize_per_tensor(WEIGHT, 0.5, 0, torch.qint32)
     torch.save({NAME: value}, path)
     said = refuse(path)
     assert f"{NAME!r} is a quantized tensor" in said.message
