@@ -105,12 +105,12 @@ class Artifact:
 
 
 def is_artifact(checkpoint: Checkpoint) -> bool:
-    """Tell whether a checkpoint is an artifact of this tool."""
+    """Return whether a checkpoint is an artifact of this tool."""
     return DOCUMENT_KEY in checkpoint.listing.metadata and checkpoint.format == "safetensors"
 
 
 def read_artifact(checkpoint: Checkpoint) -> Artifact:
-    """Read what an artifact says of itself, and check that it holds what it says.
+    """Read the header of an artifact, and check that its tensors are as it says.
 
     Raises:
         ArtifactError: not an artifact, of a newer schema, or one whose tensors are not those of its header.

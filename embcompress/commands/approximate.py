@@ -73,9 +73,9 @@ def approximate(
 ) -> ApproximateResult:
     """Compress the embedding tables of a checkpoint, and measure the error of what is stored.
 
-    Exactly one of `bases`, `energy`, `max_error`, `ratio` and `max_size` says how small. Goes over the rows of each
+    Exactly one of `bases`, `energy`, `max_error`, `ratio` and `max_size` sets the size. Goes over the rows of each
     table twice with `bases` or as codes, else three times, and more often where a spectrum, row weights or a missed
-    error demand it (the report says how often); memory grows with the number of rows by a byte each, as codes by
+    error demand it (the report has their number); memory grows with the number of rows by a byte each, as codes by
     some fifty, with row weights by some ten more.
 
     Args:
@@ -112,7 +112,7 @@ def approximate(
         max_regression: by how much it may be: a share, or a text such as "1%", the default.
         report: files to write the report to, each ending choosing a renderer; default `<output stem>.report.json`.
         force: overwrite existing outputs.
-        dry_run: make all checks, tell sizes and memory, and write nothing; reads no row with `bases`.
+        dry_run: make all checks, predict sizes and memory, and write nothing; reads no row with `bases`.
         progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:
@@ -164,7 +164,7 @@ def approximate(
             if dry_run:
                 result = _planned_result(checkpoint, chosen, choices, resolved, target, neighbours=neighbours)
                 result = replace(result, warnings=facts.warnings)
-                result = _unrecognised(checkpoint, chosen, call).tell(result)
+                result = _unrecognised(checkpoint, chosen, call).add_to(result)
                 return replace(result, gates=conditions.gates(result))
         else:
             chosen = choose()
@@ -266,7 +266,7 @@ def _planned_result(
     *,
     neighbours: int,
 ) -> ApproximateResult:
-    """Tell what a run with a number of bases would write."""
+    """Return what a run with a number of bases would write."""
     file = ArtifactFile(resolved, checkpoint, [describe(planned) for planned in plan.tables], force=True)
     size = file.writer([entry for planned in plan.tables for entry in planned_entries(planned)]).nbytes
     check_space(resolved, size)
