@@ -189,7 +189,7 @@ def measure_samples() -> str:
 
 
 def say(line: str) -> None:
-    """Tell how far it has come, beside the Markdown."""
+    """Return how far it has come, beside the Markdown."""
     print(line, file=sys.stderr, flush=True)
 
 

@@ -35,7 +35,7 @@ FITTED: Mapping[str, str] = MappingProxyType(
 METHODS: Mapping[str, str] = MappingProxyType(
     {name: what for name, what in INITIALIZERS.items() if name != "pretrained"} | dict(FITTED)
 )
-NO_CONSTRAINER = "none"  # of --constrainer: not even that which a model tells
+NO_CONSTRAINER = "none"  # of --constrainer: not even that of a pickled model
 CONSTRAINERS: Mapping[str, str] = MappingProxyType(
     {
         "normalize": "each row to unit norm of order p, by default 2",
@@ -47,7 +47,7 @@ CONSTRAINERS: Mapping[str, str] = MappingProxyType(
 DEFAULT_METHOD = "gaussian"
 
 STORED_DTYPES = ("same", "float32", "float16", "bfloat16")  # of --dtype
-DEFAULT_NEIGHBOURS = 100  # queries of a table: a band of some +-3 %, for the price of two products with 100 columns
+DEFAULT_NEIGHBOURS = 100  # queries of a table: a band of some +-3 %, at the cost of two products with 100 columns
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def imports_of(name: str, *, at_import: bool) -> set[str]:
 
 
 def room_of(name: str) -> str:
-    """Tell the room of a module: the first name below the package; of the package itself an empty one."""
+    """Return the room of a module: the first name below the package; of the package itself an empty one."""
     return name.partition(".")[2].partition(".")[0]
 
 
@@ -161,7 +161,7 @@ def imports_inside_functions(name: str) -> Iterator[tuple[str, str]]:
 
 
 def is_torch_free(name: str) -> bool:
-    """Tell whether a module must not reach torch when it is imported, by TORCH_FREE; packages never do."""
+    """Return whether a module must not reach torch when it is imported, by TORCH_FREE; packages never do."""
     room, _, module = name.partition(".")[2].partition(".")
     if not room or room not in TORCH_FREE:
         return not room
@@ -181,7 +181,7 @@ def imports_for_types(name: str) -> set[str]:
 
 
 def is_below(name: str, package: str) -> bool:
-    """Tell whether a module is a package or lies in it."""
+    """Return whether a module is a package or lies in it."""
     return name == package or name.startswith(f"{package}.")
 
 

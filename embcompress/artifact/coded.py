@@ -1,4 +1,4 @@
-"""The decoders of a coded table's rows, read from an artifact. docs/artifact.md tells the bytes."""
+"""The decoders of a coded table's rows, read from an artifact. docs/artifact.md describes the bytes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_windowed(artifact: Artifact, table: CompressedTable) -> WindowFactors:
 
 
 def describe_codes(artifact: Artifact, table: CompressedTable) -> tuple[int, bool, int | None]:
-    """Tell of a coded table how many kinds of rows it has, whether it has bases, and the states of the trellis.
+    """Return how many kinds of rows a coded table has, whether it has bases, and the states of its trellis.
 
     Raises:
         ArtifactError: the codebook does not have the checksum of the header, or is damaged.

@@ -33,7 +33,7 @@ from embcompress.tables.rows import StoredRows, tensor_bytes
 class DecodedRows(ABC):
     """The rows that a compressed table decodes to, complex entries as pairs of reals.
 
-    Nothing is rounded to the dtype of the original, nor held to its range. What is read in order is checked by
+    Nothing is rounded to the dtype of the original, nor clamped to its range. What is read in order is checked by
     `check` at the end; what decodes it, when it is opened.
 
     Args:

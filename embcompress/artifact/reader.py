@@ -114,7 +114,7 @@ def is_artifact(checkpoint: Checkpoint) -> bool:
 
 
 def read_artifact(checkpoint: Checkpoint) -> Artifact:
-    """Read what an artifact says of itself, and check that it holds what it says.
+    """Read the header of an artifact, and check that its tensors are as it says.
 
     Raises:
         ArtifactError: not an artifact, of a newer schema, or one whose tensors are not those of its header.

@@ -173,7 +173,7 @@ def widest_metadata(
 
 
 def factor_dtypes(dtype: str, stored_dtype: str) -> tuple[str, str]:
-    """Tell the dtypes of bases and weights of a table of `dtype` whose real parts are stored as `stored_dtype`.
+    """Return the dtypes of bases and weights of a table of `dtype` whose real parts are stored as `stored_dtype`.
 
     A complex table keeps complex bases, where safetensors has the dtype, so that its bases have the table's shape.
 
@@ -237,5 +237,5 @@ def count_levels(windows: Windows) -> int:
 
 
 def real_row_shape(table: CompressedTable) -> tuple[int, ...]:
-    """Tell the shape of a row as reals: complex ones have a last axis of 2."""
+    """Return the shape of a row as reals: complex ones have a last axis of 2."""
     return (*table.shape, 2) if table.dtype in REAL_PARTS else table.shape

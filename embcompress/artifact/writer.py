@@ -179,7 +179,7 @@ class SafetensorsWriter(TensorWriter):
         self._written[entry] += len(part)
 
     def _start(self, entry: Entry) -> int:
-        """Tell where a tensor starts; of a growing one those before it are whole."""
+        """Return where a tensor starts; of a growing one those before it are whole."""
         if not entry.is_growing:
             return self._starts[entry]
         before = self._growing[: self._growing.index(entry)]

@@ -153,7 +153,7 @@ def approximate(
     """Compress the embedding tables of a checkpoint to shared bases and the weights of each row.
 
     Give one of --ratio, --max-size, --max-error, --bases, --energy. The first three store weights as codes (quantized)
-    where that pays. Writes STEM-compressed.safetensors and its error report beside the checkpoint.
+    where that is smaller. Writes STEM-compressed.safetensors and its error report beside the checkpoint.
     """
 
 

@@ -21,7 +21,7 @@ def tell_result(result: Result, environment: Mapping[str, str], *, report: Seque
         result: of the run.
         environment: of the process.
         report: the files that the report was asked to go to.
-        quiet: tell of no warning.
+        quiet: write no warning.
 
     Returns:
         What goes to stderr: annotations, and a warning for each file that cannot be written.

@@ -48,7 +48,7 @@ def print_error(text: str, *, is_command: bool = False) -> None:
 
 
 def is_in_actions() -> bool:
-    """Tell whether this is a step of GitHub Actions."""
+    """Return whether this is a step of GitHub Actions."""
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 

@@ -52,6 +52,6 @@ def repeat_command(args: Sequence[str], retry: Retry) -> str:
 
 
 def _takes_value(option: str, retry: Retry) -> bool:
-    """Tell whether a value follows an option, as it does among the new arguments."""
+    """Return whether a value follows an option, as it does among the new arguments."""
     behind = retry.arguments.index(option) + 1
     return behind < len(retry.arguments) and not retry.arguments[behind].startswith("--")

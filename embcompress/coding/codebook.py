@@ -108,7 +108,7 @@ class Codebook:
         return trellis_of(self.states)
 
     def layout(self, kind: int) -> Layout:
-        """Tell which columns the strings of a kind hold."""
+        """Return which columns the strings of a kind hold."""
         # Kinds that differ in scale or step have the same columns.
         key = None if kind == ZERO_KIND else (int(self.profiles[kind]), int(self.shifts[kind]))
         if key not in self._layouts:
@@ -127,7 +127,7 @@ class Codebook:
 
     @cached_property
     def alike(self) -> NDArray[np.int64]:
-        """Tell the first kind whose strings hold the same columns as those of each, (kinds,)."""
+        """Return the first kind whose strings hold the same columns as those of each, (kinds,)."""
         pairs = (self.profiles << 32) + self.shifts
         pairs[ZERO_KIND] = -(2**62)
         _, firsts, inverse = np.unique(pairs, return_index=True, return_inverse=True)
@@ -136,7 +136,7 @@ class Codebook:
 
     @cached_property
     def expected_lengths(self) -> NDArray[np.int64]:
-        """Tell about how many bytes a string of each kind has, (kinds,): a whole number on every processor."""
+        """Return about how many bytes a string of each kind has, (kinds,): a whole number on every processor."""
         symbols = load_symbols()
         entropies = symbols.prefix_bits - symbols.prefix_losses
         # Kinds that differ in scale or step have the same columns; a damaged file may claim a million of them.
@@ -164,7 +164,7 @@ class Codebook:
         return steps
 
     def row_steps(self, kinds: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Tell the step of rows of given kinds, (n,) float32."""
+        """Return the step of rows of given kinds, (n,) float32."""
         steps: NDArray[np.float32] = self.kind_steps[kinds]
         return steps
 
@@ -278,12 +278,12 @@ def _read_codebook(stored: bytes, *, rank: int, dim: int) -> Codebook:
 
 
 def _is_inside(classes: NDArray[np.int64]) -> bool:
-    """Tell whether differences and classes are such as a table can have: nothing overflows."""
+    """Return whether differences and classes are such as a table can have: nothing overflows."""
     return not len(classes) or int(np.abs(classes).max()) < 2**12
 
 
 def _differences(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Tell each integer by its difference from the one before, the first from 0."""
+    """Return each integer by its difference from the one before, the first from 0."""
     return np.diff(values, prepend=0)
 
 

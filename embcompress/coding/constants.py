@@ -15,7 +15,7 @@ GROUP_WIDTHS = (0, 1, 2, 4, 8)
 
 
 def group_width(groups: int) -> int:
-    """Tell in how many bits a row's group is written: the least of GROUP_WIDTHS that holds all groups."""
+    """Return in how many bits a row's group is written: the least of GROUP_WIDTHS that holds all groups."""
     return next(width for width in GROUP_WIDTHS if groups <= 1 << width)
 
 

@@ -75,7 +75,7 @@ class Fit:
         return costs.argmin(dim=1).cpu().numpy()
 
     def shifts(self, weights: Tensor, is_zero: Tensor, profiles: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Tell each row's scale in eighths of an octave, (rows,); of rows of zeros any."""
+        """Return each row's scale in eighths of an octave, (rows,); of rows of zeros any."""
         centers = self.codebook.centers
         owners = torch.from_numpy(profiles).to(weights.device)
         if centers is not None:

@@ -84,7 +84,7 @@ def kinds_of_rows(
     step_number: int = 0,
     finer: int = 0,
 ) -> NDArray[np.int64]:
-    """Tell the kind of each row, (rows,), from its weights and the scale of its step.
+    """Return the kind of each row, (rows,), from its weights and the scale of its step.
 
     Args:
         fit: of the table.

@@ -152,7 +152,7 @@ def _code_direction(
 
 
 def _prefixed(classes: NDArray[np.int64], size: int) -> int:
-    """Tell how many of the last coordinates of a class are in the prefix code."""
+    """Return how many of the last coordinates of a class are in the prefix code."""
     some = min(size, PREFIXED_MAX)
     return prefixed_columns(table_of(classes).repeat(some), raw_bits_of(classes).repeat(some), load_symbols())
 

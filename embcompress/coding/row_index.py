@@ -44,7 +44,7 @@ class RowIndex:
         return int(self._before[-1])
 
     def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Tell where the strings of rows start, (n,) int64."""
+        """Return where the strings of rows start, (n,) int64."""
         return add_up(rows, self._before, self.lengths, SPACING)
 
     def to_bytes(self, codebook: Codebook) -> NDArray[np.uint8]:

@@ -71,7 +71,7 @@ class Statistics:
 
 
 def sample_rows(*, rows: int, dim: int, profiles: int = 1) -> int:
-    """Tell how many rows a sample has: four times as many where profiles are fitted to it."""
+    """Return how many rows a sample has: four times as many where profiles are fitted to it."""
     factor = 4 if profiles > 1 else 1
     return min(rows, factor * SAMPLE_ROWS_MAX, max(SAMPLE_ROWS_MIN, 2 * factor * SAMPLE_NUMBERS // dim))
 

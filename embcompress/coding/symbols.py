@@ -70,7 +70,7 @@ class Trellis:
 
     @cached_property
     def paths(self) -> NDArray[np.uint64]:
-        """Tell what follows 2 state + set, by twice that plus whether the symbol is odd: the same of the next state."""
+        """Return 2 state + set after a symbol, by twice that before it plus whether the symbol is odd."""
         before, odd = np.divmod(np.arange(4 * self.states), 2)
         state = before >> 1
         after = ((state << 1) | (odd ^ self.parities[state])) & (self.states - 1)
@@ -156,7 +156,7 @@ class Symbols:
 
 
 def table_of(classes: NDArray[Any]) -> NDArray[np.int64]:
-    """Tell which class table each class has, and so `raw_bits_of` it how many bits go raw."""
+    """Return which class table each class has, and so `raw_bits_of` it how many bits go raw."""
     inside = np.clip(classes, CLASS_MIN, CLASS_MAX)
     above = TRAINED + (inside - CLASS_TRAINED - 1) % PER_OCTAVE
     tables: NDArray[np.int64] = np.where(inside > CLASS_TRAINED, above, inside - CLASS_MIN).astype(np.int64)
@@ -164,20 +164,20 @@ def table_of(classes: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def raw_bits_of(classes: NDArray[Any]) -> NDArray[np.int64]:
-    """Tell how many low bits of a symbol go raw in each class."""
+    """Return how many low bits of a symbol go raw in each class."""
     above = np.clip(classes, CLASS_MIN, CLASS_MAX) - CLASS_TRAINED
     raw: NDArray[np.int64] = np.maximum(0, -(-above // PER_OCTAVE)).astype(np.int64)
     return raw
 
 
 def rates_of(classes: NDArray[Any], symbols: Symbols) -> NDArray[np.float64]:
-    """Tell the bits a number that each class takes; 0 below CLASS_MIN."""
+    """Return the bits a number that each class takes; 0 below CLASS_MIN."""
     raw = np.maximum(raw_bits_of(classes) - 1, 0)
     return np.where(classes < CLASS_MIN, 0.0, symbols.rates[table_of(classes)] + raw)
 
 
 def distortions_of(classes: NDArray[Any], symbols: Symbols) -> NDArray[np.float64]:
-    """Tell the squared error that each class is left with, in squared steps; below CLASS_MIN all of it."""
+    """Return the squared error that each class is left with, in squared steps; below CLASS_MIN all of it."""
     whole_variances = 2.0 ** (2 * np.asarray(classes, np.float64) / PER_OCTAVE)
     return np.where(classes < CLASS_MIN, whole_variances, symbols.distortions[table_of(classes)])
 

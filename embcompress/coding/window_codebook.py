@@ -122,7 +122,7 @@ class WindowCodebook:
 
 
 def read_levels(codes: Tensor, layout: GroupLayout) -> Tensor:
-    """Tell which level each column of rows of one group has.
+    """Return which level each column of rows of one group has.
 
     Args:
         codes: (count, row_bytes) uint8.

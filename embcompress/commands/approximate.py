@@ -77,9 +77,9 @@ def approximate(
 ) -> ApproximateResult:
     """Compress the embedding tables of a checkpoint, and measure the error of what is stored.
 
-    Exactly one of `bases`, `energy`, `max_error`, `ratio` and `max_size` says how small. Goes over the rows of each
+    Exactly one of `bases`, `energy`, `max_error`, `ratio` and `max_size` sets the size. Goes over the rows of each
     table twice with `bases` or as codes, else three times, and more often where a spectrum, row weights or a missed
-    error demand it (the report says how often); memory grows with the number of rows by a byte each, as codes by
+    error demand it (the report has their number); memory grows with the number of rows by a byte each, as codes by
     some fifty, with row weights by some ten more.
 
     Args:
@@ -180,7 +180,7 @@ def approximate(
             if dry_run:
                 result = _planned_result(checkpoint, chosen, choices, planned_output, neighbours=neighbours)
                 result = replace(result, warnings=facts.warnings)
-                result = _unrecognised(checkpoint, chosen, call).tell(result)
+                result = _unrecognised(checkpoint, chosen, call).add_to(result)
                 return replace(result, gates=conditions.gates(result))
         else:
             chosen = choose()

@@ -83,7 +83,7 @@ def backfill(
         base_labels: for each base a file of its labels, in the order of its rows.
         labels: a file of the new labels, in the order of the new ids.
         row_offset: the row that the first label belongs to, of the base and of the new table; rows before it keep their
-            ids. Where nothing is said of rows without a label, none goes or moves on a guess: a single first row of
+            ids. Without options on rows that have no label, none is dropped or moved on a guess: a single first row of
             zeros is taken for the one that has none, and where no label is new or moves, all rows stay.
         keep_padding: rows behind the last label stay, behind the last new one.
         drop_padding: rows behind the last label, or of a blank one, make room where new labels need their places.
@@ -254,7 +254,7 @@ def _checked_block_rows(block_rows: int | None) -> int | None:
 
 
 def _checked(request: PaddingRequest, *, bases: int, has_labels: bool) -> PaddingRequest:
-    """Give a request back, and refuse what cannot be said of rows without a label.
+    """Return a request, and refuse options on rows without a label that contradict each other.
 
     Raises:
         UsageError: it contradicts itself, or there are no labels, or several bases.
@@ -296,7 +296,7 @@ def _settle(
 
 
 def _compressed_tables(base: Base, plans: Sequence[GrowthPlan]) -> list[CompressedTable]:
-    """List what the new artifact says of its tables: those that grew with their new length."""
+    """List the tables of the new artifact: those that grew with their new length."""
     if base.artifact is None:
         return []
     grown = {plan.first.table.name: plan for plan in plans}

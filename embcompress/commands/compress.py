@@ -33,7 +33,7 @@ from embcompress.tables.table import Table
 
 
 class Compression:
-    """The tables of a run on their way into an artifact: as planned with a number of bases, or held to a budget.
+    """The tables of a run on their way into an artifact: with a planned number of bases, or within a budget.
 
     Args:
         checkpoint: an open one, that holds them.
@@ -45,7 +45,7 @@ class Compression:
         named: the patterns by which tables were named.
         fixed_rows: whether strings of one kind get one length.
         neighbours: rows of each table whose nearest rows are looked for.
-        conditions: that the report is held to.
+        conditions: tested on the report.
         unrecognised: matrices that the report names beside the tables.
         output: where the artifact goes.
         progress: called with what is being done, rows done, rows in all and bytes of a row.
@@ -75,7 +75,7 @@ class Compression:
         self._conditions, self._output = conditions, output
 
     def plan(self, chosen: Plan | Sequence[Table], choices: Sequence[SolverChoice] = ()) -> ApproximateResult:
-        """Tell what `run` would write, from the same arguments."""
+        """Return what `run` would write, from the same arguments."""
         maker = self._maker(chosen, choices, dry_run=True)
         encodings = maker.encodings()
         entries = [entry for encoding in encodings for entry in encoding.planned_entries()]
@@ -89,7 +89,7 @@ class Compression:
             warnings=self._table_source.facts.warnings,
             memory=maker.memory() + estimate_neighbour_memory(self._neighbours),
         )
-        return replace(self._unrecognised.tell(result), gates=self._conditions.gates(result))
+        return replace(self._unrecognised.add_to(result), gates=self._conditions.gates(result))
 
     def run(
         self,
@@ -101,7 +101,7 @@ class Compression:
         """Write the artifact and its reports; more than once where a measured error misses its target.
 
         Args:
-            chosen: the plan of a number of bases, or the tables that are held to a budget.
+            chosen: the plan of a number of bases, or the tables within a budget.
             choices: the solver of each planned table.
             reports: where the reports go, and what renders each.
         """
@@ -156,7 +156,7 @@ class Compression:
                 (*left_out(self._checkpoint), *maker.skipped),
                 warnings=self._table_source.facts.warnings,
             )
-            result = _withhold(replace(self._unrecognised.tell(result), gates=self._conditions.gates(result)))
+            result = _withhold(replace(self._unrecognised.add_to(result), gates=self._conditions.gates(result)))
             commit = _nothing if result.withheld else writer.commit
             write_reports(result, reports, force=self._output.force, before=commit)
             return result

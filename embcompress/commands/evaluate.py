@@ -65,14 +65,14 @@ def evaluate(
 
     Args:
         original: the checkpoint that was compressed.
-        artifact: what was made of it.
+        artifact: the file that `approximate` made of it.
         neighbours: rows of each table whose nearest rows are looked for among all rows; 0 for none.
         row_weights: a file with how much the error of each row counts.
         labels: a file with the labels of the rows, for row weights by label and for the worst rows. Default, for the
             latter: those that the original brings along, as in a tokenizer.json beside it.
         triples: of a knowledge graph, head<TAB>relation<TAB>tail, ranked before and after; needs PyKEEN.
         known: files of other true triples, which are filtered out of the ranking.
-        interaction: what scores triples, as in "TransE:p=1", where the original does not tell.
+        interaction: what scores triples, as in "TransE:p=1", where the original does not record it.
         fail_if: conditions on the report that must not hold, such as "error.relative > 0.05".
         baseline: the JSON report of an earlier artifact that this one must not be worse than.
         max_regression: by how much it may be: a share, or a text such as "1%", the default.
@@ -80,7 +80,7 @@ def evaluate(
         seed: of the draw of rows.
         report: files to write the report to, each ending choosing a renderer; default: none.
         force: overwrite existing reports.
-        dry_run: compare the headers, tell the memory, read no row.
+        dry_run: compare the headers, estimate the memory, read no row.
         progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:

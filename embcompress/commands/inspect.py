@@ -108,7 +108,7 @@ def inspect(path: str | Path, *, report: Sequence[str | Path] | str | Path = (),
 
 
 def _listed(table: CompressedTable, artifact: Artifact) -> ListedCompression:
-    """Tell what the header of an artifact tells of a table."""
+    """Describe a compressed table by the header of its artifact."""
     nbytes = sum(stored.nbytes for stored in artifact.factors(table))
     return ListedCompression(
         **vars(table.head),
@@ -124,7 +124,7 @@ def _listed(table: CompressedTable, artifact: Artifact) -> ListedCompression:
 
 
 def _offer_matrices(table: Table, row_shape: tuple[int, ...] | None, widths: set[int]) -> str:
-    """Say what --bilinear makes of a table whose rows hold matrices; empty where they do not, or it does not pay."""
+    """Say what --bilinear makes of a table whose rows hold matrices; empty without any, or where none gets smaller."""
     is_flat = len(table.shape) == 1
     if row_shape is None and not FORM_WORDS.search(table.name.lower()):
         return ""  # three axes are mostly those of a convolution

@@ -14,7 +14,7 @@ from embcompress.text import spell_command
 
 @dataclass(frozen=True)
 class Unrecognised:
-    """Matrices that nothing tells to be tables, and the call that left them dense.
+    """Matrices that were not recognised as tables, and the call that left them dense.
 
     Attributes:
         matrices: the largest first.
@@ -26,7 +26,7 @@ class Unrecognised:
     names: Sequence[str]
     call: Mapping[str, Any]
 
-    def tell(self, result: ApproximateResult) -> ApproximateResult:
+    def add_to(self, result: ApproximateResult) -> ApproximateResult:
         """Add the matrices to a result, and the command that compresses them beside its tables."""
         if not self.matrices:
             return result
@@ -40,7 +40,7 @@ class Unrecognised:
     def _pattern(self, name: str) -> str:
         """Give the pattern of a matrix for --table.
 
-        Whether it pays to hold a matrix to an error is known when it is read. Named in full, one that does not pay is
+        Whether a matrix becomes smaller within an error is known when it is read. Named in full, one that does not is
         an error; by a pattern, it stays dense.
         """
         if "max_error" not in self.call and "energy" not in self.call:

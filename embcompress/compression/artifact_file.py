@@ -77,7 +77,7 @@ def approximate_result(
     warnings: Sequence[str] = (),
     memory: int | None = None,
 ) -> ApproximateResult:
-    """Tell what a run has written, or with `memory` what it would write."""
+    """Return what a run has written, or with `memory` what it would write."""
     before = sum(table.bytes_before for table in tables)
     after = sum(table.bytes_after for table in tables)
     return ApproximateResult(

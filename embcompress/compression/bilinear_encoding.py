@@ -22,7 +22,7 @@ class BilinearFit(FittedTable):
     """The other way of factoring the table, measured.
 
     Attributes:
-        rows_error: relative error of as many shared bases of rows as the same bytes pay for; None if they pay for none.
+        rows_error: relative error of as many shared bases of rows as fit into the same bytes; None if none fits.
     """
 
     rows_error: float | None

@@ -1,4 +1,4 @@
-"""Budgets: the size or the error that tables are held to; known without torch."""
+"""Budgets: the size or the error that tables must not exceed; known without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables held to a budget with weights as floats: the rank of each, and another where a measured error misses."""
+"""Tables within a budget with weights as floats: the rank of each, and another where a measured error misses."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class BudgetedTable:
 
 
 class WithinBudget(EncodingMaker):
-    """The tables of a run, held to a budget together with weights as floats.
+    """The tables of a run, together within a budget, with weights as floats.
 
     Args:
         tables: those chosen.
@@ -85,7 +85,7 @@ class WithinBudget(EncodingMaker):
         named: patterns given in full: such a table is not left dense in silence.
 
     Raises:
-        BudgetError: no table can be held to the budget, or one that was named in full cannot.
+        BudgetError: no table can meet the budget, or one that was named in full cannot.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class WithinBudget(EncodingMaker):
         return [self._encoding(table) for table in self._tables]
 
     def accepts(self, written: Sequence[WrittenTable]) -> bool:
-        """Tell whether measured errors are within the budget; if not, choose anew.
+        """Return whether measured errors are within the budget; if not, choose anew.
 
         Raises:
             BudgetError: nothing that was tried is.

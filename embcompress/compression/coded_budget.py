@@ -1,4 +1,4 @@
-"""Tables held to a budget as codes: one price for all of them."""
+"""Tables within a budget as codes: one Lagrange multiplier for all of them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class EstimatedTable:
 
 
 class CodedWithinBudget(EncodingMaker):
-    """The tables of a run, held to a budget together as codes, each while it is written.
+    """The tables of a run, together within a budget, as codes that meet it while they are written.
 
     Args:
         tables: those chosen.
@@ -51,7 +51,7 @@ class CodedWithinBudget(EncodingMaker):
         fixed_rows: whether all strings of a kind have one length.
 
     Raises:
-        BudgetError: no table can be held to the budget, or one that was named in full cannot.
+        BudgetError: no table can meet the budget, or one that was named in full cannot.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class CodedWithinBudget(EncodingMaker):
         return estimate_coding_memory(samples)
 
     def _is_codable(self, source: CodedSource) -> bool:
-        """Tell whether a table gains by codes; else say why it stays dense."""
+        """Return whether a table gains by codes; else say why it stays dense."""
         reason = source.why_dense
         if reason:
             self._skip(source.table, reason, hint=PLAIN_HINT if reason == NOT_NORMAL else "")

@@ -1,4 +1,4 @@
-"""Weights as codes, held to their bytes or their error while they are written."""
+"""Weights as codes, which meet their size or error while they are written."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class CodedEncoding(Encoding[FittedTable, CodedTable]):
         return estimate
 
     def _goal(self, target: float) -> Goal:
-        """Say what the table is held to; `target` is the share of it that is aimed at."""
+        """Make the goal of the table; `target` is the share of it that is aimed at."""
         if self._max_error is not None:
             return Goal(self._max_error**2 * self._source.statistics.squared_norm, target, is_bytes=False)
         assert self._allowance is not None

@@ -1,4 +1,4 @@
-"""The goal that a coded table is held to while it is written: bytes, or a squared error."""
+"""The goal of a coded table while it is written: bytes, or a squared error."""
 
 from __future__ import annotations
 

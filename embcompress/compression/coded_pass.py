@@ -97,7 +97,7 @@ class CodedPass:
     Args:
         source: the table.
         estimate: at the step to begin with.
-        goal: that the table is held to.
+        goal: of the table.
         error: takes what is measured.
         fixed_rows: whether all strings of a kind have one length; then the step stays.
     """

@@ -30,7 +30,7 @@ RATIOS = (2, 4, 8, 16, 32, 64, 128)
 PLAIN_DTYPES = {name: method.float_dtype for name, method in STORING_METHODS.items() if method.float_dtype}
 INTEGER_BITS = {name: method.integer_bits for name, method in STORING_METHODS.items() if method.integer_bits}
 REMARK_RATIO = 16  # at which low rank and coding are compared in words
-POOR_FACTOR = 2.0  # plain low rank that leaves this many times the error of coding buys little
+POOR_FACTOR = 2.0  # plain low rank is far worse than coding from this many times its error on
 
 
 class TableMethods:
@@ -47,7 +47,7 @@ class TableMethods:
         self._seconds = time.perf_counter() - started
 
     def can_be(self, method: str) -> bool:
-        """Tell whether a way makes the table smaller; else `approximate` would leave it dense."""
+        """Return whether a way makes the table smaller; else `approximate` would leave it dense."""
         if method == CODED:
             return not self.source.why_dense
         return self.plain[method].least().nbytes < self.table.nbytes
@@ -84,7 +84,7 @@ class TableMethods:
         )
 
     def _remarks(self, curves: Sequence[SweepCurve], coded: Sequence[_Stored]) -> Iterator[str]:
-        """Say what pays and what does not."""
+        """List remarks on which methods help."""
         points = {curve.method: {point.target_ratio: point for point in curve.points} for curve in curves}
         by_ratio = points[CODED]
         if by_ratio:
@@ -196,7 +196,7 @@ def _store_codes(swept: Sequence[TableMethods], *, limit: int) -> _Stored | None
     estimates = shared.fill(file_limit)
     if estimates is None:
         return None
-    # What an estimate is over, the table is held to while it is written.
+    # An estimate over the budget is corrected while the table is written.
     nbytes = min(math.ceil(sum(one.nbytes for one in estimates)), limit - shared.beside(estimates, file_limit))
     errors = [coded_error(estimate, one.source.statistics) for one, estimate in zip(swept, estimates, strict=True)]
     has_bases = any(estimate.fit.bases is not None for estimate in estimates)

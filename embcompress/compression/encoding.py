@@ -62,7 +62,7 @@ Written = TypeVar("Written", bound=WrittenTable)
 class Encoding(ABC, Generic[Fitted, Written]):
     """One way of making a table into tensors of an artifact: `fit`, then `write`, then `report`.
 
-    Holds nothing of a run: what one step finds out is given to the next.
+    Keeps no state of a run: the result of one step is given to the next.
 
     Args:
         planned: the table, its rank and its dtype.
@@ -123,7 +123,7 @@ class Encoding(ABC, Generic[Fitted, Written]):
 
     def _measured(self, error: ErrorAccumulator, *, optimal_relative: float | None = None) -> TableErrorReport:
         table, matrix = self.planned.table, self.planned.matrix
-        # Errors of several matrices in a row are told by matrix: such numbers are no rows.
+        # Errors of several matrices in a row are reported by matrix: such numbers are no rows.
         has_row_ids = matrix is None or table.dim == math.prod(matrix)
         facts = self.table_source.facts
         labels = facts.labels_of(table) if has_row_ids else ()

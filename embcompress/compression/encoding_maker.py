@@ -22,7 +22,7 @@ class EncodingMaker(ABC):
         """Make the encoding of each table as it is chosen by now."""
 
     def accepts(self, written: Sequence[WrittenTable]) -> bool:  # noqa: ARG002 - of those that measured errors decide on
-        """Tell whether the tables may stay as they were written; if not, choose anew for another try.
+        """Return whether the tables may stay as they were written; if not, choose anew for another try.
 
         Args:
             written: by each of `encodings`.

@@ -42,10 +42,10 @@ class PlannedTable:
 
     @property
     def rows_rank(self) -> int:
-        """Count the shared bases that the same bytes pay for; 0 if not one."""
+        """Count the shared bases that fit into the same bytes."""
         item_bytes = ITEM_BYTES[self.stored_dtype]
-        pays = self.bytes_after // ((self.table.rows + self.table.dim) * item_bytes)
-        return min(pays, self.table.rows, self.table.dim)
+        most = self.bytes_after // ((self.table.rows + self.table.dim) * item_bytes)
+        return min(most, self.table.rows, self.table.dim)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def plan_tables(
     table, bilinear = as_patterns(table), as_patterns(bilinear)
     planned: list[PlannedTable] = []
     skipped: list[Skipped] = []
-    # The largest number of bases that pays for any of them.
+    # The largest number of bases at which any of them is smaller.
     most = 0
     for item in chosen:
         stored_dtype = item.real_dtype if dtype == "same" else dtype
@@ -184,7 +184,7 @@ def planned_entries(planned: PlannedTable) -> tuple[Entry, ...]:
 
 
 def planned_report(planned: PlannedTable, choice: SolverChoice, *, seconds: float = 0.0) -> TableReport:
-    """Tell of a planned table what is known without reading a row."""
+    """Report on a planned table without reading a row."""
     item, matrix = planned.table, planned.matrix
     matrices, alternative = None, None
     if matrix is not None:

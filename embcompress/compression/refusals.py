@@ -1,4 +1,4 @@
-"""Reasons for which tables stay dense, and refusals of budgets that cannot be kept."""
+"""Reasons for which tables stay dense, and refusals of budgets that cannot be met."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def floor_digits(ratio: float) -> str:
 
 
 def error_reason(least: float) -> str:
-    """Say that a table cannot be held to an error, from the least that it can have."""
+    """Refuse an error below the least that a table can have."""
     return f"cannot get below error {ceil_digits(least)} while smaller than the original"
 
 

@@ -10,7 +10,7 @@ from embcompress.compression.plan import describe, planned_entries
 from embcompress.compression.size_limit import SizeLimit
 
 # The price of a byte as a share of the squared norm: the Lagrange multiplier of the limit. At the first every byte
-# pays, at the last none does.
+# is spent, at the last none is.
 PRICES = (1e-22, 1.0)
 # Halvings of their logarithm, to 0.3 %: what is then left is given out table by table.
 PRICE_STEPS = 14
@@ -59,7 +59,7 @@ def _share(tables: Sequence[TableCandidates], limit: int) -> tuple[Candidate, ..
     if len(tables) == 1:
         only = tables[0].best_under(limit)
         return None if only is None else (only,)
-    # The first is too cheap, the last too dear.
+    # The first is too small, the last too large.
     low, high = PRICES
     chosen = [table.at_price(high) for table in tables]
     if _total(chosen) > limit:

@@ -87,7 +87,7 @@ class SharedStep:
         return max(fitting, key=lambda pair: pair[0], default=(0.0, like))[1]
 
     def _are_finest(self, estimates: Sequence[Estimate]) -> bool:
-        """Tell whether no table can be finer."""
+        """Return whether no table can be finer."""
         pairs = zip(self._sources, estimates, strict=True)
         return all(estimate.step <= 1.0001 * source.statistics.finest_step for source, estimate in pairs)
 

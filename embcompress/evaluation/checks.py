@@ -23,7 +23,7 @@ RECORDED_FLOOR = 1e-6  # absolute: errors near the rounding of float32 differ by
 
 @dataclass(frozen=True)
 class TablePair:
-    """A table of the original, and what the artifact says of it."""
+    """A table of the original, and its entry in the artifact."""
 
     table: Table
     compressed: CompressedTable
@@ -80,7 +80,7 @@ def match_tables(original: Checkpoint, artifact: Artifact) -> tuple[list[TablePa
 def _why_unlike(
     compressed: CompressedTable, dense: StoredTensor | None, stored: Mapping[str, StoredTensor], *, files: Files
 ) -> str:
-    """Say how a table of the original is not what the artifact says of it; empty where it is."""
+    """Say how a table of the original differs from its entry in the artifact; empty where it does not."""
     if dense is None:
         return "the original has no tensor of this name"
     if dense.shape != compressed.dense_shape or dense.dtype != compressed.dtype:
@@ -169,7 +169,7 @@ def check_unmatched(artifact: Artifact, pairs: Sequence[TablePair]) -> list[Chec
 
 
 def check_recorded(pair: TablePair, measured: TableErrorReport | None) -> list[Check]:
-    """Compare the error that the artifact tells of a table with the one measured; returns what failed."""
+    """Compare the recorded error of a table with the measured one; returns what failed."""
     recorded_error = pair.compressed.error
     if recorded_error is None or measured is None:
         return []

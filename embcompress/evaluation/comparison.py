@@ -125,7 +125,7 @@ def compare_neighbours(
         rows: of the table.
         artifact: that stores it.
         compressed: what it is stored as.
-        error: of the table, which tells the digits that scores need.
+        error: of the table, which determines the digits that scores need.
         queries: how many rows look for their neighbours.
         seed: of their draw.
     """

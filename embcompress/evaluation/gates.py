@@ -37,7 +37,7 @@ OPERATORS: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
         "<": operator.lt,
     }
 )  # longer ones first: `>` is the start of `>=`
-DEFAULT_MAX_REGRESSION = "1%"  # of each number that a baseline tells
+DEFAULT_MAX_REGRESSION = "1%"  # of each number in a baseline
 WORSE_IF_MORE, WORSE_IF_LESS = 1, -1
 TABLE_REGRESSIONS: Mapping[str, int] = MappingProxyType(
     {
@@ -77,7 +77,7 @@ class Condition:
         name: of a number of the report, by its fields, as in `error.row_relative.p99` or `worst_rows.0.relative`.
         sign: a key of OPERATORS.
         limit: what the number is compared with.
-        is_of_table: whether it is held for every table.
+        is_of_table: whether it is tested for every table.
     """
 
     text: str
@@ -102,16 +102,16 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Everything that a report is held to: expressions, and an earlier report."""
+    """All conditions on a report: expressions, and an earlier report."""
 
     expressions: tuple[Condition, ...]
     baseline: Baseline | None = None
 
     def gates(self, result: Measured) -> tuple[Gate, ...]:
-        """Hold a report to all of them.
+        """Test a report against all of them.
 
         A number that the report does not know passes no gate: a release shall not rest on it. What only tables of
-        another kind have (PARTS) is held for those that have it, if any does. In a dry run, which knows few numbers,
+        another kind have (PARTS) is tested for those that have it, if any does. In a dry run, which knows few numbers,
         gates on others are left out.
         """
         gates = [gate for condition in self.expressions for gate in _gates_of(result, condition)]
@@ -127,7 +127,7 @@ def read_conditions(
     baseline: str | Path | None,
     max_regression: float | str | None,
 ) -> Conditions:
-    """Read what a report will be held to, before any work is done.
+    """Read all conditions on a report, before any work is done.
 
     Args:
         result_type: of the report.
@@ -232,7 +232,7 @@ def _regressions(result: Measured, baseline: Baseline) -> Iterator[Gate]:
 
 
 def _sample(table: Any) -> tuple[float | None, ...]:
-    """Tell which rows were asked for their neighbours: equal where they are the same."""
+    """Identify the rows whose neighbours were compared: equal where they are the same."""
     return tuple(_look_up(table, name) for name in ("rows", *(f"neighbours.{one}" for one in ("queries", "seed"))))
 
 

@@ -1,4 +1,4 @@
-"""All that the report tells of one table beside what is stored of it."""
+"""The report of one table, compared with what is stored of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from embcompress.tables.source import TableSource
 
 
 def unmeasured_report(pair: TablePair, artifact: Artifact) -> TableReport:
-    """Tell what the headers tell of a table."""
+    """Report on a table by the headers alone."""
     table, compressed = pair.table, pair.compressed
     matrices = None
     if compressed.matrix is not None:
@@ -49,7 +49,7 @@ def unmeasured_report(pair: TablePair, artifact: Artifact) -> TableReport:
 
 
 def _coded(pair: TablePair, artifact: Artifact, factors: Factorization | None) -> CodedReport | None:
-    """Tell how the weights of a coded table are stored; None for other tables, and where that is damaged."""
+    """Describe how the weights of a coded table are stored; None for other tables, and where that is damaged."""
     compressed = pair.compressed
     if not compressed.is_coded:
         return None
@@ -72,7 +72,7 @@ class TableComparison:
     """One table beside what is stored of it.
 
     Args:
-        pair: the table, and what the artifact says of it.
+        pair: the table, and its entry in the artifact.
         artifact: an open one.
         table_source: of the run.
         neighbours: rows whose nearest rows are looked for.
@@ -83,7 +83,7 @@ class TableComparison:
         self._stored_dtypes = [stored.dtype for stored in artifact.factors(pair.compressed)]
 
     def report(self) -> TableReport:
-        """Measure all that the report tells.
+        """Measure everything in the report.
 
         Raises:
             ArtifactError: what is stored is damaged.
@@ -102,7 +102,9 @@ class TableComparison:
         factors, optimum, passes = self._best_possible()
         dtype = self._measuring_dtype(factors)
         seen = self._compare(dtype)
-        if dtype == torch.float32 and seen.error.result().relative < FLOAT32_ERROR_MIN:  # less than the artifact tells
+        if (
+            dtype == torch.float32 and seen.error.result().relative < FLOAT32_ERROR_MIN
+        ):  # less than the artifact records
             seen, passes = self._compare(torch.float64), passes + 1
         matrices = report.matrices
         facts = self._table_source.facts
@@ -143,7 +145,7 @@ class TableComparison:
         return factors, None if compressed.is_coded else factors.optimal_relative, factors.passes
 
     def _measuring_dtype(self, factors: Factorization | None) -> torch.dtype:
-        """Choose the dtype that the error is measured in, from what the artifact tells of it."""
+        """Choose the dtype that the error is measured in, from the error that the artifact records."""
         if factors is None:
             return torch.float64
         floats = {self._pair.table.real_dtype, *self._stored_dtypes} & set(STORING_ERROR)

@@ -38,7 +38,7 @@ NUMBERS_MAX = 2.0**40
 
 
 def plan_coded(part: BaseTable, placement: Placement) -> CodedGrowth:
-    """Tell what will be written of a coded table. Reads everything but the codes; holds a few bytes a row.
+    """Plan a coded table that grows. Reads everything but the codes; holds a few bytes a row.
 
     Args:
         part: the table, in the only base.
@@ -80,7 +80,7 @@ def plan_coded(part: BaseTable, placement: Placement) -> CodedGrowth:
 
 
 def starts_with_zeros(part: BaseTable) -> bool:
-    """Tell whether the first row of a coded table is all zeros, and the last is not."""
+    """Return whether the first row of a coded table is all zeros, and the last is not."""
     artifact, compressed = part.base.artifact, part.compressed
     assert artifact is not None
     assert compressed is not None
@@ -89,7 +89,7 @@ def starts_with_zeros(part: BaseTable) -> bool:
 
 
 def _codings(book: Codebook) -> NDArray[np.int64]:
-    """Tell step and scale of each kind, (kinds, 2)."""
+    """Return step and scale of each kind, (kinds, 2)."""
     return np.stack([book.step_numbers, book.scales], axis=1)
 
 
@@ -105,9 +105,9 @@ def _commonest(book: Codebook, counts: NDArray[np.int64]) -> int:
 
 
 def _fit_in_steps(growth: CodedGrowth) -> tuple[tuple[int, int], float, Fit]:
-    """Tell how new rows are coded: number of the step and its scale, what turns weights into steps, and a fit in these.
+    """Choose how new rows are coded: the number of the step, its scale, what turns weights into steps, a fit in these.
 
-    A fit tells profiles and shifts; columns are just of their class where the shift is 0.
+    A fit has profiles and shifts; columns are just of their class where the shift is 0.
     """
     book = growth.factors.codebook
     step_number, scale = _codings(book)[growth.model or ZERO_KIND].tolist()

@@ -1,4 +1,4 @@
-"""New rows for new ids: drawn by an initializer or from what was fitted to known rows, and held to a constraint."""
+"""New rows for new ids: drawn by an initializer or from a fit to known rows, and constrained."""
 
 from __future__ import annotations
 

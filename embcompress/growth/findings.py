@@ -14,7 +14,7 @@ from embcompress.results import GrownTable, VocabularyReport
 from embcompress.text import NAMED_MAX, named
 
 ENERGY_EXACT = 1 - 1e-4  # above this share nothing to speak of was lost by the projection
-KEPT_ENERGY_MIN = 0.5  # below this share of what could be held of the new rows' squared norm a report warns
+KEPT_ENERGY_MIN = 0.5  # below this share of the attainable energy of the new rows a report warns
 
 
 def vocabulary_report(placement: Placement, tables: Sequence[GrowingTable]) -> VocabularyReport:
@@ -102,7 +102,7 @@ def measured_warnings(table: GrownTable, *, attainable_energy: float) -> tuple[s
 
 
 def table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
-    """Tell what a plan makes of a table; what is measured on the way is None."""
+    """Report on a planned table; measured fields are None."""
     first = plan.first
     filled = 0 if plan.fill is None else plan.fill.stored.shape[0]
     rows = sum(part.table.rows for part in plan.parts)

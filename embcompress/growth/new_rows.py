@@ -1,4 +1,4 @@
-"""Rows for new ids in the space of their table: given or drawn, and held to a constraint."""
+"""Rows for new ids in the space of their table: given or drawn, and constrained."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Base:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Base:
-        """Read what an artifact says of itself, if it is one."""
+        """Read the header of an artifact, if it is one."""
         return cls(checkpoint, read_artifact(checkpoint) if is_artifact(checkpoint) else None)
 
     @property
@@ -50,7 +50,7 @@ class BaseTable:
     """A table in one base.
 
     Attributes:
-        table: what is known of it; all that the artifact says, if it is compressed.
+        table: its name, size and dtype; its entry in the artifact, if it is compressed.
         tensors: that hold it: the rows themselves; bases and weights; or codes and what decodes them.
         base: where it lies.
         is_recognised: whether it looks like a table by itself.
@@ -170,7 +170,7 @@ class GrowthPlan(GrowingTable):
         fill: the new rows given.
         filled: the id of each row of the fill; empty for the order of the new ids.
         constrainer: applied to the new rows; None for nothing.
-        remark: on what the checkpoint tells of that; empty where there is nothing to say.
+        remark: on the constraint in the checkpoint; empty without one.
     """
 
     placement: Placement

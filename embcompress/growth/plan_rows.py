@@ -15,7 +15,7 @@ from embcompress.text import named
 
 
 def _constrainer_of(part: BaseTable, request: RowRequest) -> tuple[Choice | None, str]:
-    """Choose what constrains the new rows of a table, and say where the checkpoint tells it."""
+    """Choose the constraint of a table's new rows, with a remark if it comes from the checkpoint."""
     if not request.may_be_told or part.compressed is not None:
         return request.constrainer, ""
     name = part.table.name

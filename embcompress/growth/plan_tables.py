@@ -24,13 +24,13 @@ def plan_growth(
     """Find the tables whose rows the ids belong to.
 
     They are those named, else those recognised that have as many rows as there are ids, or, for labels, a few more;
-    any number more where something was said of these.
+    any number more where an option is on these.
 
     Args:
         bases: open; all dense or all compressed.
         placement: the new id of each of their rows.
         table: shell patterns of the tables.
-        padding: what was said of rows without a label.
+        padding: the options on rows without a label.
 
     Raises:
         IdsError: more or fewer ids than a table has rows, or tables of which not all have as many.

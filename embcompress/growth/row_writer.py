@@ -35,7 +35,7 @@ class RowWriter(ABC):
     Attributes:
         block_rows: rows that are held at once; None: as many as a block of the usual size has.
         kept_rows, new_rows: statistics of the rows as they are stored, once all are written.
-        warnings: what was found on the way.
+        warnings: sentences on rows that could not be stored exactly.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class RowWriter(ABC):
 
     @property
     def kept_energy(self) -> float | None:
-        """The share of the squared norm of the new rows that is held as they are stored; None of a dense table."""
+        """The share of the squared norm of the new rows that is left as they are stored; None of a dense table."""
         if self.plan.rank is None or not len(self._new.ids):
             return None
         share = 1 - self._lost_energy / self._new_energy if self._new_energy else 1.0
@@ -116,7 +116,7 @@ class RowWriter(ABC):
 
     @property
     def attainable_energy(self) -> float:
-        """The share of it that could be held of rows such as the kept ones."""
+        """The share of it that could be left for rows such as the kept ones."""
         return 1.0
 
     @property
@@ -224,7 +224,7 @@ class FloatRowWriter(RowWriter):
             artifact.check(part.stored, checksum)
 
     def _offset(self, number: int) -> int:
-        """Tell the first column of a part: bases that differ stand beside each other."""
+        """Return the first column of a part: bases that differ stand beside each other."""
         before = self.plan.parts[:number] if self.plan.is_stacked else ()
         return sum(part.stored.shape[1] for part in before)
 

@@ -15,7 +15,7 @@ class PaddingRequest:
     """The options on rows without a label.
 
     Attributes:
-        row_offset: the row of the first label; None where nothing was said.
+        row_offset: the row of the first label; None where it is not given.
         keep: those behind the last label stay, behind the last new label.
         drop: those behind the last label go where new labels need their places.
         max_id: the number of ids asked for, or None.
@@ -28,7 +28,7 @@ class PaddingRequest:
 
     @property
     def is_told(self) -> bool:
-        """Whether anything was said."""
+        """Whether any option is given."""
         return self.row_offset is not None or self.keep or self.drop
 
 
@@ -37,12 +37,12 @@ def settle_rows(
 ) -> Placement:
     """Decide what becomes of rows without a label.
 
-    Those before the first label keep their ids. Where nothing was said, a first row of zeros is taken for the one that
+    Those before the first label keep their ids. Without an option, a first row of zeros is taken for the one that
     has no label, and where no label is new or moves, all rows stay where they are.
 
     Args:
         placement: of the labelled rows, counted from the first label.
-        request: what was said.
+        request: the options.
         what: names the table, for messages.
         rows: of the table in each base.
         begins_with_zeros: whether the only row beside the labels may be the first: it is zeros, and the last is not.
@@ -103,7 +103,7 @@ def settle_rows(
 
 
 def retries_for(surplus: int, placement: Placement, request: PaddingRequest) -> list[Retry]:
-    """List what could be said of rows without a label; with the least --max-id that goes with it, if one was given."""
+    """List the options on rows without a label, each with the least --max-id that it needs, if one was given."""
     offset = request.row_offset
     choices: list[tuple[tuple[str, ...], str, int]] = [
         (("--keep-padding",), "keep them, behind the last new label", (offset or 0) + placement.labels + surplus),
@@ -152,7 +152,7 @@ def _unclear(placement: Placement, request: PaddingRequest, *, what: str, rows: 
         which = f"row {begins} has" if surplus == 1 else f"rows {begins}..{rows - 1} have"
         message = f"{what} has {rows} rows: {which} no label, and new labels may need {_places(surplus)}."
     else:
-        message = f"{what} has {rows} rows and {count} labels, and nothing tells which {_rows(surplus)} no label."
+        message = f"{what} has {rows} rows and {count} labels, and it is not known which {_rows(surplus)} no label."
     return IdsError(message, hint="Say which:", retries=retries_for(surplus, placement, request))
 
 

@@ -55,7 +55,7 @@ class SampledRows(Rows, Protocol):
     """Rows that tell which of them a sample holds."""
 
     def sample_ids(self, count: int) -> Tensor:
-        """Tell the ids of the rows that `sample(count)` reads, (about count,) int64."""
+        """Return the ids of the rows that `sample(count)` reads, (about count,) int64."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 from embcompress.linalg.blocks import Rows, product_dtype, refuse_magnitude, refuse_non_finite
 
 EXCESS_RELATIVE = 1e-6  # an exact solver's error over the optimum's, at most
-NO_ERROR = 1e-6  # relative error that counts as none in what a solver tells of the optimum
-SPECTRUM_EXCESS = 1e-3  # what rounding may add to the squared optimum that an exact solver tells, at most
+NO_ERROR = 1e-6  # relative error that counts as none in the optimum of a solver
+SPECTRUM_EXCESS = 1e-3  # the most that rounding may add to the squared optimum of an exact solver
 SIGN_TIE = 1e-6  # entries this near to each other count as equal: rounding must not decide the sign of a basis
 GRAM_ROWS = 2048  # rows of one product: a float32 sum over 65536 rows was off by 5 times as much as over 2048
 
@@ -117,7 +117,7 @@ def qr_svd(rows: Rows, rank: int, *, tolerance: float = 0.0, seed: int = 0) -> F
     """Compute the singular vectors from the triangular factor of the table, block by block in float64.
 
     Goes over the rows once, over a wide table twice; holds one block in float64 and two triangles of side min(rows,
-    dim). Exact to float64 rounding of the largest singular value; about 30 times the price of a Gram pass.
+    dim). Exact to float64 rounding of the largest singular value; about 30 times the cost of a Gram pass.
 
     Raises:
         NonFiniteError: NaN or infinity; names the first such row.

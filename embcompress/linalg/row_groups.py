@@ -80,7 +80,7 @@ class FrequencyGroups:
         self.sums.add(self._group_of[ids].long(), norms, errors)
 
     def groups(self) -> tuple[RowGroup, ...]:
-        """Tell the error of each group."""
+        """Compute the error of each group."""
         return tuple(
             self.sums.group(number, number + 1, low=low, high=high)
             for number, (low, high) in zip(self._numbers, self._bounds, strict=True)

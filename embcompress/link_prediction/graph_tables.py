@@ -180,5 +180,5 @@ def _recorded_table(original: Checkpoint, path: str, stored: StoredTensor) -> Gr
 
 
 def is_default_inverter(inverter: Named | None) -> bool:
-    """Tell whether the inverse of relation i is row 2 i + 1, and the relation itself row 2 i."""
+    """Return whether the inverse of relation i is row 2 i + 1, and the relation itself row 2 i."""
     return inverter is not None and inverter.name == "pykeen.inverse.DefaultRelationInverter"

@@ -271,7 +271,7 @@ def _as_arguments(choice: Choice, cls: Any) -> dict[str, Any]:
 
 
 def _derived(checkpoint: Checkpoint, widths: Mapping[str, Sequence[int]]) -> dict[str, Plain]:
-    """Tell arguments by the tensors: PyKEEN's names of what they show."""
+    """Return arguments by the tensors: PyKEEN's names of what they show."""
     return {
         "embedding_dim": widths["entity"][0],
         "relation_dim": widths["relation"][0],

@@ -139,7 +139,7 @@ class LowRankBilinear(nn.Module):
         return self.left @ self.right.mT
 
     def extra_repr(self) -> str:
-        """Tell the sizes."""
+        """Return the sizes."""
         parameters = sum(parameter.numel() for parameter in self.parameters())
         return (
             f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}, "
@@ -246,7 +246,7 @@ class LowRankInterdependence(nn.Module):
         return first @ second.T
 
     def extra_repr(self) -> str:
-        """Tell the sizes."""
+        """Return the sizes."""
         return f"size={self.size}, rank={self.rank}, kind={self.kind!r}, parameters={2 * self.size * self.rank}"
 
     def _project(self, batch: Tensor) -> tuple[Tensor, Tensor]:

@@ -309,5 +309,5 @@ def _keep_bits(numbers: NDArray[Any]) -> Tensor:
 
 
 def _padding() -> int:
-    """Tell how many bytes follow the last string; numba, which is slow to import, is not needed by other modules."""
+    """Return how many bytes follow the last string; numba, which is slow to import, is not needed by other modules."""
     return PADDING

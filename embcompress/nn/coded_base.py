@@ -162,7 +162,7 @@ class CodedRows(Representation):
         """Do nothing: there is no constraint."""
 
     def extra_repr(self) -> str:
-        """Tell the rank and the bits of codes for an entry, beside what every representation tells."""
+        """Return the rank and the bits of codes for an entry, beside what every representation tells."""
         per_entry = self.code_bits / (self.max_id * math.prod(self.stored_shape))
         return f"{super().extra_repr()}, num_bases={self.num_bases}, bits_per_entry={per_entry:.3g}"
 
@@ -208,7 +208,7 @@ class CodedRows(Representation):
 
 
 def stored_row_shape(shape: Shape, dtype: torch.dtype) -> tuple[int, ...]:
-    """Tell the shape of a row in reals, whose dtype may be complex.
+    """Return the shape of a row in reals, whose dtype may be complex.
 
     Raises:
         ValueError: rows of neither floats nor complex numbers.

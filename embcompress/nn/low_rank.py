@@ -260,7 +260,7 @@ class LowRankRepresentation(Representation):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
-        """Tell the rank beside what every representation tells."""
+        """Return the rank beside what every representation tells."""
         return f"{super().extra_repr()}, num_bases={self.num_bases}"
 
     def _bases_in_common(self) -> tuple[torch.dtype, Tensor]:

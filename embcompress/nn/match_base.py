@@ -15,7 +15,7 @@ from embcompress.nn.module_rows import open_table
 
 
 def match_base(base: Any, *, num_bases: int | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Tell the arguments that make a table whose rows are like those of a base.
+    """Return the arguments that make a table whose rows are like those of a base.
 
     Args:
         base: a representation, ours or PyKEEN's; of one put together from others, the first counts.

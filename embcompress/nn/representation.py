@@ -108,7 +108,7 @@ class Representation(nn.Module, ABC):
         """The device of the rows."""
 
     def extra_repr(self) -> str:
-        """Tell the shape of the table, of how many numbers it is made, and how many of them are trained."""
+        """Return the shape of the table, of how many numbers it is made, and how many of them are trained."""
         sizes = [(parameter.numel(), parameter.requires_grad) for parameter in self.parameters()]
         parameters, trainable = sum(size for size, _ in sizes), sum(size for size, trains in sizes if trains)
         return f"max_id={self.max_id}, shape={self.shape}, parameters={parameters}, trainable={trainable}"

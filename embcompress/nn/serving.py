@@ -245,7 +245,7 @@ def _site_of(model: nn.Module, name: str, parameter: nn.Parameter, *, classes: t
 
 
 def _may_read_weights(holder: nn.Module, owner: nn.Module) -> bool:
-    """Tell whether a layer lies in one of torch's own modules that multiplies by its `.weight` past its forward."""
+    """Return whether a layer lies in one of torch's own modules that multiplies by its `.weight` past its forward."""
     is_container = isinstance(holder, nn.Sequential | nn.ModuleList | nn.ModuleDict)
     return isinstance(owner, nn.Linear) and type(holder).__module__.startswith("torch.nn.") and not is_container
 

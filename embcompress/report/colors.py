@@ -12,12 +12,12 @@ DUMB_TERMINALS = ("dumb", "unknown")  # of TERM: they obey no escape code
 
 
 def is_capable(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Tell whether a stream is a terminal on which the cursor can be moved."""
+    """Return whether a stream is a terminal on which the cursor can be moved."""
     return stream.isatty() and environment.get("TERM", "").lower() not in DUMB_TERMINALS
 
 
 def wants_color(environment: Mapping[str, str]) -> bool | None:
-    """Tell what the user says of colours: NO_COLOR, FORCE_COLOR, or None where neither is set; empty is not set.
+    """Return what the user says of colours: NO_COLOR, FORCE_COLOR, or None where neither is set; empty is not set.
 
     Source: https://no-color.org and https://force-color.org.
     """

@@ -88,7 +88,7 @@ def failure_annotation(failure: EmbcompressError, *, command: str) -> str:
 
 
 def failure_summary(failure: EmbcompressError, *, command: str) -> str:
-    """Tell in Markdown why a command failed."""
+    """Say in Markdown why a command failed."""
     message = "\n".join(filter(None, (f"error: {failure.message}", failure.hint and f"hint: {failure.hint}")))
     return f"### {command} failed\n\n<pre>{html.escape(_printable(message))}</pre>\n"
 

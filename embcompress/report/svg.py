@@ -97,7 +97,7 @@ class Scale:
     is_log: bool = False
 
     def share(self, value: float) -> float:
-        """Tell how far along the side a value lies: 0 at its low end, 1 at its high end."""
+        """Return how far along the side a value lies: 0 at its low end, 1 at its high end."""
         if self.is_log:
             return math.log(value / self.low) / math.log(self.high / self.low) if self.high > self.low else 0.5
         return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5

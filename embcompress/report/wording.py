@@ -22,7 +22,7 @@ from embcompress.text import human_bytes
 
 NOTHING_WRITTEN = "Nothing was written."
 HIDDEN_TIMES = 3  # how many times the error of a table its median row has where long rows hide it
-HIDDEN_MIN = 0.01  # error of the median row below which nothing is said
+HIDDEN_MIN = 0.01  # error of the median row below which there is no warning
 HIDDEN_GATE = "error.row_relative.p50 > 0.1"
 TABLES_SHRANK_MIN, FILE_SHRANK_MAX = 4, 1.5  # times smaller, where the rest of a file is what it consists of
 DRY_RUN = "Nothing was measured: gates on measured numbers were not judged."
@@ -80,7 +80,7 @@ def shape_text(rows: int, shape: Sequence[int], dtype: str) -> str:
 
 
 def has_bases(table: TableReport) -> bool:
-    """Tell whether a table has bases; one whose own columns are coded has none."""
+    """Return whether a table has bases; one whose own columns are coded has none."""
     return table.coded is None or table.coded.is_rotated
 
 
@@ -98,7 +98,7 @@ def size_text(table: TableReport) -> str:
 
 
 def coding_text(table: TableReport) -> str:
-    """Tell how the weights of a table are stored."""
+    """Describe how the weights of a table are stored."""
     coded = table.coded
     if coded is None:
         return table.coding
@@ -107,7 +107,7 @@ def coding_text(table: TableReport) -> str:
 
 
 def making_text(table: TableReport) -> str:
-    """Tell what a table's bases are, what gave them, and how often the rows were read."""
+    """Describe the bases of a table: their number, their solver, and how often the rows were read."""
     bases = f"{table.rank} bases" if has_bases(table) else "no bases"
     solver = f" by the {table.solver} solver" if table.solver and has_bases(table) else ""
     parts = [f"{bases}{solver}"]
@@ -159,7 +159,7 @@ def worst_group(groups: Sequence[RowGroup]) -> RowGroup | None:
 
 
 def group_text(group: RowGroup, *, unit: str) -> str:
-    """Tell which rows a group holds.
+    """Return which rows a group holds.
 
     Example:
         >>> group_text(RowGroup(2000, 1.0, 1.3, 0.31), unit="norm")
@@ -202,7 +202,7 @@ def check_sentence(check: Check) -> str:
 
 
 def matrices_text(table: TableReport) -> str:
-    """Tell how far the matrices of a bilinear table differ, and what its bytes would give as rows over shared bases."""
+    """Describe how far a bilinear table's matrices differ, and its error as rows over bases in the same bytes."""
     assert table.matrices is not None
     in1, in2 = table.matrices.shape
     text = f"{table.matrices.count} matrices of {in1} x {in2}"
@@ -269,7 +269,7 @@ def over_text(point: SweepPoint) -> str:
 
 def points_by_size(curves: Sequence[SweepCurve]) -> tuple[tuple[float, dict[str, SweepPoint]], ...]:
     """List every size that some way was tried at, the largest first: 1 / size, and the point of each way there."""
-    # Ways held to the same ratio share a line; one that has a size of its own gets its own.
+    # Methods at the same ratio share a line; one that has a size of its own gets its own.
     lines: dict[tuple[float, str], dict[str, SweepPoint]] = {}
     for curve in curves:
         for point in curve.points:

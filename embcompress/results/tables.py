@@ -217,7 +217,7 @@ class TableReport(TableHead):
 
     Attributes:
         matrices: of a bilinear table, whose `error` counts each matrix as a row; else None.
-        alternative: of a bilinear table, where its bytes pay for a basis; else None.
+        alternative: of a bilinear table, where a basis fits into its bytes; else None.
         coded: of a table with coded weights; else None.
         solver: the solver that gave the bases, chosen for `solver_reason`; None in `evaluate`.
         solver_remarks: further steps and their reasons: other solvers, further passes, a larger dtype.

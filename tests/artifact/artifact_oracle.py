@@ -116,7 +116,7 @@ class Codebook:
         return (row + self.centers[kind.profile]).astype(np.float64)
 
     def expected_length(self, kind: Kind) -> int:
-        """Tell about how many bytes a string has: from the entropies of the tables, in bits / 256."""
+        """Return about how many bytes a string has: from the entropies of the tables, in bits / 256."""
         bits = 0
         for number, _ in self.columns(kind):
             table, raw = table_and_raw_bits(number)

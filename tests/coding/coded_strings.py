@@ -11,7 +11,7 @@ from embcompress.coding.symbols import SLOPE, load_symbols, prefixed_columns, ra
 
 
 def layout_of(classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Tell the class tables and raw bits of columns, and how many of the last are in the prefix code."""
+    """Return the class tables and raw bits of columns, and how many of the last are in the prefix code."""
     own = np.array(classes, np.int64)
     tables, raw_bits = table_of(own), raw_bits_of(own)
     return tables, raw_bits, prefixed_columns(tables, raw_bits, load_symbols())
@@ -44,7 +44,7 @@ def points_of(symbols: np.ndarray, *, states: int) -> np.ndarray:
 
 
 def settle(symbols: np.ndarray, classes: Sequence[int], *, states: int) -> np.ndarray:
-    """Tell what symbols stand for in steps, (rows, columns) float32."""
+    """Return what symbols stand for in steps, (rows, columns) float32."""
     numbers = np.zeros(symbols.shape, np.float32)
     write(symbols, classes, states=states, numbers=numbers)
     return numbers

@@ -87,7 +87,7 @@ def tables() -> list[Table]:
 
 
 def table_and_raw_bits(class_number: int) -> tuple[int, int]:
-    """Tell the class table of a class, and how many low bits of its symbols go raw."""
+    """Return the class table of a class, and how many low bits of its symbols go raw."""
     inside = min(max(class_number, CLASS_MIN), CLASS_MAX)
     raw = 0
     while inside > CLASS_TRAINED + PER_OCTAVE * raw:

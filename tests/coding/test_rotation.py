@@ -23,7 +23,7 @@ def draw_vectors(count: int, dim: int, *, seed: int = 0) -> Tensor:
 
 
 def expected_error(number: int) -> float:
-    """Tell the distance of a unit vector from its decoded direction at a class, of whose square a share D is left.
+    """Return the distance of a unit vector from its decoded direction at a class, of whose square a share D is left.
 
     Levels are means of what falls on them, so the squared cosine is 1 - D.
     """

@@ -928,7 +928,7 @@ def test_padded_rows_stay_where_nothing_is_new(tmp_path: Path) -> None:
     assert_statistics(only(result).base_rows, *statistics_of(random_rows(48, 24)[:40]))
     for max_id in (47, 50):
         if max_id < 48:
-            with pytest.raises(IdsError, match="nothing tells which 8 rows have no label"):
+            with pytest.raises(IdsError, match="it is not known which 8 rows have no label"):
                 embcompress.backfill(**options, max_id=max_id, force=True)
         else:
             assert len(read(embcompress.backfill(**options, max_id=max_id, force=True))["wte.weight"]) == max_id
@@ -1027,7 +1027,7 @@ def test_zeros_at_both_ends_tell_nothing(tmp_path: Path) -> None:
     rows = random_rows(41, 24)
     rows[[0, 40]] = 0
     given = padded(tmp_path, new=tokens(0, 42), rows=rows)
-    with pytest.raises(IdsError, match="has 41 rows and 40 labels, and nothing tells which row has no label"):
+    with pytest.raises(IdsError, match="has 41 rows and 40 labels, and it is not known which row has no label"):
         embcompress.backfill(**given)
     assert torch.equal(read(embcompress.backfill(**given, row_offset=1))["wte.weight"][:41], rows)
 

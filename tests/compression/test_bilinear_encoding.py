@@ -393,7 +393,7 @@ def test_a_module_tells_the_shape_of_its_rows(tmp_path: Path, shape: tuple[int, 
 
 
 def kinds(result: ApproximateResult) -> dict[str, str]:
-    """Tell how each table was compressed."""
+    """Describe how each table was compressed."""
     return {table.name: table.kind for table in result.tables}
 
 

@@ -359,7 +359,7 @@ def dense_interdependence(flat: Tensor, batch: Tensor, *, rank: int, kind: str) 
 
 
 def side(kind: str, batch: tuple[int, int]) -> int:
-    """Tell the side of W for a batch (b, m)."""
+    """Return the side of W for a batch (b, m)."""
     return batch[0] if kind == "attribute" else batch[1]
 
 

@@ -58,7 +58,7 @@ class Browser:
         return self._ask("execute/sync", {"script": script, "args": []})
 
     def look(self, page: Path) -> Seen:
-        """Tell what has been said and asked for since the last look."""
+        """Return what has been said and asked for since the last look."""
         problems = tuple(entry["message"] for entry in self._ask("se/log", {"type": "browser"}))
         asked = []
         for entry in self._ask("se/log", {"type": "performance"}):

@@ -127,7 +127,7 @@ def _verdict(result: Compression, *, gates: Sequence[Gate], checks: Sequence[Che
 
 
 def _outcome(result: Compression, *, tone: Tone) -> tuple[Fact, ...]:
-    """Tell on a line what became of the artifact."""
+    """Say on a line whether the artifact was written."""
     file = result.artifact if isinstance(result, EvaluateResult) else result.output
     sizes = f"{human_bytes(file.bytes)}, from {human_bytes(result.input.bytes)}"
     remark = f"{sizes}; the tables are {times_smaller(result.totals.ratio)} smaller"

@@ -35,7 +35,7 @@ def written_fact(output: OutputFile, remark: str, *, is_dry: bool) -> Fact:
 
 
 def memory_facts(memory_bytes: int | None) -> tuple[Fact, ...]:
-    """Tell what a dry run knows of the memory needed."""
+    """List the memory that a dry run estimates."""
     return () if memory_bytes is None else (Fact("memory needed", f"about {human_bytes(memory_bytes)}", is_brief=True),)
 
 
