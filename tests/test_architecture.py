@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import embcompress
+from tests.cases import for_each
 
 ROOT = Path(embcompress.__file__).parent
 TESTS = Path(__file__).parent
@@ -190,7 +191,7 @@ def test_source_is_found() -> None:
     assert {room_of(name) for name in SOURCES} == {"", *ROOMS}
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name.split(".")[1:2] and name.split(".")[1] in NUMERICS])
+@for_each("name", [name for name in SOURCES if name.split(".")[1:2] and name.split(".")[1] in NUMERICS])
 def test_numerics_know_no_file_and_no_console(name: str) -> None:
     """Numerics import torch, the standard library, each other, the results and the exceptions, and open no file."""
     allowed = {"embcompress.exceptions", "torch"}
@@ -210,7 +211,7 @@ def test_numerics_know_no_file_and_no_console(name: str) -> None:
     assert not calls & {"open", "input", "torch.load", "torch.save"}
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@for_each("name", SOURCES)
 def test_only_the_command_line_prints_and_exits(name: str) -> None:
     """No other module calls print or ends the process."""
     calls = {ast.unparse(node.func) for node in ast.walk(SOURCES[name]) if isinstance(node, ast.Call)}
@@ -229,7 +230,7 @@ def test_modules_import_in_no_circle() -> None:
     assert len(tuple(TopologicalSorter(graph).static_order())) == len(SOURCES)  # raises CycleError
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if room_of(name)])
+@for_each("name", [name for name in SOURCES if room_of(name)])
 def test_no_import_goes_upward(name: str) -> None:
     """A module imports from its own room and those below it, also inside functions and for types."""
     for imported in imports_of(name, at_import=False):
@@ -246,7 +247,7 @@ def test_results_import_nothing() -> None:
                 assert root in sys.stdlib_module_names or is_below(imported, "embcompress.results"), name
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if is_torch_free(name)])
+@for_each("name", [name for name in SOURCES if is_torch_free(name)])
 def test_light_modules_never_reach_torch(name: str) -> None:
     """Neither they nor what they import, packages included, imports torch, NumPy or numba, in a function either."""
     reached, waiting = set(), [name]
