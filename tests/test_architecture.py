@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -121,7 +122,8 @@ def walk(tree: ast.AST, *, at_import: bool) -> Iterator[ast.AST]:
         yield from walk(node, at_import=at_import)
 
 
-def imports_of(name: str, *, at_import: bool) -> set[str]:
+@cache
+def imports_of(name: str, *, at_import: bool) -> frozenset[str]:
     """List what a module imports, by the deepest dotted name that is a module of the package, or as written."""
     found = set()
     for node in walk(SOURCES[name], at_import=at_import):
@@ -133,7 +135,7 @@ def imports_of(name: str, *, at_import: bool) -> set[str]:
             for alias in node.names:
                 inner = f"{module}.{alias.name}"
                 found.add(inner if inner in SOURCES else module)
-    return found
+    return frozenset(found)
 
 
 def room_of(name: str) -> str:
@@ -141,14 +143,19 @@ def room_of(name: str) -> str:
     return name.partition(".")[2].partition(".")[0]
 
 
-def ours(imported: set[str]) -> set[str]:
+def ours(imported: frozenset[str]) -> set[str]:
     """Keep the modules of the package, each with the packages that it lies in, which are imported first."""
     found = {name for name in imported if name in SOURCES}
     return found | {package for name in found for package in SOURCES if name.startswith(f"{package}.")}
 
 
-def imports_inside_functions(name: str) -> Iterator[tuple[str, str]]:
-    """Yield the function and what it imports, for every import that does not run when a module is imported."""
+@cache
+def imports_inside_functions(name: str) -> tuple[tuple[str, str], ...]:
+    """List the function and what it imports, for every import that does not run when a module is imported."""
+    return tuple(_imports_inside_functions(name))
+
+
+def _imports_inside_functions(name: str) -> Iterator[tuple[str, str]]:
     for function in ast.walk(SOURCES[name]):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             for node in ast.walk(function):
@@ -171,7 +178,7 @@ def is_torch_free(name: str) -> bool:
     return module not in others
 
 
-def imports_for_types(name: str) -> set[str]:
+def imports_for_types(name: str) -> frozenset[str]:
     """List what only type checkers import."""
     return (
         imports_of(name, at_import=False)
@@ -315,6 +322,7 @@ def test_libraries_are_imported_where_they_belong(library: str) -> None:
             assert library not in imported, name
 
 
+@cache
 def read_tests() -> dict[str, ast.Module]:
     """Parse every module of the tests: its path -> its tree."""
     return {
