@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import embcompress
+from tests.cases import for_each
 
 ROOT = Path(embcompress.__file__).parent
 TESTS = Path(__file__).parent
@@ -121,7 +123,8 @@ def walk(tree: ast.AST, *, at_import: bool) -> Iterator[ast.AST]:
         yield from walk(node, at_import=at_import)
 
 
-def imports_of(name: str, *, at_import: bool) -> set[str]:
+@cache
+def imports_of(name: str, *, at_import: bool) -> frozenset[str]:
     """List what a module imports, by the deepest dotted name that is a module of the package, or as written."""
     imported_names = set()
     for node in walk(SOURCES[name], at_import=at_import):
@@ -133,7 +136,7 @@ def imports_of(name: str, *, at_import: bool) -> set[str]:
             for alias in node.names:
                 inner = f"{module}.{alias.name}"
                 imported_names.add(inner if inner in SOURCES else module)
-    return imported_names
+    return frozenset(imported_names)
 
 
 def room_of(name: str) -> str:
@@ -141,14 +144,19 @@ def room_of(name: str) -> str:
     return name.partition(".")[2].partition(".")[0]
 
 
-def ours(imported: set[str]) -> set[str]:
+def ours(imported: frozenset[str]) -> set[str]:
     """Keep the modules of the package, each with the packages that it lies in, which are imported first."""
     own_names = {name for name in imported if name in SOURCES}
     return own_names | {package for name in own_names for package in SOURCES if name.startswith(f"{package}.")}
 
 
-def imports_inside_functions(name: str) -> Iterator[tuple[str, str]]:
-    """Yield the function and what it imports, for every import that does not run when a module is imported."""
+@cache
+def imports_inside_functions(name: str) -> tuple[tuple[str, str], ...]:
+    """List the function and what it imports, for every import that does not run when a module is imported."""
+    return tuple(_imports_inside_functions(name))
+
+
+def _imports_inside_functions(name: str) -> Iterator[tuple[str, str]]:
     for function in ast.walk(SOURCES[name]):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             for node in ast.walk(function):
@@ -171,7 +179,7 @@ def is_torch_free(name: str) -> bool:
     return module not in others
 
 
-def imports_for_types(name: str) -> set[str]:
+def imports_for_types(name: str) -> frozenset[str]:
     """List what only type checkers import."""
     return (
         imports_of(name, at_import=False)
@@ -191,7 +199,7 @@ def test_source_is_found() -> None:
     assert {room_of(name) for name in SOURCES} == {"", *ROOMS}
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name.split(".")[1:2] and name.split(".")[1] in NUMERICS])
+@for_each("name", [name for name in SOURCES if name.split(".")[1:2] and name.split(".")[1] in NUMERICS])
 def test_numerics_know_no_file_and_no_console(name: str) -> None:
     """Numerics import torch, the standard library, each other, the results and the exceptions, and open no file."""
     allowed = {"embcompress.exceptions", "torch"}
@@ -211,7 +219,7 @@ def test_numerics_know_no_file_and_no_console(name: str) -> None:
     assert not calls & {"open", "input", "torch.load", "torch.save"}
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@for_each("name", SOURCES)
 def test_only_the_command_line_prints_and_exits(name: str) -> None:
     """No other module calls print or ends the process."""
     calls = {ast.unparse(node.func) for node in ast.walk(SOURCES[name]) if isinstance(node, ast.Call)}
@@ -230,7 +238,7 @@ def test_modules_import_in_no_circle() -> None:
     assert len(tuple(TopologicalSorter(graph).static_order())) == len(SOURCES)  # raises CycleError
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if room_of(name)])
+@for_each("name", [name for name in SOURCES if room_of(name)])
 def test_no_import_goes_upward(name: str) -> None:
     """A module imports from its own room and those below it, also inside functions and for types."""
     for imported in imports_of(name, at_import=False):
@@ -247,7 +255,7 @@ def test_results_import_nothing() -> None:
                 assert root in sys.stdlib_module_names or is_below(imported, "embcompress.results"), name
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if is_torch_free(name)])
+@for_each("name", [name for name in SOURCES if is_torch_free(name)])
 def test_light_modules_never_reach_torch(name: str) -> None:
     """Neither they nor what they import, packages included, imports torch, NumPy or numba, in a function either."""
     reached, waiting = set(), [name]
@@ -316,6 +324,7 @@ def test_libraries_are_imported_where_they_belong(library: str) -> None:
             assert library not in imported, name
 
 
+@cache
 def read_tests() -> dict[str, ast.Module]:
     """Parse every module of the tests: its path -> its tree."""
     return {

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import embcompress
+from tests.fixtures import WORDS, save
 from tests.report.workflow_log import commands_in, read_outputs
 
 ROOT = Path(__file__).parent.parent
 CI = ROOT / "examples" / "ci"
-MODEL = ROOT / "sample_checkpoints" / "words" / "model.pt"
+WORD_ROWS = 500
 EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
 ACTIONS: Mapping[str, set[str]] = {
     "actions/checkout@v4": set(),
@@ -183,10 +185,12 @@ class Runner:
 
 @pytest.fixture(scope="module")
 def last_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the report that a project keeps of its last release, which had weights as floats."""
+    """Make a model, and the report that a project keeps of its last release, which had weights as floats."""
     folder = tmp_path_factory.mktemp("release")
     report = folder / "last-release.report.json"
-    embcompress.approximate(MODEL, bases=8, output=folder / "old.safetensors", report=report)
+    words = torch.load(WORDS, weights_only=True)["embedding.weight"][:WORD_ROWS]
+    model = save(folder / "model.pt", {"embedding.weight": words.clone()})
+    embcompress.approximate(model, bases=8, output=folder / "old.safetensors", report=report)
     return report
 
 
@@ -194,10 +198,11 @@ def last_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runner(tmp_path: Path, last_release: Path) -> Iterator[Runner]:
     """Stand in a project with a model and the report of its last release."""
     (tmp_path / "models").mkdir()
-    shutil.copy(MODEL, tmp_path / "models" / "model.pt")
+    model = last_release.with_name("model.pt")
+    shutil.copy(model, tmp_path / "models" / model.name)
     shutil.copy(last_release, tmp_path / "models" / last_release.name)
     yield Runner(tmp_path, {"OMP_NUM_THREADS": "1"})
-    assert (tmp_path / "models" / "model.pt").read_bytes() == MODEL.read_bytes()
+    assert (tmp_path / "models" / "model.pt").read_bytes() == model.read_bytes()
 
 
 def assert_released(runner: Runner, *reports: str) -> dict[str, Any]:

@@ -49,31 +49,33 @@ def compress(folder: Path, table: Tensor, **options: Any) -> Path:
     return folder / "small.safetensors"
 
 
-CASES: Mapping[str, tuple[Tensor, dict[str, Any]]] = {
-    "kinds": (draw(1200, 24), {"ratio": 16}),
-    "profiles": (draw(1400, 16) + 4 * draw(4, 16)[torch.arange(1400) % 4], {"ratio": 10, "effort": "best"}),
-    "zero rows": (draw(700, 16) * (torch.arange(700)[:, None] % 5 > 0), {"ratio": 10}),
-    "zeros": (torch.zeros(600, 16), {"ratio": 10}),
-    "a mean": (draw(700, 16) + 1, {"ratio": 10}),
-    "fine": (draw(700, 16), {"max_error": 1e-4}),
-    "wide": (draw(30, 90), {"ratio": 6}),
-    "fixed rows": (draw(900, 16), {"ratio": 6, "fixed_rows": True}),
-    "few bits": (draw(1200, 24), {"ratio": 40}),
-    "many bits": (draw(500, 12), {"ratio": 3}),
-    "fast": (draw(800, 16), {"ratio": 12, "effort": "fast"}),
-    "signs": (draw(700, 40).sign(), {"ratio": 28}),
-    "complex": (draw(500, 4, 3, dtype=torch.complex64), {"ratio": 12}),
-    "float16": (draw(500, 20, dtype=torch.float16), {"ratio": 6}),
-    "bfloat16": (draw(500, 20, dtype=torch.bfloat16), {"max_error": 0.2}),
-    "float64": (draw(500, 5, 4, dtype=torch.float64), {"ratio": 25}),
+CASES: Mapping[str, tuple[Callable[[], Tensor], dict[str, Any]]] = {
+    "kinds": (lambda: draw(1200, 24), {"ratio": 16}),
+    "profiles": (lambda: draw(1400, 16) + 4 * draw(4, 16)[torch.arange(1400) % 4], {"ratio": 10, "effort": "best"}),
+    "zero rows": (lambda: draw(700, 16) * (torch.arange(700)[:, None] % 5 > 0), {"ratio": 10}),
+    "zeros": (lambda: torch.zeros(600, 16), {"ratio": 10}),
+    "a mean": (lambda: draw(700, 16) + 1, {"ratio": 10}),
+    "fine": (lambda: draw(700, 16), {"max_error": 1e-4}),
+    "wide": (lambda: draw(30, 90), {"ratio": 6}),
+    "fixed rows": (lambda: draw(900, 16), {"ratio": 6, "fixed_rows": True}),
+    "few bits": (lambda: draw(1200, 24), {"ratio": 40}),
+    "many bits": (lambda: draw(500, 12), {"ratio": 3}),
+    "fast": (lambda: draw(800, 16), {"ratio": 12, "effort": "fast"}),
+    "signs": (lambda: draw(700, 40).sign(), {"ratio": 28}),
+    "complex": (lambda: draw(500, 4, 3, dtype=torch.complex64), {"ratio": 12}),
+    "float16": (lambda: draw(500, 20, dtype=torch.float16), {"ratio": 6}),
+    "bfloat16": (lambda: draw(500, 20, dtype=torch.bfloat16), {"max_error": 0.2}),
+    "float64": (lambda: draw(500, 5, 4, dtype=torch.float64), {"ratio": 25}),
 }
 EPS = {"float64": 1e-5, "float32": 1e-5, "complex64": 1e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
 # Relative to the largest entry: float32 sums of a few dozen products, and the rounding to the table's own dtype.
 
 
-@pytest.mark.parametrize(("table", "options"), CASES.values(), ids=CASES)
-def test_coded_file_is_read_by_its_documentation(tmp_path: Path, table: Tensor, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_coded_file_is_read_by_its_documentation(tmp_path: Path, case: str) -> None:
     """Plain Python decodes what reconstruct, load and the reported error say, in every dtype and shape."""
+    build, options = CASES[case]
+    table = build()
     path = compress(tmp_path, table, **options)
     name = "entities.weight"
     expected = decode(path, name)
@@ -539,7 +541,7 @@ def test_edited_parts_of_schema_2_are_refused_or_read(tmp_path: Path, name: str,
     draw = np.random.default_rng(len(name) + len(suffix))
     path = tmp_path / "small.safetensors"
     refused = 0
-    for _ in range(16):
+    for _ in range(10):
         path.write_bytes(COMMITTED_V2.read_bytes())
         rewrite(
             path, tensors=lambda tensors: tensors.update({name + suffix: edit(tensors[name + suffix], draw)}), name=name
@@ -559,7 +561,7 @@ def test_edited_parts_of_schema_2_are_refused_or_read(tmp_path: Path, name: str,
                 embcompress.reconstruct(path, force=True)
             continue
         embcompress.reconstruct(path, output=tmp_path / "dense.safetensors", force=True)
-    assert suffix == ".codes" or refused > 3
+    assert suffix == ".codes" or refused > 2
 
 
 @pytest.mark.parametrize("path", [COMMITTED, COMMITTED_V2], ids=["schema 1", "schema 2"])

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 import embcompress
 from embcompress.checkpoints import open_checkpoint
+from embcompress.compression.budget import EFFORTS
 from embcompress.exceptions import (
     DamagedFileError,
     DeviceError,
@@ -396,27 +397,39 @@ def without_variables(document: Any) -> Any:
     return [without_variables(value) for value in document] if isinstance(document, list) else document
 
 
-def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
-    """The same model in two folders gives equal artifacts and dense files, and reports equal but for seconds and paths.
+def test_two_processes_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same models in two folders give equal files, by every effort, and reports equal but for seconds and paths.
 
     One is made here and one in a process with another seed of hashes. Neither file names a folder, this machine or this
     user.
     """
     state = {"entities.weight": decaying(3000, 40), "relations.weight": decaying(30, 40), "step": torch.tensor(3)}
-    script = "import sys; import embcompress as e; e.reconstruct(e.approximate(sys.argv[1], bases=4).output.path)"
+    small = {"entities.weight": decaying(600, 20), "more.weight": decaying(200, 12)}
+    script = (
+        "import embcompress as e, sys\n"
+        "folder, *efforts = sys.argv[1:]\n"
+        "e.reconstruct(e.approximate(f'{folder}/model.safetensors', bases=4).output.path)\n"
+        "for effort in efforts:\n"
+        "    output = f'{folder}/{effort}.safetensors'\n"
+        "    e.approximate(f'{folder}/small.safetensors', output=output, ratio=6, effort=effort)\n"
+    )
     for number in ("1", "2"):
         folder = tmp_path / f"folder-{number}"
         folder.mkdir()
-        path = save(folder / "model.safetensors", state, {"b": "2", "a": "1", "format": "pt"})
+        save(folder / "model.safetensors", state, {"b": "2", "a": "1", "format": "pt"})
+        save(folder / "small.safetensors", small)
     environment = {
         "PYTHONHASHSEED": "2",
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
     }
-    subprocess.run([sys.executable, "-c", script, path], env=environment, check=True, timeout=120)
-    embcompress.reconstruct(embcompress.approximate(tmp_path / "folder-1" / "model.safetensors", bases=4).output.path)
-    for name in ("model-compressed", "model-compressed-dense"):
+    command = [sys.executable, "-c", script, tmp_path / "folder-2", *EFFORTS]
+    subprocess.run(command, env=environment, check=True, timeout=120)
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "folder-1"), *EFFORTS])
+    exec(script, {})
+    assert len({(tmp_path / "folder-1" / f"{effort}.safetensors").read_bytes() for effort in EFFORTS}) == len(EFFORTS)
+    for name in ("model-compressed", "model-compressed-dense", *EFFORTS):
         first, second = ((tmp_path / f"folder-{seed}" / f"{name}.safetensors").read_bytes() for seed in "12")
         assert first == second
         for secret in (str(tmp_path), "folder-1", socket.gethostname(), getpass.getuser()):

@@ -22,6 +22,7 @@ EPS = {torch.float64: 1e-13, torch.float32: 3e-7, torch.float16: 1.2e-3, torch.b
 ROUNDING = {torch.float64: 1e-16, torch.float32: 1e-7, torch.float16: 3e-4, torch.bfloat16: 2e-3}
 # No error is expected to be smaller than this when the dtype of the measurement is chosen.
 EXCESS = 1e-6  # relative excess that an exact solver may leave over the optimum
+KRYLOV_EXCESS = 1e-3  # the same for the randomized one, on decaying spectra
 
 
 def gaussian(rows: int, dim: int, *, seed: int = 0) -> Tensor:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import pytest
 import torch
-from torch import Tensor
 
 from embcompress.exceptions import NonFiniteError, RankError
 from embcompress.linalg.blocks import TensorRows
@@ -16,8 +14,8 @@ from embcompress.linalg.svd import factorize
 from tests.cases import for_each
 from tests.linalg.tables import (
     BLOCK_ROWS,
-    DIM,
     EXCESS,
+    KRYLOV_EXCESS,
     ROWS,
     TABLES,
     WIDE_RANGE,
@@ -31,13 +29,11 @@ from tests.linalg.tables import (
     squared_error,
     squared_optimum,
     table_of,
-    token_like,
     with_spectrum,
 )
 
 EXACT_SOLVERS = ("dense", "gram", "qr")
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-KRYLOV_EXCESS = 1e-3  # over the optimum, that the randomized solver may leave on decaying spectra
 
 
 def ranks_of(name: str) -> list[int]:
@@ -77,82 +73,6 @@ def test_factorize_keeps_an_optimum_known_in_closed_form(solver: str, is_wide: b
         compressed = compress(table, rank, solver=solver)
         optimum = squared_optimum(singular_values, rank)
         assert squared_error(table, compressed) <= squared_bound(optimum, torch.float64), f"rank {rank}"
-
-
-NARROW = {
-    # Where MKL adds up thousands of float32 products one after the other, and columns are few: it did worst there.
-    "low-rank": lambda: with_spectrum(20_000, 8, singular_values=torch.ones(4, dtype=torch.float64)),
-    "cliff": lambda: with_spectrum(20_000, 8, singular_values=torch.tensor([1.0] * 4 + [1e-5] * 4).double()),
-    "alike-rows": lambda: torch.linspace(0.1, 0.9, 9, dtype=torch.float64).expand(20_000, 9),
-    "outer-product": lambda: torch.outer(torch.linspace(0.1, 1, 20_000), torch.linspace(0.2, 0.9, 16)).double(),
-    "repeated-rows": lambda: gaussian(5, 12).abs().repeat(4000, 1),
-}
-
-
-@pytest.mark.parametrize("name", NARROW)
-@for_each("is_wide", [False, True])
-def test_gram_svd_measures_the_rounding_of_its_products(name: str, is_wide: bool, device: str) -> None:
-    """Narrow tables, whose float32 products are off by up to 280 eps, still get the optimum at every rank."""
-    table = NARROW[name]().to(torch.float32)
-    table = table.T.contiguous() if is_wide else table.contiguous()
-    singular_values = torch.linalg.svdvals(table.to(torch.float64))
-    for rank in range(1, min(table.shape) + 1):
-        compressed = compress(table, rank, solver="gram", device=device, block_rows=8192)
-        bound = squared_bound(squared_optimum(singular_values, rank), torch.float32)
-        assert squared_error(table, compressed) <= bound, f"rank {rank}"
-
-
-@pytest.mark.parametrize("size", [100, 300, 1000, 2000, 4000, 10_000])
-def test_gram_svd_weighs_its_rounding_against_the_optimum(size: int, device: str) -> None:
-    """Beside one heavy row, float32 products are kept while they cost under 1e-6 of the optimum, and no longer."""
-    table = gaussian(4000, 64).float()
-    table[7] *= size
-    singular_values = torch.linalg.svdvals(table.double())
-    for rank in (2, 8, 32):
-        compressed = compress(table, rank, solver="gram", device=device, block_rows=4000)
-        bound = squared_bound(squared_optimum(singular_values, rank), torch.float32)
-        assert squared_error(table, compressed) <= bound, f"rank {rank}"
-        # Of the optimum they cost 8e-9 at most up to a size of 300, 1e-6 at 1000 and 4e-6 at 2000, measured.
-        assert compressed.factors.passes == 1 or size > 300
-        assert compressed.factors.passes == 2 or size < 4000
-
-
-@pytest.mark.parametrize(
-    ("name", "ranks"),
-    [("gaussian", (1, 32, 127, 128)), ("tokens", (8, 96, 350)), ("tokens-around-a-mean", (8, 192, 600))],
-)
-def test_gram_svd_reads_ordinary_tables_once(name: str, ranks: tuple[int, ...], device: str) -> None:
-    """A table without a steep spectrum needs one pass with float32 products and no remark, at any rank."""
-    tables = {
-        "gaussian": lambda: torch.randn(100_000, 128, generator=torch.Generator().manual_seed(0)),
-        "tokens": lambda: token_like(20_000, 384, mean_share=0.1),
-        "tokens-around-a-mean": lambda: token_like(6_000, 768, mean_share=0.5),
-    }
-    rows = CountingRows(TensorRows(tables[name]().to(device)))
-    for number, rank in enumerate(ranks, start=1):
-        result = factorize(rows, rank, solver="gram", tolerance=3e-7)
-        assert (rows.passes, result.passes, result.remarks) == (number, 1, ())
-
-
-@pytest.mark.parametrize(
-    ("name", "dtype", "rank", "solver", "passes"),
-    [
-        ("geometric-8", torch.float32, 20, "gram", 2),  # float32 products, then float64 ones
-        ("geometric-8-wide", torch.float32, 20, "gram", 3),  # and right vectors from left ones
-        ("1e30", torch.float32, 8, "gram", 2),
-        ("1e-30", torch.float32, 8, "gram", 2),
-        ("geometric-12", torch.float64, 44, "qr", 2),  # float64 products, then QR
-        ("geometric-12-wide", torch.float64, 44, "qr", 3),
-    ],
-)
-def test_gram_svd_goes_on_to_a_more_exact_way(
-    name: str, dtype: torch.dtype, rank: int, solver: str, passes: int
-) -> None:
-    """Where products lack digits or range, the next solver gives the bases, and remarks tell of each further pass."""
-    result = factorize(TensorRows(table_of(name, dtype), block_rows=BLOCK_ROWS), rank, solver="gram")
-    assert (result.solver, result.passes) == (solver, passes)
-    assert len(result.remarks) == 1
-    assert "float64" in result.remarks[0]
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -209,21 +129,6 @@ def test_factorize_tells_the_spectrum(name: str, solver: str, dtype: torch.dtype
     assert result.is_optimal == (result.solver != "krylov")
 
 
-def test_gram_tells_no_optimum_that_rounding_hides() -> None:
-    """Where storing costs more than the products' rounding, an optimum below that rounding is not told as a number."""
-    generator = torch.Generator().manual_seed(0)
-    table = torch.randn(20_000, 4, generator=generator) @ torch.randn(4, 64, generator=generator)
-    for tolerance, is_told in ((1e-2, False), (3e-7, True)):
-        result = factorize(TensorRows(table), 4, solver="gram", tolerance=tolerance)
-        assert result.is_optimal
-        assert (result.optimal_relative is not None) == is_told
-    assert result.optimal_relative is not None
-    assert result.optimal_relative < 1e-6
-    optimum = factorize(TensorRows(table), 2, solver="gram", tolerance=1e-2).optimal_relative
-    squares = torch.linalg.svdvals(table.double()).square()
-    assert optimum == pytest.approx(float((squares[2:].sum() / squares.sum()).sqrt()), rel=1e-4)
-
-
 @pytest.mark.parametrize("solver", SOLVERS)
 @for_each("name", ["tall", "wide", "geometric-8", "geometric-8-wide", "geometric-12", "1e30-wide", "zero"])
 def test_factorize_counts_its_passes(name: str, solver: str) -> None:
@@ -262,95 +167,6 @@ def test_factorize_refuses_a_rank_outside_the_table(rank: int, solver: str) -> N
     """A table of 5 x 3 takes 1 to 3 bases, and the message says so."""
     with pytest.raises(RankError, match=rf"the tensor is 5 x 3, .* must be 1..3; got {rank}"):
         factorize(TensorRows(gaussian(5, 3)), rank, solver=solver)
-
-
-@cache
-def decaying(spectrum: str) -> tuple[Tensor, Tensor]:
-    """Build a (2600, 1024) float32 table of known spectrum, and its singular values (1024,)."""
-    index = torch.arange(1.0, 1025.0, dtype=torch.float64)
-    singular_values = {
-        "i^-0.5": index**-0.5,
-        "i^-1": index**-1,
-        "i^-2": index**-2,
-        "exp(-i/100)": torch.exp(-index / 100),
-    }[spectrum]
-    left, right = orthonormal_pair()
-    return ((left * singular_values) @ right.T).to(torch.float32), singular_values
-
-
-@cache
-def orthonormal_pair() -> tuple[Tensor, Tensor]:
-    """Draw singular vectors, (2600, 1024) and (1024, 1024) float64."""
-    return torch.linalg.qr(gaussian(2600, 1024)).Q, torch.linalg.qr(gaussian(1024, 1024, seed=1)).Q
-
-
-@pytest.mark.parametrize(
-    ("spectrum", "is_wide"),
-    [("i^-0.5", False), ("i^-0.5", True), ("i^-1", False), ("i^-2", True), ("exp(-i/100)", False)],
-)
-def test_krylov_svd_comes_near_the_optimum(spectrum: str, is_wide: bool, device: str) -> None:
-    """On decaying spectra the error is within 1e-3 of the optimum, for every seed, and is not called optimal."""
-    table, singular_values = decaying(spectrum)
-    table = table.T.contiguous() if is_wide else table
-    for rank, seed in ((4, 0), (64, 1), (120, 2)):
-        compressed = compress(table, rank, solver="krylov", device=device, block_rows=1000, seed=seed)
-        bound = squared_bound(squared_optimum(singular_values, rank), torch.float32, excess=KRYLOV_EXCESS)
-        assert squared_error(table, compressed) <= bound, f"rank {rank}, seed {seed}"
-        assert compressed.factors.is_optimal == (compressed.factors.solver != "krylov")
-
-
-STEEP = {
-    "exponential": torch.exp(-torch.arange(320, dtype=torch.float64) / 4),
-    "low-rank": torch.ones(20, dtype=torch.float64),
-    "cliff": torch.cat([torch.ones(20), torch.full((300,), 1e-4)]).double(),
-}
-
-
-@pytest.mark.parametrize("name", STEEP)
-@for_each(
-    ("dtype", "is_wide"),
-    [
-        (torch.float64, False),
-        (torch.float64, True),
-        (torch.float32, False),
-        (torch.float32, True),
-        (torch.float16, True),
-        (torch.bfloat16, False),
-    ],
-)
-def test_krylov_svd_meets_steep_spectra(name: str, is_wide: bool, dtype: torch.dtype, device: str) -> None:
-    """Where float32 products hide what is left, more exact ones find it: the bound holds down to the storing error."""
-    table = 10 * with_spectrum(900, 320, singular_values=STEEP[name])
-    table = (table.T.contiguous() if is_wide else table).to(dtype)
-    singular_values = torch.linalg.svdvals(table.double())
-    for rank in (4, 20, 21, 60):
-        compressed = compress(table, rank, solver="krylov", device=device)
-        excess = EXCESS if compressed.factors.is_optimal else KRYLOV_EXCESS
-        bound = squared_bound(squared_optimum(singular_values, rank), dtype, excess=excess)
-        assert squared_error(table, compressed) <= bound, f"rank {rank}"
-
-
-@pytest.mark.parametrize("is_descending", [False, True])
-def test_krylov_svd_does_not_lean_on_its_sample(is_descending: bool) -> None:
-    """Rows sorted by norm, the largest in a corner of the table, are still met within 1e-3 of the optimum."""
-    scales = torch.linspace(-10, 0, 12_000).exp2()  # norms over a factor of 1000
-    table = torch.randn(12_000, 256, generator=torch.Generator().manual_seed(5))
-    table = table * torch.arange(1.0, 257.0) ** -0.5 * scales[:, None]
-    table = table.flip(0).contiguous() if is_descending else table
-    eigenvalues = torch.linalg.eigvalsh(table.double().T @ table.double()).flip(0)
-    compressed = compress(table, 24, solver="krylov", block_rows=2048)
-    bound = squared_bound(squared_optimum(eigenvalues.sqrt(), 24), torch.float32, excess=KRYLOV_EXCESS)
-    assert squared_error(table, compressed) <= bound
-
-
-def test_krylov_svd_finds_directions_that_no_sampled_row_has() -> None:
-    """A few heavy rows between the sampled ones still get their direction."""
-    table = torch.randn(20_000, 256, generator=torch.Generator().manual_seed(0))
-    table[12_345:12_349] = 300 * torch.randn(4, 256, generator=torch.Generator().manual_seed(1))
-    eigenvalues = torch.linalg.eigvalsh(table.double().T @ table.double()).flip(0)
-    compressed = compress(table, 4, solver="krylov", block_rows=2048)
-    bound = squared_bound(squared_optimum(eigenvalues.sqrt(), 4), torch.float32, excess=KRYLOV_EXCESS)
-    assert squared_error(table, compressed) <= bound
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -436,13 +252,3 @@ def test_factorize_takes_magnitudes_whose_squares_float64_holds(solver: str, mag
     expected = factorize(TensorRows(plain, block_rows=64), 3, solver=solver)
     assert float((result.bases - expected.bases).abs().max()) <= 1e-9  # 1e-15 / gaps
     assert result.relative == pytest.approx(expected.relative, rel=1e-9)
-
-
-def test_krylov_svd_does_not_take_underflow_for_a_zero_table(device: str) -> None:
-    """Entries of 1e-30, whose float32 norms are zero, are factored in float64; a table of zeros is kept exactly."""
-    tiny = (1e-30 * gaussian(ROWS, DIM) * geometric(DIM, decades=2)).to(torch.float32)
-    compressed = compress(tiny, 8, solver="krylov", device=device)
-    optimum = squared_optimum(torch.linalg.svdvals(tiny.double() * 1e30), 8)
-    assert squared_error(tiny, compressed) <= squared_bound(optimum, torch.float32, excess=KRYLOV_EXCESS)
-    zero = factorize(TensorRows(torch.zeros(ROWS, DIM, device=device)), 8, solver="krylov")
-    assert (zero.squared_norm, zero.relative) == (0, 0)
