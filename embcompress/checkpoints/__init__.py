@@ -72,7 +72,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         head = b"" if path.is_dir() else read_head(path, files)
         chosen = _recognise(path, head)
         listing = chosen.read_listing(path, files)
-        return Checkpoint(path, chosen.NAME, files.nbytes, listing, files, join_pieces(listing, path))
+        return Checkpoint(path, chosen.NAME, files.nbytes, listing, files, join_pieces(listing, path, files))
     except OSError as err:
         files.close()
         raise DamagedFileError(f"{path} cannot be read: {err.strerror}.") from err
