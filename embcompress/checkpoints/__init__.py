@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from embcompress.checkpoints import safetensors_file, torch_distributed, torch_legacy, torch_shards, torch_zip
+from embcompress.checkpoints import (
+    pickled_state,
+    safetensors_file,
+    torch_distributed,
+    torch_legacy,
+    torch_shards,
+    torch_zip,
+)
 from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.pieces import join_pieces
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
@@ -17,7 +24,14 @@ from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFor
 
 __all__ = ["FORMATS", "Checkpoint", "LeftOut", "StoredTensor", "open_checkpoint"]
 
-FORMATS: tuple[ModuleType, ...] = (safetensors_file, torch_zip, torch_legacy, torch_distributed, torch_shards)
+FORMATS: tuple[ModuleType, ...] = (
+    safetensors_file,
+    torch_zip,
+    torch_legacy,
+    torch_distributed,
+    torch_shards,
+    pickled_state,
+)
 # Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
 # folder, and read_listing(path, files) -> Listing.
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from embcompress.checkpoints.files import Files
-from embcompress.checkpoints.packed import PackedTable, PackedTables
+from embcompress.checkpoints.packed_codes import PackedTable, PackedTables
 from embcompress.checkpoints.scales import find_scaling, value_dtype
 from embcompress.checkpoints.tensors import Listing, Piece, StoredTensor, contiguous_strides
 from embcompress.exceptions import DamagedFileError

@@ -48,6 +48,11 @@ def save_old_torch(state: Mapping[str, Tensor], path: Path) -> None:
     torch.save(dict(state), path, _use_new_zipfile_serialization=False)
 
 
+def save_pickle(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write with pickle, without torch.save."""
+    path.write_bytes(pickle.dumps(dict(state)))
+
+
 def save_distributed(state: Mapping[str, Tensor], path: Path) -> None:
     """Write a folder with torch.distributed.checkpoint, in one process."""
     with warnings.catch_warnings():
@@ -82,6 +87,7 @@ CASES: Mapping[str, Case] = {
     "safetensors": Case(save_safetensors),
     "torch": Case(save_torch),
     "torch before 1.6": Case(save_old_torch),
+    "pickle": Case(save_pickle),
     "torch distributed safetensors": Case(save_shards, is_told_by_content=False),
     "torch distributed": Case(save_distributed, is_told_by_content=False),
 }
@@ -216,12 +222,6 @@ def archive_of(name: str, content: bytes) -> bytes:
 VECTORS = b"the 0.1 -0.2 0.3 1e-4 .5 6\nof 0.1 0.2 0.3 0.4 0.5 -6.25\n"
 KINDS_OF_FILES: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
     "gensim": ("model.kv", gensim_like, "is a model that gensim has pickled", "KeyedVectors.load(path)"),
-    "arrays": (
-        "vectors.pkl",
-        lambda: pickle.dumps({"a": np.ones(3)}),
-        "is a pickle of NumPy arrays",
-        "numpy.stack(list(vectors.values()))",
-    ),
     "GloVe": ("glove.txt", lambda: VECTORS, "is word vectors as text (GloVe)", "no_header=True"),
     "word2vec": (
         "model.vec",
