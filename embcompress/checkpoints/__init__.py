@@ -21,6 +21,7 @@ from embcompress.checkpoints import (
     npz,
     packed,
     parquet_file,
+    pickled_state,
     safetensors_file,
     text_vectors,
     torch_distributed,
@@ -43,6 +44,7 @@ FORMATS: tuple[ModuleType, ...] = (
     torch_legacy,
     torch_distributed,
     torch_shards,
+    pickled_state,
     npy,
     npz,
     gguf_file,
@@ -125,7 +127,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         head = b"" if path.is_dir() else read_head(path, files)
         chosen = _recognise(path, head)
         listing = chosen.read_listing(path, files)
-        tensors = join_pieces(listing, path)
+        tensors = join_pieces(listing, path, files)
         return Checkpoint(
             path, chosen.NAME, files.nbytes, listing, files, tensors, "" if address is None else str(address)
         )

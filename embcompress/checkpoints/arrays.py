@@ -106,7 +106,7 @@ def scalar_of(node: object) -> int | str | None:
 
 
 def _held(content: object) -> bytes:
-    place = _unwrap(content)
+    place = unwrap_bytes(content)
     return place.content if isinstance(place, Span) else place.encode("latin-1")
 
 
@@ -126,7 +126,7 @@ def read_array(array: Inert) -> ArrayReference:
     if not isinstance(shape, tuple) or not is_sizes(shape):
         raise UnreadArrayError("an array without a shape")
     axes = array.args[4] if order == "K" and len(array.args) > 4 else None
-    place = _unwrap(content)
+    place = unwrap_bytes(content)
     strides = _strides(shape, order=order, axes=axes)
     if order == "K" and isinstance(axes, tuple):
         shape = tuple(shape[axis] for axis in axes)
@@ -144,7 +144,7 @@ def _parts(value: object, *, at_least: int) -> tuple[object, ...]:
     return value[:at_least]
 
 
-def _unwrap(content: object) -> Span | str:
+def unwrap_bytes(content: object) -> Span | str:
     """Find the bytes of an array: protocol 2 of Python 3 writes them as a text that is to be encoded in Latin-1."""
     match content:
         case Inert(origin=Global(module="_codecs", qualname="encode"), args=((Span() | str()) as text, "latin1")):

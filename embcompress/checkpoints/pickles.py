@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from embcompress.checkpoints.files import FileRegion
+from embcompress.checkpoints.joblib_arrays import WRAPPER, ObjectArrayError, skip_array
 from embcompress.checkpoints.rebuilds import REBUILDERS, STORAGE_DTYPES, STORAGE_MODULES, MalformedError
 from embcompress.checkpoints.records import Global, Inert, OpaqueKey, Span, StorageReference, is_size
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
@@ -57,26 +57,26 @@ class PickleStream:
     """Pickles that follow each other, read from a file as they are asked for.
 
     Args:
-        file: that holds them, in binary.
+        file: that holds them, and in which places are counted: of a larger one a FileRegion.
         name: what messages call it, for example the path.
-        start: position of the first, in bytes.
-        nbytes: up to where they may reach, from the start.
+        nbytes: up to where they may reach.
     """
 
-    def __init__(self, file: BinaryIO, *, name: str, start: int, nbytes: int) -> None:
-        self._stream: BinaryIO = _Lines(FileRegion(file, start, nbytes))
-        self._name, self._start, self._nbytes = name, start, nbytes
+    def __init__(self, file: io.RawIOBase | io.BytesIO, *, name: str, nbytes: int) -> None:
+        self._stream: BinaryIO = _Lines(file)
+        self._name, self._nbytes = name, nbytes
 
     @property
     def position(self) -> int:
-        """The position in the file behind what was read."""
-        return self._start + self._stream.tell()
+        """The position behind what was read."""
+        return self._stream.tell()
 
     def read(self, load_storage: LoadStorage | None = None) -> Unpickled:
         """Read the next pickle, as `read_pickle`; the places in it are counted from the start of the stream.
 
         Args:
-            load_storage: what to make of the bytes of a storage that was pickled by itself.
+            load_storage: what to make of the bytes of a storage that was pickled by itself. Given for pickles outside
+                of torch's files, where arrays of joblib are looked for too.
         """
         return _unpickle(self._stream, self._nbytes, name=self._name, load_storage=load_storage)
 
@@ -105,6 +105,11 @@ def _unpickle(stream: BinaryIO, end: int, *, name: str, load_storage: LoadStorag
         raise UnknownFormatError(
             f"{name} holds a pickle of more than {OPCODES_MAX} opcodes, the most that are read.",
             hint="Save the model's state_dict() alone with torch.save.",
+        ) from err
+    except ObjectArrayError as err:
+        raise UnknownFormatError(
+            f"{name} holds an array of Python objects, which is not read.",
+            hint="Load the file where you trust it, make numbers of that array, and save it again.",
         ) from err
     # ValueError: pickletools on any bytes that are not a pickle, and MalformedError. IndexError: the stack or the marks
     # are used up. KeyError: no such memo. Warning: a bad escape in a STRING, where the caller made warnings errors.
@@ -174,6 +179,7 @@ class _Machine:
         self.globals: dict[tuple[str, str], Global] = {}
 
     def run(self, stream: BinaryIO, end: int) -> object:
+        self.stream, self.end = stream, end
         for count, (opcode, argument) in enumerate(_operations(stream, end)):
             handler = _HANDLERS.get(opcode)
             if handler is None:
@@ -312,6 +318,8 @@ class _Machine:
             mappings = [part for part in parts if type(part) is dict]
             if mappings:
                 target.state = mappings[0] if len(mappings) == 1 else ChainMap(*reversed(mappings))
+            if self.load_storage is not None and target.global_name == WRAPPER:
+                self.stack[-1] = skip_array(target, self.stream, end=self.end)
         # Of an OrderedDict they are a state_dict's _metadata, the versions of its modules.
         elif type(target) is not dict:
             raise MalformedError(f"sets attributes of {_kind(target)}")

@@ -9,6 +9,8 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.packed_codes import PackedTable, PackedTables
 from embcompress.checkpoints.scales import find_scaling, value_dtype
 from embcompress.checkpoints.tensors import Listing, Piece, StoredTensor, contiguous_strides
 from embcompress.exceptions import DamagedFileError
@@ -20,7 +22,7 @@ CUT_WORDS = re.compile(r"emb|lookup|table|n_?gram|vocab", re.IGNORECASE)
 ARTIFACT_KEY = "embcompress"  # in the metadata of an artifact, whose tensors are as they are
 
 
-def join_pieces(listing: Listing, path: Path) -> tuple[StoredTensor, ...]:
+def join_pieces(listing: Listing, path: Path, files: Files) -> tuple[StoredTensor, ...]:
     """Put the tensors of a checkpoint together as its model has them: codes with their scales, then shards of rows.
 
     Each joined tensor stands where its first part did; all others as they are.
@@ -30,33 +32,37 @@ def join_pieces(listing: Listing, path: Path) -> tuple[StoredTensor, ...]:
     """
     if ARTIFACT_KEY in listing.metadata:
         return listing.tensors
-    return join_shards(apply_scales(listing.tensors), path)
+    by_name = {stored.name: stored for stored in listing.tensors}
+    packed = PackedTables(by_name, path, files)
+    return join_shards(apply_scales(listing.tensors, packed), path)
 
 
-def apply_scales(tensors: Sequence[StoredTensor]) -> tuple[StoredTensor, ...]:
+def apply_scales(tensors: Sequence[StoredTensor], packed: PackedTables) -> tuple[StoredTensor, ...]:
     """Join codes with the scales beside them, as one tensor of their values."""
     by_name = {stored.name: stored for stored in tensors}
-    scaled = {
-        stored.name: (stored, scaling) for stored in tensors if (scaling := find_scaling(stored, by_name)) is not None
-    }
-    taken = {tensor.name for _, scaling in scaled.values() for tensor in scaling.tensors}
+    scaled: dict[str, PackedTable] = {}
+    for stored in tensors:
+        table = packed.find(stored)
+        if table is not None:
+            scaled[stored.name] = table
+        elif (scaling := find_scaling(stored, by_name)) is not None:
+            piece = Piece(stored, 0, 0, math.prod(stored.shape[1:]), scaling)
+            scaled[stored.name] = PackedTable(stored.name, piece)
+    beside = (part for table in scaled.values() for part in (*table.piece.scaling.tensors, *table.also))
+    taken = {tensor.name for tensor in beside}
     joined = []
     for stored in tensors:
         if stored.name in scaled:
-            _, scaling = scaled[stored.name]
-            rows, columns = stored.shape[0], math.prod(stored.shape[1:]) * _codes_of_element(stored, scaling.bits)
-            shape = (rows, columns) if scaling.bits else stored.shape
-            joined.append(
-                join(
-                    stored.name,
-                    [Piece(stored, 0, 0, columns, scaling)],
-                    dtype=value_dtype(stored, scaling),
-                    shape=shape,
-                )
-            )
+            joined.append(_join_scaled(scaled[stored.name]))
         elif stored.name not in taken:
             joined.append(stored)
     return tuple(joined)
+
+
+def _join_scaled(table: PackedTable) -> StoredTensor:
+    piece = table.piece
+    shape = (piece.rows, piece.columns) if piece.scaling.bits else piece.tensor.shape
+    return join(table.name, [piece], dtype=value_dtype(piece.tensor, piece.scaling), shape=shape)
 
 
 def join_shards(tensors: Sequence[StoredTensor], path: Path) -> tuple[StoredTensor, ...]:
@@ -161,7 +167,3 @@ def _check_shards(name: str, parts: Mapping[int, StoredTensor], path: Path) -> N
                 f"shard {stored.name!r} in {path} is {stored.dtype} of rows {stored.shape[1:]}, and {first.name!r} "
                 f"{first.dtype} of rows {first.shape[1:]}."
             )
-
-
-def _codes_of_element(stored: StoredTensor, bits: int) -> int:
-    return 8 * stored.nbytes // stored.numel // bits if bits else 1

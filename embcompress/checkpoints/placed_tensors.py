@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import BinaryIO
 
 from embcompress.checkpoints.arrays import ArrayReference, Reference
 from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.latin_text import LatinTexts
 from embcompress.checkpoints.named_tensors import NamedTensors
 from embcompress.checkpoints.quantized_tensors import place_quantized
 from embcompress.checkpoints.records import QuantizedReference, Span, StorageReference, TensorReference
@@ -20,8 +19,6 @@ from embcompress.checkpoints.unheld import UNHELD_TENSORS
 from embcompress.checkpoints.unread import converting_line
 from embcompress.checkpoints.vectors import VectorTable
 from embcompress.exceptions import DamagedFileError
-
-PART_BYTES = 2**20  # of text that is decoded at once
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,11 @@ def list_tensors(tree: NamedTensors, source: Source) -> Listing:
         for row in value.rows
         if isinstance(row, ArrayReference)
     ]
-    placing = _Placing(source, _add_texts(arrays, source), loading)
+    texts = LatinTexts(source.path, source.files, source.pickle_start)
+    for array in arrays:
+        if isinstance(array.content, str) or array.content.is_text:
+            texts.add(array.content, array.nbytes)
+    placing = _Placing(source, texts, loading)
     stored = [placing.place(name, value) for name, value in tree.tensors]
     return Listing(
         tensors=tuple(item for item in stored if isinstance(item, StoredTensor)),
@@ -79,12 +80,12 @@ class _Placing:
 
     Attributes:
         source: of the pickle.
-        texts: addresses of arrays that are decoded, by the ids of their contents.
+        texts: the contents of arrays that are decoded.
         loading: the expression that loads the state dict by its names, for hints.
     """
 
     source: Source
-    texts: Mapping[int, int]
+    texts: LatinTexts
     loading: str
 
     def place(self, name: str, value: Reference | VectorTable) -> StoredTensor | LeftOut:
@@ -94,8 +95,10 @@ class _Placing:
             return place_quantized(name, value, self.place)
         if isinstance(value, ArrayReference):
             content = value.content
-            start = self.source.pickle_start + content.start if isinstance(content, Span) else 0
-            start = self.texts.get(id(content), start)
+            if isinstance(content, Span) and not content.is_text:
+                start = self.source.pickle_start + content.start
+            else:
+                start = self.texts.locate(content)
             return StoredTensor(name, value.dtype, value.shape, value.strides, start, is_big_endian=value.is_big_endian)
         rows: list[StoredTensor] = []
         for row in value.rows:
@@ -151,51 +154,3 @@ def place_tensor(name: str, tensor: TensorReference, source: Source, *, loading:
         )
     first = start + view_start + (tensor.offset * item_bytes if numel else 0)
     return StoredTensor(name=name, dtype=tensor.dtype, shape=tensor.shape, strides=tensor.strides, start=first)
-
-
-def _add_texts(arrays: Iterable[ArrayReference], source: Source) -> dict[int, int]:
-    """Add a file of the bytes of all arrays that the pickle holds as text; tell where each is by its content's id."""
-    places: dict[int, int] = {}
-    encoded: list[ArrayReference] = []
-    end = 0
-    for array in arrays:
-        if id(array.content) not in places and (isinstance(array.content, str) or array.content.is_text):
-            places[id(array.content)] = end
-            encoded.append(array)
-            # Aligned, as the elements of an array are.
-            end += -(-array.nbytes // 16) * 16
-    if not encoded:
-        return {}
-
-    def make(handle: BinaryIO) -> None:
-        for array in encoded:
-            handle.seek(places[id(array.content)])
-            _decode(array, source, handle)
-        handle.truncate(end)
-
-    base = source.files.add(f"{source.path} (arrays)", end, make)
-    return {identity: base + place for identity, place in places.items()}
-
-
-def _decode(array: ArrayReference, source: Source, handle: BinaryIO) -> None:
-    """Write the bytes of an array that is a text of one character for each."""
-    content = array.content
-    written = 0
-    try:
-        if isinstance(content, str):
-            written = handle.write(content.encode("latin-1"))
-        else:
-            decoder = codecs.getincrementaldecoder("utf-8")()
-            for position in range(0, content.nbytes, PART_BYTES):
-                part = bytearray(min(PART_BYTES, content.nbytes - position))
-                source.files.read_into(source.pickle_start + content.start + position, memoryview(part))
-                is_last = position + len(part) == content.nbytes
-                written += handle.write(decoder.decode(part, is_last).encode("latin-1"))
-    except UnicodeError as err:
-        raise DamagedFileError(f"{source.path} holds an array whose bytes are written as other text.") from err
-    if written != array.nbytes:
-        raise DamagedFileError(
-            f"{source.path} holds an array of {array.dtype} of shape {array.shape} with {written} bytes instead of "
-            f"{array.nbytes}.",
-            hint="Copy or download it again.",
-        )

@@ -100,7 +100,7 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class Scaling:
-    """The way from stored codes to values: (code - zero) * scale * factor + bias.
+    """The way from stored codes to values: (code - zero) * scale * factor + bias, where the sum is of rounded products.
 
     All three tensors have one entry for each block of the codes, row-major: ceil(rows / block[0]) x ceil(columns /
     block[1]); a single entry where the block is larger.
@@ -111,8 +111,9 @@ class Scaling:
         zeros: zero points; None: 0.
         biases: None: 0.
         factor: of all values.
-        bits: of a code, where an element of the stored tensor holds several, the first in its lowest bits; 0: one.
+        bits: of a code, where those of a row are one string of bits, the first in the lowest; 0: each is an element.
         zero: of all codes.
+        zero_bits: of a zero point, where those of a column are such a string; 0: each is an element.
     """
 
     scales: StoredTensor | None = None
@@ -122,6 +123,7 @@ class Scaling:
     factor: float = 1.0
     bits: int = 0
     zero: int = 0
+    zero_bits: int = 0
 
     @property
     def tensors(self) -> tuple[StoredTensor, ...]:

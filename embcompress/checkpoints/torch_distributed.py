@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embcompress.checkpoints.chunks import Chunk, join_chunks
-from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.files import FileRegion, Files
 from embcompress.checkpoints.named_tensors import NamedTensors
 from embcompress.checkpoints.pickles import PickleStream
 from embcompress.checkpoints.placed_tensors import Source, place_tensor
@@ -87,7 +87,8 @@ class _Folder:
         self.path, self._files = path, files
         file, _ = files.open(path / METADATA)
         self._pickle_bytes = os.fstat(file.fileno()).st_size
-        stream = PickleStream(file, name=str(path / METADATA), start=0, nbytes=self._pickle_bytes)
+        region = FileRegion(file, 0, self._pickle_bytes)
+        stream = PickleStream(region, name=str(path / METADATA), nbytes=self._pickle_bytes)
         state = _state(stream.read().value, "Metadata")
         entries = state.get("state_dict_metadata")
         places = state.get("storage_data")
@@ -196,7 +197,7 @@ class _Folder:
             )
         archive = TorchArchive(file, start=place.start, nbytes=place.nbytes)
         start, nbytes = archive.locate_checked("data.pkl")
-        tensor = PickleStream(file, name=str(path), start=start, nbytes=nbytes).read().value
+        tensor = PickleStream(FileRegion(file, start, nbytes), name=str(path), nbytes=nbytes).read().value
         if not isinstance(tensor, TensorReference):
             return LeftOut(name, "a chunk that is no tensor")
 

@@ -8,13 +8,13 @@ Source: `_legacy_save` and `_legacy_load` of torch/serialization.py.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
-from embcompress.checkpoints.files import Files, read_exactly
+from embcompress.checkpoints.files import FileRegion, Files
 from embcompress.checkpoints.named_tensors import NamedTensors
 from embcompress.checkpoints.pickles import PickleStream
 from embcompress.checkpoints.placed_tensors import Source, list_tensors
@@ -24,6 +24,8 @@ from embcompress.checkpoints.tensors import ITEM_BYTES, Listing
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
 NAME = "torch before 1.6"
+
+RawFile = io.RawIOBase | io.BytesIO
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 # The magic number as the first pickle: of protocol 2 and 3, and in a frame since protocol 4.
@@ -36,23 +38,21 @@ class LegacyFile:
     """A file of torch.save of the older form, or such bytes within another file.
 
     Args:
-        file: that holds it, in binary.
+        file: that holds it from its first byte on, at least up to the last number of elements.
         path: what messages call it.
-        start: position of its first byte.
-        nbytes: up to where it may reach, from the start.
+        nbytes: up to where it may reach.
 
     Attributes:
         tree: what was saved.
-        pickle_start: position that the places in the pickle are counted from.
         pickle_bytes: the length of all pickles.
 
     Raises:
         DamagedFileError: cut short, or untrue to itself.
     """
 
-    def __init__(self, file: BinaryIO, path: str, *, start: int, nbytes: int) -> None:
+    def __init__(self, file: RawFile, path: str, *, nbytes: int) -> None:
         self.path = path
-        stream = PickleStream(file, name=path, start=start, nbytes=nbytes)
+        stream = PickleStream(file, name=path, nbytes=nbytes)
         if stream.read().value != MAGIC_NUMBER:
             raise self._damaged("does not begin with the number of torch.save")
         version = stream.read().value
@@ -65,16 +65,21 @@ class LegacyFile:
         stream.read()
         found = stream.read()
         keys = stream.read().value
-        self.tree, self.pickle_start = found.value, start
-        self.pickle_bytes = stream.position - start
-        self._places = self._locate_all(file, found.storages, keys, first=stream.position, end=start + nbytes)
+        self.tree, self.pickle_bytes = found.value, stream.position
+        self._places = self._locate_all(file, found.storages, keys, first=stream.position, end=nbytes)
 
     def locate(self, storage: StorageReference) -> tuple[int, int]:
         """Find where a storage begins in the file, and how many bytes it has."""
         return self._places[storage.key]
 
     def _locate_all(
-        self, file: BinaryIO, storages: Mapping[str, StorageReference], keys: object, *, first: int, end: int
+        self,
+        file: RawFile,
+        storages: Mapping[str, StorageReference],
+        keys: object,
+        *,
+        first: int,
+        end: int,
     ) -> dict[str, tuple[int, int]]:
         if not isinstance(keys, list) or len(keys) != len(storages):
             raise self._damaged(f"lists other storages than the {len(storages)} that its pickle refers to")
@@ -86,7 +91,8 @@ class LegacyFile:
                 raise self._damaged(f"lists a storage {str(key)[:40]!r} that its pickle does not refer to, or twice")
             if position + COUNT_BYTES > end:
                 raise self._damaged(f"ends at byte {end}, where {len(keys) - len(places)} storages were expected")
-            count = int.from_bytes(read_exactly(file, position, COUNT_BYTES), "little", signed=True)
+            file.seek(position)
+            count = int.from_bytes(file.read(COUNT_BYTES) or b"", "little", signed=True)
             if count != storage.numel:
                 raise self._damaged(f"declares a storage of {storage.numel} elements and stores {count}")
             # Of another dtype, whose tensors are left out, the bytes of an element are not known: no other can follow.
@@ -126,11 +132,12 @@ def read_listing(path: Path, files: Files) -> Listing:
         DamagedFileError: cut short, or what it says of its storages or tensors cannot be true.
     """
     file, base = files.open(path)
-    saved = LegacyFile(file, str(path), start=0, nbytes=os.fstat(file.fileno()).st_size)
+    nbytes = os.fstat(file.fileno()).st_size
+    saved = LegacyFile(FileRegion(file, 0, nbytes), str(path), nbytes=nbytes)
 
     def locate(storage: StorageReference) -> tuple[int, int]:
         position, nbytes = saved.locate(storage)
         return base + position, nbytes
 
     named = NamedTensors(saved.tree, saved.path, pickle_bytes=saved.pickle_bytes)
-    return list_tensors(named, Source(saved.path, files, base + saved.pickle_start, locate))
+    return list_tensors(named, Source(saved.path, files, base, locate))

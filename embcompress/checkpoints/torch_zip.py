@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.files import FileRegion, Files
 from embcompress.checkpoints.named_tensors import NamedTensors
 from embcompress.checkpoints.pickles import PickleStream
 from embcompress.checkpoints.placed_tensors import Source, list_tensors
@@ -42,7 +42,7 @@ def read_listing(path: Path, files: Files) -> Listing:
     file, base = files.open(path)
     archive = TorchArchive(file)
     start, nbytes = archive.locate_checked("data.pkl")
-    tree = PickleStream(file, name=archive.path, start=start, nbytes=nbytes).read().value
+    tree = PickleStream(FileRegion(file, start, nbytes), name=archive.path, nbytes=nbytes).read().value
 
     def locate(storage: StorageReference) -> tuple[int, int]:
         place, held_bytes = archive.locate_storage(storage.key)

@@ -119,8 +119,8 @@ def tell_unread(path: Path, head: bytes) -> tuple[str, str] | None:
     for signature, what, hint in SIGNATURES:
         if head.startswith(signature) or (signature[:1] in b"<{v" and start.startswith(signature.lower())):
             return what, hint
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return tell_ending(path) or _tell_pickle(head)
+    if head[:1] == b"\x80" and b"gensim" in head:
+        return "is a model that gensim has pickled", GENSIM_LINE
     if head[257:262] == b"ustar":
         return _tell_tar(head)
     # The first fields of ONNX's ModelProto: the version of the format, then the producer's name or the graph.
@@ -145,19 +145,3 @@ def _tell_tar(head: bytes) -> tuple[str, str]:
             "Convert it where you trust it: torch.save(torch.load(path, weights_only=False), new_path)",
         )
     return "is a tar archive", "Unpack it first: `tar -xf`."
-
-
-def _tell_pickle(head: bytes) -> tuple[str, str]:
-    if b"gensim" in head:
-        return "is a model that gensim has pickled", GENSIM_LINE
-    if b"numpy" in head:
-        return (
-            "is a pickle of NumPy arrays outside a zip archive",
-            "Convert it where you trust it: "
-            + SAVE_AS % "torch.tensor(numpy.stack(list(vectors.values())))"
-            + " of a dict of one vector for each id, torch.tensor(array) of a matrix",
-        )
-    return (
-        "is a pickle outside a zip archive (pickle.dump or joblib)",
-        "Load it where you trust it and save its state_dict with torch.save or safetensors.",
-    )

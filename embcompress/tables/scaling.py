@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,8 @@ CHUNK_ROWS = 2048  # of scales that are read at once
 class ScaledReader:
     """The rows of a tensor of codes as values.
 
-    Computed in float32, or in float64 where scales are, and rounded once to `dtype`.
+    Computed in float32, or in float64 where scales are, and rounded to `dtype`; with biases, as MLX does, the products
+    too.
 
     Args:
         codes: of the stored tensor.
@@ -33,14 +36,20 @@ class ScaledReader:
     ) -> None:
         self.rows, self.dim = codes.rows, columns
         self._codes, self._scaling, self._files, self._dtype = codes, scaling, files, dtype
-        self._blocks = {
+        self._blocks: dict[str, _BlockReader | _PackedColumns] = {
             tensor.name: _BlockReader(tensor, scaling.block, rows=self.rows, columns=columns, files=files)
             for tensor in scaling.tensors
         }
+        if scaling.zeros is not None and scaling.zero_bits:
+            packed = _PackedColumns(
+                scaling.zeros, scaling.zero_bits, block_columns=scaling.block[1], columns=columns, files=files
+            )
+            self._blocks[scaling.zeros.name] = packed
 
     def read(self, first: int, count: int) -> Tensor:
         """Read consecutive rows, (count, dim)."""
-        return self._values(unpack(self._codes.read(first, count), self._scaling.bits), first, count, slice(None))
+        codes = unpack(self._codes.read(first, count), self._scaling.bits)[:, : self.dim]
+        return self._values(codes, first, count, slice(None))
 
     def read_columns(self, first: int, count: int) -> Tensor:
         """Read consecutive columns, transposed: (count, rows)."""
@@ -67,7 +76,7 @@ class ScaledReader:
         if scaling.factor != 1.0:
             values = values * scaling.factor
         if scaling.biases is not None:
-            values = values + self._spread(scaling.biases, first, count, columns)
+            values = values.to(self._dtype) + self._spread(scaling.biases, first, count, columns).to(self._dtype)
         return values.to(self._dtype)
 
     def _spread(self, tensor: StoredTensor, first: int, count: int, columns: slice) -> Tensor:
@@ -103,12 +112,43 @@ class _BlockReader:
         return entries.repeat_interleave(block_columns, 1)[:, : self._columns]
 
 
+class _PackedColumns:
+    """Integers of which those of a column are one string of bits, spread over the columns of their blocks.
+
+    Args:
+        tensor: (words of a column, blocks of a row).
+        bits: of an integer.
+        block_columns: that share one.
+        columns: in all.
+        files: that hold it.
+    """
+
+    def __init__(self, tensor: StoredTensor, bits: int, *, block_columns: int, columns: int, files: Files) -> None:
+        self._bits, self._block_columns, self._columns = bits, block_columns, columns
+        self._word_bits = 8 * ITEM_BYTES[tensor.dtype]
+        self._reader = StridedReader(tensor, files=files)
+
+    def spread(self, first: int, count: int) -> Tensor:
+        """Give the integers of consecutive rows, (count, columns)."""
+        # The first before it that begins a word.
+        begin = first // self._word_bits * self._word_bits
+        word = begin * self._bits // self._word_bits
+        end = -(-(first + count) * self._bits // self._word_bits)
+        words = self._reader.read(word, end - word)  # (words, blocks)
+        numbers = unpack(words.T, self._bits)[:, first - begin :][:, :count].T.to(torch.float32)  # (count, blocks)
+        if self._block_columns >= self._columns:
+            return numbers
+        return numbers.repeat_interleave(self._block_columns, 1)[:, : self._columns]
+
+
 def unpack(elements: Tensor, bits: int) -> Tensor:
-    """Take codes out of integers that hold several, the first in the lowest bits: (count, n) -> (count, n * codes).
+    """Take codes out of rows that are strings of bits, the first in the lowest: (count, n) -> (count, codes).
+
+    What is left over at the end of a row is no code.
 
     Args:
         elements: integers.
-        bits: of a code; 0: each element is one, and is given back as it is.
+        bits: of a code, at most 8; 0: each element is one, and is given back as it is.
 
     Example:
         >>> unpack(torch.tensor([[0x21]], dtype=torch.uint8), 4).tolist()
@@ -116,8 +156,18 @@ def unpack(elements: Tensor, bits: int) -> Tensor:
     """
     if not bits:
         return elements
-    width = 8 * elements.element_size()
-    shifts = torch.arange(0, width, bits, dtype=torch.int64)
-    words = elements.to(torch.int64) & ((1 << width) - 1)
-    codes = (words.unsqueeze(-1) >> shifts) & ((1 << bits) - 1)  # (count, n, codes)
-    return codes.flatten(1)
+    # Flat first: of an axis of size 1 the step may be any, and views of other dtypes look at it.
+    row_bytes = elements.shape[1] * elements.element_size()
+    raw = elements.contiguous().flatten().view(torch.uint8).view(len(elements), row_bytes)
+    # Bytes that end where a code does.
+    period = math.lcm(bits, 8) // 8
+    codes = raw.shape[1] * 8 // bits
+    raw = torch.nn.functional.pad(raw, (0, -raw.shape[1] % period)).view(len(raw), -1, period)
+    if period > 1:
+        places = 8 * torch.arange(period, dtype=torch.int64)
+        words = (raw.to(torch.int64) << places).sum(-1, keepdim=True)  # (count, periods, 1)
+        shifts = torch.arange(0, 8 * period, bits, dtype=torch.int64)
+    else:
+        words, shifts = raw, torch.arange(0, 8, bits, dtype=torch.uint8)
+    found: Tensor = (words >> shifts) & ((1 << bits) - 1)  # (count, periods, codes of a period)
+    return found.flatten(1)[:, :codes]

@@ -15,6 +15,9 @@ OTHER_DTYPES = ("bool", "float8_e8m0fnu")  # no numbers of a table: the second i
 LIBRARY_HINT = (
     "Dequantize it with the library that quantized it, and save the result: in transformers, model.dequantize()."
 )
+CONFIGURATION_HINT = (
+    "Put the model's config.json beside the file: its entry `quantization` tells the bits, if MLX wrote both."
+)
 
 SCATTERED_MIN = 16  # vectors of one length: fewer may be the biases and norms of a small model
 SCATTERED_SHARE = 0.9  # of all tensors
@@ -111,17 +114,18 @@ def _judge(stored: StoredTensor, by_name: Mapping[str, StoredTensor]) -> UnreadT
         return UnreadTable(stored.name, f"of dtype {stored.dtype}, which is not read", LIBRARY_HINT, stored, is_named)
     is_packed = bool(PACKED_LEAF.search(stored.name))
     is_float = stored.dtype.startswith("float8")
-    if not (is_float or is_packed or stored.dtype in {"int8", "uint8"}):
+    if not (is_float or is_packed or stored.dtype in {"int8", "uint8", "uint32"}):
         return None
     scales, _ = find_scales(stored.name, by_name)
     if scales is None and not is_float:
-        if not is_named or is_packed:
+        if not is_named or is_packed or stored.dtype == "uint32":
             return None
         what = f"integers ({stored.dtype}), named like a table: perhaps quantized, and no scales lie beside it"
         return UnreadTable(stored.name, what, LIBRARY_HINT, stored, is_named, is_sure=False)
     beside = f"and its scales {scales.name!r} do not tell how to read it" if scales else "and no scales lie beside it"
-    kind = "FP8" if is_float else "quantized"
-    return UnreadTable(stored.name, f"{kind} ({stored.dtype}), {beside}", LIBRARY_HINT, stored, is_named)
+    kind = "FP8" if is_float else "packed codes" if stored.dtype == "uint32" else "quantized"
+    hint = CONFIGURATION_HINT if stored.dtype == "uint32" else LIBRARY_HINT
+    return UnreadTable(stored.name, f"{kind} ({stored.dtype}), {beside}", hint, stored, is_named)
 
 
 def _is_named(name: str, shape: tuple[int, ...]) -> bool:

@@ -106,6 +106,11 @@ def save_folder(state: Mapping[str, Tensor], path: Path) -> None:
     hub.save_torch_state_dict(dict(state), path, max_shard_size=100)
 
 
+def save_pickle(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write with pickle, without torch.save."""
+    path.write_bytes(pickle.dumps(dict(state)))
+
+
 def save_distributed(state: Mapping[str, Tensor], path: Path) -> None:
     """Write a folder with torch.distributed.checkpoint, in one process."""
     with warnings.catch_warnings():
@@ -218,6 +223,7 @@ CASES: Mapping[str, Case] = {
         {"embeddings_user": STATE["z.weight"], "embeddings_item": STATE["a.weight"], "model/x": torch.ones(3)},
     ),
     "Hugging Face folder": Case(save_folder),
+    "pickle": Case(save_pickle),
     "torch distributed safetensors": Case(save_shards, is_told_by_content=False),
     "torch distributed": Case(save_distributed, is_told_by_content=False),
     "word vectors": Case(partial(save_vectors, binary=False), VECTORS, is_cut_told_by_rows=True),
@@ -368,12 +374,6 @@ def archive_of(name: str, content: bytes) -> bytes:
 
 KINDS_OF_FILES: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
     "gensim": ("model.kv", gensim_like, "is a model that gensim has pickled", "KeyedVectors.load(path)"),
-    "arrays": (
-        "vectors.pkl",
-        lambda: pickle.dumps({"a": np.ones(3)}),
-        "is a pickle of NumPy arrays",
-        "numpy.stack(list(vectors.values()))",
-    ),
     "ONNX": (
         "model.onnx",
         lambda: b"\x08\x07\x12\x07pytorch\x1a\x05" + bytes(50),

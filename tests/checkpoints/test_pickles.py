@@ -17,6 +17,7 @@ import zipfile
 import pytest
 import torch
 
+from embcompress.checkpoints.files import FileRegion
 from embcompress.checkpoints.pickles import _HANDLERS, TEXT_MAX, PickleStream, read_pickle
 from embcompress.checkpoints.records import Global, Inert, OpaqueKey, Span, StorageReference, TensorReference
 from embcompress.exceptions import DamagedFileError
@@ -67,11 +68,11 @@ def test_read_pickle_tells_where_bytes_lie(tmp_path, protocol, make):
     path = tmp_path / "x"
     path.write_bytes(b"before" + content + b"after")
     with open(path, "rb", buffering=0) as file:
-        stream = PickleStream(file, name="x", start=6, nbytes=len(content) + 5)
+        stream = PickleStream(FileRegion(file, 6, len(content) + 5), name="x", nbytes=len(content) + 5)
         for spans in (read(content), stream.read().value):
             assert {type(span) for span in spans} == {Span}
             assert [content[span.start : span.start + span.nbytes] for span in spans] == values
-        assert stream.position == 6 + len(content)
+        assert stream.position == len(content)
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
