@@ -10,6 +10,7 @@ from types import ModuleType, TracebackType
 
 from embcompress.checkpoints import (
     binary_vectors,
+    dglke,
     fasttext_binary,
     npy,
     npz,
@@ -35,6 +36,7 @@ FORMATS: tuple[ModuleType, ...] = (
     binary_vectors,
     fasttext_binary,
     packed,
+    dglke,
 )
 # Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
 # folder, and read_listing(path, files) -> Listing.

@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.id_maps import find_labels
 from embcompress.checkpoints.named_tensors import UNHELD_TENSORS, NamedTensors
 from embcompress.checkpoints.pickles import TensorReference, read_pickle
 from embcompress.checkpoints.tensors import EXPANDED_BYTES_MAX, ITEM_BYTES, LeftOut, Listing, StoredTensor
@@ -47,13 +48,15 @@ def read_listing(path: Path, files: Files) -> Listing:
     tree = NamedTensors(read_pickle(content, name=archive.path), archive.path, pickle_bytes=len(content))
     loading = tree.loading if tree.is_flat else ""
     stored = [_place(archive, name, tensor, base=base, loading=loading) for name, tensor in tree.tensors]
+    tensors = tuple(item for item in stored if isinstance(item, StoredTensor))
     return Listing(
-        tensors=tuple(item for item in stored if isinstance(item, StoredTensor)),
+        tensors=tensors,
         left_out=(*(item for item in stored if isinstance(item, LeftOut)), *tree.left_out),
         row_shapes=tree.row_shapes,
         graph_model=tree.graph_model,
         loading=tree.loading,
         is_flat=tree.is_flat,
+        labels=find_labels(tensors, path.parent, told=tree.graph_labels),
     )
 
 
