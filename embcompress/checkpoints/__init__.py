@@ -13,6 +13,7 @@ from embcompress.checkpoints import (
     arrow_folder,
     biggraph_folder,
     binary_vectors,
+    dglke,
     fasttext_binary,
     folder,
     gguf_file,
@@ -58,6 +59,7 @@ FORMATS: tuple[ModuleType, ...] = (
     parquet_file,
     arrow_file,
     arrow_folder,
+    dglke,
 )
 # Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
 # folder, and read_listing(path, files) -> Listing.

@@ -14,7 +14,7 @@ from embcompress.checkpoints.arrays import (
     read_array,
     reference_of,
 )
-from embcompress.checkpoints.pickled_modules import entries_of, module_state, tell_graph_model
+from embcompress.checkpoints.pickled_modules import entries_of, module_state, tell_graph_labels, tell_graph_model
 from embcompress.checkpoints.records import Inert, QuantizedReference, TensorReference
 from embcompress.checkpoints.tensors import LeftOut, name_fault
 from embcompress.checkpoints.unheld import is_unheld, why_unheld
@@ -80,6 +80,7 @@ class NamedTensors:
             bool(entries) and all(isinstance(key, str) and not self._is_branch(value) for key, value in entries.items())
         )
         self.graph_model = tell_graph_model(model)
+        self.graph_labels = tell_graph_labels(tree)
         if _is_tensor(model):
             self._visit("tensor", model)
         else:
@@ -94,12 +95,12 @@ class NamedTensors:
         if self._passed_over:
             self._leave_out(", ".join(self._passed_over), "beside the model, and not carried along")
 
-    def _unwrap(self, tree: object) -> tuple[object, list[str]]:
+    def _unwrap(self, tree: object) -> tuple[object, list[str | int]]:
         """Find the model within a training checkpoint, and the keys that lead to it; note what lies beside it.
 
         Other tensors keep their names: an OpenNMT model, for one, lies under 'model' and 'generator'.
         """
-        keys: list[str] = []
+        keys: list[str | int] = []
         for _ in range(DEPTH_MAX):
             mapping = entries_of(tree) or {}
             wrappers = [key for key in WRAPPER_KEYS if self._is_branch(mapping.get(key))]
@@ -121,6 +122,10 @@ class NamedTensors:
                     self._siblings.append((key, value))
                 else:
                     self._pass_over(key)
+            # LibKGE has a pair there: the state dict, and what the model notes of itself.
+            if isinstance(tree, tuple) and len(tree) == 2 and list(map(self._is_branch, tree)) == [True, False]:
+                tree = tree[0]
+                keys.append(0)
         return tree, keys
 
     def _pass_over(self, key: str) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 from embcompress.checkpoints.files import Files, read_exactly
+from embcompress.checkpoints.id_maps import find_labels
 from embcompress.checkpoints.npy_header import HEAD_BYTES, MAGIC, parse_code, read_header, tell_unread
 from embcompress.checkpoints.placed_arrays import check_names, place_array
 from embcompress.checkpoints.tensors import LeftOut, Listing
@@ -13,6 +16,7 @@ from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
 NAME = "npy"
 TENSOR = "embedding.weight"  # an array alone has no name; this one is that of torch.nn.Embedding
+OF_GRAPH = re.compile(r".+_(entity|relation)\.npy")  # as DGL-KE names the tables of a model
 
 
 def is_recognised(path: Path, head: bytes) -> bool:  # noqa: ARG001 - whatever its name
@@ -23,11 +27,16 @@ def is_recognised(path: Path, head: bytes) -> bool:  # noqa: ARG001 - whatever i
 def read_listing(path: Path, files: Files) -> Listing:
     """List the array of a file as one tensor, or as one for each field of floats of a structured one.
 
+    A file that DGL-KE names as its own gives the name, and the ids beside it the labels.
+
     Raises:
         UnknownFormatError: of a dtype that is not read, such as objects or texts.
         DamagedFileError: cut short, or its header cannot be true.
     """
-    return list_array(path, files, name=TENSOR)
+    of_graph = OF_GRAPH.fullmatch(path.name)
+    listing = list_array(path, files, name=of_graph[1] if of_graph else TENSOR)
+    labels = find_labels(listing.tensors, path.parent) if of_graph else {}
+    return replace(listing, labels={**labels, **listing.labels})
 
 
 def list_array(path: Path, files: Files, *, name: str) -> Listing:

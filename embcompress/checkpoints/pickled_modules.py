@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from embcompress.checkpoints.pickles import TEXT_MAX
@@ -13,6 +13,7 @@ GRAPH_MODEL_PARTS = ("interaction", "entity_representations", "relation_represen
 BUILTINS = ("builtins", "__builtin__")  # the second in pickles of protocol 2
 MODULES_MAX = 1000  # told of; the largest interactions have about 30
 ATTRIBUTES_MAX = 100_000  # of all of them, an item of a tuple counted as one: two bytes of pickle repeat a million
+LABEL_CHARACTERS_MAX = 2**31  # of all labels of a kind: two bytes of pickle repeat a long one
 TUPLES_MAX = 8  # within each other
 
 
@@ -53,6 +54,21 @@ def tell_graph_model(model: object) -> Mapping[str, ToldModule]:
             pending += [(f"{path}.{name}", child) for name, child in _children(module).items()]
     except _BudgetSpentError:
         return {}
+    return told
+
+
+def tell_graph_labels(tree: object) -> Mapping[str, Sequence[str]]:
+    """Find the labels of "entity" and "relation" that a checkpoint of LibKGE holds, in the order of their ids."""
+    checkpoint = entries_of(tree) or {}
+    dataset = entries_of(checkpoint.get("dataset")) or {}
+    told: dict[str, Sequence[str]] = {}
+    for kind in ("entity", "relation"):
+        for holder in (entries_of(dataset.get("meta")) or {}, checkpoint):
+            ids = holder.get(f"{kind}_ids")
+            items = ids if isinstance(ids, list) else []
+            texts = [item for item in items if isinstance(item, str)]
+            if texts and len(texts) == len(items) and sum(map(len, texts)) <= LABEL_CHARACTERS_MAX:
+                told.setdefault(kind, texts)
     return told
 
 

@@ -5,9 +5,11 @@ The pickle is read by `pickles`, which runs nothing; of the storages only the pl
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from embcompress.checkpoints.files import FileRegion, Files
+from embcompress.checkpoints.id_maps import find_labels
 from embcompress.checkpoints.named_tensors import NamedTensors
 from embcompress.checkpoints.pickles import PickleStream
 from embcompress.checkpoints.placed_tensors import Source, list_tensors
@@ -49,4 +51,6 @@ def read_listing(path: Path, files: Files) -> Listing:
         return base + place, held_bytes
 
     named = NamedTensors(tree, archive.path, pickle_bytes=nbytes)
-    return list_tensors(named, Source(archive.path, files, base + start, locate))
+    listing = list_tensors(named, Source(archive.path, files, base + start, locate))
+    labels = find_labels(listing.tensors, path.parent, told=named.graph_labels)
+    return replace(listing, labels={**labels, **listing.labels})

@@ -186,6 +186,13 @@ def save_fasttext(state: Mapping[str, Tensor], path: Path) -> None:
     path.write_bytes(fasttext_model(state["input_vectors"].numpy(), state["output_vectors"].numpy()))
 
 
+def save_dglke(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write a folder as DGL-KE names its files."""
+    path.mkdir()
+    for name, value in state.items():
+        np.save(path / f"FB15k_ComplEx_{name}.npy", value.numpy())
+
+
 @dataclass(frozen=True)
 class Case:
     """A writer of a format: the library that owns it.
@@ -229,6 +236,7 @@ CASES: Mapping[str, Case] = {
     "word vectors": Case(partial(save_vectors, binary=False), VECTORS, is_cut_told_by_rows=True),
     "word2vec": Case(partial(save_vectors, binary=True), VECTORS, is_cut_told_by_rows=True),
     "fastText": Case(save_fasttext, {"input_vectors": VECTORS["vectors"], "output_vectors": VECTORS["vectors"][:90]}),
+    "DGL-KE": Case(save_dglke, {"entity": VECTORS["vectors"], "relation": VECTORS["vectors"][:9]}),
     "packed word vectors": Case(save_packed, VECTORS, is_cut_told_by_rows=True),
     "Parquet": Case(save_parquet, COLUMNS),
     "Arrow": Case(save_arrow, COLUMNS),
