@@ -32,6 +32,8 @@ def attach_labels(checkpoint: Checkpoint) -> Checkpoint:
     added: list[StoredTensor] = []
     for name in checkpoint.listing.labels:
         table = tensors.get(name)
+        if name + LABELS_SUFFIX in tensors:
+            continue
         labels = read_own_labels(checkpoint, name)
         if table is None or not labels or len(labels) != table.shape[0]:
             continue
@@ -39,7 +41,7 @@ def attach_labels(checkpoint: Checkpoint) -> Checkpoint:
             start = checkpoint.files.add(part.name, len(part.content), partial(_write, part.content))
             shape = (part.count,)
             added.append(StoredTensor(part.name, part.dtype, shape, contiguous_strides(shape), start))
-    listing = replace(checkpoint.listing, tensors=(*checkpoint.listing.tensors, *added), labels={})
+    listing = replace(checkpoint.listing, tensors=(*checkpoint.listing.tensors, *added))
     return replace(checkpoint, listing=listing, tensors=(*checkpoint.tensors, *added)) if added else checkpoint
 
 
@@ -71,6 +73,13 @@ def encode_labels(name: str, labels: Sequence[str]) -> tuple[EncodedLabels, Enco
     return (
         EncodedLabels(name + LABELS_SUFFIX, "uint8", ends[-1], b"".join(texts)),
         EncodedLabels(name + OFFSETS_SUFFIX, dtype, len(ends), offsets.tobytes()),
+    )
+
+
+def has_own_labels(checkpoint: Checkpoint, name: str) -> bool:
+    """Tell whether a checkpoint holds the labels of a table's rows."""
+    return name in checkpoint.listing.labels or any(
+        stored.name == name + LABELS_SUFFIX and stored.dtype == "uint8" for stored in checkpoint.tensors
     )
 
 

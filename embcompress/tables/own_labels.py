@@ -9,6 +9,7 @@ from pathlib import Path
 
 from embcompress.checkpoints import Checkpoint
 from embcompress.checkpoints.folder_names import SEPARATOR
+from embcompress.checkpoints.row_labels import has_own_labels, read_own_labels
 from embcompress.exceptions import CheckpointError, IdsError
 from embcompress.tables.labels import read_label_file
 from embcompress.tables.padding import rows_of_labels
@@ -30,9 +31,9 @@ def add_own_labels(facts: RowFacts, checkpoint: Checkpoint, tables: Sequence[Tab
     """
     own: dict[str, Callable[[], Sequence[str]]] = {}
     for table in tables:
-        told = [name for name in (table.name, *table.tied_names) if name in checkpoint.listing.labels]
-        if told:
-            own[table.name] = checkpoint.listing.labels[told[0]]
+        labelled = [name for name in (table.name, *table.tied_names) if has_own_labels(checkpoint, name)]
+        if labelled:
+            own[table.name] = partial(read_own_labels, checkpoint, labelled[0])
     warnings: list[str] = []
     root = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
     by_folder: dict[str, dict[str, Path]] = {}
@@ -52,13 +53,13 @@ def add_own_labels(facts: RowFacts, checkpoint: Checkpoint, tables: Sequence[Tab
             if table.name not in own and _folder_of(table.name, by_folder) == before and _may_be_tokens(table)
         ]
         for name in LABEL_FILES if members else ():
-            found = _read(files[name], warnings) if name in files else []
-            rows = rows_of_labels(len(found), sizes) if found else None
-            labelled = [table.name for table in members if table.rows == rows]
-            if rows is not None and labelled:
-                own |= dict.fromkeys(labelled, partial(tuple, (*found, *[""] * (rows - len(found)))))
-                said = f"labels of {named(labelled)} are those of {before}{name} beside the model"
-                warnings.append(said + _rows_behind(len(found), rows))
+            labels = _read(files[name], warnings) if name in files else []
+            rows = rows_of_labels(len(labels), sizes) if labels else None
+            fitting = [table.name for table in members if table.rows == rows]
+            if rows is not None and fitting:
+                own |= dict.fromkeys(fitting, partial(tuple, (*labels, *[""] * (rows - len(labels)))))
+                remark = f"labels of {named(fitting)} are those of {before}{name} beside the model"
+                warnings.append(remark + _rows_behind(len(labels), rows))
                 break
     return replace(facts, own_labels=own, warnings=(*facts.warnings, *warnings))
 
