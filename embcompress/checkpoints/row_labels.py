@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, pairwise
@@ -23,16 +23,20 @@ OFFSETS_SUFFIX = ".label_offsets"
 OFFSET_TYPES = {"int32": "i", "int64": "q"}  # of array
 
 
-def attach_labels(checkpoint: Checkpoint) -> Checkpoint:
+def attach_labels(checkpoint: Checkpoint, *, as_in: Collection[str] | None = None) -> Checkpoint:
     """Add the labels that a format has as two tensors for each table, so that a copy of its tensors holds them.
 
-    Reads all labels. A table of another number of rows than labels gets none.
+    Reads the labels. A table of another number of rows than labels gets none.
+
+    Args:
+        checkpoint: an open one.
+        as_in: names of tensors; None: labels of all tables, else only those whose tensors are among them.
     """
     tensors = {stored.name: stored for stored in checkpoint.tensors}
     added: list[StoredTensor] = []
     for name in checkpoint.listing.labels:
         table = tensors.get(name)
-        if name + LABELS_SUFFIX in tensors:
+        if name + LABELS_SUFFIX in tensors or not (as_in is None or name + LABELS_SUFFIX in as_in):
             continue
         labels = read_own_labels(checkpoint, name)
         if table is None or not labels or len(labels) != table.shape[0]:

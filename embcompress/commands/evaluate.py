@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embcompress.artifact.reader import read_artifact
 from embcompress.checkpoints import open_checkpoint
-from embcompress.checkpoints.row_labels import LABELS_SUFFIX, attach_labels
+from embcompress.checkpoints.row_labels import attach_labels
 from embcompress.choices import DEFAULT_NEIGHBOURS
 from embcompress.commands.memory import estimate_evaluation_memory, estimate_neighbour_memory
 from embcompress.commands.run import (
@@ -100,8 +100,7 @@ def evaluate(
     with open_checkpoint(original) as source, open_checkpoint(artifact) as made:
         refuse_swapped(source, made)
         opened = read_artifact(made)
-        has_labels = any(name.endswith(LABELS_SUFFIX) for name in opened.tensors)
-        checkpoint = attach_labels(source) if has_labels else source
+        checkpoint = attach_labels(source, as_in=opened.tensors)
         inputs = inputs_of(checkpoint, made, others=(*others, row_weights, labels, baseline, triples))
         reports = check_reports(report, output=None, force=force, inputs=inputs)
         chosen_device = resolve_device(device, dry_run=dry_run)
