@@ -171,6 +171,11 @@ WRAPPERS = re.compile(
 )
 
 
+# Modules that hold another, whose name a model has without them too: torch.compile's, FSDP's and DeepSpeed's. (Of
+# DataParallel's `module`, other models have one.)
+OUTER_MODULES = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
+
+
 @dataclass(frozen=True)
 class _Name:
     """A tensor's name, taken apart."""
@@ -199,7 +204,8 @@ def _snake(component: str) -> str:
 
 
 def _take_apart(name: str) -> _Name:
-    raw = [component for component in re.split(r"[./:]", name) if component.strip("_~")]
+    components = re.split(r"[./:]", name)
+    raw = [component for component in components if component.strip("_~") and component not in OUTER_MODULES]
     every = [_snake(component) for component in raw]
     end = len(raw)
     while end and (every[end - 1].isdigit() or WRAPPERS.fullmatch(every[end - 1])):

@@ -590,3 +590,26 @@ def test_recognise_knows_the_names_of_public_frameworks() -> None:
     assert len(lines) >= 120
     assert recall >= 0.95, missed
     assert precision >= 0.99, wrong
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"])
+def test_recognise_sees_through_wrappers(wrapper: str) -> None:
+    """In front of a public name, or anywhere in it, a wrapper of torch changes neither the verdict nor its reason."""
+    for line in NAMES.read_text(encoding="utf-8").splitlines()[1:]:
+        name, sides, *_ = line.split("\t")
+        shape = tuple(int(side) for side in sides.split("x") if side)
+        parts = name.split(".")
+        expected = recognise((name,), shape=shape, dtype="float32")
+        for place in range(len(parts)):
+            wrapped = ".".join([*parts[:place], wrapper, *parts[place:]])
+            assert recognise((wrapped,), shape=shape, dtype="float32") == expected, wrapped
+
+
+def test_recognise_sees_through_parallel_modules() -> None:
+    """In front of a public name, the `module` of DataParallel and of DeepSpeed changes nothing."""
+    for line in NAMES.read_text(encoding="utf-8").splitlines()[1:]:
+        name, sides, *_ = line.split("\t")
+        shape = tuple(int(side) for side in sides.split("x") if side)
+        for prefix in ("module.", "module._orig_mod.", "model.module."):
+            expected = recognise((name,), shape=shape, dtype="float32").is_table
+            assert recognise((prefix + name,), shape=shape, dtype="float32").is_table == expected, prefix + name
