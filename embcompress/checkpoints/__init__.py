@@ -16,6 +16,7 @@ from embcompress.checkpoints import (
     npz,
     packed,
     safetensors_file,
+    spacy_vectors,
     text_vectors,
     torch_zip,
 )
@@ -37,6 +38,7 @@ FORMATS: tuple[ModuleType, ...] = (
     fasttext_binary,
     packed,
     dglke,
+    spacy_vectors,
 )
 # Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
 # folder, and read_listing(path, files) -> Listing.

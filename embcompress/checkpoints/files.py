@@ -54,8 +54,7 @@ class Files:
         self.nbytes = 0
         self.closed = False
         self._files: list[_File] = []
-        self._numbers: dict[Path, int] = {}
-        self._made: dict[str, int] = {}
+        self._numbers: dict[Path | str, int] = {}
         self._open: OrderedDict[int, BinaryIO] = OrderedDict()
 
     @classmethod
@@ -102,17 +101,17 @@ class Files:
     def add(self, name: str, nbytes: int, make: Callable[[BinaryIO], None]) -> int:
         """Add a file without a name that is made when it is first read, and return the address of its first byte.
 
-        For values that lie in no file as they are: text, compressed or coded ones. Once however often it is added.
+        For values that lie in no file as they are: text, compressed or coded ones.
 
         Args:
-            name: what messages call it, and no other one of this checkpoint.
+            name: what messages call it; a name that was added before is the same file.
             nbytes: that `make` will write.
             make: writes them, from the start; raises CheckpointError where they cannot be had.
         """
-        if name not in self._made:
-            self._made[name] = len(self._files)
+        if name not in self._numbers:
+            self._numbers[name] = len(self._files)
             self._files.append(_File(name, None, nbytes, make=make))
-        return self._made[name] * FILE_SPAN
+        return self._numbers[name] * FILE_SPAN
 
     def read_into(self, start: int, buffer: memoryview) -> None:
         """Fill `buffer` from an address.

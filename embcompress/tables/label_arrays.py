@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from embcompress.checkpoints.arrays import decode_texts
+from embcompress.checkpoints.npy_arrays import decode_texts
 from embcompress.checkpoints.npy_header import MAGIC, parse_code, read_header
 from embcompress.exceptions import CheckpointError, DamagedFileError
 from embcompress.tables.label_forms import ReadLabels, choose_columns, read_columns
