@@ -24,6 +24,7 @@ from embcompress.checkpoints import (
     parquet_file,
     pickled_state,
     safetensors_file,
+    spacy_vectors,
     text_vectors,
     torch_distributed,
     torch_legacy,
@@ -60,6 +61,7 @@ FORMATS: tuple[ModuleType, ...] = (
     arrow_file,
     arrow_folder,
     dglke,
+    spacy_vectors,
 )
 # Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
 # folder, and read_listing(path, files) -> Listing.

@@ -108,7 +108,7 @@ class Files:
     def add(self, name: str, nbytes: int, make: Callable[[BinaryIO], None]) -> int:
         """Add a file without a name that is made when it is first read, and return the address of its first byte.
 
-        For values that lie in no file as they are: text, compressed or coded ones. Once however often it is added.
+        For values that lie in no file as they are: text, compressed or coded ones.
 
         Args:
             name: what messages call it; a name that was added before is the same file.

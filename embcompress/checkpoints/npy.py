@@ -9,8 +9,8 @@ from pathlib import Path
 
 from embcompress.checkpoints.files import Files, read_exactly
 from embcompress.checkpoints.id_maps import find_labels
+from embcompress.checkpoints.npy_arrays import check_names, place_array
 from embcompress.checkpoints.npy_header import HEAD_BYTES, MAGIC, parse_code, read_header, tell_unread
-from embcompress.checkpoints.placed_arrays import check_names, place_array
 from embcompress.checkpoints.tensors import LeftOut, Listing
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from embcompress.checkpoints.files import Files, read_exactly
+from embcompress.checkpoints.npy_arrays import PlacedArray, TextArray, check_names, place_array
 from embcompress.checkpoints.npy_header import HEAD_BYTES, read_header
-from embcompress.checkpoints.placed_arrays import PlacedArray, TextArray, check_names, place_array
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
 from embcompress.checkpoints.zip_archive import Member, ZipArchive, first_member, unpack
 from embcompress.exceptions import DamagedFileError, UnknownFormatError

@@ -193,6 +193,15 @@ def save_dglke(state: Mapping[str, Tensor], path: Path) -> None:
         np.save(path / f"FB15k_ComplEx_{name}.npy", value.numpy())
 
 
+def save_spacy(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write a folder with the files of spaCy's vectors: what spaCy itself writes, tests of its own hold."""
+    path.mkdir()
+    np.save(path / "vectors.npy", state["vectors"].numpy())
+    (path / "vectors.npy").rename(path / "vectors")
+    (path / "key2row").write_bytes(b"\x81\x07\x00")
+    (path / "strings.json").write_text('["a"]')
+
+
 @dataclass(frozen=True)
 class Case:
     """A writer of a format: the library that owns it.
@@ -237,6 +246,7 @@ CASES: Mapping[str, Case] = {
     "word2vec": Case(partial(save_vectors, binary=True), VECTORS, is_cut_told_by_rows=True),
     "fastText": Case(save_fasttext, {"input_vectors": VECTORS["vectors"], "output_vectors": VECTORS["vectors"][:90]}),
     "DGL-KE": Case(save_dglke, {"entity": VECTORS["vectors"], "relation": VECTORS["vectors"][:9]}),
+    "spaCy": Case(save_spacy, VECTORS),
     "packed word vectors": Case(save_packed, VECTORS, is_cut_told_by_rows=True),
     "Parquet": Case(save_parquet, COLUMNS),
     "Arrow": Case(save_arrow, COLUMNS),
