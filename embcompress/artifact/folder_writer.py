@@ -9,7 +9,7 @@ import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,20 @@ class FolderForm:
             take for a dense model.
         max_shard_bytes: of the tensors of one file, unless one tensor alone is larger; None: all in one.
         companions: files that are copied, by the names that they get in the folder.
+        has_modules: whether a tensor named `FOLDER/name`, of a folder that holds companions, goes as `name` into a file
+            of that folder, as sentence-transformers has the modules of a model.
     """
 
     stem: str
     max_shard_bytes: int | None = None
     companions: Mapping[str, Path] | None = None
+    has_modules: bool = False
+
+    def module_of(self, entry: Entry) -> str:
+        """Name the folder within the folder that a tensor goes into; empty: none."""
+        folder = entry.name.rpartition("/")[0]
+        is_module = any(name.startswith(f"{folder}/") for name in self.companions or {})
+        return folder if self.has_modules and folder and is_module else ""
 
 
 class FolderWriter(TensorWriter):
@@ -65,13 +74,21 @@ class FolderWriter(TensorWriter):
         self.entries = in_file_order(entries)
         self._target, self._form, self._force = target, form, force
         self._folder = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}.tmp")
-        shards = cut_into_shards(self.entries, form.max_shard_bytes)
-        self._names = shard_names(form.stem, len(shards))
-        self._writers = [
-            SafetensorsWriter(self._folder / name, shard, metadata=SHARD_METADATA if index else metadata)
-            for index, (name, shard) in enumerate(zip(self._names, shards, strict=True))
-        ]
-        self._of_entry = {entry: writer for writer in self._writers for entry in writer.entries}
+        self._writers: list[SafetensorsWriter] = []
+        self._places: dict[Entry, tuple[SafetensorsWriter, Entry]] = {}
+        modules = sorted({form.module_of(entry) for entry in self.entries}) or [""]
+        for module in modules:
+            members = [entry for entry in self.entries if form.module_of(entry) == module]
+            shards = cut_into_shards(members, form.max_shard_bytes)
+            for name, shard in zip(shard_names(form.stem, len(shards)), shards, strict=True):
+                own = {entry: replace(entry, name=entry.name[len(module) + bool(module) :]) for entry in shard}
+                writer = SafetensorsWriter(
+                    self._folder / module / name,
+                    list(own.values()),
+                    metadata=SHARD_METADATA if self._writers else metadata,
+                )
+                self._writers.append(writer)
+                self._places |= {entry: (writer, inner) for entry, inner in own.items()}
         self._stack = ExitStack()
 
     @property
@@ -84,13 +101,14 @@ class FolderWriter(TensorWriter):
 
     @property
     def checksums(self) -> dict[str, str]:  # noqa: D102 - as in TensorWriter
-        return {name: checksum for writer in self._writers for name, checksum in writer.checksums.items()}
+        return {entry.name: writer.checksums[inner.name] for entry, (writer, inner) in self._places.items()}
 
     def __enter__(self) -> FolderWriter:
         try:
             keep_pending(self._folder)  # first, so that a signal between the two leaves nothing
             os.mkdir(self._folder)
             for writer in self._writers:
+                writer.path.parent.mkdir(parents=True, exist_ok=True)
                 self._stack.enter_context(writer)
         except OSError as err:
             self._discard()
@@ -105,10 +123,12 @@ class FolderWriter(TensorWriter):
         self._discard()
 
     def append(self, entry: Entry, part: bytes | memoryview) -> None:  # noqa: D102 - as in TensorWriter
-        self._of_entry[entry].append(entry, part)
+        writer, inner = self._places[entry]
+        writer.append(inner, part)
 
     def rewind(self, entry: Entry) -> None:  # noqa: D102 - as in TensorWriter
-        self._of_entry[entry].rewind(entry)
+        writer, inner = self._places[entry]
+        writer.rewind(inner)
 
     def finish(self, metadata: Mapping[str, str]) -> str:
         """Fill in the headers, write the index and the companions, and return the sha256 of the list of files.
@@ -119,8 +139,8 @@ class FolderWriter(TensorWriter):
             for index, writer in enumerate(self._writers):
                 writer.finish(SHARD_METADATA if index else metadata)
                 writer.commit()
-            if len(self._writers) > 1:
-                self._write_index()
+            for folder in {writer.target.parent for writer in self._writers}:
+                self._write_index(folder)
             for name, source in (self._form.companions or {}).items():
                 copy = self._folder / name
                 copy.parent.mkdir(parents=True, exist_ok=True)
@@ -154,16 +174,15 @@ class FolderWriter(TensorWriter):
         sync_folder(self._target.parent)
         shutil.rmtree(aside, ignore_errors=True)
 
-    def _write_index(self) -> None:
-        """Write the map from tensors to files, as Hugging Face's loaders read it."""
-        weight_map = {
-            entry.name: name
-            for name, writer in zip(self._names, self._writers, strict=True)
-            for entry in writer.entries
-        }
-        total = sum(entry.nbytes for entry in self.entries)
+    def _write_index(self, folder: Path) -> None:
+        """Write the map from tensors to the files of a folder, where there are several, as Hugging Face reads it."""
+        writers = [writer for writer in self._writers if writer.target.parent == folder]
+        if len(writers) == 1:
+            return
+        weight_map = {entry.name: writer.target.name for writer in writers for entry in writer.entries}
+        total = sum(entry.nbytes for writer in writers for entry in writer.entries)
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-        path = self._folder / f"{self._form.stem}.safetensors.index.json"
+        path = folder / f"{self._form.stem}.safetensors.index.json"
         path.write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def _discard(self) -> None:

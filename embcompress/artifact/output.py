@@ -82,7 +82,8 @@ def plan_output(
     if not is_folder:
         return Output(target, check_output(target, force=force, inputs=inputs), force)
     resolved = _check_folder(target, stem, force=force, inputs=inputs)
-    return Output(target, resolved, force, FolderForm(stem, max_shard_bytes, companions_of(source)))
+    form = FolderForm(stem, max_shard_bytes, companions_of(source), has_modules=stem == DENSE_STEM)
+    return Output(target, resolved, force, form)
 
 
 def beside(source: str | Path, ending: str) -> Path:

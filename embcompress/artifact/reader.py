@@ -136,8 +136,8 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
             )
         tables = tuple(_read_table(name, fields) for name, fields in document["tables"].items())
         checksums = _texts(document["crc32"])
-        format_name = _texts({"format": document.get("format", "")})["format"]
-        original = Original(_texts(document.get("metadata", {})), format_name)
+        form = _texts({"form": document.get("form", "")})["form"]
+        original = Original(_texts(document.get("metadata", {})), form)
     # ValueError: no JSON, numbers of too many digits, and what the functions below find wrong.
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise ArtifactError(

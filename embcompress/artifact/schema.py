@@ -37,8 +37,6 @@ CODEBOOK_SUFFIX = ".codebook"
 BASES_DTYPES = ("int8", "float16", "float32")
 WIDEST_ERROR = -1.2345678901234567e-300  # as many characters as a float can take in JSON
 
-UNNAMED_FORMATS = ("", "safetensors", "torch")
-
 Windows = tuple[tuple[int, int], ...]  # (bits, window), ascending
 
 
@@ -48,11 +46,11 @@ class Original:
 
     Attributes:
         metadata: of the file.
-        format: its name; safetensors files and those of torch.save, which become safetensors files, go without.
+        form: the key of DENSE_FORMS that writes it as it was; empty: safetensors.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
-    format: str = ""
+    form: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def artifact_metadata(
         },
         "crc32": dict(checksums),
         "metadata": dict(original.metadata),
-        **({"format": original.format} if original.format not in UNNAMED_FORMATS else {}),
+        **({"form": original.form} if original.form else {}),
     }
     text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return dict([FORMAT_ENTRY, (DOCUMENT_KEY, text)])

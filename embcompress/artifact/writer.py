@@ -162,6 +162,11 @@ class SafetensorsWriter(TensorWriter):
         self._file.__exit__(*exception)
 
     @property
+    def target(self) -> Path:
+        """Where the file goes."""
+        return self._file.target
+
+    @property
     def nbytes(self) -> int:  # noqa: D102 - as in TensorWriter
         return self._nbytes
 

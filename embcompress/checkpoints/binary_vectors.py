@@ -50,7 +50,7 @@ def read_listing(path: Path, files: Files) -> Listing:
     shape = (header.rows, header.dim)
     start = files.add(f"{path}: {TENSOR}", 4 * header.rows * header.dim, rows.write_values)
     tensor = StoredTensor(TENSOR, "float32", shape, contiguous_strides(shape), start)
-    return Listing(tensors=(tensor,), labels={TENSOR: rows})
+    return Listing(tensors=(tensor,), labels={TENSOR: rows}, dense_form="word2vec-binary")
 
 
 @dataclass(frozen=True)

@@ -71,4 +71,4 @@ def list_array(path: Path, files: Files, *, name: str) -> Listing:
         for tensor in placed.tensors
         if len(placed.texts) == 1 and tensor.shape[:1] == (placed.texts[0].count,)
     }
-    return Listing(tensors=placed.tensors, left_out=tuple(left_out), labels=labels)
+    return Listing(tensors=placed.tensors, left_out=tuple(left_out), labels=labels, dense_form="npy")

@@ -85,7 +85,7 @@ def read_listing(path: Path, files: Files) -> Listing:
     for array in texts:
         what = f"the labels of the rows of {names[array.name]!r}" if array.name in names else "texts"
         left_out.append(LeftOut(array.name, what))
-    return Listing(tensors=tuple(tensors), left_out=tuple(left_out), labels=labels)
+    return Listing(tensors=tuple(tensors), left_out=tuple(left_out), labels=labels, dense_form="npz")
 
 
 def _place(path: Path, files: Files, member: Member, *, base: int) -> PlacedArray:

@@ -212,6 +212,7 @@ class Listing:
             empty for anything else.
         loading: an expression of Python that loads its state dict, for hints.
         labels: the labels of the rows of a table, by its name, where the format has them; made when they are asked for.
+        dense_form: the key of choices.DENSE_FORMS that writes a model as this format has it; empty: safetensors.
         companions: files beside the tensors that belong to the model: configuration, tokenizer, vocabulary.
         is_flat: whether the names are the keys of that state dict, and not joined of several.
     """
@@ -224,6 +225,7 @@ class Listing:
     loading: str = ""
     is_flat: bool = True
     labels: Mapping[str, Callable[[], Sequence[str]]] = field(default_factory=dict)
+    dense_form: str = ""
     companions: tuple[Path, ...] = ()
 
     @property

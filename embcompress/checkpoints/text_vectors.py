@@ -100,7 +100,7 @@ def read_listing(path: Path, files: Files) -> Listing:
     shape = (header.rows, header.dim)
     start = files.add(f"{path}: {TENSOR}", 4 * header.rows * header.dim, text.write_values)
     tensor = StoredTensor(TENSOR, "float32", shape, contiguous_strides(shape), start)
-    return Listing(tensors=(tensor,), labels={TENSOR: text})
+    return Listing(tensors=(tensor,), labels={TENSOR: text}, dense_form="word2vec" if text.has_header else "glove")
 
 
 @dataclass(frozen=True)

@@ -33,14 +33,6 @@ from embcompress.text import did_you_mean
 
 SAFETENSORS = "safetensors"
 ONE_TABLE = ("npy", "word2vec", "word2vec-binary", "glove")
-# The form of --to by the format of the original; of others safetensors, in a folder where that was one.
-FORMS_OF_FORMATS: Mapping[str, str] = {
-    "npy": "npy",
-    "npz": "npz",
-    "word2vec": "word2vec",
-    "word2vec-binary": "word2vec-binary",
-    "glove": "glove",
-}
 TEXT_BYTES = 11  # about, of a float32 as text with a blank
 HASH_BYTES = 2**20  # of one read
 
@@ -85,7 +77,7 @@ def reconstruct(
         )
     with open_checkpoint(path) as checkpoint, ExitStack() as stack:
         artifact, inputs = read_artifact(checkpoint), inputs_of(checkpoint)
-        form = to or FORMS_OF_FORMATS.get(artifact.original.format, SAFETENSORS)
+        form = to or (artifact.original.form if artifact.original.form in DENSE_FORMS else SAFETENSORS)
         shard_bytes = read_shard_size(max_shard_size)
         if form == SAFETENSORS:
             planned = plan_output(

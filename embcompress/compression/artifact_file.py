@@ -42,7 +42,7 @@ class ArtifactFile:
 
 def original_of(checkpoint: Checkpoint) -> Original:
     """Tell what an artifact keeps of a checkpoint."""
-    return Original(checkpoint.listing.metadata, checkpoint.format)
+    return Original(checkpoint.listing.metadata, checkpoint.listing.dense_form)
 
 
 def copied_tensors(checkpoint: Checkpoint, compressed: Sequence[CompressedTable]) -> dict[Entry, StoredTensor]:

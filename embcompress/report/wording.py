@@ -16,6 +16,7 @@ from embcompress.results import (
     RowGroup,
     SweepCurve,
     SweepPoint,
+    TableHead,
     TableReport,
 )
 from embcompress.text import human_bytes
@@ -77,6 +78,12 @@ def times_smaller(ratio: float) -> str:
 def shape_text(rows: int, shape: Sequence[int], dtype: str) -> str:
     """Write the size of a table."""
     return f"{' x '.join(map(str, (rows, *shape)))} {dtype}"
+
+
+def table_text(table: TableHead) -> str:
+    """Write the size of a table, and how the checkpoint holds it where not as one tensor of its values."""
+    size = shape_text(table.rows, table.shape, table.dtype)
+    return f"{size} ({table.stored_as})" if table.stored_as else size
 
 
 def has_bases(table: TableReport) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from embcompress.report.document import parts
 from embcompress.report.document.model import Column, Document, Fact, Grid, Section
 from embcompress.report.names import TIED, Inline, listed
-from embcompress.report.wording import NOTHING_WRITTEN, counted, percent, shape_text
+from embcompress.report.wording import NOTHING_WRITTEN, counted, percent, table_text
 from embcompress.results import BackfillResult, GrownTable, VocabularyReport
 from embcompress.text import human_bytes
 
@@ -64,8 +64,7 @@ def _tables(tables: tuple[GrownTable, ...]) -> Grid:
         rows.append(
             (
                 listed((table.name, *table.tied_names), between=TIED),
-                shape_text(table.rows, table.shape, table.dtype)
-                + ("" if table.rank is None else f", {table.rank} bases"),
+                table_text(table) + ("" if table.rank is None else f", {table.rank} bases"),
                 str(table.rows_kept),
                 str(table.rows_added),
                 str(table.rows_dropped),

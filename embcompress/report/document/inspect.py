@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from embcompress.report.document import parts
 from embcompress.report.document.model import Column, Document, Fact, Grid, Section, Tone
 from embcompress.report.names import TIED, Inline, Name, listed
-from embcompress.report.wording import NOTHING_WRITTEN, compression_text, counted, shape_text, share
+from embcompress.report.wording import NOTHING_WRITTEN, compression_text, counted, share, table_text
 from embcompress.results import InspectResult, ListedCompression, ListedTable, ReconstructResult
 from embcompress.text import human_bytes
 
@@ -98,7 +98,7 @@ def _compressed(tables: Sequence[ListedCompression]) -> Grid:
     rows: list[tuple[Inline, ...]] = []
     for table in tables:
         names = listed((table.name, *table.tied_names), between=TIED)
-        shape = shape_text(table.rows, table.shape, table.dtype)
+        shape = table_text(table)
         error = "" if table.relative is None else share(table.relative)
         sizes = (human_bytes(table.bytes_before), human_bytes(table.bytes), f"{table.bits_per_entry:.3g}", error)
         rows.append((names, shape, *sizes, compression_text(table)))
@@ -110,7 +110,7 @@ def _matrices(tables: list[ListedTable]) -> Grid:
     rows: list[tuple[Inline, ...]] = []
     for table in tables:
         names = listed((table.name, *table.tied_names), between=TIED)
-        shape = shape_text(table.rows, table.shape, table.dtype)
+        shape = table_text(table)
         rows.append(("table" if table.chosen else "", names, shape, human_bytes(table.bytes), table.reason))
     columns = (Column(""), Column("matrix"), Column("shape"), Column("bytes", "right"), Column("reason", is_prose=True))
     tones: tuple[Tone, ...] = tuple("good" if table.chosen else "plain" for table in tables)

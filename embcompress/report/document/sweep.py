@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from embcompress.report.document import parts
 from embcompress.report.document.model import Column, CurvesDrawing, Document, Fact, Figure, Grid, Section, Tone
 from embcompress.report.names import Command, Inline, Name, listed
-from embcompress.report.wording import band_text, counted, over_text, points_by_size, shape_text, share
+from embcompress.report.wording import band_text, counted, over_text, points_by_size, share, table_text
 from embcompress.results import SweepCurve, SweepPoint, SweepResult, SweptTable
 from embcompress.text import human_bytes
 
@@ -101,7 +101,7 @@ def recommended_point(result: SweepResult) -> SweepPoint | None:
 
 
 def _table(table: SweptTable, *, chosen: SweepPoint | None, has_figure: bool) -> Section:
-    shape = f", {shape_text(table.rows, table.shape, table.dtype)}, {human_bytes(table.bytes_before)}"
+    shape = f", {table_text(table)}, {human_bytes(table.bytes_before)}"
     tied = (Fact("also named", listed(table.tied_names), is_brief=True),) if table.tied_names else ()
     return Section(
         (Name(table.name), shape),

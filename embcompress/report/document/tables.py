@@ -30,10 +30,10 @@ from embcompress.report.wording import (
     overlap_text,
     percent,
     sample_text,
-    shape_text,
     share,
     size_text,
     span_text,
+    table_text,
     worst_group,
 )
 from embcompress.results import RowGroup, TableErrorReport, TableReport
@@ -66,7 +66,7 @@ def tables_grid(tables: Sequence[TableReport], *, failed: frozenset[str]) -> Gri
     for table in tables:
         error, known = table.error, least_error(table)
         name: Inline = (Name(table.name), " (failed)") if table.name in failed else Name(table.name)
-        cells: list[Inline] = [name, shape_text(table.rows, table.shape, table.dtype)]
+        cells: list[Inline] = [name, table_text(table)]
         cells += [human_bytes(table.bytes_before), human_bytes(table.bytes_after)]
         if is_measured:
             cells.append("" if error is None else share(error.relative))
