@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from embcompress.commands.reconstruct import reconstruct as reconstruct
     from embcompress.commands.sweep import sweep as sweep
     from embcompress.nn.loading import load as load
+    from embcompress.nn.loading import load_labels as load_labels
     from embcompress.nn.serving import apply_to as apply_to
 
 __version__ = "0.1.0"
@@ -31,13 +32,25 @@ _HOMES = MappingProxyType(
         "exceptions": "embcompress.exceptions",
         "inspect": "embcompress.commands.inspect",
         "load": "embcompress.nn.loading",
+        "load_labels": "embcompress.nn.loading",
         "nn": "embcompress.nn",
         "reconstruct": "embcompress.commands.reconstruct",
         "sweep": "embcompress.commands.sweep",
     }
 )  # public name -> the module that holds it, or that it is
 
-__all__ = ["__version__", "apply_to", "approximate", "backfill", "evaluate", "inspect", "load", "reconstruct", "sweep"]
+__all__ = [
+    "__version__",
+    "apply_to",
+    "approximate",
+    "backfill",
+    "evaluate",
+    "inspect",
+    "load",
+    "load_labels",
+    "reconstruct",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ import torch
 
 from embcompress.artifact.atomic_file import AtomicFile, failure_of
 from embcompress.artifact.writer import Entry
+from embcompress.checkpoints.row_labels import LABELS_SUFFIX, OFFSETS_SUFFIX
 from embcompress.exports.dense_model import DenseModel
 
 # So that the same model gives the same bytes.
@@ -29,10 +30,17 @@ def write_npy(model: DenseModel, file: AtomicFile) -> None:
 
 
 def write_npz(model: DenseModel, file: AtomicFile) -> None:
-    """Write every tensor of a model, uncompressed, by its name."""
+    """Write every tensor of a model, uncompressed, by its name, and the labels of tables as arrays of texts."""
+    labels = {name + LABELS_SUFFIX: texts for name, texts in model.labels.items() if texts}
+    offsets = {name + OFFSETS_SUFFIX for name in model.labels}
     try:
         with zipfile.ZipFile(file.path, "w", zipfile.ZIP_STORED) as archive:
+            for name, texts in labels.items():
+                with archive.open(zipfile.ZipInfo(f"{name}.npy", EPOCH), "w", force_zip64=True) as stream:
+                    np.lib.format.write_array(stream, np.array(texts, dtype=np.str_), allow_pickle=False)
             for entry in model.entries:
+                if entry.name in labels or entry.name in offsets:
+                    continue
                 member = zipfile.ZipInfo(f"{entry.name}.npy", EPOCH)
                 with archive.open(member, "w", force_zip64=True) as stream:
                     stream.write(npy_header(entry))

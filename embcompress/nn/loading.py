@@ -13,6 +13,7 @@ from embcompress.artifact.reader import Artifact, read_artifact
 from embcompress.artifact.schema import CompressedTable, real_row_shape
 from embcompress.artifact.tensors import read_tensor
 from embcompress.checkpoints import open_checkpoint
+from embcompress.checkpoints.row_labels import read_own_labels
 from embcompress.nn.bilinear import LowRankBilinear
 from embcompress.nn.coded import CodedRepresentation
 from embcompress.nn.low_rank import LowRankRepresentation
@@ -44,6 +45,18 @@ def load(path: str | Path, *, device: str = "cpu") -> dict[str, LoadedTable]:
     with open_checkpoint(Path(path)) as checkpoint:
         artifact = read_artifact(checkpoint)
         return {table.name: load_table(artifact, table).to(device) for table in artifact.tables}
+
+
+def load_labels(path: str | Path) -> dict[str, list[str]]:
+    """Load the labels of the rows of an artifact's tables, by table name; of tables that have none, nothing.
+
+    Raises:
+        CheckpointError, ArtifactError: as `load`.
+    """
+    with open_checkpoint(Path(path)) as checkpoint:
+        artifact = read_artifact(checkpoint)
+        labels = {table.name: list(read_own_labels(checkpoint, table.name)) for table in artifact.tables}
+        return {name: own for name, own in labels.items() if own}
 
 
 def load_table(artifact: Artifact, table: CompressedTable) -> LoadedTable:
