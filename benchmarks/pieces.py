@@ -1,6 +1,6 @@
 """A table in 128 shards over 10 files, bfloat16 and FP8 with exponents: listed, compressed, beside one file.
 
-Prints the time and the peak memory of `inspect`, those of `approximate --ratio 16`, and rows a second beside the same table
+Prints time and peak memory of `inspect` and `approximate --ratio 16`, and rows a second beside the same table
 in one tensor of one file. Takes 3 bytes of disk for each number twice over.
 
     python benchmarks/pieces.py [--rows 8000000] [--compare-rows 500000]
