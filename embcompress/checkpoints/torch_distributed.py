@@ -85,7 +85,7 @@ class _Folder:
 
     def __init__(self, path: Path, files: Files) -> None:
         self.path, self._files = path, files
-        file, _ = files.open(path / METADATA)
+        file, _ = files.open(path_within(path, METADATA))
         self._pickle_bytes = os.fstat(file.fileno()).st_size
         region = FileRegion(file, 0, self._pickle_bytes)
         stream = PickleStream(region, name=str(path / METADATA), nbytes=self._pickle_bytes)

@@ -281,13 +281,18 @@ def test_metadata_that_lie_are_refused(tmp_path: Path, kind: str) -> None:
 
 
 def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
-    """A file of chunks that is a link to one elsewhere is not read."""
-    path = save_whole({"emb": TABLE}, tmp_path / "step")
-    (file,) = path.glob("*.distcp")
-    file.rename(tmp_path / "elsewhere.distcp")
-    file.symlink_to(tmp_path / "elsewhere.distcp")
-    with pytest.raises(DamagedFileError, match="does not lie in it"):
-        open_checkpoint(path)
+    """A file of chunks or metadata that is a link to one elsewhere is not read; within the folder it is."""
+    for name in ("*.distcp", ".metadata"):
+        path = save_whole({"emb": TABLE}, tmp_path / name[-4:])
+        (file,) = path.glob(name)
+        file.rename(tmp_path / "elsewhere")
+        file.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(DamagedFileError, match="does not lie in it"):
+            open_checkpoint(path)
+        (tmp_path / "elsewhere").rename(path / "here")
+        file.unlink()
+        file.symlink_to("here")
+        assert read_back(path)["emb"].equal(TABLE)
 
 
 @pytest.mark.parametrize("name", [".metadata", "*.distcp"])
