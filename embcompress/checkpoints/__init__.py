@@ -12,6 +12,7 @@ from embcompress.checkpoints import (
     binary_vectors,
     dglke,
     fasttext_binary,
+    gensim_pickle,
     npy,
     npz,
     packed,
@@ -39,6 +40,7 @@ FORMATS: tuple[ModuleType, ...] = (
     packed,
     dglke,
     spacy_vectors,
+    gensim_pickle,
 )
 # Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
 # folder, and read_listing(path, files) -> Listing.

@@ -178,8 +178,6 @@ def tell_unread(path: Path, head: bytes) -> tuple[str, str] | None:
 
 
 def _tell_pickle(head: bytes) -> tuple[str, str]:
-    if b"gensim" in head:
-        return "is a model that gensim has pickled", GENSIM_LINE
     if b"numpy" in head:
         return (
             "is a pickle of NumPy arrays outside a zip archive",
