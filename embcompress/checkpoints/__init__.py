@@ -16,6 +16,7 @@ from embcompress.checkpoints import (
     dglke,
     fasttext_binary,
     folder,
+    gensim_pickle,
     gguf_file,
     hdf5_file,
     npy,
@@ -62,6 +63,7 @@ FORMATS: tuple[ModuleType, ...] = (
     arrow_folder,
     dglke,
     spacy_vectors,
+    gensim_pickle,
 )
 # Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
 # folder, and read_listing(path, files) -> Listing.

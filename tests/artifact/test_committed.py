@@ -160,7 +160,7 @@ def test_committed_file_tells_its_tables_and_leaves_the_rest(file: str, tmp_path
     """Inspect lists the tables that are expected, and reconstruct gives the other tensor and the metadata back."""
     path = DATA / f"{file}.safetensors"
     assert path.stat().st_size < 20_000
-    assert {table.name for table in embcompress.inspect(path).compressed} == set(FILES[file])
+    assert {table.name for table in embcompress.inspect(path).compressed_tables} == set(FILES[file])
     dense = Path(embcompress.reconstruct(path, output=tmp_path / "dense.safetensors").output.path)
     with safetensors.safe_open(dense, "pt") as opened:
         assert opened.metadata() == {"format": "pt", "epoch": "3"}

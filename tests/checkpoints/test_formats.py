@@ -135,6 +135,15 @@ def save_vectors(state: Mapping[str, Tensor], path: Path, *, binary: bool) -> No
     vectors.save_word2vec_format(str(path), binary=binary)
 
 
+def save_gensim(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write with gensim's own save: a pickle, and an array beside it."""
+    models = pytest.importorskip("gensim.models", reason="gensim, which writes these models, is not installed")
+    values = state["vectors"].numpy()
+    vectors = models.KeyedVectors(values.shape[1])
+    vectors.add_vectors([f"word{row}" for row in range(len(values))], values)
+    vectors.save(str(path), sep_limit=0)
+
+
 def save_packed(state: Mapping[str, Tensor], path: Path) -> None:
     """Write with gensim, and pack."""
     save_vectors(state, path, binary=True)
@@ -247,6 +256,7 @@ CASES: Mapping[str, Case] = {
     "fastText": Case(save_fasttext, {"input_vectors": VECTORS["vectors"], "output_vectors": VECTORS["vectors"][:90]}),
     "DGL-KE": Case(save_dglke, {"entity": VECTORS["vectors"], "relation": VECTORS["vectors"][:9]}),
     "spaCy": Case(save_spacy, VECTORS),
+    "gensim": Case(save_gensim, VECTORS),
     "packed word vectors": Case(save_packed, VECTORS, is_cut_told_by_rows=True),
     "Parquet": Case(save_parquet, COLUMNS),
     "Arrow": Case(save_arrow, COLUMNS),
@@ -262,8 +272,9 @@ def write(module: ModuleType, path: Path) -> Path:
 
 
 def contents_of(path: Path) -> dict[Path, bytes]:
-    """Read all files of a checkpoint."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    """Read all files of a checkpoint: of one that is a file also those beside it whose names begin with its own."""
+    found = path.parent.glob(f"{path.name}*") if path.is_file() else path.rglob("*")
+    files = sorted(file for file in found if file.is_file())
     return {file: file.read_bytes() for file in files}
 
 

@@ -22,7 +22,7 @@ from embcompress.growth.placement import place_ids
 from embcompress.growth.plan import Base, RowRequest
 from embcompress.growth.plan_rows import plan_growing_table
 from embcompress.growth.plan_tables import plan_growth
-from embcompress.growth.row_writer import FloatGrower
+from embcompress.growth.row_writer import FloatRowWriter
 from embcompress.growth.unlabelled import PaddingRequest
 from tests.fixtures import draw, draw_falling, save
 
@@ -37,7 +37,7 @@ class Grown:
     """What was written, and the grower that wrote it."""
 
     tensors: dict[str, Tensor]
-    grower: FloatGrower
+    grower: FloatRowWriter
 
 
 def grow(
@@ -51,7 +51,7 @@ def grow(
         bases = [Base.of(stack.enter_context(open_checkpoint(path))) for path in paths]
         (table,) = plan_growth(bases, placement, table=(), padding=PaddingRequest())
         plan = plan_growing_table(table, placement, request, coded=None, fill=None, given=None)
-        grower = FloatGrower(plan, request, folder=folder, device="cpu")
+        grower = FloatRowWriter(plan, request, folder=folder, device="cpu")
         with SafetensorsWriter(target, plan.entries, metadata={}, force=True) as writer:
             grower.measure(None)
             grower.write(writer, None)
@@ -77,7 +77,7 @@ def test_grower_puts_rows_of_a_dense_table_in_their_places(block_rows: int | Non
     new = sorted(set(range(MAX_ID)) - set(PLACES))
     assert torch.equal(rows[PLACES], table)
     torch.testing.assert_close(rows[new], drawn(new).float(), rtol=0, atol=0)
-    assert grown.grower.energy_held is None
+    assert grown.grower.kept_energy is None
     for told, own in ((grown.grower.kept_rows, table), (grown.grower.new_rows, rows[new])):
         norms = own.double().norm(dim=1)
         assert told.count == len(own)
@@ -103,7 +103,7 @@ def test_grower_projects_new_rows_on_the_bases(block_rows: int | None, tmp_path:
     expected = torch.linalg.lstsq(bases.T, exact.T).solution.T
     torch.testing.assert_close(weights[new].double(), expected, rtol=0, atol=1e-6)
     held = 1 - float((exact - expected @ bases).square().sum() / exact.square().sum())
-    assert grown.grower.energy_held == pytest.approx(held, rel=1e-6)
+    assert grown.grower.kept_energy == pytest.approx(held, rel=1e-6)
 
 
 def test_grower_stacks_bases_that_differ(tmp_path: Path) -> None:
