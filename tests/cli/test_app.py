@@ -212,7 +212,7 @@ BAD_FILES: dict[str, tuple[Maker, str, str]] = {
     "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "is an HDF5 file", "save_file"),
     "NumPy": (lambda path: path.write_bytes(b"\x93NUMPY\1\0" + bytes(99)), "is a NumPy array", "save_file"),
     "JSON": (lambda path: path.write_bytes(b'{"weight_map": {}}'), "is JSON, not tensors", "Name the file"),
-    "pickle": (lambda path: path.write_bytes(PICKLED), "is a pickle outside a zip archive", "save its state_dict"),
+    "pickle": (lambda path: path.write_bytes(PICKLED), "no tensor was found", "Name the file"),
     "git-lfs": (
         lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"),
         "is a git-lfs pointer",
