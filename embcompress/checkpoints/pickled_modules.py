@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from embcompress.checkpoints.pickles import TEXT_MAX
-from embcompress.checkpoints.records import Global, Inert
+from embcompress.checkpoints.records import TEXT_MAX, Global, Inert
 from embcompress.checkpoints.tensors import Named, Plain, ToldModule
 
 GRAPH_MODEL_PARTS = ("interaction", "entity_representations", "relation_representations")  # of PyKEEN's ERModel

@@ -13,25 +13,22 @@ and opcodes are counted.
 from __future__ import annotations
 
 import io
-import pickletools
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from embcompress.checkpoints.joblib_arrays import WRAPPER, ObjectArrayError, skip_array
+from embcompress.checkpoints.opcodes import LimitedLines, read_operations
 from embcompress.checkpoints.rebuilds import REBUILDERS, STORAGE_DTYPES, STORAGE_MODULES, MalformedError
-from embcompress.checkpoints.records import Global, Inert, OpaqueKey, Span, StorageReference, is_size
+from embcompress.checkpoints.records import TEXT_MAX, Global, Inert, OpaqueKey, StorageReference, is_size
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
 # Of up to 150 bytes of memory each; a state dict takes about 40 per tensor, a vocabulary of list and dict 8 a word: the
 # 2.2 million words of GloVe's largest table must pass.
 OPCODES_MAX = 2**25
 KEY_MAX = 2**31  # larger integers can be chosen so that all of them collide in a dict
-TEXT_MAX = 4096  # characters of a key or a class's name; two equal ones are compared again in three bytes of pickle
-HELD_MAX = 256  # bytes that are held: the numbers and labels of NumPy are written as such
-LINE_MAX = 2**24  # bytes of an argument that ends with its line, as protocol 0 writes all
 
 LoadStorage = Callable[[object], StorageReference]
 
@@ -63,7 +60,7 @@ class PickleStream:
     """
 
     def __init__(self, file: io.RawIOBase | io.BytesIO, *, name: str, nbytes: int) -> None:
-        self._stream: BinaryIO = _Lines(file)
+        self._stream: BinaryIO = LimitedLines(file)
         self._name, self._nbytes = name, nbytes
 
     @property
@@ -121,52 +118,6 @@ def _unpickle(stream: BinaryIO, end: int, *, name: str, load_storage: LoadStorag
         ) from err
 
 
-class _Lines(io.BufferedReader):
-    """A buffered file whose lines have a bounded length."""
-
-    def readline(self, size: int | None = -1, /) -> bytes:
-        return super().readline(LINE_MAX if size is None or size < 0 else size)
-
-
-def _operations(stream: BinaryIO, end: int) -> Iterator[tuple[str, object]]:
-    """Yield the name and the argument of each opcode up to the end of a pickle.
-
-    Not by `pickletools.genops`, which would hold every argument.
-    """
-    while True:
-        code = stream.read(1)
-        opcode = _OPCODES.get(code)
-        if opcode is None:
-            position = stream.tell() - len(code)
-            raise ValueError(f"at position {position}, opcode {code!r} unknown" if code else "exhausted before its end")
-        if opcode.name in _LENGTHS:
-            yield opcode.name, _read_long(stream, end, opcode)
-        else:
-            yield opcode.name, None if opcode.arg is None else opcode.arg.reader(stream)
-        if opcode.name == "STOP":
-            return
-
-
-def _read_long(stream: BinaryIO, end: int, opcode: pickletools.OpcodeInfo) -> object:
-    """Read an argument that follows its length: the place of bytes and of long texts, others as they are."""
-    assert opcode.arg is not None
-    width, is_signed, kind = _LENGTHS[opcode.name]
-    raw = stream.read(width)
-    count = int.from_bytes(raw, "little", signed=is_signed)
-    start = stream.tell()
-    if len(raw) < width or not 0 <= count <= end - start:
-        raise ValueError(f"expected {count} bytes in a {opcode.arg.name}, but only {end - start} remain")
-    if kind is bytes or (kind is str and count > TEXT_MAX):
-        content = stream.read(count) if count <= HELD_MAX else b""
-        stream.seek(start + count)
-        return Span(start, count, opcode.name.endswith(("UNICODE", "UNICODE8")), content)
-    content = stream.read(count)
-    if kind is int:
-        return int.from_bytes(content, "little", signed=True)
-    # What Python 2 wrote as a text of bytes is decoded as pickletools does it.
-    return content.decode("latin-1") if "STRING" in opcode.name else content.decode("utf-8", "surrogatepass")
-
-
 class _Machine:
     """The stack, the marked stacks below it, and the memo: all the state that a pickle has."""
 
@@ -180,7 +131,7 @@ class _Machine:
 
     def run(self, stream: BinaryIO, end: int) -> object:
         self.stream, self.end = stream, end
-        for count, (opcode, argument) in enumerate(_operations(stream, end)):
+        for count, (opcode, argument) in enumerate(read_operations(stream, end)):
             handler = _HANDLERS.get(opcode)
             if handler is None:
                 raise MalformedError(f"uses the opcode {opcode}, which is not read")
@@ -357,22 +308,6 @@ def _kind(value: object) -> str:
 
 
 LOADED_STORAGE = "torch.storage._load_from_bytes"  # by which a storage is pickled outside of torch.save
-_OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
-# Opcode -> bytes of the length in front of its argument, whether it has a sign, and what the argument is.
-_LENGTHS: Mapping[str, tuple[int, bool, type]] = MappingProxyType(
-    {
-        "SHORT_BINBYTES": (1, False, bytes),
-        "BINBYTES": (4, False, bytes),
-        "BINBYTES8": (8, False, bytes),
-        "BYTEARRAY8": (8, False, bytes),
-        "SHORT_BINSTRING": (1, False, str),
-        "BINSTRING": (4, True, str),
-        "SHORT_BINUNICODE": (1, False, str),
-        "BINUNICODE": (4, False, str),
-        "BINUNICODE8": (8, False, str),
-        "LONG4": (4, True, int),
-    }
-)
 _PUSHED_ARGUMENTS = (
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 INTEGER_MAX = 2**63 - 1  # sizes, strides and offsets are int64 in torch
 DIMS_MAX = 64  # axes of a tensor, numpy's limit; torch's operations stop at the same number
+TEXT_MAX = 4096  # characters of a key or a class's name; two equal ones are compared again in three bytes of pickle
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from embcompress.checkpoints.files import FileRegion
-from embcompress.checkpoints.pickles import _HANDLERS, TEXT_MAX, PickleStream, read_pickle
-from embcompress.checkpoints.records import Global, Inert, OpaqueKey, Span, StorageReference, TensorReference
+from embcompress.checkpoints.pickles import _HANDLERS, PickleStream, read_pickle
+from embcompress.checkpoints.records import TEXT_MAX, Global, Inert, OpaqueKey, Span, StorageReference, TensorReference
 from embcompress.exceptions import DamagedFileError
 
 TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n"
