@@ -117,7 +117,9 @@ def _check_folder(target: Path, stem: str, *, force: bool, inputs: Iterable[Path
     resolved = Path(os.path.realpath(target))
     for path in inputs:
         real = Path(os.path.realpath(path))
-        if real == resolved or resolved in real.parents:
+        if real == resolved:
+            raise OutputError(f"the output {target} is the input itself.", hint="Name another folder with --output.")
+        if resolved in real.parents:
             raise OutputError(f"the output {target} holds the input {path}.", hint="Name another folder with --output.")
     if not resolved.exists():
         # What is true of a file there is true of a folder: where it lies can be written.

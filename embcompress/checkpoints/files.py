@@ -118,7 +118,9 @@ class Files:
         if name not in self._numbers:
             self._numbers[name] = len(self._files)
             self._files.append(_File(name, None, nbytes, make=make))
-        return self._numbers[name] * FILE_SPAN
+        number = self._numbers[name]
+        assert self._files[number].nbytes == nbytes, f"{name}: two files of one name"
+        return number * FILE_SPAN
 
     def is_made(self, start: int) -> bool:
         """Tell whether the file of an address is made when it is first read."""

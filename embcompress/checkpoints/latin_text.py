@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -50,7 +51,10 @@ class LatinTexts:
     def locate(self, content: Span | str) -> int:
         """Find the address of the bytes of a text."""
         if self._base is None:
-            self._base = self._files.add(f"{self._path} (decoded)", self._end, self._make)
+            parts = [(part.content, part.skipped, part.nbytes) for part in self._parts.values()]
+            # One file for equal parts of one pickle: several may be decoded from one path.
+            number = zlib.crc32(repr((self._pickle_start, parts)).encode("utf-8", "surrogatepass"))
+            self._base = self._files.add(f"{self._path} (decoded, {number:08x})", self._end, self._make)
         return self._base + self._parts[id(content)].start
 
     def head(self, content: Span | str, count: int) -> bytes:

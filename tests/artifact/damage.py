@@ -20,13 +20,13 @@ def header_of(path: Path) -> tuple[dict[str, Any], int]:
     return json.loads(raw[8:start]), start
 
 
-def flip(path: Path, tensor: str, *, bit: int, place: float) -> None:
+def flip(path: Path, tensor: str, *, bit: int, share: float) -> None:
     """Flip a bit of a byte of a stored tensor, at a share of its length."""
     header, start = header_of(path)
     begin, end = header[tensor]["data_offsets"]
     assert end > begin
     raw = bytearray(path.read_bytes())
-    raw[start + begin + min(int(place * (end - begin)), end - begin - 1)] ^= 1 << bit
+    raw[start + begin + min(int(share * (end - begin)), end - begin - 1)] ^= 1 << bit
     path.write_bytes(raw)
 
 

@@ -185,9 +185,10 @@ BAD_FILES: dict[str, tuple[Maker, str, str]] = {
     ),
     "gzip": (lambda path: path.write_bytes(gzip.compress(b"x" * 99)), "is compressed with gzip", "Unpack it first"),
     "text": (lambda path: path.write_bytes(b"the quick brown fox\n" * 9), "no format recognised the content", "Save"),
-    "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "is an HDF5 file", "save_file"),
-    "NumPy": (lambda path: path.write_bytes(b"\x93NUMPY\1\0" + bytes(99)), "is a NumPy array", "save_file"),
-    "JSON": (lambda path: path.write_bytes(b'{"weight_map": {}}'), "is JSON, not tensors", "Name the file"),
+    "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "cannot be read as HDF5", "Copy or"),
+    "NumPy": (lambda path: path.write_bytes(b"\x93NUMPY\1\0" + bytes(99)), "is a damaged file of NumPy", "download"),
+    "JSON": (lambda path: path.write_bytes(b'{"hidden_size": 4}'), "is JSON, not tensors", "Name the file"),
+    "empty index": (lambda path: path.write_bytes(b'{"weight_map": {}}'), "has no 'weight_map'", "download all files"),
     "pickle": (lambda path: path.write_bytes(PICKLED), "no tensor was found", "Name the file"),
     "git-lfs": (
         lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"),

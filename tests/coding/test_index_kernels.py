@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from embcompress.coding.index_kernels import add_up, place
+from embcompress.coding.index_kernels import add_up, copy_strings
 
 
 @pytest.mark.parametrize("spacing", [1, 4, 64])
@@ -36,7 +36,7 @@ def test_place_copies_each_string_to_its_row() -> None:
     order = [4, 0, 1, 5]  # rows 2 and 3 have strings of their own already
     positions = lengths.cumsum() - lengths
     out = np.zeros(int(lengths.sum()), np.uint8)
-    place(
+    copy_strings(
         np.frombuffer(b"".join(strings[row] for row in order), np.uint8),
         np.array(order, np.int64),
         lengths,

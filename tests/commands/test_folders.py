@@ -44,8 +44,8 @@ def test_folder_gives_the_factors_of_its_table_to_the_bit(tmp_path: Path) -> Non
     folder = save_parts(tmp_path / "model", parts, metadata={"format": "pt"})
     whole = embcompress.approximate(tmp_path / "whole.safetensors", bases=8, neighbours=0)
     made = embcompress.approximate(folder, bases=8, neighbours=0)
-    assert made.output.path == str(tmp_path / "model-compressed.safetensors")
-    one, other = load_file(whole.output.path), load_file(made.output.path)
+    assert made.output.path == str(tmp_path / "model-compressed")
+    one, other = load_file(whole.output.path), load_file(Path(made.output.path) / "embcompress.safetensors")
     assert set(one) == set(other) == {"embedding.weight.bases", "embedding.weight.weights"}
     assert all(torch.equal(one[name].view(torch.int32), other[name].view(torch.int32)) for name in one)
     checked = embcompress.evaluate(folder / INDEX, made.output.path, neighbours=0)
@@ -66,10 +66,11 @@ def test_artifact_in_several_files_is_one(tmp_path: Path, options: Mapping[str, 
     for place, (name, tensor) in enumerate(load_file(made.output.path).items()):
         parts.setdefault(f"model-0000{place % 2 + 1}-of-00002.safetensors", {})[name] = tensor
     folder = save_parts(tmp_path / "parts", dict(sorted(parts.items())), metadata=metadata)
-    assert embcompress.inspect(folder).compressed == embcompress.inspect(made.output.path).compressed
+    assert embcompress.inspect(folder).compressed_tables == embcompress.inspect(made.output.path).compressed_tables
     one, other = embcompress.reconstruct(made.output.path), embcompress.reconstruct(folder)
-    assert other.output.path == str(tmp_path / "parts-dense.safetensors")
-    assert Path(other.output.path).read_bytes() == Path(one.output.path).read_bytes()
+    assert other.output.path == str(tmp_path / "parts-dense")
+    dense = Path(other.output.path) / "model.safetensors"
+    assert dense.read_bytes() == Path(one.output.path).read_bytes()
     assert all(check.passed for check in embcompress.evaluate(source, folder, neighbours=0).checks)
     loaded = embcompress.load(folder)["embedding.weight"]
     assert torch.equal(loaded(), embcompress.load(made.output.path)["embedding.weight"]())

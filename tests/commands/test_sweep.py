@@ -244,8 +244,8 @@ def test_sweep_prints_one_json_document_and_writes_what_is_asked_for(model: Path
     assert (document["schema_version"], document["command"], document["ok"]) == (2, "sweep", True)
     (table,) = document["tables"]
     assert list(table) == [
-        "name", "tied_names", "rows", "shape", "dtype", "bytes_before", "passes", "sample_rows", "curves", "remarks",
-        "seconds",
+        "name", "tied_names", "rows", "shape", "dtype", "stored_as", "bytes_before", "passes", "sample_rows", "curves",
+        "remarks", "seconds",
     ]  # fmt: skip
     assert list(table["curves"][0]) == ["method", "points"]
     assert list(table["curves"][0]["points"][0]) == POINT_KEYS
