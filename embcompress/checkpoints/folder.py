@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 
 from embcompress.checkpoints import safetensors_file, torch_legacy, torch_zip
@@ -99,14 +99,17 @@ def _find_modules(folder: Folder, files: Files) -> tuple[str, ...]:
     if has_list:
         content = read_json(folder.file(MODULES), files)
         modules = content if isinstance(content, list) else []
-        named = [module.get("path") for module in modules if isinstance(module, dict)]
+        # The folder itself is "" in the list of sentence-transformers and "." in that of model2vec.
+        paths = [module["path"] for module in modules if isinstance(module, dict) and module.get("path")]
+        named = [str(PurePosixPath(path)) if isinstance(path, str) else path for path in paths]
+        named = [name for name in named if name != "."]
         for name in named:
-            if name and not (is_plain(name) and folder.holds(name)):
+            if not (is_plain(name) and folder.holds(name)):
                 raise DamagedFileError(
                     f"{folder.path / MODULES} names the module {str(name)[:100]!r}, which is no folder in its own.",
                     hint=AGAIN,
                 )
-        found += [name for name in named if name and (folder.path / name).is_dir()]
+        found += [name for name in named if (folder.path / name).is_dir()]
     return tuple(sorted(set(found)))
 
 

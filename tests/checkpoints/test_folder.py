@@ -113,8 +113,8 @@ def test_folder_unites_files_without_an_index(tmp_path: Path) -> None:
         assert "embcompress" not in checkpoint.listing.metadata
 
 
-@pytest.mark.parametrize("has_list", [True, False])
-def test_folder_names_tensors_after_subfolders(tmp_path: Path, has_list: bool) -> None:
+@pytest.mark.parametrize("root", ["", ".", None], ids=["sentence-transformers", "model2vec", "no list"])
+def test_folder_names_tensors_after_subfolders(tmp_path: Path, root: str | None) -> None:
     """Modules of sentence-transformers are read with the folder before the name, those at the root under their own."""
     for name in ("1_Pooling", "2_Dense", "2024_Dense", "onnx"):
         (tmp_path / name).mkdir()
@@ -123,8 +123,8 @@ def test_folder_names_tensors_after_subfolders(tmp_path: Path, has_list: bool) -
     save_file({"x": ramp(2)}, tmp_path / "onnx" / "model.safetensors")
     save_file({"x": ramp(2)}, tmp_path / "2024_Dense" / "model.safetensors")
     (tmp_path / "1_Pooling" / "config.json").write_text("{}")
-    if has_list:
-        paths = ["", "1_Pooling", "2_Dense"]
+    if root is not None:
+        paths = [root, "1_Pooling", "./2_Dense/", "3_Normalize"]
         (tmp_path / "modules.json").write_text(json.dumps([{"idx": 0, "path": path} for path in paths]))
     with open_checkpoint(tmp_path) as checkpoint:
         assert values_of(checkpoint) == as_bytes(
@@ -135,7 +135,7 @@ def test_folder_names_tensors_after_subfolders(tmp_path: Path, has_list: bool) -
             }
         )
         found = [path.relative_to(tmp_path).as_posix() for path in checkpoint.listing.companions]
-        assert found == [*(["modules.json"] if has_list else []), "1_Pooling/config.json"]
+        assert found == [*([] if root is None else ["modules.json"]), "1_Pooling/config.json"]
 
 
 def test_folder_reads_modules_of_a_router(tmp_path: Path) -> None:
