@@ -10,9 +10,10 @@ from pathlib import Path
 from embcompress.artifact.atomic_file import check_output
 from embcompress.artifact.folder_writer import FolderForm, FolderWriter
 from embcompress.artifact.writer import Entry, SafetensorsWriter, TensorWriter
-from embcompress.checkpoints import Checkpoint, folder
-from embcompress.checkpoints.folder_names import family_of_index
-from embcompress.checkpoints.hub import parse_address
+from embcompress.checkpoints import Checkpoint
+from embcompress.checkpoints.hugging_face import folder
+from embcompress.checkpoints.hugging_face.file_names import family_of_index
+from embcompress.checkpoints.hugging_face.hub import parse_address
 from embcompress.exceptions import OutputError, UsageError
 
 FILE_SUFFIX = ".safetensors"

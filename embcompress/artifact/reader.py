@@ -30,7 +30,8 @@ from embcompress.artifact.schema import (
     real_row_shape,
     window_entries,
 )
-from embcompress.checkpoints import Checkpoint, StoredTensor, folder, safetensors_file
+from embcompress.checkpoints import Checkpoint, StoredTensor, safetensors_file
+from embcompress.checkpoints.hugging_face import folder
 from embcompress.checkpoints.tensors import contiguous_bytes
 from embcompress.coding.constants import GROUPS_MAX, HALF_BIT, WINDOW_MAX
 from embcompress.exceptions import ArtifactError

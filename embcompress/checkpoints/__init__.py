@@ -8,62 +8,55 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from embcompress.checkpoints import (
-    arrow_file,
-    arrow_folder,
-    biggraph_folder,
-    binary_vectors,
-    dglke,
-    fasttext_binary,
-    folder,
-    gensim_pickle,
-    gguf_file,
-    hdf5_file,
-    npy,
-    npz,
-    packed,
-    parquet_file,
-    pickled_state,
-    safetensors_file,
-    spacy_vectors,
-    text_vectors,
-    torch_distributed,
-    torch_legacy,
-    torch_shards,
-    torch_zip,
-)
+from embcompress.checkpoints import safetensors_file
+from embcompress.checkpoints.column_files import arrow_file, arrow_folder, parquet_file
 from embcompress.checkpoints.files import Files
-from embcompress.checkpoints.hub import download, parse_address
+from embcompress.checkpoints.gguf_files import gguf_file
+from embcompress.checkpoints.graph_folders import biggraph_folder, dglke_folder
+from embcompress.checkpoints.hdf5_files import hdf5_file
+from embcompress.checkpoints.hugging_face import folder
+from embcompress.checkpoints.hugging_face.hub import download, parse_address
+from embcompress.checkpoints.numpy_files import npy_file, npz_file
+from embcompress.checkpoints.pickled import pickle_file
 from embcompress.checkpoints.pieces import join_pieces
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
+from embcompress.checkpoints.torch_files import distributed_folder, legacy_file, shards_folder, torch_file
 from embcompress.checkpoints.unread import HEAD_BYTES, tell_folder, tell_unread
+from embcompress.checkpoints.word_vectors import (
+    binary_file,
+    fasttext_file,
+    gensim_file,
+    packed_file,
+    spacy_folder,
+    text_file,
+)
 from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFormatError
 
 __all__ = ["FORMATS", "Checkpoint", "LeftOut", "StoredTensor", "open_checkpoint"]
 
 FORMATS: tuple[ModuleType, ...] = (
     safetensors_file,
-    torch_zip,
-    torch_legacy,
-    torch_distributed,
-    torch_shards,
-    pickled_state,
-    npy,
-    npz,
+    torch_file,
+    legacy_file,
+    distributed_folder,
+    shards_folder,
+    pickle_file,
+    npy_file,
+    npz_file,
     gguf_file,
     hdf5_file,
     biggraph_folder,
     folder,
-    text_vectors,
-    binary_vectors,
-    fasttext_binary,
-    packed,
+    text_file,
+    binary_file,
+    fasttext_file,
+    packed_file,
     parquet_file,
     arrow_file,
     arrow_folder,
-    dglke,
-    spacy_vectors,
-    gensim_pickle,
+    dglke_folder,
+    spacy_folder,
+    gensim_file,
 )
 # Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
 # folder, and read_listing(path, files) -> Listing.

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from embcompress.checkpoints.label_columns import text_of
-from embcompress.checkpoints.npy_arrays import decode_texts
-from embcompress.checkpoints.npy_header import MAGIC, parse_code, read_header
+from embcompress.checkpoints.numpy_files.arrays import decode_texts
+from embcompress.checkpoints.numpy_files.header import MAGIC, parse_code, read_header
 from embcompress.exceptions import CheckpointError, DamagedFileError
 from embcompress.tables.label_forms import ReadLabels, choose_columns, read_columns
 from embcompress.tables.text_files import read_content

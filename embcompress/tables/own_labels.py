@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from embcompress.checkpoints import Checkpoint
-from embcompress.checkpoints.folder_names import SEPARATOR
+from embcompress.checkpoints.hugging_face.file_names import SEPARATOR
 from embcompress.checkpoints.row_labels import has_own_labels, read_own_labels
 from embcompress.exceptions import CheckpointError, IdsError
 from embcompress.tables.labels import read_label_file

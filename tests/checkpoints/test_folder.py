@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from embcompress.checkpoints import Checkpoint, open_checkpoint
-from embcompress.checkpoints.folder_names import choose_weights, is_companion, missing_number
+from embcompress.checkpoints.hugging_face.file_names import choose_weights, is_companion, missing_number
 from embcompress.exceptions import CheckpointError
 from embcompress.tables.rows import read_bytes
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from embcompress.checkpoints import open_checkpoint
-from embcompress.checkpoints.gguf_file import CODED, PLAIN
+from embcompress.checkpoints.gguf_files.gguf_file import CODED, PLAIN
 from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFormatError
 from tests.checkpoints.contents import are_same_bits, expected_factors, factors_of, labels_of, large_table, tensors_of
 from tests.command_line import run

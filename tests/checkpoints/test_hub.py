@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 import embcompress
 from embcompress.checkpoints import open_checkpoint
-from embcompress.checkpoints.hub import HubAddress, choose_files, parse_address
+from embcompress.checkpoints.hugging_face.hub import HubAddress, choose_files, parse_address
 from embcompress.exceptions import CheckpointError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from embcompress.checkpoints import open_checkpoint
-from embcompress.checkpoints.pickled_modules import MODULES_MAX
+from embcompress.checkpoints.pickled.modules import MODULES_MAX
 from embcompress.checkpoints.tensors import Named, ToldModule
 
 SAMPLES = Path(__file__).parents[2] / "sample_checkpoints"

@@ -18,8 +18,16 @@ import pytest
 import torch
 
 from embcompress.checkpoints.files import FileRegion
-from embcompress.checkpoints.pickles import _HANDLERS, PickleStream, read_pickle
-from embcompress.checkpoints.records import TEXT_MAX, Global, Inert, OpaqueKey, Span, StorageReference, TensorReference
+from embcompress.checkpoints.pickled.reader import _HANDLERS, PickleStream, read_pickle
+from embcompress.checkpoints.pickled.records import (
+    TEXT_MAX,
+    Global,
+    Inert,
+    OpaqueKey,
+    Span,
+    StorageReference,
+    TensorReference,
+)
 from embcompress.exceptions import DamagedFileError
 
 TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n"
@@ -361,9 +369,9 @@ AUDIT = r'''
 import builtins, collections, copyreg, io, pickle, struct, sys, zipfile
 from pathlib import Path
 
-from embcompress.checkpoints import torch_zip
+from embcompress.checkpoints.torch_files import torch_file
 from embcompress.checkpoints.files import Files
-from embcompress.checkpoints.pickles import read_pickle
+from embcompress.checkpoints.pickled.reader import read_pickle
 from embcompress.exceptions import EmbcompressError
 
 folder = Path(sys.argv[1])
@@ -388,7 +396,7 @@ targets = [("os", "system", shell), ("posix", "system", shell), ("os", "popen", 
            ("pathlib", "Path.touch", str(marker)), ("socket", "socket", "x"), ("socket", "create_connection", "x"),
            ("os", "listdir", "/"), ("os", "putenv", "x"), ("runpy", "run_path", str(marker)), ("ctypes", "CDLL", "x"),
            ("torch", "load", str(marker)), ("torch.hub", "load", "x"), ("pickle", "loads", "x"),
-           ("embcompress.checkpoints.pickles", "read_pickle", "x"), ("antigravity", "x", "x")]
+           ("embcompress.checkpoints.pickled.reader", "read_pickle", "x"), ("antigravity", "x", "x")]
 payloads = []
 for module, name, argument in targets:
     quoted = b"S" + repr(argument).encode() + b"\n"
@@ -463,7 +471,7 @@ def attempt(action):
 
 def read_file(path):
     with Files(path) as files:
-        torch_zip.read_listing(Path(path), files)
+        torch_file.read_listing(Path(path), files)
 
 # What Python itself imports once, such as the codecs of text opcodes, comes before.
 read_pickle(b"(S'a'\nU\x01aVa\nK\x01l.", name="x")

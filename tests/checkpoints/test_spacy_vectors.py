@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from embcompress.checkpoints import open_checkpoint
-from embcompress.checkpoints.word_hashes import hash_word
+from embcompress.checkpoints.word_vectors.word_hashes import hash_word
 from embcompress.exceptions import CheckpointError, DamagedFileError
 from embcompress.tables.rows import read_bytes
 

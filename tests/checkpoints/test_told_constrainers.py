@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from embcompress.checkpoints import open_checkpoint
+from embcompress.checkpoints.constrainers import ARGUMENTS, CONSTRAINER_NAMES, ToldConstrainer, told_constrainer
 from embcompress.checkpoints.tensors import Listing, Named, ToldModule
-from embcompress.checkpoints.told_constrainers import ARGUMENTS, CONSTRAINER_NAMES, ToldConstrainer, told_constrainer
 from embcompress.choices import CONSTRAINERS, Choice
 from embcompress.growth.drawing import bind_constrainer
 

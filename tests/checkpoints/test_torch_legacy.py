@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from embcompress import approximate
-from embcompress.checkpoints import open_checkpoint, torch_legacy
+from embcompress.checkpoints import open_checkpoint
+from embcompress.checkpoints.torch_files import legacy_file
 from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFormatError
 from embcompress.tables.rows import read_bytes
 
@@ -191,4 +192,4 @@ def test_files_are_told_by_the_number_in_any_protocol() -> None:
     for protocol in (2, 3, 4, 5):
         buffer = io.BytesIO()
         torch.save({}, buffer, _use_new_zipfile_serialization=False, pickle_protocol=protocol)
-        assert torch_legacy.is_recognised(Path("x"), buffer.getvalue())
+        assert legacy_file.is_recognised(Path("x"), buffer.getvalue())

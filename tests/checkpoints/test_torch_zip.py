@@ -16,16 +16,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embcompress.checkpoints import torch_zip
 from embcompress.checkpoints.files import Files, read_exactly
 from embcompress.checkpoints.tensors import EXPANDED_BYTES_MAX, ITEM_BYTES, Listing, StoredTensor
+from embcompress.checkpoints.torch_files import torch_file
 from embcompress.exceptions import DamagedFileError, EmbcompressError, UnknownFormatError
 
 
 def list_file(path: Path) -> Listing:
     """List a file opened as open_checkpoint does it."""
     with Files(path) as files:
-        return torch_zip.read_listing(path, files)
+        return torch_file.read_listing(path, files)
 
 
 def read_values(path: Path, tensor: StoredTensor) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""Tables in columns: Parquet and Arrow files, and folders of them."""

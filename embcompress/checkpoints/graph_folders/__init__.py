@@ -1,0 +1,1 @@
+"""Folders that toolkits for knowledge graphs write: DGL-KE and PyTorch-BigGraph."""

@@ -1,0 +1,1 @@
+"""Pickles, read without running anything: what they hold, and where its bytes lie."""

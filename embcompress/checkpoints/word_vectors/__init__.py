@@ -1,0 +1,1 @@
+"""Word vectors: as text, in binary, of fastText, spaCy and gensim."""
