@@ -108,7 +108,7 @@ def reconstruct(
             input=InputFile(checkpoint.name, checkpoint.nbytes),
             output=OutputFile(str(planned.target), None, nbytes),
             tables=tuple(table.name for table in artifact.tables),
-            tensors=len(entries) - len(skipped),
+            tensors=1 if form in ONE_TABLE else len(entries),
             skipped=skipped,
             dry_run=dry_run,
             memory_bytes=estimate_reconstruct_memory(artifact.tables) if dry_run else None,

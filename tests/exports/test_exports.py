@@ -13,6 +13,7 @@ from torch import Tensor
 
 from embcompress import approximate, reconstruct
 from embcompress.exceptions import OutputError, UsageError
+from embcompress.report import render
 
 NAME = "emb.weight"
 TABLE = torch.randn(200, 24, generator=torch.Generator().manual_seed(0))
@@ -67,6 +68,8 @@ def test_npy_is_read_by_numpy(artifact: Path) -> None:
     assert array.dtype == np.float32
     assert torch.from_numpy(array).equal(dense_of(artifact))
     assert [skipped.name for skipped in result.skipped] == ["steps"]
+    assert result.tensors == 1
+    assert "steps" in render(result, ".md")
 
 
 def test_npz_is_read_by_numpy(tmp_path: Path) -> None:
