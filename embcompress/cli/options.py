@@ -52,13 +52,13 @@ Checkpoint = Annotated[
     str,
     typer.Argument(
         metavar="CKPT",
-        help="Checkpoint to read: .safetensors, or .pt, .pth, .bin, .ckpt, .pkl of torch.save; a Hugging Face folder; "
-        "hf://org/name.",
+        help="Checkpoint to read, a file or a folder: safetensors, torch, Hugging Face or hf://org/name, NumPy, word "
+        "vectors, GGUF, HDF5, Parquet.",
     ),
 ]
-Artifact = Annotated[str, typer.Argument(metavar="ARTIFACT", help="Artifact to read: a file that `approximate` wrote.")]
+Artifact = Annotated[str, typer.Argument(metavar="ARTIFACT", help="Artifact to read: what `approximate` wrote.")]
 Output = Annotated[
-    Path | None, _option("-o --output FILE", OUTPUT, "File to write. Default: named after the input, beside it.")
+    Path | None, _option("-o --output FILE", OUTPUT, "File or folder to write. Default: beside the input.")
 ]
 DenseForm = Annotated[
     str | None,

@@ -88,7 +88,10 @@ def reconstruct_document(result: ReconstructResult) -> Document:
         "plain" if result.dry_run else "good",
         numbers,
         (parts.file_fact("artifact", result.input), *parts.output_facts(result.output, is_dry=result.dry_run)),
-        (Section("Tables", grids=(grid,), is_brief=False),) if result.tables else (),
+        (
+            *((Section("Tables", grids=(grid,), is_brief=False),) if result.tables else ()),
+            *parts.not_written(result.skipped),
+        ),
         parts.table_cases(dict.fromkeys(result.tables, 0.0)),
         (parts.written_fact(result.output, written, is_dry=result.dry_run),),
     )

@@ -55,7 +55,17 @@ def left_dense(skipped: Sequence[Skipped]) -> list[Section]:
 
 
 def not_compared(skipped: Sequence[Skipped]) -> list[Section]:
-    """List the entries of an original that no artifact can hold, those of one kind on one line."""
+    """List the entries of an original that no artifact can hold."""
+    return _by_reason("Not compared", "of the original", skipped)
+
+
+def not_written(skipped: Sequence[Skipped]) -> list[Section]:
+    """List the tensors of an artifact that the form of an output does not hold."""
+    return _by_reason("Not written", "of the artifact", skipped)
+
+
+def _by_reason(title: str, of: str, skipped: Sequence[Skipped]) -> list[Section]:
+    """List entries by name, those of one reason on one line."""
     if not skipped:
         return []
     names: dict[str, list[str]] = {}
@@ -66,8 +76,8 @@ def not_compared(skipped: Sequence[Skipped]) -> list[Section]:
         more = f" and {len(alike) - ENTRIES_MAX} more" if len(alike) > ENTRIES_MAX else ""
         shown = listed(alike[:ENTRIES_MAX])
         rows.append(((*shown, more) if isinstance(shown, tuple) and more else shown, reason))
-    columns = (Column("of the original"), Column("why", is_prose=True))
-    return [Section("Not compared", grids=(Grid("", columns, tuple(rows)),))]
+    columns = (Column(of), Column("why", is_prose=True))
+    return [Section(title, grids=(Grid("", columns, tuple(rows)),))]
 
 
 def table_cases(seconds: Mapping[str, float], skipped: Sequence[Skipped] = ()) -> tuple[Case, ...]:
