@@ -80,9 +80,9 @@ DENSE_FORMS: Mapping[str, str] = MappingProxyType(
         "bin": ".bin",
         "npy": ".npy",
         "npz": ".npz",
-        "word2vec": ".txt",
-        "word2vec-binary": ".bin",
-        "glove": ".txt",
+        "word2vec": ".word2vec.txt",
+        "word2vec-binary": ".word2vec-binary.bin",
+        "glove": ".glove.txt",
     }
 )  # of --to, what a dense model is written as -> the ending of its file
 

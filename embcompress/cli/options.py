@@ -58,7 +58,7 @@ Checkpoint = Annotated[
 ]
 Artifact = Annotated[str, typer.Argument(metavar="ARTIFACT", help="Artifact to read: what `approximate` wrote.")]
 Output = Annotated[
-    Path | None, _option("-o --output FILE", OUTPUT, "File to write. Default: named after the input, beside it.")
+    Path | None, _option("-o --output FILE", OUTPUT, "File or folder to write. Default: beside the input.")
 ]
 DenseForm = Annotated[
     str | None,

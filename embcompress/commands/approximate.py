@@ -152,7 +152,9 @@ def approximate(
             force=force,
             inputs=inputs,
         )
-        reports = check_reports(report, output=planned_output.target, force=force, inputs=inputs)
+        reports = check_reports(
+            report, output=planned_output.target, force=force, inputs=inputs, is_folder=planned_output.form is not None
+        )
         chosen_device = resolve_device(device, dry_run=dry_run)
         choose = cache(partial(choose_tables, checkpoint, table=table, exclude=exclude, bilinear=bilinear, bases=bases))
         facts = read_row_facts(

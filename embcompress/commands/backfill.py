@@ -151,7 +151,9 @@ def backfill(
             force=force,
             inputs=sources,
         )
-        reports = check_reports(report, output=goes_to.target, force=force, inputs=sources)
+        reports = check_reports(
+            report, output=goes_to.target, force=force, inputs=sources, is_folder=goes_to.form is not None
+        )
         fills = find_fills(fill, tables, stack)
         chosen_device = resolve_device(device, dry_run=dry_run)
         coded: Mapping[str, CodedGrowth] = {}

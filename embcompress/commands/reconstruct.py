@@ -29,7 +29,7 @@ from embcompress.commands.run import (
 from embcompress.exceptions import UsageError
 from embcompress.results import InputFile, OutputFile, ReconstructResult, Skipped
 from embcompress.tables.progress import Progress
-from embcompress.text import did_you_mean
+from embcompress.text import did_you_mean, named
 
 SAFETENSORS = "safetensors"
 ONE_TABLE = ("npy", "word2vec", "word2vec-binary", "glove")
@@ -73,7 +73,8 @@ def reconstruct(
     """
     if to is not None and to not in DENSE_FORMS:
         raise UsageError(
-            f"--to must be one of {', '.join(DENSE_FORMS)}; got {to!r}.", hint=did_you_mean(to, DENSE_FORMS)
+            f"--to must be one of {', '.join(DENSE_FORMS)}; got {to!r}.",
+            hint=did_you_mean(to, DENSE_FORMS) or "What torch.save writes is bin.",
         )
     with open_checkpoint(path) as checkpoint, ExitStack() as stack:
         artifact, inputs = read_artifact(checkpoint), inputs_of(checkpoint)
@@ -94,9 +95,12 @@ def reconstruct(
                 raise UsageError(f"--max-shard-size cuts safetensors files, and --to {form} writes one file.")
             target = Path(output) if output else beside(checkpoint.name, f"-dense{DENSE_FORMS[form]}")
             planned = Output(target, check_output(target, force=force, inputs=inputs), force)
-        reports = check_reports(report, output=planned.target, force=force, inputs=inputs)
+        reports = check_reports(
+            report, output=planned.target, force=force, inputs=inputs, is_folder=planned.form is not None
+        )
         chosen_device = resolve_device(device, dry_run=dry_run)
         dense = _dense_tables(artifact)
+        _check_one_table(form, dense)
         copied = {copied_entry(stored): stored for stored in artifact.copied}
         skipped = _left_behind(form, artifact, copied)
         metadata = {"format": "pt", **artifact.original.metadata}
@@ -142,6 +146,29 @@ def _dense_tables(artifact: Artifact) -> dict[Entry, CompressedTable]:
         for name in table.tied_names:
             dense[Entry(name, table.dtype, table.dense_shape)] = table
     return dense
+
+
+def _check_one_table(form: str, dense: Mapping[Entry, CompressedTable]) -> None:
+    """Check that a form of one table holds what an artifact has.
+
+    Raises:
+        UsageError: there are several tables, or it is no matrix of real numbers.
+    """
+    if form not in ONE_TABLE:
+        return
+    tables = [entry for entry, table in dense.items() if table.shards or entry.name not in table.tied_names]
+    if len(tables) != 1:
+        raise UsageError(
+            f"--to {form} holds one table, and the artifact has {len(tables)}: "
+            f"{named([entry.name for entry in tables])}.",
+            hint="--to npz or safetensors hold them all.",
+        )
+    if len(tables[0].shape) != 2 or tables[0].dtype.startswith("complex"):
+        raise UsageError(
+            f"--to {form} holds a matrix of real numbers, and {tables[0].name!r} is {tables[0].dtype} of shape "
+            f"{tables[0].shape}.",
+            hint="--to npz or safetensors hold it.",
+        )
 
 
 def _left_behind(form: str, artifact: Artifact, copied: Mapping[Entry, StoredTensor]) -> tuple[Skipped, ...]:

@@ -75,7 +75,12 @@ def inputs_of(*checkpoints: Checkpoint, others: Iterable[str | Path | None] = ()
 
 
 def check_reports(
-    report: Sequence[str | Path] | str | Path, *, output: Path | None, force: bool, inputs: Sequence[Path]
+    report: Sequence[str | Path] | str | Path,
+    *,
+    output: Path | None,
+    force: bool,
+    inputs: Sequence[Path],
+    is_folder: bool = False,
 ) -> tuple[tuple[Path, str], ...]:
     """Check where the reports go, and with which renderer, before any work is done.
 
@@ -84,6 +89,7 @@ def check_reports(
         output: what else the run will write.
         force: overwrite existing reports.
         inputs: what the run reads, which no report may replace.
+        is_folder: whether `output` is a folder, of whose name no part is an ending: `bge-small-en-v1.5`.
 
     Raises:
         UsageError: no renderer has the ending of a report, or one file is named twice.
@@ -91,7 +97,7 @@ def check_reports(
     """
     paths = [Path(path) for path in ([report] if isinstance(report, (str, Path)) else report)]
     if not paths and output is not None:
-        paths = [output.with_name(f"{output.stem}.report.json")]
+        paths = [output.with_name(f"{output.name if is_folder else output.stem}.report.json")]
     checked: list[tuple[Path, str]] = []
     taken = set() if output is None else {Path(os.path.realpath(output))}
     for path in paths:

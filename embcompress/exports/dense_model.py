@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from embcompress.artifact.writer import Entry
-from embcompress.exceptions import UsageError
-from embcompress.text import named
 
 
 @dataclass(frozen=True)
@@ -28,23 +26,7 @@ class DenseModel:
     tied: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def only_table(self, form: str) -> Entry:
-        """Give the one table, for a form that holds no more.
-
-        Raises:
-            UsageError: there are several, or it is no matrix of real numbers.
-        """
-        tables = [entry for entry in self.tables if entry.name not in self.tied]
-        if len(tables) != 1:
-            raise UsageError(
-                f"--to {form} holds one table, and the artifact has {len(tables)}: "
-                f"{named([entry.name for entry in tables])}.",
-                hint="--to npz or safetensors hold them all.",
-            )
-        if len(tables[0].shape) != 2 or tables[0].dtype.startswith("complex"):
-            raise UsageError(
-                f"--to {form} holds a matrix of real numbers, and {tables[0].name!r} is {tables[0].dtype} of shape "
-                f"{tables[0].shape}.",
-                hint="--to npz or safetensors hold it.",
-            )
-        return tables[0]
+    def only_table(self) -> Entry:
+        """Give the one table of a model that has no more, by its first name."""
+        (table,) = (entry for entry in self.tables if entry.name not in self.tied)
+        return table

@@ -23,7 +23,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 def write_npy(model: DenseModel, file: AtomicFile) -> None:
     """Write the one table of a model, (rows, dim)."""
-    entry = model.only_table("npy")
+    entry = model.only_table()
     file.write(npy_header(entry))
     for part in numpy_bytes(model, entry):
         file.write(part)

@@ -22,19 +22,19 @@ NAMED_WORDS = 3  # of those that cannot be written
 
 def write_word2vec(model: DenseModel, file: AtomicFile) -> None:
     """Write a line with rows and columns, then a line for each row: its word, a blank, its numbers."""
-    entry = model.only_table("word2vec")
+    entry = model.only_table()
     file.write(b"%d %d\n" % entry.shape)
     _write_lines(model, entry, file)
 
 
 def write_glove(model: DenseModel, file: AtomicFile) -> None:
     """Write the lines of word2vec without its first."""
-    _write_lines(model, model.only_table("glove"), file)
+    _write_lines(model, model.only_table(), file)
 
 
 def write_word2vec_binary(model: DenseModel, file: AtomicFile) -> None:
     """Write a line with rows and columns, then for each row its word, a blank, its numbers as float32, a newline."""
-    entry = model.only_table("word2vec-binary")
+    entry = model.only_table()
     words = iter(_words_of(model, entry, refused=" \n"))
     file.write(b"%d %d\n" % entry.shape)
     for rows in _row_blocks(model, entry):

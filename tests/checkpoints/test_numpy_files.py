@@ -90,7 +90,7 @@ def test_npz_labels_rows_by_texts(tmp_path: Path, save: type(np.savez), dtype: s
         assert checkpoint.listing.labels["vectors"]() == words
         assert {one.name: one.reason for one in checkpoint.listing.left_out} == {
             "words": "the labels of the rows of 'vectors'",
-            "others": "texts",
+            "others": "texts, which are not carried along",
         }
 
 

@@ -93,7 +93,10 @@ def test_vectors_equal_what_spacy_has(tmp_path: Path) -> None:
 def test_rows_are_labelled_by_the_hashes_of_words(tmp_path: Path) -> None:
     """A row takes its first word; one without a word, or of a hash that no word has, is blank."""
     rows = {hash_word("coffee"): 2, hash_word("the"): 0, hash_word("x"): 2, 12345: 1, hash_word("\u65e5\u672c"): 100}
-    assert labels_of(save_vectors(tmp_path / "a", rows)) == {"vectors": ["the", "", "coffee", ""]}
+    folder = save_vectors(tmp_path / "a", rows)
+    assert labels_of(folder) == {"vectors": ["the", "", "coffee", ""]}
+    with open_checkpoint(folder) as checkpoint:  # the words go beside an output as they are, and count in neither
+        assert checkpoint.nbytes == (folder / "vectors").stat().st_size
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_npz_is_read_by_numpy(tmp_path: Path) -> None:
 def test_text_has_digits_that_give_the_same_floats(artifact: Path, form: str) -> None:
     """Every number reads back to the same float32; rows without labels are named by their ids."""
     reconstruct(artifact, to=form)
-    lines = artifact.with_name("model-compressed-dense.txt").read_text().splitlines()
+    lines = artifact.with_name(f"model-compressed-dense.{form}.txt").read_text().splitlines()
     if form == "word2vec":
         assert lines.pop(0) == "200 24"
     fields = [line.split(" ") for line in lines]
@@ -100,17 +100,18 @@ def test_text_has_digits_that_give_the_same_floats(artifact: Path, form: str) ->
 def test_word2vec_binary_is_its_header_and_rows(artifact: Path) -> None:
     """Each row is its word, a blank, its float32 numbers, a newline."""
     reconstruct(artifact, to="word2vec-binary")
-    content = artifact.with_name("model-compressed-dense.bin").read_bytes()
+    content = artifact.with_name("model-compressed-dense.word2vec-binary.bin").read_bytes()
     expected = dense_of(artifact).numpy()
     rows = b"".join(b"%d %b\n" % (number, row.tobytes()) for number, row in enumerate(expected))
     assert content == b"200 24\n" + rows
 
 
-def test_forms_of_one_table_refuse_two(tmp_path: Path) -> None:
-    """The refusal names the tables and the forms that hold them."""
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_forms_of_one_table_refuse_two(tmp_path: Path, dry_run: bool) -> None:
+    """The refusal names the tables and the forms that hold them; a dry run refuses, too."""
     artifact = compress(tmp_path, {NAME: TABLE, "other_emb.weight": TABLE.flip(0)})
     with pytest.raises(UsageError, match="--to npy holds one table, and the artifact has 2") as caught:
-        reconstruct(artifact, to="npy")
+        reconstruct(artifact, to="npy", dry_run=dry_run)
     assert "npz" in caught.value.hint
     assert not list(tmp_path.glob("*dense*"))
 
@@ -120,6 +121,9 @@ def test_reconstruct_refuses_unknown_forms_and_limits_of_one_file(artifact: Path
     with pytest.raises(UsageError, match="--to must be one of") as caught:
         reconstruct(artifact, to="word2vce")
     assert "word2vec" in caught.value.hint
+    with pytest.raises(UsageError, match="got 'torch'") as caught:
+        reconstruct(artifact, to="torch")
+    assert caught.value.hint == "What torch.save writes is bin."
     with pytest.raises(UsageError, match="writes one file"):
         reconstruct(artifact, to="npz", max_shard_size="1MB")
 

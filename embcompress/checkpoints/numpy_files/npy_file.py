@@ -63,7 +63,7 @@ def list_array(path: Path, files: Files, *, name: str) -> Listing:
             f"{path} should be {size - behind} bytes by its header and is {size}: it is cut short.",
             hint="Copy or download it again.",
         )
-    left_out = [*placed.left_out, *(LeftOut(text.name, "texts") for text in placed.texts)]
+    left_out = [*placed.left_out, *(LeftOut(text.name, "texts, which are not carried along") for text in placed.texts)]
     if behind:
         left_out.append(LeftOut("the end of the file", f"{behind} bytes behind the array"))
     labels = {

@@ -83,7 +83,11 @@ def read_listing(path: Path, files: Files) -> Listing:
             labels[tensor.name] = array
     names = {array.name: table for table, array in labels.items()}
     for array in texts:
-        what = f"the labels of the rows of {names[array.name]!r}" if array.name in names else "texts"
+        what = (
+            f"the labels of the rows of {names[array.name]!r}"
+            if array.name in names
+            else "texts, which are not carried along"
+        )
         left_out.append(LeftOut(array.name, what))
     return Listing(tensors=tuple(tensors), left_out=tuple(left_out), labels=labels, dense_form="npz")
 

@@ -90,8 +90,6 @@ def read_listing(path: Path, files: Files) -> Listing:
         )
     listing = list_array(array, files, name=TENSOR)
     companions = tuple(folder / name for name in (ROWS, CONFIG, WORDS) if (folder / name).is_file())
-    for companion in companions:
-        files.open(companion)  # which are part of the vectors, and count among their bytes
     listing = replace(listing, companions=companions)
     if _mode_of(folder / CONFIG) == "floret":  # rows are buckets of n-grams
         return listing
