@@ -26,7 +26,8 @@ from embcompress.checkpoints.hugging_face.file_names import (
     missing_number,
     weights_among,
 )
-from embcompress.checkpoints.hugging_face.folder_files import AGAIN, WEIGHT_MAP, Folder, is_plain, read_index, read_json
+from embcompress.checkpoints.hugging_face.folder_files import AGAIN, WEIGHT_MAP, Folder, read_index, read_json
+from embcompress.checkpoints.links import is_plain
 from embcompress.checkpoints.pieces import ARTIFACT_KEY
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor, contiguous_bytes, is_contiguous
 from embcompress.checkpoints.torch_files import legacy_file, torch_file

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embcompress.checkpoints.files import FileRegion, Files
+from embcompress.checkpoints.links import path_within
 from embcompress.checkpoints.pickled.named_tensors import NamedTensors
 from embcompress.checkpoints.pickled.placed_tensors import Source, place_tensor
 from embcompress.checkpoints.pickled.reader import PickleStream
@@ -26,7 +27,6 @@ from embcompress.checkpoints.pickled.records import (
     is_size,
     is_sizes,
 )
-from embcompress.checkpoints.relative_paths import path_within
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor, contiguous_strides
 from embcompress.checkpoints.torch_files.archive import TorchArchive
 from embcompress.checkpoints.torch_files.chunks import Chunk, join_chunks

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embcompress.checkpoints.files import Files, read_exactly
+from embcompress.checkpoints.links import check_inside
 from embcompress.checkpoints.numpy_files.npy_file import list_array
 from embcompress.checkpoints.pickled.reader import read_pickle
 from embcompress.checkpoints.pickled.records import Inert
@@ -79,10 +80,7 @@ def read_listing(path: Path, files: Files) -> Listing:
     for array in sorted(path.parent.iterdir()):
         if not (array.name.startswith(f"{path.name}.") and array.name.endswith(".npy")):
             continue
-        if array.resolve().parent != path.resolve().parent:
-            raise CheckpointError(
-                f"{array} is a link that leads out of its folder.", hint="Copy the array itself beside the model."
-            )
+        check_inside(array, path.parent)
         name = array.name.removeprefix(f"{path.name}.").removesuffix(".npy")
         listing = list_array(array, files, name=name)
         tensors += listing.tensors
