@@ -196,8 +196,9 @@ def test_a_table_in_chunks_gives_the_same_bases_as_from_safetensors(tmp_path: Pa
     save_cut({"embedding.weight": table}, {"embedding.weight": ([7000, 7001], [24])}, tmp_path / "b")
     factors = []
     for name in ("a.safetensors", "b"):
-        approximate(tmp_path / name, bases=4, output=tmp_path / f"{name}.out", report=[tmp_path / f"{name}.json"])
-        factors.append(safetensors.torch.load_file(tmp_path / f"{name}.out"))
+        output = tmp_path / f"{name}-compressed.safetensors"
+        approximate(tmp_path / name, bases=4, output=output, report=[tmp_path / f"{name}.json"])
+        factors.append(safetensors.torch.load_file(output))
     assert all(factors[0][name].equal(factors[1][name]) for name in factors[0] | factors[1])
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from embcompress import approximate
 from embcompress.checkpoints import open_checkpoint
 from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.row_labels import LABELS_SUFFIX, OFFSETS_SUFFIX
 from embcompress.exceptions import DamagedFileError
 from embcompress.tables.rows import TableRows
 from embcompress.tables.selection import choose_tables
@@ -158,7 +159,7 @@ def test_rows_that_are_made_leave_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_vectors_give_the_same_bases_as_one_table(tmp_path: Path) -> None:
-    """Bases and weights of 20,000 vectors are equal to the bit to those of their table."""
+    """Bases and weights of 20,000 vectors are equal to the bit to those of their table; keys are labels besides."""
     table = torch.randn(20_000, 64, generator=torch.Generator().manual_seed(1))
     safetensors.torch.save_file({"embedding.weight": table}, tmp_path / "a.safetensors")
     torch.save({f"w{n}": row.numpy() for n, row in enumerate(table)}, tmp_path / "b.pt")
@@ -166,4 +167,6 @@ def test_vectors_give_the_same_bases_as_one_table(tmp_path: Path) -> None:
     for name in ("a.safetensors", "b.pt"):
         approximate(tmp_path / name, bases=4, output=tmp_path / f"{name}.out", report=[tmp_path / f"{name}.json"])
         factors.append(safetensors.torch.load_file(tmp_path / f"{name}.out"))
-    assert all(factors[0][name].equal(factors[1][name]) for name in factors[0] | factors[1])
+    labels = {f"embedding.weight{suffix}" for suffix in (LABELS_SUFFIX, OFFSETS_SUFFIX)}
+    assert set(factors[1]) == set(factors[0]) | labels
+    assert all(factors[1][name].equal(values) for name, values in factors[0].items())

@@ -58,7 +58,7 @@ class _Storages:
 
     def __init__(self, file: BinaryIO, path: Path, base: int, files: Files) -> None:
         self._file, self._path, self._base = file, path, base
-        self._texts = LatinTexts(str(path), files, base)
+        self._texts = LatinTexts(str(path), files, base, kind="storages")
         self._places: list[tuple[Span | str, int, int]] = []  # what holds each, where in that, and how many bytes
 
     def load(self, content: object) -> StorageReference:
