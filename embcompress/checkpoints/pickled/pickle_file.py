@@ -25,15 +25,14 @@ from embcompress.checkpoints.torch_files import legacy_file
 NAME = "pickle"
 
 START = re.compile(rb"\x80[\x02-\x05]")
-# Pickles with a reader of their own, or none.
-OTHERS = re.compile(rb"gensim")
+GENSIM = b"gensim.models"  # in the names of classes whose pickles have a reader of their own
 INDEX_NAMES = (".metadata",)  # of a distributed checkpoint, whose folder is read
 HEAD_BYTES = 2**16  # of a storage that is written as text: its own pickles lie in them
 
 
 def is_recognised(path: Path, head: bytes) -> bool:
     """Tell by the version of the protocol, which is the first opcode since protocol 2."""
-    is_pickle = START.match(head) is not None and OTHERS.search(head) is None
+    is_pickle = START.match(head) is not None and GENSIM not in head
     return is_pickle and path.name not in INDEX_NAMES and not legacy_file.is_recognised(path, head)
 
 

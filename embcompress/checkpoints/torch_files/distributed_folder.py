@@ -35,6 +35,7 @@ from embcompress.exceptions import DamagedFileError, UnknownFormatError
 NAME = "torch distributed"
 
 METADATA = ".metadata"
+ENDING = ".distcp"  # of the files of chunks
 MODULE = "torch.distributed.checkpoint."
 PLANNED = "__planned__"  # the location of a tensor of which only chunks are stored
 
@@ -64,8 +65,9 @@ class _Plan:
 
 
 def is_recognised(path: Path, head: bytes) -> bool:
-    """Tell a folder by the file of its metadata."""
-    return not head and path.is_dir() and (path / METADATA).is_file()
+    """Tell a folder by the file of its metadata, beside files of chunks."""
+    is_folder = not head and path.is_dir() and (path / METADATA).is_file()
+    return is_folder and any(name.endswith(ENDING) for name in os.listdir(path))
 
 
 def read_listing(path: Path, files: Files) -> Listing:
