@@ -14,13 +14,13 @@ from typing import BinaryIO
 from embcompress.checkpoints.files import FileRegion, Files
 from embcompress.checkpoints.pickled.arrays import UnreadArrayError, unwrap_bytes
 from embcompress.checkpoints.pickled.latin_text import LatinTexts
+from embcompress.checkpoints.pickled.legacy_stream import MAGIC, LegacyStream
 from embcompress.checkpoints.pickled.named_tensors import NamedTensors
 from embcompress.checkpoints.pickled.placed_tensors import Source, list_tensors
 from embcompress.checkpoints.pickled.reader import PickleStream
 from embcompress.checkpoints.pickled.rebuilds import MalformedError
 from embcompress.checkpoints.pickled.records import Span, StorageReference
 from embcompress.checkpoints.tensors import Listing
-from embcompress.checkpoints.torch_files import legacy_file
 
 NAME = "pickle"
 
@@ -33,7 +33,7 @@ HEAD_BYTES = 2**16  # of a storage that is written as text: its own pickles lie 
 def is_recognised(path: Path, head: bytes) -> bool:
     """Tell by the version of the protocol, which is the first opcode since protocol 2."""
     is_pickle = START.match(head) is not None and GENSIM not in head
-    return is_pickle and path.name not in INDEX_NAMES and not legacy_file.is_recognised(path, head)
+    return is_pickle and path.name not in INDEX_NAMES and MAGIC.match(head) is None
 
 
 def read_listing(path: Path, files: Files) -> Listing:
@@ -76,7 +76,7 @@ class _Storages:
         else:
             region = io.BytesIO(self._texts.head(place, HEAD_BYTES))
             nbytes = place.nbytes if isinstance(place, Span) else len(place)
-        saved = legacy_file.LegacyFile(region, f"a storage in {self._path}", nbytes=nbytes)
+        saved = LegacyStream(region, f"a storage in {self._path}", nbytes=nbytes)
         storage = saved.tree
         if not isinstance(storage, StorageReference):
             raise MalformedError("has a storage that is none")
