@@ -34,32 +34,33 @@ from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFor
 
 __all__ = ["FORMATS", "Checkpoint", "LeftOut", "StoredTensor", "open_checkpoint"]
 
+# Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
+# folder, and read_listing(path, files) -> Listing. No two recognise one file; of a folder that holds what several read,
+# the first counts: a model of Hugging Face with arrays or parts of data beside it is the model.
 FORMATS: tuple[ModuleType, ...] = (
     safetensors_file,
     torch_file,
     legacy_file,
-    distributed_folder,
-    shards_folder,
     pickle_file,
     npy_file,
     npz_file,
     gguf_file,
     hdf5_file,
-    biggraph_folder,
-    folder,
     text_file,
     binary_file,
     fasttext_file,
+    gensim_file,
     packed_file,
     parquet_file,
     arrow_file,
-    arrow_folder,
-    dglke_folder,
+    distributed_folder,
+    shards_folder,
+    folder,
     spacy_folder,
-    gensim_file,
+    dglke_folder,
+    biggraph_folder,
+    arrow_folder,
 )
-# Each has NAME, is_recognised(path, head) -> bool, where head is the first HEAD_BYTES bytes of a file and empty of a
-# folder, and read_listing(path, files) -> Listing.
 
 
 @dataclass(frozen=True)

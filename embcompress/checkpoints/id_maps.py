@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from embcompress.checkpoints.links import is_inside
 from embcompress.checkpoints.streams import BUFFER_BYTES
 from embcompress.checkpoints.tensors import StoredTensor
 from embcompress.exceptions import IdsError
@@ -101,8 +102,9 @@ def find_labels(
 
 
 def find_maps(folder: Path) -> tuple[Path, ...]:
-    """List the files of ids and labels in a folder."""
-    return tuple(folder / name for names in FILES.values() for name in names if (folder / name).is_file())
+    """List the files of ids and labels in a folder; links that lead out of it are no part of it."""
+    paths = [folder / name for names in FILES.values() for name in names]
+    return tuple(path for path in paths if path.is_file() and is_inside(path, folder))
 
 
 def _maps_in(folder: Path, kind: str) -> Iterable[tuple[Path, int]]:
@@ -110,7 +112,7 @@ def _maps_in(folder: Path, kind: str) -> Iterable[tuple[Path, int]]:
     for name in FILES[kind]:
         path = folder / name
         try:
-            if path.is_file() and path.resolve().parent == folder.resolve() and path.stat().st_size <= BYTES_MAX:
+            if path.is_file() and is_inside(path, folder) and path.stat().st_size <= BYTES_MAX:
                 yield path, _count_pairs(path)
         except OSError:
             continue

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.links import is_inside
 from embcompress.checkpoints.scales import FLOAT_SCALES, block_of
 from embcompress.checkpoints.tensors import ITEM_BYTES, Piece, Scaling, StoredTensor, is_contiguous
 
@@ -155,7 +156,8 @@ def _only(found: Iterable[T]) -> T | None:
 def _read_configuration(path: Path) -> Mapping[str, Any]:
     """Read what a configuration says of the quantization; nothing where there is none."""
     try:
-        if not path.is_file() or path.stat().st_size > CONFIGURATION_BYTES_MAX:
+        is_there = path.is_file() and is_inside(path, path.parent)
+        if not is_there or path.stat().st_size > CONFIGURATION_BYTES_MAX:
             return {}
         told = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

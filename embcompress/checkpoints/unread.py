@@ -80,6 +80,8 @@ def tell_folder(path: Path) -> tuple[str, str]:
         names = []
     if any(name.endswith(".distcp") for name in names):
         return "is a folder with parts of a distributed checkpoint and no .metadata", "Copy the folder whole."
+    if ".metadata" in names:
+        return "is a folder with the index of a distributed checkpoint and none of its parts", "Copy the folder whole."
     files = [str(path / name) for name in names if name.endswith(CHECKPOINTS)]
     if not files:
         return "is a folder", "Name a checkpoint file."
@@ -119,8 +121,6 @@ def tell_unread(path: Path, head: bytes) -> tuple[str, str] | None:
     for signature, what, hint in SIGNATURES:
         if head.startswith(signature) or (signature[:1] in b"<{v" and start.startswith(signature.lower())):
             return what, hint
-    if head[:1] == b"\x80" and b"gensim" in head:
-        return "is a model that gensim has pickled", GENSIM_LINE
     if head[257:262] == b"ustar":
         return _tell_tar(head)
     # The first fields of ONNX's ModelProto: the version of the format, then the producer's name or the graph.

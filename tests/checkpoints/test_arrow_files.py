@@ -291,14 +291,15 @@ def test_folder_refuses_parts_that_do_not_fit(tmp_path: Path) -> None:
         open_checkpoint(folder)
     second.unlink()
     second.symlink_to(save_parquet(two, tmp_path / "away.parquet"))
-    with pytest.raises(CheckpointError, match="link out of its folder"):
+    with pytest.raises(CheckpointError, match="outside of its folder"):
         open_checkpoint(folder)
 
 
 def test_links_of_a_cache_are_followed(tmp_path: Path) -> None:
     """In the cache of Hugging Face the parts are links into the folder of blobs."""
     table = pa.table({"embedding": lists(np.ones((4, 2), "f4"))})
-    snapshot, blobs = tmp_path / "hub" / "snapshots" / "abc", tmp_path / "hub" / "blobs"
+    repository = tmp_path / "hub" / "datasets--org--name"
+    snapshot, blobs = repository / "snapshots" / "abc", repository / "blobs"
     snapshot.mkdir(parents=True)
     blobs.mkdir()
     (snapshot / "part-0.parquet").symlink_to(save_parquet(table, blobs / "0123"))

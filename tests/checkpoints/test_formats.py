@@ -21,6 +21,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 
+import embcompress.checkpoints
 from embcompress.checkpoints import FORMATS, Checkpoint, open_checkpoint
 from embcompress.checkpoints.unread import HEAD_BYTES, SIGNATURES
 from embcompress.exceptions import CheckpointError, UnknownFormatError
@@ -218,14 +219,12 @@ class Case:
     Attributes:
         write: a state dict to a path, which may become a folder.
         state: what the format can hold of STATE, or the like of it.
-        is_told_by_content: whether the first bytes tell it, whatever the ending of the file.
         is_cut_told_by_rows: whether a cut file is an error at the latest when its rows are read: where rows have any
             length, only then they are counted.
     """
 
     write: Callable[[Mapping[str, Tensor], Path], object]
     state: Mapping[str, Tensor] = field(default_factory=lambda: STATE)
-    is_told_by_content: bool = True
     is_cut_told_by_rows: bool = False
 
 
@@ -249,8 +248,8 @@ CASES: Mapping[str, Case] = {
     ),
     "Hugging Face folder": Case(save_folder),
     "pickle": Case(save_pickle),
-    "torch distributed safetensors": Case(save_shards, is_told_by_content=False),
-    "torch distributed": Case(save_distributed, is_told_by_content=False),
+    "torch distributed safetensors": Case(save_shards),
+    "torch distributed": Case(save_distributed),
     "word vectors": Case(partial(save_vectors, binary=False), VECTORS, is_cut_told_by_rows=True),
     "word2vec": Case(partial(save_vectors, binary=True), VECTORS, is_cut_told_by_rows=True),
     "fastText": Case(save_fasttext, {"input_vectors": VECTORS["vectors"], "output_vectors": VECTORS["vectors"][:90]}),
@@ -302,11 +301,17 @@ def test_formats_have_a_name_each() -> None:
     assert set(names) == set(CASES)
 
 
+def test_modules_of_formats_are_known_by_their_names() -> None:
+    """What reads a format is a module whose name ends in file or folder, and every such module is in FORMATS."""
+    root = Path(embcompress.checkpoints.__file__).parent
+    paths = [path for path in root.rglob("*.py") if path.stem.endswith(("_file", "folder"))]
+    assert {path.resolve() for path in paths} == {Path(str(module.__file__)).resolve() for module in FORMATS}
+
+
 @each_format
 def test_format_is_told_by_its_content(module: ModuleType, tmp_path: Path) -> None:
     """Only the format's own reader recognises its files, under whatever ending, and nothing else's first bytes."""
-    names = ("model.pt", "model.safetensors", "model.html", "model") if CASES[module.NAME].is_told_by_content else ()
-    for name in names:
+    for name in ("model.pt", "model.safetensors", "model.html", "model"):
         with open_checkpoint(write(module, tmp_path / name)) as checkpoint:
             assert checkpoint.format == module.NAME
         head = head_of(tmp_path / name)
@@ -317,6 +322,35 @@ def test_format_is_told_by_its_content(module: ModuleType, tmp_path: Path) -> No
     assert not any(
         module.is_recognised(tmp_path / "x", head) for head in (b"", b"\0", bytes(HEAD_BYTES), b"text\n" * 20)
     )
+
+
+STRAYS: Mapping[str, Callable[[Path], object]] = {
+    "array": lambda path: np.save(path / "x.npy", np.ones((2, 3))),
+    "DGL-KE": lambda path: np.save(path / "x_TransE_entity.npy", np.ones((2, 3))),
+    "spaCy": lambda path: save_spacy(VECTORS, path / "vocab"),
+    "PyTorch-BigGraph": lambda path: (path / "embeddings_user_0.v1.h5").write_bytes(b"x"),
+    "Parquet": lambda path: (path / "part-00000.parquet").write_bytes(b"x"),
+    "torch distributed": lambda path: (path / ".metadata").write_bytes(b"x"),
+    "torch distributed safetensors": lambda path: (path / "shard-00001-model-00001-of-00001.safetensors").touch(),
+}
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+def test_a_model_beside_other_files_is_the_model(tmp_path: Path, stray: str) -> None:
+    """A folder with a configuration and weights is one of Hugging Face, whatever arrays or data lie beside them."""
+    (tmp_path / "config.json").write_text("{}")
+    save_safetensors(STATE, tmp_path / "model.safetensors")
+    STRAYS[stray](tmp_path)
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert checkpoint.format == "Hugging Face folder"
+        assert {tensor.name for tensor in checkpoint.tensors} == set(STATE)
+
+
+def test_a_pickle_that_names_gensim_is_read(tmp_path: Path) -> None:
+    """A word in a pickle does not make it a model of gensim: its classes do."""
+    save_pickle({"gensim.weight": STATE["z.weight"]}, tmp_path / "a.pkl")
+    with open_checkpoint(tmp_path / "a.pkl") as checkpoint:
+        assert [tensor.name for tensor in checkpoint.tensors] == ["gensim.weight"]
 
 
 @each_format

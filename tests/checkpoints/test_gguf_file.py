@@ -156,18 +156,19 @@ def test_read_listing_joins_a_split_model(tmp_path: Path) -> None:
 
 
 def test_read_listing_follows_no_part_out_of_the_folder(tmp_path: Path) -> None:
-    """A part that is a link to a file elsewhere is not read; parts that are all links into one folder are."""
-    arrays = {f"blk.{place}.weight": np.full((8, 32), place, np.float32) for place in range(4)}
+    """A part that is a link to a file elsewhere is not read; one that is a link to a file beside it is."""
+    arrays = {f"blk.{index}.weight": np.full((8, 32), index, np.float32) for index in range(4)}
     folder = tmp_path / "model"
     folder.mkdir()
     save(folder / "m.gguf", arrays, split_max_tensors=2)
     first, second = sorted(folder.iterdir())
-    for part in (second, first):
-        part.rename(tmp_path / part.name)
-        part.symlink_to(tmp_path / part.name)
-        if part is second:
-            with pytest.raises(CheckpointError, match="is a link out of its folder"):
-                open_checkpoint(first)
+    second.rename(tmp_path / "elsewhere")
+    second.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="outside of its folder"):
+        open_checkpoint(first)
+    (tmp_path / "elsewhere").rename(folder / "here")
+    second.unlink()
+    second.symlink_to("here")
     assert set(tensors_of(first)) == set(arrays)
 
 

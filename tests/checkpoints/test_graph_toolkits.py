@@ -129,7 +129,7 @@ def test_dglke_refuses_a_table_outside_of_the_folder(tmp_path: Path) -> None:
     folder = save_dglke(tmp_path / "model")
     (folder / "FB15k_TransE_l2_entity.npy").rename(tmp_path / "other.npy")
     (folder / "FB15k_TransE_l2_entity.npy").symlink_to(tmp_path / "other.npy")
-    with pytest.raises(CheckpointError, match="leads out of its folder"):
+    with pytest.raises(CheckpointError, match="outside of its folder"):
         open_checkpoint(folder)
 
 

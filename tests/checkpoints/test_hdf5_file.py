@@ -322,7 +322,7 @@ def test_biggraph_refuses_partitions_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="partition 1 is missing"):
         open_checkpoint(folder)
     second.symlink_to(tmp_path / "away.h5")
-    with pytest.raises(CheckpointError, match="link out of its folder"):
+    with pytest.raises(CheckpointError, match="outside of its folder"):
         open_checkpoint(folder)
     second.unlink()
     with h5py.File(second, "w") as file:

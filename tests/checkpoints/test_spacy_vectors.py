@@ -162,5 +162,5 @@ def test_an_array_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
     folder = save_vectors(tmp_path / "a", {})
     (folder / "vectors").rename(tmp_path / "vectors.npy")
     (folder / "vectors").symlink_to(tmp_path / "vectors.npy")
-    with pytest.raises(CheckpointError, match="leads out of its folder"):
+    with pytest.raises(CheckpointError, match="outside of its folder"):
         open_checkpoint(folder)

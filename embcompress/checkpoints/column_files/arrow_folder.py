@@ -34,7 +34,7 @@ def read_listing(path: Path, files: Files) -> Listing:
     """
     names = sorted((name for name in os.listdir(path) if PART.fullmatch(name)), key=_key)
     _check_numbers(path, names)
-    parts = tuple(_open(path / name, files) for name in names)
+    parts = tuple(_open(check_inside(path / name, path), files) for name in names)
     return list_parts(path, parts, files)
 
 
@@ -63,7 +63,6 @@ def _check_numbers(path: Path, names: list[str]) -> None:
 
 
 def _open(path: Path, files: Files) -> ArrowPart:
-    check_inside(path)
     file, _ = files.open(path)
     head = os.pread(file.fileno(), HEAD_BYTES, 0)
     for module in (parquet_file, arrow_file):

@@ -125,7 +125,7 @@ def _read_parts(path: Path, header: Header, *, count: int, files: Files) -> dict
         part = path.with_name(f"{match['stem']}{place:05}-of-{count:05}{match['ending']}")
         if not part.exists():
             raise CheckpointError(f"{path} is one of {count} parts, and {part} is missing.", hint="Download it, too.")
-        check_inside(part, beside=path)
+        check_inside(part, path.parent)
         file, _ = files.open(part)
         if os.pread(file.fileno(), len(MAGIC), 0) != MAGIC:
             raise DamagedFileError(f"{part} is no GGUF file.", hint="Copy or download it again.")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from embcompress.checkpoints.files import Files, read_exactly
 from embcompress.checkpoints.hdf5_files.datasets import Hdf5Source, list_datasets
-from embcompress.checkpoints.links import check_inside
+from embcompress.checkpoints.links import check_inside, is_inside
 from embcompress.checkpoints.pieces import join_rows
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
 from embcompress.exceptions import CheckpointError, DamagedFileError
@@ -66,7 +66,7 @@ def read_listing(path: Path, files: Files) -> Listing:
         tensors=tuple(item for item in placed if isinstance(item, StoredTensor)),
         left_out=tuple(item for item in placed if isinstance(item, LeftOut)),
         labels=labels,
-        companions=tuple(path / name for name in names if COMPANIONS.fullmatch(name)),
+        companions=tuple(path / name for name in names if COMPANIONS.fullmatch(name) and is_inside(path / name, path)),
     )
 
 
@@ -108,13 +108,13 @@ def _read_partitions(name: str, by_part: dict[int, Path], files: Files) -> list[
 
 
 def _source(path: Path, files: Files) -> Hdf5Source:
-    check_inside(path)
+    check_inside(path, path.parent)
     file, base = files.open(path)
     return Hdf5Source(files, str(path), base, os.fstat(file.fileno()).st_size)
 
 
 def _read(path: Path, files: Files, *, nbytes_max: int) -> bytes:
-    check_inside(path)
+    check_inside(path, path.parent)
     file, _ = files.open(path)
     nbytes = os.fstat(file.fileno()).st_size
     if nbytes > nbytes_max:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.id_maps import find_labels, find_maps
+from embcompress.checkpoints.links import check_inside, is_inside
 from embcompress.checkpoints.numpy_files.npy_file import OF_GRAPH, list_array
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
 from embcompress.exceptions import CheckpointError
@@ -39,16 +40,14 @@ def read_listing(path: Path, files: Files) -> Listing:
         if not file.name.startswith(f"{prefixes[0]}_"):
             left_out.append(LeftOut(file.name, "an array of another name than the model's"))
             continue
-        if file.resolve().parent != path.resolve():
-            raise CheckpointError(
-                f"{file} is a link that leads out of its folder.", hint="Copy the array itself into the folder."
-            )
+        check_inside(file, path)
         name = file.stem.removeprefix(f"{prefixes[0]}_")
         listing = list_array(file, files, name=name)
         tensors += listing.tensors
         left_out += listing.left_out
     config = path / CONFIG
-    companions = (*((config,) if config.is_file() else ()), *find_maps(path))
+    has_config = config.is_file() and is_inside(config, path)
+    companions = (*((config,) if has_config else ()), *find_maps(path))
     return Listing(
         tensors=tuple(tensors),
         left_out=tuple(left_out),

@@ -26,17 +26,17 @@ from embcompress.checkpoints.hugging_face.file_names import (
     missing_number,
     weights_among,
 )
-from embcompress.checkpoints.hugging_face.folder_files import AGAIN, WEIGHT_MAP, Folder, is_plain, read_index, read_json
+from embcompress.checkpoints.hugging_face.folder_files import AGAIN, WEIGHT_MAP, Folder, read_index, read_json
+from embcompress.checkpoints.links import is_plain
 from embcompress.checkpoints.pieces import ARTIFACT_KEY
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor, contiguous_bytes, is_contiguous
-from embcompress.checkpoints.torch_files import legacy_file, torch_file
+from embcompress.checkpoints.torch_files import distributed_folder, legacy_file, shards_folder, torch_file
 from embcompress.checkpoints.unread import HEAD_BYTES, tell_unread
 from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFormatError
 
 NAME = "Hugging Face folder"
 # Of the formats that weights in a folder may have.
 READERS: tuple[ModuleType, ...] = (safetensors_file, torch_file, legacy_file)
-DISTRIBUTED = ".distcp"
 
 
 def is_recognised(path: Path, head: bytes) -> bool:
@@ -44,7 +44,8 @@ def is_recognised(path: Path, head: bytes) -> bool:
     if not path.is_dir():
         return head.lstrip()[:1] == b"{" and (f'"{WEIGHT_MAP}"'.encode() in head or bool(family_of_index(path.name)))
     folder = Folder(path)
-    if any(name.endswith(DISTRIBUTED) for name in folder.names()):
+    has_chunks = any(name.endswith(distributed_folder.ENDING) for name in folder.names())
+    if has_chunks or shards_folder.is_recognised(path, head):
         return False
     subfolders = [name for name in folder.subfolders() if is_module_folder(name, has_list=False)]
     return (path / MODULES).is_file() or any(choose_weights(folder.names(name)) for name in ("", *subfolders))

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from embcompress.checkpoints.files import Files, read_exactly
-from embcompress.exceptions import CheckpointError, DamagedFileError
+from embcompress.checkpoints.links import check_inside, is_inside, is_plain
+from embcompress.exceptions import DamagedFileError
 
 JSON_BYTES_MAX = 100_000_000  # of an index, as of the header of a safetensors file; that of 60 000 tensors takes 6 MB
 WEIGHT_MAP = "weight_map"
-DRIVE = re.compile(r"[A-Za-z]:")
-# Of Hugging Face's cache: models--org--name/snapshots/COMMIT holds links to models--org--name/blobs/HASH, which may be
-# links to blobs/HA/HASH, a store that all models share and that this file marks.
-SNAPSHOTS, BLOBS = "snapshots", "blobs"
-SHARED_MARK = ".huggingface-shared-blobs"
-SHARED_BLOB = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}")
 AGAIN = "Copy or download all files of the checkpoint again."
 
 
@@ -34,8 +28,6 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._root = Path(os.path.realpath(path))
-        self._blobs, self._shared = _find_blobs(self._root)
 
     def names(self, subfolder: str = "") -> list[str]:
         """List the names of the files in a subfolder, in order; links to files count."""
@@ -49,12 +41,7 @@ class Folder:
 
     def holds(self, name: str) -> bool:
         """Tell whether a file or folder lies in this one when links are followed, or in the blobs of its snapshot."""
-        real = Path(os.path.realpath(self.path / name))
-        if self._root == real or self._root in real.parents:
-            return True
-        is_blob = self._blobs is not None and real.parent == self._blobs
-        is_shared = self._shared is not None and bool(SHARED_BLOB.fullmatch(os.path.relpath(real, self._shared)))
-        return is_blob or is_shared
+        return is_inside(self.path / name, self.path)
 
     def file(self, name: str) -> Path:
         """Give the path of a file that may be read.
@@ -62,37 +49,7 @@ class Folder:
         Raises:
             CheckpointError: a link leads out of the folder.
         """
-        if not self.holds(name):
-            raise CheckpointError(
-                f"{self.path / name} is a link to {os.path.realpath(self.path / name)}, outside of its folder.",
-                hint="Name that file itself, or copy it into the folder.",
-            )
-        return self.path / name
-
-
-def _find_blobs(root: Path) -> tuple[Path | None, Path | None]:
-    """Find the blobs of the model whose snapshot a folder lies in, and those that all models share."""
-    for commit in (root, *root.parents):
-        model = commit.parent.parent
-        if commit.parent.name == SNAPSHOTS and model.name.startswith("models--") and (model / BLOBS).is_dir():
-            shared = model.parent / BLOBS
-            return model / BLOBS, shared if (shared / SHARED_MARK).is_file() else None
-    return None, None
-
-
-def is_plain(name: object) -> bool:
-    r"""Tell whether a name is that of a file in a folder or its subfolders, on every system.
-
-    Example:
-        >>> [is_plain(name) for name in ("a/b.bin", "../b", "/b", "C:b", "a\\b", "")]
-        [True, False, False, False, False, False]
-    """
-    return (
-        isinstance(name, str)
-        and not DRIVE.match(name)
-        and not re.search(r"[\\\0]", name)
-        and all(part not in {"", ".", ".."} for part in name.split("/"))
-    )
+        return check_inside(self.path / name, self.path)
 
 
 def read_index(path: Path, files: Files) -> dict[str, str]:

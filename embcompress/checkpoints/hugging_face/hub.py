@@ -15,7 +15,8 @@ from urllib.parse import unquote
 
 from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.hugging_face.file_names import MODULES, choose_weights, is_companion, is_module_folder
-from embcompress.checkpoints.hugging_face.folder_files import is_plain, read_index
+from embcompress.checkpoints.hugging_face.folder_files import read_index
+from embcompress.checkpoints.links import is_plain
 from embcompress.exceptions import CheckpointError, UnknownFormatError
 
 SCHEME = "hf:/"  # and one more /, which a Path takes away

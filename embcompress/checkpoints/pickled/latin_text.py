@@ -33,10 +33,11 @@ class LatinTexts:
         path: of the pickle, for messages.
         files: of the checkpoint.
         pickle_start: address that the places in the pickle are counted from.
+        kind: of what the bytes are; those of one kind make one file.
     """
 
-    def __init__(self, path: str, files: Files, pickle_start: int) -> None:
-        self._path, self._files, self._pickle_start = path, files, pickle_start
+    def __init__(self, path: str, files: Files, pickle_start: int, *, kind: str) -> None:
+        self._path, self._files, self._pickle_start, self._kind = path, files, pickle_start, kind
         self._parts: dict[int, _Part] = {}
         self._end = 0
         self._base: int | None = None
@@ -54,7 +55,7 @@ class LatinTexts:
             parts = [(part.content, part.skipped, part.nbytes) for part in self._parts.values()]
             # One file for equal parts of one pickle: several may be decoded from one path.
             number = zlib.crc32(repr((self._pickle_start, parts)).encode("utf-8", "surrogatepass"))
-            self._base = self._files.add(f"{self._path} (decoded, {number:08x})", self._end, self._make)
+            self._base = self._files.add(f"{self._path} (decoded {self._kind}, {number:08x})", self._end, self._make)
         return self._base + self._parts[id(content)].start
 
     def head(self, content: Span | str, count: int) -> bytes:

@@ -14,27 +14,26 @@ from typing import BinaryIO
 from embcompress.checkpoints.files import FileRegion, Files
 from embcompress.checkpoints.pickled.arrays import UnreadArrayError, unwrap_bytes
 from embcompress.checkpoints.pickled.latin_text import LatinTexts
+from embcompress.checkpoints.pickled.legacy_stream import MAGIC, LegacyStream
 from embcompress.checkpoints.pickled.named_tensors import NamedTensors
 from embcompress.checkpoints.pickled.placed_tensors import Source, list_tensors
 from embcompress.checkpoints.pickled.reader import PickleStream
 from embcompress.checkpoints.pickled.rebuilds import MalformedError
 from embcompress.checkpoints.pickled.records import Span, StorageReference
 from embcompress.checkpoints.tensors import Listing
-from embcompress.checkpoints.torch_files import legacy_file
 
 NAME = "pickle"
 
 START = re.compile(rb"\x80[\x02-\x05]")
-# Pickles with a reader of their own, or none.
-OTHERS = re.compile(rb"gensim")
+GENSIM = b"gensim.models"  # in the names of classes whose pickles have a reader of their own
 INDEX_NAMES = (".metadata",)  # of a distributed checkpoint, whose folder is read
 HEAD_BYTES = 2**16  # of a storage that is written as text: its own pickles lie in them
 
 
 def is_recognised(path: Path, head: bytes) -> bool:
     """Tell by the version of the protocol, which is the first opcode since protocol 2."""
-    is_pickle = START.match(head) is not None and OTHERS.search(head) is None
-    return is_pickle and path.name not in INDEX_NAMES and not legacy_file.is_recognised(path, head)
+    is_pickle = START.match(head) is not None and GENSIM not in head
+    return is_pickle and path.name not in INDEX_NAMES and MAGIC.match(head) is None
 
 
 def read_listing(path: Path, files: Files) -> Listing:
@@ -58,7 +57,7 @@ class _Storages:
 
     def __init__(self, file: BinaryIO, path: Path, base: int, files: Files) -> None:
         self._file, self._path, self._base = file, path, base
-        self._texts = LatinTexts(str(path), files, base)
+        self._texts = LatinTexts(str(path), files, base, kind="storages")
         self._places: list[tuple[Span | str, int, int]] = []  # what holds each, where in that, and how many bytes
 
     def load(self, content: object) -> StorageReference:
@@ -77,7 +76,7 @@ class _Storages:
         else:
             region = io.BytesIO(self._texts.head(place, HEAD_BYTES))
             nbytes = place.nbytes if isinstance(place, Span) else len(place)
-        saved = legacy_file.LegacyFile(region, f"a storage in {self._path}", nbytes=nbytes)
+        saved = LegacyStream(region, f"a storage in {self._path}", nbytes=nbytes)
         storage = saved.tree
         if not isinstance(storage, StorageReference):
             raise MalformedError("has a storage that is none")

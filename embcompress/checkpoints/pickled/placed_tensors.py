@@ -53,7 +53,7 @@ def list_tensors(tree: NamedTensors, source: Source) -> Listing:
         for row in value.rows
         if isinstance(row, ArrayReference)
     ]
-    texts = LatinTexts(source.path, source.files, source.pickle_start)
+    texts = LatinTexts(source.path, source.files, source.pickle_start, kind="arrays")
     for array in arrays:
         if isinstance(array.content, str) or array.content.is_text:
             texts.add(array.content, array.nbytes)

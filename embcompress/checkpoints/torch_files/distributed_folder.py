@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embcompress.checkpoints.files import FileRegion, Files
+from embcompress.checkpoints.links import path_within
 from embcompress.checkpoints.pickled.named_tensors import NamedTensors
 from embcompress.checkpoints.pickled.placed_tensors import Source, place_tensor
 from embcompress.checkpoints.pickled.reader import PickleStream
@@ -26,7 +27,6 @@ from embcompress.checkpoints.pickled.records import (
     is_size,
     is_sizes,
 )
-from embcompress.checkpoints.relative_paths import path_within
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor, contiguous_strides
 from embcompress.checkpoints.torch_files.archive import TorchArchive
 from embcompress.checkpoints.torch_files.chunks import Chunk, join_chunks
@@ -35,6 +35,7 @@ from embcompress.exceptions import DamagedFileError, UnknownFormatError
 NAME = "torch distributed"
 
 METADATA = ".metadata"
+ENDING = ".distcp"  # of the files of chunks
 MODULE = "torch.distributed.checkpoint."
 PLANNED = "__planned__"  # the location of a tensor of which only chunks are stored
 
@@ -64,8 +65,9 @@ class _Plan:
 
 
 def is_recognised(path: Path, head: bytes) -> bool:
-    """Tell a folder by the file of its metadata."""
-    return not head and path.is_dir() and (path / METADATA).is_file()
+    """Tell a folder by the file of its metadata, beside files of chunks."""
+    is_folder = not head and path.is_dir() and (path / METADATA).is_file()
+    return is_folder and any(name.endswith(ENDING) for name in os.listdir(path))
 
 
 def read_listing(path: Path, files: Files) -> Listing:

@@ -6,26 +6,31 @@ Source: HuggingFaceStorageWriter(save_distributed=True) of torch/distributed/che
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
 from embcompress.checkpoints import safetensors_file
 from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.links import path_within
 from embcompress.checkpoints.pickled.records import is_sizes
-from embcompress.checkpoints.relative_paths import path_within
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
 from embcompress.checkpoints.torch_files.chunks import Chunk, join_chunks
 from embcompress.exceptions import DamagedFileError
 
 NAME = "torch distributed safetensors"
 
+ENDING = ".safetensors"
 FILE = re.compile(r"shard-(\d{1,9})-model-\d{1,9}-of-\d{1,9}\.safetensors")
 OFFSETS_KEY = "DCP_SHARDING_INFO"  # in the metadata of a file: where the chunks in it lie in their tensors
 
 
 def is_recognised(path: Path, head: bytes) -> bool:
-    """Tell a folder by the names of its files."""
-    return not head and path.is_dir() and bool(_file_names(path))
+    """Tell a folder by the names of its safetensors files, which are all those of workers."""
+    if head or not path.is_dir():
+        return False
+    names = [name for name in os.listdir(path) if name.endswith(ENDING)]
+    return bool(names) and all(map(FILE.fullmatch, names))
 
 
 def read_listing(path: Path, files: Files) -> Listing:
@@ -58,7 +63,7 @@ def read_listing(path: Path, files: Files) -> Listing:
 
 
 def _file_names(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if FILE.fullmatch(entry.name))
+    return sorted(name for name in os.listdir(path) if FILE.fullmatch(name))
 
 
 def _read_offsets(path: Path, listing: Listing) -> dict[str, tuple[int, ...]]:

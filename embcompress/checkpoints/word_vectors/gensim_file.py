@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embcompress.checkpoints.files import Files, read_exactly
+from embcompress.checkpoints.links import check_inside
 from embcompress.checkpoints.numpy_files.npy_file import list_array
+from embcompress.checkpoints.pickled.pickle_file import GENSIM, START
 from embcompress.checkpoints.pickled.reader import read_pickle
 from embcompress.checkpoints.pickled.records import Inert
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
@@ -60,7 +62,7 @@ class Words:
 
 def is_recognised(path: Path, head: bytes) -> bool:  # noqa: ARG001 - whatever its name
     """Tell a model of gensim by the start of its pickle, which names its class."""
-    return head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and b"gensim.models" in head
+    return START.match(head) is not None and GENSIM in head
 
 
 def read_listing(path: Path, files: Files) -> Listing:
@@ -79,10 +81,7 @@ def read_listing(path: Path, files: Files) -> Listing:
     for array in sorted(path.parent.iterdir()):
         if not (array.name.startswith(f"{path.name}.") and array.name.endswith(".npy")):
             continue
-        if array.resolve().parent != path.resolve().parent:
-            raise CheckpointError(
-                f"{array} is a link that leads out of its folder.", hint="Copy the array itself beside the model."
-            )
+        check_inside(array, path.parent)
         name = array.name.removeprefix(f"{path.name}.").removesuffix(".npy")
         listing = list_array(array, files, name=name)
         tensors += listing.tensors

@@ -10,11 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.links import check_inside, is_inside
 from embcompress.checkpoints.numpy_files.header import MAGIC
 from embcompress.checkpoints.numpy_files.npy_file import list_array
 from embcompress.checkpoints.tensors import LeftOut, Listing
 from embcompress.checkpoints.word_vectors.word_hashes import hash_word
-from embcompress.exceptions import CheckpointError, DamagedFileError
+from embcompress.exceptions import DamagedFileError
 
 NAME = "spaCy"
 TENSOR = "vectors"
@@ -83,18 +84,15 @@ def read_listing(path: Path, files: Files) -> Listing:
         DamagedFileError: it is cut short.
     """
     folder = _find_folder(path)
-    array = folder / ARRAY
-    if array.resolve().parent != folder.resolve():
-        raise CheckpointError(
-            f"{array} is a link that leads out of its folder.", hint="Copy the array itself into the folder."
-        )
-    listing = list_array(array, files, name=TENSOR)
-    companions = tuple(folder / name for name in (ROWS, CONFIG, WORDS) if (folder / name).is_file())
+    listing = list_array(check_inside(folder / ARRAY, path), files, name=TENSOR)
+    beside = [folder / name for name in (ROWS, CONFIG, WORDS)]
+    companions = tuple(file for file in beside if file.is_file() and is_inside(file, path))
+    for companion in companions:
+        files.open(companion)  # which are part of the vectors, and count among their bytes
     listing = replace(listing, companions=companions)
-    if _mode_of(folder / CONFIG) == "floret":  # rows are buckets of n-grams
+    if folder / CONFIG in companions and _mode_of(folder / CONFIG) == "floret":  # rows are buckets of n-grams
         return listing
-    beside = (folder / ROWS, folder / WORDS)
-    if not all(file.is_file() and file.resolve().parent == folder.resolve() for file in beside):
+    if not {folder / ROWS, folder / WORDS} <= set(companions):
         note = LeftOut("the words of the rows", f"{WORDS}, which holds them, is missing")
         return replace(listing, left_out=(*listing.left_out, note))
     return replace(listing, labels={tensor.name: Words(folder, tensor.shape[0]) for tensor in listing.tensors})
