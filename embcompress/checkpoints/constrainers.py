@@ -1,4 +1,4 @@
-"""The constrainers that a pickled knowledge-graph model of PyKEEN tells of its tables, as --constrainer spells them."""
+"""Constrainers of tables, as pickled knowledge-graph models of PyKEEN record them and --constrainer spells them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class ToldConstrainer:
-    """A constrainer that a pickled model tells of one of its tables.
+class RecordedConstrainer:
+    """The constrainer that a pickled model records for one of its tables.
 
     Attributes:
         function: its full name.
@@ -37,20 +37,20 @@ class ToldConstrainer:
     choice: Choice | None
 
 
-def told_constrainer(listing: Listing, name: str) -> ToldConstrainer | None:
+def find_constrainer(listing: Listing, name: str) -> RecordedConstrainer | None:
     """Find the constrainer of a table by the name of its tensor; None where the file tells of none.
 
     Example:
-        >>> told_constrainer(checkpoint.listing, "entity_representations.0._embeddings.weight")
-        ToldConstrainer(function='torch.nn.functional.normalize', choice=Choice(name='normalize', arguments={}))
+        >>> find_constrainer(checkpoint.listing, "entity_representations.0._embeddings.weight")
+        RecordedConstrainer(function='torch.nn.functional.normalize', choice=Choice(name='normalize', arguments={}))
     """
-    said = listing.graph_model.get(name.removesuffix("._embeddings.weight"))
-    constrainer = said.names.get("constrainer") if said else None
-    if said is None or constrainer is None:
+    record = listing.graph_model.get(name.removesuffix("._embeddings.weight"))
+    constrainer = record.names.get("constrainer") if record else None
+    if record is None or constrainer is None:
         return None
-    shape, is_complex = said.values.get("shape"), bool(said.values.get("is_complex"))
+    shape, is_complex = record.values.get("shape"), bool(record.values.get("is_complex"))
     axes = len(shape) if isinstance(shape, tuple) else 0
-    return ToldConstrainer(constrainer.name, _as_choice(constrainer, axes=axes, is_complex=is_complex))
+    return RecordedConstrainer(constrainer.name, _as_choice(constrainer, axes=axes, is_complex=is_complex))
 
 
 def _as_choice(constrainer: Named, *, axes: int, is_complex: bool) -> Choice | None:

@@ -77,21 +77,21 @@ class IdMap:
 
 
 def find_labels(
-    tensors: Iterable[StoredTensor], folder: Path, *, told: Mapping[str, Sequence[str]] | None = None
+    tensors: Iterable[StoredTensor], folder: Path, *, own_labels: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, Callable[[], Sequence[str]]]:
     """Find the labels of the tables of entities and relations, where there are as many as rows.
 
     Args:
         tensors: of a checkpoint.
         folder: where files of ids and labels may lie; none is read but to count its lines.
-        told: labels of "entity" and "relation" that the checkpoint itself holds.
+        own_labels: labels of "entity" and "relation" that the checkpoint itself holds.
     """
     labels: dict[str, Callable[[], Sequence[str]]] = {}
     for tensor in tensors:
         kind = next((kind for kind, words in WORDS.items() if words.search(tensor.name)), "")
         if not kind or len(tensor.shape) < 2:
             continue
-        texts = (told or {}).get(kind, ())
+        texts = (own_labels or {}).get(kind, ())
         if len(texts) == tensor.shape[0]:
             labels[tensor.name] = TextList(tuple(texts))
             continue
@@ -134,9 +134,9 @@ def _order(pairs: Sequence[Sequence[str]], rows: int) -> list[str] | None:
     """Put labels in the order of their ids; None where these are not all numbers below `rows`, each once."""
     labels: list[str | None] = [None] * rows
     for index, label in pairs:
-        place = int(index) if index.isascii() and index.isdecimal() and len(index) < 19 else rows
-        if place >= rows or labels[place] is not None:
+        row = int(index) if index.isascii() and index.isdecimal() and len(index) < 19 else rows
+        if row >= rows or labels[row] is not None:
             return None
-        labels[place] = label
+        labels[row] = label
     ordered = [label for label in labels if label is not None]
     return ordered if len(ordered) == rows else None

@@ -101,8 +101,8 @@ class PackedTables:
             return None
         group_bits, rest = divmod(WORD_BITS * stored.shape[1], scales.shape[1])
         forms = [(bits, size) for bits in GROUP_BITS for size in GROUP_SIZES if bits * size == group_bits]
-        told = self._tell_group(stem.removesuffix("."))
-        form = _only(form for form in forms if told is None or form == told)
+        group = self._tell_group(stem.removesuffix("."))
+        form = _only(form for form in forms if group is None or form == group)
         if rest or form is None:
             return None
         scaling = Scaling(scales, (1, form[1]), biases=biases, bits=form[0])
@@ -112,9 +112,9 @@ class PackedTables:
         """Read the bits and the columns of a group from the configuration; None where it does not tell."""
         if self._configuration is None:
             self._configuration = _read_configuration(self._configuration_path)
-        told = self._configuration.get(module)
-        told = told if isinstance(told, dict) else self._configuration
-        bits, size = told.get("bits"), told.get("group_size")
+        configuration = self._configuration.get(module)
+        configuration = configuration if isinstance(configuration, dict) else self._configuration
+        bits, size = configuration.get("bits"), configuration.get("group_size")
         return (bits, size) if isinstance(bits, int) and isinstance(size, int) else None
 
     def _read_integers(self, stored: StoredTensor) -> tuple[int, ...]:
@@ -124,7 +124,7 @@ class PackedTables:
         buffer = bytearray(stored.nbytes)
         self._files.read_into(stored.start, memoryview(buffer))
         item = ITEM_BYTES[stored.dtype]
-        numbers = (buffer[place : place + item] for place in range(0, len(buffer), item))
+        numbers = (buffer[position : position + item] for position in range(0, len(buffer), item))
         return tuple(int.from_bytes(number, "little", signed=True) for number in numbers)
 
 
@@ -147,9 +147,9 @@ def _words(codes: int, bits: int) -> int:
     return -(-codes * bits // WORD_BITS)
 
 
-def _only(found: Iterable[T]) -> T | None:
+def _only(candidates: Iterable[T]) -> T | None:
     """Give the one that there is; None where there are none or several."""
-    values = list(found)
+    values = list(candidates)
     return values[0] if len(values) == 1 else None
 
 
@@ -159,8 +159,8 @@ def _read_configuration(path: Path) -> Mapping[str, Any]:
         is_there = path.is_file() and is_inside(path, path.parent)
         if not is_there or path.stat().st_size > CONFIGURATION_BYTES_MAX:
             return {}
-        told = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    quantization = told.get("quantization") if isinstance(told, dict) else None
+    quantization = content.get("quantization") if isinstance(content, dict) else None
     return quantization if isinstance(quantization, dict) else {}

@@ -83,17 +83,17 @@ def join_shards(tensors: Sequence[StoredTensor], path: Path) -> tuple[StoredTens
                     f"as {parts[number].name!r} and {stored.name!r}."
                 )
             parts[number] = stored
-    places = {stored.name: place for place, stored in enumerate(tensors)}
+    indices = {stored.name: index for index, stored in enumerate(tensors)}
     joined: dict[str, StoredTensor] = {}  # by the name of the first part
     taken: set[str] = set()
     for (before, after), parts in shards.items():
         name = before + after
-        if name in places or (len(parts) == 1 and 0 in parts):
+        if name in indices or (len(parts) == 1 and 0 in parts):
             continue
         ordered = [parts[number] for number in sorted(parts)]
         _check_shards(name, parts, path)
         whole = replace(join_rows(name, ordered), has_named_pieces=True)
-        joined[min(ordered, key=lambda stored: places[stored.name]).name] = whole
+        joined[min(ordered, key=lambda stored: indices[stored.name]).name] = whole
         taken |= {stored.name for stored in ordered}
     return tuple(
         joined.get(stored.name, stored) for stored in tensors if stored.name in joined or stored.name not in taken

@@ -61,7 +61,7 @@ class _Positions(io.RawIOBase):
 
 
 class _Unpacked(io.RawIOBase):
-    """What a packed file holds; damage in it is told of as such."""
+    """The contents of a packed file; damage in it is an error that says so."""
 
     def __init__(self, inner: io.BufferedIOBase, path: Path, packing: Packing) -> None:
         self._inner, self._path, self._packing = inner, path, packing

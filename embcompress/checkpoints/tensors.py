@@ -1,4 +1,4 @@
-"""What every reader tells of a checkpoint: where each tensor lies, without reading it."""
+"""The tensors of a checkpoint as every reader lists them: where each lies, without its values."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ class StoredTensor:
         return tuple(tensor for piece in self.pieces for tensor in (piece.tensor, *piece.scaling.tensors))
 
     @property
-    def place(self) -> tuple[object, ...]:
-        """Identify the memory: tensors of equal place are one tensor under several names."""
+    def memory_key(self) -> tuple[object, ...]:
+        """Identify the memory: tensors of equal keys are one tensor under several names."""
         if self.pieces:
-            return self.dtype, self.shape, *(tensor.place for tensor in self.sources)
+            return self.dtype, self.shape, *(tensor.memory_key for tensor in self.sources)
         return self.start, self.dtype, self.shape, self.strides
 
 
@@ -188,8 +188,8 @@ class Named:
 
 
 @dataclass(frozen=True)
-class ToldModule:
-    """What a pickled module says of itself besides its tensors.
+class ModuleRecord:
+    """The attributes of a pickled module besides its tensors.
 
     Attributes:
         class_name: with its module: "pykeen.nn.modules.TransEInteraction".
@@ -204,7 +204,7 @@ class ToldModule:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a reader found: the tensors in the order of the file, what is not one, and the file's own metadata.
+    """The contents of a checkpoint: the tensors in the order of the file, what is not one, and the file's own metadata.
 
     Attributes:
         row_shapes: the shape of a row by the name of its table, where a module tells it and the tensor is flat.
@@ -221,7 +221,7 @@ class Listing:
     left_out: tuple[LeftOut, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     row_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    graph_model: Mapping[str, ToldModule] = field(default_factory=dict)
+    graph_model: Mapping[str, ModuleRecord] = field(default_factory=dict)
     loading: str = ""
     is_flat: bool = True
     labels: Mapping[str, Callable[[], Sequence[str]]] = field(default_factory=dict)

@@ -100,8 +100,8 @@ def converting_line(name: str, value: str, *, loading: str, saving: str = "torch
     """
     if not loading:
         return f"Load the file where you trust it, make floats of {name!r}, and save it again."
-    place = f"t[{name!r}]"
-    return f"{CONVERT}t = {loading}; {place} = {value.replace('%s', place)}; {saving}"
+    item = f"t[{name!r}]"
+    return f"{CONVERT}t = {loading}; {item} = {value.replace('%s', item)}; {saving}"
 
 
 def tell_ending(path: Path) -> tuple[str, str] | None:

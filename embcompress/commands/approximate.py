@@ -36,7 +36,7 @@ from embcompress.linalg.solvers import SOLVERS, SolverChoice
 from embcompress.results import ApproximateResult, OutputFile
 from embcompress.tables.own_labels import add_own_labels
 from embcompress.tables.progress import Progress
-from embcompress.tables.row_info import read_row_facts
+from embcompress.tables.row_info import read_row_info
 from embcompress.tables.selection import choose_tables
 from embcompress.tables.table import Table
 from embcompress.tables.unrecognised import find_unrecognised
@@ -157,7 +157,7 @@ def approximate(
         )
         chosen_device = resolve_device(device, dry_run=dry_run)
         choose = cache(partial(choose_tables, checkpoint, table=table, exclude=exclude, bilinear=bilinear, bases=bases))
-        facts = read_row_facts(
+        facts = read_row_info(
             row_weights=row_weights,
             labels=labels,
             tables=choose,

@@ -26,7 +26,7 @@ from embcompress.evaluation.gates import Conditions
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.results import ApproximateResult, OutputFile, TableReport
 from embcompress.tables.progress import Progress
-from embcompress.tables.row_info import RowFacts
+from embcompress.tables.row_info import RowInfo
 from embcompress.tables.rows import read_bytes
 from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
@@ -58,7 +58,7 @@ class Compression:
         *,
         device: str,
         seed: int,
-        facts: RowFacts,
+        facts: RowInfo,
         dtype: str,
         named: Sequence[str],
         fixed_rows: bool,

@@ -35,7 +35,7 @@ from embcompress.link_prediction.ranking import check_link_prediction, estimate_
 from embcompress.results import Check, EvaluateResult, InputFile, Totals
 from embcompress.tables.own_labels import add_own_labels
 from embcompress.tables.progress import Progress
-from embcompress.tables.row_info import read_row_facts
+from embcompress.tables.row_info import read_row_info
 from embcompress.tables.source import TableSource
 
 
@@ -106,7 +106,7 @@ def evaluate(
         chosen_device = resolve_device(device, dry_run=dry_run)
         pairs, failed = match_tables(checkpoint, opened)
         chosen = [pair.table for pair in pairs]
-        facts = read_row_facts(row_weights=row_weights, labels=labels, tables=lambda: chosen, files=checkpoint.files)
+        facts = read_row_info(row_weights=row_weights, labels=labels, tables=lambda: chosen, files=checkpoint.files)
         if labels is None:
             facts = add_own_labels(facts, checkpoint, chosen)
         weighed = [pair.table for pair in pairs if pair.compressed.matrix is None or row_weights is None]

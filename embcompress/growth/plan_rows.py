@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from embcompress.artifact.schema import BASES_SUFFIX, WEIGHTS_SUFFIX
 from embcompress.artifact.writer import Entry
-from embcompress.checkpoints.constrainers import told_constrainer
+from embcompress.checkpoints.constrainers import find_constrainer
 from embcompress.choices import NO_CONSTRAINER, Choice
 from embcompress.exceptions import IdsError
 from embcompress.growth.placement import Placement
@@ -19,7 +19,7 @@ def _constrainer_of(part: BaseTable, request: RowRequest) -> tuple[Choice | None
     if not request.may_be_told or part.compressed is not None:
         return request.constrainer, ""
     name = part.table.name
-    constrainer = told_constrainer(part.base.checkpoint.listing, name)
+    constrainer = find_constrainer(part.base.checkpoint.listing, name)
     if constrainer is None:
         return None, ""
     if constrainer.choice is None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from embcompress.checkpoints import Checkpoint
-from embcompress.checkpoints.tensors import Plain, StoredTensor, ToldModule
+from embcompress.checkpoints.tensors import ModuleRecord, Plain, StoredTensor
 from embcompress.choices import Choice
 from embcompress.exceptions import TableError, UsageError
 from embcompress.link_prediction.pykeen import load_pykeen, quiet
@@ -40,7 +40,7 @@ class Interaction:
 
     cls: Any
     arguments: Mapping[str, Any]
-    records: Mapping[str, ToldModule] = field(default_factory=dict)
+    records: Mapping[str, ModuleRecord] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -65,7 +65,7 @@ class Interaction:
             self._restore(modules[path], record, at=f" at {path!r}" if path else "")
         return module
 
-    def _restore(self, module: Any, record: ToldModule, *, at: str) -> None:
+    def _restore(self, module: Any, record: ModuleRecord, *, at: str) -> None:
         """Give a module the plain attributes that it had, and check the others."""
         if dotted(type(module)) != record.class_name:
             raise self._refusal(f"it has a {record.class_name!r}{at}, where PyKEEN makes a {dotted(type(module))!r}")

@@ -58,7 +58,7 @@ def read_parquet(path: Path) -> ReadLabels:
         file = parquet.ParquetFile(io.BytesIO(content))
         names = file.schema_arrow.names
         wanted = choose_columns(names, path)  # the vectors of the rows may stand beside their labels
-        table = file.read(columns=[names[place] for place in wanted if place is not None])
+        table = file.read(columns=[names[index] for index in wanted if index is not None])
         columns = [list(map(text_of, column.to_pylist())) for column in table.columns]
     except (OSError, ValueError, NotImplementedError) as err:  # what pyarrow's own exceptions are
         raise CheckpointError(f"{path} cannot be read as Parquet: {str(err).splitlines()[0]}.") from err

@@ -48,8 +48,8 @@ def read_lines(text: str, path: Path, *, ending: str) -> ReadLabels:
     is_id_map = ending in {".del", ".dict"}
     pairs = [(first, rest) for first, tab, rest in (line.partition("\t") for line in lines) if tab]
     if is_id_map and len(pairs) < len(lines):
-        place = next(place for place, line in enumerate(lines, 1) if "\t" not in line)
-        raise CheckpointError(f"{path}, row {place}: expected id<TAB>label; got {lines[place - 1][:60]!r}.")
+        number = next(number for number, line in enumerate(lines, 1) if "\t" not in line)
+        raise CheckpointError(f"{path}, row {number}: expected id<TAB>label; got {lines[number - 1][:60]!r}.")
     if pairs and (is_id_map or (len(pairs) == len(lines) and all(is_integer(first) for first, _ in pairs))):
         return _from_pairs(pairs, path)
     numbered = split_numbers(lines, has_newlines=ending == ".vocab")
@@ -80,9 +80,9 @@ def read_columns(names: Sequence[str], columns: Sequence[Sequence[str]], path: P
     if key is None:
         return ReadLabels(list(columns[label]), f"the column {names[label]!r}, in the order of the rows")
     pairs = []
-    for place, (index, text) in enumerate(zip(columns[key], columns[label], strict=True), 1):
+    for number, (index, text) in enumerate(zip(columns[key], columns[label], strict=True), 1):
         if not is_integer(index):
-            raise IdsError(f"{path}, row {place}: ids are integers; got {index[:40]!r}.")
+            raise IdsError(f"{path}, row {number}: ids are integers; got {index[:40]!r}.")
         pairs.append((int(index), text))
     is_usual = (names[key], names[label]) in HEADERS
     return ReadLabels(
@@ -97,9 +97,9 @@ def choose_columns(names: Sequence[str], path: Path) -> tuple[int | None, int]:
     Raises:
         CheckpointError: none of them is known to hold the labels.
     """
-    found = find_columns(names)
-    if found is not None:
-        return found
+    columns = find_columns(names)
+    if columns is not None:
+        return columns
     if len(names) == 1:
         return None, 0
     raise CheckpointError(
@@ -115,14 +115,14 @@ def order_labels(pairs: list[tuple[int, str]], path: Path) -> list[str]:
         IdsError: an id that is negative or stands there twice; fewer labels than ids that have none.
     """
     pairs.sort(key=lambda pair: pair[0])
-    for place, (index, label) in enumerate(pairs):
+    for position, (index, label) in enumerate(pairs):
         if index < 0:
             raise IdsError(f"{path}: ids must not be negative; {label[:40]!r} has {index}.")
-        if place and index == pairs[place - 1][0]:
+        if position and index == pairs[position - 1][0]:
             raise IdsError(f"{path} gives id {index} twice, also to {label[:40]!r}.")
     size = pairs[-1][0] + 1 if pairs else 0
     if size > 2 * len(pairs):
-        first = next(place for place, (index, _) in enumerate([*pairs, (-1, "")]) if index != place)
+        first = next(position for position, (index, _) in enumerate([*pairs, (-1, "")]) if index != position)
         raise IdsError(
             f"{path} has labels for {len(pairs)} of {size} ids; the first that has none is {first}.",
             hint="Give every row a label. Of a tokenizer, name tokenizer.json, which holds the added tokens too.",
@@ -140,10 +140,10 @@ def _from_table(rows: list[list[str]], path: Path, *, form: str = "id<TAB>label"
     is_header = not any(map(is_number, rows[0])) and find_columns(rows[0]) is not None
     if not is_header and not (width == 2 or (width == 1 and form == "id,label")):
         raise CheckpointError(f"{path}, row 1: expected {form}; got {chr(9).join(rows[0])[:60]!r}.")
-    for place, row in enumerate(rows, 1):
+    for number, row in enumerate(rows, 1):
         if len(row) != width:
             expected = form if width == 2 else f"{width} columns"
-            raise CheckpointError(f"{path}, row {place}: expected {expected}; got {chr(9).join(row)[:60]!r}.")
+            raise CheckpointError(f"{path}, row {number}: expected {expected}; got {chr(9).join(row)[:60]!r}.")
     if is_header:
         return read_columns(rows[0], list(zip(*rows[1:], strict=True)) or [[]] * width, path)
     if width == 1:
@@ -158,8 +158,8 @@ def _from_pairs(pairs: Sequence[tuple[str, str]], path: Path) -> ReadLabels:
     if has_ids and not (has_numbers and _are_all_ids(second) and not _are_all_ids(first)):
         return ReadLabels(order_labels([(int(index), label) for index, label in pairs], path), PLAIN)
     if not has_numbers:
-        place = next(place for place, index in enumerate(first, 1) if not is_integer(index))
-        raise IdsError(f"{path}, row {place}: ids are integers; got {first[place - 1][:40]!r}.")
+        number = next(number for number, index in enumerate(first, 1) if not is_integer(index))
+        raise IdsError(f"{path}, row {number}: ids are integers; got {first[number - 1][:40]!r}.")
     if _are_all_ids(second):
         return ReadLabels(order_labels([(int(index), label) for label, index in pairs], path), LABEL_AND_ID)
     is_counted = all(map(is_integer, second)) and not any(number.strip().startswith("-") for number in second)
@@ -199,11 +199,11 @@ def split_numbers(lines: Sequence[str], *, has_newlines: bool = False) -> list[t
     pairs, before = [], ""
     separator = "\t" if any("\t" in line for line in lines) else " "
     for line in lines:
-        token, found, number = (before + line.removesuffix(FLAG)).rpartition(separator)
-        if found and (is_number(number) if separator == "\t" else is_integer(number)) and (token or before):
+        token, divider, number = (before + line.removesuffix(FLAG)).rpartition(separator)
+        if divider and (is_number(number) if separator == "\t" else is_integer(number)) and (token or before):
             pairs.append((token, number))
             before = ""
-        elif has_newlines and separator == "\t" and not found and len(before) < len(lines):
+        elif has_newlines and separator == "\t" and not divider and len(before) < len(lines):
             before += f"{line}\n"
         else:
             return None

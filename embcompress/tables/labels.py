@@ -51,24 +51,24 @@ def read_label_file(path: Path) -> LabelFile:
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     odd_lines = 0
     if ending == ".npy":
-        found = ReadLabels(read_npy(path), PLAIN)
+        vocabulary = ReadLabels(read_npy(path), PLAIN)
     elif ending == ".parquet":
-        found = read_parquet(path)
+        vocabulary = read_parquet(path)
     else:
         content = read_lenient_text(path)
         odd_lines = content.odd_lines
         if ending == ".json":
-            found = ReadLabels(_from_json(content.text, path), PLAIN)
+            vocabulary = ReadLabels(_from_json(content.text, path), PLAIN)
         elif ending in DELIMITERS:
-            found = read_table(content.text, path, delimiter=DELIMITERS[ending])
+            vocabulary = read_table(content.text, path, delimiter=DELIMITERS[ending])
         else:
-            found = read_lines(content.text, path, ending=ending)
-    if not any(found.labels):
+            vocabulary = read_lines(content.text, path, ending=ending)
+    if not any(vocabulary.labels):
         raise IdsError(f"{path} holds no labels.")
-    labels, surrogates = _writable(found.labels) if ending == ".json" else (found.labels, 0)
+    labels, surrogates = _writable(vocabulary.labels) if ending == ".json" else (vocabulary.labels, 0)
     warnings = []
-    if found.form:
-        warnings.append(f"{path.name} was read as {found.form}")
+    if vocabulary.form:
+        warnings.append(f"{path.name} was read as {vocabulary.form}")
     if odd := odd_lines + surrogates:
         warnings.append(
             f"{path.name}: {odd} of {len(labels)} labels are not UTF-8, and their other bytes are written as \\xff"
@@ -87,18 +87,18 @@ def read_ids(path: Path) -> array[int]:
     """
     text = read_text(path)
     if path.name.removesuffix(".gz").lower().endswith(".json"):
-        found = parse_json(text, path)
-        if not isinstance(found, list):
+        content = parse_json(text, path)
+        if not isinstance(content, list):
             raise CheckpointError(f"{path} holds no list of ids.")
-        for place, item in enumerate(found, 1):
+        for number, item in enumerate(content, 1):
             if type(item) is not int:
-                raise IdsError(f"{path}, item {place}: ids are integers; got {item!r}.")
-        numbers: Iterable[int] = found
+                raise IdsError(f"{path}, item {number}: ids are integers; got {item!r}.")
+        numbers: Iterable[int] = content
     else:
         lines = split_lines(text.rstrip("\r\n"))
-        for place, line in enumerate(lines, 1):
+        for number, line in enumerate(lines, 1):
             if not is_integer(line):
-                raise IdsError(f"{path}, line {place}: ids are integers, one a line; got {line[:40]!r}.")
+                raise IdsError(f"{path}, line {number}: ids are integers, one a line; got {line[:40]!r}.")
         numbers = map(int, lines)
     try:
         return array("q", numbers)
@@ -107,32 +107,32 @@ def read_ids(path: Path) -> array[int]:
 
 
 def _from_json(text: str, path: Path) -> list[str]:
-    found = parse_json(text, path)
-    if isinstance(found, list) and any(isinstance(label, str) for label in found):
-        return [label if isinstance(label, str) else "" for label in found]
-    if not isinstance(found, dict):
+    content = parse_json(text, path)
+    if isinstance(content, list) and any(isinstance(label, str) for label in content):
+        return [label if isinstance(label, str) else "" for label in content]
+    if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no vocabulary: neither labels with their ids nor a list of labels.")
-    if isinstance(found.get("model"), dict):
-        return order_labels(_of_tokenizer(found, path), path)
-    if isinstance(found.get("id2label"), dict):  # a config.json
-        found = found["id2label"]
-    if found and all(isinstance(label, str) for label in found.values()) and all(map(is_integer, found)):
-        return order_labels([(int(index), label) for index, label in found.items()], path)
-    for label, index in found.items():
+    if isinstance(content.get("model"), dict):
+        return order_labels(_of_tokenizer(content, path), path)
+    if isinstance(content.get("id2label"), dict):  # a config.json
+        content = content["id2label"]
+    if content and all(isinstance(label, str) for label in content.values()) and all(map(is_integer, content)):
+        return order_labels([(int(index), label) for index, label in content.items()], path)
+    for label, index in content.items():
         if type(index) is not int:
             raise IdsError(f"{path}: the id of {label[:40]!r} is {str(index)[:40]}, which is no integer.")
-    return order_labels([(index, label) for label, index in found.items()], path)
+    return order_labels([(index, label) for label, index in content.items()], path)
 
 
-def _of_tokenizer(found: dict[str, Any], path: Path) -> list[tuple[int, str]]:
+def _of_tokenizer(tokenizer: dict[str, Any], path: Path) -> list[tuple[int, str]]:
     """List ids and labels of a tokenizer.json. An added token takes the place of the one that has its id."""
-    vocabulary = found["model"].get("vocab")
+    vocabulary = tokenizer["model"].get("vocab")
     try:
         if isinstance(vocabulary, list):  # of a unigram model: [label, score]
             pairs = [(index, label) for index, (label, _) in enumerate(vocabulary)]
         else:
             pairs = [(index, label) for label, index in vocabulary.items()]
-        added = [(token["id"], token["content"]) for token in found.get("added_tokens", [])]
+        added = [(token["id"], token["content"]) for token in tokenizer.get("added_tokens", [])]
     except (TypeError, ValueError, KeyError, AttributeError) as err:
         raise CheckpointError(f"{path} is no tokenizer with a vocabulary.") from err
     if not all(isinstance(label, str) for _, label in (*pairs, *added)):

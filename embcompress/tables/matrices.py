@@ -69,13 +69,13 @@ def matrix_of(item: Table, checkpoint: Checkpoint, *, given: tuple[int, int] | N
                 f"{checkpoint.path} are no multiple of {math.prod(given)}."
             )
         return given
-    told = [checkpoint.listing.row_shapes.get(name) for name in (item.name, *item.tied_names)]
+    row_shapes = [checkpoint.listing.row_shapes.get(name) for name in (item.name, *item.tied_names)]
     widths = table_widths(group_tensors(checkpoint.tensors)) - {item.dim}
-    found = matrix_shape(item, row_shape=next(filter(None, told), None), widths=widths)
-    if found is None:
+    shape = matrix_shape(item, row_shape=next(filter(None, row_shapes), None), widths=widths)
+    if shape is None:
         raise TableError(
             f"table {item.name!r} in {checkpoint.path} has rows of {columns} numbers, and nothing tells the sides of "
             "their matrices.",
             hint="Give them by --bilinear-shape IN1,IN2.",
         )
-    return found
+    return shape

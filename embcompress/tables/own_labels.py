@@ -14,7 +14,7 @@ from embcompress.exceptions import CheckpointError, IdsError
 from embcompress.tables.labels import read_label_file
 from embcompress.tables.padding import rows_of_labels
 from embcompress.tables.recognition import recognise
-from embcompress.tables.row_info import RowFacts
+from embcompress.tables.row_info import RowInfo
 from embcompress.tables.table import Table
 from embcompress.text import named
 
@@ -23,7 +23,7 @@ LABEL_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 OTHER_ROLES = ("a position embedding", "a segment embedding")  # whose rows are no tokens, however many there are
 
 
-def add_own_labels(facts: RowFacts, checkpoint: Checkpoint, tables: Sequence[Table]) -> RowFacts:
+def add_own_labels(facts: RowInfo, checkpoint: Checkpoint, tables: Sequence[Table]) -> RowInfo:
     """Label the rows of tables as the checkpoint itself does, and say which file beside it the labels come from.
 
     The labels of a file belong to the tables of its folder with as many rows, or a few more: its first label is that of

@@ -1,4 +1,4 @@
-"""What is told of the progress over the rows of a table."""
+"""Progress over the rows of a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint are embedding tables, told from their names and shapes alone.
+"""Recognition of the embedding tables among the tensors of a checkpoint, by their names and shapes alone.
 
 A name is read from its end: `weight`, `kernel` and the wrappers of other libraries are skipped, and the first component
 left, the owner, decides. In `bert.embeddings.LayerNorm.weight` that is LayerNorm, in `wte.weight` wte. A name that says
@@ -19,7 +19,7 @@ TABLE_DTYPES = ("float64", "float32", "float16", "bfloat16", "complex64")
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a tensor is an embedding table, and why, in words that a person can check."""
+    """The answer whether a tensor is an embedding table, with a reason that a person can check."""
 
     is_table: bool
     reason: str
@@ -31,7 +31,7 @@ class Verdict:
 
 
 class TensorLike(Protocol):
-    """What is known of a tensor before it is read."""
+    """The name, shape and dtype of a tensor, known before it is read."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -295,9 +295,9 @@ def _embedding_kind(name: _Name) -> tuple[str, str]:
 def _refusal(name: _Name, *, shape: tuple[int, ...]) -> str:
     """Say what the name or the shape shows this tensor to be other than a table; empty where nothing."""
     for pattern, kind in REFUSED_ANYWHERE:
-        found = next((part for part in name.every if re.fullmatch(pattern, part)), "")
-        if found:
-            return f"named like {kind} ({found})"
+        word = next((part for part in name.every if re.fullmatch(pattern, part)), "")
+        if word:
+            return f"named like {kind} ({word})"
     if _literal_kind(name, shape=shape):
         return ""
     for pattern, kind in REFUSED:

@@ -1,4 +1,4 @@
-"""What a user tells of the rows of tables: how much each counts, and what it is called."""
+"""Weights and labels of the rows of tables, as a user gives them in files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from embcompress.text import named
 
 
 @dataclass(frozen=True)
-class RowFacts:
+class RowInfo:
     """Row weights and labels, for the tables that have as many rows, or a few more.
 
     Attributes:
@@ -84,13 +84,13 @@ class RowFacts:
             raise _no_table(self.labels, tables)
 
 
-def read_row_facts(
+def read_row_info(
     *,
     row_weights: str | Path | None,
     labels: str | Path | None,
     tables: Callable[[], Sequence[Table]],
     files: Files,
-) -> RowFacts:
+) -> RowInfo:
     """Read row weights and labels.
 
     Args:
@@ -105,7 +105,7 @@ def read_row_facts(
         IdsError: what it holds cannot be; labels of no table.
     """
     if labels is None and row_weights is None:
-        return RowFacts()
+        return RowInfo()
     chosen = tables()
     known = LabelFile([]) if labels is None else read_label_file(Path(labels))
     warnings = list(known.warnings)
@@ -115,7 +115,7 @@ def read_row_facts(
         rows = rows_of_labels(count, {table.rows for table in chosen})
         for table in chosen:
             if table.rows == rows:
-                offsets[table.name], warning = _place(table, count, files)
+                offsets[table.name], warning = _find_first_row(table, count, files)
                 warnings += [warning] if warning else []
         if not offsets:
             raise _no_table(known.labels, chosen)
@@ -126,10 +126,10 @@ def read_row_facts(
     if row_weights is not None:
         weights = read_row_weights(Path(row_weights), labels=known.labels or None, rows=rows)
         warnings += weights.warnings
-    return RowFacts(weights, known.labels, offsets, tuple(warnings))
+    return RowInfo(weights, known.labels, offsets, tuple(warnings))
 
 
-def _place(table: Table, count: int, files: Files) -> tuple[int, str]:
+def _find_first_row(table: Table, count: int, files: Files) -> tuple[int, str]:
     """Find the row of the first of `count` labels, and what to say of the rows that have none."""
     surplus = table.rows - count
     if not surplus:

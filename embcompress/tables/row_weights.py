@@ -1,4 +1,4 @@
-"""How much each row counts in the error that is minimised: numbers read from a file, one for each row."""
+"""Weights of rows in the error that is minimised: numbers read from a file, one for each row."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ def read_row_weights(path: Path, *, labels: Sequence[str] | None = None, rows: i
     size = len(labels) if rows is None and labels is not None else rows
     is_table = ending == ".tsv" or (ending == ".csv" and "," in text.partition("\n")[0])
     if is_table:
-        found = _from_table(text, path, delimiter=DELIMITERS[ending], labels=labels, rows=size)
+        weights = _from_table(text, path, delimiter=DELIMITERS[ending], labels=labels, rows=size)
     elif ending == ".json":
-        found = _from_json(text, path, labels=labels, rows=size)
+        weights = _from_json(text, path, labels=labels, rows=size)
     else:
-        found = _from_lines(text, path, labels=labels)
-    if size is not None and len(found.values) not in {size, size if labels is None else len(labels)}:
+        weights = _from_lines(text, path, labels=labels)
+    if size is not None and len(weights.values) not in {size, size if labels is None else len(labels)}:
         kind = f"{len(labels)} labels" if labels is not None else f"{size} rows"
-        raise IdsError(f"{path} holds {len(found.values)} weights, and there are {kind}.")
-    return found
+        raise IdsError(f"{path} holds {len(weights.values)} weights, and there are {kind}.")
+    return weights
 
 
 def _from_lines(text: str, path: Path, *, labels: Sequence[str] | None) -> RowWeights:
@@ -91,12 +91,12 @@ def _from_lines(text: str, path: Path, *, labels: Sequence[str] | None) -> RowWe
             return _by_label([label for label, _ in pairs], counts, path=path, labels=labels)
     start = 1 if lines and lines[0].strip().lower() in VALUES else 0
     weights = array("d", map(_weight, lines[start:]))
-    for place, weight in enumerate(weights, start):
+    for index, weight in enumerate(weights, start):
         if math.isnan(weight):
             raise _refusal(
-                f"{path}, line {place + 1}",
-                lines[place],
-                hint="Name a table of id<TAB>count .tsv." if "\t" in lines[place] else "",
+                f"{path}, line {index + 1}",
+                lines[index],
+                hint="Name a table of id<TAB>count .tsv." if "\t" in lines[index] else "",
             )
     return _filled(weights, path=path)
 
@@ -107,12 +107,12 @@ def _from_table(text: str, path: Path, *, delimiter: str, labels: Sequence[str] 
     header = lines[0] if lines and lines[0][0] in KEYS and lines[0][1].lower() in VALUES else None
     start = 0 if header is None else 1
     weights = array("d", (_weight(line[1]) for line in lines[start:]))
-    for place, weight in enumerate(weights, start):
+    for index, weight in enumerate(weights, start):
         if math.isnan(weight):
             raise _refusal(
-                f"{path}, row {place + 1}",
-                lines[place][1],
-                hint="A header is id<TAB>count or label<TAB>count." if place == 0 else "",
+                f"{path}, row {index + 1}",
+                lines[index][1],
+                hint="A header is id<TAB>count or label<TAB>count." if index == 0 else "",
             )
     keys = [line[0] for line in lines[start:]]
     if header is None:
@@ -125,19 +125,19 @@ def _from_table(text: str, path: Path, *, delimiter: str, labels: Sequence[str] 
 
 
 def _from_json(text: str, path: Path, *, labels: Sequence[str] | None, rows: int | None) -> RowWeights:
-    found = parse_json(text, path, values="weights")
-    if isinstance(found, list):
-        places: Sequence[str] = [f"item {place}" for place in range(1, len(found) + 1)]
-        values: Sequence[object] = found
-    elif isinstance(found, dict):
-        places, values = list(found), list(found.values())
+    content = parse_json(text, path, values="weights")
+    if isinstance(content, list):
+        places: Sequence[str] = [f"item {location}" for location in range(1, len(content) + 1)]
+        values: Sequence[object] = content
+    elif isinstance(content, dict):
+        places, values = list(content), list(content.values())
     else:
         raise CheckpointError(f"{path} holds neither a list of numbers nor an object from label or id to number.")
     weights = array("d", (math.nan if isinstance(value, str) else _weight(value) for value in values))
-    for place, value, weight in zip(places, values, weights, strict=True):
+    for location, value, weight in zip(places, values, weights, strict=True):
         if math.isnan(weight):
-            raise _refusal(f"{path}, {place if isinstance(found, list) else repr(place[:40])}", value)
-    if isinstance(found, list):
+            raise _refusal(f"{path}, {location if isinstance(content, list) else repr(location[:40])}", value)
+    if isinstance(content, list):
         return _filled(weights, path=path)
     return _by_key(places, weights, path=path, labels=labels, rows=rows)
 
@@ -154,9 +154,9 @@ def _weight(value: object) -> float:
     return weight if 0 <= weight < math.inf and not is_grouped else math.nan
 
 
-def _refusal(place: str, value: object, *, hint: str = "") -> IdsError:
-    found = repr(value[:40]) if isinstance(value, str) else str(value)[:40]
-    return IdsError(f"{place}: a weight is a finite number, 0 or larger; got {found}.", hint=hint)
+def _refusal(location: str, value: object, *, hint: str = "") -> IdsError:
+    shown = repr(value[:40]) if isinstance(value, str) else str(value)[:40]
+    return IdsError(f"{location}: a weight is a finite number, 0 or larger; got {shown}.", hint=hint)
 
 
 def _by_key(
@@ -202,12 +202,12 @@ def _by_id(keys: Sequence[str], weights: array[float], *, path: Path, rows: int 
 
 def _weight_of(rows: Sequence[T], keys: Sequence[str], weights: array[float], *, path: Path) -> dict[T, float]:
     """Map what tells a row to its weight; refuse what stands there twice, by how it is spelled."""
-    found = dict(zip(rows, weights, strict=True))
-    if len(found) < len(rows):
+    by_row = dict(zip(rows, weights, strict=True))
+    if len(by_row) < len(rows):
         again = repeated(rows)[0]
         spelled = [key for row, key in zip(rows, keys, strict=True) if row == again][-1]
         raise IdsError(f"{path} gives several weights to {spelled[:40]!r}.")
-    return found
+    return by_row
 
 
 def _filled(weights: Sequence[float | None], *, path: Path, warnings: tuple[str, ...] = ()) -> RowWeights:

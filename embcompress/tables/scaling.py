@@ -169,5 +169,5 @@ def unpack(elements: Tensor, bits: int) -> Tensor:
         shifts = torch.arange(0, 8 * period, bits, dtype=torch.int64)
     else:
         words, shifts = raw, torch.arange(0, 8, bits, dtype=torch.uint8)
-    found: Tensor = (words >> shifts) & ((1 << bits) - 1)  # (count, periods, codes of a period)
-    return found.flatten(1)[:, :codes]
+    values: Tensor = (words >> shifts) & ((1 << bits) - 1)  # (count, periods, codes of a period)
+    return values.flatten(1)[:, :codes]

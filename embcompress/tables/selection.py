@@ -54,7 +54,7 @@ def group_tensors(
     by_place: dict[object, list[StoredTensor]] = {}
     for stored in tensors:
         # Empty tensors all lie in the same place without being one tensor.
-        by_place.setdefault(stored.place if stored.numel else stored.name, []).append(stored)
+        by_place.setdefault(stored.memory_key if stored.numel else stored.name, []).append(stored)
     groups = []
     for members in by_place.values():
         names = tuple(member.name for member in members)

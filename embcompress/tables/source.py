@@ -9,7 +9,7 @@ from torch import Tensor
 
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.tables.progress import Progress, row_bytes_of
-from embcompress.tables.row_info import RowFacts
+from embcompress.tables.row_info import RowInfo
 from embcompress.tables.rows import TableRows
 from embcompress.tables.table import Table
 
@@ -30,7 +30,7 @@ class TableSource:
     device: str
     seed: int
     progress: Progress | None
-    facts: RowFacts = field(default_factory=RowFacts)
+    facts: RowInfo = field(default_factory=RowInfo)
 
     def rows(self, table: Table, doing: str) -> TableRows:
         """Open the rows of a table, telling of the progress."""

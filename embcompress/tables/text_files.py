@@ -146,9 +146,9 @@ def split_pairs(text: str, path: Path, *, form: str, delimiter: str = "\t") -> l
         CheckpointError: a quote left open, or a row of more or fewer columns; names it, and `form`, which was expected.
     """
     rows = split_rows(text, path, form=form, delimiter=delimiter)
-    for place, row in enumerate(rows, 1):
+    for number, row in enumerate(rows, 1):
         if len(row) != 2:
-            raise CheckpointError(f"{path}, row {place}: expected {form}; got {chr(9).join(row)[:60]!r}.")
+            raise CheckpointError(f"{path}, row {number}: expected {form}; got {chr(9).join(row)[:60]!r}.")
     return rows
 
 
@@ -161,10 +161,10 @@ def parse_json(text: str, path: Path, *, values: str = "ids") -> Any:
     """
 
     def refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
+        content = dict(pairs)
+        if len(content) < len(pairs):
             raise IdsError(f"{path}: several {values} are given to {named(repeated(key for key, _ in pairs))}.")
-        return found
+        return content
 
     try:
         return json.loads(text, object_pairs_hook=refuse_repeats)

@@ -17,7 +17,7 @@ def are_equal(first: StoredTensor, second: StoredTensor, *, files: Files) -> boo
     would have to be made first, and zeros tell of no copy: two tables may be empty alike. Reads both as far as they are
     equal.
     """
-    if first.place == second.place:
+    if first.memory_key == second.memory_key:
         return True
     if (first.dtype, first.shape) != (second.dtype, second.shape) or not (
         is_contiguous(first) and is_contiguous(second)

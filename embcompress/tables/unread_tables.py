@@ -57,8 +57,8 @@ class UnreadTable:
 def find_unread_tables(checkpoint: Checkpoint) -> tuple[UnreadTable, ...]:
     """Find the matrices of FP8, of quantized integers, and those left out; what is named like a table comes first."""
     by_name = {stored.name: stored for stored in checkpoint.tensors}
-    found = [_judge(stored, by_name) for stored in checkpoint.tensors]
-    tables = [table for table in found if table is not None]
+    verdicts = [_judge(stored, by_name) for stored in checkpoint.tensors]
+    tables = [table for table in verdicts if table is not None]
     tables += [
         UnreadTable(left.name, left.reason, left.hint, None, _is_named(left.name, SHOWN_SHAPE))
         for left in checkpoint.listing.left_out

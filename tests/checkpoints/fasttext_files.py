@@ -37,8 +37,8 @@ def fasttext_model(
     content = b"\xba\x16\x4f\x2f" + struct.pack("<i12id", version, *options, 1e-4)
     content += struct.pack("<3i2q", len(words) + len(labels), len(words), len(labels), 1000, -1)
     for kind, texts in enumerate((words, labels)):
-        for place, text in enumerate(texts):
-            content += text + b"\0" + struct.pack("<qb", 1000 - place, kind)
+        for index, text in enumerate(texts):
+            content += text + b"\0" + struct.pack("<qb", 1000 - index, kind)
     for matrix, flag in ((inputs, is_quantised), (outputs, False)):
         content += struct.pack("<?2q", flag, *matrix.shape) + matrix.astype("<f4").tobytes()
     return content

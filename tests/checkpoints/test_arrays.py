@@ -38,11 +38,11 @@ def read_back(path: Path) -> dict[str, Array]:
 
 def assert_same(path: Path, expected: dict[str, Array]) -> None:
     """Compare names, dtypes, shapes and bits; bytes are in the order of this machine."""
-    found = read_back(path)
-    assert list(found) == list(expected)
+    actual = read_back(path)
+    assert list(actual) == list(expected)
     for name, array in expected.items():
-        assert (found[name].shape, found[name].dtype) == (array.shape, array.dtype.newbyteorder("="))
-        assert found[name].tobytes() == array.astype(found[name].dtype, "C").tobytes()
+        assert (actual[name].shape, actual[name].dtype) == (array.shape, array.dtype.newbyteorder("="))
+        assert actual[name].tobytes() == array.astype(actual[name].dtype, "C").tobytes()
 
 
 FORMS: dict[str, Callable[[Array], Array]] = {
@@ -89,7 +89,7 @@ def test_an_array_under_two_names_is_one(tmp_path: Path) -> None:
         torch.save({"a": array, "b": array}, tmp_path / "model.pt", pickle_protocol=protocol)
         with open_checkpoint(tmp_path / "model.pt") as checkpoint:
             first, second = checkpoint.tensors
-            assert first.place == second.place
+            assert first.memory_key == second.memory_key
 
 
 def test_bare_arrays_and_lists_are_named_like_tensors(tmp_path: Path) -> None:

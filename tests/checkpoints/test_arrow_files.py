@@ -93,11 +93,11 @@ def test_read_listing_reads_lists(tmp_path: Path, save: Callable[..., Path]) -> 
 def test_read_listing_reads_a_wide_frame(tmp_path: Path, save: Callable[..., Path]) -> None:
     """Numbered columns of floats are one table in the order of their numbers, whatever their order in the file."""
     values = np.random.default_rng(6).standard_normal((50, 12)).astype("f4")
-    columns = {f"embedding_{place}": values[:, place] for place in (3, 1, *range(4, 12), 0, 2)}
+    columns = {f"embedding_{index}": values[:, index] for index in (3, 1, *range(4, 12), 0, 2)}
     path = save(pa.table({"id": [f"Q{row}" for row in range(50)], **columns}), tmp_path / "wide")
-    found = tensors_of(path)
-    assert list(found) == ["embedding"]
-    assert are_same_bits(found["embedding"], torch.from_numpy(values))
+    actual = tensors_of(path)
+    assert list(actual) == ["embedding"]
+    assert are_same_bits(actual["embedding"], torch.from_numpy(values))
     assert labels_of(path) == {"embedding": [f"Q{row}" for row in range(50)]}
 
 
@@ -158,8 +158,8 @@ def test_columns_keep_their_names(tmp_path: Path) -> None:
             "nested": [[[1.0, 2.0]], [[3.0]], []],
         }
     )
-    found = tensors_of(save_parquet(table, tmp_path / "x"))
-    assert {name: value.tolist() for name, value in found.items()} == {
+    actual = tensors_of(save_parquet(table, tmp_path / "x"))
+    assert {name: value.tolist() for name, value in actual.items()} == {
         "a": values.tolist(),
         "a.b": (values[:, :3] + 100).tolist(),
         "shaped": (values + 50).tolist(),
@@ -317,15 +317,15 @@ def test_more_rows_than_a_file_can_hold_are_refused(tmp_path: Path) -> None:
     """A record batch that claims a billion rows is refused before memory is taken for them."""
     table = pa.table({"embedding": lists(np.ones((77, 2), "f4"), size=2)})
     raw = save_stream(table, tmp_path / "x").read_bytes()
-    place = raw.rindex(struct.pack("<q", 77), 0, raw.rindex(struct.pack("<f", 1.0)))
-    found = 0
-    while place > 0:
-        (tmp_path / "y").write_bytes(raw[:place] + struct.pack("<q", 10**9) + raw[place + 8 :])
+    index = raw.rindex(struct.pack("<q", 77), 0, raw.rindex(struct.pack("<f", 1.0)))
+    actual = 0
+    while index > 0:
+        (tmp_path / "y").write_bytes(raw[:index] + struct.pack("<q", 10**9) + raw[index + 8 :])
         with pytest.raises(CheckpointError) as caught:
             tensors_of(tmp_path / "y")
-        found += "promises 8000000000 bytes" in caught.value.message
-        place = raw.rfind(struct.pack("<q", 77), 0, place)
-    assert found == 1
+        actual += "promises 8000000000 bytes" in caught.value.message
+        index = raw.rfind(struct.pack("<q", 77), 0, index)
+    assert actual == 1
 
 
 @each_saver
@@ -337,8 +337,8 @@ def test_read_listing_survives_any_damage(tmp_path: Path, save: Callable[..., Pa
     refused = 0
     for _ in range(300):
         damaged = bytearray(raw)
-        for place in generator.integers(8, len(raw), generator.integers(1, 9)):
-            damaged[place] = generator.integers(256)
+        for index in generator.integers(8, len(raw), generator.integers(1, 9)):
+            damaged[index] = generator.integers(256)
         (tmp_path / "d").write_bytes(damaged)
         try:
             tensors_of(tmp_path / "d")
@@ -364,7 +364,7 @@ def test_bases_are_those_of_a_safetensors_file(tmp_path: Path) -> None:
     expected = expected_factors(table, tmp_path)
     column = pa.table({"embedding": lists(values)})
     save_parquet(column, tmp_path / "lists.parquet", row_group_size=3001)
-    save_parquet(pa.table({f"embedding_{place}": values[:, place] for place in range(64)}), tmp_path / "wide.parquet")
+    save_parquet(pa.table({f"embedding_{index}": values[:, index] for index in range(64)}), tmp_path / "wide.parquet")
     save_file(column, tmp_path / "lists.arrow", rows=3001)
     write_parts(
         tmp_path / "parts",
@@ -372,5 +372,5 @@ def test_bases_are_those_of_a_safetensors_file(tmp_path: Path) -> None:
         "part-{}.parquet",
     )
     for name in ("lists.parquet", "wide.parquet", "lists.arrow", "parts"):
-        found = factors_of(tmp_path / name, tmp_path)
-        assert all(are_same_bits(one, other) for one, other in zip(found, expected, strict=True)), name
+        actual = factors_of(tmp_path / name, tmp_path)
+        assert all(are_same_bits(one, other) for one, other in zip(actual, expected, strict=True)), name

@@ -53,16 +53,16 @@ def test_model_equals_what_fasttext_reads(tmp_path: Path) -> None:
         path.write_bytes(content)
         model = fasttext.load_model(str(path))
         with open_checkpoint(path) as checkpoint:
-            found = matrices_of(checkpoint)
-            assert found["input_vectors"].tobytes() == model.get_input_matrix().tobytes()
-            assert found["output_vectors"].tobytes() == model.get_output_matrix().tobytes()
+            actual = matrices_of(checkpoint)
+            assert actual["input_vectors"].tobytes() == model.get_input_matrix().tobytes()
+            assert actual["output_vectors"].tobytes() == model.get_output_matrix().tobytes()
             words = list(checkpoint.listing.labels["input_vectors"]())
             assert words[: len(model.words)] == model.words
             assert words == labels["input_vectors"]
             outputs = checkpoint.listing.labels["output_vectors"]()
             assert outputs == (model.labels if model.labels[0].startswith("__label__") else model.words)
             assert outputs == labels["output_vectors"]
-            assert {name: values.tolist() for name, values in found.items()} == {
+            assert {name: values.tolist() for name, values in actual.items()} == {
                 name: values.tolist() for name, values in matrices.items()
             }
 
@@ -76,9 +76,9 @@ def test_model_is_read_packed(tmp_path: Path, packer: str) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(PACKERS[packer](fasttext_model(inputs, outputs)))
     with open_checkpoint(path) as checkpoint:
-        found = matrices_of(checkpoint)
-        assert found["input_vectors"].tobytes() == inputs.tobytes()
-        assert found["output_vectors"].tobytes() == outputs.tobytes()
+        actual = matrices_of(checkpoint)
+        assert actual["input_vectors"].tobytes() == inputs.tobytes()
+        assert actual["output_vectors"].tobytes() == outputs.tobytes()
         words = checkpoint.listing.labels["input_vectors"]()
         assert words == [f"word{row}" for row in range(7000)] + [""] * 2000
 
@@ -89,10 +89,10 @@ COUNTS = 4 + struct.calcsize("<i12id")  # position of the number of entries
 MATRIX = COUNTS + struct.calcsize("<3i2q") + 4 * (len(b"word0\0") + 9)  # of the flag before the input matrix
 
 
-def patched(place: int, form: str, *values: float) -> bytes:
+def patched(position: int, form: str, *values: float) -> bytes:
     """Replace numbers of the model."""
     raw = struct.pack(form, *values)
-    return GOOD[:place] + raw + GOOD[place + len(raw) :]
+    return GOOD[:position] + raw + GOOD[position + len(raw) :]
 
 
 BAD_MODELS: dict[str, tuple[bytes, type[CheckpointError], str]] = {

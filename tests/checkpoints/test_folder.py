@@ -134,8 +134,8 @@ def test_folder_names_tensors_after_subfolders(tmp_path: Path, root: str | None)
                 "2_Dense/linear.bias": ramp(2),
             }
         )
-        found = [path.relative_to(tmp_path).as_posix() for path in checkpoint.listing.companions]
-        assert found == [*([] if root is None else ["modules.json"]), "1_Pooling/config.json"]
+        names = [path.relative_to(tmp_path).as_posix() for path in checkpoint.listing.companions]
+        assert names == [*([] if root is None else ["modules.json"]), "1_Pooling/config.json"]
 
 
 def test_folder_reads_modules_of_a_router(tmp_path: Path) -> None:

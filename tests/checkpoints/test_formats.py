@@ -272,8 +272,8 @@ def write(module: ModuleType, path: Path) -> Path:
 
 def contents_of(path: Path) -> dict[Path, bytes]:
     """Read all files of a checkpoint: of one that is a file also those beside it whose names begin with its own."""
-    found = path.parent.glob(f"{path.name}*") if path.is_file() else path.rglob("*")
-    files = sorted(file for file in found if file.is_file())
+    paths = path.parent.glob(f"{path.name}*") if path.is_file() else path.rglob("*")
+    files = sorted(file for file in paths if file.is_file())
     return {file: file.read_bytes() for file in files}
 
 
@@ -357,11 +357,11 @@ def test_a_pickle_that_names_gensim_is_read(tmp_path: Path) -> None:
 def test_format_lists_names_dtypes_shapes_and_bytes(module: ModuleType, tmp_path: Path) -> None:
     """The same state dict gives the same tensors, bit for bit, from every format."""
     with open_checkpoint(write(module, tmp_path / "model")) as checkpoint:
-        found = {tensor.name: tensor for tensor in checkpoint.tensors}
+        tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
         state = CASES[module.NAME].state
-        assert set(found) == set(state)
+        assert set(tensors) == set(state)
         for name, value in state.items():
-            tensor = found[name]
+            tensor = tensors[name]
             assert (tensor.shape, f"torch.{tensor.dtype}") == (tuple(value.shape), str(value.dtype))
             content = b"".join(map(bytes, read_bytes(tensor, files=checkpoint.files)))
             assert content == value.reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -52,9 +52,9 @@ def test_models_equal_what_gensim_saved(tmp_path: Path, models: ModuleType) -> N
     sentences = [[f"w{(row * column) % 30}" for column in range(9)] for row in range(60)]
     model = models.Word2Vec(sentences, vector_size=6, min_count=1, epochs=1, workers=1)
     model.save(str(tmp_path / "a.model"), sep_limit=0)
-    found = read_all(tmp_path / "a.model")
-    assert found["wv.vectors"] == model.wv.vectors.tobytes()
-    assert found["syn1neg"] == model.syn1neg.tobytes()
+    actual = read_all(tmp_path / "a.model")
+    assert actual["wv.vectors"] == model.wv.vectors.tobytes()
+    assert actual["syn1neg"] == model.syn1neg.tobytes()
     assert labels_of(tmp_path / "a.model") == dict.fromkeys(("wv.vectors", "syn1neg"), model.wv.index_to_key)
 
 

@@ -89,16 +89,16 @@ def test_read_listing_reads_what_gguf_writes(tmp_path: Path, endianess: str) -> 
     dtypes = (np.float32, np.float16, np.float64, np.int8, np.int16, np.int32, np.int64)
     for number in range(50):
         arrays = {}
-        for place in range(generator.integers(1, 5)):
+        for index in range(generator.integers(1, 5)):
             shape = generator.integers(1, 6, generator.integers(1, 5))
             dtype = np.dtype(dtypes[generator.integers(len(dtypes))])
-            arrays[f"blk.{place}.é"] = np.frombuffer(
+            arrays[f"blk.{index}.é"] = np.frombuffer(
                 generator.bytes(int(np.prod(shape)) * dtype.itemsize), dtype
             ).reshape(shape)
         path = save(tmp_path / f"{number}.gguf", arrays, endianess=gguf.GGUFEndian[endianess])
-        found = tensors_of(path)
-        assert [tensor.name for tensor in gguf.GGUFReader(path).tensors] == list(found)
-        assert all(are_same_bits(found[name], torch.from_numpy(array.copy())) for name, array in arrays.items())
+        actual = tensors_of(path)
+        assert [tensor.name for tensor in gguf.GGUFReader(path).tensors] == list(actual)
+        assert all(are_same_bits(actual[name], torch.from_numpy(array.copy())) for name, array in arrays.items())
 
 
 def test_read_listing_reads_bfloat16_in_place(tmp_path: Path) -> None:
@@ -135,13 +135,13 @@ def test_labels_are_the_tokens(tmp_path: Path) -> None:
 
 def test_read_listing_joins_a_split_model(tmp_path: Path) -> None:
     """Named by any of its parts, a split model is all of them; a part that is missing or another one is named."""
-    arrays = {f"blk.{place}.weight": np.full((8, 32), place, np.float32) for place in range(4)}
+    arrays = {f"blk.{index}.weight": np.full((8, 32), index, np.float32) for index in range(4)}
     save(tmp_path / "m.gguf", {"token_embd.weight": np.ones((3, 32), np.float32), **arrays}, split_max_tensors=2)
     parts = sorted(tmp_path.glob("m-*.gguf"))
-    assert [part.name for part in parts] == [f"m-0000{place}-of-00003.gguf" for place in (1, 2, 3)]
+    assert [part.name for part in parts] == [f"m-0000{index}-of-00003.gguf" for index in (1, 2, 3)]
     for part in parts:
-        found = tensors_of(part)
-        assert all(are_same_bits(found[name], torch.from_numpy(array)) for name, array in arrays.items())
+        actual = tensors_of(part)
+        assert all(are_same_bits(actual[name], torch.from_numpy(array)) for name, array in arrays.items())
     with open_checkpoint(parts[2]) as checkpoint:
         assert checkpoint.nbytes == sum(part.stat().st_size for part in parts)
     shutil.copy(parts[1], tmp_path / "renamed.gguf")
@@ -305,8 +305,8 @@ def test_read_listing_survives_any_damage(tmp_path: Path) -> None:
     refused = 0
     for _ in range(400):
         damaged = bytearray(raw)
-        for place in generator.integers(4, len(raw) - 32, generator.integers(1, 9)):
-            damaged[place] = generator.integers(256)
+        for index in generator.integers(4, len(raw) - 32, generator.integers(1, 9)):
+            damaged[index] = generator.integers(256)
         (tmp_path / "d.gguf").write_bytes(damaged)
         try:
             with open_checkpoint(tmp_path / "d.gguf") as checkpoint:
@@ -321,15 +321,15 @@ def test_bases_are_those_of_a_safetensors_file(tmp_path: Path) -> None:
     """20,000 x 64 numbers have the same weights and bases, to the bit, whether floats in place or made of codes."""
     table = large_table()
     save(tmp_path / "m.gguf", {"token_embd.weight": table.numpy()})
-    for found, expected in zip(
+    for actual, expected in zip(
         factors_of(tmp_path / "m.gguf", tmp_path), expected_factors(table, tmp_path), strict=True
     ):
-        assert are_same_bits(found, expected)
+        assert are_same_bits(actual, expected)
     kind = gguf.GGMLQuantizationType.Q8_0
     codes = quants.quantize(table.numpy(), kind)
     save(tmp_path / "q.gguf", {"token_embd.weight": (codes, kind)})
     values = torch.from_numpy(quants.dequantize(codes, kind))
-    for found, expected in zip(
+    for actual, expected in zip(
         factors_of(tmp_path / "q.gguf", tmp_path), expected_factors(values, tmp_path), strict=True
     ):
-        assert are_same_bits(found, expected)
+        assert are_same_bits(actual, expected)

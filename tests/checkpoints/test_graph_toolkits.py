@@ -141,8 +141,8 @@ def libkge_state() -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("place", ["dataset", "package", "files", "nowhere"])
-def test_libkge_gives_names_and_labels(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("subfolder", ["dataset", "package", "files", "nowhere"])
+def test_libkge_gives_names_and_labels(tmp_path: Path, subfolder: str) -> None:
     """The state dict lies in a pair under `model`; ids in the checkpoint's dataset, beside it, or in files."""
     checkpoint = {
         "type": "train",
@@ -152,18 +152,18 @@ def test_libkge_gives_names_and_labels(tmp_path: Path, place: str) -> None:
         "valid_trace": [{"mrr": 0.1}],
     }
     ids = {"entity_ids": ENTITIES, "relation_ids": RELATIONS}
-    if place == "dataset":
+    if subfolder == "dataset":
         checkpoint["dataset"] = {"num_entities": 4, "meta": ids}
-    elif place == "package":
+    elif subfolder == "package":
         checkpoint |= ids
-    elif place == "files":
+    elif subfolder == "files":
         for kind, texts in ids.items():
             (tmp_path / f"{kind}.del").write_text("".join(f"{row}\t{text}\n" for row, text in enumerate(texts)))
     torch.save(checkpoint, tmp_path / "checkpoint_best.pt")
     assert tables_of(tmp_path / "checkpoint_best.pt") == {
         name: value.tolist() for name, value in libkge_state().items()
     }
-    expected = dict(zip(libkge_state(), (ENTITIES, RELATIONS), strict=True)) if place != "nowhere" else {}
+    expected = dict(zip(libkge_state(), (ENTITIES, RELATIONS), strict=True)) if subfolder != "nowhere" else {}
     assert labels_of(tmp_path / "checkpoint_best.pt") == expected
     with open_checkpoint(tmp_path / "checkpoint_best.pt") as opened:
         assert opened.listing.loading.endswith("['model'][0]")

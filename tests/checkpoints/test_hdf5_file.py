@@ -58,13 +58,13 @@ def test_read_listing_reads_what_h5py_writes(tmp_path: Path) -> None:
     generator = np.random.default_rng(11)
     for number in range(10):
         path = tmp_path / f"{number}.h5"
-        arrays = {f"g{place % 3}/é {place}": random_array(generator) for place in range(10)}
+        arrays = {f"g{index % 3}/é {index}": random_array(generator) for index in range(10)}
         with h5py.File(path, "w", userblock_size=512 * (number % 2)) as file:
             for name, array in arrays.items():
                 file.create_dataset(name, data=array, **random_layout(array.shape, generator))
-        found = tensors_of(path)
-        assert set(found) == set(arrays)
-        assert all(are_same_bits(found[name], as_tensor(array)) for name, array in arrays.items())
+        actual = tensors_of(path)
+        assert set(actual) == set(arrays)
+        assert all(are_same_bits(actual[name], as_tensor(array)) for name, array in arrays.items())
 
 
 def test_contiguous_datasets_are_read_in_place(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_links_inside_of_the_file_are_other_names(tmp_path: Path) -> None:
         file["hard"] = file["g/embeddings"]
     with open_checkpoint(tmp_path / "m.h5") as checkpoint:
         assert sorted(tensor.name for tensor in checkpoint.tensors) == ["g/embeddings", "g/soft", "hard"]
-        assert len({tensor.place for tensor in checkpoint.tensors}) == 1
+        assert len({tensor.memory_key for tensor in checkpoint.tensors}) == 1
 
 
 def test_what_is_no_tensor_is_left_out(tmp_path: Path) -> None:
@@ -260,9 +260,9 @@ def test_values_that_were_never_written_are_the_fill(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "m.h5", "w") as file:
         file.create_dataset("plain", (40, 3), ">f4", fillvalue=2.5)
         file.create_dataset("chunks", (40, 3), "f4", chunks=(7, 3), fillvalue=-1)[5:9] = 1
-    found = tensors_of(tmp_path / "m.h5")
-    assert found["plain"].equal(torch.full((40, 3), 2.5))
-    assert found["chunks"].equal(torch.cat([torch.full((5, 3), -1.0), torch.ones(4, 3), torch.full((31, 3), -1.0)]))
+    actual = tensors_of(tmp_path / "m.h5")
+    assert actual["plain"].equal(torch.full((40, 3), 2.5))
+    assert actual["chunks"].equal(torch.cat([torch.full((5, 3), -1.0), torch.ones(4, 3), torch.full((31, 3), -1.0)]))
 
 
 def test_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,9 +298,9 @@ def test_biggraph_joins_partitions(tmp_path: Path) -> None:
     parts = [values[100 * part : 100 * part + 100] for part in range(13)]
     folder = save_biggraph(tmp_path / "m", [part + 1 for part in parts], version=9)
     save_biggraph(folder, parts)
-    found = tensors_of(folder)
-    assert are_same_bits(found["embeddings_user_id"], torch.from_numpy(values))
-    assert found["model/relations/0/operator/rhs/translation"].tolist() == [0, 1, 2, 3]
+    actual = tensors_of(folder)
+    assert are_same_bits(actual["embeddings_user_id"], torch.from_numpy(values))
+    assert actual["model/relations/0/operator/rhs/translation"].tolist() == [0, 1, 2, 3]
     labels = labels_of(folder)["embeddings_user_id"]
     assert labels == [f"user_id {row // 100}.{row % 100} é" for row in range(1300)]
     with open_checkpoint(folder) as checkpoint:
@@ -344,5 +344,5 @@ def test_bases_are_those_of_a_safetensors_file(tmp_path: Path) -> None:
         file.create_dataset("embeddings", data=table.numpy(), chunks=(300, 40), compression="lzf")
     save_biggraph(tmp_path / "parts", [part.numpy() for part in table.split(3001)])
     for name in ("plain.h5", "packed.h5", "parts"):
-        found = factors_of(tmp_path / name, tmp_path)
-        assert all(are_same_bits(one, other) for one, other in zip(found, expected, strict=True)), name
+        actual = factors_of(tmp_path / name, tmp_path)
+        assert all(are_same_bits(one, other) for one, other in zip(actual, expected, strict=True)), name

@@ -91,9 +91,9 @@ def cache(tmp_path: Path) -> Path:
         "model-00002-of-00002.safetensors": {"head.bias": torch.ones(3)},
         "1_Dense/model.safetensors": {"linear.weight": torch.eye(6)},
     }
-    for place, (name, tensors) in enumerate(weights.items()):
-        save_file(tensors, model / "blobs" / f"{place:040}")
-        (snapshot / name).symlink_to(os.path.relpath(model / "blobs" / f"{place:040}", (snapshot / name).parent))
+    for index, (name, tensors) in enumerate(weights.items()):
+        save_file(tensors, model / "blobs" / f"{index:040}")
+        (snapshot / name).symlink_to(os.path.relpath(model / "blobs" / f"{index:040}", (snapshot / name).parent))
     index = {tensor: name for name in list(weights)[:2] for tensor in weights[name]}
     vocabulary = {f"t{row}": row for row in range(40)}
     texts = {"model.safetensors.index.json": {"weight_map": index}, "tokenizer.json": {"model": {"vocab": vocabulary}}}
@@ -121,9 +121,9 @@ def test_model_is_read_from_the_cache(hub: ModuleType, cache: Path, revision: st
         assert names == ["word_embeddings.weight", "head.bias", "1_Dense/linear.weight"]
         assert checkpoint.path == cache / "models--org--name" / "snapshots" / COMMIT
         assert checkpoint.listing.companions == (checkpoint.path / "tokenizer.json",)
-    found = embcompress.inspect(Path(f"hf://org/name{revision}/1_Dense"))
-    assert found.input.path == f"hf://org/name{revision}/1_Dense"
-    assert [table.name for table in found.tables] == ["linear.weight"]
+    report = embcompress.inspect(Path(f"hf://org/name{revision}/1_Dense"))
+    assert report.input.path == f"hf://org/name{revision}/1_Dense"
+    assert [table.name for table in report.tables] == ["linear.weight"]
 
 
 @pytest.mark.parametrize(

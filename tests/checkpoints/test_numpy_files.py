@@ -239,13 +239,13 @@ def test_npz_refuses_what_cannot_be_true(tmp_path: Path, kind: str) -> None:
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("place", [60, 120, 170])
-def test_npz_sees_damage_in_deflated_values(tmp_path: Path, place: int) -> None:
+@pytest.mark.parametrize("position", [60, 120, 170])
+def test_npz_sees_damage_in_deflated_values(tmp_path: Path, position: int) -> None:
     """A changed byte in deflated values is an error when they are opened or read, never other values."""
     noise = np.random.default_rng(2).standard_normal((40, 30)).astype(np.float32)
     np.savez_compressed(tmp_path / "a.npz", entity=noise)
     content = bytearray((tmp_path / "a.npz").read_bytes())
-    content[-place - 400] ^= 0xFF
+    content[-position - 400] ^= 0xFF
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(DamagedFileError), open_checkpoint(tmp_path / "a.npz") as checkpoint:
         contents_of(checkpoint)

@@ -12,7 +12,7 @@ from torch import nn
 
 from embcompress.checkpoints import open_checkpoint
 from embcompress.checkpoints.pickled.modules import MODULES_MAX
-from embcompress.checkpoints.tensors import Named, ToldModule
+from embcompress.checkpoints.tensors import ModuleRecord, Named
 
 SAMPLES = Path(__file__).parents[2] / "sample_checkpoints"
 
@@ -37,7 +37,7 @@ class Runs:
         return os.mkdir, (str(self.path),)
 
 
-def tell(model: nn.Module, path: Path) -> dict[str, ToldModule]:
+def tell(model: nn.Module, path: Path) -> dict[str, ModuleRecord]:
     """Save a model whole and read what it tells."""
     torch.save(model, path, pickle_protocol=5)
     with open_checkpoint(path) as checkpoint:
@@ -57,14 +57,14 @@ def test_listing_tells_the_interaction_of_the_samples(
 ) -> None:
     """The samples' interactions, their arguments and the shapes of the rows are those that they were trained with."""
     with open_checkpoint(SAMPLES / f"kinships-{name}" / "trained_model.pkl") as checkpoint:
-        told = checkpoint.listing.graph_model
-    assert told["interaction"].class_name == f"pykeen.nn.modules.{interaction}Interaction"
-    assert dict(told["interaction"].values) == values
-    tables = [told[f"{side}_representations.0"] for side in ("entity", "relation")]
+        record = checkpoint.listing.graph_model
+    assert record["interaction"].class_name == f"pykeen.nn.modules.{interaction}Interaction"
+    assert dict(record["interaction"].values) == values
+    tables = [record[f"{side}_representations.0"] for side in ("entity", "relation")]
     assert [table.values["shape"] for table in tables] == shapes
     assert [table.values["is_complex"] for table in tables] == [name == "complex"] * 2
     assert [table.values["normalizer"] for table in tables] == [None, None]
-    assert (told[""].values["num_entities"], told[""].values["use_inverse_triples"]) == (104, False)
+    assert (record[""].values["num_entities"], record[""].values["use_inverse_triples"]) == (104, False)
     is_constrained = name == "transe"
     assert tables[0].names.get("constrainer") == (Named("torch.nn.functional.normalize") if is_constrained else None)
 
@@ -84,15 +84,15 @@ def test_listing_tells_plain_values_and_names_the_rest(tmp_path: Path) -> None:
     interaction.bound = functools.partial(torch.nn.functional.normalize, p=2, dim=-1)
     interaction.positional = functools.partial(torch.nn.functional.normalize, None)
     interaction.listed, interaction.path = [1], Path("x")
-    told = tell(GraphModel(interaction), tmp_path / "model.pt")["interaction"]
-    assert told.class_name == "torch.nn.modules.linear.Identity"
-    assert dict(told.values) == {"margin": 0.5, "blocks": ((0, 1), ("a", None))}
+    record = tell(GraphModel(interaction), tmp_path / "model.pt")["interaction"]
+    assert record.class_name == "torch.nn.modules.linear.Identity"
+    assert dict(record.values) == {"margin": 0.5, "blocks": ((0, 1), ("a", None))}
     normalize = "torch.nn.functional.normalize"
-    assert told.names["plain"] == Named(normalize)
-    assert told.names["bound"] == Named(normalize, {"p": 2, "dim": -1})
-    assert told.names["positional"] == Named(normalize, None)
-    assert told.names["listed"] == Named("builtins.list", None)
-    assert told.names["path"].keywords is None
+    assert record.names["plain"] == Named(normalize)
+    assert record.names["bound"] == Named(normalize, {"p": 2, "dim": -1})
+    assert record.names["positional"] == Named(normalize, None)
+    assert record.names["listed"] == Named("builtins.list", None)
+    assert record.names["path"].keywords is None
 
 
 def test_telling_runs_nothing(tmp_path: Path) -> None:
@@ -100,10 +100,10 @@ def test_telling_runs_nothing(tmp_path: Path) -> None:
     interaction = nn.Identity()
     interaction.payload = Runs(tmp_path / "attribute")
     interaction.bound = functools.partial(os.mkdir, path=str(tmp_path / "partial"))
-    told = tell(GraphModel(interaction), tmp_path / "model.pt")["interaction"]
+    record = tell(GraphModel(interaction), tmp_path / "model.pt")["interaction"]
     mkdir = f"{os.mkdir.__module__}.mkdir"
-    assert told.names["payload"] == Named(mkdir, None)
-    assert told.names["bound"] == Named(mkdir, {"path": str(tmp_path / "partial")})
+    assert record.names["payload"] == Named(mkdir, None)
+    assert record.names["bound"] == Named(mkdir, {"path": str(tmp_path / "partial")})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pt"]
 
 

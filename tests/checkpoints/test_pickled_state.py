@@ -46,13 +46,13 @@ def read_back(path: Path) -> dict[str, Tensor]:
 
 def assert_same(path: Path, expected: Mapping[str, Any]) -> None:
     """Compare names in order, dtypes, shapes and bits."""
-    found = read_back(path)
-    assert list(found) == list(expected)
+    actual = read_back(path)
+    assert list(actual) == list(expected)
     for name, value in expected.items():
         native = value.astype(value.dtype.newbyteorder("="), "C") if isinstance(value, numpy.ndarray) else value
         tensor = torch.as_tensor(native).detach().contiguous()
-        assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape)
-        assert found[name].reshape(-1).view(torch.uint8).equal(tensor.reshape(-1).view(torch.uint8))
+        assert (actual[name].dtype, actual[name].shape) == (tensor.dtype, tensor.shape)
+        assert actual[name].reshape(-1).view(torch.uint8).equal(tensor.reshape(-1).view(torch.uint8))
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -63,9 +63,9 @@ def test_read_pickle_gives_back_plain_values_of_every_protocol(protocol):
         "shared": [shared, shared],
         "nested": {"a": {"b": [[]]}, "ordered": collections.OrderedDict(x=1, y=2)},
     }
-    found = read(pickle.dumps(value, protocol))
-    assert found == value
-    assert found["shared"][0] is found["shared"][1]
+    actual = read(pickle.dumps(value, protocol))
+    assert actual == value
+    assert actual["shared"][0] is actual["shared"][1]
 
 
 @pytest.mark.parametrize(("protocol", "make"), [(3, bytes), (4, bytes), (5, bytes), (5, bytearray)])
@@ -97,8 +97,8 @@ def test_read_pickle_tells_where_long_texts_lie(protocol):
 @pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])
 def test_read_pickle_makes_sets_and_foreign_objects_inert(protocol):
     """A class that is not ours becomes its name, its arguments and its state."""
-    found = read(pickle.dumps([{"x"}, datetime.date(2024, 1, 2), slice(1, 2), ValueError], protocol))
-    names, date, part, error = found
+    actual = read(pickle.dumps([{"x"}, datetime.date(2024, 1, 2), slice(1, 2), ValueError], protocol))
+    names, date, part, error = actual
     assert names.global_name in ("builtins.set", "__builtin__.set")
     assert list(names.items or names.args[0]) == ["x"]
     assert (date.global_name, len(date.args)) == ("datetime.date", 1)
@@ -115,10 +115,10 @@ def test_read_pickle_keeps_the_content_of_inert_lists_dicts_and_states():
         b"(X\x01\x00\x00\x00kK\x03u"
         b"}(X\x01\x00\x00\x00aK\x04X\x06\x00\x00\x00originK\x05u}X\x04\x00\x00\x00argsK\x06s\x86b."
     )
-    found = read(content)
-    assert (found.global_name, found.args, found.items, found.entries) == ("m.C", (), [1, 2], {"k": 3})
-    assert dict(found.state) == {"a": 4, "origin": 5, "args": 6}
-    assert found.origin.qualname == "C"
+    actual = read(content)
+    assert (actual.global_name, actual.args, actual.items, actual.entries) == ("m.C", (), [1, 2], {"k": 3})
+    assert dict(actual.state) == {"a": 4, "origin": 5, "args": 6}
+    assert actual.origin.qualname == "C"
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
@@ -144,16 +144,16 @@ def test_read_pickle_reads_tensors_as_places(protocol):
 
 def test_read_pickle_notes_lazy_conjugates():
     """A conjugated view shares the storage of the other values, and says so."""
-    found = read(dump(torch.ones(2, dtype=torch.complex64).conj()))
-    assert found.pending == ("conj",)
+    actual = read(dump(torch.ones(2, dtype=torch.complex64).conj()))
+    assert actual.pending == ("conj",)
 
 
 def test_read_pickle_hand_built_tensor_is_read():
     """The parts that the next tests damage make a tensor when they are whole."""
-    found = read(TENSOR + b"(" + STORAGE + b"K\x00" + SHAPE + STRIDES + REST + b"tR.")
-    assert isinstance(found, TensorReference)
-    assert isinstance(found.storage, StorageReference)
-    assert (found.shape, found.strides) == ((2, 3), (3, 1))
+    actual = read(TENSOR + b"(" + STORAGE + b"K\x00" + SHAPE + STRIDES + REST + b"tR.")
+    assert isinstance(actual, TensorReference)
+    assert isinstance(actual.storage, StorageReference)
+    assert (actual.shape, actual.strides) == ((2, 3), (3, 1))
 
 
 @pytest.mark.parametrize(
@@ -274,20 +274,20 @@ def test_read_pickle_decides_on_every_opcode():
 def test_read_pickle_memo_index_costs_no_memory():
     """A memo index of 2^32 - 1 is one entry; pickle's own C reader would reserve 32 GiB for it."""
     tracemalloc.start()
-    found = read(b"]r\xff\xff\xff\xff0j\xff\xff\xff\xff.")
+    actual = read(b"]r\xff\xff\xff\xff0j\xff\xff\xff\xff.")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found == []
+    assert actual == []
     assert peak < 100_000
 
 
 def test_read_pickle_does_not_hash_nested_tuples():
     """A key of 2^200 leaves, written in 600 bytes, is kept apart by identity: its hash would never be ready."""
     key = b"cm\nC\n" + b"q\x00h\x00\x86" * 200
-    found = read(b"}" + key + b"K\x05s.")
-    (opaque,) = found
+    actual = read(b"}" + key + b"K\x05s.")
+    (opaque,) = actual
     assert isinstance(opaque, OpaqueKey)
-    assert found[opaque] == 5
+    assert actual[opaque] == 5
     frozen = read(b"(" + key + b"\x91.")
     assert len(frozen.items) == 1
 
@@ -297,19 +297,19 @@ def test_read_pickle_does_not_hash_colliding_integers():
     numbers = [k * (2**61 - 1) for k in range(1, 30_001)]
     keys = [pickle.encode_long(number) for number in numbers]
     content = b"}(" + b"".join(b"\x8a" + bytes([len(key)]) + key + b"N" for key in keys) + b"u."
-    found = read(content)
+    actual = read(content)
     assert len({hash(number) for number in numbers}) == 1
-    assert len({hash(key) for key in found}) == 30_000
-    assert [key.value for key in found] == numbers
+    assert len({hash(key) for key in actual}) == 30_000
+    assert [key.value for key in actual] == numbers
 
 
 def test_read_pickle_does_not_compare_long_texts():
     """Two equal keys of a million characters are not compared for each of 40,000 entries set, but kept apart."""
     text = b"X" + (10**6).to_bytes(4, "little") + b"a" * 10**6
-    found = read(text + b"q\x000" + text + b"q\x010}(" + b"h\x00Nh\x01N" * 20_000 + b"u.")
-    assert len(found) == 40_000  # a dict that compared them would have one entry
-    assert {type(key) for key in found} == {OpaqueKey}
-    assert len({id(key.value) for key in found}) == 2
+    actual = read(text + b"q\x000" + text + b"q\x010}(" + b"h\x00Nh\x01N" * 20_000 + b"u.")
+    assert len(actual) == 40_000  # a dict that compared them would have one entry
+    assert {type(key) for key in actual} == {OpaqueKey}
+    assert len({id(key.value) for key in actual}) == 2
 
 
 def test_read_pickle_accepts_unhashable_keys():
@@ -331,10 +331,10 @@ def test_read_pickle_accepts_unhashable_keys():
 )
 def test_read_pickle_survives_cycles_and_depth(content):
     """Containers within themselves or 50,000 deep are read, shown and freed."""
-    found = read(content)
-    if isinstance(found, Inert):
-        assert repr(found) == "<Inert 'm.C'>"
-    assert found is not None
+    actual = read(content)
+    if isinstance(actual, Inert):
+        assert repr(actual) == "<Inert 'm.C'>"
+    assert actual is not None
 
 
 def test_read_pickle_repeats_nothing():

@@ -103,7 +103,7 @@ def test_open_checkpoint_leaves_other_numbered_tensors_apart(tmp_path: Path, nam
         assert {tensor.name for tensor in checkpoint.tensors} == set(tensors)
 
 
-def place(name: str, *, rows: int, columns: int, start: int = 0) -> StoredTensor:
+def tensor_of(name: str, *, rows: int, columns: int, start: int = 0) -> StoredTensor:
     """Describe a dense float32 tensor."""
     return StoredTensor(name, "float32", (rows, columns), contiguous_strides((rows, columns)), start)
 
@@ -116,7 +116,7 @@ def test_join_reads_a_grid_of_pieces(tmp_path: Path) -> None:
             for column, columns in ((0, 7), (7, 1), (8, 16)):
                 start = file.tell()
                 file.write(TABLE[row : row + rows, column : column + columns].contiguous().numpy().tobytes())
-                tensor = place(f"{row},{column}", rows=rows, columns=columns, start=start)
+                tensor = tensor_of(f"{row},{column}", rows=rows, columns=columns, start=start)
                 tiles.append(Piece(tensor, row, column, columns))
     stored = join("t", tiles[::-1], dtype="float32", shape=(1000, 24))
     with open(path, "rb", buffering=0) as file:
@@ -138,7 +138,7 @@ def test_join_reads_a_grid_of_pieces(tmp_path: Path) -> None:
 def test_join_refuses_gaps_and_overlaps(places: list[tuple[int, int, int, int]], message: str) -> None:
     """Each entry must be in one piece; the message names the piece that is not in its place."""
     pieces = [
-        Piece(place("ab"[i], rows=rows, columns=columns), row, column, columns)
+        Piece(tensor_of("ab"[i], rows=rows, columns=columns), row, column, columns)
         for i, (row, column, rows, columns) in enumerate(places)
     ]
     with pytest.raises(DamagedFileError, match=message):

@@ -56,8 +56,8 @@ def test_read_listing_finds_what_safetensors_wrote(tmp_path: Path) -> None:
             tensors[f"{name}{shape}"] = raw.view(getattr(torch, name)).squeeze(-1)
     path = tmp_path / "model.safetensors"
     safetensors.torch.save_file(tensors, path, metadata={"format": "pt", "ü": "\n"})
-    found = contents(path)
-    assert found == {
+    actual = contents(path)
+    assert actual == {
         name: (
             str(value.dtype).removeprefix("torch."),
             tuple(value.shape),
@@ -215,13 +215,13 @@ def test_read_listing_believes_no_header_that_safetensors_refuses(tmp_path: Path
     """Of random headers of known dtypes none gets through that safetensors' own reader refuses; all lies inside."""
     path = write_raw(tmp_path / "random", header, bytes(size))
     try:
-        found = contents(path)
+        actual = contents(path)
     except CheckpointError:
         return
-    known = {name: tensor for name, tensor in found.items() if tensor[0] != "X"}
-    if len(known) == len(found):
+    known = {name: tensor for name, tensor in actual.items() if tensor[0] != "X"}
+    if len(known) == len(actual):
         used = 8 + len(json.dumps(header)) + sum(len(content) for _, _, content in known.values())
-        assert {name for name, _ in safetensors.deserialize(path.read_bytes()[:used])} == set(found)
+        assert {name for name, _ in safetensors.deserialize(path.read_bytes()[:used])} == set(actual)
     for dtype, shape, content in known.values():
         assert len(content) == math.prod(shape) * ITEM_BYTES[dtype]
 
@@ -235,7 +235,7 @@ def test_read_listing_survives_a_changed_byte(tmp_path: Path, position: int, val
     path = tmp_path / "changed"
     path.write_bytes(raw)
     try:
-        found = contents(path)
+        actual = contents(path)
     except CheckpointError:
         return
-    assert sum(len(content) for _, _, content in found.values()) == 92
+    assert sum(len(content) for _, _, content in actual.values()) == 92

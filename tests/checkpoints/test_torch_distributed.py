@@ -50,9 +50,9 @@ class CutPlanner(DefaultSavePlanner):
         for name, tensor in self.state.items():
             edges = [[0, *cut, size] for cut, size in zip(self.cuts[name], tensor.shape, strict=True)]
             places = torch.cartesian_prod(*(torch.arange(len(edge) - 1) for edge in edges)).view(-1, tensor.dim())
-            for place in places.tolist():
-                offsets = torch.Size(edge[index] for edge, index in zip(edges, place, strict=True))
-                ends = [edge[index + 1] for edge, index in zip(edges, place, strict=True)]
+            for location in places.tolist():
+                offsets = torch.Size(edge[index] for edge, index in zip(edges, location, strict=True))
+                ends = [edge[index + 1] for edge, index in zip(edges, location, strict=True)]
                 sizes = torch.Size(end - offset for end, offset in zip(ends, offsets, strict=True))
                 written = TensorWriteData(
                     ChunkStorageMetadata(offsets, sizes), TensorProperties.create_from_tensor(tensor), tensor.shape
@@ -106,11 +106,11 @@ def assert_converted(path: Path) -> None:
     """Compare with what torch's own conversion to one file gives."""
     dcp_to_torch_save(path, path.with_suffix(".pt"))
     expected = torch.load(path.with_suffix(".pt"), weights_only=False)
-    found = read_back(path)
-    assert sorted(found) == sorted(expected)
+    actual = read_back(path)
+    assert sorted(actual) == sorted(expected)
     for name, value in expected.items():
-        assert (found[name].dtype, found[name].shape) == (value.dtype, value.shape)
-        bits, wanted = (one.contiguous().reshape(-1).view(torch.uint8) for one in (found[name], value))
+        assert (actual[name].dtype, actual[name].shape) == (value.dtype, value.shape)
+        bits, wanted = (one.contiguous().reshape(-1).view(torch.uint8) for one in (actual[name], value))
         assert bits.equal(wanted)
 
 
@@ -212,9 +212,9 @@ def change_places(**changes: object) -> Callable[[Metadata], None]:
     """Change where every chunk is said to be."""
 
     def change(metadata: Metadata) -> None:
-        for place in metadata.storage_data.values():
+        for location in metadata.storage_data.values():
             for name, value in changes.items():
-                setattr(place, name, value)
+                setattr(location, name, value)
 
     return change
 
@@ -331,10 +331,10 @@ def test_nothing_in_the_metadata_or_a_chunk_runs(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(Payload(), buffer)
     metadata = metadata_of(path)
-    (place,) = metadata.storage_data.values()
-    place.offset, place.length = 0, buffer.tell()
+    (location,) = metadata.storage_data.values()
+    location.offset, location.length = 0, buffer.tell()
     (path / ".metadata").write_bytes(pickle.dumps(metadata))
-    (path / place.relative_path).write_bytes(buffer.getvalue())
+    (path / location.relative_path).write_bytes(buffer.getvalue())
     with open_checkpoint(path) as checkpoint:
         assert checkpoint.listing.left_out[0].reason == "a chunk that is no tensor"
     assert not (tmp_path / "marker").exists()
@@ -379,9 +379,9 @@ def test_safetensors_files_of_several_workers_are_joined(tmp_path: Path, kind: s
     shape, cuts = CUTS[kind]
     value = torch.randn(*shape, generator=torch.Generator().manual_seed(1))
     path = save_shards({"emb.weight": value, "w": torch.ones(3)}, {"emb.weight": cuts, "w": ([2],)}, tmp_path / "step")
-    found = read_back(path)
-    assert found["emb.weight"].equal(value)
-    assert found["w"].equal(torch.ones(3))
+    actual = read_back(path)
+    assert actual["emb.weight"].equal(value)
+    assert actual["w"].equal(torch.ones(3))
     with open_checkpoint(path) as checkpoint:
         assert checkpoint.format == "torch distributed safetensors"
         assert checkpoint.nbytes == sum(file.stat().st_size for file in path.iterdir())

@@ -42,13 +42,13 @@ def read_back(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def assert_equal(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+def assert_equal(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Compare names in order, dtypes, shapes and bits."""
-    assert list(found) == list(expected)
+    assert list(actual) == list(expected)
     for name, value in expected.items():
-        assert (found[name].dtype, found[name].shape) == (value.dtype, value.shape)
+        assert (actual[name].dtype, actual[name].shape) == (value.dtype, value.shape)
         assert (
-            found[name].reshape(-1).view(torch.uint8).equal(value.detach().contiguous().reshape(-1).view(torch.uint8))
+            actual[name].reshape(-1).view(torch.uint8).equal(value.detach().contiguous().reshape(-1).view(torch.uint8))
         )
 
 
@@ -63,7 +63,7 @@ def test_read_listing_reads_a_state_dict_bit_for_bit(tmp_path: Path, protocol: i
     path = save(state, tmp_path / "model.bin", protocol=protocol)
     assert_equal(read_back(path), torch.load(path, weights_only=protocol == 2))
     with open_checkpoint(path) as checkpoint:
-        places = {stored.name: stored.place for stored in checkpoint.tensors}
+        places = {stored.name: stored.memory_key for stored in checkpoint.tensors}
     assert places["base"] == places["same"]
     assert places["transposed"][0] == places["base"][0]
 
@@ -160,8 +160,8 @@ def test_read_listing_runs_nothing(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     shell = b"cposix\nsystem\nX" + struct.pack("<I", len(f"touch {marker}")) + f"touch {marker}".encode() + b"\x85R."
     good = [pickle.dumps(part, 2) for part in (MAGIC, 1001, {}, {"a": 1}, [])]
-    for place in range(1, 5):
-        (tmp_path / "model.pt").write_bytes(b"".join([*good[:place], b"\x80\x02" + shell, *good[place + 1 :]]))
+    for position in range(1, 5):
+        (tmp_path / "model.pt").write_bytes(b"".join([*good[:position], b"\x80\x02" + shell, *good[position + 1 :]]))
         with pytest.raises(CheckpointError):
             open_checkpoint(tmp_path / "model.pt")
     assert not marker.exists()

@@ -46,8 +46,10 @@ def assert_listed(path: Path, expected: dict[str, torch.Tensor]) -> Listing:
     for tensor in listing.tensors:
         values = expected[tensor.name].detach()
         assert (tensor.shape, tensor.dtype) == (tuple(values.shape), str(values.dtype).removeprefix("torch."))
-        found = read_values(path, tensor)
-        assert found.contiguous().reshape(-1).view(torch.uint8).equal(values.contiguous().reshape(-1).view(torch.uint8))
+        actual = read_values(path, tensor)
+        assert (
+            actual.contiguous().reshape(-1).view(torch.uint8).equal(values.contiguous().reshape(-1).view(torch.uint8))
+        )
     return listing
 
 
@@ -107,7 +109,7 @@ def test_read_listing_finds_a_state_dict_bit_for_bit(tmp_path, protocol):
     torch.save(make_state_dict(), path, pickle_protocol=protocol)
     listing = assert_listed(path, torch.load(path, weights_only=protocol == 2))
     assert listing.left_out == ()
-    places = {tensor.name: tensor.place for tensor in listing.tensors}
+    places = {tensor.name: tensor.memory_key for tensor in listing.tensors}
     assert places["base"] == places["same"] == places["float32"][:0] + places["same"]
     assert places["transposed"] != places["base"]
     assert places["transposed"][0] == places["base"][0]
@@ -273,7 +275,7 @@ def test_read_listing_names_a_whole_module_as_its_state_dict(tmp_path, protocol)
     torch.save(module, path, pickle_protocol=protocol)
     listing = assert_listed(path, module.state_dict())
     assert listing.left_out == ()
-    places = {tensor.name: tensor.place for tensor in listing.tensors}
+    places = {tensor.name: tensor.memory_key for tensor in listing.tensors}
     assert places["entities.weight"] == places["head.weight"] == places["blocks.1.weight"]
     torch.save({"epoch": 3, "model": module, "optimizer": None}, path, pickle_protocol=protocol)
     assert_listed(path, module.state_dict())

@@ -61,8 +61,8 @@ def test_vectors_by_key_are_one_table(tmp_path: Path, kind: str, protocol: int, 
     rows = ROWS.unbind() if values == "views" else [row.clone() for row in ROWS]
     vectors = [row.numpy() for row in ROWS] if values == "arrays" else rows
     torch.save(dict(zip(keys, vectors, strict=True)), tmp_path / "vectors.pt", pickle_protocol=protocol)
-    found, found_labels = read(tmp_path / "vectors.pt")
-    assert found.equal(ROWS[order])
+    actual, found_labels = read(tmp_path / "vectors.pt")
+    assert actual.equal(ROWS[order])
     assert found_labels == labels
 
 
@@ -90,9 +90,9 @@ def test_vectors_of_other_forms_are_one_table(tmp_path: Path, protocol: int) -> 
     ]
     for value, expected in forms:
         torch.save(value, tmp_path / "vectors.pt", pickle_protocol=protocol)
-        found, labels = read(tmp_path / "vectors.pt")
-        assert found.dtype == expected.dtype
-        assert found.equal(expected)
+        actual, labels = read(tmp_path / "vectors.pt")
+        assert actual.dtype == expected.dtype
+        assert actual.equal(expected)
         assert labels is None
 
 

@@ -85,9 +85,9 @@ def test_text_equals_gensim_to_the_bit(tmp_path: Path, has_header: bool) -> None
             expected, expected_words = read_by_gensim(path, binary=False, no_header=not has_header)
         if not has_header and not all(re.fullmatch(r"[-+.\deEnainf]+", field) for field in lines[0].split(" ")[-5:]):
             continue
-        values, found = read_vectors(path)
+        values, actual = read_vectors(path)
         assert values.tobytes() == expected.tobytes()
-        assert found == expected_words == words
+        assert actual == expected_words == words
 
 
 @pytest.mark.parametrize("packer", PACKERS)
@@ -103,17 +103,17 @@ def test_binary_equals_gensim_to_the_bit(tmp_path: Path, packer: str) -> None:
         content += b"".join(f"{word} ".encode() + row.tobytes() + end for word, row in zip(words, values, strict=True))
         path = written(tmp_path / f"{number}.bin", content)
         expected, expected_words = read_by_gensim(path, binary=True)
-        found, found_words = read_vectors(written(tmp_path / f"{number}.packed", PACKERS[packer](content)))
-        assert found.tobytes() == expected.tobytes() == values.tobytes()
-        assert found_words == expected_words == words
+        actual, actual_words = read_vectors(written(tmp_path / f"{number}.packed", PACKERS[packer](content)))
+        assert actual.tobytes() == expected.tobytes() == values.tobytes()
+        assert actual_words == expected_words == words
 
 
 def test_binary_is_read_over_many_parts(tmp_path: Path) -> None:
     """Four megabytes of rows, longer than what is read at once, keep their values and words."""
     values = np.random.default_rng(5).standard_normal((9000, 120)).astype(np.float32)
     content = b"9000 120\n" + b"".join(f"w{row} ".encode() + values[row].tobytes() for row in range(9000))
-    found, words = read_vectors(written(tmp_path / "a.bin", content))
-    assert found.tobytes() == values.tobytes()
+    actual, words = read_vectors(written(tmp_path / "a.bin", content))
+    assert actual.tobytes() == values.tobytes()
     assert words == [f"w{row}" for row in range(9000)]
 
 
@@ -123,8 +123,8 @@ def test_text_is_read_over_many_parts(tmp_path: Path, packer: str, has_header: b
     values = np.random.default_rng(6).standard_normal((1500, 50)).astype(np.float32)
     lines = [f"w{row} {' '.join(map(str, values[row].tolist()))}\n" for row in range(1500)]
     content = "".join((["1500 50\n"] if has_header else []) + lines).encode()
-    found, words = read_vectors(written(tmp_path / "a.txt", PACKERS[packer](content)))
-    assert found.tobytes() == values.tobytes()
+    actual, words = read_vectors(written(tmp_path / "a.txt", PACKERS[packer](content)))
+    assert actual.tobytes() == values.tobytes()
     assert words == [f"w{row}" for row in range(1500)]
 
 
@@ -150,8 +150,8 @@ def test_text_reads_what_people_have(tmp_path: Path, kind: str, has_header: bool
     """Each oddity leaves every row its place, its numbers and its word, with a header and without."""
     content, words = TEXTS[kind]
     header = f"{len(words)} 6\n".encode() if has_header else b""
-    values, found = read_vectors(written(tmp_path / "a.txt", header + content))
-    assert found == words
+    values, actual = read_vectors(written(tmp_path / "a.txt", header + content))
+    assert actual == words
     assert values.tolist() == np.array([VALUES] * len(words), np.float32).tolist()
 
 

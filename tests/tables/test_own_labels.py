@@ -15,7 +15,7 @@ import embcompress
 from embcompress.checkpoints import open_checkpoint
 from embcompress.results import ApproximateResult, EvaluateResult
 from embcompress.tables.own_labels import add_own_labels
-from embcompress.tables.row_info import RowFacts
+from embcompress.tables.row_info import RowInfo
 from embcompress.tables.selection import choose_tables
 
 TOKENIZER = {"model": {"vocab": {f"t{row}": row for row in range(30)}}, "added_tokens": [{"id": 30, "content": "[X]"}]}
@@ -48,8 +48,8 @@ def test_commands_take_labels_from_the_tokenizer_beside_a_model(model: Path) -> 
         worst = labels_of(result, "word_embeddings.weight")
         assert worst == {(row, f"t{row}" if row < 30 else "[X]") for row, _ in worst}
         assert {label for _, label in labels_of(result, "position_embeddings.weight")} == {None}
-        said = "labels of 'word_embeddings.weight' are those of tokenizer.json beside the model"
-        assert result.warnings == (said,)
+        warning = "labels of 'word_embeddings.weight' are those of tokenizer.json beside the model"
+        assert result.warnings == (warning,)
     dry = embcompress.approximate(model, bases=2, neighbours=0, dry_run=True, force=True)
     assert dry.warnings == made.warnings
 
@@ -64,12 +64,12 @@ def test_labels_that_are_given_count_alone(model: Path) -> None:
 
 
 def own_labels(
-    folder: Path, *, table: str = "*", told: Mapping[str, Callable[[], list[str]]] | None = None
-) -> RowFacts:
+    folder: Path, *, table: str = "*", format_labels: Mapping[str, Callable[[], list[str]]] | None = None
+) -> RowInfo:
     """Find the labels of the tables of a folder, of which the format itself may tell some."""
     with open_checkpoint(folder) as opened:
-        checkpoint = replace(opened, listing=replace(opened.listing, labels=told or {}))
-        return add_own_labels(RowFacts(), checkpoint, choose_tables(checkpoint, table=table, exclude=()))
+        checkpoint = replace(opened, listing=replace(opened.listing, labels=format_labels or {}))
+        return add_own_labels(RowInfo(), checkpoint, choose_tables(checkpoint, table=table, exclude=()))
 
 
 def test_labels_of_the_first_file_that_fits_are_taken(model: Path) -> None:
@@ -78,8 +78,8 @@ def test_labels_of_the_first_file_that_fits_are_taken(model: Path) -> None:
     facts = own_labels(model)
     labels = facts.own_labels["word_embeddings.weight"]()
     assert list(labels) == [*(f"v{row}" for row in range(30)), ""]
-    said = "labels of 'word_embeddings.weight' are those of vocab.txt beside the model; row 30 has none"
-    assert facts.warnings == (said,)
+    warning = "labels of 'word_embeddings.weight' are those of vocab.txt beside the model; row 30 has none"
+    assert facts.warnings == (warning,)
 
 
 @pytest.mark.parametrize("count", [12, 40, 10], ids=["as many as positions", "more than rows", "far fewer"])
@@ -87,7 +87,7 @@ def test_labels_of_another_size_are_not_taken(model: Path, count: int) -> None:
     """They are no labels of tokens, and none of positions either."""
     (model / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {f"t{row}": row for row in range(count)}}}))
     (model / "vocab.txt").unlink()
-    assert own_labels(model) == RowFacts()
+    assert own_labels(model) == RowInfo()
 
 
 def test_files_that_hold_no_labels_are_told_of(model: Path) -> None:
@@ -102,10 +102,10 @@ def test_files_that_hold_no_labels_are_told_of(model: Path) -> None:
 
 def test_labels_belong_to_the_tables_of_their_folder(tmp_path: Path) -> None:
     """Of two modules with as many rows each gets the labels beside it."""
-    for place, name in enumerate(("0_StaticEmbedding", "1_StaticEmbedding")):
+    for index, name in enumerate(("0_StaticEmbedding", "1_StaticEmbedding")):
         (tmp_path / name).mkdir()
-        save_file({"embedding.weight": torch.ones(20, 3) * (place + 1)}, tmp_path / name / "model.safetensors")
-        (tmp_path / name / "vocab.json").write_text(json.dumps({f"{place}.{row}": row for row in range(20)}))
+        save_file({"embedding.weight": torch.ones(20, 3) * (index + 1)}, tmp_path / name / "model.safetensors")
+        (tmp_path / name / "vocab.json").write_text(json.dumps({f"{index}.{row}": row for row in range(20)}))
     facts = own_labels(tmp_path)
     assert {name: labels()[7] for name, labels in facts.own_labels.items()} == {
         "0_StaticEmbedding/embedding.weight": "0.7",
@@ -118,7 +118,7 @@ def test_labels_belong_to_the_tables_of_their_folder(tmp_path: Path) -> None:
 
 def test_labels_of_the_format_come_first(model: Path) -> None:
     """What the checkpoint itself tells of a table is taken without a word, and read when it is asked for."""
-    told = [f"own{row}" for row in range(31)]
-    facts = own_labels(model, told={"word_embeddings.weight": lambda: told})
-    assert facts.own_labels["word_embeddings.weight"]() is told
+    format_labels = [f"own{row}" for row in range(31)]
+    facts = own_labels(model, format_labels={"word_embeddings.weight": lambda: format_labels})
+    assert facts.own_labels["word_embeddings.weight"]() is format_labels
     assert facts.warnings == ()

@@ -51,7 +51,7 @@ def pack(codes: Tensor, *, bits: int) -> Tensor:
     """Write the codes of each row as one string of bits, the first in the lowest: (rows, columns) -> int32 words."""
     rows = []
     for row in codes.tolist():
-        string = sum(code << (bits * place) for place, code in enumerate(row))
+        string = sum(code << (bits * index) for index, code in enumerate(row))
         words = -(-len(row) * bits // 32)
         rows.append(list(string.to_bytes(4 * words, "little")))
     return torch.tensor(rows, dtype=torch.uint8).view(torch.int32)
@@ -87,10 +87,10 @@ def test_symmetric_codes_are_offset(tmp_path: Path, bits: int, dtype: torch.dtyp
         assert torch.cat([block.clone() for block in rows.blocks()]).equal(expected)
 
 
-def save(folder: Path, tensors: dict[str, Tensor], *, told: Any = None) -> Path:
+def save(folder: Path, tensors: dict[str, Tensor], *, configuration: Any = None) -> Path:
     """Write a module's tensors, and a configuration beside them."""
-    if told is not None:
-        (folder / "config.json").write_text(json.dumps(told))
+    if configuration is not None:
+        (folder / "config.json").write_text(json.dumps(configuration))
     path = folder / "model.safetensors"
     safetensors.torch.save_file({f"{NAME}.{name}": tensor for name, tensor in tensors.items()}, path)
     return path
@@ -106,7 +106,7 @@ def mlx_tensors(*, words: int = 16, groups: int = 4) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("told", "columns"),
+    ("configuration", "columns"),
     [
         ({"quantization": {"group_size": 32, "bits": 4}}, 128),
         ({"quantization": {"group_size": 64, "bits": 2}}, 256),
@@ -115,16 +115,18 @@ def mlx_tensors(*, words: int = 16, groups: int = 4) -> dict[str, Tensor]:
         ({"quantization": {"group_size": 32, "bits": 4, NAME: True}}, 128),
     ],
 )
-def test_the_configuration_tells_the_bits(tmp_path: Path, told: dict[str, Any], columns: int) -> None:
+def test_the_configuration_tells_the_bits(tmp_path: Path, configuration: dict[str, Any], columns: int) -> None:
     """Where the shapes leave a choice, the entry of the module decides, else that of the model."""
-    with open_checkpoint(save(tmp_path, mlx_tensors(), told=told)) as checkpoint:
+    with open_checkpoint(save(tmp_path, mlx_tensors(), configuration=configuration)) as checkpoint:
         assert [stored.shape for stored in checkpoint.tensors] == [(20, columns)]
 
 
-@pytest.mark.parametrize("told", [None, [], {}, {"quantization": 4}, {"quantization": {"bits": 8, "group_size": 64}}])
-def test_codes_whose_bits_nothing_tells_are_refused(tmp_path: Path, told: Any) -> None:
+@pytest.mark.parametrize(
+    "configuration", [None, [], {}, {"quantization": 4}, {"quantization": {"bits": 8, "group_size": 64}}]
+)
+def test_codes_whose_bits_nothing_tells_are_refused(tmp_path: Path, configuration: Any) -> None:
     """Without a configuration, or with one that the shapes contradict, nothing is read."""
-    path = save(tmp_path, mlx_tensors(), told=told)
+    path = save(tmp_path, mlx_tensors(), configuration=configuration)
     with pytest.raises(EmbcompressError) as caught, open_checkpoint(path) as checkpoint:
         choose_tables(checkpoint, table=[], exclude=[])
     assert f"'{NAME}.weight' is packed codes (uint32)" in caught.value.message

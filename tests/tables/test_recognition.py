@@ -496,8 +496,8 @@ def test_recognise_leaves_the_literals_of_pykeen(model: str) -> None:
         triples=numpy.array(rows), numeric_triples=numpy.array(literals)
     )
     state = getattr(pykeen.models, model)(triples_factory=factory, embedding_dim=8).state_dict()
-    found = [name for name, values in state.items() if recognise((name,), shape=values.shape, dtype="float32").is_table]
-    assert found == [
+    names = [name for name, values in state.items() if recognise((name,), shape=values.shape, dtype="float32").is_table]
+    assert names == [
         "entity_representations.0.base.0._embeddings.weight",
         "relation_representations.0._embeddings.weight",
     ]
@@ -600,8 +600,8 @@ def test_recognise_sees_through_wrappers(wrapper: str) -> None:
         shape = tuple(int(side) for side in sides.split("x") if side)
         parts = name.split(".")
         expected = recognise((name,), shape=shape, dtype="float32")
-        for place in range(len(parts)):
-            wrapped = ".".join([*parts[:place], wrapper, *parts[place:]])
+        for index in range(len(parts)):
+            wrapped = ".".join([*parts[:index], wrapper, *parts[index:]])
             assert recognise((wrapped,), shape=shape, dtype="float32") == expected, wrapped
 
 

@@ -10,28 +10,28 @@ from safetensors.torch import save_file
 
 from embcompress.checkpoints import open_checkpoint
 from embcompress.exceptions import IdsError
-from embcompress.tables.row_info import RowFacts, read_row_facts
+from embcompress.tables.row_info import RowInfo, read_row_info
 from embcompress.tables.selection import choose_tables
 from embcompress.tables.table import Table
 
 
 def facts_of(
-    folder: Path, tables: dict[str, torch.Tensor], *, labels: str | None = None, weights: str | None = None
-) -> tuple[RowFacts, dict[str, Table]]:
+    folder: Path, tensors: dict[str, torch.Tensor], *, labels: str | None = None, weights: str | None = None
+) -> tuple[RowInfo, dict[str, Table]]:
     """Save tables and what is told of their rows, and read that."""
-    save_file(tables, folder / "model.safetensors")
+    save_file(tensors, folder / "model.safetensors")
     for name, text in (("labels.txt", labels), ("weights.tsv", weights)):
         if text is not None:
             (folder / name).write_text(text)
     with open_checkpoint(folder / "model.safetensors") as checkpoint:
-        found = choose_tables(checkpoint, table="*", exclude=())
-        facts = read_row_facts(
+        tables = choose_tables(checkpoint, table="*", exclude=())
+        facts = read_row_info(
             row_weights=None if weights is None else folder / "weights.tsv",
             labels=None if labels is None else folder / "labels.txt",
-            tables=lambda: found,
+            tables=lambda: tables,
             files=checkpoint.files,
         )
-    return facts, {table.name: table for table in found}
+    return facts, {table.name: table for table in tables}
 
 
 def test_labels_belong_to_tables_of_as_many_rows(tmp_path: Path) -> None:

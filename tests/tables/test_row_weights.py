@@ -66,17 +66,17 @@ def test_read_row_weights_finds_labels(
     """
     path = write_content(tmp_path / name, content)
     for rows in (None, 5):
-        found = read_row_weights(path, labels=LABELS, rows=rows)
-        assert found.values == array("d", expected)
-        assert (found.missing, found.least, found.warnings) == (missing, min(filter(None, expected)), ())
+        actual = read_row_weights(path, labels=LABELS, rows=rows)
+        assert actual.values == array("d", expected)
+        assert (actual.missing, actual.least, actual.warnings) == (missing, min(filter(None, expected)), ())
 
 
 def test_read_row_weights_passes_over_labels_that_are_not_known(tmp_path: Path) -> None:
     """Up to nine tenths of the labels may be unknown, and their number is told; rows of one label weigh the same."""
     counts = "a\t7\nx\t1\n" + "".join(f"y{number}\t2\n" for number in range(8))
-    found = read_row_weights(write_content(tmp_path / "w.tsv", counts), labels=["a", "b", "a"])
-    assert found.values == array("d", [7, 7, 7])
-    assert found.warnings == ("w.tsv: 9 of 10 labels are not among --labels, and were passed over",)
+    actual = read_row_weights(write_content(tmp_path / "w.tsv", counts), labels=["a", "b", "a"])
+    assert actual.values == array("d", [7, 7, 7])
+    assert actual.warnings == ("w.tsv: 9 of 10 labels are not among --labels, and were passed over",)
     with pytest.raises(IdsError, match=r"weighs 10 of 11 labels that --labels lacks: 'x', .* and 5 more\. Check that"):
         read_row_weights(write_content(tmp_path / "w.tsv", f"{counts}z\t1\n"), labels=["a"])
 
@@ -99,8 +99,8 @@ def test_read_row_weights_of_more_rows_than_labels(tmp_path: Path) -> None:
 def test_read_row_weights_fills_up_where_the_rows_are_known(tmp_path: Path, name: str, content: Any) -> None:
     """Ids without a number weigh the least if it is known how many there are; else they are missed."""
     path = write_content(tmp_path / name, content)
-    found = read_row_weights(path, rows=5)
-    assert (found.values, found.missing, found.least) == (array("d", [2, 7, 2, 2, 2]), 3, 2)
+    actual = read_row_weights(path, rows=5)
+    assert (actual.values, actual.missing, actual.least) == (array("d", [2, 7, 2, 2, 2]), 3, 2)
     with pytest.raises(IdsError, match=r"holds 2 weights: their ids must be 0\.\.1; got 3\. Give every id a weight"):
         read_row_weights(path)
 

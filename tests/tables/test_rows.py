@@ -78,8 +78,8 @@ def assert_read_alike(path: Path, view: Tensor) -> None:
 def assert_bytes_alike(path: Path, view: Tensor) -> None:
     """Compare the raw bytes with those of the dense view."""
     with open(path, "rb", buffering=0) as file:
-        found = b"".join(bytes(part) for part in read_bytes(stored_as(view), files=Files.of(file)))
-    assert found == bytes(tensor_bytes(view.contiguous()))
+        actual = b"".join(bytes(part) for part in read_bytes(stored_as(view), files=Files.of(file)))
+    assert actual == bytes(tensor_bytes(view.contiguous()))
 
 
 def patterned(shape: tuple[int, ...], dtype: str = "float32") -> Tensor:
@@ -366,15 +366,15 @@ def test_table_rows_bounds_its_memory_on_a_long_table(tmp_path: Path) -> None:
 def test_table_rows_tells_progress_in_rows(name: str, tmp_path: Path) -> None:
     """The rows told add up to those of the table in each pass, over rows and over columns; a sample tells none."""
     base, view = LAYOUTS[name]()
-    told: list[int] = []
-    with table_rows(write(tmp_path / "file", base), view, on_rows=told.append) as rows:
+    counts: list[int] = []
+    with table_rows(write(tmp_path / "file", base), view, on_rows=counts.append) as rows:
         for blocks in (rows.blocks, rows.column_blocks):
-            told.clear()
+            counts.clear()
             count = sum(1 for _ in blocks())
-            assert (len(told), sum(told)) == (count, len(view))
-        told.clear()
+            assert (len(counts), sum(counts)) == (count, len(view))
+        counts.clear()
         rows.sample(100)
-        assert told == []
+        assert counts == []
 
 
 @pytest.mark.parametrize("count", [1, 10, 63, 64, 100, 2048, 30_000, 10**6])
@@ -387,25 +387,25 @@ def test_table_rows_samples_over_the_whole_table(name: str, count: int, tmp_path
     view = base.as_strided(view.shape, view.stride(), view.storage_offset())
     view[(slice(None),) + (0,) * (view.dim() - 1)] = numbered
     with table_rows(write(tmp_path / "file", base), view) as rows:
-        found = rows.sample(count)[:, 0]
-        assert torch.equal(rows.sample_ids(count).to(torch.float32), found)
+        actual = rows.sample(count)[:, 0]
+        assert torch.equal(rows.sample_ids(count).to(torch.float32), actual)
     asked = min(count, len(view))
-    assert asked * 2 / 3 <= len(found) <= 2 * asked
-    assert bool((found.diff() > 0).all())
+    assert asked * 2 / 3 <= len(actual) <= 2 * asked
+    assert bool((actual.diff() > 0).all())
     gap = len(view) / min(asked, 64)  # a sample is of 64 chunks
-    assert float(found[0]) == 0
-    assert float(found[-1]) >= len(view) - 1 - 2 * gap
+    assert float(actual[0]) == 0
+    assert float(actual[-1]) >= len(view) - 1 - 2 * gap
 
 
 def test_table_rows_samples_copies(tmp_path: Path) -> None:
     """A sample stays valid while blocks are read after it."""
     base = torch.randn(20_000, 128, generator=torch.Generator().manual_seed(0))
     with table_rows(write(tmp_path / "file", base), base) as rows:
-        found = rows.sample(2048)
-        before = found.clone()
+        actual = rows.sample(2048)
+        before = actual.clone()
         for _ in rows.blocks():
             pass
-    assert torch.equal(found, before)
+    assert torch.equal(actual, before)
 
 
 @pytest.mark.parametrize("name", ["contiguous", "transposed", "narrow_column_slice", "permuted"])
@@ -439,10 +439,10 @@ def test_table_rows_feeds_the_solvers(name: str, solver: str, tmp_path: Path) ->
     view = base.as_strided(view.shape, view.stride(), view.storage_offset())[:5000]
     flat = as_matrix(view) * 1.0
     with table_rows(write(tmp_path / "file", base), view) as rows:
-        found = factorize(rows, 5, solver=solver)
+        actual = factorize(rows, 5, solver=solver)
     expected = factorize(TensorRows(flat), 5, solver=solver)
-    assert found.relative == pytest.approx(expected.relative, rel=1e-3 if solver == "krylov" else 1e-6)
-    assert found.passes == expected.passes
+    assert actual.relative == pytest.approx(expected.relative, rel=1e-3 if solver == "krylov" else 1e-6)
+    assert actual.passes == expected.passes
 
 
 @pytest.mark.gpu
@@ -488,10 +488,10 @@ def test_tensor_bytes_copies_row_major(shape: tuple[int, ...]) -> None:
     """The bytes are those of the dense tensor, whatever its strides, and a copy."""
     values = patterned(shape, "float16")
     view = values.t() if values.dim() == 2 else values
-    found = tensor_bytes(view)
+    actual = tensor_bytes(view)
     expected = bytes(view.contiguous().view(-1).view(torch.uint8).tolist()) if view.numel() else b""
     values.fill_(0)
-    assert bytes(found) == expected
+    assert bytes(actual) == expected
 
 
 def test_table_rows_leaves_the_position_of_the_file(tmp_path: Path) -> None:
@@ -553,9 +553,9 @@ def test_stored_rows_gives_any_rows_bit_for_bit(name: str, dtype: torch.dtype, t
             torch.tensor([7, 8, 9, 9, 10, 3, 4, 59, 0, 1]),
             torch.tensor([], dtype=torch.int64),
         ):
-            found = rows.read(asked)
-            assert (found.shape, found.dtype) == ((len(asked), rows.row_bytes), torch.uint8)
-            assert torch.equal(found, expected[asked])
+            actual = rows.read(asked)
+            assert (actual.shape, actual.dtype) == ((len(asked), rows.row_bytes), torch.uint8)
+            assert torch.equal(actual, expected[asked])
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

@@ -67,12 +67,12 @@ def test_tensors_left_out_are_named_with_the_line_that_converts_them(
     value, words, make_expected = UNHELD[kind]
     path = tmp_path / "model.pt"
     torch.save({"state_dict": {NAME: value}, "epoch": 3}, path)
-    said = refuse(path)
-    assert f"{NAME!r} is {words}" in said.message
-    assert convert(said.hint, tmp_path, monkeypatch)[NAME].equal(make_expected())
+    message = refuse(path)
+    assert f"{NAME!r} is {words}" in message.message
+    assert convert(message.hint, tmp_path, monkeypatch)[NAME].equal(make_expected())
     by_name = refuse(path, table=["*embed_tokens*"])
-    assert (f"{NAME!r} in {path} is {words}" in by_name.message, by_name.hint) == (True, said.hint)
-    assert inspect(path).skipped[0].reason.endswith(said.hint)
+    assert (f"{NAME!r} in {path} is {words}" in by_name.message, by_name.hint) == (True, message.hint)
+    assert inspect(path).skipped[0].reason.endswith(message.hint)
 
 
 @pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions.*:UserWarning")
@@ -82,9 +82,9 @@ def test_quantized_tensors_of_32_bits_are_dequantized(tmp_path: Path, monkeypatc
     path = tmp_path / "model.pt"
     value = torch.quantize_per_tensor(WEIGHT, 0.5, 0, torch.qint32)
     torch.save({NAME: value}, path)
-    said = refuse(path)
-    assert f"{NAME!r} is a quantized tensor" in said.message
-    assert convert(said.hint, tmp_path, monkeypatch)[NAME].equal(value.dequantize())
+    message = refuse(path)
+    assert f"{NAME!r} is a quantized tensor" in message.message
+    assert convert(message.hint, tmp_path, monkeypatch)[NAME].equal(value.dequantize())
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_tensors_of_subclasses_are_named(tmp_path: Path, module: str, kind: str,
     made = f"ctorch._utils\n_rebuild_wrapper_subclass\n(c{module}\n{kind}\ntR"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("model/data.pkl", b"\x80\x02}X\x0a\0\0\0emb.weight" + made.encode() + b"s.")
-    said = refuse(path)
-    assert f"'emb.weight' is {words}" in said.message
-    assert hint in said.hint
+    message = refuse(path)
+    assert f"'emb.weight' is {words}" in message.message
+    assert hint in message.hint
 
 
 def test_a_sharded_tensor_made_by_its_class_is_named(tmp_path: Path) -> None:
@@ -129,23 +129,23 @@ def test_empty_parameters_are_those_of_zero_3(tmp_path: Path) -> None:
     """Parameters of shape (0,) lead to DeepSpeed's own script, in inspect too."""
     path = tmp_path / "model.pt"
     torch.save({name: torch.empty(0) for name in (NAME, "lm_head.weight", "norm.weight")}, path)
-    said = refuse(path)
-    assert said.message == (
+    message = refuse(path)
+    assert message.message == (
         f"{path} holds 3 parameters of shape (0,), {NAME!r} among them: DeepSpeed's ZeRO-3 keeps their values in other "
         "files."
     )
-    assert "zero_to_fp32.py" in said.hint
-    assert [skipped.reason for skipped in inspect(path).skipped] == [said.hint]
-    assert refuse(path, table=[NAME]).hint == said.hint
+    assert "zero_to_fp32.py" in message.hint
+    assert [skipped.reason for skipped in inspect(path).skipped] == [message.hint]
+    assert refuse(path, table=[NAME]).hint == message.hint
 
 
 def test_flat_parameters_are_those_of_fsdp(tmp_path: Path) -> None:
     """One flat parameter for each wrapped module is FSDP's."""
     path = tmp_path / "model.pt"
     torch.save({"_fsdp_wrapped_module._flat_param": draw(99)}, path)
-    said = refuse(path)
-    assert "the flat parameters of FSDP" in said.message
-    assert "full_state_dict=True" in said.hint
+    message = refuse(path)
+    assert "the flat parameters of FSDP" in message.message
+    assert "full_state_dict=True" in message.hint
 
 
 @pytest.mark.parametrize("keys", [[f"{key}" for key in range(20)], [f"Mr. {key}" for key in range(20)]])
@@ -154,11 +154,11 @@ def test_vectors_by_id_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     path = tmp_path / "vectors.safetensors"
     rows = draw(20, 5)
     safetensors.torch.save_file({key: row.clone() for key, row in zip(keys, rows, strict=True)}, path)
-    said = refuse(path)
-    assert "holds 20 vectors of 5 numbers" in said.message
-    assert "one tensor for each row" in said.message
+    message = refuse(path)
+    assert "holds 20 vectors of 5 numbers" in message.message
+    assert "one tensor for each row" in message.message
     order = sorted(range(20), key=lambda index: keys[index]) if keys[0] != "0" else range(20)
-    assert convert(said.hint, tmp_path, monkeypatch)["embedding.weight"].equal(rows[list(order)])
+    assert convert(message.hint, tmp_path, monkeypatch)["embedding.weight"].equal(rows[list(order)])
 
 
 def test_norms_and_biases_are_not_taken_for_vectors_by_id(tmp_path: Path) -> None:
@@ -181,9 +181,9 @@ def test_scales_that_do_not_tell_how_are_named(tmp_path: Path, codes: Tensor, sc
     """Where the meaning of the scales is not plain, nothing is read, and the library that wrote them is named."""
     path = tmp_path / "model.pt"
     torch.save({NAME: codes, f"{NAME}_scale": scales}, path)
-    said = refuse(path)
-    assert f"and its scales '{NAME}_scale' do not tell how to read it" in said.message
-    assert said.hint.startswith("Dequantize it with the library that quantized it")
+    message = refuse(path)
+    assert f"and its scales '{NAME}_scale' do not tell how to read it" in message.message
+    assert message.hint.startswith("Dequantize it with the library that quantized it")
     assert not any(table.chosen for table in inspect(path).tables)
 
 
@@ -192,9 +192,9 @@ def test_packed_codes_are_left_to_their_library(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     packed = torch.ones(ROWS, 8, dtype=torch.int32)
     torch.save({"emb.qweight": packed, "emb.scales": ROW_SCALES}, path)
-    said = refuse(path)
-    assert "'emb.qweight' is quantized (int32), and its scales 'emb.scales' do not tell how" in said.message
-    assert "model.dequantize()" in said.hint
+    message = refuse(path)
+    assert "'emb.qweight' is quantized (int32), and its scales 'emb.scales' do not tell how" in message.message
+    assert "model.dequantize()" in message.hint
 
 
 def test_a_quantized_table_beside_dense_ones_is_told(tmp_path: Path) -> None:

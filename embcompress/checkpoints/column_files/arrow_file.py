@@ -176,7 +176,7 @@ def _field(content: bytes, table: int, index: int) -> int:
     return table + offset if offset else 0
 
 
-def _number(content: bytes, place: int, code: str) -> int:
-    if place < 0:
+def _number(content: bytes, position: int, code: str) -> int:
+    if position < 0:
         raise struct.error("a place before the start")
-    return int(struct.unpack_from(f"<{code}", content, place)[0])
+    return int(struct.unpack_from(f"<{code}", content, position)[0])

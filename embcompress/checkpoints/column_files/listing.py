@@ -61,7 +61,7 @@ def list_parts(path: Path, parts: tuple[ArrowPart, ...], files: Files) -> Listin
         if width is None:
             left_out.append(LeftOut(matrix.name, _tell_lengths(parts, matrix.columns[0]), ONE_LENGTH))
             continue
-        tensors.append(_place(path, parts, matrix, files, rows=rows, width=width))
+        tensors.append(_place_table(path, parts, matrix, files, rows=rows, width=width))
     left_out += [LeftOut(name, "one of several columns of different dtypes", ONE_DTYPE) for name in columns.mixed]
     left_out += [
         LeftOut(name, "the labels of the rows" if name == columns.labels else f"a column of {kind}, no table")
@@ -75,7 +75,7 @@ def list_parts(path: Path, parts: tuple[ArrowPart, ...], files: Files) -> Listin
     )
 
 
-def _place(
+def _place_table(
     path: Path, parts: tuple[ArrowPart, ...], matrix: Matrix, files: Files, *, rows: int, width: int
 ) -> StoredTensor:
     shape = (rows, width)

@@ -110,9 +110,9 @@ def _common_start(names: Iterable[str]) -> str:
 def _find_labels(schema: Any, others: dict[str, str]) -> str | None:
     """Find the column of labels: by its name, else ids, else the only one of texts."""
     names = list(others)
-    found = find_columns(names)
-    if found is not None:
-        return names[found[1]]
+    columns = find_columns(names)
+    if columns is not None:
+        return names[columns[1]]
     ids = next((name for known in ID_COLUMNS for name in names if name.strip().lower() == known), None)
     texts = [name for name in names if str(schema.field(name).type) in {"string", "large_string"}]
     return ids if ids is not None else texts[0] if len(texts) == 1 else None

@@ -85,8 +85,8 @@ class MatrixValues:
                     values = self._of_lists(arrays[0], part, first)
                 else:
                     values = numpy.empty((batch.num_rows, self.width), self.matrix.dtype)
-                    for place, array in enumerate(arrays):
-                        values[:, place] = self._of_numbers(array, self.matrix.columns[place], part, first)
+                    for index, array in enumerate(arrays):
+                        values[:, index] = self._of_numbers(array, self.matrix.columns[index], part, first)
                 file.write(numpy.ascontiguousarray(values).reshape(-1).view(numpy.uint8).data)
                 first += batch.num_rows
 

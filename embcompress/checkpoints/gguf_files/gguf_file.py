@@ -102,7 +102,7 @@ def read_listing(path: Path, files: Files) -> Listing:
         for info in header.tensors:
             if info.name in placed:
                 raise DamagedFileError(f"{part} holds the tensor {info.name!r}, which another part holds, too.")
-            placed[info.name] = _place(info, part, files, is_big_endian=header.is_big_endian)
+            placed[info.name] = _place_tensor(info, part, files, is_big_endian=header.is_big_endian)
     tensors = tuple(item for item in placed.values() if isinstance(item, StoredTensor))
     return Listing(
         tensors=tensors,
@@ -121,8 +121,8 @@ def _read_parts(path: Path, header: Header, *, count: int, files: Files) -> dict
             hint=f"Call it NAME-{number:05}-of-{count:05}.gguf, and keep the other parts beside it.",
         )
     headers = {}
-    for place in range(1, count + 1):
-        part = path.with_name(f"{match['stem']}{place:05}-of-{count:05}{match['ending']}")
+    for index in range(1, count + 1):
+        part = path.with_name(f"{match['stem']}{index:05}-of-{count:05}{match['ending']}")
         if not part.exists():
             raise CheckpointError(f"{path} is one of {count} parts, and {part} is missing.", hint="Download it, too.")
         check_inside(part, path.parent)
@@ -130,16 +130,16 @@ def _read_parts(path: Path, header: Header, *, count: int, files: Files) -> dict
         if os.pread(file.fileno(), len(MAGIC), 0) != MAGIC:
             raise DamagedFileError(f"{part} is no GGUF file.", hint="Copy or download it again.")
         headers[part] = read_header(file)
-        told = headers[part].numbers
-        if (told.get("split.no"), told.get("split.count")) != (place - 1, count):
+        numbers = headers[part].numbers
+        if (numbers.get("split.no"), numbers.get("split.count")) != (index - 1, count):
             raise DamagedFileError(
-                f"{part} says that it is part {told.get('split.no', 0) + 1} of {told.get('split.count', 1)}.",
+                f"{part} says that it is part {numbers.get('split.no', 0) + 1} of {numbers.get('split.count', 1)}.",
                 hint="Copy or download it again.",
             )
     return headers
 
 
-def _place(info: TensorInfo, path: Path, files: Files, *, is_big_endian: bool) -> StoredTensor | LeftOut:
+def _place_tensor(info: TensorInfo, path: Path, files: Files, *, is_big_endian: bool) -> StoredTensor | LeftOut:
     """Turn what a header tells of a tensor into a place in the file that is known to exist."""
     numel = math.prod(info.shape)
     coded = CODED.get(info.kind)
@@ -243,7 +243,7 @@ class _Tokens:
     """
 
     path: Path
-    place: TextArray
+    texts: TextArray
     is_big_endian: bool
     rows: int
     files: Files
@@ -251,5 +251,5 @@ class _Tokens:
     def __call__(self) -> list[str]:
         """Read them."""
         file, _ = self.files.open(self.path)
-        cursor = Cursor(file, position=self.place.start, is_big_endian=self.is_big_endian)
-        return [*(cursor.text() for _ in range(self.place.count)), *[""] * (self.rows - self.place.count)]
+        cursor = Cursor(file, position=self.texts.start, is_big_endian=self.is_big_endian)
+        return [*(cursor.text() for _ in range(self.texts.count)), *[""] * (self.rows - self.texts.count)]

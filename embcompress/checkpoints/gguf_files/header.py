@@ -33,7 +33,7 @@ STRING, ARRAY = 8, 9
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a header tells of a tensor.
+    """The entry of a tensor in a header.
 
     Attributes:
         shape: sizes of the axes, the last of them that of a row: the reverse of the file's order.
@@ -183,9 +183,9 @@ class Cursor:
             return None
         self.expect(count * (8 if inner == STRING else 12), f"an array of {count}")
         if inner == STRING:
-            found = TextArray(self.position, count)
+            texts = TextArray(self.position, count)
             self._skip_texts(count)
-            return found
+            return texts
         for _ in range(count):
             self.value(inner, depth=depth + 1)
         return None

@@ -93,10 +93,10 @@ def _read_partitions(name: str, by_part: dict[int, Path], files: Files) -> list[
         )
     tables: list[StoredTensor] = []
     for _, path in sorted(by_part.items()):
-        found = [item for item in list_datasets(_source(path, files)) if item.name == DATASET]
-        if not found or not isinstance(found[0], StoredTensor) or len(found[0].shape) != 2:
+        datasets = [item for item in list_datasets(_source(path, files)) if item.name == DATASET]
+        if not datasets or not isinstance(datasets[0], StoredTensor) or len(datasets[0].shape) != 2:
             raise DamagedFileError(f"{path} holds no matrix {DATASET!r}.", hint="Copy or download it again.")
-        table = found[0]
+        table = datasets[0]
         if tables and (table.dtype, table.shape[1]) != (tables[0].dtype, tables[0].shape[1]):
             raise DamagedFileError(
                 f"{path} holds {table.dtype} of {table.shape[1]} columns, and the first partition {tables[0].dtype} "

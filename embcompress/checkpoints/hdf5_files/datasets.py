@@ -78,7 +78,7 @@ def list_datasets(source: Hdf5Source) -> tuple[StoredTensor | LeftOut, ...]:
     aliases: dict[str, str] = {}
     with source.open() as file:
         for name, dataset in _walk(file, source, aliases):
-            placed[name] = _place(dataset, name, source)
+            placed[name] = _place_dataset(dataset, name, source)
     for name, target in aliases.items():
         if target not in placed:
             raise CheckpointError(
@@ -130,7 +130,7 @@ def _check_name(name: str, source: Hdf5Source) -> None:
         ) from err
 
 
-def _place(dataset: Any, name: str, source: Hdf5Source) -> StoredTensor | LeftOut:
+def _place_dataset(dataset: Any, name: str, source: Hdf5Source) -> StoredTensor | LeftOut:
     """Turn a dataset into a place that is known to exist."""
     h5py = import_library("h5py", extra="hdf5", kind="HDF5", path=source.name)
     plan = dataset.id.get_create_plist()

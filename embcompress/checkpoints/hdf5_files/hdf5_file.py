@@ -26,7 +26,7 @@ COPY_BYTES = 2**20
 
 def is_recognised(path: Path, head: bytes) -> bool:  # noqa: ARG001 - whatever its name
     """Tell an HDF5 file by its signature, and a zip archive of Keras by its first member."""
-    is_hdf5 = any(head[place : place + len(SIGNATURE)] == SIGNATURE for place in SIGNATURE_PLACES)
+    is_hdf5 = any(head[position : position + len(SIGNATURE)] == SIGNATURE for position in SIGNATURE_PLACES)
     return is_hdf5 or first_member(head) in KERAS_MEMBERS
 
 

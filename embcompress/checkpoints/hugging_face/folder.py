@@ -97,7 +97,7 @@ def _find_modules(folder: Folder, files: Files) -> tuple[str, ...]:
         DamagedFileError: the list names a folder outside of this one.
     """
     has_list = MODULES in folder.names()
-    found = [name for name in folder.subfolders() if is_module_folder(name, has_list=has_list)]
+    subfolders = [name for name in folder.subfolders() if is_module_folder(name, has_list=has_list)]
     if has_list:
         content = read_json(folder.file(MODULES), files)
         modules = content if isinstance(content, list) else []
@@ -111,8 +111,8 @@ def _find_modules(folder: Folder, files: Files) -> tuple[str, ...]:
                     f"{folder.path / MODULES} names the module {str(name)[:100]!r}, which is no folder in its own.",
                     hint=AGAIN,
                 )
-        found += [name for name in named if (folder.path / name).is_dir()]
-    return tuple(sorted(set(found)))
+        subfolders += [name for name in named if name and (folder.path / name).is_dir()]
+    return tuple(sorted(set(subfolders)))
 
 
 def _find_companions(folder: Folder, subfolders: Iterable[str]) -> tuple[tuple[Path, ...], list[LeftOut]]:
@@ -133,27 +133,27 @@ class _Shard:
 
 def _read_weights(folder: Folder, subfolder: str, weights: Weights, files: Files) -> Listing:
     """List the tensors of one folder, without its subfolders, by their own names."""
-    place = folder.path / subfolder
+    path = folder.path / subfolder
     present = folder.names(subfolder)
     weight_map: Mapping[str, str] = {}
     if weights.index:
         # What a user names may be a link to anywhere.
-        is_named = files.path == place / weights.index
+        is_named = files.path == path / weights.index
         index = files.path if is_named else folder.file(os.path.join(subfolder, weights.index))
         weight_map = read_index(index, files)
         for tensor, name in weight_map.items():
-            if not (place / name).is_file():
+            if not (path / name).is_file():
                 raise DamagedFileError(
-                    f"{place} has no file {name!r}, into which {weights.index} puts {tensor!r}.", hint=AGAIN
+                    f"{path} has no file {name!r}, into which {weights.index} puts {tensor!r}.", hint=AGAIN
                 )
     elif missing := missing_number(weights.names):
-        raise DamagedFileError(f"{place} has no file {missing!r}, and others of its set.", hint=AGAIN)
+        raise DamagedFileError(f"{path} has no file {missing!r}, and others of its set.", hint=AGAIN)
     names = sorted(set(weight_map.values())) or list(weights.names)
     shards = [_Shard(name, _read_file(folder.file(os.path.join(subfolder, name)), files)) for name in names]
-    shards, compressed = _without_compressed(shards, place, is_indexed=bool(weights.index))
-    tensors = _collect(shards, weight_map, place, files)
+    shards, compressed = _without_compressed(shards, path, is_indexed=bool(weights.index))
+    tensors = _collect(shards, weight_map, path, files)
     if weight_map:
-        _check_index(shards, weight_map, place / weights.index)
+        _check_index(shards, weight_map, path / weights.index)
     united = _unite(shard.listing for shard in shards)
     return replace(
         united, tensors=tensors, left_out=(*united.left_out, *compressed, *_passed_over(present, names, weights))
@@ -177,7 +177,7 @@ def _read_file(path: Path, files: Files) -> Listing:
     raise UnknownFormatError(f"{path} {what}.", hint=hint)
 
 
-def _without_compressed(shards: list[_Shard], place: Path, *, is_indexed: bool) -> tuple[list[_Shard], list[LeftOut]]:
+def _without_compressed(shards: list[_Shard], path: Path, *, is_indexed: bool) -> tuple[list[_Shard], list[LeftOut]]:
     """Leave out the compressed model that lies beside the files of its original.
 
     Raises:
@@ -188,15 +188,15 @@ def _without_compressed(shards: list[_Shard], place: Path, *, is_indexed: bool) 
         return shards, []
     if len(whole) == len(shards):
         raise CheckpointError(
-            f"{place} holds {len(whole)} compressed files.", hint=f"Name one of them: {place / whole[0].name}."
+            f"{path} holds {len(whole)} compressed files.", hint=f"Name one of them: {path / whole[0].name}."
         )
     reason = "compressed already; name the file itself to read it"
-    kept = [shard for shard in shards if shard not in whole]
-    return kept, [LeftOut(shard.name, reason) for shard in whole]
+    originals = [shard for shard in shards if shard not in whole]
+    return originals, [LeftOut(shard.name, reason) for shard in whole]
 
 
 def _collect(
-    shards: Sequence[_Shard], weight_map: Mapping[str, str], place: Path, files: Files
+    shards: Sequence[_Shard], weight_map: Mapping[str, str], path: Path, files: Files
 ) -> tuple[StoredTensor, ...]:
     """Put the tensors of all files together: one that several hold is that of the file that the index names.
 
@@ -211,7 +211,7 @@ def _collect(
             home = homes.setdefault(stored.name, shard.name)
             if other is not stored and not _are_same(other, stored, files):
                 raise DamagedFileError(
-                    f"{stored.name!r} is in {home} and in {shard.name} of {place}, and they differ.",
+                    f"{stored.name!r} is in {home} and in {shard.name} of {path}, and they differ.",
                     hint="Files of ranks hold parts of one tensor under one name: merge them first. Else remove the "
                     "file that is no part of the model.",
                 )
@@ -237,8 +237,10 @@ def _check_index(shards: Sequence[_Shard], weight_map: Mapping[str, str], index:
     """
     for shard in shards:
         names = {stored.name for stored in shard.listing.tensors}
-        held = names | {left.name for left in shard.listing.left_out}
-        missing = next((name for name, home in weight_map.items() if home == shard.name and name not in held), None)
+        known_names = names | {left.name for left in shard.listing.left_out}
+        missing = next(
+            (name for name, home in weight_map.items() if home == shard.name and name not in known_names), None
+        )
         if missing is not None:
             raise DamagedFileError(f"{index} puts {missing!r} into {shard.name}, which does not hold it.", hint=AGAIN)
         unnamed = sorted(names - weight_map.keys())

@@ -198,11 +198,11 @@ def choose_files(names: Sequence[str], address: HubAddress) -> list[str]:
 def _list_shards(folder: Path, names: Sequence[str]) -> Iterator[str]:
     """List the files that the indices among some files name, from the folder of the snapshot on."""
     for name in names:
-        place, _, file = name.rpartition("/")
+        subfolder, _, file = name.rpartition("/")
         if choose_weights([file]) is not None and file.endswith(".json"):
             with Files(folder / name) as files:
                 shards = sorted(set(read_index(folder / name, files).values()))
-            yield from (f"{place}/{shard}" if place else shard for shard in shards)
+            yield from (f"{subfolder}/{shard}" if subfolder else shard for shard in shards)
 
 
 def _reason(err: BaseException) -> str:

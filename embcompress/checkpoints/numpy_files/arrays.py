@@ -48,7 +48,7 @@ class TextArray:
 
 @dataclass(frozen=True)
 class PlacedArray:
-    """What an array holds, as places.
+    """The tensors and texts of an array, as places.
 
     Attributes:
         nbytes: of its values; None where the dtype does not tell.
@@ -92,9 +92,11 @@ def place_array(header: ArrayHeader, *, name: str, start: int, files: Files, pat
                 *(step * (steps if field else 1) for step in outer),
                 *order_strides(inner, is_fortran=False),
             )
-            place = start + offset
+            position = start + offset
             tensors.append(
-                StoredTensor(own, code.dtype, (*header.shape, *inner), strides, place, is_big_endian=code.is_big_endian)
+                StoredTensor(
+                    own, code.dtype, (*header.shape, *inner), strides, position, is_big_endian=code.is_big_endian
+                )
             )
         elif code and code.encoding and is_whole and len(header.shape) == 1 and not inner:
             count, width = header.shape[0], code.item_bytes

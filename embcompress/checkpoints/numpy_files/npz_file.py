@@ -65,7 +65,7 @@ def read_listing(path: Path, files: Files) -> Listing:
         if name == member.name:
             left_out.append(LeftOut(name, "not an array of NumPy"))
             continue
-        placed = _place(path, files, member, base=base)
+        placed = _place_member(path, files, member, base=base)
         tensors += placed.tensors
         texts += placed.texts
         left_out += placed.left_out
@@ -92,7 +92,7 @@ def read_listing(path: Path, files: Files) -> Listing:
     return Listing(tensors=tuple(tensors), left_out=tuple(left_out), labels=labels, dense_form="npz")
 
 
-def _place(path: Path, files: Files, member: Member, *, base: int) -> PlacedArray:
+def _place_member(path: Path, files: Files, member: Member, *, base: int) -> PlacedArray:
     """Find the values of a member, which are its own bytes, or those that it is unpacked to."""
     file, _ = files.open(path)
     name = member.name.removesuffix(ENDING)

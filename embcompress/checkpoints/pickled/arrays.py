@@ -95,19 +95,19 @@ def scalar_of(node: object) -> int | str | None:
             state = dtype.raw_state
             is_big_endian = isinstance(state, tuple) and len(state) > 1 and state[1] == ">"
             try:
-                held = _held(content)
-                if re.fullmatch(r"[iu][1248]", code) and len(held) == int(code[1:]):
-                    return int.from_bytes(held, "big" if is_big_endian else "little", signed=code[0] == "i")
-                if re.fullmatch(r"U\d{1,4}", code) and len(held) == 4 * int(code[1:]):
-                    return held.decode("utf-32-be" if is_big_endian else "utf-32-le").rstrip("\0")
+                raw = _raw_bytes(content)
+                if re.fullmatch(r"[iu][1248]", code) and len(raw) == int(code[1:]):
+                    return int.from_bytes(raw, "big" if is_big_endian else "little", signed=code[0] == "i")
+                if re.fullmatch(r"U\d{1,4}", code) and len(raw) == 4 * int(code[1:]):
+                    return raw.decode("utf-32-be" if is_big_endian else "utf-32-le").rstrip("\0")
             except (UnreadArrayError, UnicodeError):
                 return None
     return None
 
 
-def _held(content: object) -> bytes:
-    place = unwrap_bytes(content)
-    return place.content if isinstance(place, Span) else place.encode("latin-1")
+def _raw_bytes(content: object) -> bytes:
+    raw = unwrap_bytes(content)
+    return raw.content if isinstance(raw, Span) else raw.encode("latin-1")
 
 
 def read_array(array: Inert) -> ArrayReference:
@@ -126,16 +126,16 @@ def read_array(array: Inert) -> ArrayReference:
     if not isinstance(shape, tuple) or not is_sizes(shape):
         raise UnreadArrayError("an array without a shape")
     axes = array.args[4] if order == "K" and len(array.args) > 4 else None
-    place = unwrap_bytes(content)
+    raw = unwrap_bytes(content)
     strides = _strides(shape, order=order, axes=axes)
     if order == "K" and isinstance(axes, tuple):
         shape = tuple(shape[axis] for axis in axes)
-    found = ArrayReference(place, shape, strides, name, is_big_endian)
-    held, wanted = place.nbytes if isinstance(place, Span) else len(place), found.nbytes
-    is_encoded = isinstance(place, Span) and place.is_text  # in one or two bytes each
-    if not (wanted <= held <= 2 * wanted if is_encoded else held == wanted):
-        raise UntrueArrayError(f"an array of {name} of shape {shape} with {held} bytes instead of {wanted}")
-    return found
+    reference = ArrayReference(raw, shape, strides, name, is_big_endian)
+    nbytes, wanted = raw.nbytes if isinstance(raw, Span) else len(raw), reference.nbytes
+    is_encoded = isinstance(raw, Span) and raw.is_text  # in one or two bytes each
+    if not (wanted <= nbytes <= 2 * wanted if is_encoded else nbytes == wanted):
+        raise UntrueArrayError(f"an array of {name} of shape {shape} with {nbytes} bytes instead of {wanted}")
+    return reference
 
 
 def _parts(value: object, *, at_least: int) -> tuple[object, ...]:

@@ -56,10 +56,10 @@ class LegacyStream:
                 hint="Load it with torch and save it anew.",
             )
         stream.read()
-        found = stream.read()
+        saved = stream.read()
         keys = stream.read().value
-        self.tree, self.pickle_bytes = found.value, stream.position
-        self._places = self._locate_all(file, found.storages, keys, first=stream.position, end=nbytes)
+        self.tree, self.pickle_bytes = saved.value, stream.position
+        self._places = self._locate_all(file, saved.storages, keys, first=stream.position, end=nbytes)
 
     def locate(self, storage: StorageReference) -> tuple[int, int]:
         """Find where a storage begins in the file, and how many bytes it has."""

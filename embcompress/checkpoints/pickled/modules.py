@@ -1,4 +1,4 @@
-"""What pickled modules tell of themselves besides their tensors; nothing of it is run, imported or trusted."""
+"""The attributes of pickled modules besides their tensors; nothing of them is run, imported or trusted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from embcompress.checkpoints.pickled.records import TEXT_MAX, Global, Inert
-from embcompress.checkpoints.tensors import Named, Plain, ToldModule
+from embcompress.checkpoints.tensors import ModuleRecord, Named, Plain
 
 GRAPH_MODEL_PARTS = ("interaction", "entity_representations", "relation_representations")  # of PyKEEN's ERModel
 BUILTINS = ("builtins", "__builtin__")  # the second in pickles of protocol 2
@@ -31,7 +31,7 @@ def entries_of(node: object) -> Mapping[object, object] | None:
     return node if isinstance(node, dict) else None
 
 
-def tell_graph_model(model: object) -> Mapping[str, ToldModule]:
+def tell_graph_model(model: object) -> Mapping[str, ModuleRecord]:
     """Collect what a pickled knowledge-graph model of PyKEEN says of itself, by the path of each module in it.
 
     The model itself is "", its interaction "interaction", its tables "entity_representations.0" and so on. Empty where
@@ -41,34 +41,34 @@ def tell_graph_model(model: object) -> Mapping[str, ToldModule]:
     if not all(part in children for part in GRAPH_MODEL_PARTS):
         return {}
     budget = _Budget(ATTRIBUTES_MAX)
-    told: dict[str, ToldModule] = {}
+    records: dict[str, ModuleRecord] = {}
     try:
-        told[""] = _tell(model, budget)
+        records[""] = _tell(model, budget)
         pending = [(part, children[part]) for part in reversed(GRAPH_MODEL_PARTS)]
         while pending:
             path, module = pending.pop()
-            if len(told) == MODULES_MAX or len(path) > TEXT_MAX:
+            if len(records) == MODULES_MAX or len(path) > TEXT_MAX:
                 return {}
-            told[path] = _tell(module, budget)
+            records[path] = _tell(module, budget)
             pending += [(f"{path}.{name}", child) for name, child in _children(module).items()]
     except _BudgetSpentError:
         return {}
-    return told
+    return records
 
 
 def tell_graph_labels(tree: object) -> Mapping[str, Sequence[str]]:
     """Find the labels of "entity" and "relation" that a checkpoint of LibKGE holds, in the order of their ids."""
     checkpoint = entries_of(tree) or {}
     dataset = entries_of(checkpoint.get("dataset")) or {}
-    told: dict[str, Sequence[str]] = {}
+    labels: dict[str, Sequence[str]] = {}
     for kind in ("entity", "relation"):
         for holder in (entries_of(dataset.get("meta")) or {}, checkpoint):
             ids = holder.get(f"{kind}_ids")
             items = ids if isinstance(ids, list) else []
             texts = [item for item in items if isinstance(item, str)]
             if texts and len(texts) == len(items) and sum(map(len, texts)) <= LABEL_CHARACTERS_MAX:
-                told.setdefault(kind, texts)
-    return told
+                labels.setdefault(kind, texts)
+    return labels
 
 
 class _BudgetSpentError(Exception):
@@ -76,7 +76,7 @@ class _BudgetSpentError(Exception):
 
 
 class _Budget:
-    """How much is still read."""
+    """The number of attributes that are still read."""
 
     def __init__(self, left: int) -> None:
         self.left = left
@@ -94,15 +94,15 @@ class _NotPlainError(Exception):
 def _children(module: object) -> dict[str, Inert]:
     """Find the modules directly in a module."""
     state = module_state(module)
-    found = {} if state is None else entries_of(state.get("_modules")) or {}
+    modules = {} if state is None else entries_of(state.get("_modules")) or {}
     return {
         name: child
-        for name, child in found.items()
+        for name, child in modules.items()
         if isinstance(name, str) and isinstance(child, Inert) and module_state(child) is not None
     }
 
 
-def _tell(module: object, budget: _Budget) -> ToldModule:
+def _tell(module: object, budget: _Budget) -> ModuleRecord:
     state = module_state(module)
     assert state is not None
     assert isinstance(module, Inert)
@@ -116,7 +116,7 @@ def _tell(module: object, budget: _Budget) -> ToldModule:
             values[key] = _plain(value, budget)
         except _NotPlainError:
             names[key] = _named(value, budget)
-    return ToldModule(module.global_name, MappingProxyType(values), MappingProxyType(names))
+    return ModuleRecord(module.global_name, MappingProxyType(values), MappingProxyType(names))
 
 
 def _plain(value: object, budget: _Budget, depth: int = 0) -> Plain:
@@ -145,8 +145,8 @@ def _named(value: object, budget: _Budget) -> Named:
             budget.spend(len(keywords))
             if bound.get("args") != ():
                 raise _NotPlainError
-            told = {key: _plain(item, budget) for key, item in keywords.items() if isinstance(key, str)}
-            return Named(called, MappingProxyType(told))
+            arguments = {key: _plain(item, budget) for key, item in keywords.items() if isinstance(key, str)}
+            return Named(called, MappingProxyType(arguments))
         except _NotPlainError:
             return Named(called, None)
     return Named(value.global_name, None)

@@ -210,12 +210,12 @@ class NamedTensors:
         """Collect the ids of everything from which a tensor can be reached, looking into each object once."""
         parents: dict[int, list[int]] = {id(tree): []}
         pending = [tree]
-        found: list[int] = []
+        tensor_ids: list[int] = []
         while pending:
             node = pending.pop()
             if _is_tensor(node):
                 self._has_arrays |= is_array(node)
-                found.append(id(node))
+                tensor_ids.append(id(node))
                 continue
             for _, child in self._children(node):
                 if isinstance(child, (dict, list, tuple, Inert, TensorReference, QuantizedReference)):
@@ -224,11 +224,11 @@ class NamedTensors:
                         pending.append(child)
                     parents[id(child)].append(id(node))
         holders: set[int] = set()
-        while found:
-            identity = found.pop()
+        while tensor_ids:
+            identity = tensor_ids.pop()
             if identity not in holders:
                 holders.add(identity)
-                found.extend(parents[identity])
+                tensor_ids.extend(parents[identity])
         return holders
 
     def _children(self, node: object) -> Iterator[tuple[object, object]]:
@@ -277,8 +277,8 @@ def _is_tensor(node: object) -> bool:
 
 
 def _is_floating(node: object, *, axes_min: int) -> bool:
-    found = reference_of(node)
-    return found is not None and len(found.shape) >= axes_min and "float" in found.dtype
+    reference = reference_of(node)
+    return reference is not None and len(reference.shape) >= axes_min and "float" in reference.dtype
 
 
 def _is_training_state(key: str) -> bool:

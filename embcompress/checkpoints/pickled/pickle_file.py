@@ -67,29 +67,29 @@ class _Storages:
             MalformedError: they are no storage.
         """
         try:
-            place = unwrap_bytes(content)
+            raw = unwrap_bytes(content)
         except UnreadArrayError as err:
             raise MalformedError("has a storage whose bytes are elsewhere") from err
-        if isinstance(place, Span) and not place.is_text:
-            region: FileRegion | io.BytesIO = FileRegion(self._file, place.start, place.nbytes)
-            nbytes = place.nbytes
+        if isinstance(raw, Span) and not raw.is_text:
+            region: FileRegion | io.BytesIO = FileRegion(self._file, raw.start, raw.nbytes)
+            nbytes = raw.nbytes
         else:
-            region = io.BytesIO(self._texts.head(place, HEAD_BYTES))
-            nbytes = place.nbytes if isinstance(place, Span) else len(place)
+            region = io.BytesIO(self._texts.head(raw, HEAD_BYTES))
+            nbytes = raw.nbytes if isinstance(raw, Span) else len(raw)
         saved = LegacyStream(region, f"a storage in {self._path}", nbytes=nbytes)
         storage = saved.tree
         if not isinstance(storage, StorageReference):
             raise MalformedError("has a storage that is none")
         start, held_bytes = saved.locate(storage)
-        if not isinstance(place, Span) or place.is_text:
-            self._texts.add(place, held_bytes, skipped=start)
-        self._places.append((place, start, held_bytes))
+        if not isinstance(raw, Span) or raw.is_text:
+            self._texts.add(raw, held_bytes, skipped=start)
+        self._places.append((raw, start, held_bytes))
         key = str(len(self._places) - 1)
         return StorageReference(key, storage.dtype, storage.numel, storage.location)
 
     def locate(self, storage: StorageReference) -> tuple[int, int]:
         """Find the address of a storage, and how many bytes it has."""
-        place, start, nbytes = self._places[int(storage.key)]
-        if isinstance(place, Span) and not place.is_text:
-            return self._base + place.start + start, nbytes
-        return self._texts.locate(place), nbytes
+        raw, start, nbytes = self._places[int(storage.key)]
+        if isinstance(raw, Span) and not raw.is_text:
+            return self._base + raw.start + start, nbytes
+        return self._texts.locate(raw), nbytes

@@ -58,7 +58,7 @@ def list_tensors(tree: NamedTensors, source: Source) -> Listing:
         if isinstance(array.content, str) or array.content.is_text:
             texts.add(array.content, array.nbytes)
     placing = _Placing(source, texts, loading)
-    stored = [placing.place(name, value) for name, value in tree.tensors]
+    stored = [placing.place_value(name, value) for name, value in tree.tensors]
     return Listing(
         tensors=tuple(item for item in stored if isinstance(item, StoredTensor)),
         left_out=(*(item for item in stored if isinstance(item, LeftOut)), *tree.left_out),
@@ -88,11 +88,11 @@ class _Placing:
     texts: LatinTexts
     loading: str
 
-    def place(self, name: str, value: Reference | VectorTable) -> StoredTensor | LeftOut:
+    def place_value(self, name: str, value: Reference | VectorTable) -> StoredTensor | LeftOut:
         if isinstance(value, TensorReference):
             return place_tensor(name, value, self.source, loading=self.loading)
         if isinstance(value, QuantizedReference):
-            return place_quantized(name, value, self.place)
+            return place_quantized(name, value, self.place_value)
         if isinstance(value, ArrayReference):
             content = value.content
             if isinstance(content, Span) and not content.is_text:
@@ -102,7 +102,7 @@ class _Placing:
             return StoredTensor(name, value.dtype, value.shape, value.strides, start, is_big_endian=value.is_big_endian)
         rows: list[StoredTensor] = []
         for row in value.rows:
-            placed = self.place(name, row)
+            placed = self.place_value(name, row)
             if isinstance(placed, LeftOut):
                 return placed
             rows.append(placed)

@@ -15,21 +15,23 @@ SCALE_DTYPES = ("float32", "float64")
 Place = Callable[[str, TensorReference], StoredTensor | LeftOut]
 
 
-def place_quantized(name: str, tensor: QuantizedReference, place: Place) -> StoredTensor | LeftOut:
+def place_quantized(name: str, tensor: QuantizedReference, locate: Place) -> StoredTensor | LeftOut:
     """Make a tensor of the values that dequantize() gives.
 
     Args:
         name: of the tensor.
         tensor: with codes of 8 bits, or of 4 in whole bytes, and scales along the first axis, the second or none.
-        place: finds where a tensor of numbers lies.
+        locate: finds where a tensor of numbers lies.
     """
     codes = _pack(tensor) if tensor.bits < 8 else tensor.codes
     block = _block(tensor)
     if codes is None or block is None:
         return LeftOut(name, NOT_READ)
-    parts = [place(f"{name} (codes)", codes)]
+    parts = [locate(f"{name} (codes)", codes)]
     numbers = {"scales": tensor.scale, "zero points": tensor.zero}
-    parts += [place(f"{name} ({kind})", value) for kind, value in numbers.items() if isinstance(value, TensorReference)]
+    parts += [
+        locate(f"{name} ({kind})", value) for kind, value in numbers.items() if isinstance(value, TensorReference)
+    ]
     stored = [part for part in parts if isinstance(part, StoredTensor)]
     if len(stored) < len(parts):
         return next(part for part in parts if isinstance(part, LeftOut))

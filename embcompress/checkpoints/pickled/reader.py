@@ -39,7 +39,7 @@ class _LimitError(ValueError):
 
 @dataclass(frozen=True)
 class Unpickled:
-    """What one pickle holds.
+    """The contents of one pickle.
 
     Attributes:
         value: its root.

@@ -1,4 +1,4 @@
-"""What the functions that torch's pickles call would have made, as records."""
+"""Records of what the functions that torch's pickles call would have made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from embcompress.checkpoints.pickled.records import (
 
 
 class MalformedError(ValueError):
-    """What the pickle says cannot be, in words that follow "its pickle ..."."""
+    """Contents of a pickle that cannot be, in words that follow "its pickle ..."."""
 
 
 def _make_tensor(args: tuple[object, ...], dtype: str | None, metadata: object) -> TensorReference:

@@ -1,4 +1,4 @@
-"""What a pickle is read into: inert records of what it names, refers to and describes."""
+"""The inert records that a pickle is read into: of what it names, refers to and describes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Global:
 
 @dataclass(eq=False, slots=True, repr=False)
 class Inert:
-    """What stands in for an object of a class that is not built: what the pickle says of it, unused.
+    """A stand-in for an object of a class that is not built: what the pickle says of it, unused.
 
     Attributes:
         origin: the class, or the function that would have made it.

@@ -37,8 +37,8 @@ def find_vectors(node: object) -> VectorTable | None:
         return None
     entries = entries_of(node)
     if entries is not None:
-        found = _table(entries.keys(), entries.values(), count=len(entries))
-        return found if found is None else _by_id(found)
+        table = _table(entries.keys(), entries.values(), count=len(entries))
+        return table if table is None else _by_id(table)
     if isinstance(node, (list, tuple)) and len(node) >= ROWS_MIN:
         rows = _vectors(node)
         return None if rows is None else VectorTable(rows, None)
@@ -94,6 +94,6 @@ def _by_id(table: VectorTable) -> VectorTable:
         return table
     ids = list(map(int, table.labels))
     order = sorted(range(len(ids)), key=ids.__getitem__)
-    rows = [table.rows[place] for place in order]
-    is_whole = all(ids[place] == row for row, place in enumerate(order))
-    return VectorTable(rows, None if is_whole else [table.labels[place] for place in order])
+    rows = [table.rows[index] for index in order]
+    is_whole = all(ids[index] == row for row, index in enumerate(order))
+    return VectorTable(rows, None if is_whole else [table.labels[index] for index in order])

@@ -54,22 +54,22 @@ def _pieces(chunk: Chunk, shape: tuple[int, ...]) -> Iterator[Piece]:
     last = max((axis for axis in range(1, len(shape)) if tensor.shape[axis] != shape[axis]), default=0)
     steps = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]  # columns of the whole, and rows at axis 0
     outer = range(1, last)
-    kept = (0, *range(max(last, 1), len(shape)))
-    columns = math.prod(tensor.shape[axis] for axis in kept[1:])
+    kept_axes = (0, *range(max(last, 1), len(shape)))
+    columns = math.prod(tensor.shape[axis] for axis in kept_axes[1:])
     first_column = offsets[last] * steps[last] if last else 0
     for index in itertools.product(*(range(tensor.shape[axis]) for axis in outer)):
         start = (
             tensor.start
-            + sum(place * tensor.strides[axis] for place, axis in zip(index, outer, strict=True))
+            + sum(coordinate * tensor.strides[axis] for coordinate, axis in zip(index, outer, strict=True))
             * ITEM_BYTES[tensor.dtype]
         )
         column = first_column + sum(
-            (offsets[axis] + place) * steps[axis] for place, axis in zip(index, outer, strict=True)
+            (offsets[axis] + coordinate) * steps[axis] for coordinate, axis in zip(index, outer, strict=True)
         )
         part = replace(
             tensor,
-            shape=tuple(tensor.shape[axis] for axis in kept),
-            strides=tuple(tensor.strides[axis] for axis in kept),
+            shape=tuple(tensor.shape[axis] for axis in kept_axes),
+            strides=tuple(tensor.strides[axis] for axis in kept_axes),
             start=start,
         )
         yield Piece(part, offsets[0], column, columns)

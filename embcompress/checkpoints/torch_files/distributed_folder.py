@@ -41,8 +41,8 @@ PLANNED = "__planned__"  # the location of a tensor of which only chunks are sto
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where an archive of torch.save lies."""
+class _Location:
+    """The place of an archive of torch.save: a file, and bytes in it."""
 
     file: str
     start: int
@@ -103,7 +103,9 @@ class _Folder:
     def list(self) -> Listing:
         named = NamedTensors(self._tree, str(self.path), pickle_bytes=self._pickle_bytes)
         items = [
-            self._place(name, value.storage.key) for name, value in named.tensors if isinstance(value, TensorReference)
+            self._place_tensor(name, value.storage.key)
+            for name, value in named.tensors
+            if isinstance(value, TensorReference)
         ]
         return Listing(
             tensors=tuple(item for item in items if isinstance(item, StoredTensor)),
@@ -131,7 +133,7 @@ class _Folder:
             parts[repr((offsets, sizes))] = offsets, sizes
         return _Plan(dtype, shape, tuple(parts.values()))
 
-    def _locate_all(self, places: Mapping[object, object]) -> Iterator[tuple[tuple[str, str], _Place]]:
+    def _locate_all(self, places: Mapping[object, object]) -> Iterator[tuple[tuple[str, str], _Location]]:
         for key, value in places.items():
             index = _state(key.value if isinstance(key, OpaqueKey) else key, "MetadataIndex")
             info = _state(value, "_StorageInfo")
@@ -146,7 +148,7 @@ class _Folder:
                     f"{self.path} holds {name[:100]!r} compressed or encrypted, which is not read.",
                     hint="Save it without extensions.",
                 )
-            yield (name, repr(offset)), _Place(file, start, nbytes)
+            yield (name, repr(offset)), _Location(file, start, nbytes)
 
     def _make_tree(self, paths: object) -> object:
         """Nest the tensors as they were in the state dict that was saved."""
@@ -166,38 +168,38 @@ class _Folder:
             parent[steps[-1]] = None if plan is None else _reference(name, plan)
         return tree
 
-    def _place(self, name: str, key: str) -> StoredTensor | LeftOut:
+    def _place_tensor(self, name: str, key: str) -> StoredTensor | LeftOut:
         """Find all chunks of a tensor, and join them."""
         plan = self._plans[key]
         assert plan is not None
         chunks = []
         for offsets, sizes in plan.chunks:
-            place = self._places.get((key, repr(offsets)))
-            if place is None and not any(offsets):
-                place = self._places.get((key, repr(None)))
-            if place is None:
+            location = self._places.get((key, repr(offsets)))
+            if location is None and not any(offsets):
+                location = self._places.get((key, repr(None)))
+            if location is None:
                 raise self._damaged(f"do not tell where the chunk of {key[:100]!r} at {offsets} is stored")
-            chunk = self._open_chunk(name, place)
+            chunk = self._open_chunk(name, location)
             if isinstance(chunk, LeftOut):
                 return chunk
             if (chunk.dtype, chunk.shape) != (plan.dtype, sizes):
                 raise DamagedFileError(
-                    f"{self.path / place.file} holds at byte {place.start} {chunk.dtype} of shape {chunk.shape}, where "
-                    f"its metadata promise a chunk of {key[:100]!r} of {plan.dtype} of shape {sizes}."
+                    f"{self.path / location.file} holds at byte {location.start} {chunk.dtype} of shape {chunk.shape}, "
+                    f"where its metadata promise a chunk of {key[:100]!r} of {plan.dtype} of shape {sizes}."
                 )
             chunks.append(Chunk(chunk, offsets))
         return join_chunks(name, chunks, dtype=plan.dtype, shape=plan.shape)
 
-    def _open_chunk(self, name: str, place: _Place) -> StoredTensor | LeftOut:
-        path = path_within(self.path, place.file)
+    def _open_chunk(self, name: str, location: _Location) -> StoredTensor | LeftOut:
+        path = path_within(self.path, location.file)
         file, base = self._files.open(path)
-        if place.start + place.nbytes > os.fstat(file.fileno()).st_size:
+        if location.start + location.nbytes > os.fstat(file.fileno()).st_size:
             raise DamagedFileError(
-                f"{path} ends before byte {place.start + place.nbytes}, where a chunk of {name[:100]!r} should: it is "
-                "cut short.",
+                f"{path} ends before byte {location.start + location.nbytes}, where a chunk of {name[:100]!r} should: "
+                "it is cut short.",
                 hint="Copy or download it again.",
             )
-        archive = TorchArchive(file, start=place.start, nbytes=place.nbytes)
+        archive = TorchArchive(file, start=location.start, nbytes=location.nbytes)
         start, nbytes = archive.locate_checked("data.pkl")
         tensor = PickleStream(FileRegion(file, start, nbytes), name=str(path), nbytes=nbytes).read().value
         if not isinstance(tensor, TensorReference):
@@ -208,7 +210,7 @@ class _Folder:
             return base + position, held_bytes
 
         placed = place_tensor(name, tensor, Source(str(path), self._files, base + start, locate), loading="")
-        return placed if isinstance(placed, LeftOut) else replace(placed, name=f"{name} in {place.file}")
+        return placed if isinstance(placed, LeftOut) else replace(placed, name=f"{name} in {location.file}")
 
     def _damaged(self, what: str) -> DamagedFileError:
         return DamagedFileError(f"the metadata of {self.path} {what}.", hint="Copy or download the folder again.")

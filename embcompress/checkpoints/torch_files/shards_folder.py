@@ -69,15 +69,15 @@ def _file_names(path: Path) -> list[str]:
 def _read_offsets(path: Path, listing: Listing) -> dict[str, tuple[int, ...]]:
     """Read where the first element of each chunk of a file lies in its tensor."""
     try:
-        told = json.loads(listing.metadata.get(OFFSETS_KEY, ""))
-        found = {stored.name: tuple(told[stored.name]["saved_offsets"]) for stored in listing.tensors}
+        content = json.loads(listing.metadata.get(OFFSETS_KEY, ""))
+        offsets_of = {stored.name: tuple(content[stored.name]["saved_offsets"]) for stored in listing.tensors}
     except (ValueError, TypeError, KeyError, RecursionError) as err:
         raise DamagedFileError(f"{path} does not tell in its {OFFSETS_KEY} where each of its chunks lies.") from err
     for stored in listing.tensors:
-        offsets = found[stored.name]
+        offsets = offsets_of[stored.name]
         if not is_sizes(offsets) or len(offsets) != len(stored.shape):
             raise DamagedFileError(f"{path} gives {stored.name[:100]!r} offsets that do not fit its axes.")
-    return found
+    return offsets_of
 
 
 def _join(name: str, chunks: list[Chunk], path: Path) -> StoredTensor:

@@ -47,10 +47,10 @@ def read_listing(path: Path, files: Files) -> Listing:
     tree = PickleStream(FileRegion(file, start, nbytes), name=archive.path, nbytes=nbytes).read().value
 
     def locate(storage: StorageReference) -> tuple[int, int]:
-        place, held_bytes = archive.locate_storage(storage.key)
-        return base + place, held_bytes
+        position, held_bytes = archive.locate_storage(storage.key)
+        return base + position, held_bytes
 
     named = NamedTensors(tree, archive.path, pickle_bytes=nbytes)
     listing = list_tensors(named, Source(archive.path, files, base + start, locate))
-    labels = find_labels(listing.tensors, path.parent, told=named.graph_labels)
+    labels = find_labels(listing.tensors, path.parent, own_labels=named.graph_labels)
     return replace(listing, labels={**labels, **listing.labels})

@@ -90,17 +90,17 @@ class BinaryVectors:
                         hint="Copy or download it again.",
                     )
                 waiting += part
-                place = 0
+                position = 0
                 while done < self.rows:
-                    blank = waiting.find(b" ", place, place + WORD_BYTES_MAX)
-                    if blank < 0 and len(waiting) - place >= WORD_BYTES_MAX:
+                    blank = waiting.find(b" ", position, position + WORD_BYTES_MAX)
+                    if blank < 0 and len(waiting) - position >= WORD_BYTES_MAX:
                         raise self._damaged(f"row {done} has a word of more than {WORD_BYTES_MAX} bytes")
                     if blank < 0 or blank + 1 + width > len(waiting):
                         break
-                    yield waiting[place:blank], waiting[blank + 1 : blank + 1 + width]
-                    place = blank + 1 + width
+                    yield waiting[position:blank], waiting[blank + 1 : blank + 1 + width]
+                    position = blank + 1 + width
                     done += 1
-                waiting = waiting[place:]
+                waiting = waiting[position:]
             rest = waiting + stream.read(BUFFER_BYTES)
             if rest.strip(b"\r\n"):
                 raise self._damaged(f"it promises {self.rows} rows, and more bytes follow the last")

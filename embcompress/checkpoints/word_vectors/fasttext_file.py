@@ -156,46 +156,46 @@ class _Parser:
 
     def __init__(self, stream: BinaryIO, path: Path) -> None:
         self._stream, self.path = stream, path
-        self._waiting, self._place = b"", 0
+        self._waiting, self._position = b"", 0
         self.position = 0
 
     def take(self, layout: struct.Struct) -> tuple[int, ...]:
         """Take numbers."""
         self._fill(layout.size)
-        values = layout.unpack_from(self._waiting, self._place)
+        values = layout.unpack_from(self._waiting, self._position)
         self._advance(layout.size)
         return values
 
     def take_text(self) -> bytes:
         """Take what stands before the next zero."""
-        end = self._waiting.find(b"\0", self._place)
+        end = self._waiting.find(b"\0", self._position)
         if end < 0:
             self._fill(TEXT_BYTES_MAX, is_whole=False)
-            end = self._waiting.find(b"\0", self._place)
+            end = self._waiting.find(b"\0", self._position)
         if end < 0:
             raise _damaged(self.path, f"has an entry of more than {TEXT_BYTES_MAX} bytes in its dictionary, or is cut")
-        text = self._waiting[self._place : end]
-        self._advance(end + 1 - self._place)
+        text = self._waiting[self._position : end]
+        self._advance(end + 1 - self._position)
         return text
 
     def parts(self, nbytes: int) -> Iterator[bytes]:
         """Take bytes in parts."""
         while nbytes:
             self._fill(min(nbytes, BUFFER_BYTES))
-            part = self._waiting[self._place : self._place + min(nbytes, BUFFER_BYTES)]
+            part = self._waiting[self._position : self._position + min(nbytes, BUFFER_BYTES)]
             self._advance(len(part))
             nbytes -= len(part)
             yield part
 
     def _advance(self, count: int) -> None:
-        self._place += count
+        self._position += count
         self.position += count
 
     def _fill(self, count: int, *, is_whole: bool = True) -> None:
-        if len(self._waiting) - self._place >= count:
+        if len(self._waiting) - self._position >= count:
             return
-        self._waiting = self._waiting[self._place :] + self._stream.read(BUFFER_BYTES)
-        self._place = 0
+        self._waiting = self._waiting[self._position :] + self._stream.read(BUFFER_BYTES)
+        self._position = 0
         if is_whole and len(self._waiting) < count:
             raise _damaged(self.path, f"ends at byte {self.position + len(self._waiting)}: it is cut short")
 

@@ -101,7 +101,7 @@ def read_listing(path: Path, files: Files) -> Listing:
 def _find_folder(path: Path) -> Path:
     """Find the folder of the vectors: the one named, or that of its vocabulary."""
     places = (path, path / "vocab", path / "vectors")
-    return next((place for place in places if (place / ARRAY).is_file()), path)
+    return next((folder for folder in places if (folder / ARRAY).is_file()), path)
 
 
 def _mode_of(config: Path) -> object:
@@ -135,27 +135,27 @@ def _read_map(content: bytes, *, name: str) -> Iterator[tuple[int, int]]:
 
     Source: https://github.com/msgpack/msgpack/blob/master/spec.md.
     """
-    place = 0
+    position = 0
 
     def take_integer() -> int:
-        nonlocal place
-        first = content[place]
-        place += 1
+        nonlocal position
+        first = content[position]
+        position += 1
         if first < 0x80:
             return first
         if first >= 0xE0:
             return first - 256
         form = INTEGERS[first]
-        place += form.size
-        return int(form.unpack_from(content, place - form.size)[0])
+        position += form.size
+        return int(form.unpack_from(content, position - form.size)[0])
 
     try:
-        first, place = content[0], 1
+        first, position = content[0], 1
         if first in SMALL_MAPS:
             count = first - SMALL_MAPS.start
         else:
             count = int(MAPS[first].unpack_from(content, 1)[0])
-            place += MAPS[first].size
+            position += MAPS[first].size
         for _ in range(count):
             key = take_integer()
             yield key, take_integer()

@@ -133,7 +133,7 @@ class VectorText:
         Raises:
             DamagedFileError: a line of more or fewer numbers, or of something else; more or fewer lines than promised.
         """
-        dim, held = self.dim, VALUES_HELD
+        dim, values_max = self.dim, VALUES_HELD
         values = array("f")
         for number, line in self._lines():
             fields = line.split()
@@ -141,7 +141,7 @@ class VectorText:
                 values.extend(map(float, fields[1:] if len(fields) == dim + 1 else self._split(line, number)[1]))
             except ValueError as err:
                 raise self._damaged(number, f"{str(err).partition(': b')[2][:60]} is no number") from err
-            if len(values) > held:
+            if len(values) > values_max:
                 _write(values, target)
         _write(values, target)
 

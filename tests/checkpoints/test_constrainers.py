@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from embcompress.checkpoints import open_checkpoint
-from embcompress.checkpoints.constrainers import ARGUMENTS, CONSTRAINER_NAMES, ToldConstrainer, told_constrainer
-from embcompress.checkpoints.tensors import Listing, Named, ToldModule
+from embcompress.checkpoints.constrainers import ARGUMENTS, CONSTRAINER_NAMES, RecordedConstrainer, find_constrainer
+from embcompress.checkpoints.tensors import Listing, ModuleRecord, Named
 from embcompress.choices import CONSTRAINERS, Choice
 from embcompress.growth.drawing import bind_constrainer
 
@@ -26,22 +26,22 @@ NORMALIZE, CLAMP_NORM = "torch.nn.functional.normalize", "pykeen.utils.clamp_nor
 def tell(function: str, keywords: dict[str, Any] | None, *, shape: tuple[int, ...], is_complex: bool = False) -> str:
     """Spell the constrainer that a model tells of; "unknown" where none of ours does the same."""
     values = {"shape": shape, "is_complex": is_complex}
-    module = ToldModule("pykeen.nn.representation.Embedding", values, {"constrainer": Named(function, keywords)})
-    told = told_constrainer(Listing(tensors=(), graph_model={PATH: module}), ENTITY)
-    assert told is not None
-    assert told.function == function
-    return "unknown" if told.choice is None else str(told.choice)
+    module = ModuleRecord("pykeen.nn.representation.Embedding", values, {"constrainer": Named(function, keywords)})
+    record = find_constrainer(Listing(tensors=(), graph_model={PATH: module}), ENTITY)
+    assert record is not None
+    assert record.function == function
+    return "unknown" if record.choice is None else str(record.choice)
 
 
 def test_transe_tells_that_entities_are_normalized() -> None:
     """TransE normalizes entities and leaves relations; ComplEx constrains nothing; a state dict tells nothing."""
     with open_checkpoint(SAMPLES / "kinships-transe" / "trained_model.pkl") as checkpoint:
-        assert told_constrainer(checkpoint.listing, ENTITY) == ToldConstrainer(NORMALIZE, Choice("normalize"))
-        assert told_constrainer(checkpoint.listing, RELATION) is None
-        assert told_constrainer(checkpoint.listing, "no.such.table") is None
+        assert find_constrainer(checkpoint.listing, ENTITY) == RecordedConstrainer(NORMALIZE, Choice("normalize"))
+        assert find_constrainer(checkpoint.listing, RELATION) is None
+        assert find_constrainer(checkpoint.listing, "no.such.table") is None
     for name in ("trained_model.pkl", "model.safetensors"):
         with open_checkpoint(SAMPLES / "kinships-complex" / name) as checkpoint:
-            assert told_constrainer(checkpoint.listing, ENTITY) is None
+            assert find_constrainer(checkpoint.listing, ENTITY) is None
 
 
 @pytest.mark.parametrize(
@@ -101,12 +101,12 @@ def test_constrainers_are_read_from_a_pickle(tmp_path: Path, protocol: int) -> N
     path = tmp_path / "model.pt"
     torch.save(model, path, pickle_protocol=protocol)
     with open_checkpoint(path) as checkpoint:
-        told = [
-            told_constrainer(checkpoint.listing, f"entity_representations.{index}._embeddings.weight")
+        record = [
+            find_constrainer(checkpoint.listing, f"entity_representations.{index}._embeddings.weight")
             for index in (0, 1, 2)
         ]
-    assert [str(one and one.choice) for one in told] == ["None", "clamp:min=0.5", "normalize"]  # clamp needs a bound
-    assert told[0] == ToldConstrainer("torch._C._VariableFunctionsClass.clamp", None)
+    assert [str(one and one.choice) for one in record] == ["None", "clamp:min=0.5", "normalize"]  # clamp needs a bound
+    assert record[0] == RecordedConstrainer("torch._C._VariableFunctionsClass.clamp", None)
 
 
 @pytest.mark.pykeen
@@ -137,12 +137,12 @@ def test_constrainers_do_to_new_rows_what_pykeen_does(tmp_path: Path, name: str,
             weight.data = 3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(index))
             before = weight.detach().clone()
             with open_checkpoint(path) as checkpoint:
-                told = told_constrainer(checkpoint.listing, f"{side}_representations.{index}._embeddings.weight")
-            assert (told is None) == (table.constrainer is None)
-            if told is None:
+                record = find_constrainer(checkpoint.listing, f"{side}_representations.{index}._embeddings.weight")
+            assert (record is None) == (table.constrainer is None)
+            if record is None:
                 continue
-            assert told.choice is not None, told.function
-            constrain: Callable[[Tensor], Tensor] = bind_constrainer(told.choice)
+            assert record.choice is not None, record.function
+            constrain: Callable[[Tensor], Tensor] = bind_constrainer(record.choice)
             table.post_parameter_update()
             # Two roundings of float32, of the norm and of the quotient.
             torch.testing.assert_close(constrain(before), weight.detach(), rtol=1e-6, atol=1e-7)
