@@ -1,4 +1,4 @@
-"""The columns of tables that hold labels or ids, known by their names."""
+"""Labels and ids in columns: the names by which columns that hold them are known, and labels as texts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Sequence
 # Names of columns in headers, in lower case; of several that are there the first one counts.
 LABEL_COLUMNS = ("label", "labels", "name", "token", "word", "piece", "item", "entity", "relation", "user", "title")
 ID_COLUMNS = ("id", "index", "idx", "row", "", "unnamed: 0", "__index_level_0__")
+
+
+def writable(text: str) -> str:
+    """Write out halves of characters, as JSON and pickles may hold them, that no file can hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def text_of(value: object) -> str:

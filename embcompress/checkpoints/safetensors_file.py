@@ -17,17 +17,18 @@ from typing import Any, BinaryIO
 
 from embcompress.checkpoints.files import Files, read_exactly
 from embcompress.checkpoints.tensors import (
+    DIMS_MAX,
     ITEM_BYTES,
     LeftOut,
     Listing,
     StoredTensor,
     contiguous_strides,
+    is_size,
 )
 from embcompress.exceptions import DamagedFileError
 
 NAME = "safetensors"
 HEADER_BYTES_MAX = 100_000_000  # the format's own limit
-DIMS_MAX = 64  # axes of a tensor, where torch's operations stop; the product of a million sizes would take for ever
 CODE = re.compile(r"[A-Z][A-Z0-9_]{0,31}")  # of a dtype
 METADATA_KEY = "__metadata__"  # its place in the header; no tensor can have this name
 
@@ -115,7 +116,7 @@ def _parse(file: BinaryIO, raw: bytes) -> dict[str, Any]:
 
 def _begin_of(file: BinaryIO, name: str, entry: object) -> tuple[int, int]:
     offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-    if not (isinstance(offsets, list) and len(offsets) == 2 and all(_is_size(offset) for offset in offsets)):
+    if not (isinstance(offsets, list) and len(offsets) == 2 and all(map(is_size, offsets))):
         raise _damaged(file, f"gives tensor {name!r} no pair of data_offsets")
     return offsets[0], offsets[1]
 
@@ -123,7 +124,7 @@ def _begin_of(file: BinaryIO, name: str, entry: object) -> tuple[int, int]:
 def _tensor(file: BinaryIO, name: str, entry: dict[str, Any], buffer_start: int) -> tuple[StoredTensor, int]:
     begin, end = entry["data_offsets"]
     shape = entry.get("shape")
-    if not (isinstance(shape, list) and len(shape) <= DIMS_MAX and all(_is_size(size) for size in shape)):
+    if not (isinstance(shape, list) and len(shape) <= DIMS_MAX and all(map(is_size, shape))):
         raise _damaged(file, f"gives tensor {name!r} no shape")
     code = entry.get("dtype")
     if not isinstance(code, str) or not CODE.fullmatch(code):
@@ -138,10 +139,6 @@ def _tensor(file: BinaryIO, name: str, entry: dict[str, Any], buffer_start: int)
         raise _damaged(file, f"gives tensor {name!r} {end - begin} bytes, which is not {code} of shape {shape}")
     dims = tuple(shape)
     return StoredTensor(name, dtype, dims, contiguous_strides(dims), buffer_start + begin), end
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def _damaged(file: BinaryIO, what: str) -> DamagedFileError:

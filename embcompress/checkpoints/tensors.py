@@ -34,6 +34,9 @@ ITEM_BYTES: Mapping[str, int] = MappingProxyType(
 )  # bytes of one element, by torch's name of the dtype
 
 PART_BYTES = 4 * 2**20  # of one read of a tensor whose elements follow each other
+INTEGER_MAX = 2**63 - 1  # sizes, strides and offsets are int64 in torch
+# Axes of a tensor: the limit of numpy, and of torch's operations. The product of a million sizes would take for ever.
+DIMS_MAX = 64
 EXPANDED_BYTES_MAX = 64 * 2**20  # a broadcast buffer may be larger than its storage, but not without limit
 
 
@@ -232,6 +235,16 @@ class Listing:
     def loading_by_names(self) -> str:
         """The expression that loads the state dict by the names of its tensors; empty where there is none."""
         return self.loading if self.is_flat else ""
+
+
+def is_size(value: object) -> bool:
+    """Tell whether this is an integer that a size, a stride or an offset can be."""
+    return type(value) is int and 0 <= value <= INTEGER_MAX
+
+
+def is_sizes(value: object) -> bool:
+    """Tell whether this is a tuple of sizes, no longer than a tensor has axes."""
+    return type(value) is tuple and len(value) <= DIMS_MAX and all(is_size(item) for item in value)
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embcompress.checkpoints.label_columns import writable
 from embcompress.exceptions import CheckpointError, IdsError
 from embcompress.tables.label_arrays import read_npy, read_parquet
 from embcompress.tables.label_forms import PLAIN, ReadLabels, order_labels, read_lines, read_table
@@ -65,7 +66,7 @@ def read_label_file(path: Path) -> LabelFile:
             vocabulary = read_lines(content.text, path, ending=ending)
     if not any(vocabulary.labels):
         raise IdsError(f"{path} holds no labels.")
-    labels, surrogates = _writable(vocabulary.labels) if ending == ".json" else (vocabulary.labels, 0)
+    labels, surrogates = _all_writable(vocabulary.labels) if ending == ".json" else (vocabulary.labels, 0)
     warnings = []
     if vocabulary.form:
         warnings.append(f"{path.name} was read as {vocabulary.form}")
@@ -144,11 +145,11 @@ def _of_tokenizer(tokenizer: dict[str, Any], path: Path) -> list[tuple[int, str]
     return [*((index, label) for index, label in pairs if index not in replaced), *dict(added).items()]
 
 
-def _writable(labels: list[str]) -> tuple[list[str], int]:
-    """Write out halves of characters, as JSON may hold them, that no file can hold; count the labels that have some."""
+def _all_writable(labels: list[str]) -> tuple[list[str], int]:
+    """Write out halves of characters that no file can hold, and count the labels that have some."""
     try:
         "\n".join(labels).encode()
     except UnicodeEncodeError:
-        written = [label.encode("utf-8", "backslashreplace").decode() for label in labels]
+        written = list(map(writable, labels))
         return written, sum(one != other for one, other in zip(labels, written, strict=True))
     return labels, 0

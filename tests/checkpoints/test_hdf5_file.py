@@ -141,17 +141,17 @@ def test_archive_that_lies_is_refused(tmp_path: Path) -> None:
     """Weights that are missing, or of another size than the directory says, are refused before room is taken."""
     weights = keras_weights(np.ones((500, 16), "f4"))
     bomb = keras_archive(tmp_path / "b.keras", bytes(100), method=zipfile.ZIP_DEFLATED, size=2**31)
-    with pytest.raises(DamagedFileError, match="promises 2147483648 bytes"):
+    with pytest.raises(DamagedFileError, match="declares 2147483648 bytes"):
         open_checkpoint(bomb)
     longer = keras_archive(tmp_path / "l.keras", weights, method=zipfile.ZIP_DEFLATED, size=len(weights) + 9)
-    with pytest.raises(DamagedFileError, match="is not what the archive's directory says"):
+    with pytest.raises(DamagedFileError, match="whose length or checksum is wrong"):
         open_checkpoint(longer)
     stored = keras_archive(tmp_path / "s.keras", weights, method=zipfile.ZIP_STORED, size=len(weights) + 9)
-    with pytest.raises(DamagedFileError, match="is not what the archive's directory says"):
+    with pytest.raises(DamagedFileError, match=r"declares .* bytes for its member"):
         open_checkpoint(stored)
     with zipfile.ZipFile(tmp_path / "n.keras", "w") as archive:
         archive.writestr("metadata.json", "{}")
-    with pytest.raises(UnknownFormatError, match="with 0 members"):
+    with pytest.raises(UnknownFormatError, match=r"without 'model\.weights\.h5'"):
         open_checkpoint(tmp_path / "n.keras")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from embcompress.checkpoints.files import Files, read_exactly
 from embcompress.checkpoints.hdf5_files.datasets import Hdf5Source, list_datasets
+from embcompress.checkpoints.label_columns import writable
 from embcompress.checkpoints.links import check_inside, is_inside
 from embcompress.checkpoints.pieces import join_rows
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
@@ -151,6 +152,5 @@ class _EntityNames:
                 raise DamagedFileError(f"{path} holds no list of names.", hint="Copy or download it again.")
             if len(names) != rows:
                 raise DamagedFileError(f"{path} holds {len(names)} names, and its partition {rows} rows.")
-            # Halves of characters, as JSON may hold them, are written out.
-            labels += [label.encode("utf-8", "backslashreplace").decode() for label in names]
+            labels += map(writable, names)
         return labels

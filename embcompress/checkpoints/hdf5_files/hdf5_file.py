@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import os
-import struct
-import zipfile
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from embcompress.checkpoints.files import Files, read_exactly
+from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.hdf5_files.datasets import Hdf5Source, list_datasets
-from embcompress.checkpoints.libraries import Window, check_expansion
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
-from embcompress.checkpoints.zip_archive import KERAS_MEMBERS, LOCAL_HEADER, first_member
-from embcompress.exceptions import DamagedFileError, UnknownFormatError
+from embcompress.checkpoints.unread import HEAD_BYTES
+from embcompress.checkpoints.zip_archive import KERAS_MEMBERS, Member, ZipArchive, first_member, unpack
+from embcompress.exceptions import UnknownFormatError
 
 NAME = "HDF5"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Where it may stand, in bytes: behind a block of another program's.
 SIGNATURE_PLACES = (0, 512, 1024, 2048)
 WEIGHTS = "model.weights.h5"
-COPY_BYTES = 2**20
 
 
 def is_recognised(path: Path, head: bytes) -> bool:  # noqa: ARG001 - whatever its name
@@ -41,8 +37,8 @@ def read_listing(path: Path, files: Files) -> Listing:
     file, base = files.open(path)
     nbytes = os.fstat(file.fileno()).st_size
     source = Hdf5Source(files, str(path), base, nbytes)
-    if os.pread(file.fileno(), 4, 0) == b"PK\x03\x04":
-        source = _find_weights(path, file, files, base=base, nbytes=nbytes)
+    if first_member(os.pread(file.fileno(), HEAD_BYTES, 0)) in KERAS_MEMBERS:
+        source = _find_weights(path, file, files, base=base)
     placed = list_datasets(source)
     return Listing(
         tensors=tuple(item for item in placed if isinstance(item, StoredTensor)),
@@ -50,63 +46,23 @@ def read_listing(path: Path, files: Files) -> Listing:
     )
 
 
-def _find_weights(path: Path, file: BinaryIO, files: Files, *, base: int, nbytes: int) -> Hdf5Source:
+def _find_weights(path: Path, file: BinaryIO, files: Files, *, base: int) -> Hdf5Source:
     """Find the weights in an archive of Keras: in place, as Keras stores them, or unpacked when they are read."""
-    try:
-        with zipfile.ZipFile(Window(files, base, nbytes)) as archive:
-            infos = [info for info in archive.infolist() if info.filename == WEIGHTS]
-    # As zipfile raises them on directories that contradict themselves.
-    except (zipfile.BadZipFile, OSError, ValueError, OverflowError, struct.error, NotImplementedError) as err:
-        raise DamagedFileError(
-            f"{path} begins as a zip archive, but its directory, which comes last, cannot be read ({err}): the file is "
-            "cut short or damaged.",
-            hint="Copy or download it again.",
-        ) from err
-    if len(infos) != 1:
+    archive = ZipArchive(file)
+    if WEIGHTS not in archive.members:
         raise UnknownFormatError(
-            f"{path} is an archive of Keras with {len(infos)} members {WEIGHTS!r}, where one is expected.",
+            f"{path} is an archive of Keras without {WEIGHTS!r}.",
             hint="Save the model again with model.save() or model.save_weights().",
         )
-    (info,) = infos
+    member = archive.find(WEIGHTS)
     name = f"{WEIGHTS} in {path}"
-    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UnknownFormatError(f"{name} is encrypted, or packed in a way that is not read.", hint="Unpack it first.")
-    if not 0 <= info.header_offset <= nbytes - LOCAL_HEADER.size:
-        raise _outside(name)
-    header = LOCAL_HEADER.unpack(read_exactly(file, info.header_offset, LOCAL_HEADER.size))
-    start = info.header_offset + LOCAL_HEADER.size + header[-2] + header[-1]
-    if header[0] != b"PK\x03\x04" or start + info.compress_size > nbytes:
-        raise _outside(name)
-    if info.compress_type == zipfile.ZIP_STORED:
-        if info.compress_size != info.file_size:
-            raise _outside(name)
-        return Hdf5Source(files, name, base + start, info.file_size)
-    check_expansion(info.file_size, packed=info.compress_size, name=name)
-    address = files.add(name, info.file_size, lambda made: _unpack(files, base + start, info, made, name))
-    return Hdf5Source(files, name, address, info.file_size)
+    if not member.is_deflated:
+        return Hdf5Source(files, name, base + member.start, member.nbytes)
+    address = files.add(name, member.unpacked_bytes, lambda made: _write(path, files, member, made))
+    return Hdf5Source(files, name, address, member.unpacked_bytes)
 
 
-def _unpack(files: Files, start: int, info: zipfile.ZipInfo, made: BinaryIO, name: str) -> None:
-    """Unpack a member, no further than its size."""
-    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    window = Window(files, start, info.compress_size)
-    left, crc = info.file_size, 0
-    while left:
-        packed = unpacker.unconsumed_tail or window.read(COPY_BYTES)
-        try:
-            part = unpacker.decompress(packed or b"", min(left, COPY_BYTES))
-        except zlib.error as err:
-            raise _outside(name) from err
-        if not part and (unpacker.eof or not packed):
-            break
+def _write(path: Path, files: Files, member: Member, made: BinaryIO) -> None:
+    file, _ = files.open(path)
+    for part in unpack(file, member):
         made.write(part)
-        left, crc = left - len(part), zlib.crc32(part, crc)
-    if left or crc != info.CRC:
-        raise _outside(name)
-
-
-def _outside(name: str) -> DamagedFileError:
-    return DamagedFileError(
-        f"{name} is not what the archive's directory says of it: the file is cut short or damaged.",
-        hint="Copy or download it again.",
-    )

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from embcompress.checkpoints.tensors import ITEM_BYTES
+from embcompress.checkpoints.tensors import ITEM_BYTES, is_sizes
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
 MAGIC = b"\x93NUMPY"
 HEADER_BYTES_MAX = 10_000  # numpy's own limit: parsing longer ones can exhaust the stack
 HEAD_BYTES = 12 + HEADER_BYTES_MAX  # that hold any header that is read
-DIMS_MAX = 64  # axes of an array, numpy's limit
 VERSIONS = (1, 2, 3)
 LENGTHS = {1: "<H"}  # of the header, by version; "<I" for later ones
 
@@ -121,8 +120,7 @@ def read_header(content: bytes | memoryview, *, name: str) -> ArrayHeader:
         descr, shape, is_fortran = header["descr"], header["shape"], header["fortran_order"]
     except (IndexError, struct.error, ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError) as err:
         raise damaged from err
-    is_shape = isinstance(shape, tuple) and len(shape) <= DIMS_MAX and all(map(_is_size, shape))
-    if not is_shape or not isinstance(is_fortran, bool) or not isinstance(descr, (str, list)):
+    if not is_sizes(shape) or not isinstance(is_fortran, bool) or not isinstance(descr, (str, list)):
         raise damaged
     return ArrayHeader(descr, shape, is_fortran, start + size)
 
@@ -176,7 +174,3 @@ def order_strides(shape: tuple[int, ...], *, is_fortran: bool) -> tuple[int, ...
     sizes = shape if is_fortran else shape[::-1]
     steps = [math.prod(max(size, 1) for size in sizes[:axis]) for axis in range(len(sizes))]
     return tuple(steps if is_fortran else steps[::-1])
-
-
-def _is_size(value: object) -> bool:
-    return type(value) is int and 0 <= value < 2**63

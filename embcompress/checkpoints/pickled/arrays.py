@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from embcompress.checkpoints.pickled.records import Global, Inert, QuantizedReference, Span, TensorReference, is_sizes
-from embcompress.checkpoints.tensors import ITEM_BYTES, contiguous_strides
+from embcompress.checkpoints.pickled.records import Global, Inert, QuantizedReference, Span, TensorReference
+from embcompress.checkpoints.tensors import ITEM_BYTES, contiguous_strides, is_sizes
 
 DTYPES: Mapping[str, str] = MappingProxyType(
     {

@@ -10,7 +10,8 @@ import re
 from typing import BinaryIO
 
 from embcompress.checkpoints.pickled.rebuilds import MalformedError
-from embcompress.checkpoints.pickled.records import Global, Inert, Span, is_sizes
+from embcompress.checkpoints.pickled.records import Global, Inert, Span
+from embcompress.checkpoints.tensors import is_sizes
 
 WRAPPER = "joblib.numpy_pickle.NumpyArrayWrapper"
 FROM_BUFFER = Global("numpy.core.numeric", "_frombuffer")  # which arrays of protocol 5 are made by

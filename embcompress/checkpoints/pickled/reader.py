@@ -22,7 +22,8 @@ from typing import Any, BinaryIO
 from embcompress.checkpoints.pickled.joblib_arrays import WRAPPER, ObjectArrayError, skip_array
 from embcompress.checkpoints.pickled.opcodes import LimitedLines, read_operations
 from embcompress.checkpoints.pickled.rebuilds import REBUILDERS, STORAGE_DTYPES, STORAGE_MODULES, MalformedError
-from embcompress.checkpoints.pickled.records import TEXT_MAX, Global, Inert, OpaqueKey, StorageReference, is_size
+from embcompress.checkpoints.pickled.records import TEXT_MAX, Global, Inert, OpaqueKey, StorageReference
+from embcompress.checkpoints.tensors import is_size
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
 # Of up to 150 bytes of memory each; a state dict takes about 40 per tensor, a vocabulary of list and dict 8 a word: the

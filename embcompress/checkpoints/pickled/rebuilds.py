@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from embcompress.checkpoints.pickled.records import (
-    Global,
-    Inert,
-    QuantizedReference,
-    StorageReference,
-    TensorReference,
-    is_size,
-    is_sizes,
-)
+from embcompress.checkpoints.pickled.records import Global, Inert, QuantizedReference, StorageReference, TensorReference
+from embcompress.checkpoints.tensors import is_size, is_sizes
 
 
 class MalformedError(ValueError):

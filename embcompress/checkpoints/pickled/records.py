@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-INTEGER_MAX = 2**63 - 1  # sizes, strides and offsets are int64 in torch
-DIMS_MAX = 64  # axes of a tensor, numpy's limit; torch's operations stop at the same number
 TEXT_MAX = 4096  # characters of a key or a class's name; two equal ones are compared again in three bytes of pickle
 
 
@@ -146,13 +144,3 @@ class QuantizedReference:
     def dtype(self) -> str:
         """Torch's name of the dtype of the values."""
         return "float32"
-
-
-def is_size(value: object) -> bool:
-    """Tell whether this is an integer that a size, a stride or an offset can be."""
-    return type(value) is int and 0 <= value <= INTEGER_MAX
-
-
-def is_sizes(value: object) -> bool:
-    """Tell whether this is a tuple of sizes, no longer than a tensor has axes."""
-    return type(value) is tuple and len(value) <= DIMS_MAX and all(is_size(item) for item in value)

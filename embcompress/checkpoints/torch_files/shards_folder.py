@@ -13,8 +13,7 @@ from pathlib import Path
 from embcompress.checkpoints import safetensors_file
 from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.links import path_within
-from embcompress.checkpoints.pickled.records import is_sizes
-from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
+from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor, is_sizes
 from embcompress.checkpoints.torch_files.chunks import Chunk, join_chunks
 from embcompress.exceptions import DamagedFileError
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embcompress.checkpoints.files import Files, read_exactly
+from embcompress.checkpoints.label_columns import writable
 from embcompress.checkpoints.links import check_inside
 from embcompress.checkpoints.numpy_files.npy_file import list_array
 from embcompress.checkpoints.pickled.pickle_file import GENSIM, START
@@ -56,8 +57,7 @@ class Words:
                 f"{self.path} has {len(words)} words for a table of {self.rows} rows.",
                 hint="Save the model anew with gensim.",
             )
-        # Python's texts may hold halves of characters, which no file can.
-        return [str(word).encode("utf-8", "backslashreplace").decode() for word in words]
+        return [writable(str(word)) for word in words]
 
 
 def is_recognised(path: Path, head: bytes) -> bool:  # noqa: ARG001 - whatever its name

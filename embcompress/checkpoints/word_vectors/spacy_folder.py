@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.label_columns import writable
 from embcompress.checkpoints.links import check_inside, is_inside
 from embcompress.checkpoints.numpy_files.header import MAGIC
 from embcompress.checkpoints.numpy_files.npy_file import list_array
@@ -59,8 +60,7 @@ class Words:
         labels = [""] * self.rows
         for key, row in _read_map(_read(self.folder / ROWS), name=str(self.folder / ROWS)):
             if 0 <= row < self.rows and not labels[row]:
-                # JSON may hold halves of characters, which no file can.
-                labels[row] = words.get(key, "").encode("utf-8", "backslashreplace").decode()
+                labels[row] = writable(words.get(key, ""))
         return labels
 
 
