@@ -18,6 +18,7 @@ ROOT = Path(embcompress.__file__).parent
 TESTS = Path(__file__).parent
 # From the bottom to the top: a room imports itself and those before it.
 ROOMS = (
+    "readers",
     "exceptions",
     "text",
     "choices",
@@ -277,6 +278,17 @@ def test_results_import_nothing() -> None:
                 assert root in sys.stdlib_module_names or is_below(imported, "embcompress.results"), name
 
 
+def test_readers_stand_alone() -> None:
+    """The readers import the standard library and NumPy, and nothing of the package imports them."""
+    for name in SOURCES:
+        imported_names = imports_of(name, at_import=False)
+        if room_of(name) == "readers":
+            roots = {imported.partition(".")[0] for imported in imported_names}
+            assert roots <= sys.stdlib_module_names | {"numpy"}, name
+        else:
+            assert not any(is_below(imported, "embcompress.readers") for imported in imported_names), name
+
+
 @for_each("name", [name for name in SOURCES if is_torch_free(name)])
 def test_light_modules_never_reach_torch(name: str) -> None:
     """Neither they nor what they import, packages included, imports torch, NumPy or numba, in a function either."""
@@ -329,6 +341,7 @@ def test_libraries_are_imported_where_they_belong(library: str) -> None:
         "safetensors": (),
         "numpy": (
             *WITH_NUMPY,
+            "embcompress.readers",
             "embcompress.artifact",
             "embcompress.exports",
             "embcompress.compression",

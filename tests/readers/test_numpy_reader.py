@@ -1,0 +1,144 @@
+"""The reader in NumPy alone, beside the package's own reconstruction."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import embcompress
+from embcompress.coding.symbols import load_symbols
+from embcompress.readers import numpy_reader
+from embcompress.readers.numpy_reader import Artifact
+from tests.artifact.damage import edit_document, flip
+from tests.fixtures import CompressSample, draw_falling, save, write_lines
+from tests.readers.oracle import COMMITTED, COMMITTED_V1, DATA, FRESH, artifact, reals, reconstructed
+
+SYMBOLS = Path(numpy_reader.__file__).with_name("symbols.bin")
+
+
+@pytest.mark.parametrize("name", [*COMMITTED, *FRESH])
+def test_reader_gives_what_reconstruct_gives(name: str, compress_sample: CompressSample, tmp_path: Path) -> None:
+    """Every table of every kind, whole and by id, in any order and more than once."""
+    path = artifact(name, compress_sample)
+    opened = Artifact(path)
+    expected = reconstructed(path, tmp_path / "dense.safetensors")
+    assert set(opened.tables) == set(expected)
+    for table, (rows, tolerance) in expected.items():
+        whole = opened.rows(table)
+        assert list(whole.shape) == opened.tables[table]["shape"]
+        np.testing.assert_allclose(reals(torch.from_numpy(whole)), rows, rtol=0, atol=tolerance)
+        ids = np.random.default_rng(0).integers(0, len(rows), 40)
+        some = reals(torch.from_numpy(opened.rows(table, ids)))
+        np.testing.assert_allclose(some, rows[ids], rtol=0, atol=tolerance)
+        assert opened.rows(table, []).shape == (0, *whole.shape[1:])
+
+
+def test_reader_gives_more_rows_than_it_decodes_at_once(tmp_path: Path) -> None:
+    """Rows of several chunks, some of them zeros and some of extreme scale, keep their places."""
+    table = draw_falling(numpy_reader.CHUNK + 500, 8)
+    table[::7] = 0
+    table[5] *= 1e6
+    path = save(tmp_path / "model.safetensors", {"entity.weight": table})
+    packed = Path(embcompress.approximate(path, max_error=0.01, effort="fast", neighbours=0).output.path)
+    ((rows, tolerance),) = reconstructed(packed, tmp_path / "dense.safetensors").values()
+    read = Artifact(packed).rows("entity.weight")
+    np.testing.assert_allclose(read, rows, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(read[8], rows[8], rtol=1e-5, atol=1e-6)
+    assert not read[::7].any()
+
+
+def test_reader_gives_other_tensors_and_labels(tmp_path: Path) -> None:
+    """A copied tensor comes bit for bit, labels as text, and a table without labels has none."""
+    assert Artifact(DATA / "plain-v2.safetensors").tensor("layer.bias").tolist() == list(range(7))
+    with pytest.raises(KeyError):
+        Artifact(DATA / "plain-v2.safetensors").labels("float32.weight")
+    names = [f"né_{row}" for row in range(200)]
+    entries = draw_falling(200, 16).tolist()
+    lines = [f"{name} {' '.join(map(str, row))}" for name, row in zip(names, entries, strict=True)]
+    vectors = write_lines(tmp_path / "vectors.txt", ["200 16", *lines])
+    opened = Artifact(embcompress.approximate(vectors, bases=4).output.path)
+    assert [opened.labels(table) for table in opened.tables] == [names]
+
+
+def test_reader_reads_a_folder_of_several_files(tmp_path: Path) -> None:
+    """A folder cut by size gives the same rows as one file; without one of its files it is refused."""
+    state = {"entity.weight": draw_falling(300, 16), "user.weight": draw_falling(200, 16, seed=1)}
+    path = save(tmp_path / "model.safetensors", state)
+    whole = embcompress.approximate(path, bases=4, output=tmp_path / "one.safetensors").output.path
+    folder = tmp_path / "cut"
+    embcompress.approximate(path, bases=4, output=folder, max_shard_size=6000)
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    for table in state:
+        np.testing.assert_array_equal(Artifact(folder).rows(table), Artifact(whole).rows(table))
+    sorted(folder.glob("*.safetensors"))[-1].unlink()
+    with pytest.raises(ValueError, match="a file is missing"):
+        Artifact(folder)
+
+
+@pytest.mark.parametrize("kept", [0.999, 0.5, 0.01])
+def test_reader_refuses_a_file_cut_short(kept: float, tmp_path: Path) -> None:
+    """Without its last bytes, or a part of its header, the file is not opened."""
+    raw = (DATA / "coded-v2.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(raw[: int(kept * len(raw))])
+    with pytest.raises(ValueError, match="cut short"):
+        Artifact(tmp_path / "cut.safetensors")
+
+
+def test_reader_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    """A newer schema, a file that is no artifact, codes of schema 1, and ids that are no rows."""
+    newer = Path(shutil.copy(DATA / "plain-v2.safetensors", tmp_path / "newer.safetensors"))
+    edit_document(newer, lambda document: document.update(schema_version=3))
+    with pytest.raises(ValueError, match="schema version 3; this reader reads 1 and 2"):
+        Artifact(newer)
+    with pytest.raises(ValueError, match="schema version none"):
+        Artifact(save(tmp_path / "model.safetensors", {"entity.weight": draw_falling(20, 8)}))
+    with pytest.raises(ValueError, match="codes of schema 1"):
+        Artifact(COMMITTED_V1).rows("words.weight")
+    for ids in ([-1], [3, 90]):
+        with pytest.raises(IndexError, match="has rows 0 to 89"):
+            Artifact(DATA / "plain-v2.safetensors").rows("float32.weight", ids)
+
+
+@pytest.mark.parametrize("tensor", ["words.weight.codes", "words.weight.index", "words.weight.codebook"])
+def test_reader_refuses_a_flipped_bit(tensor: str, tmp_path: Path) -> None:
+    """A bit that is another one than was written is found by the checksum."""
+    damaged = Path(shutil.copy(DATA / "coded-v2.safetensors", tmp_path / "damaged.safetensors"))
+    flip(damaged, tensor, bit=3, share=0.5)
+    with pytest.raises(ValueError, match=re.escape(f"tensor {tensor!r} does not have its crc32")):
+        Artifact(damaged).rows("words.weight")
+
+
+def test_reader_needs_two_files_and_numpy_alone(tmp_path: Path) -> None:
+    """Copied with its symbols into an empty folder it reads codes, and neither the package nor torch is imported."""
+    for source in (Path(numpy_reader.__file__), SYMBOLS):
+        shutil.copy(source, tmp_path)
+    code = (
+        "import sys; from numpy_reader import Artifact\n"
+        "print(Artifact(sys.argv[1]).rows('words.weight', [7])[0, :3].tolist())\n"
+        "assert not {'embcompress', 'torch', 'numba', 'safetensors'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(DATA / "coded-v2.safetensors")]
+    printed = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == str(Artifact(DATA / "coded-v2.safetensors").rows("words.weight", [7])[0, :3].tolist())
+
+
+def test_shipped_symbols_are_those_of_the_format() -> None:
+    """The tables of symbols of the readers are the package's, as docs/artifact.md lays them out."""
+    symbols = load_symbols()
+    raw = SYMBOLS.read_bytes()
+    head, size = np.frombuffer(raw, "<i2", 282), int(symbols.counts.sum())
+    frequencies, lengths = np.frombuffer(raw, "<i2", 2 * size, 564).reshape(2, size)
+    levels = np.frombuffer(raw, "<f4", offset=564 + 4 * size)
+    expected = (symbols.counts, symbols.starts, symbols.prefix_bits, symbols.prefix_losses)
+    np.testing.assert_array_equal(head, np.concatenate(expected))
+    is_entry = np.arange(symbols.frequencies.shape[1]) < symbols.counts[:, None]
+    np.testing.assert_array_equal(frequencies, symbols.frequencies[is_entry])
+    np.testing.assert_array_equal(lengths, symbols.prefix_lengths[is_entry])
+    np.testing.assert_array_equal(levels, symbols.levels[is_entry])
