@@ -20,6 +20,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+MESSAGE_MAX = 2000  # characters of a message or a hint: a screen of 25 lines of 80
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut a text in its middle to at most `limit` characters.
+
+    Example:
+        >>> shorten("a" * 30 + "b" * 30, 31)
+        'aaaaaaaaaaaaa ... bbbbbbbbbbbbb'
+    """
+    kept = (limit - 5) // 2
+    return text if len(text) <= limit else f"{text[:kept]} ... {text[-kept:]}"
+
 
 @dataclass(frozen=True)
 class Retry:
@@ -39,7 +52,7 @@ class EmbcompressError(Exception):
 
     Attributes:
         id: the kind of failure, stable across versions, for scripts.
-        message: which thing, what was found, what was expected.
+        message: which thing, what was found, what was expected; MESSAGE_MAX characters, as the hint has.
         hint: what to do next; empty where there is nothing to say.
         retries: alternatives to the arguments given. The command line spells each as a whole command.
     """
@@ -47,9 +60,11 @@ class EmbcompressError(Exception):
     id = "error"
 
     def __init__(self, message: str, *, hint: str = "", retries: Sequence[Retry] = ()) -> None:
+        # A file may bring names and numbers of any length, and no message is longer than a screen.
+        message = shorten(message, MESSAGE_MAX)
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = shorten(hint, MESSAGE_MAX)
         self.retries = tuple(retries)
 
     def __str__(self) -> str:

@@ -10,8 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from embcompress.exceptions import shorten
+
 NAME_CUTOFF = 0.7  # likeness of a part of a tensor's name, 0 to 1: names are long, and parts of them alike
 CHOICE_CUTOFF = 0.6  # of one of a few short words
+BRIEF_MAX = 100  # characters of a value of a file in a message
 NAMED_MAX = 5  # how many ids or labels an exception names
 
 
@@ -86,6 +89,21 @@ def named(labels: Sequence[object]) -> str:
     """Name the first few."""
     more = f" and {len(labels) - NAMED_MAX} more" if len(labels) > NAMED_MAX else ""
     return ", ".join(map(repr, labels[:NAMED_MAX])) + more
+
+
+def brief(value: object) -> str:
+    """Write a value of a file, which may be of any length, as Python does, cut to BRIEF_MAX characters.
+
+    Example:
+        >>> brief((60, 12)), len(brief("a" * 10**6)), brief([1] * 10**6)
+        ('(60, 12)', 99, '[1, 1, 1, ...] of 1000000')
+    """
+    if isinstance(value, (list, tuple)) and len(value) > BRIEF_MAX:
+        first = ", ".join(shorten(repr(item), BRIEF_MAX // 4) for item in value[:3])
+        return f"[{first}, ...] of {len(value)}"
+    if isinstance(value, str) and len(value) > BRIEF_MAX:
+        value = shorten(value, BRIEF_MAX - 2)
+    return shorten(repr(value), BRIEF_MAX)
 
 
 def spell_command(command: str, *, path: object, **options: Any) -> str:

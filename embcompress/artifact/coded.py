@@ -153,9 +153,10 @@ def read_window_factors(
         bases = read(tensors[BASES_SUFFIX]).flatten(1).to(torch.float32)
         if BASIS_SCALES_SUFFIX in tensors:
             bases = bases * read(tensors[BASIS_SCALES_SUFFIX])[:, None]
-    for values in (spread, levels, *([] if bases is None else [bases])):
-        if not bool(torch.isfinite(values).all()):
-            raise _unfit(table, "it holds NaN or infinity")
+    numbers = {SCALES_SUFFIX: spread, LEVELS_SUFFIX: levels, BASES_SUFFIX: bases}
+    for suffix, values in numbers.items():
+        if values is not None and not bool(torch.isfinite(values).all()):
+            raise _unfit(table, f"its {suffix[1:]} hold NaN or infinity")
     return WindowFactors(codebook, bases, groups_of_rows)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from embcompress.artifact.coded import read_coded, read_windowed
 from embcompress.artifact.reader import Artifact
 from embcompress.artifact.schema import CompressedTable
-from embcompress.artifact.tensors import read_tensor
+from embcompress.artifact.tensors import check_finite, read_factor
 from embcompress.checkpoints import StoredTensor
 from embcompress.checkpoints.files import Files, read_into
 from embcompress.coding.codebook import Codebook
@@ -95,7 +95,7 @@ class PlainRows(DecodedRows):
 
     def __init__(self, artifact: Artifact, table: CompressedTable, *, dtype: torch.dtype, device: str) -> None:
         super().__init__(artifact, table, dtype=dtype, device=device)
-        bases = read_tensor(artifact, artifact.bases(table))
+        bases = read_factor(artifact, artifact.bases(table))
         real = torch.view_as_real(bases) if bases.is_complex() else bases
         self._bases = real.flatten(1).to(device, dtype)  # (rank, dim)
         # Used again for each block: new memory for each left up to 180 MB behind, torn in pieces.
@@ -107,6 +107,7 @@ class PlainRows(DecodedRows):
 
     def _decode(self, ids: Tensor, *, is_in_order: bool) -> Tensor:
         weights = self._stored_rows(0, ids, is_in_order=is_in_order).view(self._weights_dtype)  # (count, rank)
+        check_finite(weights, self._stored[0], artifact=self.artifact)
         if len(self._buffer) < len(ids):
             self._buffer = self._bases.new_empty(len(ids), self._bases.shape[1])
         with full_float32():
@@ -124,6 +125,7 @@ class MatrixRows(DecodedRows):
         factors = []
         for number, (stored, side) in enumerate(zip(self._stored, self.table.matrix, strict=True)):
             part = self._stored_rows(number, ids, is_in_order=is_in_order).view(getattr(torch, stored.dtype))
+            check_finite(part, stored, artifact=self.artifact)
             factors.append(part.to(self.device, self.dtype).reshape(-1, side, self.table.rank))
         left, right = factors  # (matrices, in1, rank), (matrices, in2, rank)
         in1, in2 = self.table.matrix

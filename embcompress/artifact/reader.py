@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import zlib
@@ -10,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from embcompress.artifact.claims import check_shape, check_tied_names, parse_document
 from embcompress.artifact.schema import (
     BASES_DTYPES,
     BASES_SUFFIX,
@@ -27,6 +27,7 @@ from embcompress.artifact.schema import (
     CompressedTable,
     Original,
     Windows,
+    find_clash,
     real_row_shape,
     window_entries,
 )
@@ -34,9 +35,10 @@ from embcompress.checkpoints import Checkpoint, StoredTensor, safetensors_file
 from embcompress.checkpoints.hugging_face import folder
 from embcompress.checkpoints.tensors import contiguous_bytes
 from embcompress.coding.constants import GROUPS_MAX, HALF_BIT, WINDOW_MAX
-from embcompress.exceptions import ArtifactError
+from embcompress.exceptions import MESSAGE_MAX, ArtifactError, shorten
 from embcompress.tables.recognition import TABLE_DTYPES
 from embcompress.tables.table import REAL_PARTS
+from embcompress.text import brief
 
 # One file, or several that an index names: the document is in the metadata of the first. No other format is written.
 FORMATS = (safetensors_file.NAME, folder.NAME)
@@ -103,8 +105,8 @@ class Artifact:
         expected = self.checksums.get(stored.name)
         if expected != f"{checksum:08x}":
             raise ArtifactError(
-                f"tensor {stored.name!r} in {self.checkpoint.path} has the crc32 {checksum:08x}, "
-                f"where its header says {expected}: the file was changed or damaged.",
+                f"tensor {brief(stored.name)} in {self.checkpoint.path} has the crc32 {checksum:08x}, "
+                f"where its header says {str(expected)[:20]}: the file was changed or damaged.",
                 hint="Copy it again, or compress the original again.",
             )
 
@@ -128,11 +130,12 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
         )
     tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
     try:
-        document = json.loads(checkpoint.listing.metadata[DOCUMENT_KEY])
+        document = parse_document(checkpoint.listing.metadata[DOCUMENT_KEY])
         version = document["schema_version"]
         if version not in SCHEMAS_READ:
             raise ArtifactError(
-                f"{path} has schema version {version}; this version reads {' and '.join(map(str, SCHEMAS_READ))}.",
+                f"{path} has schema version {brief(version)}; "
+                f"this version reads {' and '.join(map(str, SCHEMAS_READ))}.",
                 hint="Update embcompress.",
             )
         tables = tuple(_read_table(name, fields) for name, fields in document["tables"].items())
@@ -142,7 +145,8 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
     # ValueError: no JSON, numbers of too many digits, and what the functions below find wrong.
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise ArtifactError(
-            f"the header of {path} does not follow the schema of artifacts ({type(err).__name__}: {err}).",
+            f"the header of {path} does not follow the schema of artifacts "
+            f"({type(err).__name__}: {shorten(str(err), MESSAGE_MAX // 2)}).",
             hint="Compress the original again.",
         ) from err
     for table in tables:
@@ -159,13 +163,13 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
             factor = tensors.get(table.name + suffix)
             if factor is None or factor.shape != shape:
                 raise ArtifactError(
-                    f"{path} should hold {table.name + suffix!r} of shape {shape}, "
-                    f"and holds {'none' if factor is None else factor.shape}.",
+                    f"{path} should hold {brief(table.name + suffix)} of shape {brief(shape)}, "
+                    f"and holds {'none' if factor is None else brief(factor.shape)}.",
                     hint="Compress the original again.",
                 )
             if factor.dtype not in TABLE_DTYPES or (factor.dtype in REAL_PARTS) != is_complex:
                 raise ArtifactError(
-                    f"{path} holds {factor.name!r} as {factor.dtype}, which cannot be a factor of a {table.dtype} "
+                    f"{path} holds {brief(factor.name)} as {factor.dtype}, which cannot be a factor of a {table.dtype} "
                     "table.",
                     hint="Compress the original again.",
                 )
@@ -175,45 +179,43 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
                 f"{path} holds the factors of {table.name!r} in two dtypes.", hint="Compress the original again."
             )
     artifact = Artifact(checkpoint, version, tables, tensors, checksums, original)
-    names = [name for table in tables for name in table.dense_names]
-    names += [tensor.name for tensor in artifact.copied]
-    if len(set(names)) < len(names):
+    clash, why = find_clash((name for table in tables for name in table.dense_names), tensors)
+    if why:
         raise ArtifactError(
-            f"the header of {path} gives two dense tensors one name.", hint="Compress the original again."
+            f"the header of {path} gives a dense tensor the name {brief(clash)}: {why}.",
+            hint="Compress the original again.",
         )
     return artifact
 
 
 def _read_table(name: str, fields: Mapping[str, Any]) -> CompressedTable:
     shape, rank, tied_names, error = fields["shape"], fields["rank"], fields["tied_names"], fields["error"]["relative"]
-    if not isinstance(shape, list) or len(shape) < 2 or not all(type(size) is int and size > 0 for size in shape):
-        raise ValueError(f"table {name!r} has the shape {shape!r}")
-    if type(rank) is not int or rank < 1:
-        raise ValueError(f"table {name!r} has the rank {rank!r}")
-    if not isinstance(tied_names, list) or not all(isinstance(tied, str) for tied in tied_names):
-        raise ValueError(f"table {name!r} has the tied names {tied_names!r}")
+    check_shape(name, shape, rank=rank)
+    check_tied_names(name, tied_names)
     if error is not None and (type(error) not in {int, float} or not 0 <= error <= sys.float_info.max):
-        raise ValueError(f"table {name!r} has the error {error!r}")
-    "".join(tied_names).encode()  # lone surrogates, which no file can hold: UnicodeEncodeError is a ValueError
+        raise ValueError(f"table {brief(name)} has the error {brief(error)}")
     if fields["kind"] not in TABLE_KINDS or fields["coding"] not in CODINGS or fields["dtype"] not in TABLE_DTYPES:
         raise ArtifactError(
-            f"table {name!r} is a {fields['kind']} of {fields['dtype']} in {fields['coding']} coding, "
+            f"table {brief(name)} is a {brief(fields['kind'])} of {brief(fields['dtype'])} in "
+            f"{brief(fields['coding'])} coding, "
             "which this version does not read.",
             hint="Update embcompress.",
         )
     is_coded = fields["coding"] == CODED
+    if is_coded and rank > math.prod(shape[1:]) * (2 if fields["dtype"] in REAL_PARTS else 1):
+        raise ValueError(f"table {brief(name)} of shape {brief(shape)} has the rank {rank}")
     matrix = fields["matrix"] if fields["kind"] == "bilinear" else None
     if matrix is not None and is_coded:
-        raise ValueError(f"table {name!r} is a coded bilinear one")
+        raise ValueError(f"table {brief(name)} is a coded bilinear one")
     if matrix is not None:
         if (
             not isinstance(matrix, list)
             or len(matrix) != 2
             or not all(type(side) is int and side > 0 for side in matrix)
         ):
-            raise ValueError(f"table {name!r} has the matrices {matrix!r}")
+            raise ValueError(f"table {brief(name)} has the matrices {brief(matrix)}")
         if math.prod(shape[1:]) % math.prod(matrix) or fields["dtype"] in REAL_PARTS or rank > min(matrix):
-            raise ValueError(f"table {name!r} of {fields['dtype']} {shape!r} has the matrices {matrix!r}")
+            raise ValueError(f"table {brief(name)} of {fields['dtype']} {brief(shape)} has the matrices {matrix!r}")
     return CompressedTable(
         name=name,
         tied_names=tuple(tied_names),
@@ -236,9 +238,11 @@ def _read_shards(pairs: Any, *, rows: int) -> tuple[tuple[str, int], ...]:
     Raises:
         ValueError: not pairs of a name and a number of rows, or not as many rows as the table has.
     """
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise ValueError(f"shards are {brief(pairs)}")
     shards = tuple((name, count) for name, count in pairs)
-    if not all(isinstance(name, str) and type(count) is int and count >= 0 for name, count in shards):
-        raise ValueError(f"shards are {pairs!r}")
+    if not all(isinstance(name, str) and type(count) is int and 0 <= count <= rows for name, count in shards):
+        raise ValueError(f"shards are {brief(pairs)}")
     "".join(name for name, _ in shards).encode()
     if shards and sum(count for _, count in shards) != rows:
         raise ValueError(f"the shards of a table of {rows} rows have other rows")
@@ -266,7 +270,7 @@ def find_coded(table: CompressedTable, tensors: Mapping[str, StoredTensor]) -> d
         stored = tensors.get(table.name + suffix)
         if stored is None or stored.dtype != "uint8" or len(stored.shape) != 1:
             what = "none" if stored is None else f"{stored.dtype} {stored.shape}"
-            raise ValueError(f"it should hold {table.name + suffix!r} as bytes in one axis, and holds {what}")
+            raise ValueError(f"it should hold {brief(table.name + suffix)} as bytes in one axis, and holds {what}")
         factors[suffix] = stored
     return factors
 
@@ -276,10 +280,10 @@ def _find_windowed(table: CompressedTable, tensors: Mapping[str, StoredTensor]) 
     bits = tensors.get(table.name + BITS_SUFFIX)
     groups = bits.shape[0] if bits is not None and len(bits.shape) == 2 else 0
     if not 1 <= groups <= GROUPS_MAX:
-        raise ValueError(f"table {table.name!r} has no bits of 1 to {GROUPS_MAX} groups")
+        raise ValueError(f"table {brief(table.name)} has no bits of 1 to {GROUPS_MAX} groups")
     codes = [tensors.get(f"{table.name}{CODES_SUFFIX}.{group}") for group in range(groups)]
     if any(one is None or len(one.shape) != 2 for one in codes):
-        raise ValueError(f"table {table.name!r} has {groups} groups, and not as many matrices of codes")
+        raise ValueError(f"table {brief(table.name)} has {groups} groups, and not as many matrices of codes")
     scales, bases = tensors.get(table.name + SCALES_SUFFIX), tensors.get(table.name + BASES_SUFFIX)
     wanted = window_entries(
         table,
@@ -293,12 +297,14 @@ def _find_windowed(table: CompressedTable, tensors: Mapping[str, StoredTensor]) 
         stored = tensors.get(entry.name)
         if stored is None or (stored.dtype, stored.shape) != (entry.dtype, entry.shape):
             what = "none" if stored is None else f"{stored.dtype} {stored.shape}"
-            raise ValueError(f"it should hold {entry.name!r} as {entry.dtype} {entry.shape}, and holds {what}")
+            raise ValueError(
+                f"it should hold {brief(entry.name)} as {entry.dtype} {brief(entry.shape)}, and holds {what}"
+            )
         factors[suffix] = stored
     if bases is None and table.rank != math.prod(real_row_shape(table)):
-        raise ValueError(f"table {table.name!r} has no bases, and {table.rank} coded columns")
+        raise ValueError(f"table {brief(table.name)} has no bases, and {table.rank} coded columns")
     if bases is not None and bases.dtype not in BASES_DTYPES:
-        raise ValueError(f"table {table.name!r} has bases of {bases.dtype}")
+        raise ValueError(f"table {brief(table.name)} has bases of {bases.dtype}")
     if sum(one.shape[0] for one in codes if one is not None) != table.rows:
         raise ValueError(f"the groups of table {table.name!r} do not have {table.rows} rows together")
     return factors
@@ -319,5 +325,5 @@ def read_windows(levels: Any) -> Windows:
         for bits, window in pairs
     )
     if not pairs or not is_right or list(pairs) != sorted(dict(pairs).items()):
-        raise ValueError(f"levels are {levels!r}")
+        raise ValueError(f"levels are {brief(levels)}")
     return pairs

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from embcompress.artifact.writer import Entry
-from embcompress.checkpoints.safetensors_file import DTYPES
+from embcompress.checkpoints.safetensors_file import DTYPES, METADATA_KEY
 from embcompress.coding.constants import group_width, level_count
 from embcompress.exceptions import OutputError
 from embcompress.results import TableHead
 from embcompress.tables.table import REAL_PARTS
+from embcompress.text import brief
 
 SCHEMA_WRITTEN = 2
 SCHEMAS_READ = (1, SCHEMA_WRITTEN)
@@ -35,6 +37,7 @@ CODES_SUFFIX = ".codes"  # of schema 1 a dot and the group's number behind it
 INDEX_SUFFIX = ".index"
 CODEBOOK_SUFFIX = ".codebook"
 BASES_DTYPES = ("int8", "float16", "float32")
+TIED_NAMES_MAX = 1000  # of a table, each of which is written out: models tie a few, and share layers in dozens
 WIDEST_ERROR = -1.2345678901234567e-300  # as many characters as a float can take in JSON
 
 Windows = tuple[tuple[int, int], ...]  # (bits, window), ascending
@@ -156,13 +159,46 @@ def artifact_metadata(
     return dict([FORMAT_ENTRY, (DOCUMENT_KEY, text)])
 
 
+def find_clash(dense_names: Iterable[str], others: Iterable[str]) -> tuple[str, str]:
+    """Find a name of a dense tensor that is taken: the name, and by what; both empty where none is.
+
+    Args:
+        dense_names: of the tables, each as often as it is given.
+        others: names of the tensors that the artifact holds.
+    """
+    names = Counter(dense_names)
+    twice = next((name for name, count in names.items() if count > 1), None)
+    if twice is not None:
+        return twice, "two dense tensors have it"
+    taken = {*others, METADATA_KEY}
+    clash = next((name for name in names if name in taken), None)
+    return ("", "") if clash is None else (clash, "it is that of another tensor of the file")
+
+
 def widest_metadata(
     tables: Sequence[CompressedTable],
     *,
     entries: Sequence[Entry],
     original: Original,
 ) -> dict[str, str]:
-    """Make metadata as long as it can get, to keep room for."""
+    """Make metadata as long as it can get, to keep room for.
+
+    Raises:
+        OutputError: what no reader would take: a table of too many names, or one of the name of a stored tensor.
+    """
+    many = next((table for table in tables if len(table.tied_names) > TIED_NAMES_MAX), None)
+    if many is not None:
+        raise OutputError(
+            f"table {brief(many.name)} is tied under {len(many.tied_names)} other names; at most {TIED_NAMES_MAX} can "
+            "be written.",
+            hint="Leave the table out with --exclude.",
+        )
+    clash, why = find_clash((name for table in tables for name in table.dense_names), (one.name for one in entries))
+    if why:
+        raise OutputError(
+            f"a table of the output would be named {brief(clash)}: {why}.",
+            hint="Rename the tensor in the checkpoint, or leave its table out with --exclude.",
+        )
     return artifact_metadata(
         [replace(table, error=WIDEST_ERROR) for table in tables],
         checksums={entry.name: "0" * 8 for entry in entries},

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from embcompress.artifact.reader import Artifact
 from embcompress.checkpoints import StoredTensor
+from embcompress.exceptions import ArtifactError
+from embcompress.text import brief
 
 
 def read_tensor(artifact: Artifact, stored: StoredTensor) -> Tensor:
@@ -18,6 +20,30 @@ def read_tensor(artifact: Artifact, stored: StoredTensor) -> Tensor:
         ArtifactError: the checksum is not the one of the header.
     """
     return gather(artifact.read(stored), stored)
+
+
+def read_factor(artifact: Artifact, stored: StoredTensor) -> Tensor:
+    """Read a whole tensor of floats that a table is made of.
+
+    Raises:
+        ArtifactError: the checksum is not the one of the header, or it holds NaN or infinity.
+    """
+    factor = read_tensor(artifact, stored)
+    check_finite(factor, stored, artifact=artifact)
+    return factor
+
+
+def check_finite(values: Tensor, stored: StoredTensor, *, artifact: Artifact) -> None:
+    """Refuse numbers of a stored tensor that make rows of NaN.
+
+    Raises:
+        ArtifactError: they are not all finite.
+    """
+    if not bool(torch.isfinite(values).all()):
+        raise ArtifactError(
+            f"tensor {brief(stored.name)} in {artifact.checkpoint.path} holds NaN or infinity.",
+            hint="Copy it again, or compress the original again.",
+        )
 
 
 def gather(parts: Iterable[memoryview], stored: StoredTensor) -> Tensor:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from embcompress.checkpoints.files import Files, read_exactly
+from embcompress.checkpoints.json_limits import check_json
 from embcompress.checkpoints.tensors import (
     DIMS_MAX,
     ITEM_BYTES,
@@ -29,6 +30,7 @@ from embcompress.exceptions import DamagedFileError
 
 NAME = "safetensors"
 HEADER_BYTES_MAX = 100_000_000  # the format's own limit
+UNCHECKED_MAX = 2**20  # characters of a header that cannot take much memory, whatever it says
 CODE = re.compile(r"[A-Z][A-Z0-9_]{0,31}")  # of a dtype
 METADATA_KEY = "__metadata__"  # its place in the header; no tensor can have this name
 
@@ -105,7 +107,10 @@ def _parse(file: BinaryIO, raw: bytes) -> dict[str, Any]:
 
     try:
         # Decoded here, since json would take UTF-16 too; encoded again, since it lets lone surrogates pass as \ud800.
-        header = json.loads(raw.decode(), object_pairs_hook=without_duplicates)
+        text = raw.decode()
+        if len(text) > UNCHECKED_MAX:
+            check_json(text)
+        header = json.loads(text, object_pairs_hook=without_duplicates)
         json.dumps(header, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as err:
         raise _damaged(file, f"has a header that is not JSON ({err})") from err

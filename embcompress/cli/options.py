@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from embcompress.artifact.claims import EXPANSION_MAX
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, DENSE_FORMS, METHODS, STORED_DTYPES
 from embcompress.compression.budget import EFFORTS
 from embcompress.evaluation.gates import DEFAULT_MAX_REGRESSION
@@ -74,6 +75,14 @@ MaxShardSize = Annotated[
         "--max-shard-size SIZE",
         ADVANCED,
         "Write a folder of files of at most this many bytes of tensors each, e.g. 5GB, and their index.",
+    ),
+]
+AllowExpansion = Annotated[
+    bool,
+    _option(
+        "--allow-expansion",
+        ADVANCED,
+        f"Read an artifact whose tables claim more than {EXPANSION_MAX} times its bytes, too.",
     ),
 ]
 Force = Annotated[bool, _option("-f --force", OUTPUT, "Overwrite files that exist.")]

@@ -32,6 +32,9 @@ ZERO_KIND = 0
 STEPS_MAX = 16
 KINDS_MAX = 2**20
 PROFILES_MAX = 2**12
+# Classes of columns that any codebook may have, and those that a byte of it may stand for: of equal ones, some hundred.
+FREE_CLASSES = 2**22
+CLASSES_OF_BYTE = 1000
 # Of the head: states, flags, steps, kinds, profiles, coded vectors.
 HEAD = struct.Struct("<HBBIHI")
 STEP = struct.Struct("<f")
@@ -235,7 +238,11 @@ def _read_codebook(stored: bytes, *, rank: int, dim: int) -> Codebook:
 
     if states not in POLYNOMIALS or not 1 <= step_count <= STEPS_MAX or not 1 <= kinds <= KINDS_MAX:
         raise ValueError("its head")
-    if not 1 <= profiles <= PROFILES_MAX or profiles * rank > 2**31 or vectors > min(rank, dim):
+    if (
+        not 1 <= profiles <= PROFILES_MAX
+        or profiles * rank > FREE_CLASSES + CLASSES_OF_BYTE * len(stored)
+        or vectors > min(rank, dim)
+    ):
         raise ValueError("its sizes")
     kind_profiles, shifts, scales = read_list(kinds), unfold_signs(read_list(kinds)), unfold_signs(read_list(kinds))
     step_numbers = read_list(kinds)

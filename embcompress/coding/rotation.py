@@ -119,7 +119,7 @@ def decode_rotation(coded: CodedRotation, count: int) -> Tensor:
         scales[number] = 2 * reflection[0] ** 2
         signs[number] = -1.0 if coordinates[0] > 0 else 1.0
     if not used:
-        return torch.eye(dim, dtype=torch.float64)[:count]
+        return torch.eye(count, dim, dtype=torch.float64)
     square = torch.nn.functional.pad(factors, (0, max(count - used, 0)))
     product = torch.linalg.householder_product(square, torch.nn.functional.pad(scales, (0, square.shape[1] - used)))
     vectors: Tensor = (product[:, :count] * signs).T.contiguous()

@@ -66,6 +66,7 @@ def backfill(
     force: bool = False,
     dry_run: bool = False,
     max_shard_size: int | str | None = None,
+    allow_expansion: bool = False,
     progress: Progress | None = None,
     block_rows: int | None = None,
 ) -> BackfillResult:
@@ -101,6 +102,7 @@ def backfill(
         force: overwrite existing outputs.
         dry_run: make all checks, read no row and write nothing.
         max_shard_size: bytes of the tensors of one file of a folder, or a text such as "5GB".
+        allow_expansion: read an artifact whose tables claim to be far larger than it (`EXPANSION_MAX` times), too.
         progress: called with what is being done, rows done, rows in all and bytes of a row.
         block_rows: rows that are held at once; default: as many as take some MiB. What is drawn, kept and coded does
             not depend on it; what is fitted to the kept rows does, by the rounding of its sums.
@@ -129,7 +131,9 @@ def backfill(
     )
     patterns = (table,) if isinstance(table, str) else tuple(table)
     with ExitStack() as stack:
-        opened = [Base.of(stack.enter_context(open_checkpoint(path))) for path in paths]
+        opened = [
+            Base.of(stack.enter_context(open_checkpoint(path)), allow_expansion=allow_expansion) for path in paths
+        ]
         placed = place_base_rows(
             opened,
             max_id=max_id,

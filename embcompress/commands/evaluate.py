@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from embcompress.artifact.claims import check_expansion
 from embcompress.artifact.reader import read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.checkpoints.row_labels import attach_labels
@@ -57,6 +58,7 @@ def evaluate(
     report: Sequence[str | Path] | str | Path = (),
     force: bool = False,
     dry_run: bool = False,
+    allow_expansion: bool = False,
     progress: Progress | None = None,
 ) -> EvaluateResult:
     """Measure what an artifact leaves of its original, and check the artifact, from the two files alone.
@@ -82,6 +84,7 @@ def evaluate(
         report: files to write the report to, each ending choosing a renderer; default: none.
         force: overwrite existing reports.
         dry_run: compare the headers, estimate the memory, read no row.
+        allow_expansion: read an artifact whose tables claim to be far larger than it (`EXPANSION_MAX` times), too.
         progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:
@@ -99,7 +102,7 @@ def evaluate(
     conditions = read_conditions(EvaluateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
     with open_checkpoint(original) as source, open_checkpoint(artifact) as made:
         refuse_swapped(source, made)
-        opened = read_artifact(made)
+        opened = check_expansion(read_artifact(made), is_allowed=allow_expansion)
         checkpoint = attach_labels(source, as_in=opened.tensors)
         inputs = inputs_of(checkpoint, made, others=(*others, row_weights, labels, baseline, triples))
         reports = check_reports(report, output=None, force=force, inputs=inputs)

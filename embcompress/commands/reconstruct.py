@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from embcompress.artifact.atomic_file import AtomicFile, check_output
+from embcompress.artifact.claims import check_expansion
 from embcompress.artifact.output import DENSE_STEM, Output, beside, plan_output
 from embcompress.artifact.reader import Artifact, read_artifact
 from embcompress.artifact.schema import CompressedTable
@@ -47,6 +48,7 @@ def reconstruct(
     report: Sequence[str | Path] | str | Path = (),
     force: bool = False,
     dry_run: bool = False,
+    allow_expansion: bool = False,
     progress: Progress | None = None,
 ) -> ReconstructResult:
     """Write the dense checkpoint of an artifact again: the names, shapes and dtypes of the original.
@@ -64,6 +66,7 @@ def reconstruct(
         report: files to write the report to; default `<output stem>.report.json`.
         force: overwrite existing outputs.
         dry_run: make all checks and write nothing.
+        allow_expansion: read an artifact whose tables claim to be far larger than it (`EXPANSION_MAX` times), too.
         progress: called with what is being done, rows done, rows in all and bytes of a row.
 
     Raises:
@@ -77,7 +80,7 @@ def reconstruct(
             hint=did_you_mean(to, DENSE_FORMS) or "What torch.save writes is bin.",
         )
     with open_checkpoint(path) as checkpoint, ExitStack() as stack:
-        artifact, inputs = read_artifact(checkpoint), inputs_of(checkpoint)
+        artifact, inputs = check_expansion(read_artifact(checkpoint), is_allowed=allow_expansion), inputs_of(checkpoint)
         form = to or (artifact.original.form if artifact.original.form in DENSE_FORMS else SAFETENSORS)
         shard_bytes = read_shard_size(max_shard_size)
         if form == SAFETENSORS:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embcompress.artifact.claims import check_expansion
 from embcompress.artifact.reader import Artifact, is_artifact, read_artifact
 from embcompress.artifact.schema import CompressedTable
 from embcompress.artifact.writer import Entry
@@ -30,9 +31,15 @@ class Base:
     artifact: Artifact | None
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint) -> Base:
-        """Read the header of an artifact, if it is one."""
-        return cls(checkpoint, read_artifact(checkpoint) if is_artifact(checkpoint) else None)
+    def of(cls, checkpoint: Checkpoint, *, allow_expansion: bool = False) -> Base:
+        """Read the header of an artifact, if it is one.
+
+        Raises:
+            ArtifactError: as `read_artifact` and `check_expansion`.
+        """
+        if not is_artifact(checkpoint):
+            return cls(checkpoint, None)
+        return cls(checkpoint, check_expansion(read_artifact(checkpoint), is_allowed=allow_expansion))
 
     @property
     def path(self) -> Path:

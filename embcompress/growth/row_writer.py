@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from embcompress.artifact.tensors import check_finite
 from embcompress.artifact.writer import TensorWriter
 from embcompress.checkpoints import StoredTensor
 from embcompress.growth.new_rows import NewRows
@@ -217,6 +218,7 @@ class FloatRowWriter(RowWriter):
         for stored in rows.blocks():
             if artifact is not None:
                 checksum = zlib.crc32(tensor_bytes(stored), checksum)
+                check_finite(stored, part.stored, artifact=artifact)
             block = stored.to(self.device)
             after = self._columns - start - block.shape[1]
             yield torch.nn.functional.pad(block, (start, after)) if start or after else block
@@ -262,4 +264,9 @@ def _read_bases(plan: GrowthPlan) -> Tensor | None:
         return None
     dtype = getattr(torch, plan.entries[0].dtype).to_real()
     content = bytearray().join(_bases_bytes(plan))
-    return torch.frombuffer(content, dtype=dtype).view(plan.rank, -1).to(torch.float64)
+    bases = torch.frombuffer(content, dtype=dtype).view(plan.rank, -1)
+    part = plan.first
+    assert part.bases is not None
+    assert part.base.artifact is not None
+    check_finite(bases, part.bases, artifact=part.base.artifact)
+    return bases.to(torch.float64)

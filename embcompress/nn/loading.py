@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
+from embcompress.artifact.claims import check_expansion
 from embcompress.artifact.coded import read_coded, read_windowed
 from embcompress.artifact.reader import Artifact, read_artifact
 from embcompress.artifact.schema import CompressedTable, real_row_shape
-from embcompress.artifact.tensors import read_tensor
+from embcompress.artifact.tensors import read_factor, read_tensor
 from embcompress.checkpoints import open_checkpoint
 from embcompress.checkpoints.row_labels import read_own_labels
 from embcompress.nn.bilinear import LowRankBilinear
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     LoadedTable: TypeAlias = LowRankRepresentation | CodedRepresentation | WindowCodedRepresentation | LowRankBilinear
 
 
-def load(path: str | Path, *, device: str = "cpu") -> dict[str, LoadedTable]:
+def load(path: str | Path, *, device: str = "cpu", allow_expansion: bool = False) -> dict[str, LoadedTable]:
     """Load the tables of an artifact as trainable modules, by table name.
 
     A coded table keeps its codes, and decodes the rows that are looked up. A bilinear table becomes a LowRankBilinear
@@ -32,10 +33,12 @@ def load(path: str | Path, *, device: str = "cpu") -> dict[str, LoadedTable]:
     Args:
         path: an artifact.
         device: where the modules go.
+        allow_expansion: read tables that claim to be far larger than the file (`EXPANSION_MAX` times), too.
 
     Raises:
         CheckpointError: not readable.
-        ArtifactError: not an artifact, or one whose tensors do not have the checksums of its header.
+        ArtifactError: not an artifact, or one whose tensors do not have the checksums of its header; tables that
+            expand too far.
 
     Example:
         >>> tables = load("model-compressed.safetensors")  # doctest: +SKIP
@@ -43,7 +46,7 @@ def load(path: str | Path, *, device: str = "cpu") -> dict[str, LoadedTable]:
         torch.Size([1, 2, 768])
     """
     with open_checkpoint(Path(path)) as checkpoint:
-        artifact = read_artifact(checkpoint)
+        artifact = check_expansion(read_artifact(checkpoint), is_allowed=allow_expansion)
         return {table.name: load_table(artifact, table).to(device) for table in artifact.tables}
 
 
@@ -86,7 +89,7 @@ def load_table(artifact: Artifact, table: CompressedTable) -> LoadedTable:
             shape=table.shape,
             dtype=getattr(torch, table.dtype),
         )
-    first, second = (read_tensor(artifact, factor) for factor in artifact.factors(table))
+    first, second = (read_factor(artifact, factor) for factor in artifact.factors(table))
     if table.matrix is None:
         return LowRankRepresentation.from_factors(bases=first, weights=second)
     return LowRankBilinear.from_factors(left=first.flatten(0, -3), right=second.flatten(0, -3))

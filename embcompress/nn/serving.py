@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from embcompress.artifact.claims import check_expansion
 from embcompress.artifact.reader import read_artifact
 from embcompress.artifact.schema import CompressedTable
 from embcompress.checkpoints import open_checkpoint
@@ -50,7 +51,9 @@ class LowRankHead(nn.Module):
         return scores if self.bias is None else scores + self.bias
 
 
-def apply_to(model: nn.Module, path: str | Path) -> dict[str, FactoredTable | LowRankBilinear]:
+def apply_to(
+    model: nn.Module, path: str | Path, *, allow_expansion: bool = False
+) -> dict[str, FactoredTable | LowRankBilinear]:
     """Put the tables of an artifact in place of a model's embeddings, and of the heads tied to them.
 
     A table takes the place of the parameter of its name; where the model has none, of the only one whose name ends in
@@ -63,6 +66,7 @@ def apply_to(model: nn.Module, path: str | Path) -> dict[str, FactoredTable | Lo
     Args:
         model: changed in place.
         path: an artifact.
+        allow_expansion: as for `load`.
 
     Returns:
         The modules put in place, by the name of their table.
@@ -79,7 +83,7 @@ def apply_to(model: nn.Module, path: str | Path) -> dict[str, FactoredTable | Lo
     changes: dict[str, nn.Module] = {}
     owners: dict[str, str] = {}
     with open_checkpoint(Path(path)) as checkpoint:
-        artifact = read_artifact(checkpoint)
+        artifact = check_expansion(read_artifact(checkpoint), is_allowed=allow_expansion)
         for table in artifact.tables:
             sites = _find_sites(model, table)
             loaded = load_table(artifact, table)
