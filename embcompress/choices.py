@@ -87,6 +87,10 @@ DENSE_FORMS: Mapping[str, str] = MappingProxyType(
 )  # of --to, what a dense model is written as -> the ending of its file
 
 
+# Of forms with a word before each row: the characters that end one, so that no word may hold them.
+WORD_ENDS: Mapping[str, str] = MappingProxyType({"word2vec": "\n\r", "word2vec-binary": " \n", "glove": "\n\r"})
+
+
 @dataclass(frozen=True)
 class Choice:
     """A name of one of the lists above, with its arguments.

@@ -85,6 +85,17 @@ def human_bytes(count: float) -> str:
     return f"{value:.3g} {'kMGTP'[exponent - 1]}B"
 
 
+def find_fault(words: Sequence[str], *, ends: str) -> str:
+    """Say how many words are blank or hold a character that ends a word, with the first; empty where none does.
+
+    Example:
+        >>> find_fault(["a", "New York", ""], ends=" ")
+        "2 of 3 labels are no words, such as 'New York'"
+    """
+    wrong = [word for word in words if not word or any(character in word for character in ends)]
+    return f"{len(wrong)} of {len(words)} labels are no words, such as {wrong[0][:40]!r}" if wrong else ""
+
+
 def named(labels: Sequence[object]) -> str:
     """Name the first few."""
     more = f" and {len(labels) - NAMED_MAX} more" if len(labels) > NAMED_MAX else ""

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from embcompress.artifact.schema import TIED_NAMES_MAX, CompressedTable
 from embcompress.checkpoints.json_limits import check_json
-from embcompress.checkpoints.safetensors_file import DIMS_MAX
-from embcompress.checkpoints.tensors import ITEM_BYTES
+from embcompress.checkpoints.tensors import DIMS_MAX, ITEM_BYTES
 from embcompress.exceptions import ArtifactError
 from embcompress.tables.table import REAL_PARTS
 from embcompress.text import brief, human_bytes

@@ -19,6 +19,8 @@ from embcompress.exceptions import OutputError
 
 SHARD_METADATA = {"format": "pt"}  # of all files but the first, which has that of the whole
 HASH_BYTES = 2**20  # of one read
+# The list of the files of a folder, as `sha256sum --check` reads it; it tells what may be replaced later.
+SUMS_NAME = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,7 @@ class FolderWriter(TensorWriter):
         writer.rewind(inner)
 
     def finish(self, metadata: Mapping[str, str]) -> str:
-        """Fill in the headers, write the index and the companions, and return the sha256 of the list of files.
-
-        The list has a line `<sha256>  <name>` for each file, by name, as `sha256sum` prints it.
-        """
+        """Fill in the headers, write the index, the companions and the list of files, and return the list's sha256."""
         try:
             for index, writer in enumerate(self._writers):
                 writer.finish(SHARD_METADATA if index else metadata)
@@ -145,7 +144,9 @@ class FolderWriter(TensorWriter):
                 copy = self._folder / name
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, copy)
-            return _hash_of(self._folder)
+            sums = _sums_of(self._folder)
+            (self._folder / SUMS_NAME).write_bytes(sums)
+            return hashlib.sha256(sums).hexdigest()
         except OSError as err:
             raise failure_of(self._target, err) from err
 
@@ -216,7 +217,19 @@ def shard_names(stem: str, count: int) -> list[str]:
     return [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
 
 
-def _hash_of(folder: Path) -> str:
+def foreign_files(folder: Path) -> list[str]:
+    """Name the files of a folder that no run of ours wrote into it: those that its list of files lacks."""
+    try:
+        lines = (folder / SUMS_NAME).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    own = {SUMS_NAME, *(name for _, _, name in (line.partition("  ") for line in lines))}
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return [name for name in names if name not in own]
+
+
+def _sums_of(folder: Path) -> bytes:
+    """List the files of a folder by name, a line `<sha256>  <name>` each."""
     lines = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest = hashlib.sha256()
@@ -224,4 +237,4 @@ def _hash_of(folder: Path) -> str:
             while part := file.read(HASH_BYTES):
                 digest.update(part)
         lines.append(f"{digest.hexdigest()}  {path.relative_to(folder).as_posix()}\n")
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return "".join(lines).encode()

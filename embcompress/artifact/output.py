@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embcompress.artifact.atomic_file import check_output
-from embcompress.artifact.folder_writer import FolderForm, FolderWriter
+from embcompress.artifact.folder_writer import FolderForm, FolderWriter, foreign_files
 from embcompress.artifact.writer import Entry, SafetensorsWriter, TensorWriter
 from embcompress.checkpoints import Checkpoint
 from embcompress.checkpoints.hugging_face import folder
 from embcompress.checkpoints.hugging_face.file_names import family_of_index
 from embcompress.checkpoints.hugging_face.hub import parse_address
 from embcompress.exceptions import OutputError, UsageError
+from embcompress.text import named
 
 FILE_SUFFIX = ".safetensors"
 # Of the tensor files of a folder: Hugging Face's loaders look for the second, and would take the first for a model that
@@ -82,7 +83,7 @@ def plan_output(
     target = Path(output) if output else beside(source.name, ending + ("" if is_folder else FILE_SUFFIX))
     if not is_folder:
         return Output(target, check_output(target, force=force, inputs=inputs), force)
-    resolved = _check_folder(target, stem, force=force, inputs=inputs)
+    resolved = _check_folder(target, force=force, inputs=inputs)
     form = FolderForm(stem, max_shard_bytes, companions_of(source), has_modules=stem == DENSE_STEM)
     return Output(target, resolved, force, form)
 
@@ -113,7 +114,7 @@ def companions_of(source: Checkpoint) -> dict[str, Path]:
     return {os.path.relpath(path, root): path for path in source.listing.companions}
 
 
-def _check_folder(target: Path, stem: str, *, force: bool, inputs: Iterable[Path]) -> Path:
+def _check_folder(target: Path, *, force: bool, inputs: Iterable[Path]) -> Path:
     """Check that a folder can be written: that it is not there, or that an earlier output is, which may be replaced."""
     resolved = Path(os.path.realpath(target))
     for path in inputs:
@@ -127,13 +128,12 @@ def _check_folder(target: Path, stem: str, *, force: bool, inputs: Iterable[Path
         return check_output(target, force=force)
     if not resolved.is_dir():
         raise OutputError(f"the output {target} is a file, and a folder gives a folder.", hint="Name another --output.")
-    names = [path.name for path in resolved.iterdir()]
-    if names and not force:
+    if any(resolved.iterdir()) and not force:
         raise OutputError(f"the output {target} exists already.", hint="Overwrite it with --force.")
-    if names and not any(name.startswith(stem) and name.endswith(FILE_SUFFIX) for name in names):
+    if foreign := foreign_files(resolved):
         raise OutputError(
-            f"the folder {target} holds {len(names)} files, none of them {stem}{FILE_SUFFIX}: it is no earlier output.",
-            hint="Name another folder with --output.",
+            f"the folder {target} holds files that no earlier run wrote there: {named(foreign)}.",
+            hint="Name another folder with --output, or remove these first.",
         )
     if not os.access(resolved.parent, os.W_OK | os.X_OK):
         raise OutputError(f"the folder {resolved.parent} of the output cannot be written by this user.")

@@ -153,8 +153,17 @@ def _only(candidates: Iterable[T]) -> T | None:
     return values[0] if len(values) == 1 else None
 
 
-def _read_configuration(path: Path) -> Mapping[str, Any]:
-    """Read what a configuration says of the quantization; nothing where there is none."""
+def read_block_sides(path: Path) -> tuple[int, int] | None:
+    """Read the rows and columns of a block of FP8 from the configuration beside a checkpoint; None where it has none."""
+    configuration = _read_configuration((path if path.is_dir() else path.parent) / CONFIGURATION, "quantization_config")
+    match configuration.get("weight_block_size"):
+        case [int(rows), int(columns)] if rows > 0 and columns > 0:
+            return rows, columns
+    return None
+
+
+def _read_configuration(path: Path, key: str = "quantization") -> Mapping[str, Any]:
+    """Read what a configuration says under a key of the quantization; nothing where there is none."""
     try:
         is_there = path.is_file() and is_inside(path, path.parent)
         if not is_there or path.stat().st_size > CONFIGURATION_BYTES_MAX:
@@ -162,5 +171,5 @@ def _read_configuration(path: Path) -> Mapping[str, Any]:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    quantization = content.get("quantization") if isinstance(content, dict) else None
+    quantization = content.get(key) if isinstance(content, dict) else None
     return quantization if isinstance(quantization, dict) else {}

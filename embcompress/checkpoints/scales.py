@@ -19,10 +19,14 @@ FLOAT_CODES = ("float8_e4m3fn", "float8_e5m2")
 EXPONENTS = ("float8_e8m0fnu", "uint8")
 FLOAT_SCALES = ("float16", "bfloat16", "float32", "float64")
 BLOCK_SIDES = (128, 32, 64, 16)  # rows or columns with one scale, where the last block is shorter
+# Of `weight_scale_inv`, as DeepSeek and those who follow it write it.
+INVERSE_ENDING, INVERSE_SIDE = "_scale_inv", 128
 SCB_FACTOR = 1 / 127  # of bitsandbytes, whose SCB is the largest magnitude of a row
 
 
-def find_scaling(stored: StoredTensor, by_name: Mapping[str, StoredTensor]) -> Scaling | None:
+def find_scaling(
+    stored: StoredTensor, by_name: Mapping[str, StoredTensor], *, sides: tuple[int, int] | None = None
+) -> Scaling | None:
     """Find how the values of a tensor are made of what is stored; None where they are stored, or nothing tells.
 
     FP8 without scales beside it is taken as it is. Integers need scales; without a sign also zero points.
@@ -30,6 +34,7 @@ def find_scaling(stored: StoredTensor, by_name: Mapping[str, StoredTensor]) -> S
     Args:
         stored: of the checkpoint.
         by_name: all its tensors.
+        sides: rows and columns of a block with one scale, where the configuration of the model tells them.
     """
     is_matrix = len(stored.shape) >= 2 and stored.numel > 0 and not stored.pieces
     if not is_matrix or PACKED_LEAF.search(stored.name) or stored.dtype not in (*FLOAT_CODES, "int8", "uint8"):
@@ -38,7 +43,9 @@ def find_scaling(stored: StoredTensor, by_name: Mapping[str, StoredTensor]) -> S
     is_float = stored.dtype in FLOAT_CODES
     if scales is None:
         return Scaling() if is_float and zeros is None else None
-    block = block_of(scales, stored.shape)
+    if sides is None and scales.name.endswith(INVERSE_ENDING):
+        sides = (INVERSE_SIDE, INVERSE_SIDE)
+    block = block_of(scales, stored.shape, sides=sides)
     has_known_dtype = scales.dtype in (FLOAT_SCALES + EXPONENTS if is_float else FLOAT_SCALES)
     has_fitting_zeros = stored.dtype != "uint8" if zeros is None else zeros.numel == scales.numel and not is_float
     if block is None or not has_known_dtype or not has_fitting_zeros:
@@ -69,16 +76,20 @@ def find_scales(name: str, by_name: Mapping[str, StoredTensor]) -> tuple[StoredT
     return scale, zero
 
 
-def block_of(scales: StoredTensor, shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """Tell the rows and columns that share a scale, by the shapes alone; None where they do not tell.
+def block_of(
+    scales: StoredTensor, shape: tuple[int, ...], *, sides: tuple[int, int] | None = None
+) -> tuple[int, int] | None:
+    """Tell the rows and columns that share a scale; None where the shapes leave several choices, or none.
 
     Args:
         scales: of a tensor: a single one, one a row, or one a block.
         shape: of the tensor.
+        sides: rows and columns of a block, where the name or the configuration tells them; they must fit the shapes.
 
     Example:
-        >>> block_of(StoredTensor("x", "float32", (2, 3), (3, 1), 0), (200, 384))
+        >>> block_of(StoredTensor("x", "float32", (2, 3), (3, 1), 0), (256, 384))
         (128, 128)
+        >>> block_of(StoredTensor("x", "float32", (2, 3), (3, 1), 0), (200, 384))  # 100 rows each, or 128 and 72
     """
     rows, columns = shape[0], math.prod(shape[1:])
     if scales.numel == 1:
@@ -87,12 +98,13 @@ def block_of(scales: StoredTensor, shape: tuple[int, ...]) -> tuple[int, int] | 
         return 1, columns
     if len(scales.shape) != 2 or len(shape) != 2:
         return None
-    sides = []
-    for size, count in zip((rows, columns), scales.shape, strict=True):
-        even = [size // count] if count and not size % count else []
-        fitting = [side for side in BLOCK_SIDES if -(-size // side) == count]
-        side = next(iter(even if count in {1, size} else fitting[:1] or even), 0)
-        if not side:
+    block: list[int] = []
+    for axis, (size, count) in enumerate(zip((rows, columns), scales.shape, strict=True)):
+        even = {size // count} if count and not size % count else set()
+        choices = even if count in {1, size} else even | {one for one in BLOCK_SIDES if -(-size // one) == count}
+        if sides is not None and count not in {1, size}:
+            choices = {sides[axis]} if -(-size // sides[axis]) == count else set()
+        if len(choices) != 1:
             return None
-        sides.append(side)
-    return sides[0], sides[1]
+        block += choices
+    return block[0], block[1]

@@ -66,7 +66,7 @@ DenseForm = Annotated[
     _option(
         "--to FORM",
         OUTPUT,
-        f"Form of the dense model: {', '.join(DENSE_FORMS)}. Default: that of the original, else safetensors.",
+        f"Form of the dense model: {', '.join(DENSE_FORMS)}. Default: that of the original if it was NumPy or word vectors, else safetensors.",
     ),
 ]
 MaxShardSize = Annotated[

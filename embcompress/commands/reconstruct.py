@@ -16,8 +16,8 @@ from embcompress.artifact.reader import Artifact, read_artifact
 from embcompress.artifact.schema import CompressedTable
 from embcompress.artifact.writer import Entry, copied_entry, file_bytes
 from embcompress.checkpoints import StoredTensor, open_checkpoint
-from embcompress.checkpoints.row_labels import LABELS_SUFFIX, OFFSETS_SUFFIX
-from embcompress.choices import DENSE_FORMS
+from embcompress.checkpoints.row_labels import LABELS_SUFFIX, OFFSETS_SUFFIX, read_own_labels
+from embcompress.choices import DENSE_FORMS, WORD_ENDS
 from embcompress.commands.memory import estimate_reconstruct_memory
 from embcompress.commands.run import (
     check_reports,
@@ -27,13 +27,15 @@ from embcompress.commands.run import (
     resolve_device,
     write_reports,
 )
-from embcompress.exceptions import UsageError
+from embcompress.exceptions import IdsError, UsageError
 from embcompress.results import InputFile, OutputFile, ReconstructResult, Skipped
 from embcompress.tables.progress import Progress
-from embcompress.text import did_you_mean, named
+from embcompress.text import did_you_mean, find_fault, named
 
 SAFETENSORS = "safetensors"
 ONE_TABLE = ("npy", "word2vec", "word2vec-binary", "glove")
+MEMBER_BYTES = 1024  # about, of what an archive of torch or NumPy has for each tensor beside its values
+WORD_BYTES = 16  # about, of a word before its row
 TEXT_BYTES = 11  # about, of a float32 as text with a blank
 HASH_BYTES = 2**20  # of one read
 
@@ -81,7 +83,7 @@ def reconstruct(
         )
     with open_checkpoint(path) as checkpoint, ExitStack() as stack:
         artifact, inputs = check_expansion(read_artifact(checkpoint), is_allowed=allow_expansion), inputs_of(checkpoint)
-        form = to or (artifact.original.form if artifact.original.form in DENSE_FORMS else SAFETENSORS)
+        form, warnings = _choose_form(artifact, to)
         shard_bytes = read_shard_size(max_shard_size)
         if form == SAFETENSORS:
             planned = plan_output(
@@ -117,6 +119,7 @@ def reconstruct(
             tables=tuple(table.name for table in artifact.tables),
             tensors=1 if form in ONE_TABLE else len(entries),
             skipped=skipped,
+            warnings=warnings,
             dry_run=dry_run,
             memory_bytes=estimate_reconstruct_memory(artifact.tables) if dry_run else None,
         )
@@ -138,6 +141,27 @@ def reconstruct(
         result = replace(result, output=replace(result.output, sha256=sha256, bytes=nbytes))
         write_reports(result, reports, force=force, before=commit)
     return result
+
+
+def _choose_form(artifact: Artifact, to: str | None) -> tuple[str, tuple[str, ...]]:
+    """Choose the form that is written, and say why where it is not that of the original.
+
+    Raises:
+        IdsError: words were asked for, and a label cannot be one.
+    """
+    form = to or (artifact.original.form if artifact.original.form in DENSE_FORMS else SAFETENSORS)
+    if form not in WORD_ENDS:
+        return form, ()
+    for table in artifact.tables:
+        fault = find_fault(read_own_labels(artifact.checkpoint, table.name), ends=WORD_ENDS[form])
+        if fault and to is not None:
+            raise IdsError(
+                f"--to {form} writes a word before each row, and {fault} in {table.name!r}.",
+                hint="--to safetensors, npz or npy keep such rows.",
+            )
+        if fault:
+            return SAFETENSORS, (f"written as safetensors, not as {form} like the original: {fault} in {table.name}",)
+    return form, ()
 
 
 def _dense_tables(artifact: Artifact) -> dict[Entry, CompressedTable]:
@@ -186,9 +210,11 @@ def _left_behind(form: str, artifact: Artifact, copied: Mapping[Entry, StoredTen
 def _count_bytes(form: str, dense: Mapping[Entry, CompressedTable], entries: Sequence[Entry]) -> int:
     """Estimate the bytes of a form other than safetensors."""
     if form not in ONE_TABLE:
-        return sum(entry.nbytes for entry in entries)
-    is_text = form in {"word2vec", "glove"}
-    return sum(math.prod(entry.shape) * TEXT_BYTES if is_text else entry.nbytes for entry in dense)
+        return sum(entry.nbytes + MEMBER_BYTES for entry in entries)
+    if form == "npy":
+        return sum(entry.nbytes for entry in dense) + MEMBER_BYTES
+    item_bytes = 4 if form == "word2vec-binary" else TEXT_BYTES
+    return sum(entry.shape[0] * WORD_BYTES + math.prod(entry.shape) * item_bytes for entry in dense)
 
 
 def _hash_of(path: Path) -> str:

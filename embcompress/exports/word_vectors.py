@@ -13,11 +13,7 @@ from numpy.typing import NDArray
 
 from embcompress.artifact.atomic_file import AtomicFile
 from embcompress.artifact.writer import Entry
-from embcompress.exceptions import IdsError
 from embcompress.exports.dense_model import DenseModel
-from embcompress.text import named
-
-NAMED_WORDS = 3  # of those that cannot be written
 
 
 def write_word2vec(model: DenseModel, file: AtomicFile) -> None:
@@ -35,7 +31,7 @@ def write_glove(model: DenseModel, file: AtomicFile) -> None:
 def write_word2vec_binary(model: DenseModel, file: AtomicFile) -> None:
     """Write a line with rows and columns, then for each row its word, a blank, its numbers as float32, a newline."""
     entry = model.only_table()
-    words = iter(_words_of(model, entry, refused=" \n"))
+    words = iter(_words_of(model, entry))
     file.write(b"%d %d\n" % entry.shape)
     for rows in _row_blocks(model, entry):
         file.write(b"".join(b"%b %b\n" % (next(words).encode(), row.tobytes()) for row in rows))
@@ -43,7 +39,7 @@ def write_word2vec_binary(model: DenseModel, file: AtomicFile) -> None:
 
 def _write_lines(model: DenseModel, entry: Entry, file: AtomicFile) -> None:
     # Readers take the last numbers of a line for its vector, so that a word may hold blanks.
-    words = iter(_words_of(model, entry, refused="\n\r"))
+    words = iter(_words_of(model, entry))
     for rows in _row_blocks(model, entry):
         lines = []
         for row in rows:
@@ -52,21 +48,9 @@ def _write_lines(model: DenseModel, entry: Entry, file: AtomicFile) -> None:
         file.write("".join(lines).encode())
 
 
-def _words_of(model: DenseModel, entry: Entry, *, refused: str) -> Sequence[str]:
-    """Give the words of the rows; their ids where they have none.
-
-    Raises:
-        IdsError: a word holds a character that ends it in this form.
-    """
-    words = model.labels.get(entry.name) or [str(number) for number in range(entry.shape[0])]
-    wrong = [word for word in words if any(character in word for character in refused) or not word]
-    if wrong:
-        raise IdsError(
-            f"{len(wrong)} words of {entry.name!r} are empty or hold a character that ends a word: "
-            f"{named([repr(word) for word in wrong[:NAMED_WORDS]])}.",
-            hint="--to npy or safetensors keep them.",
-        )
-    return words
+def _words_of(model: DenseModel, entry: Entry) -> Sequence[str]:
+    """Give the words of the rows, none of which ends within itself; their ids where they have none."""
+    return model.labels.get(entry.name) or [str(number) for number in range(entry.shape[0])]
 
 
 def _row_blocks(model: DenseModel, entry: Entry) -> Iterator[NDArray[np.float32]]:

@@ -113,6 +113,7 @@ class ReconstructResult:
     tables: tuple[str, ...]
     tensors: int
     skipped: tuple[Skipped, ...] = ()
+    warnings: tuple[str, ...] = ()
     dry_run: bool = False
     memory_bytes: int | None = None
 

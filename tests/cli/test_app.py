@@ -119,7 +119,17 @@ def test_reconstruct_prints_one_json_document(folder: Path) -> None:
     outcome = run("reconstruct", "model-compressed.safetensors", "--json")
     assert (outcome.code, outcome.err) == (0, "")
     document = json.loads(outcome.out)
-    assert list(document) == ["schema_version", "command", "ok", "input", "output", "tables", "tensors", "skipped"]
+    assert list(document) == [
+        "schema_version",
+        "command",
+        "ok",
+        "input",
+        "output",
+        "tables",
+        "tensors",
+        "skipped",
+        "warnings",
+    ]
     assert (document["tables"], document["tensors"]) == (["entities.weight"], 4)
     assert outcome.out == (folder / "model-compressed-dense.report.json").read_text()
 

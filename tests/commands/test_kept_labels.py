@@ -15,7 +15,7 @@ from torch import Tensor
 from embcompress import approximate, backfill, evaluate, load_labels, reconstruct
 from embcompress.checkpoints import open_checkpoint
 from embcompress.checkpoints.row_labels import encode_labels, read_own_labels
-from embcompress.exceptions import DamagedFileError, UsageError
+from embcompress.exceptions import DamagedFileError, IdsError, UsageError
 
 WORDS = ["the", "naïve", "New York", "", "日本", *[f"word{number}" for number in range(95)]]
 VALUES = torch.randn(100, 12, generator=torch.Generator().manual_seed(0))
@@ -125,3 +125,19 @@ def test_labels_that_do_not_fit_are_damage(tmp_path: Path, offsets: list[int]) -
     safetensors.torch.save_file(tensors, tmp_path / "model.safetensors")
     with open_checkpoint(tmp_path / "model.safetensors") as checkpoint, pytest.raises(DamagedFileError):
         read_own_labels(checkpoint, "emb")
+
+
+def test_reconstruct_falls_back_where_a_label_is_no_word(tmp_path: Path) -> None:
+    """Padding rows have blank labels, no words: safetensors by default, a refusal where words are asked for."""
+    approximate(write_text(tmp_path / "words.txt"), bases=3, neighbours=0)
+    labels = [word or "blank" for word in WORDS]
+    (tmp_path / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
+    grown = tmp_path / "grown.safetensors"
+    backfill(tmp_path / "words-compressed.safetensors", labels=tmp_path / "labels.txt", max_id=110, output=grown)
+    result = reconstruct(grown, dry_run=True)
+    assert result.output.path.endswith("grown-dense.safetensors")
+    assert "10 of 110 labels are no words" in result.warnings[0]
+    with pytest.raises(IdsError, match="--to glove writes a word before each row"):
+        reconstruct(grown, to="glove", dry_run=True)
+    reconstruct(grown)
+    assert labels_in(tmp_path / "grown-dense.safetensors", "vectors") == labels + [""] * 10

@@ -73,7 +73,7 @@ def test_artifact_folder_is_no_dense_model(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "m", {"wte.weight": TOKENS, "ln_f.bias": torch.ones(32)})
     made = embcompress.approximate(folder, ratio=4, neighbours=0)
     names = sorted(path.name for path in Path(made.output.path).iterdir())
-    assert names == ["config.json", "embcompress.safetensors", "tokenizer.json"]
+    assert names == ["SHA256SUMS", "config.json", "embcompress.safetensors", "tokenizer.json"]
 
 
 def test_report_of_a_folder_has_its_whole_name(tmp_path: Path) -> None:

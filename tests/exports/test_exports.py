@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from pathlib import Path
 
@@ -153,8 +154,9 @@ def test_max_shard_size_cuts_artifact_and_dense_model(tmp_path: Path) -> None:
     approximate(source, bases=4, table=NAME, neighbours=5, max_shard_size=8000)
     folder = tmp_path / "model-compressed"
     names = sorted(path.name for path in folder.iterdir())
-    assert names[0] == "embcompress-00001-of-00003.safetensors"
+    assert names[1] == "embcompress-00001-of-00003.safetensors"
     assert names[-1] == "embcompress.safetensors.index.json"
+    assert "SHA256SUMS" in names
     whole = tmp_path / "whole" / "model-compressed.safetensors"
     whole.parent.mkdir()
     compress(whole.parent, tensors, table=NAME)
@@ -173,20 +175,42 @@ def test_max_shard_size_cuts_artifact_and_dense_model(tmp_path: Path) -> None:
 
 
 def test_folder_output_replaces_an_earlier_one_only(tmp_path: Path) -> None:
-    """An output is replaced whole with --force; a folder that holds other files never is."""
+    """An output is replaced whole with --force; a folder that holds a file of anybody else never is."""
     source = tmp_path / "model.pt"
     torch.save({NAME: TABLE}, source)
     folder = tmp_path / "out"
     approximate(source, bases=4, output=folder, max_shard_size="1MB", neighbours=0)
-    (folder / "stale.json").write_text("{}")
     with pytest.raises(OutputError, match="exists already"):
         approximate(source, bases=4, output=folder, max_shard_size="1MB", neighbours=0)
     approximate(source, bases=5, output=folder, max_shard_size="1MB", neighbours=0, force=True)
-    assert sorted(path.name for path in folder.iterdir()) == ["embcompress.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == ["SHA256SUMS", "embcompress.safetensors"]
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"no earlier run wrote there: 'notes\.txt'"):
+        approximate(source, bases=6, output=folder, max_shard_size="1MB", neighbours=0, force=True)
+    assert (folder / "notes.txt").read_text() == "mine"
     other = tmp_path / "photos"
     other.mkdir()
     (other / "cat.jpg").write_bytes(b"meow")
-    with pytest.raises(OutputError, match="no earlier output"):
+    with pytest.raises(OutputError, match="no earlier run wrote there"):
         approximate(source, bases=4, output=other, max_shard_size="1MB", neighbours=0, force=True)
     assert (other / "cat.jpg").read_bytes() == b"meow"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_original_is_never_replaced_by_its_reconstruction(tmp_path: Path) -> None:
+    """A folder of a model that we did not write stays, with force too."""
+    model = tmp_path / "model"
+    model.mkdir()
+    safetensors.torch.save_file({NAME: TABLE}, model / "model.safetensors")
+    (model / "config.json").write_text("{}")
+    result = approximate(model, bases=4, neighbours=0)
+    with pytest.raises(OutputError, match=r"'config\.json', 'model\.safetensors'"):
+        reconstruct(result.output.path, output=model, force=True)
+    assert safetensors.torch.load_file(model / "model.safetensors")[NAME].equal(TABLE)
+    sums = (tmp_path / "model-compressed" / "SHA256SUMS").read_text().splitlines()
+    assert [line.partition("  ")[2] for line in sums] == ["config.json", "embcompress.safetensors"]
+    for line in sums:
+        digest, _, name = line.partition("  ")
+        assert hashlib.sha256((tmp_path / "model-compressed" / name).read_bytes()).hexdigest() == digest
+    content = (tmp_path / "model-compressed" / "SHA256SUMS").read_bytes()
+    assert result.output.sha256 == hashlib.sha256(content).hexdigest()

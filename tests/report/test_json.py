@@ -137,6 +137,7 @@ def test_render_json_of_a_reconstruction() -> None:
         "tables": ["t"],
         "tensors": 3,
         "skipped": [],
+        "warnings": [],
     }
 
 

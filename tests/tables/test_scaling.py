@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,19 @@ def test_approximate_measures_against_the_values_as_served(tmp_path: Path) -> No
     assert dense.dtype == torch.float32
     relative = ((dense.double() - expected.double()).norm() / expected.double().norm()).item()
     assert relative == pytest.approx(result.tables[0].error.relative, rel=1e-3)
+
+
+def test_blocks_of_several_sizes_are_told_by_the_configuration(tmp_path: Path) -> None:
+    """Three scales of 300 rows may be of 100 or of 128 rows each: not read, unless config.json beside the file tells."""
+    tensors = {NAME: WEIGHT.to(FP8), f"{NAME}_scale": BLOCK_SCALES}
+    path = save(tmp_path / "model.safetensors", tensors)
+    assert not any(table.chosen for table in inspect(path).tables)
+    configuration = {"quantization_config": {"weight_block_size": [100, 64]}}
+    (tmp_path / "config.json").write_text(json.dumps(configuration))
+    with open_checkpoint(path) as checkpoint:
+        (table,) = choose_tables(checkpoint, table=[], exclude=[])
+        rows = TableRows(table.stored, files=checkpoint.files).read(torch.arange(ROWS))
+    assert rows.equal(WEIGHT.to(FP8).float() * BLOCK_SCALES[torch.arange(ROWS) // 100])
 
 
 @pytest.mark.parametrize(("dtype", "bits"), [(torch.uint8, 4), (torch.int32, 4), (torch.int32, 2), (torch.int32, 8)])

@@ -91,6 +91,7 @@ def reconstruct_document(result: ReconstructResult) -> Document:
         (
             *((Section("Tables", grids=(grid,), is_brief=False),) if result.tables else ()),
             *parts.not_written(result.skipped),
+            *parts.warned(result.warnings),
         ),
         parts.table_cases(dict.fromkeys(result.tables, 0.0)),
         (parts.written_fact(result.output, written, is_dry=result.dry_run),),
