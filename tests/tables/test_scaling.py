@@ -123,7 +123,7 @@ def test_approximate_measures_against_the_values_as_served(tmp_path: Path) -> No
 
 
 def test_blocks_of_several_sizes_are_told_by_the_configuration(tmp_path: Path) -> None:
-    """Three scales of 300 rows may be of 100 or of 128 rows each: not read, unless config.json beside the file tells."""
+    """Three scales of 300 rows may be of 100 or of 128 rows each: not read, unless config.json beside it tells."""
     tensors = {NAME: WEIGHT.to(FP8), f"{NAME}_scale": BLOCK_SCALES}
     path = save(tmp_path / "model.safetensors", tensors)
     assert not any(table.chosen for table in inspect(path).tables)
