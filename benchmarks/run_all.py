@@ -20,6 +20,7 @@ SCRIPTS = (
     "coding_parts.py",
     "encoding.py",
     "evaluation.py",
+    "readers.py",
 )
 PACKAGES = ("torch", "safetensors", "numba", "faiss-cpu", "scikit-learn", "typer", "rich")
 
