@@ -21,6 +21,7 @@ SCRIPTS = (
     "encoding.py",
     "evaluation.py",
     "real_models.py",
+    "readers.py",
 )
 PACKAGES = ("torch", "safetensors", "numba", "faiss-cpu", "scikit-learn", "typer", "rich")
 

@@ -154,7 +154,7 @@ def _only(candidates: Iterable[T]) -> T | None:
 
 
 def read_block_sides(path: Path) -> tuple[int, int] | None:
-    """Read the rows and columns of a block of FP8 from the configuration beside a checkpoint; None where it has none."""
+    """Read the rows and columns of a block of FP8 from the configuration beside a checkpoint; None: it has none."""
     configuration = _read_configuration((path if path.is_dir() else path.parent) / CONFIGURATION, "quantization_config")
     match configuration.get("weight_block_size"):
         case [int(rows), int(columns)] if rows > 0 and columns > 0:

@@ -66,7 +66,8 @@ DenseForm = Annotated[
     _option(
         "--to FORM",
         OUTPUT,
-        f"Form of the dense model: {', '.join(DENSE_FORMS)}. Default: that of the original if it was NumPy or word vectors, else safetensors.",
+        f"Form of the dense model: {', '.join(DENSE_FORMS)}. "
+        "Default: that of the original if it was NumPy or word vectors, else safetensors.",
     ),
 ]
 MaxShardSize = Annotated[

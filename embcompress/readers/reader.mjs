@@ -55,7 +55,7 @@ function makeDecoder(symbols, states) { // a function that decodes a string, cod
   const fill = () => { if (x < 65536 && at < end) { x = x * 65536 + codes[at] + 256 * codes[at + 1]; at += 2; } };
   const pull = (bits) => {
     let value = 0;
-    for (let some; bits > 0; bits -= some) { some = (bits - 1) % 15 + 1; value = value * 2 ** some + (x & (2 ** some - 1)); x >>>= some; fill(); }
+    for (let some; bits > 0; bits -= some) { some = (bits - 1) % 15 + 1; value = value * (1 << some) + (x & ((1 << some) - 1)); x >>>= some; fill(); }
     return value;
   };
   return (bytes, begin, stop, { columns, tables, raw }, numbers) => {
@@ -67,7 +67,7 @@ function makeDecoder(symbols, states) { // a function that decodes a string, cod
       fill();
       let symbol = symbolOf[entry], beyond = 0, more = 0;
       if (side[entry]) { while (pull(1)) more++; beyond = 2 ** more + pull(more) - 1; symbol += side[entry] * beyond; }
-      if (raw[k]) symbol = symbol * 2 ** raw[k] + pull(raw[k]);
+      if (raw[k]) symbol = symbol * (1 << raw[k]) + pull(raw[k]);
       numbers[columns[k]] = beyond || raw[k] ? 2 * symbol + set : levels[entry];
       state = after[2 * state + (symbol & 1)];
     }
@@ -95,7 +95,7 @@ function makeLists(bytes, start) { // a function that reads the next list of int
   return Object.assign(read, { at: start });
 }
 
-function decodeBases(symbols, bytes, classes, sizes, rank, dim) { // (rank, dim) float32
+function decodeBases(symbols, bytes, classes, sizes, rank, dim) { // (rank, dim), rounded to float32
   const decode = makeDecoder(symbols, 32), product = Array.from({ length: rank }, (_, k) => Float64Array.from({ length: dim }, (_, n) => +(n === k)));
   const unit = (values) => { const norm = Math.sqrt(values.reduce((s, v) => s + v * v, 0)); return values.map((v) => v / norm); };
   let at = 0;
@@ -113,7 +113,7 @@ function decodeBases(symbols, bytes, classes, sizes, rank, dim) { // (rank, dim)
     for (let n = 0; n < mirror.length; n++) inner += mirror[n] * column[k + n];
     for (let n = 0; n < mirror.length; n++) column[k + n] -= 2 * inner * mirror[n];
   }
-  return Float32Array.from({ length: rank * dim }, (_, n) => product[Math.floor(n / dim)][n % dim] * (mirrors[Math.floor(n / dim)]?.sign ?? 1));
+  return Float64Array.from({ length: rank * dim }, (_, n) => Math.fround(product[Math.floor(n / dim)][n % dim] * (mirrors[Math.floor(n / dim)]?.sign ?? 1)));
 }
 
 function readCoded(symbols, book, index, count, rank, dim) { // all of a coded table but its strings
@@ -141,15 +141,23 @@ function readCoded(symbols, book, index, count, rank, dim) { // all of a coded t
   const high = expected.map((n) => Math.max(1, n)).map((n) => Math.min(63, 4 * bits(n) + (n >> Math.max(0, bits(n) - 3) & 3)));
   lists(used.length, high).forEach((more, n) => { starts[used[n] + 1] = expected[n] + more; });
   for (let row = 0; row < count; row++) starts[row + 1] += starts[row];
-  return { bases, centers, layouts, rowSteps, starts, owners, decode: makeDecoder(symbols, states) };
+  const decode = makeDecoder(symbols, states), weigh = (row, codes, skipped, weights) => { // of a row that is not zeros
+    decode(codes, starts[row] - skipped, starts[row + 1] - skipped, layouts[row], weights.fill(0));
+    const step = rowSteps[row];
+    for (let k = 0, n = (owners[row] - 1) * rank; k < rank; k++, n++) weights[k] = Math.fround(weights[k] * step) + centers[n];
+  };
+  return { bases, layouts, starts, weigh };
 }
 
 function multiply(weights, first, bases, target, at, dim) { // target[at..] = sum of weights[first + k] * row k of bases
-  for (let j = 0; j < dim; j++) {
-    let total = 0;
-    for (let k = 0, n = j; n < bases.length; k++, n += dim) total += weights[first + k] * bases[n];
-    target[at + j] = total;
+  const total = new Float64Array(dim);
+  let n = 0, k = first;
+  for (; n + 4 * dim <= bases.length; n += 4 * dim, k += 4) { // four rows at once: half the time
+    const a = weights[k], b = weights[k + 1], c = weights[k + 2], d = weights[k + 3];
+    if (a || b || c || d) for (let j = 0, m = n; j < dim; j++, m++) total[j] += a * bases[m] + b * bases[m + dim] + c * bases[m + 2 * dim] + d * bases[m + 3 * dim];
   }
+  for (; n < bases.length; n += dim, k++) for (let j = 0; j < dim; j++) total[j] += weights[k] * bases[n + j];
+  target.set(total, at);
 }
 
 export async function openArtifact(source, symbolBytes) {
@@ -192,14 +200,13 @@ export async function openArtifact(source, symbolBytes) {
     if (coding === "coded") {
       if (levels) throw new Error(`table ${table} has codes of schema 1, which this reader does not read.`);
       if (!known.has(table)) known.set(table, readCoded(symbols, await raw(`${table}.codebook`), await raw(`${table}.index`), count, rank, dim));
-      const { bases, centers, layouts, rowSteps, starts, owners, decode } = known.get(table), [begin, end] = entries[`${table}.codes`].data_offsets;
+      const { bases, layouts, starts, weigh } = known.get(table), [begin, end] = entries[`${table}.codes`].data_offsets;
       if (starts[count] !== end - begin) throw new Error(`table ${table} is damaged: its strings are not as long as its index says.`);
       const whole = ids ? null : await raw(`${table}.codes`), weights = new Float32Array(rank);
       for (const [at, row] of chosen.entries()) {
         if (!layouts[row]) continue;
         const codes = whole ?? await read(start + begin + starts[row], start + begin + starts[row + 1]), skipped = whole ? 0 : starts[row];
-        decode(codes, starts[row] - skipped, starts[row + 1] - skipped, layouts[row], weights.fill(0));
-        for (let k = 0; k < rank; k++) weights[k] = Math.fround(weights[k] * rowSteps[row]) + centers[(owners[row] - 1) * rank + k];
+        weigh(row, codes, skipped, weights);
         if (bases) multiply(weights, 0, bases, data, at * dim, dim); else data.set(weights, at * dim);
       }
     } else if (kind === "bilinear") {
@@ -210,7 +217,7 @@ export async function openArtifact(source, symbolBytes) {
         multiply(left(row), (m * in1 + i) * rank, turned, data, row * dim + (m * in1 + i) * in2, in2);
       }
     } else {
-      const bases = await artifact.tensor(`${table}.bases`), weights = await rowsOf(`${table}.weights`, ids);
+      const bases = Float64Array.from(await artifact.tensor(`${table}.bases`)), weights = await rowsOf(`${table}.weights`, ids);
       for (let row = 0; row < n; row++) multiply(weights(row), 0, bases, data, row * dim, dim);
     }
     return { shape: [n, ...shape, ...pairs], data };

@@ -115,6 +115,19 @@ def test_reader_refuses_a_flipped_bit(tensor: str, tmp_path: Path) -> None:
         Artifact(damaged).rows("words.weight")
 
 
+@pytest.mark.parametrize(
+    ("file", "table", "tensor"), [("coded-v2", "words.weight", "codes"), ("plain-v2", "float32.weight", "weights")]
+)
+def test_reader_takes_rows_by_id_from_their_own_bytes(file: str, table: str, tensor: str, tmp_path: Path) -> None:
+    """Where the last row is damaged, others are read by id as they were; the whole table is refused."""
+    damaged = Path(shutil.copy(DATA / f"{file}.safetensors", tmp_path / "damaged.safetensors"))
+    flip(damaged, f"{table}.{tensor}", bit=6, share=1)
+    expected = Artifact(DATA / f"{file}.safetensors").rows(table, [3, 0])
+    np.testing.assert_array_equal(Artifact(damaged).rows(table, [3, 0]), expected)
+    with pytest.raises(ValueError, match="does not have its crc32"):
+        Artifact(damaged).rows(table)
+
+
 def test_reader_needs_two_files_and_numpy_alone(tmp_path: Path) -> None:
     """Copied with its symbols into an empty folder it reads codes, and neither the package nor torch is imported."""
     for source in (Path(numpy_reader.__file__), SYMBOLS):
