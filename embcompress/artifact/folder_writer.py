@@ -145,7 +145,7 @@ class FolderWriter(TensorWriter):
                 copy = self._folder / name
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, copy)
-            return _hash_of(self._folder)
+            return hash_folder(self._folder)
         except OSError as err:
             raise failure_of(self._target, err) from err
 
@@ -216,7 +216,8 @@ def shard_names(stem: str, count: int) -> list[str]:
     return [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
 
 
-def _hash_of(folder: Path) -> str:
+def hash_folder(folder: Path) -> str:
+    """Return the sha256 of the list of files of a folder, a line `<sha256>  <name>` each."""
     lines = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest = hashlib.sha256()
