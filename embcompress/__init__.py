@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from embcompress.commands.inspect import inspect as inspect
     from embcompress.commands.reconstruct import reconstruct as reconstruct
     from embcompress.commands.sweep import sweep as sweep
+    from embcompress.commands.verify import verify as verify
     from embcompress.nn.loading import load as load
     from embcompress.nn.loading import load_labels as load_labels
     from embcompress.nn.serving import apply_to as apply_to
@@ -36,6 +37,7 @@ _HOMES = MappingProxyType(
         "nn": "embcompress.nn",
         "reconstruct": "embcompress.commands.reconstruct",
         "sweep": "embcompress.commands.sweep",
+        "verify": "embcompress.commands.verify",
     }
 )  # public name -> the module that holds it, or that it is
 
@@ -50,6 +52,7 @@ __all__ = [
     "load_labels",
     "reconstruct",
     "sweep",
+    "verify",
 ]
 
 

@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[list[object], int]] = {
                                   "-o", "ok.safetensors"], 0),
     "evaluate": (["evaluate", FILE, "ok.safetensors", "--labels", "labels"], 0),
     "reconstruct": (["reconstruct", "ok.safetensors", "-f"], 0),
+    "verify": (["verify", "ok.safetensors"], 0),
     "backfill": (["backfill", FILE, "--table", "*", "--base-labels", "labels", "--labels", "new", "-f"], 0),
     "sweep": (["sweep", FILE, "--table", NAMES[1].replace("[", "[[]"), "--effort", "fast"], 0),
     "too many bases": (["approximate", FILE, "--bases", 99, "--table", "*"], 1),

@@ -228,10 +228,15 @@ def foreign_files(folder: Path) -> list[str]:
     return [name for name in names if name not in own]
 
 
+def hash_folder(folder: Path) -> str:
+    """Return the sha256 of the list of files of a folder, as `FolderWriter.finish` returns it."""
+    return hashlib.sha256(_sums_of(folder)).hexdigest()
+
+
 def _sums_of(folder: Path) -> bytes:
     """List the files of a folder by name, a line `<sha256>  <name>` each."""
     lines = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS_NAME):
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while part := file.read(HASH_BYTES):

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from embcompress.artifact.writer import Entry
+from embcompress.artifact.writer import CHECKSUM_KEY, NO_CHECKSUM, Entry
 from embcompress.checkpoints.safetensors_file import DTYPES, METADATA_KEY
 from embcompress.coding.constants import group_width, level_count
 from embcompress.exceptions import OutputError
@@ -127,7 +127,7 @@ def artifact_metadata(
     checksums: Mapping[str, str],
     original: Original,
 ) -> dict[str, str]:
-    """Make the metadata of an artifact: the format, and one canonical JSON of what is in it.
+    """Make the metadata of an artifact: the format, one canonical JSON of what is in it, and a place for its checksum.
 
     Args:
         tables: with their errors.
@@ -156,7 +156,7 @@ def artifact_metadata(
         **({"form": original.form} if original.form else {}),
     }
     text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return dict([FORMAT_ENTRY, (DOCUMENT_KEY, text)])
+    return dict([FORMAT_ENTRY, (DOCUMENT_KEY, text), (CHECKSUM_KEY, NO_CHECKSUM)])
 
 
 def find_clash(dense_names: Iterable[str], others: Iterable[str]) -> tuple[str, str]:

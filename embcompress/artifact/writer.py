@@ -17,6 +17,8 @@ from embcompress.checkpoints.safetensors_file import HEADER_BYTES_MAX, METADATA_
 from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.exceptions import OutputError
 
+CHECKSUM_KEY = "crc32"  # in the metadata: of the header as JSON, with NO_CHECKSUM in this place
+NO_CHECKSUM = "0" * 8
 HEADER_ALIGNMENT = 8  # bytes; what safetensors' own writer pads its header to
 HASH_BYTES = 2**20  # of one read
 
@@ -249,7 +251,20 @@ def _header(entries: Sequence[Entry], metadata: Mapping[str, str], *, sizes: Seq
             "data_offsets": [position, end],
         }
         position = end
-    return json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    if metadata.get(CHECKSUM_KEY) != NO_CHECKSUM:
+        return text
+    return _replace_checksum(text, NO_CHECKSUM, f"{zlib.crc32(text):08x}")
+
+
+def is_header_intact(header: bytes, checksum: str) -> bool:
+    """Compare the header of a file, without the blanks at its end, with the checksum that it holds of itself."""
+    return f"{zlib.crc32(_replace_checksum(header, checksum, NO_CHECKSUM)):08x}" == checksum
+
+
+def _replace_checksum(header: bytes, before: str, after: str) -> bytes:
+    mark = f'"{CHECKSUM_KEY}":"'
+    return header.replace(f'{mark}{before}"'.encode(), f'{mark}{after}"'.encode(), 1)
 
 
 def _aligned(nbytes: int) -> int:

@@ -259,6 +259,21 @@ def sweep(
     """
 
 
+@_command
+def verify(
+    artifact: opt.Artifact,
+    report: opt.OwnReport = None,
+    force: opt.Force = False,
+    allow_expansion: opt.AllowExpansion = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Check an artifact alone: header, checksums, sizes, finite numbers, every row, and the report beside it.
+
+    Exits with 3 if a check fails. Writes no file unless --report asks for one.
+    """
+
+
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 refused or failed, 2 wrong usage, 3 a gate failed, 130/143 stopped."""
     args = list(sys.argv[1:] if argv is None else argv)

@@ -26,6 +26,7 @@ from embcompress.results import (
     ReconstructResult,
     Result,
     SweepResult,
+    VerifyResult,
 )
 
 SUMMARY_BYTES_MAX = 2**20  # of a step; a longer file is not shown at all
@@ -125,7 +126,7 @@ def failure_outputs() -> dict[str, str]:
 
 def is_dry(result: Result) -> bool:
     """Whether a result is that of a dry run, which measures and writes nothing."""
-    return not isinstance(result, InspectResult | SweepResult) and result.dry_run
+    return not isinstance(result, InspectResult | SweepResult | VerifyResult) and result.dry_run
 
 
 def written_path(result: Result) -> str:
@@ -175,7 +176,7 @@ def _warnings(result: Result) -> Sequence[str]:
 
 
 def _checks(result: Result) -> Iterable[Check]:
-    return result.checks if isinstance(result, EvaluateResult) else ()
+    return result.checks if isinstance(result, EvaluateResult | VerifyResult) else ()
 
 
 def _printable(text: str) -> str:

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from embcompress.exceptions import EmbcompressError
-from embcompress.results import SCHEMA_VERSION, ApproximateResult, EvaluateResult, InspectResult, Result
+from embcompress.results import SCHEMA_VERSION, ApproximateResult, EvaluateResult, InspectResult, Result, VerifyResult
 from embcompress.results.schema import DRY_RUN_FIELDS
 
 UNUSUAL = re.compile(r"[^\n\x20-\x7e]")
@@ -42,6 +42,8 @@ def render_json_failure(failure: EmbcompressError) -> str:
 
 def is_ok(result: Result) -> bool:
     """Whether every gate and every check of a result holds."""
+    if isinstance(result, VerifyResult):
+        return all(check.passed for check in result.checks)
     if not isinstance(result, ApproximateResult | EvaluateResult):
         return True
     is_sound = isinstance(result, ApproximateResult) or all(check.passed for check in result.checks)

@@ -16,6 +16,7 @@ COMMANDS = {
     "InspectResult": "inspect",
     "ReconstructResult": "reconstruct",
     "SweepResult": "sweep",
+    "VerifyResult": "verify",
 }  # result -> the command that finds it
 
 

@@ -36,6 +36,7 @@ from embcompress.results.runs import (
     ListedTensor,
     Ranking,
     ReconstructResult,
+    VerifyResult,
 )
 from embcompress.results.sweep import Recommendation, SweepCurve, SweepPoint, SweepResult, SweepTotals, SweptTable
 from embcompress.results.tables import (
@@ -101,10 +102,13 @@ __all__ = [
     "TableReport",
     "Totals",
     "UnrecognisedMatrix",
+    "VerifyResult",
     "VocabularyReport",
     "WorstRow",
 ]
 
 SCHEMA_VERSION = 2
 
-Result = ApproximateResult | BackfillResult | EvaluateResult | InspectResult | ReconstructResult | SweepResult
+Result = (
+    ApproximateResult | BackfillResult | EvaluateResult | InspectResult | ReconstructResult | SweepResult | VerifyResult
+)

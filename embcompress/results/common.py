@@ -128,7 +128,8 @@ class Check:
     """A property that an artifact must have, and whether it has it.
 
     Attributes:
-        name: of the check: "schema", "tables", "checksums", "uncompressed_tensors" or "recorded_error".
+        name: of the check: "schema", "tables", "checksums", "uncompressed_tensors" or "recorded_error"; of
+            `verify` also "header", "sizes", "finite_numbers", "rows" or "report".
         table: the tensor or table that it failed for; None where it is one check of all of them.
         passed: whether it holds.
         detail: one sentence, without a full stop: what was compared, or what is wrong.

@@ -1,4 +1,4 @@
-"""The findings of `approximate`, `evaluate`, `reconstruct` and `inspect`."""
+"""The findings of `approximate`, `evaluate`, `reconstruct`, `verify` and `inspect`."""
 
 from __future__ import annotations
 
@@ -116,6 +116,30 @@ class ReconstructResult:
     warnings: tuple[str, ...] = ()
     dry_run: bool = False
     memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """The checks of an artifact by itself.
+
+    Attributes:
+        input: the artifact.
+        schema: version of its schema.
+        sha256: of the file; of a folder, of the list of its files; None of one that lies elsewhere.
+        report: the report beside it that names this hash; None where there is none.
+        tables: the compressed tables.
+        tensors: number of stored tensors.
+        checks: of the artifact.
+    """
+
+    command: str
+    input: InputFile
+    schema: int
+    sha256: str | None
+    report: str | None
+    tables: tuple[str, ...]
+    tensors: int
+    checks: tuple[Check, ...]
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def test_artifact_header_is_canonical(artifact: Path) -> None:
     assert length % 8 == 0
     assert raw[8:9] == b"{"
     header, _ = parse(artifact)
-    assert list(header["__metadata__"]) == ["embcompress", "format"]
+    assert list(header["__metadata__"]) == ["crc32", "embcompress", "format"]
     assert header["__metadata__"]["format"] == "pt"
     text = header["__metadata__"]["embcompress"]
     document = json.loads(text)

@@ -44,6 +44,7 @@ from embcompress.results import (
     TableErrorReport,
     TableReport,
     Totals,
+    VerifyResult,
     VocabularyReport,
     WorstRow,
 )
@@ -177,6 +178,15 @@ def reconstruct_result(name: str = "entities.weight") -> ReconstructResult:
     return ReconstructResult("reconstruct", InputFile(name, 700), OutputFile(name, "ef" * 32, 11_000), (name,), 3)
 
 
+def verify_result(name: str = "entities.weight") -> VerifyResult:
+    """Make a verification of which one check failed, every name in it the one given."""
+    checks = (
+        Check("schema", None, passed=True, detail="the header follows schema 2"),
+        Check("checksums", name, passed=False, detail=f"{name} was changed"),
+    )
+    return VerifyResult("verify", InputFile(name, 700), 2, "ef" * 32, None, (name,), 3, checks)
+
+
 def every_result(name: str = "entities.weight") -> dict[str, Result]:
     """Make a result of every kind: the command -> what it found."""
     return {
@@ -186,6 +196,7 @@ def every_result(name: str = "entities.weight") -> dict[str, Result]:
         "inspect": inspect_result(name),
         "reconstruct": reconstruct_result(name),
         "sweep": sweep_result(name),
+        "verify": verify_result(name),
     }
 
 

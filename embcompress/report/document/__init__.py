@@ -7,7 +7,8 @@ from embcompress.report.document.growth import backfill_document
 from embcompress.report.document.inspect import inspect_document, reconstruct_document
 from embcompress.report.document.model import Document
 from embcompress.report.document.sweep import sweep_document
-from embcompress.results import BackfillResult, InspectResult, ReconstructResult, Result, SweepResult
+from embcompress.report.document.verification import verification_document
+from embcompress.results import BackfillResult, InspectResult, ReconstructResult, Result, SweepResult, VerifyResult
 
 __all__ = ["Document", "document_of"]
 
@@ -22,4 +23,6 @@ def document_of(result: Result) -> Document:
         return inspect_document(result)
     if isinstance(result, ReconstructResult):
         return reconstruct_document(result)
+    if isinstance(result, VerifyResult):
+        return verification_document(result)
     return compression_document(result)

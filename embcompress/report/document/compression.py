@@ -44,7 +44,7 @@ def compression_document(result: Compression) -> Document:
     judged: list[Gate | Check] = [*gates, *checks]
     failed = frozenset(one.table for one in judged if one.table is not None and not one.passed)
     largest = sorted(result.tables, key=lambda table: -table.bytes_before)[:FIGURED_MAX]
-    sections = [*_gate_sections(gates), *_check_sections(checks), *parts.warned(result.warnings)]
+    sections = [*_gate_sections(gates), *check_sections(checks), *parts.warned(result.warnings)]
     if result.tables:
         errors = errors_figure(result.tables)
         figures = (sizes_figure(result.tables), *([errors] if errors else [])) if len(result.tables) > 1 else ()
@@ -93,7 +93,7 @@ def _cases(tables: Sequence[TableReport], gates: Sequence[Gate], checks: Sequenc
         yield Case("gate", _gate_name(gate), failures=() if gate.passed else (gate_sentence(gate),))
     for check in checks:
         if check.table not in seconds:
-            yield Case("check", _check_name(check), failures=() if check.passed else (check_sentence(check),))
+            yield Case("check", check_name(check), failures=() if check.passed else (check_sentence(check),))
 
 
 def _title(result: Compression) -> Inline:
@@ -207,7 +207,8 @@ def _gate_name(gate: Gate) -> Inline:
     return expression if gate.table is None else (expression, " for ", Name(gate.table))
 
 
-def _check_name(check: Check) -> Inline:
+def check_name(check: Check) -> Inline:
+    """Name a check, and what it is of."""
     return check.name if check.table is None else (f"{check.name} of ", Name(check.table))
 
 
@@ -224,11 +225,12 @@ def _gate_sections(gates: Sequence[Gate]) -> list[Section]:
     ]
 
 
-def _check_sections(checks: Sequence[Check]) -> list[Section]:
+def check_sections(checks: Sequence[Check]) -> list[Section]:
+    """List checks, and what each found."""
     if not checks:
         return []
     rows: list[tuple[Inline, ...]] = [
-        (HOLDS if check.passed else "FAILED", _check_name(check), check.detail) for check in checks
+        (HOLDS if check.passed else "FAILED", check_name(check), check.detail) for check in checks
     ]
     columns = (Column("verdict"), Column("check"), Column("found", is_prose=True))
     return [
