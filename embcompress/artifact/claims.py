@@ -24,7 +24,7 @@ ELEMENTS_MAX = 2**56  # of a table: its bytes fit in 64 bits, in any dtype
 # is tied; a table of c columns over one basis is c times smaller, which 1,000 columns are enough for. A table of
 # zeros has no end, and a file that claims to be one is not told from a hostile one.
 EXPANSION_MAX = 1000
-EXPANSION_FREE_BYTES = 64 * 10**6  # what any file may become: no machine is short of it
+EXPANSION_FREE_BYTES = 256 * 10**6  # what any file may become: the bases of a few RESCAL relations take 135 MB
 CODED_ROW_BYTES = 64  # of memory that the index of a coded table takes for a row while it is read
 BASIS_ITEM_BYTES = 8  # of an entry of coded bases while they are decoded
 

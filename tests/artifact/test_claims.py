@@ -103,15 +103,15 @@ def test_megabyte_that_claims_gigabytes_is_refused(folder: Path) -> None:
 
 def test_expansion_that_is_asked_for_is_done(folder: Path) -> None:
     """A wide table over one basis beyond the limit is served where it is asked for, at the command line too."""
-    tensors = plain_tensors(rows=3000, dim=8000, rank=1)
+    tensors = plain_tensors(rows=3000, dim=24_000, rank=1)
     path = forge(folder / "a.safetensors", tensors)
-    assert max(EXPANSION_FREE_BYTES, EXPANSION_MAX * path.stat().st_size) < 3000 * 8000 * 4
+    assert max(EXPANSION_FREE_BYTES, EXPANSION_MAX * path.stat().st_size) < 3000 * 24_000 * 4
     assert run("reconstruct", path, "-o", "dense.safetensors").code == 1
     assert run("reconstruct", path, "-o", "dense.safetensors", "--allow-expansion").code == 0
     dense = safetensors.torch.load_file("dense.safetensors")[NAME]
     torch.testing.assert_close(dense, tensors[f"{NAME}.weights"] @ tensors[f"{NAME}.bases"])
     model = nn.Sequential()
-    model.add_module("words", nn.Embedding(3000, 8000, device="meta"))
+    model.add_module("words", nn.Embedding(3000, 24_000, device="meta"))
     with pytest.raises(ArtifactError, match="claims tables that take 96 MB"):
         embcompress.apply_to(model, path)
     embcompress.apply_to(model, path, allow_expansion=True)
