@@ -100,7 +100,7 @@ def main() -> None:
             if options.rows:
                 write(folder, rows=options.rows, kind=kind, shards=SHARDS, files=FILES)
                 listing, listing_peak = run("inspect", folder)
-                took, peak = run("approximate", folder, "--ratio", 16, "--neighbours", 0, "--quiet")
+                took, peak = run("approximate", folder, "--ratio", 16, "--neighbours", 0, "--force", "--quiet")
                 print(f"{kind}, {options.rows} x {DIM} in {SHARDS} shards over {FILES} files:")
                 print(f"  inspect {listing:.2f} s, {listing_peak:.2f} GB")
                 print(f"  approximate --ratio 16 {took:.0f} s, {peak:.2f} GB")

@@ -20,6 +20,18 @@ for _name in ("GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR"):  # what the machine 
     os.environ.pop(_name, None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let more random files be read of each format than the suite has time for."""
+    parser.addoption("--random-files", type=int, default=3, help="random files of each format, written by its library")
+
+
+@pytest.fixture
+def random_files(request: pytest.FixtureRequest) -> int:
+    """Tell how many random files of a format are read."""
+    count: int = request.config.getoption("--random-files")
+    return count
+
+
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
     """Name a device to compute on; the CUDA one is collected where there is one, or where `-m gpu` asks for it."""
