@@ -85,6 +85,16 @@ def human_bytes(count: float) -> str:
     return f"{value:.3g} {'kMGTP'[exponent - 1]}B"
 
 
+def report_path(output: Path, *, is_folder: bool) -> Path:
+    """Name the report beside an output. A folder has no ending: the dot in `model-v1.5` is a part of its name.
+
+    Example:
+        >>> [report_path(Path("m-v1.5"), is_folder=is_folder).name for is_folder in (True, False)]
+        ['m-v1.5.report.json', 'm-v1.report.json']
+    """
+    return output.with_name(f"{output.name if is_folder else output.stem}.report.json")
+
+
 def find_fault(words: Sequence[str], *, ends: str) -> str:
     """Say how many words are blank or hold a character that ends a word, with the first; empty where none does.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -14,6 +15,7 @@ from types import TracebackType
 
 from embcompress.exceptions import OutputError
 
+HASH_BYTES = 2**20  # of one read
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _pending: set[Path] = set()  # temporary files and folders of this process, for a watchdog that has to end it
@@ -166,6 +168,24 @@ class AtomicFile:
 
     def _failure(self, err: OSError) -> OutputError:
         return failure_of(self.target, err)
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file, 64 hexadecimal digits; reads it once."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(HASH_BYTES):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def sync_file(path: Path) -> None:
+    """Sync the content of a file that is written."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from embcompress.artifact.atomic_file import failure_of, keep_pending, remove_pending, sync_folder
+from embcompress.artifact.atomic_file import failure_of, hash_file, keep_pending, remove_pending, sync_file, sync_folder
 from embcompress.artifact.writer import Entry, SafetensorsWriter, TensorWriter, in_file_order
 from embcompress.exceptions import OutputError
 
 SHARD_METADATA = {"format": "pt"}  # of all files but the first, which has that of the whole
-HASH_BYTES = 2**20  # of one read
 # The list of the files of a folder, as `sha256sum --check` reads it; it tells what may be replaced later.
 SUMS_NAME = "SHA256SUMS"
 
@@ -135,8 +134,9 @@ class FolderWriter(TensorWriter):
     def finish(self, metadata: Mapping[str, str]) -> str:
         """Fill in the headers, write the index, the companions and the list of files, and return the list's sha256."""
         try:
+            sums: dict[Path, str] = {}
             for index, writer in enumerate(self._writers):
-                writer.finish(SHARD_METADATA if index else metadata)
+                sums[writer.target] = writer.finish(SHARD_METADATA if index else metadata)
                 writer.commit()
             for folder in {writer.target.parent for writer in self._writers}:
                 self._write_index(folder)
@@ -144,9 +144,12 @@ class FolderWriter(TensorWriter):
                 copy = self._folder / name
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, copy)
-            sums = _sums_of(self._folder)
-            (self._folder / SUMS_NAME).write_bytes(sums)
-            return hashlib.sha256(sums).hexdigest()
+            listed = _list_sums(self._folder, sums)
+            (self._folder / SUMS_NAME).write_bytes(listed)
+            for path in _files_of(self._folder):
+                if path not in sums:  # the others are synced by their own commit
+                    sync_file(path)
+            return hashlib.sha256(listed).hexdigest()
         except OSError as err:
             raise failure_of(self._target, err) from err
 
@@ -224,22 +227,21 @@ def foreign_files(folder: Path) -> list[str]:
     except (OSError, UnicodeDecodeError):
         lines = []
     own = {SUMS_NAME, *(name for _, _, name in (line.partition("  ") for line in lines))}
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    names = [path.relative_to(folder).as_posix() for path in _files_of(folder)]
     return [name for name in names if name not in own]
 
 
 def hash_folder(folder: Path) -> str:
     """Return the sha256 of the list of files of a folder, as `FolderWriter.finish` returns it."""
-    return hashlib.sha256(_sums_of(folder)).hexdigest()
+    return hashlib.sha256(_list_sums(folder, {})).hexdigest()
 
 
-def _sums_of(folder: Path) -> bytes:
-    """List the files of a folder by name, a line `<sha256>  <name>` each."""
-    lines = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS_NAME):
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while part := file.read(HASH_BYTES):
-                digest.update(part)
-        lines.append(f"{digest.hexdigest()}  {path.relative_to(folder).as_posix()}\n")
+def _list_sums(folder: Path, known: Mapping[Path, str]) -> bytes:
+    """List the files of a folder by name, a line `<sha256>  <name>` each; reads those whose sha256 is not known."""
+    paths = [path for path in _files_of(folder) if path != folder / SUMS_NAME]
+    lines = [f"{known.get(path) or hash_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in paths]
     return "".join(lines).encode()
+
+
+def _files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if not path.is_dir())

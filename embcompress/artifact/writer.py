@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zlib
 from abc import ABC, abstractmethod
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embcompress.artifact.atomic_file import AtomicFile
+from embcompress.artifact.atomic_file import AtomicFile, hash_file
 from embcompress.checkpoints import StoredTensor
 from embcompress.checkpoints.safetensors_file import HEADER_BYTES_MAX, METADATA_KEY, NAMES_OF_DTYPES
 from embcompress.checkpoints.tensors import ITEM_BYTES
@@ -20,7 +19,6 @@ from embcompress.exceptions import OutputError
 CHECKSUM_KEY = "crc32"  # in the metadata: of the header as JSON, with NO_CHECKSUM in this place
 NO_CHECKSUM = "0" * 8
 HEADER_ALIGNMENT = 8  # bytes; what safetensors' own writer pads its header to
-HASH_BYTES = 2**20  # of one read
 
 
 @dataclass(frozen=True)
@@ -205,10 +203,7 @@ class SafetensorsWriter(TensorWriter):
         assert len(header) <= self.header_bytes
         header += b" " * (self.header_bytes - len(header))
         self._file.write(self.header_bytes.to_bytes(8, "little") + header, at=0)
-        digest = hashlib.sha256()
-        for position in range(0, self._nbytes, HASH_BYTES):
-            digest.update(self._file.read(HASH_BYTES, at=position))
-        return digest.hexdigest()
+        return hash_file(self.path)
 
     def commit(self) -> None:  # noqa: D102 - as in TensorWriter
         self._file.commit()

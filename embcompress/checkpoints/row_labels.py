@@ -38,8 +38,8 @@ def attach_labels(checkpoint: Checkpoint, *, as_in: Collection[str] | None = Non
         table = tensors.get(name)
         if name + LABELS_SUFFIX in tensors or not (as_in is None or name + LABELS_SUFFIX in as_in):
             continue
-        labels = read_own_labels(checkpoint, name)
-        if table is None or not labels or len(labels) != table.shape[0]:
+        labels = read_own_labels(checkpoint, name, rows=table.shape[0]) if table is not None else ()
+        if not labels:
             continue
         for part in encode_labels(name, labels):
             start = checkpoint.files.add(part.name, len(part.content), partial(_write, part.content))
@@ -68,7 +68,7 @@ class EncodedLabels:
 
 def encode_labels(name: str, labels: Sequence[str]) -> tuple[EncodedLabels, EncodedLabels]:
     """Encode the labels of a table of this name as its two tensors."""
-    texts = [label.encode("utf-8", "surrogateescape") for label in labels]
+    texts = [label.encode("utf-8", "backslashreplace") for label in labels]
     ends = [0, *accumulate(map(len, texts))]
     dtype = "int32" if ends[-1] < 2**31 else "int64"
     offsets = array(OFFSET_TYPES[dtype], ends)
@@ -87,14 +87,14 @@ def has_own_labels(checkpoint: Checkpoint, name: str) -> bool:
     )
 
 
-def read_own_labels(checkpoint: Checkpoint, name: str) -> Sequence[str]:
-    """Read the labels of a table's rows that the checkpoint holds; empty where it holds none.
+def read_own_labels(checkpoint: Checkpoint, name: str, *, rows: int) -> Sequence[str]:
+    """Read the labels of a table's rows that the checkpoint holds; empty where it holds none, or not one a row.
+
+    Once they are attached, or in an artifact, they are read from their tensors, not from the format again.
 
     Raises:
-        DamagedFileError: the two tensors of its labels do not fit together.
+        DamagedFileError: the two tensors of its labels do not fit together, or not the table.
     """
-    if name in checkpoint.listing.labels:
-        return checkpoint.listing.labels[name]()
     tensors = {stored.name: stored for stored in checkpoint.tensors}
     texts, ends = tensors.get(name + LABELS_SUFFIX), tensors.get(name + OFFSETS_SUFFIX)
     is_pair = (
@@ -104,16 +104,19 @@ def read_own_labels(checkpoint: Checkpoint, name: str) -> Sequence[str]:
         and ends.dtype in OFFSET_TYPES
     )
     if not is_pair:
-        return ()
+        labels = checkpoint.listing.labels[name]() if name in checkpoint.listing.labels else ()
+        return labels if len(labels) == rows else ()
     assert texts is not None
     assert ends is not None
     offsets = array(OFFSET_TYPES[ends.dtype], _read(checkpoint, ends))
     if sys.byteorder == "big":
         offsets.byteswap()
     content = _read(checkpoint, texts)
-    if not offsets or offsets[0] != 0 or offsets[-1] != len(content) or any(map(int.__gt__, offsets, offsets[1:])):
+    is_fitting = len(offsets) == rows + 1 and offsets[0] == 0 and offsets[-1] == len(content)
+    if not is_fitting or any(map(int.__gt__, offsets, offsets[1:])):
         raise DamagedFileError(
-            f"{checkpoint.path} holds labels of {name!r} whose {ends.name!r} do not fit their {len(content)} bytes.",
+            f"{checkpoint.path} holds labels of {name!r} whose {ends.name!r} do not fit {rows} rows and "
+            f"{len(content)} bytes.",
             hint="Copy or download it again.",
         )
     return [content[start:end].decode("utf-8", "backslashreplace") for start, end in pairwise(offsets)]

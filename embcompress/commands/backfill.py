@@ -181,7 +181,7 @@ def backfill(
             for grown in tables
         ]
         compressed = _compressed_tables(opened[0], plans)
-        label_contents = grown_labels(opened, tables, placement, labels=placed.new_labels)
+        label_contents = grown_labels(tables, placement, labels=placed.new_labels)
         copied = {
             copied_entry(stored): stored
             for stored in opened[0].checkpoint.stored_beside(names_of(tables) | label_names(tables))

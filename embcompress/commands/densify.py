@@ -42,7 +42,7 @@ def read_model(
         labels={
             table.name: labels
             for table in artifact.tables
-            if (labels := read_own_labels(artifact.checkpoint, table.name))
+            if (labels := read_own_labels(artifact.checkpoint, table.name, rows=table.rows))
         },
     )
 

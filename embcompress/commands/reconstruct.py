@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from embcompress.artifact.atomic_file import AtomicFile, check_output
+from embcompress.artifact.atomic_file import AtomicFile, check_output, hash_file
 from embcompress.artifact.claims import check_expansion
 from embcompress.artifact.output import DENSE_STEM, Output, beside, plan_output
 from embcompress.artifact.reader import Artifact, read_artifact
@@ -37,7 +36,6 @@ ONE_TABLE = ("npy", "word2vec", "word2vec-binary", "glove")
 MEMBER_BYTES = 1024  # about, of what an archive of torch or NumPy has for each tensor beside its values
 WORD_BYTES = 16  # about, of a word before its row
 TEXT_BYTES = 11  # about, of a float32 as text with a blank
-HASH_BYTES = 2**20  # of one read
 
 
 def reconstruct(
@@ -137,7 +135,7 @@ def reconstruct(
         else:
             file = stack.enter_context(AtomicFile(planned.resolved, force=force))
             densify.export(model, form, file)
-            sha256, nbytes, commit = _hash_of(file.path), file.path.stat().st_size, file.commit
+            sha256, nbytes, commit = hash_file(file.path), file.path.stat().st_size, file.commit
         result = replace(result, output=replace(result.output, sha256=sha256, bytes=nbytes))
         write_reports(result, reports, force=force, before=commit)
     return result
@@ -153,7 +151,7 @@ def _choose_form(artifact: Artifact, to: str | None) -> tuple[str, tuple[str, ..
     if form not in WORD_ENDS:
         return form, ()
     for table in artifact.tables:
-        fault = find_fault(read_own_labels(artifact.checkpoint, table.name), ends=WORD_ENDS[form])
+        fault = find_fault(read_own_labels(artifact.checkpoint, table.name, rows=table.rows), ends=WORD_ENDS[form])
         if fault and to is not None:
             raise IdsError(
                 f"--to {form} writes a word before each row, and {fault} in {table.name!r}.",
@@ -215,11 +213,3 @@ def _count_bytes(form: str, dense: Mapping[Entry, CompressedTable], entries: Seq
         return sum(entry.nbytes for entry in dense) + MEMBER_BYTES
     item_bytes = 4 if form == "word2vec-binary" else TEXT_BYTES
     return sum(entry.shape[0] * WORD_BYTES + math.prod(entry.shape) * item_bytes for entry in dense)
-
-
-def _hash_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(HASH_BYTES):
-            digest.update(part)
-    return digest.hexdigest()

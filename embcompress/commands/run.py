@@ -16,7 +16,7 @@ from embcompress.exceptions import OutputError, TableError, UsageError
 from embcompress.report import render, renderer_for
 from embcompress.results import Result, Skipped
 from embcompress.tables.unread_tables import find_unread_tables
-from embcompress.text import human_bytes, quoted
+from embcompress.text import human_bytes, quoted, report_path
 
 SEED_MAX = 2**63 - 1  # what torch's generators take on every device
 
@@ -97,7 +97,7 @@ def check_reports(
     """
     paths = [Path(path) for path in ([report] if isinstance(report, (str, Path)) else report)]
     if not paths and output is not None:
-        paths = [output.with_name(f"{output.name if is_folder else output.stem}.report.json")]
+        paths = [report_path(output, is_folder=is_folder)]
     checked: list[tuple[Path, str]] = []
     taken = set() if output is None else {Path(os.path.realpath(output))}
     for path in paths:

@@ -11,6 +11,7 @@ from embcompress.commands.run import check_reports, inputs_of, write_reports
 from embcompress.evaluation.own_checks import check_artifact, check_report, hash_artifact
 from embcompress.results import InputFile, VerifyResult
 from embcompress.tables.progress import Progress
+from embcompress.text import report_path
 
 
 def verify(
@@ -42,7 +43,7 @@ def verify(
         reports = check_reports(report, output=None, force=force, inputs=inputs_of(checkpoint))
         checks = list(check_artifact(artifact, allow_expansion=allow_expansion, progress=progress))
         sha256 = hash_artifact(Path(path))
-        beside = Path(path).with_name(f"{Path(path).stem}.report.json") if Path(path).name else None
+        beside = report_path(Path(path), is_folder=Path(path).is_dir()) if Path(path).name else None
         own = check_report(beside, sha256) if beside is not None and sha256 is not None else None
         result = VerifyResult(
             command="verify",

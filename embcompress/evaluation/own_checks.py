@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from embcompress.artifact.atomic_file import hash_file
 from embcompress.artifact.claims import check_expansion
 from embcompress.artifact.decoded_rows import open_decoded_rows
 from embcompress.artifact.folder_writer import hash_folder
@@ -24,7 +24,6 @@ from embcompress.tables.progress import Progress
 from embcompress.tables.table import block_rows_for
 from embcompress.text import brief
 
-HASH_BYTES = 2**20  # of one read
 REPORT_BYTES_MAX = 2**28  # of a report that is read
 
 
@@ -95,12 +94,14 @@ def _read_header(path: Path) -> bytes:
 
 def _damaged_tensors(artifact: Artifact) -> Iterator[tuple[str, str]]:
     """Read every tensor, and tell of those whose checksum or labels are wrong."""
+    labelled = {table.name + LABELS_SUFFIX: table for table in artifact.tables}
     for stored in artifact.tensors.values():
         try:
             for _ in artifact.read(stored):
                 pass
-            if stored.name.endswith(LABELS_SUFFIX):
-                read_own_labels(artifact.checkpoint, stored.name.removesuffix(LABELS_SUFFIX))
+            table = labelled.get(stored.name)
+            if table is not None:
+                read_own_labels(artifact.checkpoint, table.name, rows=table.rows)
         except (ArtifactError, DamagedFileError) as err:
             yield stored.name, err.message.rstrip(".")
 
@@ -126,13 +127,7 @@ def hash_artifact(path: Path) -> str | None:
     """Return the sha256 of a file, or that of the list of files of a folder; None of what is neither."""
     if path.is_dir():
         return hash_folder(path)
-    if not path.is_file():
-        return None
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(HASH_BYTES):
-            digest.update(part)
-    return digest.hexdigest()
+    return hash_file(path) if path.is_file() else None
 
 
 def check_report(path: Path, sha256: str) -> Check | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from embcompress.artifact.atomic_file import AtomicFile, failure_of
+from embcompress.artifact.atomic_file import AtomicFile, failure_of, keep_pending, remove_pending
 from embcompress.artifact.writer import Entry
 from embcompress.exports.dense_model import DenseModel
 
@@ -22,10 +22,12 @@ def write(model: DenseModel, file: AtomicFile) -> None:
     state: dict[str, Tensor] = {}
     try:
         with tempfile.TemporaryDirectory(dir=file.target.parent, prefix=f".{file.target.name[:50]}.") as folder:
+            keep_pending(Path(folder))
             for index, entry in enumerate(model.entries):
                 first = model.tied.get(entry.name)
                 state[entry.name] = state[first] if first in state else _map(model, entry, Path(folder) / str(index))
             torch.save(state, file.path)
+        remove_pending(Path(folder))
     except OSError as err:
         raise failure_of(file.target, err) from err
 

@@ -94,11 +94,13 @@ def read_base_labels(base: Base, *, table: Sequence[str]) -> LabelFile:
     Raises:
         UsageError: it holds none, or those of several tables that are not the same.
     """
-    tables = base.artifact.tables if base.artifact else base.checkpoint.tensors
+    sizes = {stored.name: stored.shape[0] for stored in base.checkpoint.tensors if len(stored.shape) > 1}
+    if base.artifact:
+        sizes = {compressed.name: compressed.rows for compressed in base.artifact.tables}
     known = {
-        one.name: labels
-        for one in tables
-        if (not table or matches(table, [one.name])) and (labels := read_own_labels(base.checkpoint, one.name))
+        name: labels
+        for name, rows in sizes.items()
+        if (not table or matches(table, [name])) and (labels := read_own_labels(base.checkpoint, name, rows=rows))
     }
     distinct = {tuple(labels) for labels in known.values()}
     if not known:
@@ -114,15 +116,12 @@ def read_base_labels(base: Base, *, table: Sequence[str]) -> LabelFile:
     return LabelFile(list(next(iter(known.values()))))
 
 
-def grown_labels(
-    bases: Sequence[Base], tables: Sequence[GrowingTable], placement: Placement, *, labels: Sequence[str]
-) -> dict[Entry, bytes]:
+def grown_labels(tables: Sequence[GrowingTable], placement: Placement, *, labels: Sequence[str]) -> dict[Entry, bytes]:
     """Make the labels of grown tables of a first base that holds labels, as tensors to be written.
 
     Known rows keep those of their bases; new ids get those that were given, else blank ones.
 
     Args:
-        bases: open ones.
         tables: that grow.
         placement: settled.
         labels: of the new ids, from the first that has one; empty: none were given.
@@ -130,7 +129,7 @@ def grown_labels(
     contents = {}
     for grown in tables:
         name = grown.first.table.name
-        known = [read_own_labels(base.checkpoint, name) for base in bases]
+        known = [read_own_labels(part.base.checkpoint, part.table.name, rows=part.table.rows) for part in grown.parts]
         if not known[0]:
             continue
         texts = [""] * placement.max_id

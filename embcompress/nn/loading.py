@@ -58,7 +58,9 @@ def load_labels(path: str | Path) -> dict[str, list[str]]:
     """
     with open_checkpoint(Path(path)) as checkpoint:
         artifact = read_artifact(checkpoint)
-        labels = {table.name: list(read_own_labels(checkpoint, table.name)) for table in artifact.tables}
+        labels = {
+            table.name: list(read_own_labels(checkpoint, table.name, rows=table.rows)) for table in artifact.tables
+        }
         return {name: own for name, own in labels.items() if own}
 
 

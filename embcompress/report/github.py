@@ -28,6 +28,7 @@ from embcompress.results import (
     SweepResult,
     VerifyResult,
 )
+from embcompress.text import report_path
 
 SUMMARY_BYTES_MAX = 2**20  # of a step; a longer file is not shown at all
 ANNOTATIONS_MAX = 10  # of a kind that GitHub keeps of a step
@@ -105,7 +106,7 @@ def outputs_of(result: Result, *, report: Sequence[Path]) -> dict[str, str]:
     first = str(report[0]) if report else ""
     if isinstance(result, ApproximateResult | BackfillResult | ReconstructResult):
         target = Path(result.output.path)
-        first = first or str(target.with_name(f"{target.stem}.report.json"))
+        first = first or str(report_path(target, is_folder=target.is_dir()))
         nbytes = str(result.output.bytes) if output else ""
     elif isinstance(result, EvaluateResult):
         output, nbytes = result.artifact.path, str(result.artifact.bytes)

@@ -33,7 +33,7 @@ def add_own_labels(facts: RowInfo, checkpoint: Checkpoint, tables: Sequence[Tabl
     for table in tables:
         labelled = [name for name in (table.name, *table.tied_names) if has_own_labels(checkpoint, name)]
         if labelled:
-            own[table.name] = partial(read_own_labels, checkpoint, labelled[0])
+            own[table.name] = partial(read_own_labels, checkpoint, labelled[0], rows=table.rows)
     warnings: list[str] = []
     root = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
     by_folder: dict[str, dict[str, Path]] = {}
