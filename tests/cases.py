@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytest
+
 
 def for_each(
     names: str | tuple[str, ...], values: Iterable[Any]
@@ -20,6 +22,7 @@ def for_each(
         values: of them.
     """
     known = tuple(values)
+    assert known, "no cases"
     arguments = (names,) if isinstance(names, str) else names
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
@@ -29,7 +32,8 @@ def for_each(
                 case = dict(zip(arguments, (value,) if isinstance(names, str) else value, strict=True))
                 try:
                     test(**given, **case)
-                except Exception as err:
+                # The last two end a test by themselves: one as a failure without the values, one with all later cases.
+                except (Exception, pytest.fail.Exception, pytest.skip.Exception) as err:
                     raise AssertionError(f"for {case}: {err}") from err
 
         signature = inspect.signature(test)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from embcompress.checkpoints.links import is_inside
@@ -61,13 +62,13 @@ class IdMap:
         if lines and lines[0].strip().isdecimal():
             lines = lines[1:]
         separator = "\t" if lines and "\t" in lines[0] else " "
-        pairs = {
-            False: [line.partition(separator)[::2] for line in lines],
-            True: [line.rpartition(separator)[::-2] for line in lines],
-        }  # whether the label is first -> id and label of each line
         is_first = self.path.name in LABEL_FIRST
         for is_label_first in (is_first, not is_first):
-            labels = _order(pairs[is_label_first], self.rows)
+            if is_label_first:
+                pairs = [line.rpartition(separator)[::-2] for line in lines]
+            else:
+                pairs = [line.partition(separator)[::2] for line in lines]
+            labels = _order(pairs, self.rows)
             if labels is not None:
                 return labels
         raise IdsError(
@@ -87,6 +88,7 @@ def find_labels(
         own_labels: labels of "entity" and "relation" that the checkpoint itself holds.
     """
     labels: dict[str, Callable[[], Sequence[str]]] = {}
+    maps_in = cache(lambda kind: tuple(_maps_in(folder, kind)))  # each file is counted once, if at all
     for tensor in tensors:
         kind = next((kind for kind, words in WORDS.items() if words.search(tensor.name)), "")
         if not kind or len(tensor.shape) < 2:
@@ -95,7 +97,7 @@ def find_labels(
         if len(texts) == tensor.shape[0]:
             labels[tensor.name] = TextList(tuple(texts))
             continue
-        path = next((path for path, rows in _maps_in(folder, kind) if rows == tensor.shape[0]), None)
+        path = next((path for path, rows in maps_in(kind) if rows == tensor.shape[0]), None)
         if path is not None:
             labels[tensor.name] = IdMap(path, tensor.shape[0])
     return labels

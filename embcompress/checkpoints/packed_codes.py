@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,8 +56,22 @@ class PackedTables:
 
     def __init__(self, by_name: Mapping[str, StoredTensor], path: Path, files: Files) -> None:
         self._by_name, self._files = by_name, files
-        self._configuration_path = (path if path.is_dir() else path.parent) / CONFIGURATION
-        self._configuration: Mapping[str, Any] | None = None
+        self._path = path
+
+    def block_sides(self) -> tuple[int, int] | None:
+        """Tell the rows and columns of a block of FP8 by the configuration; None where it does not tell."""
+        match self._section("quantization_config").get("weight_block_size"):
+            case [int(rows), int(columns)] if rows > 0 and columns > 0:
+                return rows, columns
+        return None
+
+    @cached_property
+    def _configuration(self) -> Mapping[str, Any]:
+        return _read_configuration((self._path if self._path.is_dir() else self._path.parent) / CONFIGURATION)
+
+    def _section(self, key: str) -> Mapping[str, Any]:
+        section = self._configuration.get(key)
+        return section if isinstance(section, dict) else {}
 
     def find(self, stored: StoredTensor) -> PackedTable | None:
         """Take a tensor for packed codes, if what lies beside it tells how."""
@@ -110,10 +125,9 @@ class PackedTables:
 
     def _tell_group(self, module: str) -> tuple[int, int] | None:
         """Read the bits and the columns of a group from the configuration; None where it does not tell."""
-        if self._configuration is None:
-            self._configuration = _read_configuration(self._configuration_path)
-        configuration = self._configuration.get(module)
-        configuration = configuration if isinstance(configuration, dict) else self._configuration
+        section = self._section("quantization")
+        own = section.get(module)
+        configuration = own if isinstance(own, dict) else section
         bits, size = configuration.get("bits"), configuration.get("group_size")
         return (bits, size) if isinstance(bits, int) and isinstance(size, int) else None
 
@@ -153,17 +167,8 @@ def _only(candidates: Iterable[T]) -> T | None:
     return values[0] if len(values) == 1 else None
 
 
-def read_block_sides(path: Path) -> tuple[int, int] | None:
-    """Read the rows and columns of a block of FP8 from the configuration beside a checkpoint; None: it has none."""
-    configuration = _read_configuration((path if path.is_dir() else path.parent) / CONFIGURATION, "quantization_config")
-    match configuration.get("weight_block_size"):
-        case [int(rows), int(columns)] if rows > 0 and columns > 0:
-            return rows, columns
-    return None
-
-
-def _read_configuration(path: Path, key: str = "quantization") -> Mapping[str, Any]:
-    """Read what a configuration says under a key of the quantization; nothing where there is none."""
+def _read_configuration(path: Path) -> Mapping[str, Any]:
+    """Read the configuration of a model; empty where there is none."""
     try:
         is_there = path.is_file() and is_inside(path, path.parent)
         if not is_there or path.stat().st_size > CONFIGURATION_BYTES_MAX:
@@ -171,5 +176,4 @@ def _read_configuration(path: Path, key: str = "quantization") -> Mapping[str, A
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    quantization = content.get(key) if isinstance(content, dict) else None
-    return quantization if isinstance(quantization, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from embcompress.checkpoints.files import Files
-from embcompress.checkpoints.packed_codes import PackedTable, PackedTables, read_block_sides
+from embcompress.checkpoints.packed_codes import PackedTable, PackedTables
 from embcompress.checkpoints.scales import find_scaling, value_dtype
 from embcompress.checkpoints.tensors import Listing, Piece, StoredTensor, contiguous_strides
 from embcompress.exceptions import DamagedFileError
@@ -33,19 +33,15 @@ def join_pieces(listing: Listing, path: Path, files: Files) -> tuple[StoredTenso
     if ARTIFACT_KEY in listing.metadata:
         return listing.tensors
     by_name = {stored.name: stored for stored in listing.tensors}
-    packed = PackedTables(by_name, path, files)
-    return join_shards(apply_scales(listing.tensors, packed, sides=read_block_sides(path)), path)
+    return join_shards(apply_scales(listing.tensors, PackedTables(by_name, path, files)), path)
 
 
-def apply_scales(
-    tensors: Sequence[StoredTensor], packed: PackedTables, *, sides: tuple[int, int] | None
-) -> tuple[StoredTensor, ...]:
+def apply_scales(tensors: Sequence[StoredTensor], packed: PackedTables) -> tuple[StoredTensor, ...]:
     """Join codes with the scales beside them, as one tensor of their values.
 
     Args:
         tensors: of a checkpoint.
-        packed: finds those of which an element holds several codes.
-        sides: rows and columns of a block with one scale, where the configuration of the model tells them.
+        packed: finds those of which an element holds several codes, and knows what the configuration tells.
     """
     by_name = {stored.name: stored for stored in tensors}
     scaled: dict[str, PackedTable] = {}
@@ -53,7 +49,7 @@ def apply_scales(
         table = packed.find(stored)
         if table is not None:
             scaled[stored.name] = table
-        elif (scaling := find_scaling(stored, by_name, sides=sides)) is not None:
+        elif (scaling := find_scaling(stored, by_name, sides=packed.block_sides)) is not None:
             piece = Piece(stored, 0, 0, math.prod(stored.shape[1:]), scaling)
             scaled[stored.name] = PackedTable(stored.name, piece)
     beside = (part for table in scaled.values() for part in (*table.piece.scaling.tensors, *table.also))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from embcompress.checkpoints.tensors import Scaling, StoredTensor
+from embcompress.checkpoints.tensors import Scaling, StoredTensor, is_contiguous
 
 # Behind the name of a tensor, or in the place of its ending, the names of its scales.
 SCALE_ENDINGS = ("_scale", "_scale_inv", "_scales", ".scale", ".scales")
@@ -17,6 +17,7 @@ PACKED_LEAF = re.compile(r"(^|\.)(qweight|weight_packed)$")  # several codes in 
 FLOAT_CODES = ("float8_e4m3fn", "float8_e5m2")
 # Exponents of two in eight bits; uint8 where a writer has no such dtype.
 EXPONENTS = ("float8_e8m0fnu", "uint8")
+ZERO_DTYPES = ("int8", "uint8", "int32", "float16", "bfloat16", "float32")
 FLOAT_SCALES = ("float16", "bfloat16", "float32", "float64")
 BLOCK_SIDES = (128, 32, 64, 16)  # rows or columns with one scale, where the last block is shorter
 # Of `weight_scale_inv`, as DeepSeek and those who follow it write it.
@@ -25,7 +26,7 @@ SCB_FACTOR = 1 / 127  # of bitsandbytes, whose SCB is the largest magnitude of a
 
 
 def find_scaling(
-    stored: StoredTensor, by_name: Mapping[str, StoredTensor], *, sides: tuple[int, int] | None = None
+    stored: StoredTensor, by_name: Mapping[str, StoredTensor], *, sides: Callable[[], tuple[int, int] | None]
 ) -> Scaling | None:
     """Find how the values of a tensor are made of what is stored; None where they are stored, or nothing tells.
 
@@ -34,7 +35,7 @@ def find_scaling(
     Args:
         stored: of the checkpoint.
         by_name: all its tensors.
-        sides: rows and columns of a block with one scale, where the configuration of the model tells them.
+        sides: gives the rows and columns of a block with one scale, where the configuration of the model tells them.
     """
     is_matrix = len(stored.shape) >= 2 and stored.numel > 0 and not stored.pieces
     if not is_matrix or PACKED_LEAF.search(stored.name) or stored.dtype not in (*FLOAT_CODES, "int8", "uint8"):
@@ -43,12 +44,16 @@ def find_scaling(
     is_float = stored.dtype in FLOAT_CODES
     if scales is None:
         return Scaling() if is_float and zeros is None else None
-    if sides is None and scales.name.endswith(INVERSE_ENDING):
-        sides = (INVERSE_SIDE, INVERSE_SIDE)
-    block = block_of(scales, stored.shape, sides=sides)
+    usual = (INVERSE_SIDE, INVERSE_SIDE) if scales.name.endswith(INVERSE_ENDING) else None
+    block = block_of(scales, stored.shape, sides=sides() or usual)
     has_known_dtype = scales.dtype in (FLOAT_SCALES + EXPONENTS if is_float else FLOAT_SCALES)
-    has_fitting_zeros = stored.dtype != "uint8" if zeros is None else zeros.numel == scales.numel and not is_float
-    if block is None or not has_known_dtype or not has_fitting_zeros:
+    if zeros is None:
+        has_fitting_zeros = stored.dtype != "uint8"
+    else:
+        has_fitting_zeros = zeros.numel == scales.numel and zeros.dtype in ZERO_DTYPES and not is_float
+    # Blocks are counted in the order of their entries.
+    is_in_order = is_contiguous(scales) and (zeros is None or is_contiguous(zeros))
+    if block is None or not (has_known_dtype and has_fitting_zeros and is_in_order):
         return None
     factor = SCB_FACTOR if scales.name.endswith("SCB") else 1.0
     return Scaling(scales, block, zeros=zeros, factor=factor)

@@ -231,11 +231,6 @@ class Listing:
     dense_form: str = ""
     companions: tuple[Path, ...] = ()
 
-    @property
-    def loading_by_names(self) -> str:
-        """The expression that loads the state dict by the names of its tensors; empty where there is none."""
-        return self.loading if self.is_flat else ""
-
 
 def is_size(value: object) -> bool:
     """Tell whether this is an integer that a size, a stride or an offset can be."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.scales import FLOAT_CODES
 from embcompress.checkpoints.tensors import AS_STORED, StoredTensor, contiguous_bytes, is_contiguous
@@ -12,14 +10,6 @@ from embcompress.checkpoints.tensors import AS_STORED, StoredTensor, contiguous_
 # more by up to 400 rows; here a 32nd of the labels.
 PADDING_ROWS = 7
 PADDING_SHARE = 32
-
-
-class HasRows(Protocol):
-    """Anything of so many rows."""
-
-    @property
-    def rows(self) -> int:
-        """Count the rows."""
 
 
 def padding_max(count: int) -> int:

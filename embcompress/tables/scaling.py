@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -37,7 +38,15 @@ class ScaledReader:
         self.rows, self.dim = codes.rows, columns
         self._codes, self._scaling, self._files, self._dtype = codes, scaling, files, dtype
         self._blocks: dict[str, _BlockReader | _PackedColumns] = {
-            tensor.name: _BlockReader(tensor, scaling.block, rows=self.rows, columns=columns, files=files)
+            tensor.name: _BlockReader(
+                tensor,
+                scaling.block,
+                rows=self.rows,
+                columns=columns,
+                files=files,
+                # Zero points may be uint8, too, and are numbers.
+                is_exponent=tensor is scaling.scales and tensor.dtype in EXPONENTS,
+            )
             for tensor in scaling.tensors
         }
         if scaling.zeros is not None and scaling.zero_bits:
@@ -86,13 +95,21 @@ class ScaledReader:
 class _BlockReader:
     """One entry for each block of a tensor, spread over its rows and columns."""
 
-    def __init__(self, tensor: StoredTensor, block: tuple[int, int], *, rows: int, columns: int, files: Files) -> None:
+    def __init__(
+        self,
+        tensor: StoredTensor,
+        block: tuple[int, int],
+        *,
+        rows: int,
+        columns: int,
+        files: Files,
+        is_exponent: bool,
+    ) -> None:
         self._block, self._columns = block, columns
         grid = (-(-rows // block[0]), -(-columns // block[1]))
-        flat = StoredTensor(tensor.name, tensor.dtype, grid, contiguous_strides(grid), tensor.start)
-        if tensor.dtype in EXPONENTS:
-            flat = StoredTensor(tensor.name, "uint8", grid, contiguous_strides(grid), tensor.start)
-        self._is_exponent = tensor.dtype in EXPONENTS
+        dtype = "uint8" if is_exponent else tensor.dtype
+        flat = replace(tensor, dtype=dtype, shape=grid, strides=contiguous_strides(grid))
+        self._is_exponent = is_exponent
         self._reader = StridedReader(flat, files=files, ring_bytes=max(1, grid[1] * ITEM_BYTES[flat.dtype]))
 
     def spread(self, first: int, count: int) -> Tensor:

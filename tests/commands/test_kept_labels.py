@@ -113,7 +113,7 @@ def test_backfill_names_a_base_without_labels(tmp_path: Path) -> None:
     assert "--base-labels" in caught.value.hint
 
 
-@pytest.mark.parametrize("offsets", [[0, 3, 2], [0, 1, 9], [1, 2, 4], [0, 2, 3, 4], [0, 4]])
+@pytest.mark.parametrize("offsets", [[0, 5, 4], [0, 1, 9], [1, 2, 4], [0, 2, 3, 4], [0, 4]])
 def test_labels_that_do_not_fit_are_damage(tmp_path: Path, offsets: list[int]) -> None:
     """Offsets must begin at 0, never fall, and end with the bytes."""
     first, second = encode_labels("emb", ["ab", "cd"])
@@ -123,7 +123,10 @@ def test_labels_that_do_not_fit_are_damage(tmp_path: Path, offsets: list[int]) -
         second.name: torch.tensor(offsets, dtype=torch.int32),
     }
     safetensors.torch.save_file(tensors, tmp_path / "model.safetensors")
-    with open_checkpoint(tmp_path / "model.safetensors") as checkpoint, pytest.raises(DamagedFileError):
+    with (
+        open_checkpoint(tmp_path / "model.safetensors") as checkpoint,
+        pytest.raises(DamagedFileError, match="do not fit 2 rows and 4 bytes"),
+    ):
         read_own_labels(checkpoint, "emb", rows=2)
 
 

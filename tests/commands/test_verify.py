@@ -31,7 +31,7 @@ def artifact(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     options = OPTIONS[getattr(request, "param", "plain")]
     generator = torch.Generator().manual_seed(3)
-    table = torch.randn(200, 4, 4, generator=generator) if "bilinear" in options else torch.randn(200, 16)
+    table = torch.randn(200, *((4, 4) if "bilinear" in options else (16,)), generator=generator)
     state = {NAME: table, "bias": torch.arange(5.0).half(), "step": torch.tensor(7)}
     safetensors.torch.save_file(state, "model.safetensors", metadata={"format": "pt", "epoch": "3"})
     embcompress.approximate("model.safetensors", output="a.safetensors", neighbours=0, **options)
@@ -69,6 +69,7 @@ def test_verify_of_a_whole_artifact(artifact: Path) -> None:
 def test_verify_finds_every_flipped_bit(artifact: Path) -> None:
     """One bit at 300 random places of each kind of file is found without its report, 100 of them in the header."""
     Path("a.report.json").unlink()
+    assert not is_found(artifact)
     whole = artifact.read_bytes()
     generator = torch.Generator().manual_seed(11)
     header_bytes = 8 + int.from_bytes(whole[:8], "little")
@@ -161,3 +162,19 @@ def test_verify_of_a_folder(artifact: Path) -> None:
     wrong = {check.name for check in embcompress.verify(Path("folder")).checks if not check.passed}
     assert wrong == {"checksums", "report"}
     assert artifact.is_file()
+
+
+def test_verify_finds_the_report_beside_a_folder(tmp_path: Path) -> None:
+    """The dot in a folder's name begins no ending: its report is found, and fails when it is another's."""
+    model = tmp_path / "m-v1.5"
+    model.mkdir()
+    state = {NAME: torch.randn(200, 16, generator=torch.Generator().manual_seed(4))}
+    safetensors.torch.save_file(state, model / "model.safetensors")
+    made = embcompress.approximate(model, bases=3, neighbours=0)
+    checks = {check.name: check.passed for check in embcompress.verify(made.output.path).checks}
+    assert checks["report"]
+    assert embcompress.verify(made.output.path).sha256 == made.output.sha256
+    report = tmp_path / "m-v1.5-compressed.report.json"
+    report.write_text(report.read_text().replace(str(made.output.sha256), "0" * 64))
+    checks = {check.name: check.passed for check in embcompress.verify(made.output.path).checks}
+    assert not checks["report"]

@@ -162,14 +162,18 @@ def test_max_shard_size_cuts_artifact_and_dense_model(tmp_path: Path) -> None:
     compress(whole.parent, tensors, table=NAME)
     merged: dict[str, Tensor] = {}
     for path in folder.glob("*.safetensors"):
-        merged |= safetensors.torch.load_file(path)
+        shard = safetensors.torch.load_file(path)
+        assert len(shard) == 1 or sum(value.nbytes for value in shard.values()) <= 8000
+        merged |= shard
     expected = safetensors.torch.load_file(whole)
     assert set(merged) == set(expected)
     assert all(merged[name].equal(expected[name]) for name in expected)
     reconstruct(folder, max_shard_size="8KB")
     state: dict[str, Tensor] = {}
     for path in (tmp_path / "model-compressed-dense").glob("model-*.safetensors"):
-        state |= safetensors.torch.load_file(path)
+        shard = safetensors.torch.load_file(path)
+        assert len(shard) == 1 or sum(value.nbytes for value in shard.values()) <= 8000
+        state |= shard
     assert state[NAME].equal(dense_of(whole))
     assert all(state[name].equal(tensors[name]) for name in tensors if name != NAME)
 
@@ -184,6 +188,7 @@ def test_folder_output_replaces_an_earlier_one_only(tmp_path: Path) -> None:
         approximate(source, bases=4, output=folder, max_shard_size="1MB", neighbours=0)
     approximate(source, bases=5, output=folder, max_shard_size="1MB", neighbours=0, force=True)
     assert sorted(path.name for path in folder.iterdir()) == ["SHA256SUMS", "embcompress.safetensors"]
+    assert len(safetensors.torch.load_file(folder / "embcompress.safetensors")[f"{NAME}.bases"]) == 5
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"no earlier run wrote there: 'notes\.txt'"):
         approximate(source, bases=6, output=folder, max_shard_size="1MB", neighbours=0, force=True)

@@ -44,13 +44,14 @@ def test_reader_gives_more_rows_than_it_decodes_at_once(tmp_path: Path) -> None:
     """Rows of several chunks, some of them zeros and some of extreme scale, keep their places."""
     table = draw_falling(numpy_reader.CHUNK + 500, 8)
     table[::7] = 0
-    table[5] *= 1e6
+    table[5] *= 1e3
     path = save(tmp_path / "model.safetensors", {"entity.weight": table})
-    packed = Path(embcompress.approximate(path, max_error=0.01, effort="fast", neighbours=0).output.path)
-    ((rows, tolerance),) = reconstructed(packed, tmp_path / "dense.safetensors").values()
+    packed = Path(embcompress.approximate(path, max_error=1e-4, effort="fast", neighbours=0).output.path)
+    ((rows, _),) = reconstructed(packed, tmp_path / "dense.safetensors").values()
     read = Artifact(packed).rows("entity.weight")
-    np.testing.assert_allclose(read, rows, rtol=0, atol=tolerance)
-    np.testing.assert_allclose(read[8], rows[8], rtol=1e-5, atol=1e-6)
+    largest = abs(rows).max(1)  # of each row: a row may be a thousand times another
+    assert (largest[table.abs().amax(1).numpy() > 0] > 0).all()
+    assert (abs(read - rows).max(1) <= 1e-5 * largest).all()
     assert not read[::7].any()
 
 

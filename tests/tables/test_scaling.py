@@ -67,6 +67,14 @@ SCALED: dict[str, tuple[dict[str, Tensor], Tensor]] = {
         {NAME: CODES, f"{NAME}_scale": ROW_SCALES[:, None], f"{NAME}_zero_point": ZEROS},
         (CODES.float() - ZEROS.float()) * ROW_SCALES[:, None],
     ),
+    "uint8, zero points without a sign": (
+        {
+            NAME: (CODES.int() + 128).to(torch.uint8),
+            f"{NAME}_scale": ROW_SCALES[:, None],
+            f"{NAME}_zero_point": (ZEROS.int() + 128).to(torch.uint8),
+        },
+        (CODES.float() - ZEROS.float()) * ROW_SCALES[:, None],
+    ),
     "bitsandbytes int8": (
         {NAME: CODES, "model.embed_tokens.SCB": ROW_SCALES},
         CODES.float() * ROW_SCALES[:, None] * (1 / 127),
@@ -120,6 +128,13 @@ def test_approximate_measures_against_the_values_as_served(tmp_path: Path) -> No
     assert dense.dtype == torch.float32
     relative = ((dense.double() - expected.double()).norm() / expected.double().norm()).item()
     assert relative == pytest.approx(result.tables[0].error.relative, rel=1e-3)
+
+
+def test_scales_that_lie_apart_are_not_read(tmp_path: Path) -> None:
+    """Scales that are a column of something wider are not taken for entries that follow each other."""
+    scales = torch.stack([ROW_SCALES, -ROW_SCALES], 1)[:, :1]
+    path = save(tmp_path / "model.pt", {NAME: CODES, f"{NAME}_scale": scales})
+    assert not any(table.chosen for table in inspect(path).tables)
 
 
 def test_blocks_of_several_sizes_are_told_by_the_configuration(tmp_path: Path) -> None:

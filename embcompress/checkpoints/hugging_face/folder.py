@@ -7,7 +7,7 @@ The tensors of a subfolder, as sentence-transformers writes them for its modules
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from types import ModuleType
@@ -266,6 +266,7 @@ def _prefixed(listing: Listing, subfolder: str) -> Listing:
         tensors=tuple(replace(stored, name=before + stored.name) for stored in listing.tensors),
         left_out=tuple(replace(left, name=before + left.name) for left in listing.left_out),
         row_shapes={before + name: shape for name, shape in listing.row_shapes.items()},
+        labels={before + name: labels for name, labels in listing.labels.items()},
         loading=f"{{{before!r} + name: t for name, t in {listing.loading}.items()}}",
     )
 
@@ -277,14 +278,17 @@ def _unite(listings: Iterable[Listing]) -> Listing:
         return several[0]
     metadata: dict[str, str] = {}
     row_shapes: dict[str, tuple[int, ...]] = {}
+    labels: dict[str, Callable[[], Sequence[str]]] = {}
     for listing in several:
         metadata = {**listing.metadata, **metadata}
         row_shapes |= listing.row_shapes
+        labels |= listing.labels
     return Listing(
         tensors=tuple(stored for listing in several for stored in listing.tensors),
         left_out=tuple(left for listing in several for left in listing.left_out),
         metadata=metadata,
         row_shapes=row_shapes,
+        labels=labels,
         loading=f"{{{', '.join(f'**{listing.loading}' for listing in several)}}}",
         is_flat=all(listing.is_flat for listing in several),
     )
