@@ -12,7 +12,7 @@ EXIT_INTERRUPTED = 130  # as embcompress.cli.process exits on the same signal
 def main() -> NoReturn:
     """Run the command line; Ctrl-C while it is still being imported, before it has its handlers, ends quietly too."""
     try:
-        from embcompress.cli.app import main as run
+        from embcompress.cli.main import main as run
 
         run()
     except KeyboardInterrupt:

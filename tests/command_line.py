@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from embcompress.cli import app as cli
+from embcompress.cli import main as cli
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ TORCH_FREE = {
 # Where a module of ours is imported inside a function: a command is imported when it is called, and three of them
 # import what reads rows only where they begin to.
 IMPORTED_WHEN_CALLED = {
-    "embcompress.__main__": {"main": "embcompress.cli.app"},
+    "embcompress.__main__": {"main": "embcompress.cli.main"},
     "embcompress.commands.approximate": {"approximate": "embcompress.commands.compress"},
     "embcompress.commands.backfill": {"backfill": "embcompress.commands.grow"},
     "embcompress.commands.reconstruct": {"reconstruct": "embcompress.commands.densify"},
@@ -97,7 +97,7 @@ COMPILED = {"embcompress.coding.compiled"}
 # The tables of symbols are shipped beside the module that reads them.
 READ_SHIPPED_FILES = {"embcompress.coding.symbols"}
 CALLS_OF_THE_COMMAND_LINE = {"print", "exit", "quit", "sys.exit", "os._exit", "os.abort", "sys.stdout.write"}
-MAY_END_THE_PROCESS = {"embcompress.cli.app", "embcompress.cli.process", "embcompress.__main__"}
+MAY_END_THE_PROCESS = {"embcompress.cli.main", "embcompress.cli.process", "embcompress.__main__"}
 
 
 def read_sources() -> dict[str, ast.Module]:

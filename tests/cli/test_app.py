@@ -611,7 +611,7 @@ def test_colors_are_where_the_user_wants_them(command: str, name: str, monkeypat
 
 NO_TORCH = """
 import contextlib, io, sys
-from embcompress.cli import app as cli
+from embcompress.cli import main as cli
 from embcompress.checkpoints import open_checkpoint
 for args in map(str.split, sys.argv[1:]):
     with contextlib.redirect_stdout(io.StringIO()):

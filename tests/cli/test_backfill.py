@@ -682,7 +682,7 @@ def test_help_names_every_choice() -> None:
 
 NO_TORCH = """
 import contextlib, io, sys
-from embcompress.cli import app as cli
+from embcompress.cli import main as cli
 for args in map(str.split, sys.argv[1:]):
     with contextlib.redirect_stdout(io.StringIO()):
         code = cli._run(args)

@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from embcompress.cli import app as cli
+from embcompress.cli import main as cli
 from embcompress.exceptions import EmbcompressError
 from embcompress.report.github import (
     CUT,

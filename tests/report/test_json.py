@@ -199,5 +199,7 @@ def test_renderer_for_goes_by_the_ending() -> None:
 
 def test_json_reports_import_no_library_of_other_forms() -> None:
     """What pages and pictures need is imported when one is asked for: a run for --json does not pay for it."""
-    lines = "import sys, embcompress.cli.app, embcompress.report.json; print({'matplotlib', 'jinja2'} & {*sys.modules})"
+    lines = (
+        "import sys, embcompress.cli.main, embcompress.report.json; print({'matplotlib', 'jinja2'} & {*sys.modules})"
+    )
     assert subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True).stdout == "set()\n"
