@@ -53,7 +53,7 @@ TORCH_FREE = {
     "coding": ("*", "constants"),
     "artifact": ("coded", "decoded_rows", "dense_tensors", "tensors"),
     "compression": ("*", "artifact_file", "budget", "memory", "plan"),
-    "growth": ("*", "fills", "findings", "placement", "plan", "plan_rows", "plan_tables"),
+    "growth": ("*", "fills", "findings", "grown_file", "placement", "plan", "plan_rows", "plan_tables"),
     "evaluation": ("*", "gates"),
     "report": (),
     "commands": ("compress", "densify", "evaluate", "grow", "sweep", "verify"),
