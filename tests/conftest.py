@@ -11,11 +11,6 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-# Collecting makes millions of objects that stay, and to look through them again and again takes a third of its time.
-gc.disable()
-# Where bytecode is not kept, every run rewrites the asserts of all tests, and every child compiles the package again.
-sys.dont_write_bytecode = False
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads make a busy machine two hundred times slower
 import pytest
 import torch
@@ -25,6 +20,11 @@ from tests.fixtures import compress_sample, pair, small_pairs, small_results
 
 __all__ = ["compress_sample", "pair", "small_pairs", "small_results"]
 
+# Where bytecode is not kept, every run rewrites the asserts of all tests, and every child compiles the package again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Collecting makes millions of objects that stay, and to look through them again and again takes a third of its time.
+gc.disable()
 for _name in ("GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR"):  # what the machine that runs the tests sets changes reports
     os.environ.pop(_name, None)
 
