@@ -56,7 +56,7 @@ TORCH_FREE = {
     "growth": ("*", "fills", "findings", "placement", "plan", "plan_rows", "plan_tables"),
     "evaluation": ("*", "gates"),
     "report": (),
-    "commands": ("compress", "densify", "evaluate", "grow", "sweep", "verify"),
+    "commands": ("compress", "densify", "evaluate", "export", "grow", "quantize", "sweep", "verify"),
     "cli": (),
     "__main__": (),
 }  # room -> its modules that import torch, or, after a star, the only ones that do not
