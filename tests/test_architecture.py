@@ -57,7 +57,16 @@ TORCH_FREE = {
     "growth": ("*", "fills", "findings", "grown_file", "placement", "plan", "plan_rows", "plan_tables"),
     "evaluation": ("*", "gates"),
     "report": (),
-    "commands": ("approximate_rows", "backfill_rows", "evaluate", "reconstruct_rows", "sweep", "verify"),
+    "commands": (
+        "approximate_rows",
+        "backfill_rows",
+        "evaluate",
+        "export",
+        "quantize",
+        "reconstruct_rows",
+        "sweep",
+        "verify",
+    ),
     "cli": (),
     "__main__": (),
 }  # room -> its modules that import torch, or, after a star, the only ones that do not
