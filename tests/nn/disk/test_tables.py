@@ -95,7 +95,7 @@ def test_rows_of_many_blocks_are_those_in_memory(small_seekable: Path) -> None:
         assert torch.equal(on_disk(ids), resident(ids))
         assert torch.equal(on_disk(None), resident(None))
     assert on_disk.strings.memory <= 0.3 * on_disk.max_id
-    with pytest.raises(IndexError, match=r"0\.\.8999; got 0\.\.9000"):
+    with pytest.raises(IndexError, match=r"0\.\.8999; got .*9000"):
         on_disk(torch.cat([torch.zeros(BLOCK_ROWS, dtype=torch.long), torch.tensor([9000])]))
 
 
