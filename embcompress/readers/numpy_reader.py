@@ -58,7 +58,7 @@ class Artifact:
         chosen = np.arange(count) if ids is None else np.asarray(ids, np.int64).ravel()
         if ((chosen < 0) | (chosen >= count)).any():
             raise IndexError(f"table {table!r} has rows 0 to {count - 1}; got {chosen.min()} to {chosen.max()}.")
-        some = None if ids is None else chosen
+        some = None if ids is None else chosen  # None: whole tensors, which are checked
         if entry["kind"] == "bilinear":
             left, right = self.tensor(f"{table}.left", some), self.tensor(f"{table}.right", some)
             return np.matmul(left, right.swapaxes(-1, -2), dtype=dtype)
@@ -183,7 +183,6 @@ def _open_coded(book: BytesIO, index: BytesIO, *, count: int, rank: int, dim: in
     states, flags, steps, kinds, profiles, vectors = np.frombuffer(book.read(14), "<u2,u1,u1,<u4,<u2,<u4")[0].tolist()
     floats = np.frombuffer(book.read(4 * (steps + flags // 2)), "<f4")
     _, shifts, scales, _ = (_integers(book, kinds, signed=number in {1, 2})[1:].tolist() for number in range(4))
-    own = sizes = np.zeros(0, np.int64)
     if flags & 1:
         own, sizes = _integers(book, vectors, signed=True).cumsum(), _integers(book, vectors)
     first = _integers(book, rank, signed=True).cumsum()
@@ -193,7 +192,7 @@ def _open_coded(book: BytesIO, index: BytesIO, *, count: int, rank: int, dim: in
     if flags & 2:
         numbers = _integers(book, profiles * rank, np.tile((first + 7).clip(0, 63), profiles), signed=True)
         centers[:-1] = numbers.reshape(-1, rank).astype(np.float32) * floats[-1]
-    bases = _bases(np.frombuffer(book.read(), np.uint8), own, sizes, rank, dim)
+    bases = _bases(np.frombuffer(book.read(), np.uint8), own, sizes, rank, dim) if flags & 1 else None
     owners = _integers(index, count) - 1
     used = np.flatnonzero(owners >= 0)
     shift, scale = np.zeros((2, count), np.int64)
@@ -217,7 +216,8 @@ def _open_coded(book: BytesIO, index: BytesIO, *, count: int, rank: int, dim: in
         for part in np.split(order, range(CHUNK, len(order), CHUNK)):
             own = ids[part]
             numbers = _decode(codes, ends[own] - sizes[own], ends[own], lanes[own], layout, states)
-            made[part] = (numbers * row_steps[own][:, None] + centers[owners[own]]).astype(wide) @ bases
+            weights = (numbers * row_steps[own][:, None] + centers[owners[own]]).astype(wide)
+            made[part] = weights if bases is None else weights @ bases
         return made
 
     return rows

@@ -1,15 +1,11 @@
 // A reader of embcompress artifacts without dependencies, by docs/artifact.md: this one file, made to be copied.
-//   const artifact = await openArtifact(source);          // a Uint8Array, or async (begin, end) => Uint8Array of a range
+//   const artifact = await openArtifact(source);          // Uint8Array, or async (begin, end) => Uint8Array of a range
 //   artifact.tables; await artifact.rows(table, [3, 5]);  // {shape, data}; without ids all rows; complex ones as pairs
 const POLYNOMIALS = { 4: [0o5, 0o2], 8: [0o13, 0o4], 32: [0o45, 0o10], 256: [0o515, 0o362] };
-const CRC = Int32Array.from({ length: 256 }, (_, n) => { // of each byte
-  for (let bit = 0; bit < 8; bit++) n = n & 1 ? (n >>> 1) ^ 0xedb88320 : n >>> 1;
-  return n;
-});
-const halfToFloat = (n) => {
-  const exponent = n >> 10 & 31, size = exponent ? 2 ** (exponent - 25) * (1024 + (n & 1023)) : (n & 1023) * 2 ** -24;
-  return n >> 15 ? -size : size;
-};
+const range = (length, make) => Array.from({ length }, (_, n) => make(n));
+const CRC = range(256, (byte) => range(8, () => (byte = byte & 1 ? (byte >>> 1) ^ 0xedb88320 : byte >>> 1))[7]);
+const halfToFloat = (n) => // a sign, five bits of the exponent, ten of the mantissa
+  (n >> 15 ? -1 : 1) * (n >> 10 & 31 ? 2 ** ((n >> 10 & 31) - 25) * (1024 + (n & 1023)) : (n & 1023) * 2 ** -24);
 const NUMBERS = {
   F64: (b) => new Float64Array(b), F32: (b) => new Float32Array(b), C64: (b) => new Float32Array(b),
   F16: (b) => Float32Array.from(new Uint16Array(b), halfToFloat), U8: (b) => new Uint8Array(b),
@@ -17,44 +13,39 @@ const NUMBERS = {
   I32: (b) => new Int32Array(b), I64: (b) => Float64Array.from(new BigInt64Array(b), Number),
 };
 const parity = (n) => (n ? parity(n & (n - 1)) ^ 1 : 0);
-const range = (length, make) => Array.from({ length }, (_, n) => make(n));
 const runningSums = (values) => { let total = 0; return values.map((value) => (total += value)); };
 
 async function unpackSymbols() { // by entry what reading it does, and by slot of the 188 tables the entry
   const packed = Uint8Array.from(atob(SYMBOL_TABLES), (letter) => letter.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const buffer = await new Response(stream).arrayBuffer(), head = new Int32Array(buffer, 0, 94);
-  const size = (buffer.byteLength - 376) / 28, arrays = range(5, (n) => new Int32Array(buffer, 376 + 4 * n * size, size));
-  const [spans, factors, shifts, symbols, sides] = arrays, levels = new Float32Array(buffer, 376 + 24 * size);
+  const buffer = await new Response(stream).arrayBuffer();
+  const size = (buffer.byteLength - 376) / 28, levels = new Float32Array(buffer, 376 + 24 * size);
+  const list = (n) => new Int32Array(buffer, 376 + 4 * n * size, size);
+  const [spans, factors, shifts, symbols, sides] = range(5, list);
   const entries = new Uint16Array(188 * 4096), before = new Int16Array(188 * 4096);
+  const backward = range(4096, (n) => range(12, (bit) => (n >> bit & 1) << 11 - bit).reduce((all, bit) => all | bit));
   for (let entry = 0, slot = 0; entry < size; entry++) for (let n = 0; n < spans[entry]; n++, slot++) {
-    let place = slot;
-    if (slot >= 94 * 4096) for (let bit = 0; bit < 6; bit++) { // of a prefix code the first bit is the lowest one
-      if ((slot >> bit & 1) !== (slot >> 11 - bit & 1)) place ^= (1 << bit) | (1 << 11 - bit);
-    } else before[slot] = n;
-    entries[place] = entry;
+    if (slot < 94 * 4096) [entries[slot], before[slot]] = [entry, n];
+    else entries[(slot & ~4095) + backward[slot & 4095]] = entry; // of a prefix code the first bit is the lowest one
   }
-  const [costs, losses] = [head.subarray(0, 47), head.subarray(47)];
+  const [costs, losses] = [new Int32Array(buffer, 0, 47), new Int32Array(buffer, 188, 47)];
   return { costs, losses, factors, shifts, symbols, sides, levels, entries, before };
 }
 
-function makeLayout(symbols, classes) { // of a string: its columns in their order, their tables, raw bits; expected bytes
+function makeLayout(symbols, classes) { // of a string: columns in its order, their tables, raw bits; expected bytes
   const columns = [...classes.keys()].filter((k) => classes[k] >= -6).sort((a, b) => classes[a] - classes[b] || a - b);
   const high = columns.map((k) => Math.min(classes[k], 160) - 32), raw = high.map((n) => Math.max(0, Math.ceil(n / 8)));
   const tables = high.map((n) => (n > 0 ? 39 + (n - 1) % 8 : n + 38));
   const bits = tables.map((table, k) => symbols.costs[table] + 256 * raw[k]);
-  let [prefixed, least, taken, lost, net] = [0, 2816, 0, 0, 0];
+  const bytes = Math.floor(bits.reduce((total, own, k) => total + own - symbols.losses[tables[k]], 0) / 2048);
+  let [prefixed, least, taken, lost] = [0, 2816, 0, 0];
   for (let n = 1; n <= Math.min(24, columns.length) && taken < 2816; n++) {
-    taken += bits.at(-n);
-    lost += symbols.losses[tables.at(-n)];
+    [taken, lost] = [taken + bits.at(-n), lost + symbols.losses[tables.at(-n)]];
     const loss = lost + Math.max(0, 2816 - taken);
     if (loss < least) [prefixed, least] = [n, loss];
   }
-  tables.forEach((table, k) => {
-    net += bits[k] - symbols.losses[table];
-    tables[k] = 2 * table + (k >= columns.length - prefixed ? 94 : 0);
-  });
-  return { columns: Int32Array.from(columns), tables: Int32Array.from(tables), raw, bytes: Math.floor(net / 2048) };
+  const firsts = tables.map((table, k) => 2 * table + (k >= columns.length - prefixed ? 94 : 0));
+  return { columns: Int32Array.from(columns), tables: Int32Array.from(firsts), raw: Int32Array.from(raw), bytes };
 }
 
 function makeDecoder(symbols, states) { // a function that decodes a string, codes[begin..stop), into numbers by column
@@ -67,11 +58,9 @@ function makeDecoder(symbols, states) { // a function that decodes a string, cod
   };
   const pull = (bits) => {
     let value = 0;
-    for (let some; bits > 0; bits -= some) {
+    for (let some; bits > 0; bits -= some, x >>>= some, fill()) {
       some = (bits - 1) % 15 + 1;
       value = value * (1 << some) + (x & ((1 << some) - 1));
-      x >>>= some;
-      fill();
     }
     return value;
   };
@@ -85,8 +74,7 @@ function makeDecoder(symbols, states) { // a function that decodes a string, cod
       fill();
       if (sides[entry]) {
         while (pull(1)) more++;
-        beyond = 2 ** more + pull(more) - 1;
-        symbol += sides[entry] * beyond;
+        symbol += sides[entry] * (beyond = 2 ** more + pull(more) - 1);
       }
       if (raw[k]) symbol = symbol * (1 << raw[k]) + pull(raw[k]);
       numbers[columns[k]] = beyond || raw[k] ? 2 * symbol + set : levels[entry];
@@ -108,10 +96,8 @@ function makeLists(bytes, start) { // a function that reads the next list of int
         const node = (contexts ? contexts[number] : 0) * top + prefix, learns = prefix < 4096;
         const chance = learns ? chances[node] ?? 16384 : 16384, part = (size >>> 15) * chance, bit = code < part;
         if (bit) size = part; else { code -= part; size -= part; }
-        if (learns) {
-          seen[node] = Math.min(64, (seen[node] ?? 0) + 1);
-          chances[node] = chance + Math.floor(((bit ? 32736 : 32) - chance) / (1 + seen[node]));
-        }
+        const met = Math.min(65, (seen[node] ?? 1) + 1), towards = bit ? 32736 : 32;
+        if (learns) [seen[node], chances[node]] = [met, chance + Math.floor((towards - chance) / met)];
         for (prefix = 2 * prefix + bit; size < 2 ** 23; size *= 256) code = code * 256 + next();
       }
       const value = prefix - 2 ** width;
@@ -121,27 +107,27 @@ function makeLists(bytes, start) { // a function that reads the next list of int
   return Object.assign(read, { at: start });
 }
 
+function reflect(column, k, unit) { // by a unit vector behind k zeros
+  let inner = 0;
+  for (let n = 0; n < unit.length; n++) inner += unit[n] * column[k + n];
+  for (let n = 0; n < unit.length; n++) column[k + n] -= 2 * inner * unit[n];
+}
+
 function decodeBases(symbols, strings, classes, sizes, rank, dim) { // (rank, dim), rounded to float32
   const decode = makeDecoder(symbols, 32), ends = runningSums(sizes), signs = new Array(rank).fill(1);
   const columns = range(rank, (k) => new Float64Array(dim).fill(1, k, k + 1));
+  const norm = (values) => Math.sqrt(values.reduce((total, n) => total + n * n, 0));
   for (let k = classes.length; k--;) { // the product of all reflections, from the last on
-    const mirror = new Float64Array(dim - k), norm = () => Math.sqrt(mirror.reduce((total, n) => total + n * n, 0));
     const layout = makeLayout(symbols, new Array(dim - k).fill(Math.max(classes[k], -6)));
+    const mirror = new Float64Array(dim - k);
     decode(strings, ends[k] - sizes[k], ends[k], layout, mirror);
-    if (norm() === 0) mirror[0] = 1;
+    if (norm(mirror) === 0) mirror[0] = 1;
     signs[k] = mirror[0] > 0 ? -1 : 1;
-    mirror[0] -= signs[k] * norm();
-    const scale = 2 / norm() ** 2;
-    for (const column of columns) {
-      let inner = 0;
-      for (let n = 0; n < mirror.length; n++) inner += mirror[n] * column[k + n];
-      for (let n = 0; n < mirror.length; n++) column[k + n] -= scale * inner * mirror[n];
-    }
+    mirror[0] -= signs[k] * norm(mirror);
+    const size = norm(mirror), unit = mirror.map((n) => n / size);
+    for (let j = k; j < rank; j++) reflect(columns[j], k, unit); // those in front are still zeros behind k
   }
-  return Float64Array.from({ length: rank * dim }, (_, n) => {
-    const k = Math.floor(n / dim);
-    return Math.fround(columns[k][n % dim] * signs[k]);
-  });
+  return Float64Array.from(columns.flatMap((column, k) => Array.from(column, (n) => Math.fround(n * signs[k]))));
 }
 
 function openCoded(symbols, book, index, count, rank, dim) { // all of a coded table but its strings
@@ -149,12 +135,13 @@ function openCoded(symbols, book, index, count, rank, dim) { // all of a coded t
   const [kinds, profiles, vectors] = [view.getUint32(4, true), view.getUint16(8, true), view.getUint32(10, true)];
   const steps = range(book[3] + (flags >> 1), (n) => view.getFloat32(14 + 4 * n, true));
   const list = makeLists(book, 14 + 4 * steps.length), lists = makeLists(index, 0);
-  const [, shifts, scales] = [false, true, true, false].map((signed) => list(kinds, null, signed).slice(1));
-  const leastOf = (values) => values.reduce((one, other) => Math.min(one, other), values[0] ?? 0);
+  const leastOf = (values) => values.slice(1).reduce((one, other) => Math.min(one, other), values[1] ?? 0);
+  const [, leastShift, leastScale] = [false, true, true, false].map((signed) => leastOf(list(kinds, null, signed)));
   const [vectorClasses, sizes] = flags & 1 ? [runningSums(list(vectors)), list(vectors, null, false)] : [];
   const first = runningSums(list(rank));
   const classes = [...first, ...list((profiles - 1) * rank).map((more, k) => first[k % rank] + more)];
-  const contexts = classes.map((_, k) => Math.max(0, Math.min(63, first[k % rank] + 7))), centers = new Float32Array(classes.length);
+  const contexts = classes.map((_, k) => Math.max(0, Math.min(63, first[k % rank] + 7)));
+  const centers = new Float32Array(classes.length);
   if (flags & 2) centers.set(list(classes.length, contexts).map((n) => n * steps.at(-1)));
   const bases = flags & 1 ? decodeBases(symbols, book.subarray(list.at), vectorClasses, sizes, rank, dim) : null;
 
@@ -163,10 +150,10 @@ function openCoded(symbols, book, index, count, rank, dim) { // all of a coded t
   const scale = lists(used.length, null, false), number = lists(used.length, null, false);
   const known = new Map(), layouts = new Array(count).fill(null), rowSteps = new Float32Array(count);
   used.forEach((row, n) => { // rows of zeros keep no layout
-    const key = `${profile[n]} ${shift[n]}`, own = classes.slice(profile[n] * rank, (profile[n] + 1) * rank);
-    if (!known.has(key)) known.set(key, makeLayout(symbols, own.map((k) => k + shift[n] + leastOf(shifts))));
+    const key = `${profile[n]} ${shift[n]}`, own = () => classes.slice(profile[n] * rank, (profile[n] + 1) * rank);
+    if (!known.has(key)) known.set(key, makeLayout(symbols, own().map((k) => k + shift[n] + leastShift)));
     layouts[row] = known.get(key);
-    rowSteps[row] = steps[number[n]] * Math.fround(2 ** ((scale[n] + leastOf(scales)) / 8));
+    rowSteps[row] = steps[number[n]] * Math.fround(2 ** ((scale[n] + leastScale) / 8));
   });
   const lengthContexts = used.map((row) => {
     const expected = Math.max(1, layouts[row].bytes), bits = 32 - Math.clz32(expected);
@@ -202,63 +189,56 @@ export async function openArtifact(source) {
   const known = new Map(), bytes = typeof source === "function" ? null : new Uint8Array(source);
   const read = async (begin, end) => {
     const part = bytes ? bytes.subarray(begin, end) : await source(begin, end);
-    if (part.length !== end - begin) throw new Error(`the artifact ends before byte ${end}: it is cut short or damaged.`);
-    return part;
+    if (part.length === end - begin) return part;
+    throw new Error(`the artifact ends before byte ${end}: it is cut short or damaged.`);
   };
   const start = 8 + Number(new DataView((await read(0, 8)).slice().buffer).getBigUint64(0, true));
   const { __metadata__: metadata, ...entries } = JSON.parse(new TextDecoder().decode(await read(8, start)));
-  const document = JSON.parse(metadata?.embcompress ?? '{"schema_version": "none"}'), { tables, schema_version: version } = document;
-  if (version !== 1 && version !== 2) throw new Error(`the file has schema version ${version}; this reader reads 1 and 2.`);
-  for (const { data_offsets: [, end] } of Object.values(entries)) if (end > 0) await read(start + end - 1, start + end);
+  const document = JSON.parse(metadata?.embcompress ?? '{"schema_version": "none"}');
+  const { tables, schema_version: version } = document;
+  if (![1, 2].includes(version)) throw new Error(`the file has schema version ${version}; this reader reads 1 and 2.`);
+  const size = Math.max(...Object.values(entries).map((entry) => entry.data_offsets[1]));
+  await read(start + size - 1, start + size);
   const offsets = (name) => entries[name].data_offsets.map((offset) => start + offset);
   const whole = async (name) => { // the bytes of a tensor
-    const part = await read(...offsets(name));
-    let crc = -1;
-    for (const byte of part) crc = CRC[(crc ^ byte) & 255] ^ (crc >>> 8);
-    if (((crc ^ -1) >>> 0).toString(16).padStart(8, "0") !== document.crc32[name]) {
-      throw new Error(`tensor ${name} does not have its crc32: the file was changed or damaged.`);
-    }
-    return part;
+    const part = await read(...offsets(name)), crc = part.reduce((n, byte) => CRC[(n ^ byte) & 255] ^ (n >>> 8), -1);
+    if (((crc ^ -1) >>> 0).toString(16).padStart(8, "0") === document.crc32[name]) return part;
+    throw new Error(`tensor ${name} does not have its crc32: the file was changed or damaged.`);
   };
   const toNumbers = (name, part) => NUMBERS[entries[name].dtype](part.slice().buffer);
   const tensor = async (name) => toNumbers(name, await whole(name));
   const tensorRows = async (name, ids) => { // a function from a place among the ids to the numbers of that row
-    const [begin, end] = offsets(name), count = entries[name].shape[0], width = (end - begin) / count;
-    if (ids) {
-      const parts = await Promise.all(ids.map((id) => read(begin + id * width, begin + (id + 1) * width)));
-      return (n) => toNumbers(name, parts[n]);
-    }
-    const all = await tensor(name), size = all.length / count;
-    return (n) => all.subarray(n * size, (n + 1) * size);
+    const [begin, end] = offsets(name), width = (end - begin) / entries[name].shape[0];
+    const parts = ids && await Promise.all(ids.map((id) => read(begin + id * width, begin + (id + 1) * width)));
+    const all = ids ? null : await tensor(name), size = ids ? 0 : all.length / entries[name].shape[0];
+    return (n) => (ids ? toNumbers(name, parts[n]) : all.subarray(n * size, (n + 1) * size));
   };
   const labels = async (table) => {
     const [text, ends] = [await whole(`${table}.labels`), await tensor(`${table}.label_offsets`)];
     return Array.from(ends.slice(1), (end, n) => new TextDecoder().decode(text.subarray(ends[n], end)));
   };
   const rows = async (table, ids = null) => {
-    const { shape: [count, ...shape], dtype, rank, coding, kind, matrix, levels } = tables[table], n = ids ? ids.length : count;
+    const { shape: [count, ...shape], dtype, rank, coding, kind, matrix, levels } = tables[table];
+    if (ids?.some((id) => !(id >= 0 && id < count))) throw new RangeError(`table ${table} has rows 0 to ${count - 1}.`);
+    const form = levels ? "schema 1" : coding, n = ids ? ids.length : count;
     const pairs = dtype === "complex64" ? [2] : [], dim = [...shape, ...pairs].reduce((one, other) => one * other, 1);
     const data = new (dtype === "float64" ? Float64Array : Float32Array)(n * dim);
-    if (ids?.some((id) => !(id >= 0 && id < count))) throw new RangeError(`table ${table} has rows 0 to ${count - 1}.`);
-    const form = levels ? "schema 1" : coding;
     if (kind === "bilinear") {
-      const [left, right] = [await tensorRows(`${table}.left`, ids), await tensorRows(`${table}.right`, ids)], [in1, in2] = matrix;
+      const [left, right] = [await tensorRows(`${table}.left`, ids), await tensorRows(`${table}.right`, ids)];
+      const [in1, in2] = matrix, size = in2 * rank;
       for (let row = 0; row < n; row++) for (let m = 0; m < dim / (in1 * in2); m++) {
-        const [own, factor] = [left(row), right(row).subarray(m * in2 * rank, (m + 1) * in2 * rank)];
-        const turned = Float64Array.from(factor, (_, k) => factor[(k % in2) * rank + Math.floor(k / in2)]); // (rank, in2)
-        for (let i = m * in1; i < (m + 1) * in1; i++) multiply(own, i * rank, turned, data, row * dim + i * in2, in2);
+        const own = right(row).subarray(m * size, (m + 1) * size), lefts = left(row);
+        const turned = Float64Array.from(own, (_, k) => own[(k % in2) * rank + Math.floor(k / in2)]); // (rank, in2)
+        for (let i = m * in1; i < (m + 1) * in1; i++) multiply(lefts, i * rank, turned, data, row * dim + i * in2, in2);
       }
-    } else if (form === "plain") {
-      const bases = Float64Array.from(await tensor(`${table}.bases`)), weights = await tensorRows(`${table}.weights`, ids);
+    } else if (coding === "plain") {
+      const [weights, bases] = [await tensorRows(`${table}.weights`, ids), await tensor(`${table}.bases`)];
       for (let row = 0; row < n; row++) multiply(weights(row), 0, bases, data, row * dim, dim);
-    } else {
-      if (form !== "coded") throw new Error(`table ${table} has codes of ${form}, which this reader does not read; embcompress does.`);
-      if (!known.has(table)) {
-        const [book, index] = [await whole(`${table}.codebook`), await whole(`${table}.index`)];
-        known.set(table, openCoded(await unpackSymbols(), book, index, count, rank, dim));
-      }
+    } else if (form === "coded") {
+      const parts = known.has(table) ? [] : [await whole(`${table}.codebook`), await whole(`${table}.index`)];
+      if (parts.length) known.set(table, openCoded(await unpackSymbols(), ...parts, count, rank, dim));
       const { bases, layouts, lengths, ends, weigh } = known.get(table), [begin, end] = offsets(`${table}.codes`);
-      if (ends.at(-1) !== end - begin) throw new Error(`table ${table} is damaged: its strings are not as long as its index says.`);
+      if (ends.at(-1) !== end - begin) throw new Error(`table ${table} is damaged: its strings do not fit its index.`);
       const codes = ids ? null : await whole(`${table}.codes`);
       for (let place = 0; place < n; place++) {
         const row = ids ? ids[place] : place, first = ends[row] - lengths[row];
@@ -266,7 +246,7 @@ export async function openArtifact(source) {
         const weights = codes ? weigh(row, codes, 0) : weigh(row, await read(begin + first, begin + ends[row]), first);
         if (bases) multiply(weights, 0, bases, data, place * dim, dim); else data.set(weights, place * dim);
       }
-    }
+    } else throw new Error(`table ${table} has codes of ${form}, which this reader does not read; embcompress does.`);
     return { shape: [n, ...shape, ...pairs], data };
   };
   return { tables, names: Object.keys(entries), tensor, labels, rows };
