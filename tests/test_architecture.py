@@ -57,7 +57,7 @@ TORCH_FREE = {
     "growth": ("*", "fills", "findings", "grown_file", "placement", "plan", "plan_rows", "plan_tables"),
     "evaluation": ("*", "gates"),
     "report": (),
-    "commands": ("compress", "densify", "evaluate", "grow", "sweep", "verify"),
+    "commands": ("approximate_rows", "backfill_rows", "evaluate", "reconstruct_rows", "sweep", "verify"),
     "cli": (),
     "__main__": (),
 }  # room -> its modules that import torch, or, after a star, the only ones that do not
@@ -65,9 +65,9 @@ TORCH_FREE = {
 # import what reads rows only where they begin to.
 IMPORTED_WHEN_CALLED = {
     "embcompress.__main__": {"main": "embcompress.cli.main"},
-    "embcompress.commands.approximate": {"approximate": "embcompress.commands.compress"},
-    "embcompress.commands.backfill": {"backfill": "embcompress.commands.grow"},
-    "embcompress.commands.reconstruct": {"reconstruct": "embcompress.commands.densify"},
+    "embcompress.commands.approximate": {"approximate": "embcompress.commands.approximate_rows"},
+    "embcompress.commands.backfill": {"backfill": "embcompress.commands.backfill_rows"},
+    "embcompress.commands.reconstruct": {"reconstruct": "embcompress.commands.reconstruct_rows"},
     "embcompress.commands.run": {"resolve_device": "embcompress.linalg.devices"},
     # A form of the report is imported when it is asked for: jinja2 is an extra.
     "embcompress.report": {f"_render_{form}": f"embcompress.report.{form}" for form in ("markdown", "html", "junit")},

@@ -188,7 +188,7 @@ def approximate(
             chosen = choose()
             facts.check(chosen, path=row_weights)
 
-        from embcompress.commands.compress import Compression
+        from embcompress.commands.approximate_rows import Compression
 
         compression = Compression(
             checkpoint,

@@ -140,10 +140,10 @@ def backfill(
         chosen_device = resolve_device(device, dry_run=dry_run)
         coded: Mapping[str, CodedGrowth] = {}
         if not (dry_run and request.is_plain and not any(grown.first.is_coded for grown in tables)):
-            from embcompress.commands import grow  # with torch, which no other dry run needs
+            from embcompress.commands import backfill_rows  # with torch, which no other dry run needs
 
-            placement = settle_tables(tables, placed.placement, padding, coded_zeros=grow.starts_with_zeros)
-            coded = grow.prepare_tables(tables, request, placement)
+            placement = settle_tables(tables, placed.placement, padding, coded_zeros=backfill_rows.starts_with_zeros)
+            coded = backfill_rows.prepare_tables(tables, request, placement)
         else:
             placement = settle_tables(tables, placed.placement, padding)
         given = read_fill_labels(fill, fill_labels, placement, labels=_path(labels))
@@ -172,7 +172,7 @@ def backfill(
         if dry_run:
             memory = estimate_backfill_memory(plans, request, texts=texts)
             return replace(planned, dry_run=True, memory_bytes=memory)
-        return grow.write_grown(
+        return backfill_rows.write_grown(
             file, opened[0], request, planned, device=chosen_device, progress=progress, reports=reports, force=force
         )
 
