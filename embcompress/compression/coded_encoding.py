@@ -17,7 +17,7 @@ from embcompress.compression.coded_goal import Allowance, Goal
 from embcompress.compression.coded_pass import CodedPass
 from embcompress.compression.coded_source import CodedSource
 from embcompress.compression.encoding import Encoding, FittedTable, WrittenTable
-from embcompress.compression.work import Work
+from embcompress.compression.time_and_passes import TimeAndPasses
 from embcompress.exceptions import BudgetError
 from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.solvers import SolverChoice
@@ -85,7 +85,7 @@ class CodedEncoding(Encoding[FittedTable, CodedTable]):
 
     def fit(self) -> FittedTable:
         """Name the tensors: all was fitted before."""
-        return FittedTable(self.planned_entries(), Work())
+        return FittedTable(self.planned_entries(), TimeAndPasses())
 
     def write(self, fitted: FittedTable, writer: TensorWriter) -> CodedTable:
         """Write all tensors, anew where the whole table misses its goal.
@@ -122,7 +122,7 @@ class CodedEncoding(Encoding[FittedTable, CodedTable]):
         writer.append(codebook, ending.codebook.tobytes())
         if self._allowance is not None:
             self._allowance.take(ending.nbytes)
-        work = self.earlier + fitted.work + Work(time.perf_counter() - started, tries)
+        work = self.earlier + fitted.work + TimeAndPasses(time.perf_counter() - started, tries)
         return CodedTable(self._measured(error), error.zero_rows, ending.nbytes, work, estimate, ending.kinds)
 
     def _fit_fixed(self, estimate: Estimate, goal: Goal) -> Estimate:

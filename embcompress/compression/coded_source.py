@@ -15,7 +15,7 @@ from embcompress.coding.statistics import Statistics, sample_rows
 from embcompress.compression.plan import PlannedTable, describe
 from embcompress.compression.refusals import TOO_SMALL
 from embcompress.compression.spectrum import find_spectrum
-from embcompress.compression.work import Work
+from embcompress.compression.time_and_passes import TimeAndPasses
 from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 
@@ -59,7 +59,7 @@ class CodedSource:
         self.estimator = Estimator(
             self.statistics, states=self.states, threads=torch.get_num_threads(), profiles=PROFILES[effort]
         )
-        self.work = Work(time.perf_counter() - started, self.factors.passes)
+        self.work = TimeAndPasses(time.perf_counter() - started, self.factors.passes)
 
     def _measure(self, table_source: TableSource, *, profiles: int) -> Statistics:
         table, factors = self.table, self.factors
