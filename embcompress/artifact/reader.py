@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embcompress.artifact.claims import check_shape, check_tied_names, parse_document
+from embcompress.artifact.limits import check_shape, check_tied_names, parse_document
 from embcompress.artifact.schema import (
     BASES_DTYPES,
     BASES_SUFFIX,

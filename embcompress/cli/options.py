@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from embcompress.artifact.claims import EXPANSION_MAX
+from embcompress.artifact.limits import EXPANSION_MAX
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, DENSE_FORMS, METHODS, STORED_DTYPES
 from embcompress.compression.budget import EFFORTS
 from embcompress.evaluation.gates import DEFAULT_MAX_REGRESSION

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from embcompress.artifact.atomic_file import AtomicFile, check_output, hash_file
-from embcompress.artifact.claims import check_expansion
+from embcompress.artifact.limits import check_expansion
 from embcompress.artifact.output import DENSE_STEM, Output, beside, plan_output
 from embcompress.artifact.reader import Artifact, read_artifact
 from embcompress.artifact.schema import CompressedTable

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embcompress.artifact.claims import check_expansion
+from embcompress.artifact.limits import check_expansion
 from embcompress.artifact.reader import Artifact, is_artifact, read_artifact
 from embcompress.artifact.schema import CompressedTable
 from embcompress.artifact.writer import Entry

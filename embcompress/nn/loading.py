@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
-from embcompress.artifact.claims import check_expansion
 from embcompress.artifact.coded import read_coded, read_windowed
+from embcompress.artifact.limits import check_expansion
 from embcompress.artifact.reader import Artifact, read_artifact
 from embcompress.artifact.schema import CompressedTable, real_row_shape
 from embcompress.artifact.tensors import read_factor, read_tensor

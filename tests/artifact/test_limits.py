@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import embcompress
-from embcompress.artifact.claims import EXPANSION_FREE_BYTES, EXPANSION_MAX
+from embcompress.artifact.limits import EXPANSION_FREE_BYTES, EXPANSION_MAX
 from embcompress.exceptions import MESSAGE_MAX, ArtifactError, EmbcompressError, OutputError
 from embcompress.text import brief
 from tests.artifact.damage import edit_document, failed
