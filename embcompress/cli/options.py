@@ -191,6 +191,15 @@ FixedRows = Annotated[
         "to 3 % more error.",
     ),
 ]
+Seekable = Annotated[
+    bool,
+    _option(
+        "--seekable",
+        ADVANCED,
+        "Let coded rows be read from disk one at a time, without loading the file: "
+        "embcompress.load(path, resident=False). Costs about 1.5 bits a row.",
+    ),
+]
 Dtype = Annotated[
     str,
     _option(
