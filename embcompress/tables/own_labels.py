@@ -20,7 +20,7 @@ from embcompress.text import named
 
 # The first that fits a table counts: a tokenizer holds the tokens added to its vocabulary, too.
 LABEL_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
-OTHER_ROLES = ("a position embedding", "a segment embedding")  # whose rows are no tokens, however many there are
+OTHER_KINDS = ("position embedding", "segment embedding")  # whose rows are no tokens, however many there are
 
 
 def add_own_labels(facts: RowInfo, checkpoint: Checkpoint, tables: Sequence[Table]) -> RowInfo:
@@ -77,8 +77,8 @@ def _rows_behind(labels: int, rows: int) -> str:
 
 
 def _may_be_tokens(table: Table) -> bool:
-    reason = recognise((table.name,), shape=table.stored.shape, dtype=table.dtype).reason
-    return not any(role in reason for role in OTHER_ROLES)
+    verdict = recognise((table.name,), shape=table.stored.shape, dtype=table.dtype)
+    return verdict.kind not in OTHER_KINDS
 
 
 def _read(path: Path, warnings: list[str]) -> list[str]:
