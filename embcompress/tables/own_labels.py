@@ -35,6 +35,7 @@ def add_own_labels(facts: RowInfo, checkpoint: Checkpoint, tables: Sequence[Tabl
         if labelled:
             own[table.name] = partial(read_own_labels, checkpoint, labelled[0], rows=table.rows)
     warnings: list[str] = []
+    notes: list[str] = []
     root = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
     by_folder: dict[str, dict[str, Path]] = {}
     for path in checkpoint.listing.companions:
@@ -59,9 +60,9 @@ def add_own_labels(facts: RowInfo, checkpoint: Checkpoint, tables: Sequence[Tabl
             if rows is not None and fitting:
                 own |= dict.fromkeys(fitting, partial(tuple, (*labels, *[""] * (rows - len(labels)))))
                 remark = f"labels of {named(fitting)} are those of {before}{name} beside the model"
-                warnings.append(remark + _rows_behind(len(labels), rows))
+                notes.append(remark + _rows_behind(len(labels), rows))
                 break
-    return replace(facts, own_labels=own, warnings=(*facts.warnings, *warnings))
+    return replace(facts, own_labels=own, warnings=(*facts.warnings, *warnings), notes=tuple(notes))
 
 
 def _folder_of(name: str, folders: Mapping[str, object]) -> str:
