@@ -214,6 +214,34 @@ def reconstruct(
 
 
 @_command
+def export(
+    checkpoint: opt.Exported,
+    to: opt.ExportKind,
+    table: opt.TablesToExport = None,
+    exclude: opt.Exclude = None,
+    fail_if: opt.FailIf = None,
+    original: opt.ExportedFrom = None,
+    output: opt.Output = None,
+    report: opt.Report = None,
+    force: opt.Force = False,
+    dry_run: opt.DryRun = False,
+    row_weights: opt.MeasuredRowWeights = None,
+    labels: opt.Labels = None,
+    neighbours: opt.Neighbours = DEFAULT_NEIGHBOURS,
+    allow_expansion: opt.AllowExpansion = False,
+    device: opt.Device = "auto",
+    seed: opt.SampleSeed = 0,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Write the tables in a form that another program serves, with the rounding that leaves the least error.
+
+    Other tensors are copied where the form can hold them. Writes STEM-q4_0.gguf, STEM-int8.safetensors or the folder
+    STEM-w4, and its error report, beside CKPT.
+    """
+
+
+@_command
 def sweep(
     checkpoint: opt.Checkpoint,
     max_error: opt.AllowedError = DEFAULT_MAX_ERROR,

@@ -57,6 +57,16 @@ def estimate_reconstruct_memory(tables: Iterable[CompressedTable]) -> int:
     return BASE_MEMORY_BYTES + largest
 
 
+def estimate_export_memory(tables: Iterable[Table]) -> int:
+    """Estimate the most bytes that a run holds at once which rounds tables, one after the other: some blocks of rows.
+
+    Args:
+        tables: dense, or as they decode.
+    """
+    blocks = (block_rows_for(rows=item.rows, dim=item.dim, item_bytes=FLOAT64_BYTES) * item.dim for item in tables)
+    return BASE_MEMORY_BYTES + RING_BYTES + KERNELS_BYTES + 8 * FLOAT64_BYTES * max(blocks, default=0)
+
+
 def estimate_backfill_memory(plans: Sequence[GrowthPlan], request: RowRequest, *, texts: Iterable[Path]) -> int:
     """Estimate the most bytes that a run holds at once which adds rows to tables, one after the other.
 
