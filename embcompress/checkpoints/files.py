@@ -23,6 +23,8 @@ FILE_SPAN = 2**48  # bytes of addresses for each file: more than file systems le
 # Descriptors kept open at once, of a checkpoint of thousands of files: macOS allows 256 to a process, and two
 # checkpoints may be open.
 OPEN_MAX = 96
+# Bytes from the start of a file that tell a format: a tar archive says so at byte 257, text in its first lines.
+HEAD_BYTES = 4096
 
 
 @dataclass
@@ -237,6 +239,12 @@ class FileRegion(io.RawIOBase):
             raise ValueError("a position before the start of a file")
         self._position = origin + offset
         return self._position
+
+
+def read_head(path: Path, files: Files) -> bytes:
+    """Read the first HEAD_BYTES bytes of a file, by which its format is told."""
+    file, _ = files.open(path)
+    return os.pread(file.fileno(), HEAD_BYTES, 0)
 
 
 def read_into(file: BinaryIO, start: int, buffer: memoryview, *, name: str = "") -> None:
