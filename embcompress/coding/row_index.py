@@ -33,7 +33,7 @@ class RowIndex:
     lengths: NDArray[np.integer]
 
     @cached_property
-    def _before(self) -> NDArray[np.int64]:
+    def before(self) -> NDArray[np.int64]:
         """The bytes before each SPACING rows."""
         sums = np.add.reduceat(self.lengths, np.arange(0, len(self.lengths), SPACING), dtype=np.int64)
         return np.concatenate([[0], sums.cumsum()]).astype(np.int64)
@@ -41,11 +41,11 @@ class RowIndex:
     @property
     def nbytes(self) -> int:
         """Count the bytes of all strings."""
-        return int(self._before[-1])
+        return int(self.before[-1])
 
     def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where the strings of rows start, (n,) int64."""
-        return add_up(rows, self._before, self.lengths, SPACING)
+        return add_up(rows, self.before, self.lengths, SPACING)
 
     def to_bytes(self, codebook: Codebook) -> NDArray[np.uint8]:
         """Write it as it is stored: profile, shift, scale and step of each row's kind, then the lengths.

@@ -15,6 +15,9 @@ from embcompress.linalg.blocks import BLOCK_ROWS, product_dtype
 from embcompress.nn.representation import Representation, Shape, as_shape
 from embcompress.nn.scoring import flat_query, score_normalized
 
+# Numbers of a block, of each thread: a megabyte.
+CACHED_NUMBERS = 2**18
+
 
 class CodedRows(Representation):
     """Rows `weights[i] @ bases` whose weights are decoded by each lookup; without bases the weights are the rows.
@@ -175,17 +178,26 @@ class CodedRows(Representation):
             raise IndexError(f"ids must be in 0..{self.max_id - 1}; got {int(ids.min())}..{int(ids.max())}.")
 
     def _in_blocks(self, make: Callable[[Tensor], Tensor], ids: Tensor, *, dim: int) -> Tensor:
-        """Make rows (count, dim) for ids (count,), BLOCK_ROWS at once."""
-        blocks = torch.split(ids, BLOCK_ROWS)
-        if len(blocks) == 1:
+        """Make rows (count, dim) for ids (count,), a block at once."""
+        trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
+        # Without a graph a block stays in the cache between decoding and the product.
+        size = BLOCK_ROWS if trains else self._block_rows
+        # A traced graph would keep as many blocks as its example has.
+        if len(ids) <= size or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
             return make(ids).to(self._real_dtype)
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters()):
+        blocks = torch.split(ids, size)
+        if trains:
             return torch.cat([make(block).to(self._real_dtype) for block in blocks])
         # torch.cat would hold all of them twice.
         rows = torch.empty(len(ids), dim, dtype=self._real_dtype, device=self.device)
-        for part, block in zip(torch.split(rows, BLOCK_ROWS), blocks, strict=True):
+        for part, block in zip(torch.split(rows, size), blocks, strict=True):
             part.copy_(make(block))
         return rows
+
+    @property
+    def _block_rows(self) -> int:
+        """Rows whose weights stay in the cache, BLOCK_ROWS at most."""
+        return min(BLOCK_ROWS, max(1, CACHED_NUMBERS * torch.get_num_threads() // self.num_bases))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move and cast, but keep the parameters in float32 at least: a scale may be below what float16 holds."""
