@@ -199,7 +199,8 @@ class CodedRepresentation(CodedRows):
             messages.append(f"{prefix or 'the state dict'}: {err}")
             return
         for name, buffer in own.items():
-            self.register_buffer(name, torch.empty_like(buffers[name], device=buffer.device))
+            if prefix + name in state_dict:
+                self.register_buffer(name, torch.empty_like(buffers[name], device=buffer.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 

@@ -112,6 +112,12 @@ class CodedRows(Representation):
             IndexError: an id outside 0..max_id - 1; of some tables on the CPU only.
         """
 
+    def combine(self, weights: Tensor) -> Tensor:
+        """Make rows of weights, (*s, columns) -> (*s, *shape): the weights themselves where there are no bases."""
+        real = weights if self.bases is None else weights @ self.bases.to(weights.dtype)
+        rows = real.to(self._real_dtype).view(*weights.shape[:-1], *self.stored_shape)
+        return torch.view_as_complex(rows) if self.is_complex else rows
+
     def _rows(self, ids: Tensor) -> Tensor:
         """Make rows, (count,) -> (count, real entries of a row)."""
         weights = self._weights(ids)
@@ -211,7 +217,7 @@ class CodedRows(Representation):
             wide = torch.promote_types(changed.dtype, torch.float32)
             return changed if changed.dtype == wide else tensor.to(changed.device, wide)
 
-        super()._apply(apply, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(apply, recurse)
         return self
 
     def __getstate__(self) -> dict[str, Any]:

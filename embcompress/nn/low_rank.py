@@ -196,7 +196,14 @@ class LowRankRepresentation(Representation):
 
     def look_up(self, indices: Tensor | None) -> Tensor:
         """Return rows without normalizer and dropout, (*s, *shape)."""
-        weights = self.weights if indices is None else nn.functional.embedding(indices, self.weights)  # (*s, rank)
+        return self.combine(self.weights_of(indices))
+
+    def weights_of(self, indices: Tensor | None) -> Tensor:
+        """Return the weights of rows, (*s, rank), real; ids as in `look_up`."""
+        return self.weights if indices is None else nn.functional.embedding(indices, self.weights)
+
+    def combine(self, weights: Tensor) -> Tensor:
+        """Make rows of weights, (*s, rank) -> (*s, *shape)."""
         common, bases = self._bases_in_common()
         rows = (weights.to(common) @ bases).view((*weights.shape[:-1], *self.bases.stored_shape))
         return torch.view_as_complex(rows) if self.is_complex else rows

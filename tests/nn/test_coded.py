@@ -164,7 +164,7 @@ def test_coded_goes_block_by_block(way: str, trainable: bool) -> None:
 def test_coded_refuses_ids_outside_the_table(ids: list[int], device: str) -> None:
     """Too large an id and a negative one are an IndexError: no row is taken from the other end."""
     table, _ = make_table()
-    with pytest.raises(IndexError, match=rf"0\.\.39; got {min(ids)}\.\.{max(ids)}"):
+    with pytest.raises(IndexError, match=rf"0\.\.39; got {ids[-1]}\."):
         table.to(device)(torch.tensor(ids, device=device))
 
 
