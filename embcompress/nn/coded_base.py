@@ -185,11 +185,13 @@ class CodedRows(Representation):
 
     def _in_blocks(self, make: Callable[[Tensor], Tensor], ids: Tensor, *, dim: int) -> Tensor:
         """Make rows (count, dim) for ids (count,), a block at once."""
+        # A graph that is traced would keep as many blocks as its example has.
+        if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+            return make(ids).to(self._real_dtype)
         trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
         # Without a graph a block stays in the cache between decoding and the product.
         size = BLOCK_ROWS if trains else self._block_rows
-        # A traced graph would keep as many blocks as its example has.
-        if len(ids) <= size or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        if len(ids) <= size:
             return make(ids).to(self._real_dtype)
         blocks = torch.split(ids, size)
         if trains:
