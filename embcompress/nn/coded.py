@@ -29,8 +29,8 @@ class CodedRepresentation(CodedRows):
     A lookup decodes the strings of its rows and never builds the table. The strings are decoded on the CPU: on a GPU a
     lookup waits for that, and copies the numbers there. Bases, scales and centers train, codes do not. These parameters
     are kept in float32 at least: `half()` and `to(dtype)` change the dtype of the rows, not how they are decoded. A
-    state dict holds all that decodes the rows, and loads into a module of as many rows, columns and profiles;
-    torch.compile breaks the graph where rows are decoded, so that fullgraph fails.
+    state dict holds all that decodes the rows, and loads into a module of as many rows, columns and profiles. torch
+    compiles, exports and traces a lookup as one operator, embcompress::decode_rows.
 
     Attributes:
         bases: parameter (columns, real entries of a row), complex entries as pairs; None where the table's own columns
@@ -174,6 +174,15 @@ class CodedRepresentation(CodedRows):
             return weights
         own = self.centers.index_select(0, profiles.clamp(min=0))  # (count, columns)
         return torch.addcmul(weights, own, (profiles >= 0).to(weights.dtype)[:, None])
+
+    def _score_rows(self, projected: Tensor, ids: Tensor) -> Tensor:
+        """Score the weights of rows, (*q, columns) -> (*q, count): the query is scaled, which has fewer numbers."""
+        numbers, profiles = self._decode(ids)
+        scores: Tensor = (projected * self.scales) @ numbers.to(projected.dtype).T
+        if self.centers is None:
+            return scores
+        center_scores = projected @ self.centers.to(projected.dtype).T  # (*q, profiles)
+        return scores + center_scores.index_select(-1, profiles.clamp(min=0)) * (profiles >= 0)
 
     def _decode(self, ids: Tensor, **factors: Tensor | None) -> tuple[Tensor, Tensor]:
         """Decode strings: the arguments and results of `decode_rows`."""

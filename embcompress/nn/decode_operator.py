@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from embcompress.coding.codebook import read_codebook
 from embcompress.coding.read_kernels import PADDING
 from embcompress.coding.row_decoder import RowDecoder
 from embcompress.coding.row_index import RowIndex
 from embcompress.exceptions import ArtifactError
+from embcompress.nn.memory_cache import MemoryCache
 
 # The buffers of a coded table, each of one axis, in the order of the operator's arguments.
 BUFFERS = ("codes", "kinds", "lengths", "codebook_bytes")
@@ -86,30 +86,7 @@ def read_buffers(buffers: Mapping[str, Tensor], *, rows: int, rank: int, profile
     return HostTable(codes, RowDecoder(index, codebook))
 
 
-class _Tables:
-    """Tables by the memory of their buffers, forgotten when that is freed."""
-
-    def __init__(self) -> None:
-        self._tables: dict[tuple[int, ...], tuple[list[StorageWeakRef], HostTable]] = {}
-
-    def get(self, buffers: tuple[Tensor, ...], *, rank: int) -> HostTable:
-        """Return the table of buffers, made anew for those of other memory, or that were written to."""
-        storages = [buffer.untyped_storage() for buffer in buffers]
-        key = (rank, *(storage._cdata for storage in storages), *(buffer._version for buffer in buffers))
-        # A reference, if weak, keeps the address from another's use.
-        if key in self._tables:
-            return self._tables[key][1]
-        for other, (references, _) in list(self._tables.items()):
-            if any(reference.expired() for reference in references):  # type: ignore[no-untyped-call]
-                self._tables.pop(other, None)
-        named = dict(zip(BUFFERS, buffers, strict=True))
-        table = read_buffers(named, rows=len(named["kinds"]), rank=rank, profiles=None)
-        references = [StorageWeakRef(storage) for storage in storages]  # type: ignore[no-untyped-call]
-        self._tables[key] = (references, table)
-        return table
-
-
-_tables = _Tables()
+_tables = MemoryCache[HostTable]()
 
 
 def decode_rows(
@@ -150,7 +127,10 @@ def _decode_on_host(
     scales: Tensor | None,
     centers: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    table = _tables.get((codes, kinds, lengths, codebook), rank=rank)
+    buffers = dict(zip(BUFFERS, (codes, kinds, lengths, codebook), strict=True))
+    # Of codes in memory of the device a copy is kept on the CPU; on the CPU they may be written to.
+    tensors = (codes, kinds, lengths, codebook)
+    table = _tables.get(tensors, lambda: read_buffers(buffers, rows=len(kinds), rank=rank, profiles=None))
     rows = ids.to("cpu", torch.int64).contiguous()
     numbers = torch.empty(len(rows), rank)
     own_scales, own_centers = (None if part is None else part.detach().cpu().numpy() for part in (scales, centers))
