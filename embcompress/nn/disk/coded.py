@@ -87,6 +87,11 @@ class DiskCodedRepresentation(RowsOnDisk, CodedStrings):
         """Close the file: rows can no longer be looked up."""
         self.strings.file.close()
 
+    @property
+    def _block_rows(self) -> int:
+        """Rows that are read at once: of fewer, fewer would lie within a page of each other."""
+        return BLOCK_ROWS
+
     def _in_blocks(self, make: Callable[[Tensor], Tensor], ids: Tensor, *, dim: int) -> Tensor:
         """Make rows for ids (count,), a block at once, while the system reads those of the blocks to come."""
         if len(ids) <= BLOCK_ROWS or is_traced(ids):
