@@ -14,6 +14,7 @@ SCRIPTS = (
     "command.py",
     "token_table.py",
     "modules.py",
+    "serving.py",
     "backfill.py",
     "bilinear.py",
     "rate_distortion.py",

@@ -96,6 +96,7 @@ WITH_NUMPY = {
         "kinds",
         "profiles",
         "read_kernels",
+        "row_decoder",
         "rotation",
         "row_index",
         "search_kernels",
