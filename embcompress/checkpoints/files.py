@@ -39,6 +39,21 @@ class _File:
     handle: BinaryIO | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True)
+class FilePlace:
+    """A position in a file on disk.
+
+    Attributes:
+        path: of the file.
+        identity: by `identify`, when it was opened.
+        position: in it.
+    """
+
+    path: Path
+    identity: tuple[int, ...]
+    position: int
+
+
 class Files:
     """The open files of a checkpoint.
 
@@ -101,7 +116,7 @@ class Files:
             handle = _open_regular(path)
             status = os.fstat(handle.fileno())
             self._numbers[path] = len(self._files)
-            self._files.append(_File(str(path), path, status.st_size, _identify(status)))
+            self._files.append(_File(str(path), path, status.st_size, identify(status)))
             self._keep_open(self._numbers[path], handle)
             self.nbytes += status.st_size
         number = self._numbers[path]
@@ -123,6 +138,13 @@ class Files:
         number = self._numbers[name]
         assert self._files[number].nbytes == nbytes, f"{name}: two files of one name"
         return number * FILE_SPAN
+
+    def place(self, start: int) -> FilePlace:
+        """Tell which file on disk an address lies in, and where, for those who open it themselves."""
+        number, position = divmod(start, FILE_SPAN)
+        file = self._files[number]
+        assert file.path is not None
+        return FilePlace(file.path, file.identity, position)
 
     def is_made(self, start: int) -> bool:
         """Tell whether the file of an address is made when it is first read."""
@@ -166,7 +188,7 @@ class Files:
             return self._open[number]
         assert file.path is not None
         handle = _open_regular(file.path)
-        if _identify(os.fstat(handle.fileno())) != file.identity:
+        if identify(os.fstat(handle.fileno())) != file.identity:
             handle.close()
             raise DamagedFileError(f"{file.name} was replaced while it was being read.", hint="Start again.")
         self._keep_open(number, handle)
@@ -266,7 +288,8 @@ def _open_regular(path: Path) -> BinaryIO:
         raise CheckpointError(f"{path} cannot be opened: {err.strerror}.") from err
 
 
-def _identify(status: os.stat_result) -> tuple[int, ...]:
+def identify(status: os.stat_result) -> tuple[int, ...]:
+    """Return what tells a file from another, and from itself after it was changed."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
