@@ -109,6 +109,7 @@ def approximate(
     dry_run: opt.DryRun = False,
     effort: opt.Effort = EFFORTS[0],
     fixed_rows: opt.FixedRows = False,
+    seekable: opt.Seekable = False,
     plain: opt.Plain = False,
     dtype: opt.Dtype = "same",
     row_weights: opt.RowWeights = None,

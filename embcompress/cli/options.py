@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from embcompress.artifact.claims import EXPANSION_MAX
+from embcompress.artifact.limits import EXPANSION_MAX
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, DENSE_FORMS, EXPORT_KINDS, METHODS, STORED_DTYPES
 from embcompress.compression.budget import EFFORTS
 from embcompress.evaluation.gates import DEFAULT_MAX_REGRESSION
@@ -218,6 +218,15 @@ FixedRows = Annotated[
         ADVANCED,
         "Give coded rows of one kind the same length in bytes, so that they can be read in place from disk; 0.5 "
         "to 3 % more error.",
+    ),
+]
+Seekable = Annotated[
+    bool,
+    _option(
+        "--seekable",
+        ADVANCED,
+        "Let coded rows be read from disk one at a time, without loading the file: "
+        "embcompress.load(path, resident=False). Costs about 1.5 bits a row.",
     ),
 ]
 Dtype = Annotated[

@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from embcompress.artifact.atomic_file import check_output
-from embcompress.artifact.claims import check_expansion
+from embcompress.artifact.limits import check_expansion
 from embcompress.artifact.output import Output, beside, plan_folder
 from embcompress.artifact.reader import Artifact, is_artifact, read_artifact
 from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
 from embcompress.checkpoints.row_labels import attach_labels
 from embcompress.choices import DEFAULT_NEIGHBOURS, EXPORT_KINDS
-from embcompress.commands.quantize import Quantization
+from embcompress.commands.export_rows import Quantization
 from embcompress.commands.run import (
     check_neighbours,
     check_reports,

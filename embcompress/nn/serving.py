@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from embcompress.artifact.claims import check_expansion
+from embcompress.artifact.limits import check_expansion
 from embcompress.artifact.reader import read_artifact
 from embcompress.artifact.schema import CompressedTable
 from embcompress.checkpoints import open_checkpoint
