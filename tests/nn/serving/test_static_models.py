@@ -63,17 +63,18 @@ def test_apply_to_refuses_a_static_model_of_another_shape(artifact: Path) -> Non
         embcompress.apply_to(model, artifact)
 
 
-def test_apply_to_serves_a_static_model_that_is_trained(artifact: Path) -> None:
-    """The EmbeddingBag of a StaticModelForFineTuning gives the vectors of the dense rows, and trains."""
+def test_apply_to_serves_a_static_model_for_fine_tuning(artifact: Path) -> None:
+    """The EmbeddingBag of a StaticModelForClassification gives the vectors of the dense rows, and trains."""
     train = pytest.importorskip("model2vec.train", reason="model2vec[train] is not installed", exc_type=ImportError)
-    make = lambda rows: train.base.BaseFinetuneable(  # noqa: E731
-        vectors=torch.from_numpy(rows), tokenizer=make_tokenizer(), hidden_dim=8, out_dim=2
-    )
-    model, exact = make(np.zeros((60, 12), np.float32)), make(dense(artifact))
+    options = {"tokenizer": make_tokenizer(), "hidden_dim": 8, "out_dim": 2}
+    model = train.StaticModelForClassification(vectors=torch.zeros(60, 12), **options)
+    exact = train.StaticModelForClassification(vectors=torch.from_numpy(dense(artifact)), **options)
     exact.head.load_state_dict(model.head.state_dict())
-    embcompress.apply_to(model, artifact)
-    ids = torch.tensor([[1, 2, 3], [4, 4, 0]])
-    torch.testing.assert_close(model(ids), exact(ids), rtol=0, atol=1e-5)
+    (table,) = embcompress.apply_to(model, artifact).values()
+    outputs = model(model.tokenize(TEXTS))
+    torch.testing.assert_close(outputs, exact(exact.tokenize(TEXTS)), rtol=0, atol=1e-5)
+    outputs.sum().backward()
+    assert float(table.weights.grad.abs().sum()) > 0
 
 
 def test_apply_to_serves_a_static_embedding(artifact: Path) -> None:
