@@ -69,12 +69,12 @@ class Trellis:
     subsets: NDArray[np.int64]
 
     @cached_property
-    def paths(self) -> NDArray[np.uint64]:
+    def paths(self) -> NDArray[np.uint32]:
         """Return 2 state + set after a symbol, by twice that before it plus whether the symbol is odd."""
         before, odd = np.divmod(np.arange(4 * self.states), 2)
         state = before >> 1
         after = ((state << 1) | (odd ^ self.parities[state])) & (self.states - 1)
-        paths: NDArray[np.uint64] = (2 * after + self.sets[after]).astype(np.uint64)
+        paths: NDArray[np.uint32] = (2 * after + self.sets[after]).astype(np.uint32)
         return paths
 
     @property

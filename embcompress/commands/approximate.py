@@ -54,6 +54,7 @@ def approximate(
     plain: bool = False,
     effort: str = EFFORTS[0],
     fixed_rows: bool = False,
+    seekable: bool = False,
     output: str | Path | None = None,
     dtype: str = "same",
     table: Sequence[str] | str = (),
@@ -96,6 +97,8 @@ def approximate(
         effort: of codes: "fast", "default", or "best" for the least error in two to three times the time.
         fixed_rows: of codes: give all strings of rows of one kind one length, for rows that are read in place; costs a
             little error.
+        seekable: of codes: let rows be read from disk one at a time, `load(path, resident=False)`; takes about one and
+            a half bits a row more.
         output: default `<stem>-compressed.safetensors` beside the input; of a folder, the folder `<name>-compressed`.
         dtype: what the factors are stored in, one of STORED_DTYPES.
         table: shell patterns of the tables to take; empty: those recognised by name and shape.
@@ -134,8 +137,9 @@ def approximate(
         bases=bases, energy=energy, max_error=max_error, ratio=ratio, max_size=max_size, plain=plain, effort=effort
     )
     _check_choices(dtype=dtype, solver=solver, seed=seed, neighbours=neighbours)
-    if fixed_rows and budget.is_plain:
-        raise UsageError(f"--fixed-rows is for coded weights; {budget.option} stores weights as floats.")
+    for option, is_given in (("--fixed-rows", fixed_rows), ("--seekable", seekable)):
+        if is_given and budget.is_plain:
+            raise UsageError(f"{option} is for coded weights; {budget.option} stores weights as floats.")
     _check_choices_of_budget(budget, dtype=dtype, bilinear=bilinear, solver=solver)
     _check_bilinear(bilinear, shape=bilinear_shape, has_row_weights=row_weights is not None)
     conditions = read_conditions(ApproximateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
@@ -188,7 +192,7 @@ def approximate(
             chosen = choose()
             facts.check(chosen, path=row_weights)
 
-        from embcompress.commands.compress import Compression
+        from embcompress.commands.approximate_rows import Compression
 
         compression = Compression(
             checkpoint,
@@ -199,6 +203,7 @@ def approximate(
             dtype=dtype,
             named=[table] if isinstance(table, str) else table,
             fixed_rows=fixed_rows,
+            seekable=seekable,
             neighbours=neighbours,
             conditions=conditions,
             unrecognised=_unrecognised(checkpoint, chosen, call),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from embcompress.artifact.claims import check_expansion
+from embcompress.artifact.limits import check_expansion
 from embcompress.artifact.reader import read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.checkpoints.row_labels import attach_labels

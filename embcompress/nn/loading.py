@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
-from embcompress.artifact.claims import check_expansion
 from embcompress.artifact.coded import read_coded, read_windowed
+from embcompress.artifact.limits import check_expansion
 from embcompress.artifact.reader import Artifact, read_artifact
 from embcompress.artifact.schema import CompressedTable, real_row_shape
 from embcompress.artifact.tensors import read_factor, read_tensor
 from embcompress.checkpoints import open_checkpoint
 from embcompress.checkpoints.row_labels import read_own_labels
+from embcompress.coding.read_kernels import PADDING
+from embcompress.coding.row_index import make_row_index
+from embcompress.coding.seekable_index import take_heads_off
 from embcompress.nn.bilinear import LowRankBilinear
 from embcompress.nn.coded import CodedRepresentation
 from embcompress.nn.low_rank import LowRankRepresentation
@@ -82,10 +85,14 @@ def load_table(artifact: Artifact, table: CompressedTable) -> LoadedTable:
         )
     if table.is_coded:
         factors = read_coded(artifact, table)
-        (codes,) = artifact.codes(table)
+        (stored,) = artifact.codes(table)
+        codes, index = read_tensor(artifact, stored), factors.index
+        if table.is_seekable:
+            codes = torch.from_numpy(take_heads_off(codes.numpy(), index, padding=PADDING))
+            index = make_row_index(index.kinds, index.lengths)
         return CodedRepresentation.from_codes(
-            codes=read_tensor(artifact, codes),
-            index=factors.index,
+            codes=codes,
+            index=index,
             codebook=factors.codebook,
             bases=_shaped(factors.bases, table),
             shape=table.shape,

@@ -29,6 +29,7 @@ from embcompress.results.growth import (
 from embcompress.results.runs import (
     ApproximateResult,
     EvaluateResult,
+    ExportResult,
     InspectResult,
     LinkPrediction,
     ListedCompression,
@@ -67,6 +68,7 @@ __all__ = [
     "CodedReport",
     "Cosine",
     "EvaluateResult",
+    "ExportResult",
     "Gate",
     "GrownTable",
     "Histogram",
@@ -110,5 +112,12 @@ __all__ = [
 SCHEMA_VERSION = 2
 
 Result = (
-    ApproximateResult | BackfillResult | EvaluateResult | InspectResult | ReconstructResult | SweepResult | VerifyResult
+    ApproximateResult
+    | BackfillResult
+    | EvaluateResult
+    | ExportResult
+    | InspectResult
+    | ReconstructResult
+    | SweepResult
+    | VerifyResult
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from embcompress.results.common import (
     Check,
@@ -41,6 +41,23 @@ class ApproximateResult:
     unrecognised_command: str | None = None
     dry_run: bool = False
     memory_bytes: int | None = None  # estimate of the peak, in a dry run only
+
+
+@dataclass(frozen=True)
+class ExportResult(ApproximateResult):
+    """The export that `export` wrote, or in a dry run would write.
+
+    Attributes:
+        input: the checkpoint or the artifact.
+        kind: of the form, as --to names it.
+        original: the checkpoint that the error was measured against; None: the input, whose rows were rounded.
+        withheld: whether a gate failed, so that `output` describes a file that was measured, but not written.
+        warnings: sentences on how the files of labels and row weights were read.
+        skipped: tables and tensors that the form does not hold, or holds as they are, and why.
+    """
+
+    kind: str = field(default="", kw_only=True)
+    original: InputFile | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from embcompress.artifact.claims import check_expansion
+from embcompress.artifact.limits import check_expansion
 from embcompress.artifact.reader import Artifact, read_artifact
 from embcompress.checkpoints import open_checkpoint
 from embcompress.exceptions import TableError

@@ -64,6 +64,11 @@ def not_written(skipped: Sequence[Skipped]) -> list[Section]:
     return _by_reason("Not written", "of the artifact", skipped)
 
 
+def not_exported(skipped: Sequence[Skipped]) -> list[Section]:
+    """List what the form of another program does not hold, or holds dense."""
+    return _by_reason("Not exported", "of the input", skipped)
+
+
 def _by_reason(title: str, of: str, skipped: Sequence[Skipped]) -> list[Section]:
     """List entries by name, those of one reason on one line."""
     if not skipped:

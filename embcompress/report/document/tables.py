@@ -23,6 +23,7 @@ from embcompress.report.wording import (
     counted,
     group_text,
     has_bases,
+    is_exported,
     least_error,
     least_word,
     making_text,
@@ -56,10 +57,13 @@ def tables_grid(tables: Sequence[TableReport], *, failed: frozenset[str]) -> Gri
     is_weighted = any(error is not None and error.weighted_relative is not None for error in errors)
     has_neighbours = any(table.neighbours is not None for table in tables)
     is_measured = any(error is not None for error in errors)
+    # What another program serves is not held against what bases could keep.
+    has_least = not all(map(is_exported, tables))
     least = " or ".join(dict.fromkeys(map(least_word, tables)))
     titles = [("table", "left"), ("shape", "left"), ("before", "right"), ("after", "right")]
     if is_measured:
-        titles += [("error", "right"), *([("weighted", "right")] if is_weighted else []), (least, "right")]
+        titles += [("error", "right"), *([("weighted", "right")] if is_weighted else [])]
+        titles += [(least, "right")] if has_least else []
         titles += [("p99 row", "right"), ("cosine", "right"), *([("neighbours", "right")] if has_neighbours else [])]
     titles += [("stored as", "left")]
     rows: list[tuple[Inline, ...]] = []
@@ -73,7 +77,8 @@ def tables_grid(tables: Sequence[TableReport], *, failed: frozenset[str]) -> Gri
             if is_weighted:
                 value = None if error is None else error.weighted_relative
                 cells.append("" if value is None else share(value))
-            cells.append("" if error is None else NOT_KNOWN if known is None else share(known))
+            if has_least:
+                cells.append("" if error is None else NOT_KNOWN if known is None else share(known))
             cells.append("" if error is None else share(error.row_relative.p99))
             cells.append("" if error is None else f"{error.cosine.mean:.4f}")
             if has_neighbours:
@@ -108,10 +113,11 @@ def errors_figure(tables: Sequence[TableReport]) -> Figure | None:
         return None
     errors = tuple(table.error.relative for table in shown if table.error is not None)
     least = " or ".join(dict.fromkeys(map(least_word, shown)))
+    beside = "" if all(map(is_exported, shown)) else f"; the stronger colour is its {least}, the least possible"
     return Figure(
         "Error",
         f"Relative errors of {counted(len(shown), 'table')}, from {share(min(errors))} to {share(max(errors))}.",
-        f"The error of each table; the stronger colour is its {least}, the least possible.{_left_out(tables, shown)}",
+        f"The error of each table{beside}.{_left_out(tables, shown)}",
         ErrorsDrawing(tuple(Name(table.name) for table in shown), errors, tuple(map(least_error, shown))),
     )
 

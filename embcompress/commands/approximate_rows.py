@@ -44,6 +44,7 @@ class Compression:
         dtype: of floats, one of STORED_DTYPES.
         named: the patterns by which tables were named.
         fixed_rows: whether strings of one kind get one length.
+        seekable: whether coded rows are to be read one at a time.
         neighbours: rows of each table whose nearest rows are looked for.
         conditions: tested on the report.
         unrecognised: matrices that the report names beside the tables.
@@ -62,6 +63,7 @@ class Compression:
         dtype: str,
         named: Sequence[str],
         fixed_rows: bool,
+        seekable: bool,
         neighbours: int,
         conditions: Conditions,
         unrecognised: Unrecognised,
@@ -70,7 +72,8 @@ class Compression:
     ) -> None:
         self._checkpoint, self._budget = checkpoint, budget
         self._table_source = TableSource(checkpoint, device, seed, progress, facts)
-        self._dtype, self._named, self._fixed_rows, self._neighbours = dtype, named, fixed_rows, neighbours
+        self._dtype, self._named, self._neighbours = dtype, named, neighbours
+        self._fixed_rows, self._seekable = fixed_rows, seekable
         self._unrecognised = unrecognised
         self._conditions, self._output = conditions, output
 
@@ -125,6 +128,7 @@ class Compression:
                 named=self._named,
                 dry_run=dry_run,
                 fixed_rows=self._fixed_rows,
+                seekable=self._seekable,
             )
         return WithinBudget(
             chosen,
