@@ -24,6 +24,7 @@ SCRIPTS = (
     "real_models.py",
     "readers.py",
     "from_disk.py",
+    "exports.py",
 )
 PACKAGES = ("torch", "safetensors", "numba", "faiss-cpu", "scikit-learn", "typer", "rich")
 

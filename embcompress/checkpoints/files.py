@@ -200,18 +200,16 @@ class Files:
             self._open.popitem(last=False)[1].close()
 
 
-class FileRegion(io.RawIOBase):
-    """Consecutive bytes of a file as a file of their own, which leaves the position of the whole as it is.
+class _Region(io.RawIOBase):
+    """Consecutive bytes as a file of their own; closing it closes no other.
 
     Args:
-        file: an open one, in binary; closing it is left to its owner.
-        start: position of the first byte.
+        start: where the first byte lies.
         nbytes: how many there are at most.
     """
 
-    def __init__(self, file: BinaryIO, start: int, nbytes: int) -> None:
-        self.name = file.name
-        self._file, self._start, self._nbytes, self._position = file, start, nbytes, 0
+    def __init__(self, start: int, nbytes: int) -> None:
+        self._start, self._nbytes, self._position = start, nbytes, 0
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -224,7 +222,7 @@ class FileRegion(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         """Read the next bytes into a buffer, and count them."""
         part = memoryview(buffer).cast("B")[: max(0, self._nbytes - self._position)]
-        count = os.preadv(self._file.fileno(), [part], self._start + self._position) if len(part) else 0
+        count = self._read_at(self._start + self._position, part) if len(part) else 0
         self._position += count
         return count
 
@@ -239,6 +237,44 @@ class FileRegion(io.RawIOBase):
             raise ValueError("a position before the start of a file")
         self._position = origin + offset
         return self._position
+
+    def _read_at(self, start: int, buffer: memoryview) -> int:
+        raise NotImplementedError
+
+
+class FileRegion(_Region):
+    """Consecutive bytes of an open file, which keeps its own position; a file that was cut ends where it ends.
+
+    Args:
+        file: an open one, in binary; closing it is left to its owner.
+        start: position of the first byte.
+        nbytes: how many there are at most.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, nbytes: int) -> None:
+        super().__init__(start, nbytes)
+        self._file, self.name = file, file.name
+
+    def _read_at(self, start: int, buffer: memoryview) -> int:
+        return os.preadv(self._file.fileno(), [buffer], start)
+
+
+class FilesRegion(_Region):
+    """Consecutive bytes of a checkpoint's files, opened again where need be, for libraries; one cut short is an error.
+
+    Args:
+        files: that hold them.
+        start: address of the first byte.
+        nbytes: how many there are.
+    """
+
+    def __init__(self, files: Files, start: int, nbytes: int) -> None:
+        super().__init__(start, nbytes)
+        self._files = files
+
+    def _read_at(self, start: int, buffer: memoryview) -> int:
+        self._files.read_into(start, buffer)
+        return len(buffer)
 
 
 def read_head(path: Path, files: Files) -> bytes:

@@ -14,9 +14,11 @@ from embcompress.nn.disk.coded import DiskCodedRepresentation
 from embcompress.nn.disk.low_rank import DiskLowRankRepresentation
 from embcompress.nn.disk.window_coded import DiskWindowCodedRepresentation
 from embcompress.nn.embedding import Embedding
+from embcompress.nn.grown import GrownRepresentation
 from embcompress.nn.initializers import INITIALIZERS
 from embcompress.nn.low_rank import LowRankRepresentation
 from embcompress.nn.representation import Representation
+from embcompress.nn.safe import safe_globals
 from embcompress.nn.serving import LowRankHead
 from embcompress.nn.window_coded import WindowCodedRepresentation
 
@@ -30,6 +32,7 @@ __all__ = [
     "DiskLowRankRepresentation",
     "DiskWindowCodedRepresentation",
     "Embedding",
+    "GrownRepresentation",
     "LowRankBilinear",
     "LowRankHead",
     "LowRankInterdependence",
@@ -39,4 +42,5 @@ __all__ = [
     "PartitionRepresentation",
     "Representation",
     "WindowCodedRepresentation",
+    "safe_globals",
 ]
