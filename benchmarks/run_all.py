@@ -22,6 +22,7 @@ SCRIPTS = (
     "evaluation.py",
     "real_models.py",
     "readers.py",
+    "exports.py",
 )
 PACKAGES = ("torch", "safetensors", "numba", "faiss-cpu", "scikit-learn", "typer", "rich")
 

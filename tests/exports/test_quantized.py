@@ -20,8 +20,9 @@ from embcompress.choices import EXPORT_KINDS
 from embcompress.exceptions import TableError, UsageError
 from embcompress.exports.quantized import KINDS
 from embcompress.report import render
-from tests.fixtures import draw, draw_falling, save
+from tests.fixtures import WORDS, draw, draw_falling, save
 
+DOCS = Path(__file__).parents[2] / "docs" / "exports.md"
 NAME = "emb.weight"
 TABLE = draw_falling(90, 64, fall=0.97)
 STATE = {NAME: TABLE, "norm.weight": draw(64, seed=1).half(), "steps": torch.arange(5), "mask": torch.ones(3).bool()}
@@ -238,3 +239,18 @@ def test_row_weights_are_measured(tmp_path: Path) -> None:
     assert error is not None
     assert error.weighted_relative is not None
     assert math.isclose(error.weighted_relative, float((errors / norms).sqrt()), rel_tol=1e-5)
+
+
+def test_lines_of_the_docs_serve_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines for torch and for gguf run as written, on exports of the sample with the names that they use."""
+    pytest.importorskip("gguf", reason="reads GGUF files")
+    monkeypatch.chdir(tmp_path)
+    rows = torch.load(WORDS, weights_only=True)["embedding.weight"]
+    for kind, name in (("torch:int4", "model-int4.safetensors"), ("gguf:q4_0", "model-q4_0.gguf")):
+        embcompress.export(WORDS, kind, output=name, neighbours=0)
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[:2]:
+        exec(block, names)
+    expected = torch.stack([rows[0], rows[5] + rows[7]])
+    assert float((names["bags"] - expected).norm() / expected.norm()) < 0.12
+    assert float((torch.from_numpy(names["rows"]) - rows[[0, 5, 7]]).norm() / rows[[0, 5, 7]].norm()) < 0.12
