@@ -175,6 +175,22 @@ def test_export_of_an_artifact_rounds_what_it_decodes_to(tmp_path: Path) -> None
     assert result.tables[0].bytes_before == TABLE.numel() * 4
 
 
+def test_export_of_an_artifact_takes_labels_and_weights(tmp_path: Path) -> None:
+    """Labels name the worst rows, and weights by label count, the least for a row without one."""
+    source = save(tmp_path / "model.safetensors", {NAME: TABLE})
+    artifact = embcompress.approximate(source, bases=30, neighbours=0).output.path
+    labels, weights = tmp_path / "labels.txt", tmp_path / "weights.tsv"
+    labels.write_text("".join(f"row{number}\n" for number in range(89)))
+    weights.write_text("".join(f"row{number}\t{number + 2}\n" for number in range(89)))
+    result = embcompress.export(artifact, "torch:int4", labels=labels, row_weights=weights, neighbours=0)
+    error = result.tables[0].error
+    assert error is not None
+    assert error.unweighted_rows == 1
+    assert error.weighted_relative != error.relative
+    assert {row.label for row in error.worst_rows} <= {None, *(f"row{row.id}" for row in error.worst_rows)}
+    assert any(row.label for row in error.worst_rows)
+
+
 def test_export_of_an_artifact_refuses_what_is_not_its_original(tmp_path: Path) -> None:
     """Another checkpoint, the artifact itself, and an original beside a checkpoint are told apart."""
     source = save(tmp_path / "model.safetensors", STATE)
