@@ -192,7 +192,10 @@ step_alike, step_mixed = _make_step(is_alike=True), _make_step(is_alike=False)
 step_raw = _make_step(is_alike=True, is_raw=True)
 
 # The arguments of `write_rows`, by number.
-_LEVELS_OF, _FACTORS, _TARGETS, _ROWS, _FIRST_LANE, _FIRST_COLUMN, _LANES_WIDTH, _ROW_WIDTH = range(8)
+(
+    _LEVELS_OF, _FACTORS, _TARGETS, _SCALES, _CENTERS, _CENTER_PLACES, _ROWS, _FIRST_LANE, _FIRST_COLUMN, _LANES_WIDTH,
+    _ROW_WIDTH,
+) = range(11)  # fmt: skip
 
 
 def _write_rows(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -212,29 +215,38 @@ def _write_rows(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     for _ in range(LANES.bit_length() - 1):
         pairs = zip(vectors[:half], vectors[half:], strict=True)
         vectors = [builder.shuffle_vector(one, two, mask) for one, two in pairs for mask in (low, high)]
+    scales = lanes.load(_SCALES, column, floats)
     for number, vector in enumerate(vectors):
         place = builder.add(lane, _LONG(number))
-        factor, target = (builder.load(builder.gep(lanes.pointers[array], [place])) for array in (_FACTORS, _TARGETS))
-        product = builder.fmul(vector, lanes.spread(factor, floats))
+        factor, target, center = (
+            builder.load(builder.gep(lanes.pointers[array], [place])) for array in (_FACTORS, _TARGETS, _CENTER_PLACES)
+        )
+        product = builder.fmul(builder.fmul(vector, lanes.spread(factor, floats)), scales)
+        product = builder.fadd(product, lanes.load(_CENTERS, builder.add(center, column), floats))
         lanes.store(product, _ROWS, builder.add(builder.mul(target, values[_ROW_WIDTH]), column))
     return context.get_dummy_value()
 
 
-def _type_rows(_, levels, factors, targets, rows, _lane, _column, _lanes_width, _row_width):  # type: ignore[no-untyped-def]
-    """Write LANES numbers of each of LANES rows, times the factor of each, where they belong.
+def _type_rows(  # type: ignore[no-untyped-def]
+    _, levels, factors, targets, scales, centers, center_places, rows, _lane, _column, _lanes_width, _row_width
+):
+    """Write LANES numbers of each of LANES rows, times the factors of row and column, where they belong.
 
     Args:
         _: numba's.
         levels: float32, column by column, `lanes_width` apart.
         factors: float32, of each lane.
         targets: int64, the row of each lane.
+        scales: float32, of each column.
+        centers: float32, profile by profile, which are added.
+        center_places: int64, where in them each lane's begins.
         rows: float32, row by row, `row_width` apart; written.
         _lane: the first.
         _column: the first.
         _lanes_width: numbers between two columns in `levels`.
         _row_width: numbers between two rows in `rows`.
     """
-    return types.void(levels, factors, targets, rows, *[types.int64] * 4), _write_rows
+    return types.void(levels, factors, targets, scales, centers, center_places, rows, *[types.int64] * 4), _write_rows
 
 
 write_rows: Any = intrinsic(_type_rows)

@@ -10,6 +10,9 @@ from embcompress.nn.backfill import (
 from embcompress.nn.bilinear import LowRankBilinear, LowRankInterdependence
 from embcompress.nn.coded import CodedRepresentation
 from embcompress.nn.constrainers import CONSTRAINERS
+from embcompress.nn.disk.coded import DiskCodedRepresentation
+from embcompress.nn.disk.low_rank import DiskLowRankRepresentation
+from embcompress.nn.disk.window_coded import DiskWindowCodedRepresentation
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.grown import GrownRepresentation
 from embcompress.nn.initializers import INITIALIZERS
@@ -25,6 +28,9 @@ __all__ = [
     "REPRESENTATIONS",
     "BackfillRepresentation",
     "CodedRepresentation",
+    "DiskCodedRepresentation",
+    "DiskLowRankRepresentation",
+    "DiskWindowCodedRepresentation",
     "Embedding",
     "GrownRepresentation",
     "LowRankBilinear",
