@@ -103,6 +103,9 @@ def test_apply_to_looks_up_the_rows_of_the_artifact(compress: Compress, dtype: t
     model = Holder(emb=nn.Embedding(ROWS, DIM)).to(dtype)
     placed = embcompress.apply_to(model, artifact)
     assert placed == {"emb.weight": model.emb}
+    for table in (model.emb, embcompress.load(artifact)["emb.weight"]):
+        with pytest.raises(IndexError, match=r"ids of table 'emb\.weight' must be in 0\.\.59; got 60\."):
+            table([3, 60])
     rows = model.emb(IDS)
     assert rows.dtype == dtype
     weights, bases = factors_of(artifact, "emb.weight", dtype)
@@ -740,7 +743,7 @@ class Resized(TiedModel):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_apply_to_lets_a_model_resize_its_table(compress: Compress, fails: bool) -> None:
-    """The model's own resizing sees dense modules; then the old factors serve again, with the new rows or, failed, without.
+    """The model's own resizing sees dense modules; then the old factors serve again, and new rows if it did not fail.
 
     A copy resizes itself and not the model that it was copied from.
     """
