@@ -123,7 +123,7 @@ def test_ids_that_there_are_not_are_refused(file: str) -> None:
     """Ids below 0 and beyond the last row are refused before anything is read."""
     table = first_of(DATA / f"{file}.safetensors")
     for wrong in (-1, table.max_id):
-        with pytest.raises(IndexError, match=f"ids must be in 0..{table.max_id - 1}"):
+        with pytest.raises(IndexError, match=f"must be in 0..{table.max_id - 1}; got {wrong}"):
             table(torch.tensor([0, wrong]))
 
 
