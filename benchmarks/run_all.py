@@ -23,6 +23,8 @@ SCRIPTS = (
     "evaluation.py",
     "real_models.py",
     "readers.py",
+    "from_disk.py",
+    "exports.py",
 )
 PACKAGES = ("torch", "safetensors", "numba", "faiss-cpu", "scikit-learn", "typer", "rich")
 

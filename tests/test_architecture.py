@@ -62,7 +62,7 @@ TORCH_FREE = {
         "backfill_rows",
         "evaluate",
         "export",
-        "quantize",
+        "export_rows",
         "reconstruct_rows",
         "sweep",
         "verify",

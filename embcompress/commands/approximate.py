@@ -185,7 +185,7 @@ def approximate(
             choices = [choose_solver(planned, solver=solver, device=chosen_device) for planned in chosen.tables]
             if dry_run:
                 result = _planned_result(checkpoint, chosen, choices, planned_output, neighbours=neighbours)
-                result = replace(result, warnings=facts.warnings)
+                result = replace(result, warnings=facts.warnings, notes=facts.notes)
                 result = _unrecognised(checkpoint, chosen, call).add_to(result)
                 return replace(result, gates=conditions.gates(result))
         else:

@@ -90,6 +90,7 @@ class Compression:
             [encoding.planned_report() for encoding in encodings],
             (*left_out(self._checkpoint), *maker.skipped),
             warnings=self._table_source.facts.warnings,
+            notes=self._table_source.facts.notes,
             memory=maker.memory() + estimate_neighbour_memory(self._neighbours),
         )
         return replace(self._unrecognised.add_to(result), gates=self._conditions.gates(result))
@@ -159,6 +160,7 @@ class Compression:
                 _with_neighbours(tables, writer.path, self._table_source, queries=self._neighbours),
                 (*left_out(self._checkpoint), *maker.skipped),
                 warnings=self._table_source.facts.warnings,
+                notes=self._table_source.facts.notes,
             )
             result = _withhold(replace(self._unrecognised.add_to(result), gates=self._conditions.gates(result)))
             commit = _nothing if result.withheld else writer.commit

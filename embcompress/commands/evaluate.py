@@ -152,6 +152,7 @@ def evaluate(
                 failed, opened, tables=tables, left_out=len(checkpoint.listing.left_out), has_read=not dry_run
             ),
             warnings=facts.warnings,
+            notes=facts.notes,
             dry_run=dry_run,
             memory_bytes=memory if dry_run else None,
         )

@@ -75,6 +75,7 @@ def approximate_result(
     skipped: Sequence[Skipped],
     *,
     warnings: Sequence[str] = (),
+    notes: Sequence[str] = (),
     memory: int | None = None,
 ) -> ApproximateResult:
     """Return what a run has written, or with `memory` what it would write."""
@@ -88,6 +89,7 @@ def approximate_result(
         skipped=tuple(skipped),
         totals=Totals(before, after, before / after, checkpoint.nbytes / output.bytes),
         warnings=tuple(warnings),
+        notes=tuple(notes),
         dry_run=memory is not None,
         memory_bytes=memory,
     )

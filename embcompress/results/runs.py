@@ -24,6 +24,7 @@ class ApproximateResult:
     Attributes:
         withheld: whether a gate failed, so that `output` describes a file that was measured, but not written.
         warnings: sentences on how the files of labels and row weights were read.
+        notes: sentences on labels that were found beside the model.
         unrecognised_matrices: large matrices that stayed dense, although they may be tables.
         unrecognised_command: a command that compresses these, too, to paste into a shell; None where there are none.
     """
@@ -36,6 +37,7 @@ class ApproximateResult:
     totals: Totals
     gates: tuple[Gate, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     withheld: bool = False
     unrecognised_matrices: tuple[UnrecognisedMatrix, ...] = ()
     unrecognised_command: str | None = None
@@ -103,6 +105,7 @@ class EvaluateResult:
         checks: of the artifact.
         link_prediction: None without triples.
         warnings: sentences on how the files of labels and row weights were read.
+        notes: sentences on labels that were found beside the model.
         skipped: entries of the original that no safetensors file can hold, and that were not compared.
     """
 
@@ -116,6 +119,7 @@ class EvaluateResult:
     gates: tuple[Gate, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     dry_run: bool = False
     memory_bytes: int | None = None
 

@@ -52,7 +52,12 @@ def compression_document(result: Compression) -> Document:
     judged: list[Gate | Check] = [*gates, *checks]
     failed = frozenset(one.table for one in judged if one.table is not None and not one.passed)
     largest = sorted(result.tables, key=lambda table: -table.bytes_before)[:FIGURED_MAX]
-    sections = [*_gate_sections(gates), *check_sections(checks), *parts.warned(result.warnings)]
+    sections = [
+        *_gate_sections(gates),
+        *check_sections(checks),
+        *parts.warned(result.warnings),
+        *parts.noted(result.notes),
+    ]
     if result.tables:
         errors = errors_figure(result.tables)
         figures = (sizes_figure(result.tables), *([errors] if errors else [])) if len(result.tables) > 1 else ()

@@ -46,6 +46,11 @@ def warned(warnings: Sequence[str]) -> list[Section]:
     )
 
 
+def noted(notes: Sequence[str]) -> list[Section]:
+    """Say what was done without being asked for, and changes no number."""
+    return [Section("Notes", notes=tuple(notes), is_titled=False, is_late=True)] if notes else []
+
+
 def left_dense(skipped: Sequence[Skipped]) -> list[Section]:
     """List what was left as it was, and why."""
     if not skipped:
