@@ -13,8 +13,8 @@ from typing_extensions import Self
 from embcompress.coding.codebook import ZERO_KIND, Codebook
 from embcompress.coding.coder import decode_block
 from embcompress.linalg.blocks import BLOCK_ROWS
-from embcompress.nn.coded import THREADED_NUMBERS
 from embcompress.nn.coded_base import CodedRows, check_bases, stored_row_shape
+from embcompress.nn.decode_operator import THREADED_NUMBERS
 from embcompress.nn.disk.rows_on_disk import RowsOnDisk
 from embcompress.nn.disk.strings import DiskStrings
 from embcompress.nn.representation import Shape

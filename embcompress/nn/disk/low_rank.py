@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from embcompress.nn.disk.rows_on_disk import RowsOnDisk
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.initializers import as_given
 from embcompress.nn.representation import Representation
-from embcompress.nn.scoring import flat_query, score_normalized
+from embcompress.nn.scoring import flat_query, normalized_scorer, score_in_blocks, top_rows
 
 
 class DiskLowRankRepresentation(RowsOnDisk, Representation):
@@ -102,15 +103,23 @@ class DiskLowRankRepresentation(RowsOnDisk, Representation):
             ValueError: a query of another shape, or a complex one where rows are real or the other way round.
             ArtifactError: the rows cannot be read.
         """
+        score = self._scorer(query)
+        return score_in_blocks(score, rows=self.max_id, block_rows=BLOCK_ROWS, has_graph=torch.is_grad_enabled())
+
+    def topk(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Find the rows of the k highest `scores`, as LowRankRepresentation does; raises as `scores`."""
+        return top_rows(self._scorer(query), rows=self.max_id, k=k, block_rows=BLOCK_ROWS)
+
+    def _scorer(self, query: Tensor) -> Callable[[int, int], Tensor]:
+        """Score rows from one number up to another: (*q, *shape) -> (*q, count)."""
         flat = flat_query(self, query)  # (*q, real dim)
         common, bases = self._bases_in_common()
         common = torch.promote_types(common, flat.dtype)
         flat = flat.to(common)
         if self.normalizer is not None:
-            return score_normalized(self, flat)
+            return normalized_scorer(self, flat)
         projected = flat @ bases.to(common).T  # (*q, rank)
-        blocks = torch.split(torch.arange(self.max_id), BLOCK_ROWS)
-        return torch.cat([projected @ self._read(block).to(common).T for block in blocks], dim=-1)
+        return lambda first, last: projected @ self._read(torch.arange(first, last)).to(common).T
 
     def reset_parameters(self) -> None:
         """Do nothing: all was given."""
