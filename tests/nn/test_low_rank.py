@@ -139,3 +139,16 @@ def test_low_rank_keeps_given_factors_and_the_seed() -> None:
     assert table.weights.data_ptr() == weights.data_ptr()
     assert torch.equal(torch.get_rng_state(), before)
     assert "max_id=40, shape=(6,), parameters=230, trainable=230, num_bases=5" in repr(table)
+
+
+@pytest.mark.parametrize("normalizer", [None, "normalize"])
+def test_low_rank_finds_the_rows_of_the_highest_scores(normalizer: str | None) -> None:
+    """The k highest scores of two blocks of rows, of which each stands twice, are those of all scores sorted."""
+    draw = torch.Generator().manual_seed(0)
+    weights = torch.randint(-9, 9, (6000, 3), generator=draw).float().repeat(2, 1)
+    table = LowRankRepresentation.from_factors(bases=torch.eye(3), weights=weights, normalizer=normalizer)
+    query = torch.randn(2, 3, generator=draw)
+    scores, ids = table.topk(query, 50)
+    expected = table.scores(query).sort(dim=-1, descending=True, stable=True)
+    assert torch.equal(scores, expected.values[:, :50])
+    assert torch.equal(ids, expected.indices[:, :50])
