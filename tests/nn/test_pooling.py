@@ -82,6 +82,16 @@ def test_pool_rows_equals_torch(make: object, mode: str, arguments: dict[str, ob
         torch.testing.assert_close(table.bases.grad, by_chain_rule, rtol=1e-4, atol=1e-3)
 
 
+@for_each("mode", ["sum", "max"])
+@for_each("make", [low_rank, with_bases])
+def test_pool_rows_compiles_without_a_break(make: object, mode: str) -> None:
+    """Compiled as one graph, bags with padding are what they are without."""
+    table = make()
+    compiled = torch.compile(pool_rows, backend="eager", fullgraph=True)
+    options = {"offsets": OFFSETS, "padding_idx": 0, "mode": mode}
+    torch.testing.assert_close(compiled(table, IDS, **options), pool_rows(table, IDS, **options), rtol=1e-5, atol=1e-5)
+
+
 def test_pool_rows_decodes_a_row_once() -> None:
     """Of ids that repeat, every row is decoded once."""
     table = with_bases()
