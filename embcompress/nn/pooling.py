@@ -36,7 +36,10 @@ def pool_rows(
     """
     by_weights = mode != "max" and table.normalizer is None and max_norm is None and hasattr(table, "combine")
     ids = ids.long()
-    if by_weights and isinstance(getattr(table, "weights", None), Tensor):
+    is_stored = (
+        isinstance(getattr(table, "weights", None), Tensor) and getattr(table, "weight_normalizer", None) is None
+    )
+    if by_weights and is_stored:
         values, places, padding = table.weights, ids, padding_idx
     else:
         values, places, padding = _distinct(table, ids, padding_idx=padding_idx, by_weights=by_weights)
