@@ -11,9 +11,11 @@ from embcompress.nn.bilinear import LowRankBilinear, LowRankInterdependence
 from embcompress.nn.coded import CodedRepresentation
 from embcompress.nn.constrainers import CONSTRAINERS
 from embcompress.nn.embedding import Embedding
+from embcompress.nn.grown import GrownRepresentation
 from embcompress.nn.initializers import INITIALIZERS
 from embcompress.nn.low_rank import LowRankRepresentation
 from embcompress.nn.representation import Representation
+from embcompress.nn.safe import safe_globals
 from embcompress.nn.serving import LowRankHead
 from embcompress.nn.window_coded import WindowCodedRepresentation
 
@@ -24,6 +26,7 @@ __all__ = [
     "BackfillRepresentation",
     "CodedRepresentation",
     "Embedding",
+    "GrownRepresentation",
     "LowRankBilinear",
     "LowRankHead",
     "LowRankInterdependence",
@@ -33,4 +36,5 @@ __all__ = [
     "PartitionRepresentation",
     "Representation",
     "WindowCodedRepresentation",
+    "safe_globals",
 ]

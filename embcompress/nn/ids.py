@@ -69,9 +69,9 @@ def as_indices(indices: Any, *, like: Any) -> Tensor:
         given = indices.astype("int64") if kind in {"i", "u"} else indices
         try:
             made = torch.as_tensor(list(given) if isinstance(given, range) else given, device=like.device)
-        except OverflowError as err:
-            raise IndexError(f"ids must be in 0..{like.max_id - 1}; got {indices!r}.") from err
-        except (TypeError, ValueError, RuntimeError) as err:
+        except (TypeError, ValueError, RuntimeError, OverflowError) as err:
+            if "verflow" in str(err):
+                raise IndexError(f"ids must be in 0..{like.max_id - 1}; got {indices!r}.") from err
             raise TypeError(f"ids must be integers; got {indices!r}.") from err
         indices = made if made.numel() or kind else made.long()
     if indices.dtype == torch.bool or indices.is_floating_point() or indices.is_complex():

@@ -21,10 +21,11 @@ from embcompress.nn.loading import load_table
 from embcompress.nn.serving.fitting import fit_bilinear, fit_table
 from embcompress.nn.serving.heads import FactoredTable, LowRankHead
 from embcompress.nn.serving.in_place import TABLE_SUFFIX, serve_in_place
-from embcompress.nn.serving.language_models import keep_ties, refuse_resizing
+from embcompress.nn.serving.resizing import offer_resizing
 from embcompress.nn.serving.rest import list_unset, load_rest, plan_rest, replace_tensor, set_buffers
 from embcompress.nn.serving.sites import Manner, Site, find_sites
 from embcompress.nn.serving.static_models import StaticRows, is_static_model, serve_static_model
+from embcompress.nn.serving.ties import keep_ties
 from embcompress.text import named
 
 Served: TypeAlias = FactoredTable | LowRankBilinear
@@ -171,7 +172,7 @@ def _fill(model: nn.Module, placement: Placement) -> None:
 
 
 def _tell_language_models(model: nn.Module, served: Sequence[Placement]) -> None:
-    """Let models of transformers know what is tied now, and refuse other sizes."""
+    """Let models of transformers know what is tied now, and resize what is compressed."""
     tables = {}
     for placement in served:
         for site in placement.sites:
@@ -182,7 +183,7 @@ def _tell_language_models(model: nn.Module, served: Sequence[Placement]) -> None
                 tables[site.name] = f"{path}{site.leaf}{TABLE_SUFFIX}"
     keep_ties(model, tables)
     if served:
-        refuse_resizing(model, served[0].name)
+        offer_resizing(model)
 
 
 def _is_parallel(module: nn.Module) -> bool:

@@ -136,6 +136,15 @@ def serve_in_place(module: nn.Module, leaf: str, table: FactoredTable) -> None:
     module.__class__ = cls
 
 
+def stop_serving(module: Any, leaf: str, parameter: nn.Parameter) -> None:
+    """Give a module its parameter back, and the class that it had if no other of its parameters is served."""
+    leaves = tuple(other for other in module.SERVED_LEAVES if other != leaf)
+    base = module.SERVED_BASE
+    delattr(module, leaf + TABLE_SUFFIX)
+    module.__class__ = _served_class(base, leaves) if leaves else base
+    module.register_parameter(leaf, parameter)
+
+
 @cache
 def _served_class(base: Any, leaves: tuple[str, ...]) -> Any:
     """Derive a class whose parameters are properties, in front of the forward of torch's own that it calls."""

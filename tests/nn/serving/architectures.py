@@ -193,6 +193,7 @@ class Served:
     model: Any
     dense: Any
     inputs: dict[str, Tensor]
+    artifact: Path
 
     def forward(self) -> None:
         """Compare logits."""
@@ -238,13 +239,15 @@ class Served:
         torch.testing.assert_close(weight.detach(), expected.detach(), rtol=0, atol=TOLERANCE)
 
     def resize(self) -> None:
-        """Grow the vocabulary, as the dense model does: old logits stay."""
-        model = copy.deepcopy(self.model)
-        model.resize_token_embeddings(VOCABULARY + 8)
+        """Grow the vocabulary, and read logits as the dense model that grew; new rows are drawn, and left out."""
+        model, dense = copy.deepcopy(self.model), copy.deepcopy(self.dense)
+        for one in (model, dense):
+            one.resize_token_embeddings(VOCABULARY + 8)
+        assert model.get_input_embeddings().weight.shape == (VOCABULARY + 8, DIM)
         with torch.no_grad():
-            actual, expected = model(**self.inputs).logits, self.dense(**self.inputs).logits
-        assert actual.shape[-1] == VOCABULARY + 8
-        torch.testing.assert_close(actual[..., :VOCABULARY], expected, rtol=0, atol=TOLERANCE)
+            actual, expected = model(**self.inputs).logits, dense(**self.inputs).logits
+        assert actual.shape == expected.shape
+        torch.testing.assert_close(actual[..., :VOCABULARY], expected[..., :VOCABULARY], rtol=0, atol=TOLERANCE)
 
 
 def serve(architecture: Architecture, folder: Path, **options: Any) -> Served:
@@ -255,7 +258,7 @@ def serve(architecture: Architecture, folder: Path, **options: Any) -> Served:
     dense.load_state_dict(torch.load(dense_file, weights_only=True))
     model = copy.deepcopy(original)
     embcompress.apply_to(model, artifact)
-    return Served(model, dense, inputs_of(model))
+    return Served(model, dense, inputs_of(model), artifact)
 
 
 TRIALS: Mapping[str, Callable[[Served], None]] = {
