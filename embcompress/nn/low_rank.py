@@ -15,6 +15,7 @@ from embcompress.linalg.svd import factorize
 from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.initializers import Initializer, as_given, fill
+from embcompress.nn.markers import is_mark
 from embcompress.nn.module_rows import open_table
 from embcompress.nn.representation import Representation, Shape
 from embcompress.nn.scoring import flat_query, score_normalized
@@ -256,7 +257,9 @@ class LowRankRepresentation(Representation):
             (OLD_PYKEEN_WEIGHTS, "weights"),
             (PYKEEN_BASES, "bases._embeddings.weight"),
         ):
-            if prefix + theirs in state_dict:
+            if prefix + theirs in state_dict and not (
+                self.dense_key == theirs and is_mark(state_dict[prefix + theirs])
+            ):
                 state_dict[prefix + ours] = state_dict.pop(prefix + theirs)
         weights, limit = state_dict.get(prefix + "weights"), torch.finfo(self.weights.dtype).max
         if weights is not None and not weights.is_meta and bool((weights.abs().nan_to_num(posinf=0) > limit).any()):
