@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from embcompress.commands.verify import verify as verify
     from embcompress.nn.loading import load as load
     from embcompress.nn.loading import load_labels as load_labels
+    from embcompress.nn.saving import save as save
     from embcompress.nn.serving import apply_state_dict as apply_state_dict
     from embcompress.nn.serving import apply_to as apply_to
     from embcompress.nn.serving import dense_state_dict as dense_state_dict
@@ -46,6 +47,7 @@ _HOMES = MappingProxyType(
         "load_model": "embcompress.nn.serving",
         "nn": "embcompress.nn",
         "reconstruct": "embcompress.commands.reconstruct",
+        "save": "embcompress.nn.saving",
         "sweep": "embcompress.commands.sweep",
         "verify": "embcompress.commands.verify",
     }
@@ -66,6 +68,7 @@ __all__ = [
     "load_labels",
     "load_model",
     "reconstruct",
+    "save",
     "sweep",
     "verify",
 ]

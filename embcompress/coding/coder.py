@@ -250,8 +250,10 @@ def _weights(
 
 
 def _add_centers(weights: Tensor, kinds: NDArray[np.int64], codebook: Codebook) -> Tensor:
-    """Add the centers of rows that are not zeros, in place."""
+    """Scale the columns, and add the centers of rows that are not zeros, in place."""
     centers = codebook.centers
+    if codebook.column_scales is not None:
+        weights *= torch.from_numpy(codebook.column_scales)
     if centers is not None:
         weights += centers_of(centers, torch.from_numpy(codebook.profiles[kinds]))
         is_zero = kinds == ZERO_KIND

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from embcompress.artifact.output import Output
-from embcompress.artifact.schema import CompressedTable, artifact_metadata, widest_metadata
+from embcompress.artifact.schema import CompressedTable, artifact_metadata, mark_entries, widest_metadata
 from embcompress.artifact.writer import copied_entry
 from embcompress.compression.artifact_file import original_of
 from embcompress.growth.findings import ENERGY_EXACT
@@ -45,6 +45,7 @@ class GrownFile:
         self._dense_metadata = {"format": "pt", **self._original.metadata}
         metadata = self._dense_metadata
         if self._compressed:
+            entries += mark_entries(self._compressed, entries)
             metadata = widest_metadata(self._compressed, entries=entries, original=self._original)
         self.writer = output.writer(entries, metadata)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from embcompress.coding.codebook import ZERO_KIND, Codebook, read_codebook
+from embcompress.coding.codebook import ZERO_KIND, Codebook, has_rotation, read_codebook
 from embcompress.coding.coder import decode_block
 from embcompress.coding.read_kernels import PADDING
 from embcompress.coding.row_index import RowIndex
@@ -47,7 +48,7 @@ class CodedRepresentation(CodedRows):
         codes: buffer (bytes,) uint8, one string behind the other, with read_kernels.PADDING bytes behind the last.
         kinds: buffer (max_id,) int16 or int32, which hold the bits of the unsigned integers.
         lengths: buffer (max_id,), bytes of each string: int16 or int32, which hold the bits of the unsigned integers.
-        codebook_bytes: buffer (bytes,) uint8, Codebook.to_bytes() without bases and centers.
+        codebook_bytes: buffer (bytes,) uint8, Codebook.to_bytes(); bases and centers in it are those before training.
 
     Source: docs/artifact.md, tables whose coding is "coded".
 
@@ -116,7 +117,7 @@ class CodedRepresentation(CodedRows):
             codes: (bytes,) uint8, the strings of the rows, one behind the other. They are copied, but where
                 read_kernels.PADDING bytes of any value follow the last.
             index: the kinds of the rows and the bytes of their strings.
-            codebook: what decodes them; its rotation plays no part.
+            codebook: what decodes them; its rotation is kept beside `bases`, for those who write it again.
             bases: (columns, *shape) of a float dtype, with a last axis of 2 for a complex table; None where the table's
                 own columns are coded: then they are the real entries of a row, complex ones as pairs.
             shape: of one row.
@@ -130,19 +131,20 @@ class CodedRepresentation(CodedRows):
         check_bases(bases, columns=codebook.rank, stored_shape=stored_row_shape(shape, dtype))
         if codes.dtype == torch.uint8 and codes.shape == (index.nbytes,):
             codes = torch.cat([codes, codes.new_zeros(_padding())])
-        plain = replace(codebook, rotation=None, center_numbers=None, center_step=0.0)
         buffers = {
             "codes": codes,
             "kinds": _keep_bits(index.kinds),
             "lengths": _keep_bits(index.lengths),
-            "codebook_bytes": torch.tensor(plain.to_bytes()),
+            "codebook_bytes": torch.tensor(codebook.to_bytes()),
         }
-        _make_plan(buffers, rows=len(index.kinds), rank=codebook.rank, profiles=None)
+        dim = math.prod(stored_row_shape(shape, dtype))
+        _make_plan(buffers, rows=len(index.kinds), rank=codebook.rank, dim=dim, profiles=None)
+        scales = codebook.column_scales
         centers = codebook.centers
         return cls(
             buffers=buffers,
             bases=bases,
-            scales=torch.ones(codebook.rank),
+            scales=torch.ones(codebook.rank) if scales is None else torch.tensor(scales),
             centers=None if centers is None else torch.tensor(centers),
             shape=shape,
             dtype=dtype,
@@ -220,7 +222,9 @@ class CodedRepresentation(CodedRows):
         plan = self._plan
         if plan is None or any(plan.buffers[name] is not buffer for name, buffer in buffers.items()):
             profiles = None if self.centers is None else len(self.centers)
-            plan = self._plan = _make_plan(buffers, rows=self.max_id, rank=self.num_bases, profiles=profiles)
+            plan = self._plan = _make_plan(
+                buffers, rows=self.max_id, rank=self.num_bases, dim=math.prod(self.stored_shape), profiles=profiles
+            )
         return plan
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -234,7 +238,9 @@ class CodedRepresentation(CodedRows):
         try:
             if not any(isinstance(buffer, Tensor) and buffer.is_meta for buffer in buffers.values()):
                 profiles = None if self.centers is None else len(self.centers)
-                _make_plan(buffers, rows=self.max_id, rank=self.num_bases, profiles=profiles)
+                _make_plan(
+                    buffers, rows=self.max_id, rank=self.num_bases, dim=math.prod(self.stored_shape), profiles=profiles
+                )
         except ValueError as err:
             messages.append(f"{prefix or 'the state dict'}: {err}")
             return
@@ -262,13 +268,14 @@ class _Plan:
     codebook: Codebook
 
 
-def _make_plan(buffers: Mapping[str, Tensor], *, rows: int, rank: int, profiles: int | None) -> _Plan:
+def _make_plan(buffers: Mapping[str, Tensor], *, rows: int, rank: int, dim: int, profiles: int | None) -> _Plan:
     """Read buffers, and check that they fit together.
 
     Args:
         buffers: by the names of BUFFERS.
         rows: of the table.
         rank: columns that are coded.
+        dim: real entries of a row.
         profiles: of the centers, if there are any.
 
     Raises:
@@ -287,7 +294,8 @@ def _make_plan(buffers: Mapping[str, Tensor], *, rows: int, rank: int, profiles:
     if len(kinds) != rows or len(lengths) != rows:
         raise ValueError(f"kinds and lengths are those of {rows} rows; got {len(kinds)} and {len(lengths)}.")
     try:
-        codebook = read_codebook(stored, rank=rank, dim=rank)
+        codebook = read_codebook(stored, rank=rank, dim=dim if has_rotation(stored) else rank)
+        codebook = replace(codebook, rotation=None, center_numbers=None, center_step=0.0)
     except ArtifactError as err:
         raise ValueError(f"the codebook is damaged, or not one of {rank} columns: {err}") from err
     index = RowIndex(kinds.view(f"uint{8 * kinds.itemsize}"), lengths.view(f"uint{8 * lengths.itemsize}"))

@@ -112,8 +112,10 @@ def test_artifact_aligns_its_tensors(artifact: Path) -> None:
     header, buffer = parse(artifact)
     start = artifact.stat().st_size - len(buffer)
     del header["__metadata__"]
-    item_bytes = {"I64": 8, "F32": 4, "F16": 2, "BOOL": 1}
-    assert list(header) == ["step", "entities.weight.bases", "entities.weight.weights", "none", "bias", "mask"]
+    item_bytes = {"I64": 8, "F32": 4, "F16": 2, "BOOL": 1, "U8": 1}
+    factors = ["entities.weight.bases", "entities.weight.weights"]
+    assert list(header) == ["step", *factors, "none", "bias", "mask", "entities.weight"]
+    assert header["entities.weight"] == {"dtype": "U8", "shape": [0], "data_offsets": [len(buffer)] * 2}
     end = 0
     for entry in header.values():
         assert entry["data_offsets"][0] == end
