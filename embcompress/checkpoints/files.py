@@ -39,6 +39,21 @@ class _File:
     handle: BinaryIO | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True)
+class FilePlace:
+    """A position in a file on disk.
+
+    Attributes:
+        path: of the file.
+        identity: by `identify`, when it was opened.
+        position: in it.
+    """
+
+    path: Path
+    identity: tuple[int, ...]
+    position: int
+
+
 class Files:
     """The open files of a checkpoint.
 
@@ -101,7 +116,7 @@ class Files:
             handle = _open_regular(path)
             status = os.fstat(handle.fileno())
             self._numbers[path] = len(self._files)
-            self._files.append(_File(str(path), path, status.st_size, _identify(status)))
+            self._files.append(_File(str(path), path, status.st_size, identify(status)))
             self._keep_open(self._numbers[path], handle)
             self.nbytes += status.st_size
         number = self._numbers[path]
@@ -123,6 +138,13 @@ class Files:
         number = self._numbers[name]
         assert self._files[number].nbytes == nbytes, f"{name}: two files of one name"
         return number * FILE_SPAN
+
+    def place(self, start: int) -> FilePlace:
+        """Tell which file on disk an address lies in, and where, for those who open it themselves."""
+        number, position = divmod(start, FILE_SPAN)
+        file = self._files[number]
+        assert file.path is not None
+        return FilePlace(file.path, file.identity, position)
 
     def is_made(self, start: int) -> bool:
         """Tell whether the file of an address is made when it is first read."""
@@ -166,7 +188,7 @@ class Files:
             return self._open[number]
         assert file.path is not None
         handle = _open_regular(file.path)
-        if _identify(os.fstat(handle.fileno())) != file.identity:
+        if identify(os.fstat(handle.fileno())) != file.identity:
             handle.close()
             raise DamagedFileError(f"{file.name} was replaced while it was being read.", hint="Start again.")
         self._keep_open(number, handle)
@@ -178,18 +200,16 @@ class Files:
             self._open.popitem(last=False)[1].close()
 
 
-class FileRegion(io.RawIOBase):
-    """Consecutive bytes of a file as a file of their own, which leaves the position of the whole as it is.
+class _Region(io.RawIOBase):
+    """Consecutive bytes as a file of their own; closing it closes no other.
 
     Args:
-        file: an open one, in binary; closing it is left to its owner.
-        start: position of the first byte.
+        start: where the first byte lies.
         nbytes: how many there are at most.
     """
 
-    def __init__(self, file: BinaryIO, start: int, nbytes: int) -> None:
-        self.name = file.name
-        self._file, self._start, self._nbytes, self._position = file, start, nbytes, 0
+    def __init__(self, start: int, nbytes: int) -> None:
+        self._start, self._nbytes, self._position = start, nbytes, 0
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -202,7 +222,7 @@ class FileRegion(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         """Read the next bytes into a buffer, and count them."""
         part = memoryview(buffer).cast("B")[: max(0, self._nbytes - self._position)]
-        count = os.preadv(self._file.fileno(), [part], self._start + self._position) if len(part) else 0
+        count = self._read_at(self._start + self._position, part) if len(part) else 0
         self._position += count
         return count
 
@@ -217,6 +237,44 @@ class FileRegion(io.RawIOBase):
             raise ValueError("a position before the start of a file")
         self._position = origin + offset
         return self._position
+
+    def _read_at(self, start: int, buffer: memoryview) -> int:
+        raise NotImplementedError
+
+
+class FileRegion(_Region):
+    """Consecutive bytes of an open file, which keeps its own position; a file that was cut ends where it ends.
+
+    Args:
+        file: an open one, in binary; closing it is left to its owner.
+        start: position of the first byte.
+        nbytes: how many there are at most.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, nbytes: int) -> None:
+        super().__init__(start, nbytes)
+        self._file, self.name = file, file.name
+
+    def _read_at(self, start: int, buffer: memoryview) -> int:
+        return os.preadv(self._file.fileno(), [buffer], start)
+
+
+class FilesRegion(_Region):
+    """Consecutive bytes of a checkpoint's files, opened again where need be, for libraries; one cut short is an error.
+
+    Args:
+        files: that hold them.
+        start: address of the first byte.
+        nbytes: how many there are.
+    """
+
+    def __init__(self, files: Files, start: int, nbytes: int) -> None:
+        super().__init__(start, nbytes)
+        self._files = files
+
+    def _read_at(self, start: int, buffer: memoryview) -> int:
+        self._files.read_into(start, buffer)
+        return len(buffer)
 
 
 def read_head(path: Path, files: Files) -> bytes:
@@ -266,7 +324,8 @@ def _open_regular(path: Path) -> BinaryIO:
         raise CheckpointError(f"{path} cannot be opened: {err.strerror}.") from err
 
 
-def _identify(status: os.stat_result) -> tuple[int, ...]:
+def identify(status: os.stat_result) -> tuple[int, ...]:
+    """Return what tells a file from another, and from itself after it was changed."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

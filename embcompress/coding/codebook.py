@@ -156,6 +156,13 @@ class Codebook:
         return numbers
 
     @cached_property
+    def center_profiles(self) -> NDArray[np.int64]:
+        """The profile whose center rows of each kind have, (kinds,); -1 for rows of zeros, which have none."""
+        profiles: NDArray[np.int64] = self.profiles.copy()
+        profiles[ZERO_KIND] = -1
+        return profiles
+
+    @cached_property
     def expected_lengths(self) -> NDArray[np.int64]:
         """Return about how many bytes a string of each kind has, (kinds,): a whole number on every processor."""
         symbols = load_symbols()

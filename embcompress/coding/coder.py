@@ -223,11 +223,18 @@ def decode_block(
     steps: NDArray[np.float32],  # (rows,), that of their kinds counted
     codebook: Codebook,
     threads: int,
+    scales: NDArray[np.float32] | None = None,
+    centers: NDArray[np.float32] | None = None,
 ) -> Tensor:
-    """Decode rows to weights, (rows, rank) float32."""
+    """Decode rows to weights, (rows, rank) float32.
+
+    They are multiplied by `scales`, (rank,), and `centers`, (profiles, rank), are added; by default those of the
+    codebook, or ones.
+    """
     # Whatever is there is written over.
     decoded = np.empty((len(kinds), codebook.rank), np.float32)
-    layouts, factors, targets = codebook.kind_layouts[kinds], np.asarray(steps, np.float32), np.arange(len(kinds))
+    layouts, profiles = codebook.kind_layouts[kinds], codebook.center_profiles[kinds]
+    factors, targets = np.asarray(steps, np.float32), np.arange(len(kinds))
     size = max(CHUNK_ROWS, -(-len(kinds) // threads))
 
     def decode(first: int) -> None:
@@ -235,10 +242,12 @@ def decode_block(
         read_strings(
             codes, positions[own], lengths[own], layouts=layouts[own], factors=factors[own], targets=targets[own],
             steps=codebook.steps_of_layouts, trellis=codebook.trellis, decoded=decoded,
+            scales=codebook.column_scales if scales is None else scales,
+            centers=codebook.centers if centers is None else centers, profiles=profiles[own],
         )  # fmt: skip
 
     in_threads([partial(decode, first) for first in range(0, len(kinds), size)], threads=threads)
-    return _add_centers(torch.from_numpy(decoded), kinds, codebook)
+    return torch.from_numpy(decoded)
 
 
 def _weights(
@@ -246,11 +255,6 @@ def _weights(
 ) -> Tensor:
     """Turn numbers in steps into weights, in place."""
     weights = torch.from_numpy(decoded).mul_(torch.from_numpy(np.asarray(steps, np.float32))[:, None])
-    return _add_centers(weights, kinds, codebook)
-
-
-def _add_centers(weights: Tensor, kinds: NDArray[np.int64], codebook: Codebook) -> Tensor:
-    """Scale the columns, and add the centers of rows that are not zeros, in place."""
     centers = codebook.centers
     if codebook.column_scales is not None:
         weights *= torch.from_numpy(codebook.column_scales)

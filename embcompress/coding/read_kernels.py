@@ -170,6 +170,9 @@ def _decode(
     counts: NDArray[np.int64],
     trellis: NDArray[np.uint32],
     width: int,
+    profiles: NDArray[np.int64],  # (rows,)
+    scales: NDArray[np.float32],  # (width,)
+    centers: NDArray[np.float32],  # (profiles + 1) * width, the first one zeros
     decoded: NDArray[np.float32],  # (all rows * width,), written
 ) -> None:
     """Decode strings, LANES side by side: rows of one layout where there are as many, else each by its own."""
@@ -181,7 +184,8 @@ def _decode(
     places, befores, kept = _aligned(at_once), _aligned(at_once), _aligned(at_once)
     ends = _aligned(2 * at_once).view(np.int64)
     tile = _aligned(width * at_once).view(np.float32)
-    own_factors, own_targets = np.empty(at_once, np.float32), np.empty(at_once, np.int64)
+    own_factors = np.empty(at_once, np.float32)
+    own_targets, own_centers = np.empty(at_once, np.int64), np.empty(at_once, np.int64)
     group_sizes = np.empty(at_once // LANES, np.int64)
     is_alike = np.empty(at_once // LANES, np.bool_)
     for first in range(0, rows, at_once):
@@ -201,6 +205,7 @@ def _decode(
                 states[lane], lefts[lane] = np.uint32(state), np.uint32((length - state_bytes) >> 1)
                 paths[lane], ends[lane], places[lane] = 0, start + length, np.uint32(layouts[row] * width)
                 own_factors[lane], own_targets[lane] = factors[row], targets[row]
+                own_centers[lane] = (profiles[row] + 1) * width
                 size = max(size, sizes[layouts[row]])
             group_sizes[group], longest = size, max(longest, size)
             is_alike[group] = places[group * LANES] == places[group * LANES + LANES - 1]
@@ -239,11 +244,14 @@ def _decode(
         whole = width // LANES * LANES
         for lane in range(0, count // LANES * LANES, LANES):
             for column in range(0, whole, LANES):
-                write_rows(tile, own_factors, own_targets, decoded, lane, column, at_once, width)
+                write_rows(
+                    tile, own_factors, own_targets, scales, centers, own_centers, decoded, lane, column, at_once, width
+                )  # fmt: skip
         for lane in range(count):
             begin = whole if lane < count // LANES * LANES else 0
             for column in range(begin, width):
-                decoded[own_targets[lane] * width + column] = tile[column * at_once + lane] * own_factors[lane]
+                number = tile[column * at_once + lane] * own_factors[lane] * scales[column]
+                decoded[own_targets[lane] * width + column] = number + centers[own_centers[lane] + column]
 
 
 @dataclass(frozen=True)
@@ -344,6 +352,9 @@ def read_strings(
     steps: Steps,
     trellis: Trellis,
     decoded: NDArray[np.float32],
+    scales: NDArray[np.float32] | None = None,
+    centers: NDArray[np.float32] | None = None,
+    profiles: NDArray[np.int64] | None = None,
 ) -> None:
     """Decode the strings of rows into `decoded`, times a factor each.
 
@@ -357,10 +368,18 @@ def read_strings(
         steps: of the layouts.
         trellis: of the codebook.
         decoded: (all rows, columns), written.
+        scales: (columns,), a further factor of each column; None for ones.
+        centers: (profiles, columns), what is added; None for zeros.
+        profiles: (rows,), whose center each row has; -1 for none.
     """
-    tables = decoder_tables()
+    tables, width = decoder_tables(), decoded.shape[1]
+    nothing = np.zeros((1, width), np.float32)
+    if centers is None or profiles is None:
+        centers, profiles = nothing, np.full(len(layouts), -1)
+    else:
+        centers = np.concatenate([nothing, centers])
     _decode(
         codes, positions, lengths, layouts, factors, targets, steps.codes.ravel(), steps.columns.ravel(), steps.sizes,
-        tables.slots, tables.entries, tables.levels, tables.starts, tables.counts, trellis.paths, decoded.shape[1],
-        decoded.ravel(),
+        tables.slots, tables.entries, tables.levels, tables.starts, tables.counts, trellis.paths, width, profiles,
+        np.ones(width, np.float32) if scales is None else scales, centers.ravel(), decoded.ravel(),
     )  # fmt: skip

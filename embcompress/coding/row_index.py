@@ -36,7 +36,7 @@ class RowIndex:
     heads: NDArray[np.integer] | None = None
 
     @cached_property
-    def _before(self) -> NDArray[np.int64]:
+    def before(self) -> NDArray[np.int64]:
         """The bytes before the strings of each SPACING rows, and of all."""
         sizes = np.add.reduceat(self.lengths, np.arange(0, len(self.lengths), SPACING), dtype=np.int64)
         heads = np.zeros(1, np.int64) if self.heads is None else self.heads.astype(np.int64)
@@ -46,11 +46,11 @@ class RowIndex:
     @property
     def nbytes(self) -> int:
         """Count the bytes of all strings, and of the heads of blocks."""
-        return int(self._before[-1])
+        return int(self.before[-1])
 
     def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where the strings of rows start, (n,) int64."""
-        return add_up(rows, self._before, self.lengths, SPACING)
+        return add_up(rows, self.before, self.lengths, SPACING)
 
     def heads_before(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the bytes of the head that stands just before the string of each row, (n,): 0 but for a first row."""

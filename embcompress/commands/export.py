@@ -13,7 +13,7 @@ from embcompress.artifact.reader import Artifact, is_artifact, read_artifact
 from embcompress.checkpoints import Checkpoint, StoredTensor, open_checkpoint
 from embcompress.checkpoints.row_labels import attach_labels
 from embcompress.choices import DEFAULT_NEIGHBOURS, EXPORT_KINDS
-from embcompress.commands.quantize import Quantization
+from embcompress.commands.export_rows import Quantization
 from embcompress.commands.run import (
     check_neighbours,
     check_reports,

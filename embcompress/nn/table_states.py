@@ -14,7 +14,8 @@ from embcompress.coding.window_codebook import WindowCodebook
 from embcompress.exceptions import TableError
 from embcompress.linalg.blocks import product_dtype
 from embcompress.nn.bilinear import LowRankBilinear
-from embcompress.nn.coded import BUFFERS, CodedRepresentation
+from embcompress.nn.coded import CodedRepresentation
+from embcompress.nn.decode_operator import BUFFERS
 from embcompress.nn.grown import GrownRepresentation
 from embcompress.nn.low_rank import LowRankRepresentation
 from embcompress.nn.markers import is_mark

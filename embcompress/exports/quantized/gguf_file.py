@@ -90,7 +90,7 @@ class GgufFile(Kind):
         if why := why_no_real_matrix(table):
             return why
         if table.shape[0] % BLOCK:
-            return f"has {table.shape[0]} columns, and its rows are cut into blocks of {BLOCK}"
+            return f"has {table.shape[0]} columns, and GGUF cuts rows into blocks of {BLOCK}"
         return ""
 
     def encode(self, table: TableHead) -> TableEncoding:  # noqa: D102 - as in Kind

@@ -100,11 +100,12 @@ def apply_to(
             return serve_static_model(model, artifact)
         placements = plan_tables(model, [(table, partial(load_table, artifact, table)) for table in artifact.tables])
         sites = [site for placement in placements for site in placement.sites]
-        planned = plan_rest(model, artifact, sites) if rest else []
-        served = put_tables(model, placements)
+        planned = []
         if rest:
-            load_rest(model, artifact, planned)
+            planned = plan_rest(model, artifact, sites)
             set_buffers(model)
+        served = put_tables(model, placements)
+        load_rest(model, artifact, planned)
     warn_of(model, placements)
     return served
 

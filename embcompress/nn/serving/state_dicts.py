@@ -113,6 +113,7 @@ def apply_state_dict(model: nn.Module, state_dict: Mapping[str, Any]) -> nn.Modu
         TableError: a table does not fit the model, or a tensor is missing.
         RuntimeError: of load_state_dict: a tensor of another shape, or one that the model does not have.
     """
+    set_buffers(model)
     place_tables(model, state_dict)
     groups: dict[int, list[str]] = {}
     own = model.state_dict(keep_vars=True)
@@ -134,7 +135,6 @@ def apply_state_dict(model: nn.Module, state_dict: Mapping[str, Any]) -> nn.Modu
     model.load_state_dict(state, strict=True)
     for value in model.parameters():
         value._is_hf_initialized = True  # type: ignore[attr-defined]
-    set_buffers(model)
     return model
 
 

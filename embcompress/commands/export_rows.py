@@ -173,6 +173,7 @@ class Quantization:
             skipped=self._skipped,
             totals=Totals(before, after, before / after, checkpoint.nbytes / output.bytes),
             warnings=self._table_source.facts.warnings,
+            notes=self._table_source.facts.notes,
             kind=self._name,
             original=None if reference is None else InputFile(reference.name, reference.nbytes),
         )
