@@ -233,21 +233,8 @@ def _is_parallel(module: nn.Module) -> bool:
 
 def warn_of(model: nn.Module, placements: Sequence[Placement]) -> None:
     """Warn the caller's caller of what it may not expect."""
+    warn_of_places(placements)
     unset, is_parallel = list_unset(model), any(map(_is_parallel, model.modules()))
-    for placement in placements:
-        for site in placement.sites:
-            if site.manner is Manner.DENSE:
-                warnings.warn(
-                    f"table {placement.name!r} stays dense: the model's {site.name!r} {site.reason}. "
-                    "Its rows were reconstructed into the parameter, and save no memory.",
-                    stacklevel=3,
-                )
-            elif site.manner is Manner.BARE:
-                warnings.warn(
-                    f"table {placement.name!r} serves the bare parameter {site.name!r}: rows taken by id are looked "
-                    "up, but every other use of it decodes the whole table first.",
-                    stacklevel=3,
-                )
     if unset:
         warnings.warn(
             f"{len(unset)} tensors of the model have no memory yet (they are on 'meta'): {named(unset)}. Load them "
@@ -260,3 +247,21 @@ def warn_of(model: nn.Module, placements: Sequence[Placement]) -> None:
             "is trained, or the gradients of the tables stay on each worker.",
             stacklevel=3,
         )
+
+
+def warn_of_places(placements: Sequence[Placement]) -> None:
+    """Warn of tables that stay dense, and of bare parameters."""
+    for placement in placements:
+        for site in placement.sites:
+            if site.manner is Manner.DENSE:
+                warnings.warn(
+                    f"table {placement.name!r} stays dense: the model's {site.name!r} {site.reason}. "
+                    "Its rows were reconstructed into the parameter, and save no memory.",
+                    stacklevel=4,
+                )
+            elif site.manner is Manner.BARE:
+                warnings.warn(
+                    f"table {placement.name!r} serves the bare parameter {site.name!r}: rows taken by id are looked "
+                    "up, but every other use of it decodes the whole table first.",
+                    stacklevel=4,
+                )

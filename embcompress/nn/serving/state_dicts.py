@@ -14,7 +14,7 @@ from embcompress.artifact.schema import CompressedTable
 from embcompress.exceptions import TableError
 from embcompress.nn.bilinear import LowRankBilinear
 from embcompress.nn.representation import Representation
-from embcompress.nn.serving.apply import plan_tables, put_tables, warn_of
+from embcompress.nn.serving.apply import plan_tables, put_tables, warn_of_places
 from embcompress.nn.serving.constraint import RowConstraint
 from embcompress.nn.serving.heads import LowRankHead
 from embcompress.nn.serving.in_place import TABLE_SUFFIX, Served
@@ -187,7 +187,7 @@ def place_tables(model: nn.Module, state_dict: Mapping[str, Any], *, dense: bool
             f"{unserved[0]!r} is compressed in the state dict, which has no tensors of it, and the model does not tie "
             "it to another table."
         )
-    warn_of(model, placements)
+    warn_of_places(placements)
     return served
 
 
