@@ -140,9 +140,10 @@ def artifact_metadata(
 
     Args:
         tables: with their errors.
-        checksums: name -> crc32 of every stored tensor, eight hexadecimal digits.
+        checksums: name -> crc32 of every stored tensor, eight hexadecimal digits; those of marks are left out.
         original: what is kept of the checkpoint.
     """
+    marks = {name for table in tables for name in table.dense_names}
     document = {
         "schema_version": SCHEMA_WRITTEN,
         "tables": {
@@ -160,7 +161,7 @@ def artifact_metadata(
             }
             for table in tables
         },
-        "crc32": dict(checksums),
+        "crc32": {name: checksum for name, checksum in checksums.items() if name not in marks},
         "metadata": dict(original.metadata),
         **({"form": original.form} if original.form else {}),
     }
