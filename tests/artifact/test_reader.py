@@ -99,9 +99,10 @@ def test_artifact_header_is_canonical(artifact: Path) -> None:
 
 
 def test_artifact_has_the_crc32_of_every_tensor(artifact: Path) -> None:
-    """Each stored tensor's checksum is zlib's of its bytes in the file, eight hexadecimal digits; none is missing."""
+    """Each stored tensor's checksum is zlib's of its bytes in the file, eight hexadecimal digits; marks have none."""
     header, buffer = parse(artifact)
     checksums = json.loads(header.pop("__metadata__")["embcompress"])["crc32"]
+    del header["entities.weight"]
     assert checksums == {
         name: f"{zlib.crc32(buffer[slice(*entry['data_offsets'])]):08x}" for name, entry in header.items()
     }
