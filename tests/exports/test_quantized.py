@@ -148,13 +148,45 @@ def test_names_that_a_form_cannot_hold_are_refused(tmp_path: Path) -> None:
 
 
 def test_numbers_that_a_form_cannot_hold_are_refused(tmp_path: Path) -> None:
-    """Those whose scale leaves float16, NaN and infinity, each by its row; nothing is left behind."""
-    for number, kind in ((1e6, "gguf:q4_0"), (1e5, "torch:int4"), (math.nan, "torch:int8"), (math.inf, "gguf:q8_0")):
-        values = TABLE.clone()
-        values[37, 5] = number
+    """Those whose scale leaves float16, whose product leaves the reader's dtype, NaN and infinity, by their row."""
+    for number, kind, dtype in (
+        (1e6, "gguf:q4_0", torch.float32),
+        (1e5, "torch:int4", torch.float32),
+        (math.nan, "torch:int8", torch.float32),
+        (math.inf, "gguf:q8_0", torch.float32),
+        (-65504, "compressed-tensors:w8", torch.float16),
+        (3e38, "torch:int8", torch.float32),
+        (-3e38, "compressed-tensors:w4", torch.bfloat16),
+    ):
+        values = TABLE.to(dtype, copy=True)
+        values[37, 5], values[37, 6] = number, -number
         with pytest.raises(TableError, match="in row 37, and the form holds numbers up to"):
             export_of(tmp_path, {NAME: values}, kind, neighbours=10)
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "number"),
+    [
+        ("compressed-tensors:w8", torch.float16, 32752),
+        ("compressed-tensors:w4", torch.bfloat16, 8e37),
+        ("torch:int8", torch.float32, 8e37),
+        ("torch:int4", torch.float32, 65504),
+    ],
+)
+def test_numbers_near_the_end_of_a_form_are_measured(
+    kind: str, dtype: torch.dtype, number: float, tmp_path: Path
+) -> None:
+    """What is read of rows that reach from one end to the other is finite, and has the error of the report."""
+    values = TABLE.double() / TABLE.abs().max() * number
+    values[:, 0], values[:, 1] = -number, number
+    values = values.to(dtype)
+    result = export_of(tmp_path, {NAME: values}, kind)
+    made = reader_of(kind)(Path(result.output.path))[0].double()
+    relative = float((made - values.double()).norm() / values.double().norm())
+    assert result.tables[0].error is not None
+    assert math.isclose(result.tables[0].error.relative, relative, rel_tol=1e-4)
+    assert relative < 0.2
 
 
 def test_export_of_an_artifact_rounds_what_it_decodes_to(tmp_path: Path) -> None:
@@ -171,6 +203,8 @@ def test_export_of_an_artifact_rounds_what_it_decodes_to(tmp_path: Path) -> None
         assert math.isclose(result.tables[0].error.relative, relative, rel_tol=1e-3)
         assert (relative < 0.01) == (original is None)
         assert others["mask"].equal(STATE["mask"])
+        said = f"errors are those against the rows that {artifact} decodes to, without its own error"
+        assert [note.partition(":")[0] for note in result.notes] == ([said] if original is None else [])
     assert result.original is not None
     assert result.tables[0].bytes_before == TABLE.numel() * 4
 
