@@ -172,10 +172,19 @@ class Quantization:
             tables=tuple(tables),
             skipped=self._skipped,
             totals=Totals(before, after, before / after, checkpoint.nbytes / output.bytes),
-            warnings=self._table_source.facts.warnings,
-            notes=self._table_source.facts.notes,
+            warnings=(*self._kind.warnings(checkpoint), *self._table_source.facts.warnings),
+            notes=(*self._measured_against(), *self._table_source.facts.notes),
             kind=self._name,
             original=None if reference is None else InputFile(reference.name, reference.nbytes),
+        )
+
+    def _measured_against(self) -> tuple[str, ...]:
+        """Say of an artifact without its original that errors leave out what it lost itself."""
+        if self._reference is not None or not self._source.is_decoded:
+            return ()
+        return (
+            f"errors are those against the rows that {self._source.checkpoint.name} decodes to, without its own error: "
+            "--original CKPT measures both",
         )
 
     def _judged(self, result: ExportResult) -> ExportResult:

@@ -54,7 +54,8 @@ class ExportResult(ApproximateResult):
         kind: of the form, as --to names it.
         original: the checkpoint that the error was measured against; None: the input, whose rows were rounded.
         withheld: whether a gate failed, so that `output` describes a file that was measured, but not written.
-        warnings: sentences on how the files of labels and row weights were read.
+        warnings: sentences on what the output lacks, and on how the files of labels and row weights were read.
+        notes: sentences on what the errors are measured against, and on labels that were found beside the model.
         skipped: tables and tensors that the form does not hold, or holds as they are, and why.
     """
 

@@ -296,6 +296,32 @@ def test_modules_of_a_folder_are_quantized_by_their_own_configurations(tmp_path:
         embcompress.export(folder, "compressed-tensors:w8", table=f"0_Transformer/{NAME}")
 
 
+def test_gguf_of_a_model_of_llama_cpp_warns_of_what_it_lacks(tmp_path: Path) -> None:
+    """Its tokenizer and architecture are not copied, nor one half of its labels; quantized tensors become floats."""
+    gguf = pytest.importorskip("gguf", reason="reads GGUF files")
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_token_list([f"token{number}" for number in range(90)])
+    writer.add_tensor("token_embd.weight", TABLE.numpy())
+    kind = gguf.GGMLQuantizationType.Q8_0
+    codes = gguf.quants.quantize(TABLE.numpy(), kind)
+    writer.add_tensor("blk.0.attn_q.weight", codes, raw_dtype=kind)
+    for write in (
+        writer.write_header_to_file,
+        writer.write_kv_data_to_file,
+        writer.write_tensors_to_file,
+        writer.close,
+    ):
+        write()
+    result = embcompress.export(tmp_path / "model.gguf", "gguf:q4_0", neighbours=0)
+    (warning,) = result.warnings
+    assert "llama.cpp runs no model from it" in warning
+    assert "quantized tensors beside the tables become float32" in warning
+    names = {one.name: np.array(one.data) for one in gguf.GGUFReader(result.output.path).tensors}
+    assert list(names) == ["token_embd.weight", "blk.0.attn_q.weight"]
+    assert (names["blk.0.attn_q.weight"] == gguf.quants.dequantize(codes, kind)).all()
+    assert [one.name for one in result.skipped] == ["token_embd.weight.labels", "token_embd.weight.label_offsets"]
+
+
 def test_same_export_gives_the_same_bytes(tmp_path: Path) -> None:
     """Two runs write one hash, and a dry run tells the bytes of the file before it is there."""
     for kind in ("gguf:iq4_nl", "torch:int4"):
