@@ -243,6 +243,25 @@ def test_model_folder_keeps_its_files(tmp_path: Path) -> None:
         embcompress.export(folder, "compressed-tensors:w8", table="emb.weight")
 
 
+def test_modules_of_a_folder_are_quantized_by_their_own_configurations(tmp_path: Path) -> None:
+    """sentence-transformers loads a module from its folder: there the tables are named, as the module has them."""
+    source = tmp_path / "sentences"
+    (source / "0_Transformer").mkdir(parents=True)
+    (source / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "0_Transformer"}]))
+    # A null where the section would be: not quantized.
+    (source / "0_Transformer" / "config.json").write_text('{"model_type": "bert", "quantization_config": null}')
+    save(source / "0_Transformer" / "model.safetensors", {NAME: TABLE})
+    folder = Path(embcompress.export(source, "compressed-tensors:w8", neighbours=0).output.path)
+    configuration = json.loads((folder / "0_Transformer" / "config.json").read_text())
+    assert configuration["model_type"] == "bert"
+    assert configuration["quantization_config"]["config_groups"]["group_0"]["targets"] == ["emb"]
+    assert not (folder / "config.json").exists()
+    values, _ = read_packed(folder / "0_Transformer")
+    assert float((values - TABLE).norm() / TABLE.norm()) < 0.01
+    with pytest.raises(UsageError, match=r"has a 0_Transformer/config\.json with a 'quantization_config'"):
+        embcompress.export(folder, "compressed-tensors:w8", table=f"0_Transformer/{NAME}")
+
+
 def test_same_export_gives_the_same_bytes(tmp_path: Path) -> None:
     """Two runs write one hash, and a dry run tells the bytes of the file before it is there."""
     for kind in ("gguf:iq4_nl", "torch:int4"):
