@@ -96,6 +96,8 @@ EXPORT_KINDS: Mapping[str, str] = MappingProxyType(
         "torch:int4": "rows that torch's embedding bag of 4 bits reads",
         "compressed-tensors:w8": "a folder for compressed-tensors, 8 bits a number and a scale for 128",
         "compressed-tensors:w4": "a folder for compressed-tensors, 4 bits a number and a scale for 128",
+        "onnx:int8": "an ONNX model, ids to rows, 8.5 bits a number",
+        "onnx:int4": "an ONNX model with an operator of onnxruntime's own, 4.6 bits a number",
     }
 )  # of export --to -> what it is; embcompress.exports.quantized.KINDS writes them
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from embcompress.exports.quantized.compressed_folder import CompressedTensorsFolder
 from embcompress.exports.quantized.gguf_file import GgufFile
 from embcompress.exports.quantized.kind import Kind
+from embcompress.exports.quantized.onnx_file import OnnxFile
 from embcompress.exports.quantized.torch_rows import TorchRows
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
@@ -19,5 +20,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "torch:int4": TorchRows(4),
         "compressed-tensors:w8": CompressedTensorsFolder(8),
         "compressed-tensors:w4": CompressedTensorsFolder(4),
+        "onnx:int8": OnnxFile(8),
+        "onnx:int4": OnnxFile(4),
     }
 )  # by the keys of EXPORT_KINDS
