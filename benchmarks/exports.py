@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -164,6 +165,14 @@ def _run_gather(model: Any, rows: int) -> Tensor:
     return torch.from_numpy(session.run(None, {"ids": torch.arange(rows).numpy()})[0])
 
 
+def by_model2vec(values: Tensor) -> Tensor:
+    """Round to int8 as model2vec does, under the scale that it divides by and does not keep."""
+    from model2vec.quantization import DType, quantize_embeddings
+
+    codes = quantize_embeddings(values.numpy(), DType.Int8)
+    return torch.from_numpy(codes).float() * (values.abs().max() / 127)
+
+
 PEERS: Mapping[str, tuple[Peer, ...]] = {
     "gguf:q8_0": (Peer("gguf.quants.quantize", "gguf", by_gguf("Q8_0")),),
     "gguf:q4_0": (Peer("gguf.quants.quantize", "gguf", by_gguf("Q4_0")),),
@@ -183,7 +192,10 @@ PEERS: Mapping[str, tuple[Peer, ...]] = {
         Peer("MatMulNBitsQuantizer, 4.5 bits with float16", "onnx_ir", by_onnxruntime(is_symmetric=True)),
         Peer("the same, with zeros, 4.63 bits", "onnx_ir", by_onnxruntime(is_symmetric=False)),
     ),
+    "model2vec:int8": (Peer("quantize_embeddings, one scale", "model2vec", by_model2vec),),
 }  # by kind; each takes as many bytes as ours, or says how many
+# What every program makes of the same numbers.
+UNROUNDED = ("pykeen", "model2vec:float16", "word2vec", "word2vec:text", "npy", "npz")
 
 
 def squared_error(values: Tensor, made: Tensor) -> float:
@@ -196,8 +208,11 @@ def compare(name: str, values: Tensor) -> list[list[str]]:
     """Export a table in every kind, and compare its error with those of the peers."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "model.safetensors"
-        save_file({NAME: values}, source)
+        source = Path(folder) / "model"
+        source.mkdir()
+        save_file({NAME: values}, source / "model.safetensors")
+        vocabulary = {str(number): number for number in range(len(values))}
+        (source / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}))
         for kind, peers in PEERS.items():
             started = time.perf_counter()
             try:
@@ -223,7 +238,7 @@ def main() -> None:
     parser.add_argument("graph", type=Path, nargs="?", default=GRAPH)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    missing = set(EXPORT_KINDS) - set(PEERS)
+    missing = set(EXPORT_KINDS) - set(PEERS) - set(UNROUNDED)
     if missing:
         raise SystemExit(f"no peer for {', '.join(sorted(missing))}")
     sample = ROOT / "sample_checkpoints" / "kinships-complex" / "model.safetensors"

@@ -21,7 +21,7 @@ CHUNK_NUMBERS = (
 )  # worked on at once: half a megabyte of float32, which stays in a core's cache over all candidates
 REFINEMENTS = 3  # turns of choosing codes and fitting scales; a fourth gained less than 0.01 % of the squared error
 TINY = 1e-30  # in place of a sum of squares of zero
-ULPS = (0, -1, 1)  # stored scales beside the nearest that are tried, where they have few digits
+ULPS = {2: (0, -1, 1), 4: (0,)}  # by bytes of a stored scale: those beside the nearest that are tried
 MAGNITUDE = 0x7FFF  # bits of a 16-bit float without its sign
 
 
@@ -250,12 +250,12 @@ def _store_line(values: Tensor, line: Line, scales: Tensor, biases: Tensor) -> R
     """
     best, stored_scales, stored_biases = torch.full_like(scales, torch.inf), *[scales.to(line.dtype)] * 2
     nearest_scales = stored_scales
-    for scale_step in _ulps(line.dtype):
+    for scale_step in ULPS[line.dtype.itemsize]:
         scale = _stepped(nearest_scales, scale_step)
         wide = scale.to(values.dtype)
         chosen = _line_codes(values, line.top, wide, biases)
         nearest_biases = (values - chosen * wide).mean(dim=1, keepdim=True).to(line.dtype)
-        for bias_step in _ulps(line.dtype):
+        for bias_step in ULPS[line.dtype.itemsize]:
             bias = _stepped(nearest_biases, bias_step)
             shift = bias.to(values.dtype)
             residuals = values - shift - _line_codes(values, line.top, wide, shift) * wide
@@ -300,16 +300,12 @@ def _best_stored(scales: Tensor, dtype: torch.dtype, error_of: Callable[[Tensor]
     limits = torch.finfo(dtype)
     nearest = scales.clamp(limits.min, limits.max).to(dtype)
     best, least = nearest, torch.full_like(scales, torch.inf)
-    for step in _ulps(dtype):
+    for step in ULPS[dtype.itemsize]:
         candidate = _stepped(nearest, step)
         error = error_of(candidate)
         is_better = error < least
         least, best = torch.where(is_better, error, least), torch.where(is_better, candidate, best)
     return best
-
-
-def _ulps(dtype: torch.dtype) -> Sequence[int]:
-    return ULPS if dtype.itemsize == 2 else (0,)
 
 
 def _stepped(numbers: Tensor, step: int) -> Tensor:

@@ -16,7 +16,7 @@ from embcompress.checkpoints import open_checkpoint
 from embcompress.exceptions import OutputError, TableError
 from embcompress.exports.quantized.kind import ExportPlan
 from embcompress.exports.quantized.onnx_file import OnnxFile
-from embcompress.results import TableHead
+from embcompress.exports.quantized.source import open_source
 from embcompress.tables.rows import tensor_bytes
 from tests.fixtures import draw, save
 
@@ -67,11 +67,11 @@ def test_tensors_of_a_large_model_lie_beside_it(bits: int, tmp_path: Path) -> No
     """The model names the file and where in it they are, and onnxruntime reads them from there."""
     kind, values = OnnxFile(bits, bytes_max=1000), draw(70, 64)
     source = save(tmp_path / "model.safetensors", {"emb.weight": values})
-    head = TableHead("emb.weight", (), 70, (64,), "float32")
-    encoding = kind.encode(head)
     target = tmp_path / "large.onnx"
     with open_checkpoint(source) as checkpoint:
-        plan = ExportPlan(target, False, ((head, encoding),), (), checkpoint, lambda _: ())
+        (table,) = open_source(checkpoint, None, table=(), exclude=()).tables
+        encoding = kind.encode(table)
+        plan = ExportPlan(target, False, ((table.table.head, encoding),), (), checkpoint, lambda _: ())
         kind.check(plan)
         with kind.open_writer(plan) as writer:
             rounded = encoding.round(values)

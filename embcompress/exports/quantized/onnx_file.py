@@ -31,6 +31,7 @@ from embcompress.exports.onnx_writer import (
     is_split,
 )
 from embcompress.exports.quantized.kind import ExportPlan, Kind, RoundedPart, TableEncoding, why_no_real_matrix
+from embcompress.exports.quantized.source import SourceTable
 from embcompress.exports.rounding import Line, Scale, round_blocks, round_offset_blocks, spread
 from embcompress.results import TableHead
 
@@ -54,13 +55,14 @@ class OnnxFile(Kind):
         self.ending = f"-int{bits}.onnx"
         self._bits, self._bytes_max = bits, bytes_max
 
-    def why_unfit(self, table: TableHead) -> str:  # noqa: D102 - as in Kind
+    def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind
+        table = source.table.head
         if why := why_no_real_matrix(table):
             return why
         return "has an odd number of columns, and a byte holds two codes" if table.shape[0] % (8 // self._bits) else ""
 
-    def encode(self, table: TableHead) -> TableEncoding:  # noqa: D102 - as in Kind
-        return _Blocks(table, self._bits)
+    def encode(self, source: SourceTable) -> TableEncoding:  # noqa: D102 - as in Kind
+        return _Blocks(source.table.head, self._bits)
 
     def why_left_out(self, stored: StoredTensor) -> str:  # noqa: ARG002, D102 - as in Kind
         return "the model looks rows up, and computes nothing else"
