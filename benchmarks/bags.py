@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -63,9 +64,7 @@ def main() -> None:
             embcompress.apply_to(models[name], result.output.path)
     for kind in ("Zipf", "even"):
         ids = draw_ids(is_even=kind == "even")
-        functions: dict[str, Callable[[], object]] = {
-            name: (lambda model=model: model(ids)) for name, model in models.items()
-        }
+        functions: dict[str, Callable[[], object]] = {name: partial(model, ids) for name, model in models.items()}
         with torch.no_grad():
             taken = functions_in_turn(functions, runs=RUNS)
         first = "torch.nn.EmbeddingBag"

@@ -223,8 +223,14 @@ def decode_block(
     steps: NDArray[np.float32],  # (rows,), that of their kinds counted
     codebook: Codebook,
     threads: int,
+    scales: NDArray[np.float32] | None = None,
+    centers: NDArray[np.float32] | None = None,
 ) -> Tensor:
-    """Decode rows to weights, (rows, rank) float32."""
+    """Decode rows to weights, (rows, rank) float32.
+
+    They are multiplied by `scales`, (rank,), and `centers`, (profiles, rank), are added; by default by ones, and those
+    of the codebook.
+    """
     # Whatever is there is written over.
     decoded = np.empty((len(kinds), codebook.rank), np.float32)
     layouts, profiles = codebook.kind_layouts[kinds], codebook.center_profiles[kinds]
@@ -235,8 +241,8 @@ def decode_block(
         own = slice(first, first + size)
         read_strings(
             codes, positions[own], lengths[own], layouts=layouts[own], factors=factors[own], targets=targets[own],
-            steps=codebook.steps_of_layouts, trellis=codebook.trellis, decoded=decoded, centers=codebook.centers,
-            profiles=profiles[own],
+            steps=codebook.steps_of_layouts, trellis=codebook.trellis, decoded=decoded, scales=scales,
+            centers=codebook.centers if centers is None else centers, profiles=profiles[own],
         )  # fmt: skip
 
     in_threads([partial(decode, first) for first in range(0, len(kinds), size)], threads=threads)

@@ -248,6 +248,7 @@ def _store_line(values: Tensor, line: Line, scales: Tensor, biases: Tensor) -> R
 
     The bias that fits best depends on the scale as it is stored, and has itself few digits.
     """
+    reach = _not_zero(values.abs().amax(dim=1, keepdim=True))  # in units of it no square leaves the range of floats
     best, stored_scales, stored_biases = torch.full_like(scales, torch.inf), *[scales.to(line.dtype)] * 2
     nearest_scales = stored_scales
     for scale_step in ULPS[line.dtype.itemsize]:
@@ -258,7 +259,7 @@ def _store_line(values: Tensor, line: Line, scales: Tensor, biases: Tensor) -> R
         for bias_step in ULPS[line.dtype.itemsize]:
             bias = _stepped(nearest_biases, bias_step)
             shift = bias.to(values.dtype)
-            residuals = values - shift - _line_codes(values, line.top, wide, shift) * wide
+            residuals = (values - shift - _line_codes(values, line.top, wide, shift) * wide) / reach
             error = _dot(residuals, residuals)
             is_better = error < best
             best = torch.where(is_better, error, best)

@@ -14,12 +14,13 @@ from typing_extensions import Self
 from embcompress.coding.codebook import Codebook
 from embcompress.coding.read_kernels import PADDING
 from embcompress.coding.row_index import RowIndex
-from embcompress.nn.coded_base import CodedRows, check_bases, stored_row_shape
+from embcompress.nn.coded_base import check_bases, stored_row_shape
+from embcompress.nn.coded_strings import CodedStrings
 from embcompress.nn.decode_operator import BUFFERS, decode_rows, read_buffers
 from embcompress.nn.representation import Shape
 
 
-class CodedRepresentation(CodedRows):
+class CodedRepresentation(CodedStrings):
     """Rows whose weights over shared bases are coded (quantized), and decoded by each lookup.
 
     `row[i] = sum_k (scales[k] * steps[i] * numbers[i, k] + centers[p, k]) * bases[k]`, where the string of row i holds
@@ -159,30 +160,6 @@ class CodedRepresentation(CodedRows):
     def code_bits(self) -> int:
         """Count the bits of all strings; what tells their kinds and lengths is not counted."""
         return 8 * (self.codes.numel() - PADDING)
-
-    def _weights(self, ids: Tensor) -> Tensor:
-        """Decode weights, (count,) -> (count, columns).
-
-        Raises:
-            IndexError: an id outside 0..max_id - 1.
-        """
-        if self.scales.dtype == torch.float32 and not torch.is_grad_enabled():
-            return self._decode(ids, scales=self.scales, centers=self.centers)[0]
-        numbers, profiles = self._decode(ids)
-        weights: Tensor = numbers.to(self.scales.dtype) * self.scales
-        if self.centers is None:
-            return weights
-        own = self.centers.index_select(0, profiles.clamp(min=0))  # (count, columns)
-        return torch.addcmul(weights, own, (profiles >= 0).to(weights.dtype)[:, None])
-
-    def _score_rows(self, projected: Tensor, ids: Tensor) -> Tensor:
-        """Score the weights of rows, (*q, columns) -> (*q, count): the query is scaled, which has fewer numbers."""
-        numbers, profiles = self._decode(ids)
-        scores: Tensor = (projected * self.scales) @ numbers.to(projected.dtype).T
-        if self.centers is None:
-            return scores
-        center_scores = projected @ self.centers.to(projected.dtype).T  # (*q, profiles)
-        return scores + center_scores.index_select(-1, profiles.clamp(min=0)) * (profiles >= 0)
 
     def _decode(self, ids: Tensor, **factors: Tensor | None) -> tuple[Tensor, Tensor]:
         """Decode strings: the arguments and results of `decode_rows`."""

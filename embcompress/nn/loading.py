@@ -22,6 +22,7 @@ from embcompress.nn.bilinear import LowRankBilinear
 from embcompress.nn.coded import CodedRepresentation
 from embcompress.nn.disk.loading import open_disk_table
 from embcompress.nn.low_rank import LowRankRepresentation
+from embcompress.nn.representation import Representation
 from embcompress.nn.window_coded import WindowCodedRepresentation
 
 if TYPE_CHECKING:
@@ -63,14 +64,14 @@ def load(
     """
     with open_checkpoint(Path(path)) as checkpoint:
         artifact = check_expansion(read_artifact(checkpoint), is_allowed=allow_expansion)
-        return {
-            table.name: (
-                load_table(artifact, table)
-                if resident or table.matrix is not None
-                else open_disk_table(artifact, table)
-            ).to(device)
-            for table in artifact.tables
-        }
+        tables = {}
+        for table in artifact.tables:
+            is_read = resident or table.matrix is not None
+            loaded = load_table(artifact, table) if is_read else open_disk_table(artifact, table)
+            if isinstance(loaded, Representation):
+                loaded.table_name = table.name
+            tables[table.name] = loaded.to(device)
+        return tables
 
 
 def load_labels(path: str | Path) -> dict[str, list[str]]:

@@ -12,9 +12,7 @@ from torch import nn
 import embcompress
 from tests.fixtures import draw, save
 
-library = pytest.importorskip(
-    "compressed_tensors", reason="compressed-tensors is not installed: pip install '.[bench]'"
-)
+pytest.importorskip("compressed_tensors", reason="compressed-tensors is not installed: pip install '.[bench]'")
 DOCS = Path(__file__).parents[2] / "docs" / "exports.md"
 (LINES,) = [
     block for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL) if "compressed_tensors" in block

@@ -56,7 +56,7 @@ def read_packed(path: Path) -> tuple[Tensor, dict[str, Any]]:
     assert shape.tolist() == [90, 64]
     strings = np.unpackbits(words.numpy().view(np.uint8), axis=1, bitorder="little").reshape(90, 64, bits)
     codes = (strings.astype(np.int64) << np.arange(bits)).sum(axis=2) - (1 << (bits - 1))
-    return torch.from_numpy(codes).float() * scales.repeat_interleave(columns, dim=1), tensors
+    return torch.from_numpy(codes).to(scales.dtype) * scales.repeat_interleave(columns, dim=1), tensors
 
 
 def read_onnx(path: Path) -> tuple[Tensor, dict[str, Any]]:
@@ -134,6 +134,18 @@ def export_of(tmp_path: Path, state: dict[str, Tensor], kind: str, **options: An
     return embcompress.export(save(tmp_path / "model.safetensors", state), kind, **{"neighbours": 0, **options})
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["gguf:iq4_nl", "gguf:q8_0", "torch:int4", "compressed-tensors:w8"])
+def test_tables_of_every_dtype_are_rounded(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """The reported error is that of what is read, against the values as they are stored."""
+    result = export_of(tmp_path, {NAME: TABLE.to(dtype)}, kind)
+    values, _ = reader_of(kind)(Path(result.output.path))
+    exact = TABLE.to(dtype).double()
+    relative = float((values.double() - exact).norm() / exact.norm())
+    assert result.tables[0].error is not None
+    assert math.isclose(result.tables[0].error.relative, relative, rel_tol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("kind", "shape", "dtype", "reason"),
     [
@@ -195,6 +207,22 @@ def test_export_of_an_artifact_rounds_what_it_decodes_to(tmp_path: Path) -> None
         assert others["mask"].equal(STATE["mask"])
     assert result.original is not None
     assert result.tables[0].bytes_before == TABLE.numel() * 4
+
+
+def test_export_of_an_artifact_takes_labels_and_weights(tmp_path: Path) -> None:
+    """Labels name the worst rows, and weights by label count, the least for a row without one."""
+    source = save(tmp_path / "model.safetensors", {NAME: TABLE})
+    artifact = embcompress.approximate(source, bases=30, neighbours=0).output.path
+    labels, weights = tmp_path / "labels.txt", tmp_path / "weights.tsv"
+    labels.write_text("".join(f"row{number}\n" for number in range(89)))
+    weights.write_text("".join(f"row{number}\t{number + 2}\n" for number in range(89)))
+    result = embcompress.export(artifact, "torch:int4", labels=labels, row_weights=weights, neighbours=0)
+    error = result.tables[0].error
+    assert error is not None
+    assert error.unweighted_rows == 1
+    assert error.weighted_relative != error.relative
+    assert {row.label for row in error.worst_rows} <= {None, *(f"row{row.id}" for row in error.worst_rows)}
+    assert any(row.label for row in error.worst_rows)
 
 
 def test_export_of_an_artifact_refuses_what_is_not_its_original(tmp_path: Path) -> None:

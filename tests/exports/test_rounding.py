@@ -118,6 +118,16 @@ def test_round_rows_keeps_equal_numbers() -> None:
     assert round_rows(rows, Line(255, torch.float32), SEARCHES[8]).values().equal(rows)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_rows_of_any_size_are_rounded_alike(size: float) -> None:
+    """Squares that leave float32 change no error: it scales with the rows, to the rounding of the size itself."""
+    rows = draw(20, 16, seed=7)
+    line, search = Line(255, torch.float32), SEARCHES[8]
+    plain = (round_rows(rows, line, search).values() - rows).double().norm()
+    scaled = (round_rows(rows * size, line, search).values().double() / size - rows).norm()
+    assert math.isclose(float(scaled), float(plain), rel_tol=0.01)
+
+
 @pytest.mark.parametrize("size", [1e-6, 1e4])
 def test_scales_of_few_digits_are_chosen_with_their_rounding(size: float) -> None:
     """Near the ends of float16 no stored scale three steps away leaves less."""

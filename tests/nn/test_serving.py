@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping
 from itertools import count
@@ -102,6 +103,9 @@ def test_apply_to_looks_up_the_rows_of_the_artifact(compress: Compress, dtype: t
     model = Holder(emb=nn.Embedding(ROWS, DIM)).to(dtype)
     placed = embcompress.apply_to(model, artifact)
     assert placed == {"emb.weight": model.emb}
+    for table in (model.emb, embcompress.load(artifact)["emb.weight"]):
+        with pytest.raises(IndexError, match=r"ids of table 'emb\.weight' must be in 0\.\.59; got 60\."):
+            table([3, 60])
     rows = model.emb(IDS)
     assert rows.dtype == dtype
     weights, bases = factors_of(artifact, "emb.weight", dtype)
@@ -695,3 +699,74 @@ def test_apply_to_gives_a_model_that_is_saved_and_loaded(
         assert safetensors.torch.load_model(other, path) == (set(), [])
     for one, two in zip(outputs(model), outputs(other), strict=True):
         assert torch.equal(one, two)
+
+
+def test_apply_to_warns_of_a_wrapper_that_reduces_gradients(compress: Compress, tmp_path: Path) -> None:
+    """A model inside DistributedDataParallel is served, and the warning says to wrap it again before training."""
+    artifact = compress({"emb.weight": draw(ROWS, DIM)})
+    inner = TiedModel()
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        model = nn.parallel.DistributedDataParallel(inner)
+        with pytest.warns(UserWarning, match="wrap it again before it is trained"):
+            embcompress.apply_to(model, artifact)
+        dense = multiply_out(artifact, "emb.weight")
+        torch.testing.assert_close(model.eval()(IDS).double(), dense[IDS] @ dense.T, rtol=0, atol=1e-4)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+class Resized(TiedModel):
+    """Has what models of transformers have for other sizes, and can fail in the middle."""
+
+    fails = False
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Give the table."""
+        return self.emb
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Give the head."""
+        return self.head
+
+    def resize_token_embeddings(self, new_num_tokens: int, *_: object) -> nn.Module:
+        """Add rows of ones to the table, and to the head that shares it."""
+        weight = torch.cat([self.emb.weight.detach(), torch.ones(new_num_tokens - ROWS, DIM)])
+        self.emb = nn.Embedding.from_pretrained(weight, freeze=False)
+        if self.fails:
+            raise MemoryError
+        self.head = nn.Linear(DIM, new_num_tokens, bias=False)
+        self.head.weight = self.emb.weight
+        return self.emb
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_apply_to_lets_a_model_resize_its_table(compress: Compress, fails: bool) -> None:
+    """The model's own resizing sees dense modules; then the old factors serve again, and new rows if it did not fail.
+
+    A copy resizes itself and not the model that it was copied from.
+    """
+    artifact = compress({"emb.weight": draw(ROWS, DIM)})
+    original = Resized()
+    embcompress.apply_to(original, artifact)
+    table = original.emb
+    before = snapshot(original)
+    model = copy.deepcopy(original)
+    model.fails = fails
+    factors = model.emb.weights
+    if fails:
+        with pytest.raises(MemoryError):
+            model.resize_token_embeddings(ROWS + 4)
+        assert model.emb.weights is factors
+    else:
+        grown = model.resize_token_embeddings(ROWS + 4)
+        assert grown is model.emb
+        assert grown.base.weights is factors
+    assert model.head.table is model.emb
+    dense = multiply_out(artifact, "emb.weight")
+    dense = dense if fails else torch.cat([dense, torch.ones(4, DIM)])
+    torch.testing.assert_close(model.emb().double(), dense, rtol=0, atol=1e-5)
+    torch.testing.assert_close(model(IDS).double(), dense[IDS] @ dense.T, rtol=0, atol=1e-4)
+    assert original.emb is table
+    assert snapshot(original) == before

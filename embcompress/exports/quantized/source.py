@@ -15,7 +15,7 @@ from embcompress.artifact.decoded_rows import open_decoded_rows
 from embcompress.artifact.reader import Artifact
 from embcompress.artifact.schema import CompressedTable, real_row_shape
 from embcompress.checkpoints import Checkpoint, StoredTensor
-from embcompress.checkpoints.tensors import ITEM_BYTES, contiguous_strides
+from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.exceptions import TableError
 from embcompress.results import Skipped
 from embcompress.tables.recognition import matches
@@ -185,7 +185,8 @@ def _compressed_table(artifact: Artifact, compressed: CompressedTable) -> Source
         return DecodedTable(artifact, compressed, device=device, on_rows=on_rows)
 
     shape = compressed.dense_shape
-    stored = StoredTensor(compressed.name, compressed.dtype, shape, contiguous_strides(shape), 0)
+    # It lies nowhere: with such strides no row is looked for in the file, to see whether it is padding.
+    stored = StoredTensor(compressed.name, compressed.dtype, shape, (0,) * len(shape), 0)
     nbytes = math.prod(shape) * ITEM_BYTES[compressed.dtype]
     table = Table(compressed.name, compressed.tied_names, stored)
     factors = {} if compressed.is_coded else {stored.name: stored for stored in artifact.factors(compressed)}

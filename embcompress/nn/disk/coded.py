@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import Self
 
-from embcompress.coding.codebook import ZERO_KIND, Codebook
+from embcompress.coding.codebook import Codebook
 from embcompress.coding.coder import decode_block
 from embcompress.linalg.blocks import BLOCK_ROWS
-from embcompress.nn.coded import THREADED_NUMBERS
-from embcompress.nn.coded_base import CodedRows, check_bases, stored_row_shape
+from embcompress.nn.coded_base import check_bases, is_traced, stored_row_shape
+from embcompress.nn.coded_strings import CodedStrings
+from embcompress.nn.decode_operator import THREADED_NUMBERS
 from embcompress.nn.disk.rows_on_disk import RowsOnDisk
 from embcompress.nn.disk.strings import DiskStrings
 from embcompress.nn.representation import Shape
 
 
-class DiskCodedRepresentation(RowsOnDisk, CodedRows):
+class DiskCodedRepresentation(RowsOnDisk, CodedStrings):
     """Rows whose codes are read from the file by each lookup, and decoded as those of CodedRepresentation.
 
     A lookup reads each place that it needs once, in the order of the file, and many places at a time. Nothing of the
@@ -38,8 +40,6 @@ class DiskCodedRepresentation(RowsOnDisk, CodedRows):
     Raises:
         ArtifactError: by lookups: the file was changed, cut or replaced, or is damaged where a row lies.
     """
-
-    centers: nn.Parameter | None
 
     def __init__(
         self,
@@ -87,12 +87,17 @@ class DiskCodedRepresentation(RowsOnDisk, CodedRows):
         """Close the file: rows can no longer be looked up."""
         self.strings.file.close()
 
+    @property
+    def _block_rows(self) -> int:
+        """Rows that are read at once: of fewer, fewer would lie within a page of each other."""
+        return BLOCK_ROWS
+
     def _in_blocks(self, make: Callable[[Tensor], Tensor], ids: Tensor, *, dim: int) -> Tensor:
-        """Make rows for ids (count,), BLOCK_ROWS at once, while the system reads those of the blocks to come."""
-        if len(ids) <= BLOCK_ROWS or torch.compiler.is_compiling():
+        """Make rows for ids (count,), a block at once, while the system reads those of the blocks to come."""
+        if len(ids) <= BLOCK_ROWS or is_traced(ids):
             return super()._in_blocks(make, ids, dim=dim)
         self._refuse_ids_outside(ids)
-        blocks = [block.numpy() for block in torch.split(ids.cpu(), BLOCK_ROWS)][1:]
+        blocks = [block.numpy() for block in torch.split(ids.cpu(), BLOCK_ROWS)]
 
         def advise() -> None:
             for block in blocks:
@@ -102,35 +107,30 @@ class DiskCodedRepresentation(RowsOnDisk, CodedRows):
             thread.submit(advise)
             return super()._in_blocks(make, ids, dim=dim)
 
-    def _weights(self, ids: Tensor) -> Tensor:
-        """Read and decode weights, (count,) -> (count, columns).
+    def _decode(
+        self, ids: Tensor, *, scales: Tensor | None = None, centers: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Read strings and decode them; raises ArtifactError where they cannot be read."""
+        numbers, profiles = self._read_outside(partial(self._read_rows, scales=scales, centers=centers), ids)
+        return numbers.to(self.device), profiles.to(self.device)
 
-        Raises:
-            IndexError: an id outside 0..max_id - 1.
-            ArtifactError: the rows cannot be read.
-        """
-        numbers, profiles, is_used = self._read_outside(self._read_rows, ids)
-        weights: Tensor = numbers.to(self.device, self.scales.dtype) * self.scales
-        if self.centers is None:
-            return weights
-        own = self.centers.index_select(0, profiles.to(self.device))  # (count, columns)
-        return torch.addcmul(weights, own, is_used.to(self.device, weights.dtype)[:, None])
-
-    def _read_rows(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Read and decode strings: as CodedRepresentation does, in steps, with profiles and what rows are not zero."""
+    def _read_rows(
+        self, ids: Tensor, *, scales: Tensor | None = None, centers: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         self._refuse_ids_outside(ids)
-        book = self._codebook
         if not len(ids):
-            return torch.zeros(0, self.num_bases), ids, ids.bool()
-        strings = self.strings.read(ids.numpy())
-        kinds = strings.kinds
+            return torch.zeros(0, self.num_bases), ids
+        strings, book = self.strings.read(ids.numpy()), self._codebook
+        own_scales, own_centers = (None if part is None else part.detach().cpu().numpy() for part in (scales, centers))
         numbers = decode_block(
             strings.codes,
             strings.positions,
             strings.lengths,
-            kinds=kinds,
-            steps=book.row_steps(kinds),
+            kinds=strings.kinds,
+            steps=book.row_steps(strings.kinds),
             codebook=book,
             threads=torch.get_num_threads() if len(ids) * self.num_bases >= THREADED_NUMBERS else 1,
+            scales=own_scales,
+            centers=own_centers,
         )
-        return numbers, torch.from_numpy(book.profiles[kinds]), torch.from_numpy(kinds != ZERO_KIND)
+        return numbers, torch.from_numpy(book.center_profiles[strings.kinds])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from embcompress.nn.disk.rows_on_disk import RowsOnDisk
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.initializers import as_given
 from embcompress.nn.representation import Representation
-from embcompress.nn.scoring import flat_query, score_normalized
+from embcompress.nn.scoring import flat_query, normalized_scorer, score_in_blocks, top_rows
 
 
 class DiskLowRankRepresentation(RowsOnDisk, Representation):
@@ -79,18 +80,24 @@ class DiskLowRankRepresentation(RowsOnDisk, Representation):
         self.weights.file.close()
 
     def look_up(self, indices: Tensor | None) -> Tensor:
-        """Return rows without normalizer and dropout, (*s, *shape).
+        """Return rows without normalizer and dropout, (*s, *shape); raises as `weights_of`."""
+        return self.combine(self.weights_of(indices))
+
+    def weights_of(self, indices: Tensor | None) -> Tensor:
+        """Read the weights of rows, (*s, rank), real; ids as in `look_up`.
 
         Raises:
             IndexError: an id outside 0..max_id - 1.
             ArtifactError: the rows cannot be read.
         """
-        ids = torch.arange(self.max_id) if indices is None else indices.flatten()
-        weights = self._read(ids)  # (count, rank)
+        if indices is None:
+            return self._read(torch.arange(self.max_id))
+        return self._read(indices.flatten()).view(*indices.shape, self.num_bases)
+
+    def combine(self, weights: Tensor) -> Tensor:
+        """Make rows of weights, (*s, rank) -> (*s, *shape)."""
         common, bases = self._bases_in_common()
-        rows = weights.to(common) @ bases
-        lead = (self.max_id,) if indices is None else indices.shape
-        rows = rows.view(*lead, *self.bases.stored_shape)
+        rows = (weights.to(common) @ bases).view(*weights.shape[:-1], *self.bases.stored_shape)
         return torch.view_as_complex(rows) if self.is_complex else rows
 
     def scores(self, query: Tensor) -> Tensor:
@@ -102,15 +109,23 @@ class DiskLowRankRepresentation(RowsOnDisk, Representation):
             ValueError: a query of another shape, or a complex one where rows are real or the other way round.
             ArtifactError: the rows cannot be read.
         """
+        score = self._scorer(query)
+        return score_in_blocks(score, rows=self.max_id, block_rows=BLOCK_ROWS, has_graph=torch.is_grad_enabled())
+
+    def topk(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Find the rows of the k highest `scores`, as LowRankRepresentation does; raises as `scores`."""
+        return top_rows(self._scorer(query), rows=self.max_id, k=k, block_rows=BLOCK_ROWS)
+
+    def _scorer(self, query: Tensor) -> Callable[[int, int], Tensor]:
+        """Score rows from one number up to another: (*q, *shape) -> (*q, count)."""
         flat = flat_query(self, query)  # (*q, real dim)
         common, bases = self._bases_in_common()
         common = torch.promote_types(common, flat.dtype)
         flat = flat.to(common)
         if self.normalizer is not None:
-            return score_normalized(self, flat)
+            return normalized_scorer(self, flat)
         projected = flat @ bases.to(common).T  # (*q, rank)
-        blocks = torch.split(torch.arange(self.max_id), BLOCK_ROWS)
-        return torch.cat([projected @ self._read(block).to(common).T for block in blocks], dim=-1)
+        return lambda first, last: projected @ self._read(torch.arange(first, last)).to(common).T
 
     def reset_parameters(self) -> None:
         """Do nothing: all was given."""

@@ -80,6 +80,9 @@ def test_rows_are_those_of_the_table_in_memory(file: str) -> None:
             assert torch.equal(on_disk(asked), resident(asked))
         query = resident(ids[0, :4]).detach()
         expected = resident.scores(query).detach()
+        best, own_ids = on_disk.topk(query, 3)
+        torch.testing.assert_close(best, on_disk.scores(query).sort(dim=-1, descending=True).values[..., :3])
+        assert torch.equal(on_disk.scores(query).gather(-1, own_ids), best)
         rounding = 1e-2 if expected.dtype.itemsize == 2 else 1e-5  # of sums in other orders
         torch.testing.assert_close(
             on_disk.scores(query).detach(), expected, rtol=0, atol=rounding * float(expected.abs().max())
@@ -120,7 +123,7 @@ def test_ids_that_there_are_not_are_refused(file: str) -> None:
     """Ids below 0 and beyond the last row are refused before anything is read."""
     table = first_of(DATA / f"{file}.safetensors")
     for wrong in (-1, table.max_id):
-        with pytest.raises(IndexError, match=f"ids must be in 0..{table.max_id - 1}"):
+        with pytest.raises(IndexError, match=f"must be in 0..{table.max_id - 1}; got {wrong}"):
             table(torch.tensor([0, wrong]))
 
 
