@@ -16,9 +16,8 @@ from torch import Tensor
 
 from embcompress.exports.levels import Levels, OffsetLevels
 
-CHUNK_NUMBERS = (
-    2**17
-)  # worked on at once: half a megabyte of float32, which stays in a core's cache over all candidates
+# Worked on at once: half a megabyte of float32, which stays in a core's cache over all candidates.
+CHUNK_NUMBERS = 2**17
 REFINEMENTS = 3  # turns of choosing codes and fitting scales; a fourth gained less than 0.01 % of the squared error
 TINY = 1e-30  # in place of a sum of squares of zero
 ULPS = {2: (0, -1, 1), 4: (0,)}  # by bytes of a stored scale: those beside the nearest that are tried
@@ -337,8 +336,7 @@ def _chunks(values: Tensor) -> Iterator[Tensor]:
 
 def _joined(parts: Sequence[Rounded]) -> Rounded:
     """Put consecutive parts together."""
-    columns = zip(*(vars(part).values() for part in parts), strict=True)
-    return type(parts[0])(*map(torch.cat, columns))
+    return type(parts[0])(*map(torch.cat, zip(*(vars(part).values() for part in parts), strict=True)))
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:

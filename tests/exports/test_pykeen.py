@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import embcompress
 from embcompress.exceptions import TableError
 from embcompress.results import ApproximateResult
-from tests.fixtures import SAMPLES, draw_falling, save
+from tests.fixtures import SAMPLES, draw_falling, save, write_lines
 
 DOCS = Path(__file__).parents[2] / "docs" / "exports.md"
 (LINES,) = [block for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL) if "pykeen" in block]
@@ -62,6 +62,17 @@ def test_factors_are_those_of_the_artifact(dtype: torch.dtype, tmp_path: Path) -
     rows.load_state_dict({key.removeprefix("emb."): value for key, value in state.items() if key != "bias"})
     dense = load_file(embcompress.reconstruct(artifact).output.path)["emb.weight"]
     assert (rows() - dense).abs().max() < (1e-5 if dtype == torch.float32 else 1e-2) * dense.abs().max()
+
+
+def test_labels_are_left_out(tmp_path: Path) -> None:
+    """Those of an artifact are no parameter of a model; of word vectors the factors get the name of their table."""
+    lines = [f"word{number} {number} {number % 3} {number % 5}" for number in range(20)]
+    artifact = embcompress.approximate(write_lines(tmp_path / "words.vec", ["20 3", *lines]), bases=1).output.path
+    result = embcompress.export(artifact, "pykeen", neighbours=0)
+    module = result.tables[0].name.removesuffix("weight").removesuffix(".")
+    state = torch.load(result.output.path, weights_only=True)
+    assert sorted(state) == [f"{module}.{leaf}._embeddings.weight" for leaf in ("base", "weight")]
+    assert {one.reason for one in result.skipped} == {"PyKEEN keeps labels apart from tensors: left out"}
 
 
 def test_what_has_no_float_factors_is_refused(small_results: Mapping[str, ApproximateResult], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from embcompress.artifact.schema import BASES_SUFFIX, WEIGHTS_SUFFIX, CompressedTable
 from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import StoredTensor
+from embcompress.checkpoints.row_labels import LABELS_SUFFIX, OFFSETS_SUFFIX
 from embcompress.exceptions import UsageError
 from embcompress.exports.quantized.kind import ExportPlan, Kind, RoundedPart, TableEncoding
 from embcompress.exports.quantized.source import SourceTable
@@ -44,6 +45,8 @@ class PykeenFile(Kind):
         return _Factors(source, source.compressed)
 
     def why_left_out(self, stored: StoredTensor) -> str:  # noqa: D102 - as in Kind
+        if stored.name.endswith((LABELS_SUFFIX, OFFSETS_SUFFIX)):
+            return "PyKEEN keeps labels apart from tensors"
         return "" if stored.opaque_bytes is None else f"torch has no dtype for {stored.dtype}"
 
     def check(self, plan: ExportPlan) -> None:
