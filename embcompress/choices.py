@@ -99,6 +99,15 @@ EXPORT_KINDS: Mapping[str, str] = MappingProxyType(
         "torch:int4": "rows that torch's embedding bag of 4 bits reads",
         "compressed-tensors:w8": "a folder for compressed-tensors, 8 bits a number and a scale for 128",
         "compressed-tensors:w4": "a folder for compressed-tensors, 4 bits a number and a scale for 128",
+        "onnx:int8": "an ONNX model, ids to rows, 8.5 bits a number",
+        "onnx:int4": "an ONNX model with an operator of onnxruntime's own, 4.6 bits a number",
+        "pykeen": "a state dict of PyKEEN's LowRankRepresentation, from an artifact of bases and weights",
+        "model2vec:float16": "a folder for model2vec's StaticModel",
+        "model2vec:int8": "the same, 8 bits a number and a scale for a row",
+        "word2vec": "word2vec's binary file",
+        "word2vec:text": "word2vec's text file",
+        "npy": "float32 of one table for NumPy",
+        "npz": "float32 of all tables for NumPy",
     }
 )  # of export --to -> what it is; embcompress.exports.quantized.KINDS writes them
 

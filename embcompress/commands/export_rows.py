@@ -54,7 +54,7 @@ class Quantization:
         self._neighbours, self._conditions, self._output = neighbours, conditions, output
         reasons = {one.stored.name: kind.why_left_out(one.stored) for one in source.copied}
         self._copied = {copied_entry(one.stored): one for one in source.copied if not reasons[one.stored.name]}
-        self._encodings = {one.table.name: kind.encode(one.table.head) for one in source.tables}
+        self._encodings = {one.table.name: kind.encode(one) for one in source.tables}
         self._skipped = (
             *left_out(source.checkpoint),
             *source.skipped,
@@ -139,7 +139,7 @@ class Quantization:
         return TableReport(
             **vars(one.table.head),
             kind="embedding",
-            rank=min(one.table.rows, one.table.dim),
+            rank=min(one.table.rows, one.table.dim) if encoding.rank is None else encoding.rank,
             coding=self._name,
             solver=None,
             solver_reason=None,
