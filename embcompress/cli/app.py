@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from functools import wraps
 from inspect import getdoc, signature
@@ -17,6 +18,11 @@ from embcompress.cli import options as opt
 from embcompress.cli.process import print_text
 from embcompress.cli.showing import show, showing_progress
 from embcompress.compression.budget import DEFAULT_MAX_ERROR, EFFORTS
+from embcompress.exceptions import UsageError
+from embcompress.report.colors import render_text
+from embcompress.report.terminal import render_words
+from embcompress.report.words import WORDS, find_word
+from embcompress.text import did_you_mean
 
 HELP_OPTIONS = frozenset({"-h", "--help"})
 app = typer.Typer(
@@ -63,7 +69,7 @@ def _command(declared: Callable[..., None]) -> Callable[..., None]:
     paragraphs = (getdoc(declared) or "").split("\n\n")
 
     @wraps(declared)
-    def command(*, json: bool, quiet: bool, **parameters: Any) -> None:
+    def command(*, json: bool, quiet: bool, verbose: bool, **parameters: Any) -> None:
         function = getattr(embcompress, declared.__name__)  # the only import of what runs
         expected = signature(function).parameters
         given = {name: value for name, value in parameters.items() if value is not None}
@@ -73,7 +79,7 @@ def _command(declared: Callable[..., None]) -> Callable[..., None]:
         with showing_progress(json=json, quiet=quiet) as progress:
             shown = {"progress": progress} if "progress" in expected else {}
             result = function(*positional, **given, **shown)
-        show(result, json=json, quiet=quiet, report=given.get("report"))
+        show(result, json=json, quiet=quiet, verbose=verbose, report=given.get("report"))
 
     return app.command(cls=_Command, help="\n\n".join(" ".join(one.split()) for one in paragraphs))(command)
 
@@ -85,6 +91,7 @@ def inspect(
     force: opt.Force = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """List the tables of a checkpoint or an artifact: shapes, dtypes, bytes, and what approximate would compress.
 
@@ -119,16 +126,18 @@ def approximate(
     neighbours: opt.Neighbours = DEFAULT_NEIGHBOURS,
     baseline: opt.Baseline = None,
     max_regression: opt.MaxRegression = None,
+    grade: opt.Grade = None,
     max_shard_size: opt.MaxShardSize = None,
     device: opt.Device = "auto",
     seed: opt.Seed = 0,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Compress the embedding tables of a checkpoint to shared bases and the weights of each row.
 
     Give one of --ratio, --max-size, --max-error, --bases, --energy. The first three store weights as codes (quantized)
-    where that is smaller. Writes STEM-compressed.safetensors and its error report beside the checkpoint.
+    where that is smaller. Writes STEM-16x.safetensors, named by the size, and its error report beside the checkpoint.
     """
 
 
@@ -139,6 +148,7 @@ def evaluate(
     fail_if: opt.FailIf = None,
     baseline: opt.Baseline = None,
     max_regression: opt.MaxRegression = None,
+    grade: opt.Grade = None,
     report: opt.OwnReport = None,
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
@@ -153,6 +163,7 @@ def evaluate(
     seed: opt.SampleSeed = 0,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Compare an artifact with its original: measure the error and verify the file.
 
@@ -185,6 +196,7 @@ def backfill(
     seed: opt.DrawSeed = 0,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Add rows for new ids to the tables of a checkpoint or an artifact; known rows stay the same to the bit.
 
@@ -205,6 +217,7 @@ def reconstruct(
     device: opt.Device = "auto",
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Write the dense checkpoint again: the same names, shapes and dtypes as the original.
 
@@ -226,12 +239,25 @@ def sweep(
     seed: opt.SolverSeed = 0,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Measure error against bytes of every way to compress, and recommend one, with its command.
 
     Recommends the highest ratio at which every table stays within --max-error. Writes no file unless --report or --plot
     asks for one.
     """
+
+
+@app.command(cls=_Command)
+def explain(word: opt.Word = None) -> None:
+    """Say what a word of the reports means; without a word, all of them."""
+    known = None if word is None else find_word(word)
+    if word is not None and known is None:
+        raise UsageError(
+            f"no report has the word {word!r}.",
+            hint=did_you_mean(word, WORDS) or f"Words: {', '.join(WORDS)}.",
+        )
+    print_text(render_text(render_words(WORDS if known is None else [known]), os.environ, like=sys.stdout))
 
 
 @_command
@@ -242,6 +268,7 @@ def verify(
     allow_expansion: opt.AllowExpansion = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Check an artifact alone: header, checksums, sizes, finite numbers, every row, and the report beside it.
 

@@ -10,10 +10,11 @@ import typer
 from embcompress.artifact.claims import EXPANSION_MAX
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, DENSE_FORMS, METHODS, STORED_DTYPES
 from embcompress.compression.budget import EFFORTS
-from embcompress.evaluation.gates import DEFAULT_MAX_REGRESSION
+from embcompress.evaluation.baseline import DEFAULT_MAX_REGRESSION
 from embcompress.exceptions import UsageError
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.report import RENDERERS
+from embcompress.results import THRESHOLDS
 
 # Panels of a command's help, in the order in which its parameters stand.
 SIZE, ROWS, TABLES, OUTPUT, QUALITY = "Size", "Rows", "Tables", "Output", "Quality and gates"
@@ -105,6 +106,9 @@ OwnReport = Annotated[
     ),
 ]
 Json = Annotated[bool, _option("--json", ADVANCED, "Print one JSON document on stdout and nothing else there.")]
+Verbose = Annotated[
+    bool, _option("-v --verbose", ADVANCED, "Show every column, a closer look at the worst tables, and a legend.")
+]
 Quiet = Annotated[bool, _option("-q --quiet", ADVANCED, "Print only errors.")]
 Neighbours = Annotated[
     int,
@@ -139,6 +143,15 @@ MaxRegression = Annotated[
         "--max-regression F",
         ADVANCED,
         f"How much worse than --baseline each number may be, e.g. 1% or 0.01. Default: {DEFAULT_MAX_REGRESSION}.",
+    ),
+]
+Grade = Annotated[
+    list[str] | None,
+    _option(
+        "--grade RULE",
+        ADVANCED,
+        "Threshold of the grades good and fair, MEASURE=GOOD,FAIR, e.g. neighbours=90%,75%. Repeatable. Default: "
+        f"{', '.join(f'{one.measure}={one.good:g},{one.fair:g}' for one in THRESHOLDS.values())}.",
     ),
 ]
 Device = Annotated[str, _option("--device DEVICE", ADVANCED, "Where to compute: auto, cpu, cuda or cuda:N.")]
@@ -353,6 +366,9 @@ FillLabels = Annotated[
     _option("--fill-labels FILE", ADVANCED, "Labels of the rows of --fill; rows without one are drawn by --method."),
 ]
 DrawSeed = Annotated[int, _option("--seed N", ADVANCED, "Random seed of new rows.")]
+Word = Annotated[
+    str | None, typer.Argument(metavar="WORD", help="Word of a report, e.g. bound, p99, tied. Default: all words.")
+]
 TablesToTry = Annotated[
     list[str] | None,
     _option("--table GLOB", TABLES, "Tables to try, by name. Repeatable. Default: the recognised embedding tables."),

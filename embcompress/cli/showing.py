@@ -31,20 +31,23 @@ from embcompress.results import Result
 PIPE_WIDTH = 160  # columns of a report that no terminal shows
 
 
-def show(result: Result, *, json: bool, quiet: bool, report: Sequence[Path] | None = None) -> None:
+def show(
+    result: Result, *, json: bool, quiet: bool, verbose: bool = False, report: Sequence[Path] | None = None
+) -> None:
     """Print a result, and exit with EXIT_GATE where a gate or a check failed, whatever becomes of the printing.
 
     Args:
         result: of the command.
         json: as one document, and nothing else.
         quiet: not at all.
+        verbose: with every column.
         report: the files that the report was asked to go to.
     """
     code = 0 if is_ok(result) else EXIT_GATE
     if is_in_actions():
         print_error(tell_result(result, os.environ, report=report or (), quiet=quiet), is_command=True)
     try:
-        _print_result(result, json=json, quiet=quiet)
+        _print_result(result, json=json, quiet=quiet, verbose=verbose)
     except StdoutError as err:
         files = ", ".join(map(spelled, files_of(result, report=report or ())))
         done = f" The run is done; written: {files}." if files else ""
@@ -55,12 +58,12 @@ def show(result: Result, *, json: bool, quiet: bool, report: Sequence[Path] | No
         raise typer.Exit(code)
 
 
-def _print_result(result: Result, *, json: bool, quiet: bool) -> None:
+def _print_result(result: Result, *, json: bool, quiet: bool, verbose: bool) -> None:
     if json:
         print_text(render_json(result))
     elif not quiet:
         width = None if sys.stdout.isatty() else PIPE_WIDTH
-        print_text(render_text(render_terminal(result), os.environ, like=sys.stdout, width=width))
+        print_text(render_text(render_terminal(result, verbose=verbose), os.environ, like=sys.stdout, width=width))
 
 
 @contextmanager

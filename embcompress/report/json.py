@@ -20,6 +20,7 @@ def render_json(result: Result) -> str:
     if not fields.get("dry_run"):
         for name in DRY_RUN_FIELDS:
             fields.pop(name, None)
+        fields.get("output", {}).pop("overwrites", None)
     if not fields.get("withheld"):
         fields.pop("withheld", None)
     if isinstance(result, ApproximateResult) and not result.unrecognised_matrices:

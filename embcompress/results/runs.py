@@ -14,6 +14,7 @@ from embcompress.results.common import (
     Totals,
     UnrecognisedMatrix,
 )
+from embcompress.results.grades import Threshold
 from embcompress.results.tables import TableReport
 
 
@@ -24,6 +25,7 @@ class ApproximateResult:
     Attributes:
         withheld: whether a gate failed, so that `output` describes a file that was measured, but not written.
         warnings: sentences on how the files of labels and row weights were read.
+        thresholds: that the tables were graded by.
         unrecognised_matrices: large matrices that stayed dense, although they may be tables.
         unrecognised_command: a command that compresses these, too, to paste into a shell; None where there are none.
     """
@@ -36,6 +38,7 @@ class ApproximateResult:
     totals: Totals
     gates: tuple[Gate, ...] = ()
     warnings: tuple[str, ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
     withheld: bool = False
     unrecognised_matrices: tuple[UnrecognisedMatrix, ...] = ()
     unrecognised_command: str | None = None
@@ -87,6 +90,7 @@ class EvaluateResult:
         link_prediction: None without triples.
         warnings: sentences on how the files of labels and row weights were read.
         skipped: entries of the original that no safetensors file can hold, and that were not compared.
+        thresholds: that the tables were graded by.
     """
 
     command: str
@@ -99,6 +103,7 @@ class EvaluateResult:
     gates: tuple[Gate, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
     dry_run: bool = False
     memory_bytes: int | None = None
 

@@ -14,8 +14,9 @@ from embcompress.cli.options import ADVANCED
 from tests.command_line import run
 
 COMMANDS = {str(info.callback.__name__): info.callback for info in app.registered_commands if info.callback}
+del COMMANDS["explain"]  # which runs nothing
 # Those that say how the command line prints, and the library's own.
-PRINTING, OWN = {"json", "quiet"}, {"progress", "block_rows"}
+PRINTING, OWN = {"json", "quiet", "verbose"}, {"progress", "block_rows"}
 FIRST_OPTIONS_MAX = 12
 
 

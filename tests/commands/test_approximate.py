@@ -429,7 +429,7 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "folder-1"), *EFFORTS])
     exec(script, {})
     assert len({(tmp_path / "folder-1" / f"{effort}.safetensors").read_bytes() for effort in EFFORTS}) == len(EFFORTS)
-    for name in ("model-compressed", "model-compressed-dense", *EFFORTS):
+    for name in ("model-4bases", "model-4bases-dense", *EFFORTS):
         first, second = ((tmp_path / f"folder-{seed}" / f"{name}.safetensors").read_bytes() for seed in "12")
         assert first == second
         for secret in (str(tmp_path), "folder-1", socket.gethostname(), getpass.getuser()):

@@ -120,7 +120,7 @@ def test_memory_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     run("approximate", "m.safetensors", "--bases", 4, "--neighbours", 0)
     for args in (
         ["backfill", "m.safetensors", "--max-id", 400, "--base-ids", "ids"],
-        ["reconstruct", "m-compressed.safetensors"],
+        ["reconstruct", "m-4bases.safetensors"],
     ):
         assert "memory needed: about 3" in run(*args, "-n").out
         assert '"memory_bytes": 3' in run(*args, "-n", "--json").out
