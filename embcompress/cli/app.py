@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import getdoc, signature
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from typer.core import TyperCommand
 import embcompress
 from embcompress.choices import DEFAULT_NEIGHBOURS
 from embcompress.cli import options as opt
+from embcompress.cli.examples import epilog_of
 from embcompress.cli.process import print_text
 from embcompress.cli.showing import show, showing_progress
 from embcompress.compression.budget import DEFAULT_MAX_ERROR, EFFORTS
@@ -24,13 +26,13 @@ from embcompress.report.terminal import render_words
 from embcompress.report.words import WORDS, find_word
 from embcompress.text import did_you_mean
 
+CHECKPOINTS = frozenset({"checkpoint", "original", "artifact", "bases"})  # arguments that are texts
 HELP_OPTIONS = frozenset({"-h", "--help"})
 app = typer.Typer(
     name="embcompress",
     help="Compress trained embedding checkpoints: coded (quantized) weights over shared bases, one safetensors file, "
     "an error report.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": sorted(HELP_OPTIONS)},
 )
@@ -70,6 +72,7 @@ def _command(declared: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(declared)
     def command(*, json: bool, quiet: bool, verbose: bool, **parameters: Any) -> None:
+        _refuse_streams(parameters)
         function = getattr(embcompress, declared.__name__)  # the only import of what runs
         expected = signature(function).parameters
         given = {name: value for name, value in parameters.items() if value is not None}
@@ -81,7 +84,23 @@ def _command(declared: Callable[..., None]) -> Callable[..., None]:
             result = function(*positional, **given, **shown)
         show(result, json=json, quiet=quiet, verbose=verbose, report=given.get("report"))
 
-    return app.command(cls=_Command, help="\n\n".join(" ".join(one.split()) for one in paragraphs))(command)
+    text = "\n\n".join(" ".join(one.split()) for one in paragraphs)
+    return app.command(cls=_Command, help=text, epilog=epilog_of(declared.__name__))(command)
+
+
+def _refuse_streams(parameters: Mapping[str, Any]) -> None:
+    """Refuse `-`, by which other programs mean standard input or output.
+
+    Raises:
+        UsageError: it is the value of a parameter that names a file.
+    """
+    for name, value in parameters.items():
+        values = value if isinstance(value, list) else [value]
+        if not any(str(one) == "-" and (isinstance(one, Path) or name in CHECKPOINTS) for one in values):
+            continue
+        option = "" if name in CHECKPOINTS else f"--{name.replace('_', '-')} "
+        hint = "--json prints the report on standard output." if name == "report" else "Name a file, as ./- if need be."
+        raise UsageError(f"{option}- is no file, and nothing is read from or written to a pipe.", hint=hint)
 
 
 @_command
@@ -248,7 +267,7 @@ def sweep(
     """
 
 
-@app.command(cls=_Command)
+@app.command(cls=_Command, epilog=epilog_of("explain"))
 def explain(word: opt.Word = None) -> None:
     """Say what a word of the reports means; without a word, all of them."""
     known = None if word is None else find_word(word)

@@ -21,6 +21,9 @@ def render_json(result: Result) -> str:
         for name in DRY_RUN_FIELDS:
             fields.pop(name, None)
         fields.get("output", {}).pop("overwrites", None)
+    for gate in fields.get("gates", ()):
+        for name in ("baseline", "allowed") if gate["baseline"] is None else ():
+            del gate[name]
     if not fields.get("withheld"):
         fields.pop("withheld", None)
     if isinstance(result, ApproximateResult) and not result.unrecognised_matrices:

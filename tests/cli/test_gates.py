@@ -59,7 +59,8 @@ def test_failed_gate_withholds_the_artifact(sources: Path, tmp_path: Path) -> No
 def test_failed_gate_leaves_an_old_artifact(folder: Path) -> None:
     """With --force, too, the artifact stays byte for byte; the report beside it is replaced by that of the failure."""
     before = snapshot(folder)
-    outcome = approximate(folder, "--bases", 2, "--force", "--fail-if", "error.relative > 1e-3")
+    options = ("--force", "--output", folder / "model-4bases.safetensors")
+    outcome = approximate(folder, "--bases", 2, *options, "--fail-if", "error.relative > 1e-3")
     assert outcome.code == 3
     after = snapshot(folder)
     assert set(after) == set(before)
@@ -110,8 +111,11 @@ def test_dry_run_holds_what_it_knows(folder: Path) -> None:
     assert (outcome.code, json.loads(outcome.out)["gates"]) == (0, [])
     outcome = approximate(folder, *options, "--fail-if", "totals.ratio < 1000")
     assert outcome.code == 3
-    (gate,) = json.loads(outcome.out)["gates"]
-    assert gate["value"] == pytest.approx(300 * 16 / (300 * 4 + 4 * 16), rel=1e-12)
+    document = json.loads(outcome.out)
+    (gate,) = document["gates"]
+    header = document["totals"]["header_bytes"]
+    assert gate["value"] == pytest.approx(4 * 300 * 16 / (4 * (300 * 4 + 4 * 16) + header), rel=1e-12)
+    assert 0 < header < 1000
     assert snapshot(folder) == before
 
 
@@ -131,7 +135,8 @@ def test_baseline_holds_a_release(folder: Path) -> None:
     shutil.copy(folder / "model-4bases.report.json", folder / "old.json")
     assert approximate(folder, "--bases", 4, "--force", "--baseline", folder / "old.json").code == 0
     before = (folder / "model-4bases.safetensors").read_bytes()
-    outcome = approximate(folder, "--bases", 3, "--force", "--baseline", folder / "old.json", "--json")
+    options = ("--force", "--output", folder / "model-4bases.safetensors", "--baseline", folder / "old.json")
+    outcome = approximate(folder, "--bases", 3, *options, "--json")
     assert outcome.code == 3
     failed = {gate["expression"].split()[0] for gate in json.loads(outcome.out)["gates"] if not gate["passed"]}
     assert "error.relative" in failed

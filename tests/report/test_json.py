@@ -160,8 +160,6 @@ def test_is_ok_needs_every_gate() -> None:
         "value": 0.25,
         "passed": False,
         "is_numeric": True,
-        "baseline": None,
-        "allowed": None,
     }
     assert is_ok(RESULT)
 

@@ -91,7 +91,7 @@ def compression_document(result: Compression) -> Document:
         _files(result),
         tuple(sections),
         cases,
-        _outcome(result, tone=tone),
+        _outcome(result, has_failed=any(not one.passed for one in judged)),
         tuple(filter(None, (hidden_error_text(result.tables), hardly_smaller_text(result)))),
         grades=grade_facts(result),
         legend=legend_of(result),
@@ -152,7 +152,7 @@ def _state(result: Compression, *, has_gates: bool) -> tuple[str, Tone]:
     return ("measured" if grade is None else grade.grade), ("plain" if grade is None else GRADE_TONES[grade.grade])
 
 
-def _outcome(result: Compression, *, tone: Tone) -> tuple[Fact, ...]:
+def _outcome(result: Compression, *, has_failed: bool) -> tuple[Fact, ...]:
     """Say on a line whether the artifact was written."""
     file = result.artifact if isinstance(result, EvaluateResult) else result.output
     sizes = f"{human_bytes(result.input.bytes)} → {human_bytes(file.bytes)}"
@@ -167,7 +167,7 @@ def _outcome(result: Compression, *, tone: Tone) -> tuple[Fact, ...]:
         value = (Name(file.path), " with ", Name(result.input.path))
     elif result.withheld:
         label, value = "not written:", (Name(file.path), " failed a gate after measuring")
-    facts = [Fact(label, value, remark, "bad" if tone == "bad" else "plain")]
+    facts = [Fact(label, value, remark, "bad" if has_failed else "plain")]
     if isinstance(result, ApproximateResult) and result.unrecognised_command is not None:
         facts.append(
             Fact("", f"to compress {counted(len(result.unrecognised_matrices), 'more matrix', many='more matrices')}:")
