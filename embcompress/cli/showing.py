@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 import typer
 
@@ -76,11 +77,23 @@ def showing_progress(*, json: bool, quiet: bool) -> Iterator[Callable[[str, int,
         with progress_bar(os.environ) as advance:
             yield advance
         return
-    lines = ProgressLines(time.monotonic())
+    lines, ended = ProgressLines(time.monotonic()), Event()
 
     def show(doing: str, done: int, rows: int, row_bytes: int) -> None:
         line = lines.advance(time.monotonic(), doing, done, rows, row_bytes)
         if line:
             print_error(line + "\n")
 
-    yield show
+    def wait() -> None:
+        while not ended.wait(1.0):
+            line = lines.wait(time.monotonic())
+            if line:
+                print_error(line + "\n")
+
+    thread = Thread(target=wait, daemon=True)
+    thread.start()
+    try:
+        yield show
+    finally:
+        ended.set()
+        thread.join()

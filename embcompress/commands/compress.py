@@ -120,6 +120,8 @@ class Compression:
         self, chosen: Plan | Sequence[Table], choices: Sequence[SolverChoice], *, dry_run: bool
     ) -> EncodingMaker:
         """Choose the maker of encodings: by a number of bases, or within a budget as floats or as codes."""
+        tables = [planned.table for planned in chosen.tables] if isinstance(chosen, Plan) else chosen
+        self._table_source = replace(self._table_source, names=tuple(table.name for table in tables))
         if isinstance(chosen, Plan):
             return FixedRank(chosen, choices, self._table_source)
         if not self._budget.is_plain:

@@ -130,7 +130,9 @@ def evaluate(
         tables, ranked = [unmeasured_report(pair, opened) for pair in pairs], None
         if not dry_run:
             refuse_existing([path for path, _ in reports], force=force)
-            table_source = TableSource(checkpoint, chosen_device, seed, progress, facts)
+            table_source = TableSource(
+                checkpoint, chosen_device, seed, progress, facts, tuple(table.name for table in chosen)
+            )
             for number, pair in enumerate(pairs):
                 try:
                     tables[number] = TableComparison(pair, opened, table_source, neighbours=neighbours).report()

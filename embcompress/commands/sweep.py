@@ -98,10 +98,11 @@ def sweep(
         inputs = inputs_of(checkpoint)
         reports = check_reports(report, output=None, force=True, inputs=inputs)
         picture = None if plot is None else _check_picture(Path(plot), reports, inputs=inputs)
-        table_source = TableSource(checkpoint, resolve_device(device), seed, progress)
         swept, skipped = [], []
         chosen = choose_tables(checkpoint, table=named, exclude=excluded)
         refuse_existing([*(path for path, _ in reports), *([picture[0]] if picture else [])], force=force)
+        names = tuple(item.name for item in chosen)
+        table_source = TableSource(checkpoint, resolve_device(device), seed, progress, names=names)
         for item in chosen:
             one = TableMethods(item, table_source, effort=effort)
             if any(one.can_be(method) for method in (CODED, *PLAIN_DTYPES)):

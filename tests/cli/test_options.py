@@ -13,7 +13,7 @@ import embcompress
 from embcompress.cli.app import app
 from embcompress.cli.examples import EXAMPLES, SYNONYMS
 from embcompress.cli.options import ADVANCED
-from embcompress.exceptions import EmbcompressError
+from embcompress.cli.values import parse_ratio, read_share
 from tests.command_line import run
 
 COMMANDS = {str(info.callback.__name__): info.callback for info in app.registered_commands if info.callback}
@@ -97,18 +97,13 @@ def test_values_that_are_none_are_refused_in_our_words(arguments: list[str], mes
     assert outcome.err.startswith(f"error: {message}")
 
 
-def test_shares_may_be_in_per_cent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`5%` is 0.05, and `16x` is 16."""
-    seen: dict[str, Any] = {}
-
-    def approximate(path: str, *, max_error: float, ratio: float, energy: float, **others: object) -> None:
-        seen.update(max_error=max_error, ratio=ratio, energy=energy)
-        raise EmbcompressError(f"{path} {others}")
-
-    approximate.__signature__ = inspect.signature(embcompress.approximate)  # type: ignore[attr-defined]
-    monkeypatch.setattr(embcompress, "approximate", approximate)
-    run("approximate", "m.pt", "--max-error", "5%", "--ratio", "16x", "--energy", "99.5 %")
-    assert seen == {"max_error": 0.05, "ratio": 16.0, "energy": 0.995}
+def test_shares_may_be_in_per_cent() -> None:
+    """`5%` is 0.05, and `16x` is 16: what is then missing is the file."""
+    assert read_share("--energy", "0.95")("99.5 %") == 0.995
+    assert read_share("--max-error", "0.05")("5%") == read_share("--max-error", "0.05")(0.05) == 0.05
+    assert parse_ratio("16x") == parse_ratio("1.6e1") == 16
+    for arguments in (["--max-error", "5%"], ["--ratio", "16x"], ["--energy", "99.5%"]):
+        assert run("approximate", "missing.pt", *arguments).err.startswith("error: missing.pt does not exist")
 
 
 def test_completion_can_be_installed() -> None:
