@@ -22,7 +22,6 @@ from embcompress.checkpoints import open_checkpoint
 from embcompress.readers.numpy_reader import Artifact
 
 ROWS, DIM = 30_000, 128
-READERS = ROOT / "embcompress" / "readers"
 RUNS = 5
 CODED = {"effort": "fast", "neighbours": 0}
 WAYS: dict[str, dict[str, Any]] = {
@@ -67,7 +66,7 @@ def measure(path: Path) -> dict[str, tuple[float, float]]:
     }
     node = shutil.which("node")
     if node:
-        command = [node, ROOT / "benchmarks" / "time_reader.mjs", READERS / "reader.mjs", READERS / "symbols.bin"]
+        command = [node, ROOT / "benchmarks" / "time_reader.mjs", ROOT / "embcompress" / "readers" / "reader.mjs"]
         told = json.loads(subprocess.check_output([*command, path, str(RUNS)]))
         seconds["reader.mjs"] = told["open"], told["decode"]
     return seconds

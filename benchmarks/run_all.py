@@ -14,6 +14,7 @@ SCRIPTS = (
     "command.py",
     "token_table.py",
     "modules.py",
+    "serving.py",
     "backfill.py",
     "bilinear.py",
     "rate_distortion.py",
@@ -22,6 +23,8 @@ SCRIPTS = (
     "evaluation.py",
     "real_models.py",
     "readers.py",
+    "from_disk.py",
+    "exports.py",
 )
 PACKAGES = ("torch", "safetensors", "numba", "faiss-cpu", "scikit-learn", "typer", "rich")
 

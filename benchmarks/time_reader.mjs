@@ -1,13 +1,13 @@
-// Print the seconds of opening a table and of decoding all its rows, the least of several: `READER SYMBOLS ARTIFACT RUNS`.
+// Print the seconds of opening a table and of decoding all its rows, the least of several: `READER ARTIFACT RUNS`.
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
-const [reader, symbols, path, runs] = process.argv.slice(2);
+const [reader, path, runs] = process.argv.slice(2);
 const { openArtifact } = await import(pathToFileURL(reader));
 const taken = { open: [], decode: [] };
 for (let run = 0; run < Number(runs); run++) {
   const begun = performance.now();
-  const artifact = await openArtifact(readFileSync(path), readFileSync(symbols));
+  const artifact = await openArtifact(readFileSync(path));
   const [table] = Object.keys(artifact.tables);
   await artifact.rows(table, [0]);
   const opened = performance.now();

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from embcompress.commands.approximate import approximate as approximate
     from embcompress.commands.backfill import backfill as backfill
     from embcompress.commands.evaluate import evaluate as evaluate
+    from embcompress.commands.export import export as export
     from embcompress.commands.inspect import inspect as inspect
     from embcompress.commands.reconstruct import reconstruct as reconstruct
     from embcompress.commands.sweep import sweep as sweep
@@ -31,6 +32,7 @@ _HOMES = MappingProxyType(
         "backfill": "embcompress.commands.backfill",
         "evaluate": "embcompress.commands.evaluate",
         "exceptions": "embcompress.exceptions",
+        "export": "embcompress.commands.export",
         "inspect": "embcompress.commands.inspect",
         "load": "embcompress.nn.loading",
         "load_labels": "embcompress.nn.loading",
@@ -47,6 +49,7 @@ __all__ = [
     "approximate",
     "backfill",
     "evaluate",
+    "export",
     "inspect",
     "load",
     "load_labels",

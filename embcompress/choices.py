@@ -95,6 +95,19 @@ DENSE_FORMS: Mapping[str, str] = MappingProxyType(
 )  # of --to, what a dense model is written as -> the ending of its file
 
 
+EXPORT_KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "gguf:q8_0": "GGUF, 8.5 bits a number",
+        "gguf:q4_0": "GGUF, 4.5 bits a number",
+        "gguf:iq4_nl": "GGUF, 4.5 bits a number of 16 uneven levels",
+        "torch:int8": "rows that torch's embedding bag of bytes reads",
+        "torch:int4": "rows that torch's embedding bag of 4 bits reads",
+        "compressed-tensors:w8": "a folder for compressed-tensors, 8 bits a number and a scale for 128",
+        "compressed-tensors:w4": "a folder for compressed-tensors, 4 bits a number and a scale for 128",
+    }
+)  # of export --to -> what it is; embcompress.exports.quantized.KINDS writes them
+
+
 # Of forms with a word before each row: the characters that end one, so that no word may hold them.
 WORD_ENDS: Mapping[str, str] = MappingProxyType({"word2vec": "\n\r", "word2vec-binary": " \n", "glove": "\n\r"})
 

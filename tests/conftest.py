@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -12,12 +15,42 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads make a b
 import pytest
 import torch
 
+import embcompress
 from tests.fixtures import compress_sample, pair, small_pairs, small_results
 
 __all__ = ["compress_sample", "pair", "small_pairs", "small_results"]
 
+# Where bytecode is not kept, every run rewrites the asserts of all tests, and every child compiles the package again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Collecting makes millions of objects that stay, and to look through them again and again takes a third of its time.
+gc.disable()
 for _name in ("GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR"):  # what the machine that runs the tests sets changes reports
     os.environ.pop(_name, None)
+
+
+COMPILE = """
+import sys, torch, embcompress
+folder = sys.argv[1]
+torch.save({"a_embedding": torch.randn(300, 16)}, folder + "/model.pt")
+output = embcompress.approximate(folder + "/model.pt", ratio=6).output.path
+embcompress.reconstruct(output)
+"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the loops of coded weights once, while the workers collect: each would take ten seconds for it."""
+    is_compiled = any(Path(embcompress.__file__).parent.glob("coding/__pycache__/search_kernels.*.nbi"))
+    if not config.getoption("numprocesses", None) or hasattr(config, "workerinput") or is_compiled:
+        return
+    folder = tempfile.TemporaryDirectory()
+    compiler = subprocess.Popen([sys.executable, "-c", COMPILE, folder.name], stdout=subprocess.DEVNULL)
+
+    def finish() -> None:
+        compiler.wait()
+        folder.cleanup()
+
+    config.add_cleanup(finish)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,6 +86,13 @@ def make_samples() -> ModuleType:
         patch.setitem(sys.modules, "make_samples", module)  # its dataclasses look up the module that they are in
         spec.loader.exec_module(module)
     return module
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, but for what was made so far."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

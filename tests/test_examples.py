@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import io
+import logging
 import re
-import subprocess
+import runpy
+import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,14 +20,6 @@ pytestmark = pytest.mark.pykeen
 
 ROOT = Path(__file__).parent.parent
 BACKFILL = ROOT / "examples" / "backfill_nations.py"
-# Runs commands one after the other as scripts of one process, which imports PyKEEN once.
-RUN_ALL = """
-import runpy, shlex, sys
-for command in sys.argv[1:]:
-    print("$", command)
-    sys.argv = shlex.split(command)[1:]
-    runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 def commands_of(script: Path) -> list[str]:
@@ -40,14 +37,18 @@ def test_backfill_nations_tells_how_to_run_it() -> None:
 
 
 @pytest.fixture(scope="module")
-def printed() -> dict[str, str]:
-    """Run the commands, and keep what each prints."""
-    run = subprocess.run(
-        [sys.executable, "-c", RUN_ALL, *commands_of(BACKFILL)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    return dict(part.split("\n", 1) for part in run.stdout.removeprefix("$ ").split("\n$ "))
+def printed() -> Iterator[dict[str, str]]:
+    """Run the commands in this process, which imports PyKEEN once, and keep what each prints."""
+    outputs = {}
+    for command in commands_of(BACKFILL):
+        _, script, *arguments = shlex.split(command)
+        output = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
+            patch.setattr(sys, "argv", [script, *arguments])
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        outputs[command] = output.getvalue()
+    yield outputs
+    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("command", commands_of(BACKFILL))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,7 @@ from embcompress.coding.codebook import Codebook, read_codebook
 from embcompress.coding.constants import HALF_BIT, group_width
 from embcompress.coding.rotation import decode_rotation
 from embcompress.coding.row_index import RowIndex, read_row_index
+from embcompress.coding.seekable_index import SeekableIndex, read_seekable
 from embcompress.coding.window_codebook import WindowCodebook, unpack_numbers
 from embcompress.exceptions import ArtifactError
 
@@ -39,7 +40,18 @@ def read_coded(artifact: Artifact, table: CompressedTable) -> CodedFactors:
     Raises:
         ArtifactError: a tensor does not have the checksum of the header, or does not fit to the others.
     """
-    return read_factors(table, artifact.coded_factors(table), lambda stored: read_tensor(artifact, stored))
+    return read_factors(
+        table, artifact.coded_factors(table), lambda stored: read_tensor(artifact, stored), parts=artifact.read
+    )
+
+
+def read_seekable_factors(artifact: Artifact, table: CompressedTable) -> SeekableFactors:
+    """Read what decodes single rows of a table with a seekable index; raises as `read_coded` does."""
+    tensors = artifact.coded_factors(table)
+    codebook, bases = _read_decoder(table, tensors, lambda stored: read_tensor(artifact, stored))
+    index = read_seekable(read_tensor(artifact, tensors[INDEX_SUFFIX]).numpy(), rows=table.rows, codebook=codebook)
+    _check_size(table, index.nbytes, tensors[CODES_SUFFIX])
+    return SeekableFactors(codebook, bases, index)
 
 
 def read_windowed(artifact: Artifact, table: CompressedTable) -> WindowFactors:
@@ -77,6 +89,21 @@ class CodedFactors:
 
 
 @dataclass(frozen=True)
+class SeekableFactors:
+    """What decodes single rows of a table with a seekable index, in memory.
+
+    Attributes:
+        codebook: what decodes the codes to weights.
+        bases: (rank, real entries of a row) float32; None where the table's own columns are coded.
+        index: where the block of each row lies.
+    """
+
+    codebook: Codebook
+    bases: Tensor | None
+    index: SeekableIndex
+
+
+@dataclass(frozen=True)
 class WindowFactors:
     """A table coded as in schema 1 but for its codes, in memory.
 
@@ -92,22 +119,49 @@ class WindowFactors:
 
 
 def read_factors(
-    table: CompressedTable, tensors: Mapping[str, StoredTensor], read: Callable[[StoredTensor], Tensor]
+    table: CompressedTable,
+    tensors: Mapping[str, StoredTensor],
+    read: Callable[[StoredTensor], Tensor],
+    *,
+    parts: Callable[[StoredTensor], Iterator[memoryview]],
 ) -> CodedFactors:
-    """Read all tensors of a coded table but the codes; the arguments are those of `read_window_factors`.
+    """Read all tensors of a coded table but the codes; of a seekable one goes over these once, for kinds and lengths.
+
+    Args:
+        table: that they belong to.
+        tensors: by `find_coded`.
+        read: reads a tensor and checks it.
+        parts: yields the bytes of a tensor and checks them.
 
     Raises:
         ArtifactError: what they hold does not fit together.
     """
+    codebook, bases = _read_decoder(table, tensors, read)
+    stored = read(tensors[INDEX_SUFFIX]).numpy()
+    if table.is_seekable:
+        seekable = read_seekable(stored, rows=table.rows, codebook=codebook)
+        _check_size(table, seekable.nbytes, tensors[CODES_SUFFIX])
+        return CodedFactors(codebook, bases, seekable.read_rows(parts(tensors[CODES_SUFFIX])))
+    index = read_row_index(stored, rows=table.rows, codebook=codebook)
+    _check_size(table, index.nbytes, tensors[CODES_SUFFIX])
+    return CodedFactors(codebook, bases, index)
+
+
+def _read_decoder(
+    table: CompressedTable, tensors: Mapping[str, StoredTensor], read: Callable[[StoredTensor], Tensor]
+) -> tuple[Codebook, Tensor | None]:
+    """Read codebook and bases."""
     dim = math.prod(real_row_shape(table))
     codebook = read_codebook(read(tensors[CODEBOOK_SUFFIX]).numpy(), rank=table.rank, dim=dim)
-    index = read_row_index(read(tensors[INDEX_SUFFIX]).numpy(), rows=table.rows, codebook=codebook)
-    if index.nbytes != tensors[CODES_SUFFIX].nbytes:
-        raise _unfit(table, f"its strings have {index.nbytes} bytes, and its codes {tensors[CODES_SUFFIX].nbytes}")
-    bases = None
-    if codebook.rotation is not None:
-        bases = decode_rotation(codebook.rotation, table.rank).to(torch.float32)
-    return CodedFactors(codebook, bases, index)
+    if codebook.rotation is None:
+        return codebook, None
+    return codebook, decode_rotation(codebook.rotation, table.rank).to(torch.float32)
+
+
+def _check_size(table: CompressedTable, nbytes: int, codes: StoredTensor) -> None:
+    """Refuse codes of another size than the index says."""
+    if nbytes != codes.nbytes:
+        raise _unfit(table, f"its strings have {nbytes} bytes, and its codes {codes.nbytes}")
 
 
 def read_window_factors(

@@ -143,7 +143,8 @@ class Strings:
     """Strings of some rows in memory.
 
     Attributes:
-        codes: uint8, one behind the other in the order of the rows, and bytes behind the last that play no part.
+        codes: uint8, in the order of the rows, of a seekable table with the heads of the blocks that begin with one of
+            them, and PADDING bytes behind the last that play no part.
         positions: (count,) int64, where each starts.
         lengths: (count,) int64, bytes of each.
         kinds: (count,) int64, of the rows.
@@ -156,8 +157,8 @@ class Strings:
 
     @property
     def used(self) -> memoryview:
-        """The bytes of the strings alone."""
-        return self.codes.data[: int(self.lengths.sum())]
+        """The bytes that lie in the file."""
+        return self.codes.data[: len(self.codes) - PADDING]
 
     def decode(self, codebook: Codebook) -> Tensor:
         """Decode them to weights, (count, rank) float32."""
@@ -187,13 +188,15 @@ class StringReader:
     def read(self, rows: NDArray[np.int64]) -> Strings:
         """Read the strings of rows by number, (count,); of rows that follow each other at once."""
         kinds, lengths = self._index.kinds[rows].astype(np.int64), self._index.lengths[rows].astype(np.int64)
-        ends = lengths.cumsum()
-        codes = np.empty(int(lengths.sum()) + PADDING, np.uint8)
+        # A head takes part like a string of the row behind it.
+        heads = self._index.heads_before(rows)
+        ends = (lengths + heads).cumsum()
+        codes = np.empty((int(ends[-1]) if len(ends) else 0) + PADDING, np.uint8)
         codes[-PADDING:] = 0
         firsts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
         file, position = self._files.locate(self._codes.start)
-        starts = (self._index.positions(rows[firsts]) + position).tolist()
-        places = [*(ends - lengths)[firsts].tolist(), len(codes) - PADDING]
+        starts = (self._index.positions(rows[firsts]) - heads[firsts] + position).tolist()
+        places = [*(ends - lengths - heads)[firsts].tolist(), len(codes) - PADDING]
         view, descriptor, preadv = codes.data, file.fileno(), os.preadv
         for start, begin, end in zip(starts, places[:-1], places[1:], strict=True):
             part = view[begin:end]

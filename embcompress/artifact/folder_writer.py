@@ -33,12 +33,14 @@ class FolderForm:
         companions: files that are copied, by the names that they get in the folder.
         has_modules: whether a tensor named `FOLDER/name`, of a folder that holds companions, goes as `name` into a file
             of that folder, as sentence-transformers has the modules of a model.
+        contents: other files, with their bytes, by the names that they get in the folder.
     """
 
     stem: str
     max_shard_bytes: int | None = None
     companions: Mapping[str, Path] | None = None
     has_modules: bool = False
+    contents: Mapping[str, bytes] | None = None
 
     def module_of(self, entry: Entry) -> str:
         """Name the folder within the folder that a tensor goes into; empty: none."""
@@ -144,6 +146,8 @@ class FolderWriter(TensorWriter):
                 copy = self._folder / name
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, copy)
+            for name, content in (self._form.contents or {}).items():
+                (self._folder / name).write_bytes(content)
             listed = _list_sums(self._folder, sums)
             (self._folder / SUMS_NAME).write_bytes(listed)
             for path in _files_of(self._folder):

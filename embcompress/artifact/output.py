@@ -88,6 +88,25 @@ def plan_output(
     return Output(target, resolved, force, form)
 
 
+def plan_folder(
+    output: str | Path | None, *, source: Checkpoint, ending: str, force: bool, inputs: Iterable[Path]
+) -> Output:
+    """Choose where a folder goes, whatever the input is, and check that it can be written.
+
+    Args:
+        output: as asked for; None: named after the input, beside it.
+        source: the input that it is named after.
+        ending: of the default name.
+        force: whether what is there is replaced.
+        inputs: what the run reads, which must not be replaced.
+
+    Raises:
+        OutputError: as `check_output`; a folder that holds other things than an earlier output.
+    """
+    target = Path(output) if output else beside(source.name, ending)
+    return Output(target, _check_folder(target, force=force, inputs=inputs), force)
+
+
 def beside(source: str | Path, ending: str) -> Path:
     """Name an output beside a file or a folder, in `.` itself; of a model on the hub in the current folder.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embcompress.artifact.claims import check_shape, check_tied_names, parse_document
+from embcompress.artifact.limits import check_shape, check_tied_names, parse_document
 from embcompress.artifact.schema import (
     BASES_DTYPES,
     BASES_SUFFIX,
@@ -20,8 +20,10 @@ from embcompress.artifact.schema import (
     CODINGS,
     DOCUMENT_KEY,
     INDEX_SUFFIX,
+    PLAIN,
     SCALES_SUFFIX,
     SCHEMAS_READ,
+    SEEKABLE,
     TABLE_KINDS,
     WEIGHTS_SUFFIX,
     CompressedTable,
@@ -201,10 +203,12 @@ def _read_table(name: str, fields: Mapping[str, Any]) -> CompressedTable:
             "which this version does not read.",
             hint="Update embcompress.",
         )
-    is_coded = fields["coding"] == CODED
+    is_coded = fields["coding"] != PLAIN
     if is_coded and rank > math.prod(shape[1:]) * (2 if fields["dtype"] in REAL_PARTS else 1):
         raise ValueError(f"table {brief(name)} of shape {brief(shape)} has the rank {rank}")
     matrix = fields["matrix"] if fields["kind"] == "bilinear" else None
+    if fields["coding"] == SEEKABLE and "levels" in fields:
+        raise ValueError(f"table {brief(name)} has levels and a seekable index")
     if matrix is not None and is_coded:
         raise ValueError(f"table {brief(name)} is a coded bilinear one")
     if matrix is not None:
@@ -225,10 +229,11 @@ def _read_table(name: str, fields: Mapping[str, Any]) -> CompressedTable:
         rank=rank,
         error=None if error is None else float(error),
         kind=fields["kind"],
-        coding=fields["coding"],
+        coding=CODED if is_coded else PLAIN,
         matrix=None if matrix is None else (matrix[0], matrix[1]),
         windows=read_windows(fields["levels"]) if is_coded and "levels" in fields else (),
         shards=_read_shards(fields.get("shards", []), rows=shape[0]),
+        is_seekable=fields["coding"] == SEEKABLE,
     )
 
 

@@ -21,7 +21,8 @@ SCHEMAS_READ = (1, SCHEMA_WRITTEN)
 TABLE_KINDS = ("embedding", "bilinear")
 PLAIN = "plain"
 CODED = "coded"  # the coding's name in the metadata
-CODINGS = (PLAIN, CODED)
+SEEKABLE = "coded-seekable"  # its name where the index finds one row without being read whole
+CODINGS = (PLAIN, CODED, SEEKABLE)
 DOCUMENT_KEY = "embcompress"  # in the metadata: the artifact's own JSON
 FORMAT_ENTRY = ("format", "pt")  # Hugging Face loaders refuse a file without it
 BASES_SUFFIX = ".bases"
@@ -71,6 +72,7 @@ class CompressedTable(TableHead):
         windows: of a table that is coded as in schema 1: bits of a column and of the window that its level depends on,
             ascending.
         shards: names and rows of the tensors that the original has in its place, in order; empty where it is one.
+        is_seekable: of a coded table: whether its index finds one row without being read whole.
     """
 
     rank: int
@@ -80,6 +82,7 @@ class CompressedTable(TableHead):
     matrix: tuple[int, int] | None = None
     windows: Windows = ()
     shards: tuple[tuple[str, int], ...] = ()
+    is_seekable: bool = False
 
     @property
     def is_coded(self) -> bool:
@@ -139,7 +142,7 @@ def artifact_metadata(
         "tables": {
             table.name: {
                 "kind": table.kind,
-                "coding": table.coding,
+                "coding": SEEKABLE if table.is_seekable else table.coding,
                 "shape": list(table.dense_shape),
                 "dtype": table.dtype,
                 "tied_names": list(table.tied_names),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from types import ModuleType, TracebackType
 
 from embcompress.checkpoints import safetensors_file
 from embcompress.checkpoints.column_files import arrow_file, arrow_folder, parquet_file
-from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.files import Files, read_head
 from embcompress.checkpoints.gguf_files import gguf_file
 from embcompress.checkpoints.graph_folders import biggraph_folder, dglke_folder
 from embcompress.checkpoints.hdf5_files import hdf5_file
@@ -21,7 +20,7 @@ from embcompress.checkpoints.pickled import pickle_file
 from embcompress.checkpoints.pieces import join_pieces
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
 from embcompress.checkpoints.torch_files import distributed_folder, legacy_file, shards_folder, torch_file
-from embcompress.checkpoints.unread import HEAD_BYTES, tell_folder, tell_unread
+from embcompress.checkpoints.unread import tell_folder, tell_unread
 from embcompress.checkpoints.word_vectors import (
     binary_file,
     fasttext_file,
@@ -137,12 +136,6 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     except BaseException:
         files.close()
         raise
-
-
-def read_head(path: Path, files: Files) -> bytes:
-    """Read the first HEAD_BYTES bytes of a file."""
-    file, _ = files.open(path)
-    return os.pread(file.fileno(), HEAD_BYTES, 0)
 
 
 def _recognise(path: Path, head: bytes) -> ModuleType:

@@ -23,6 +23,8 @@ FILE_SPAN = 2**48  # bytes of addresses for each file: more than file systems le
 # Descriptors kept open at once, of a checkpoint of thousands of files: macOS allows 256 to a process, and two
 # checkpoints may be open.
 OPEN_MAX = 96
+# Bytes from the start of a file that tell a format: a tar archive says so at byte 257, text in its first lines.
+HEAD_BYTES = 4096
 
 
 @dataclass
@@ -35,6 +37,21 @@ class _File:
     identity: tuple[int, ...] = ()
     make: Callable[[BinaryIO], None] | None = None
     handle: BinaryIO | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class FilePlace:
+    """A position in a file on disk.
+
+    Attributes:
+        path: of the file.
+        identity: by `identify`, when it was opened.
+        position: in it.
+    """
+
+    path: Path
+    identity: tuple[int, ...]
+    position: int
 
 
 class Files:
@@ -99,7 +116,7 @@ class Files:
             handle = _open_regular(path)
             status = os.fstat(handle.fileno())
             self._numbers[path] = len(self._files)
-            self._files.append(_File(str(path), path, status.st_size, _identify(status)))
+            self._files.append(_File(str(path), path, status.st_size, identify(status)))
             self._keep_open(self._numbers[path], handle)
             self.nbytes += status.st_size
         number = self._numbers[path]
@@ -121,6 +138,13 @@ class Files:
         number = self._numbers[name]
         assert self._files[number].nbytes == nbytes, f"{name}: two files of one name"
         return number * FILE_SPAN
+
+    def place(self, start: int) -> FilePlace:
+        """Tell which file on disk an address lies in, and where, for those who open it themselves."""
+        number, position = divmod(start, FILE_SPAN)
+        file = self._files[number]
+        assert file.path is not None
+        return FilePlace(file.path, file.identity, position)
 
     def is_made(self, start: int) -> bool:
         """Tell whether the file of an address is made when it is first read."""
@@ -164,7 +188,7 @@ class Files:
             return self._open[number]
         assert file.path is not None
         handle = _open_regular(file.path)
-        if _identify(os.fstat(handle.fileno())) != file.identity:
+        if identify(os.fstat(handle.fileno())) != file.identity:
             handle.close()
             raise DamagedFileError(f"{file.name} was replaced while it was being read.", hint="Start again.")
         self._keep_open(number, handle)
@@ -176,18 +200,16 @@ class Files:
             self._open.popitem(last=False)[1].close()
 
 
-class FileRegion(io.RawIOBase):
-    """Consecutive bytes of a file as a file of their own, which leaves the position of the whole as it is.
+class _Region(io.RawIOBase):
+    """Consecutive bytes as a file of their own; closing it closes no other.
 
     Args:
-        file: an open one, in binary; closing it is left to its owner.
-        start: position of the first byte.
+        start: where the first byte lies.
         nbytes: how many there are at most.
     """
 
-    def __init__(self, file: BinaryIO, start: int, nbytes: int) -> None:
-        self.name = file.name
-        self._file, self._start, self._nbytes, self._position = file, start, nbytes, 0
+    def __init__(self, start: int, nbytes: int) -> None:
+        self._start, self._nbytes, self._position = start, nbytes, 0
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -200,7 +222,7 @@ class FileRegion(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         """Read the next bytes into a buffer, and count them."""
         part = memoryview(buffer).cast("B")[: max(0, self._nbytes - self._position)]
-        count = os.preadv(self._file.fileno(), [part], self._start + self._position) if len(part) else 0
+        count = self._read_at(self._start + self._position, part) if len(part) else 0
         self._position += count
         return count
 
@@ -215,6 +237,50 @@ class FileRegion(io.RawIOBase):
             raise ValueError("a position before the start of a file")
         self._position = origin + offset
         return self._position
+
+    def _read_at(self, start: int, buffer: memoryview) -> int:
+        raise NotImplementedError
+
+
+class FileRegion(_Region):
+    """Consecutive bytes of an open file, which keeps its own position; a file that was cut ends where it ends.
+
+    Args:
+        file: an open one, in binary; closing it is left to its owner.
+        start: position of the first byte.
+        nbytes: how many there are at most.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, nbytes: int) -> None:
+        super().__init__(start, nbytes)
+        self._file, self.name = file, file.name
+
+    def _read_at(self, start: int, buffer: memoryview) -> int:
+        return os.preadv(self._file.fileno(), [buffer], start)
+
+
+class FilesRegion(_Region):
+    """Consecutive bytes of a checkpoint's files, opened again where need be, for libraries; one cut short is an error.
+
+    Args:
+        files: that hold them.
+        start: address of the first byte.
+        nbytes: how many there are.
+    """
+
+    def __init__(self, files: Files, start: int, nbytes: int) -> None:
+        super().__init__(start, nbytes)
+        self._files = files
+
+    def _read_at(self, start: int, buffer: memoryview) -> int:
+        self._files.read_into(start, buffer)
+        return len(buffer)
+
+
+def read_head(path: Path, files: Files) -> bytes:
+    """Read the first HEAD_BYTES bytes of a file, by which its format is told."""
+    file, _ = files.open(path)
+    return os.pread(file.fileno(), HEAD_BYTES, 0)
 
 
 def read_into(file: BinaryIO, start: int, buffer: memoryview, *, name: str = "") -> None:
@@ -258,7 +324,8 @@ def _open_regular(path: Path) -> BinaryIO:
         raise CheckpointError(f"{path} cannot be opened: {err.strerror}.") from err
 
 
-def _identify(status: os.stat_result) -> tuple[int, ...]:
+def identify(status: os.stat_result) -> tuple[int, ...]:
+    """Return what tells a file from another, and from itself after it was changed."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from embcompress.checkpoints.links import is_inside
-from embcompress.checkpoints.streams import BUFFER_BYTES
+from embcompress.checkpoints.streams import count_lines
 from embcompress.checkpoints.tensors import StoredTensor
 from embcompress.exceptions import IdsError
 
@@ -121,15 +121,10 @@ def _maps_in(folder: Path, kind: str) -> Iterable[tuple[Path, int]]:
 
 
 def _count_pairs(path: Path) -> int:
-    lines = newlines = 0
     with path.open("rb") as file:
         has_count = file.readline(64).strip().isdigit()
         file.seek(0)
-        while part := file.read(BUFFER_BYTES):
-            content = part.rstrip()
-            lines = newlines + content.count(b"\n") + 1 if content else lines
-            newlines += part.count(b"\n")
-    return lines - has_count
+        return count_lines(file) - has_count
 
 
 def _order(pairs: Sequence[Sequence[str]], rows: int) -> list[str] | None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import io
 from typing import Any
 
-from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.tensors import EXPANDED_BYTES_MAX
 from embcompress.exceptions import CheckpointError, DamagedFileError
 
@@ -52,43 +50,3 @@ def check_expansion(nbytes: int, *, packed: int, name: str) -> None:
             f"{name} promises {nbytes} bytes of values and has {packed} to make them of.",
             hint="Copy or download it again.",
         )
-
-
-class Window(io.RawIOBase):
-    """A part of a checkpoint's files as a file of its own, for libraries; closing it closes no other.
-
-    Args:
-        files: that hold it.
-        start: address of its first byte.
-        nbytes: its length.
-    """
-
-    def __init__(self, files: Files, start: int, nbytes: int) -> None:
-        self._files, self._start, self._nbytes = files, start, nbytes
-        self._position = 0
-
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Tell that it has positions."""
-        return True
-
-    def tell(self) -> int:
-        """Tell the position."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Move the position."""
-        self._position = max(0, offset + {0: 0, 1: self._position, 2: self._nbytes}[whence])
-        return self._position
-
-    def readinto(self, buffer: Any, /) -> int:
-        """Read up to the end of the buffer or of the window."""
-        view = memoryview(buffer).cast("B")
-        count = max(0, min(len(view), self._nbytes - self._position))
-        if count:
-            self._files.read_into(self._start + self._position, view[:count])
-        self._position += count
-        return count

@@ -104,3 +104,29 @@ def most_bytes(path: Path, files: Files) -> int:
     file, _ = files.open(path)
     packing = find_packing(os.pread(file.fileno(), 8, 0))
     return os.fstat(file.fileno()).st_size * (packing.ratio_max if packing else 1)
+
+
+class LineCounter:
+    """The number of lines of a text, without blank ones at its end.
+
+    Attributes:
+        lines: of the parts so far.
+    """
+
+    def __init__(self) -> None:
+        self.lines = self._newlines = 0
+
+    def add(self, part: bytes) -> None:
+        """Count on in the next part of the text."""
+        content = part.rstrip()
+        if content:
+            self.lines = self._newlines + content.count(b"\n") + 1
+        self._newlines += part.count(b"\n")
+
+
+def count_lines(stream: BinaryIO) -> int:
+    """Count the lines from the position of a stream to its end, without blank ones there."""
+    counter = LineCounter()
+    while part := stream.read(BUFFER_BYTES):
+        counter.add(part)
+    return counter.lines

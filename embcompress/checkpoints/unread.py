@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-# Bytes from the start of a file that tell a format: a tar archive says so at byte 257, text in its first lines.
-HEAD_BYTES = 4096
-
 SAVE_AS = "safetensors.torch.save_file({'embedding.weight': %s}, 'vectors.safetensors')"
 CONVERT = "Convert it: "
 # DTensor and ShardedTensor.

@@ -135,6 +135,7 @@ def approximate(
     dry_run: opt.DryRun = False,
     effort: opt.Effort = EFFORTS[0],
     fixed_rows: opt.FixedRows = False,
+    seekable: opt.Seekable = False,
     plain: opt.Plain = False,
     dtype: opt.Dtype = "same",
     row_weights: opt.RowWeights = None,
@@ -241,6 +242,35 @@ def reconstruct(
     """Write the dense checkpoint again: the same names, shapes and dtypes as the original.
 
     Writes STEM-dense.safetensors and its report beside the artifact; of a folder, the folder NAME-dense.
+    """
+
+
+@_command
+def export(
+    checkpoint: opt.Exported,
+    to: opt.ExportKind,
+    table: opt.TablesToExport = None,
+    exclude: opt.Exclude = None,
+    fail_if: opt.FailIf = None,
+    original: opt.ExportedFrom = None,
+    output: opt.Output = None,
+    report: opt.Report = None,
+    force: opt.Force = False,
+    dry_run: opt.DryRun = False,
+    row_weights: opt.MeasuredRowWeights = None,
+    labels: opt.Labels = None,
+    neighbours: opt.Neighbours = DEFAULT_NEIGHBOURS,
+    allow_expansion: opt.AllowExpansion = False,
+    device: opt.Device = "auto",
+    seed: opt.SampleSeed = 0,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Write the tables in a form that another program serves, with the rounding that leaves the least error.
+
+    Other tensors are copied where the form can hold them. Writes STEM-q4_0.gguf, STEM-int8.safetensors or the folder
+    STEM-w4, and its error report, beside CKPT.
     """
 
 

@@ -38,6 +38,13 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
             ("embcompress reconstruct model-16x.safetensors", "the dense checkpoint -> model-16x-dense.safetensors"),
             ("embcompress reconstruct model-16x.safetensors --to word2vec", "as word vectors"),
         ),
+        "export": (
+            ("embcompress export model.pt --to gguf:q4_0", "for llama.cpp -> model-q4_0.gguf"),
+            (
+                "embcompress export model-16x.safetensors --to torch:int8 --original model.pt",
+                "errors against the original",
+            ),
+        ),
         "sweep": (
             ("embcompress sweep model.pt", "what every way leaves at every size"),
             ("embcompress sweep model.pt --max-error 5% --report sweep.html", "with curves, as a page"),
@@ -55,6 +62,7 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("list", "ls", "show", "info", "describe", "stat"), "inspect"),
         **dict.fromkeys(("grow", "extend", "append", "add", "resize"), "backfill"),
         **dict.fromkeys(("curve", "curves", "plot", "tune", "recommend", "search"), "sweep"),
+        **dict.fromkeys(("convert", "serve"), "export"),
         **dict.fromkeys(("define", "glossary", "words", "what", "help"), "explain"),
     }
 )  # what a command is called elsewhere -> its name here

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from embcompress.artifact.claims import EXPANSION_MAX
-from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, DENSE_FORMS, METHODS, STORED_DTYPES
+from embcompress.artifact.limits import EXPANSION_MAX
+from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, DENSE_FORMS, EXPORT_KINDS, METHODS, STORED_DTYPES
 from embcompress.cli.values import Sides, parse_ratio, parse_sides, read_share, read_whole
 from embcompress.compression.budget import EFFORTS
 from embcompress.evaluation.baseline import DEFAULT_MAX_REGRESSION
@@ -51,6 +51,35 @@ DenseForm = Annotated[
         OUTPUT,
         f"Form of the dense model: {', '.join(DENSE_FORMS)}. "
         "Default: that of the original if it was NumPy or word vectors, else safetensors.",
+    ),
+]
+Exported = Annotated[
+    str, typer.Argument(metavar="CKPT", help="Checkpoint or artifact whose tables are exported, a file or a folder.")
+]
+ExportKind = Annotated[
+    str,
+    _option(
+        "--to KIND",
+        OUTPUT,
+        f"Form of the tables: {'; '.join(f'{name}: {what}' for name, what in EXPORT_KINDS.items())}.",
+    ),
+]
+ExportedFrom = Annotated[
+    str | None,
+    _option(
+        "--original CKPT",
+        QUALITY,
+        "Checkpoint that an artifact was made of, to measure the error against. Default: against the rows of the "
+        "artifact.",
+    ),
+]
+TablesToExport = Annotated[
+    list[str] | None,
+    _option(
+        "--table GLOB",
+        TABLES,
+        "Tables to export, by name. Repeatable. Default: the recognised embedding tables; of an artifact, those that "
+        "are compressed.",
     ),
 ]
 MaxShardSize = Annotated[
@@ -202,6 +231,15 @@ FixedRows = Annotated[
         "to 3 % more error.",
     ),
 ]
+Seekable = Annotated[
+    bool,
+    _option(
+        "--seekable",
+        ADVANCED,
+        "Let coded rows be read from disk one at a time, without loading the file: "
+        "embcompress.load(path, resident=False). Costs about 1.5 bits a row.",
+    ),
+]
 Dtype = Annotated[
     str,
     _option(
@@ -241,6 +279,15 @@ RowWeights = Annotated[
         ADVANCED,
         "Weight of each row's error: a file with a number per line, a table of id or label and count, or .json. "
         "Rows without one weigh the least.",
+    ),
+]
+MeasuredRowWeights = Annotated[
+    Path | None,
+    _option(
+        "--row-weights FILE",
+        ADVANCED,
+        "Weight of each row's error in the weighted error; formats as in `approximate`. Rows without one weigh the "
+        "least. Each row is rounded by itself, whatever its weight.",
     ),
 ]
 Labels = Annotated[

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompress.coding.integers import decode_integers, encode_integers, fold_signs, unfold_signs
+from embcompress.coding.read_kernels import Steps
 from embcompress.coding.rotation import CodedRotation
 from embcompress.coding.symbols import (
     CLASS_MAX,
@@ -136,6 +137,25 @@ class Codebook:
         _, firsts, inverse = np.unique(pairs, return_index=True, return_inverse=True)
         same: NDArray[np.int64] = firsts[inverse].astype(np.int64)
         return same
+
+    @cached_property
+    def steps_of_layouts(self) -> Steps:
+        """The steps that decode the strings of each layout, in the order of `kind_layouts`."""
+        layouts = [self.layout(kind) for kind in np.unique(self.alike).tolist()]
+        return Steps.of([(own.columns, own.tables, own.raw_bits, own.prefixed) for own in layouts], width=self.rank)
+
+    @cached_property
+    def kind_layouts(self) -> NDArray[np.int64]:
+        """The number of the layout of each kind, (kinds,)."""
+        numbers: NDArray[np.int64] = np.unique(self.alike, return_inverse=True)[1].astype(np.int64)
+        return numbers
+
+    @cached_property
+    def center_profiles(self) -> NDArray[np.int64]:
+        """The profile whose center rows of each kind have, (kinds,); -1 for rows of zeros, which have none."""
+        profiles: NDArray[np.int64] = self.profiles.copy()
+        profiles[ZERO_KIND] = -1
+        return profiles
 
     @cached_property
     def expected_lengths(self) -> NDArray[np.int64]:

@@ -223,22 +223,30 @@ def decode_block(
     steps: NDArray[np.float32],  # (rows,), that of their kinds counted
     codebook: Codebook,
     threads: int,
+    scales: NDArray[np.float32] | None = None,
+    centers: NDArray[np.float32] | None = None,
 ) -> Tensor:
-    """Decode rows to weights, (rows, rank) float32."""
-    symbols, trellis = load_symbols(), codebook.trellis
-    decoded = np.zeros((len(kinds), codebook.rank), np.float32)
-    pieces = chunks_of(codebook.alike[kinds], threads=threads)
+    """Decode rows to weights, (rows, rank) float32.
 
-    def decode(index: int) -> None:
-        kind, order = pieces[index]
-        layout = codebook.layout(kind)
+    They are multiplied by `scales`, (rank,), and `centers`, (profiles, rank), are added; by default by ones, and those
+    of the codebook.
+    """
+    # Whatever is there is written over.
+    decoded = np.empty((len(kinds), codebook.rank), np.float32)
+    layouts, profiles = codebook.kind_layouts[kinds], codebook.center_profiles[kinds]
+    factors, targets = np.asarray(steps, np.float32), np.arange(len(kinds))
+    size = max(CHUNK_ROWS, -(-len(kinds) // threads))
+
+    def decode(first: int) -> None:
+        own = slice(first, first + size)
         read_strings(
-            codes, positions, lengths, order, layout.columns, layout.tables, layout.raw_bits,
-            prefixed=layout.prefixed, symbols=symbols, trellis=trellis, decoded=decoded,
+            codes, positions[own], lengths[own], layouts=layouts[own], factors=factors[own], targets=targets[own],
+            steps=codebook.steps_of_layouts, trellis=codebook.trellis, decoded=decoded, scales=scales,
+            centers=codebook.centers if centers is None else centers, profiles=profiles[own],
         )  # fmt: skip
 
-    in_threads([partial(decode, index) for index in range(len(pieces))], threads=threads)
-    return _weights(decoded, kinds, steps, codebook)
+    in_threads([partial(decode, first) for first in range(0, len(kinds), size)], threads=threads)
+    return torch.from_numpy(decoded)
 
 
 def _weights(

@@ -9,6 +9,13 @@ from typing import Any, TypeVar
 import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+# Of the C library, for compiled loops: from Python each call would take the interpreter's lock twice. pread takes
+# descriptor, address, bytes and position; posix_fadvise, which not every system has, descriptor, position, bytes and
+# advice.
+PREAD: Any = numba.types.ExternalFunction("pread", numba.int64(numba.int32, numba.uintp, numba.uintp, numba.int64))
+FADVISE: Any = numba.types.ExternalFunction(
+    "posix_fadvise", numba.int32(numba.int32, numba.int64, numba.int64, numba.int32)
+)
 
 
 def compiled(function: Function) -> Function:

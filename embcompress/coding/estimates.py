@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embcompress.coding.codebook import ZERO_KIND
+from embcompress.coding.codebook import ZERO_KIND, Codebook
 from embcompress.coding.coder import encode_block
 from embcompress.coding.fit import Fit, classes_at, fit_table
 from embcompress.coding.kinds import Kinds, kinds_of_rows
 from embcompress.coding.profiles import PROFILE_ROWS, fit_profiles
 from embcompress.coding.rotation import CodedRotation, decode_rotation, encode_rotation, rotation_bits
 from embcompress.coding.row_index import make_row_index
+from embcompress.coding.seekable_index import StoredIndex, store_index
 from embcompress.coding.statistics import Statistics
 from embcompress.coding.symbols import CLASS_MAX, CLASS_MIN, SLOPE, classes_of, distortions_of, load_symbols, rates_of
 
@@ -73,11 +74,14 @@ class Estimator:
         states: of the trellis.
         threads: of the encoder.
         profiles: that rows may have.
+        is_seekable: whether the index is to be of the form that finds single rows.
     """
 
-    def __init__(self, statistics: Statistics, *, states: int, threads: int, profiles: int = 1) -> None:
+    def __init__(
+        self, statistics: Statistics, *, states: int, threads: int, profiles: int = 1, is_seekable: bool = False
+    ) -> None:
         self.statistics, self._states, self._threads = statistics, states, threads
-        self._profiles = profiles
+        self._profiles, self._is_seekable = profiles, is_seekable
         self._known: dict[float, Estimate] = {}
         # The steps that one way was far better at, and whether that was the rotated one.
         self._better: dict[float, bool] = {}
@@ -166,15 +170,17 @@ class Estimator:
             inside = off.square().sum(dim=1).numpy()
             inside = inside if statistics.sample_weights is None else inside * statistics.sample_weights
             error = float(inside.sum()) * share + max(outside, 0.0)
-        index_row_bytes = len(make_row_index(row_kinds, block.lengths).to_bytes(codebook)) / len(row_kinds)
-        codebook_bytes = len(codebook.to_bytes()) + rotation_bytes
+        index = self._store_index(row_kinds, block.lengths, codebook)
+        index_row_bytes = (index.nbytes - index.coder_bytes) / len(row_kinds)
+        codebook_bytes = len(codebook.to_bytes()) + rotation_bytes + index.coder_bytes
         coded = np.array([len(codebook.layout(kind).columns) for kind in range(codebook.kinds)])[row_kinds]
         expected = codebook.expected_lengths[row_kinds]
         has_string = row_kinds != ZERO_KIND
         excess = float((block.lengths - expected)[has_string].mean()) if has_string.any() else 0.0
         fixed = np.where(has_string, np.maximum(expected + round(excess), 0), 0)
         # Beside the kinds the index then tells each row's step, in up to three bits.
-        fixed_index = len(make_row_index(row_kinds, fixed).to_bytes(codebook)) / len(row_kinds) * statistics.rows
+        fixed_stored = self._store_index(row_kinds, fixed, codebook)
+        fixed_index = (fixed_stored.nbytes - fixed_stored.coder_bytes) / len(row_kinds) * statistics.rows
         fixed_index += FINE_BITS / 8 * statistics.rows
         return Estimate(
             fit=replace(fit, codebook=codebook),
@@ -188,6 +194,9 @@ class Estimator:
             excess=excess,
             fixed_bytes=float(fixed.sum()) * share + fixed_index + codebook_bytes,
         )
+
+    def _store_index(self, row_kinds: NDArray[np.int64], lengths: NDArray[np.int64], codebook: Codebook) -> StoredIndex:
+        return store_index(make_row_index(row_kinds, lengths), codebook, is_seekable=self._is_seekable)
 
     def _fit_at(self, step: float, bases: Tensor | None) -> Fit:
         return fit_table(self.statistics, bases, step=step, states=self._states)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,87 @@ def add_up(
     sums = np.empty(len(rows), np.int64)
     _add_up(np.ascontiguousarray(rows, np.int64), before, lengths, spacing, sums)
     return sums
+
+
+@dataclass(frozen=True)
+class Located:
+    """What the decoder has to know of rows, (count,) each.
+
+    Attributes:
+        positions: int64, where each string starts.
+        lengths: int64, bytes of each.
+        layouts: int64, its layout.
+        profiles: int64, its profile.
+        factors: float32, its step.
+    """
+
+    positions: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    layouts: NDArray[np.int64]
+    profiles: NDArray[np.int64]
+    factors: NDArray[np.float32]
+
+
+@compiled
+def _locate(
+    rows: NDArray[np.int64],
+    kinds: NDArray[Any],
+    lengths: NDArray[Any],
+    before: NDArray[np.int64],
+    spacing: int,
+    kind_layouts: NDArray[np.int64],
+    kind_profiles: NDArray[np.int64],
+    kind_factors: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    own_lengths: NDArray[np.int64],
+    layouts: NDArray[np.int64],
+    profiles: NDArray[np.int64],
+    factors: NDArray[np.float32],
+) -> bool:
+    for number in range(len(rows)):
+        row = rows[number]
+        if row < 0 or row >= len(kinds):
+            return False
+        block = row // spacing
+        total = before[block]
+        for other in range(block * spacing, row):
+            total += np.int64(lengths[other])
+        kind = np.int64(kinds[row])
+        positions[number], own_lengths[number] = total, np.int64(lengths[row])
+        layouts[number], profiles[number], factors[number] = kind_layouts[kind], kind_profiles[kind], kind_factors[kind]
+    return True
+
+
+def locate(
+    rows: NDArray[np.int64],
+    kinds: NDArray[Any],
+    lengths: NDArray[Any],
+    *,
+    before: NDArray[np.int64],
+    spacing: int,
+    layouts: NDArray[np.int64],
+    profiles: NDArray[np.int64],
+    factors: NDArray[np.float32],
+) -> Located | None:
+    """Find the strings of rows by number, (count,), and what decodes them; None if one is not that of a row.
+
+    Args:
+        rows: by number.
+        kinds: of all rows.
+        lengths: of the strings of all rows.
+        before: the bytes before each `spacing` rows.
+        spacing: rows.
+        layouts: of each kind.
+        profiles: of each kind.
+        factors: of each kind.
+    """
+    positions, own_lengths, own_layouts, own_profiles = np.empty((4, len(rows)), np.int64)
+    located = Located(positions, own_lengths, own_layouts, own_profiles, np.empty(len(rows), np.float32))
+    is_right = _locate(
+        np.ascontiguousarray(rows), kinds, lengths, before, spacing, layouts, profiles, factors, positions, own_lengths,
+        own_layouts, own_profiles, located.factors,
+    )  # fmt: skip
+    return located if is_right else None
 
 
 @compiled

@@ -44,7 +44,7 @@ def _learn(chances: NDArray[np.uint16], seen: NDArray[np.uint8], node: int, bit:
 
 
 @compiled
-def _carry(low: int, position: int, out: NDArray[np.uint8]) -> int:
+def carry(low: int, position: int, out: NDArray[np.uint8]) -> int:
     """Carry what does not fit into 32 bits to the bytes that are written."""
     if low < CARRY:
         return low
@@ -85,7 +85,7 @@ def _encode(
             if is_learnt:
                 _learn(chances, seen, node + prefix, bit)
             prefix = 2 * prefix + bit
-            low = _carry(low, position, out)
+            low = carry(low, position, out)
             while size < BOTTOM:
                 out[position] = (low >> 24) & 255
                 position += 1
@@ -96,7 +96,7 @@ def _encode(
         unit = np.int64(1) << (32 - 8 * count)
         end = (low + unit - 1) // unit * unit
         if end < low + size:
-            end = _carry(end, position, out)
+            end = carry(end, position, out)
             for byte in range(count):
                 out[position] = (end >> (24 - 8 * byte)) & 255
                 position += 1

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embcompress.coding.compiled import compiled
-from embcompress.coding.symbols import ENTRY_BITS, SLOT_BITS, SLOTS, Symbols, Trellis
-from embcompress.coding.write_kernels import END, ESCAPE_MAX, PATH, POSITION, RAW_MAX, STRINGS, TARGET, UNIT_BITS
+from embcompress.coding.lanes import (
+    ADDS_SLOT,
+    FACTOR_SHIFT,
+    HAS_REST,
+    IS_ESCAPE,
+    LANES,
+    PAIR_BITS,
+    SHIFT_SHIFT,
+    step_alike,
+    step_mixed,
+    step_raw,
+    write_rows,
+)
+from embcompress.coding.symbols import ENTRY_BITS, SLOT_BITS, SLOTS, TABLES, TRAINED, Trellis, load_symbols
+from embcompress.coding.write_kernels import ESCAPE_MAX, RAW_MAX, UNIT_BITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,101 +81,305 @@ def _read_rest(
     return state, position, symbol, beyond == 0 and raw == 0
 
 
+# Rows that are decoded side by side: what they share of the tables stays in the first cache, and so do their numbers,
+# at most so many.
+GROUPS_AT_ONCE = 4
+NUMBERS_AT_ONCE = 2**15
+# Numbers of 32 bits that a line of the cache holds: what lies across two of them is slow to load after a store.
+LINE = 16
+# The pair of tables of steps that decode nothing, behind those of both codes.
+NO_PAIR = 4 * TABLES
+
+
 @compiled
-def _read(
+def _aligned(count: int) -> NDArray[np.uint32]:
+    """Make an array that begins with a line of the cache."""
+    whole = np.zeros(count + LINE, np.uint32)
+    first = ((-whole.ctypes.data) % (4 * LINE)) // 4
+    return whole[first : first + count]
+
+
+@compiled
+def _sort(layouts: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return the order of rows by their layout, of equal ones as they come."""
+    order = np.empty(len(layouts), np.int64)
+    ends = np.zeros(count + 1, np.int64)
+    for layout in layouts:
+        ends[layout + 1] += 1
+    for layout in range(count):
+        ends[layout + 1] += ends[layout]
+    for row in range(len(layouts)):
+        order[ends[layouts[row]]] = row
+        ends[layouts[row]] += 1
+    return order
+
+
+@compiled
+def _finish(
+    first: int,
+    states: NDArray[np.uint32],
+    lefts: NDArray[np.uint32],
+    paths: NDArray[np.uint32],
+    ends: NDArray[np.int64],
+    places: NDArray[np.uint32],
+    befores: NDArray[np.uint32],
+    kept: NDArray[np.uint32],
+    codes: NDArray[np.uint8],
+    step_codes: NDArray[np.uint32],
+    columns: NDArray[np.int32],
+    starts: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    trellis: NDArray[np.uint32],
+    tile: NDArray[np.float32],
+    step: int,
+    at_once: int,
+) -> None:
+    """Decode what follows escapes and raw bits in LANES rows, after a step of theirs."""
+    for lane in range(first, first + LANES):
+        if not (kept[lane] >> HAS_REST) & 1:
+            continue
+        place, before = np.int64(places[lane]) + step, np.int64(befores[lane])
+        code = np.int64(step_codes[place])
+        table, raw = (code & ((1 << PAIR_BITS) - 1)) + (before & 1), code >> PAIR_BITS
+        end = ends[lane]
+        state, position, symbol, is_level = _read_rest(
+            np.uint64(states[lane]), end - 2 * np.int64(lefts[lane]), end, codes,
+            np.int64(kept[lane]) & ((1 << ENTRY_BITS) - 1), starts[table], counts[table], raw,
+        )  # fmt: skip
+        states[lane], lefts[lane] = np.uint32(state), np.uint32((end - position) >> 1)
+        paths[lane] = trellis[2 * before + (symbol & 1)]
+        if not is_level:
+            tile[columns[place] * at_once + lane] = np.float32(2 * symbol + (before & 1))
+
+
+@compiled
+def _decode(
     codes: NDArray[np.uint8],  # with PADDING bytes behind the last string
     positions: NDArray[np.int64],  # (rows,), where each row's string starts
     lengths: NDArray[np.int64],  # (rows,), its bytes
-    order: NDArray[np.int64],  # which rows are decoded
-    columns: NDArray[np.int64],  # (coded,)
-    tables: NDArray[np.int64],  # (coded,)
-    raw_bits: NDArray[np.int64],  # (coded,)
+    layouts: NDArray[np.int64],  # (rows,)
+    factors: NDArray[np.float32],  # (rows,)
+    targets: NDArray[np.int64],  # (rows,), where in `decoded` each belongs
+    step_codes: NDArray[np.uint32],  # (layouts * width,)
+    columns: NDArray[np.int32],  # (layouts * width,)
+    sizes: NDArray[np.int64],  # (layouts,), steps that decode something
+    slots: NDArray[np.uint8],
+    entries: NDArray[np.uint32],
+    levels: NDArray[np.uint32],
     starts: NDArray[np.int64],
     counts: NDArray[np.int64],
-    entries: NDArray[np.uint64],  # (tables * ENTRIES,)
-    slots: NDArray[np.uint8],  # (tables * SLOTS,)
-    prefix_lengths: NDArray[np.int64],  # (tables, entries)
-    prefix_slots: NDArray[np.uint8],  # (tables * SLOTS,)
-    first_prefixed: int,
-    paths: NDArray[np.uint64],  # (4 * states,), of `paths_of`
-    decoded: NDArray[np.uint32],  # (rows * width,), the bits of float32, in steps; written
-    width: int,  # all columns
+    trellis: NDArray[np.uint32],
+    width: int,
+    profiles: NDArray[np.int64],  # (rows,)
+    scales: NDArray[np.float32],  # (width,)
+    centers: NDArray[np.float32],  # (profiles + 1) * width, the first one zeros
+    decoded: NDArray[np.float32],  # (all rows * width,), written
 ) -> None:
-    """Decode strings, STRINGS side by side."""
-    one, low_bits, unit_bits = np.uint64(1), np.uint64(SLOT_BITS), np.uint64(UNIT_BITS)
-    entry_bits, high_bits = np.uint64(ENTRY_BITS), np.uint64(32)
-    last_slot, least, half = np.uint64(SLOTS - 1), np.uint64(LEAST), np.uint64(0xFFFF)
-    has_rest, parity_bit = np.uint64(1 << 15), np.uint64(14)
-    lanes = np.empty(5 * STRINGS, np.uint64)  # states first
-    for first in range(0, len(order), STRINGS):
-        count = min(STRINGS, len(order) - first)
-        for number in range(count):
-            lane, row = np.uint64(number), order[first + number]
-            start, length = positions[row], lengths[row]
-            state_bytes = min(length, 4 - (length & 1))
-            state = np.uint64(0)
-            for byte in range(state_bytes):
-                state = (state << np.uint64(8)) | np.uint64(codes[start + byte])
-            lanes[lane], lanes[PATH + lane] = state, np.uint64(0)
-            lanes[POSITION + lane], lanes[END + lane] = np.uint64(start + state_bytes), np.uint64(start + length)
-            lanes[TARGET + lane] = np.uint64(row * width)
-        for column in range(len(columns)):
-            pair, raw = np.uint64(2 * tables[column]), raw_bits[column]
-            position = np.uint64(columns[column])
-            is_plain = column < first_prefixed
-            for number in range(count):
-                lane = np.uint64(number)
-                before = lanes[PATH + lane]
-                table = pair + (before & one)
-                state = lanes[lane]
-                slot = state & last_slot
-                if is_plain:
-                    index = np.uint64(slots[(table << low_bits) | slot])
-                    entry = entries[(table << entry_bits) | index]
-                    state = ((entry >> unit_bits) & half) * (state >> low_bits) + slot - (entry & last_slot)
+    """Decode strings, LANES side by side: rows of one layout where there are as many, else each by its own."""
+    rows = len(layouts)
+    most = min(GROUPS_AT_ONCE, max(1, NUMBERS_AT_ONCE // (LANES * max(1, width))))
+    at_once = LANES * min(most, (rows + LANES - 1) // LANES)
+    order = _sort(layouts, len(sizes))
+    states, lefts, paths = _aligned(at_once), _aligned(at_once), _aligned(at_once)
+    places, befores, kept = _aligned(at_once), _aligned(at_once), _aligned(at_once)
+    ends = _aligned(2 * at_once).view(np.int64)
+    tile = _aligned(width * at_once).view(np.float32)
+    own_factors = np.empty(at_once, np.float32)
+    own_targets, own_centers = np.empty(at_once, np.int64), np.empty(at_once, np.int64)
+    group_sizes = np.empty(at_once // LANES, np.int64)
+    is_alike = np.empty(at_once // LANES, np.bool_)
+    for first in range(0, rows, at_once):
+        count = min(at_once, rows - first)
+        groups = (count + LANES - 1) // LANES
+        longest = 0
+        for group in range(groups):
+            size = 0
+            for lane in range(group * LANES, (group + 1) * LANES):
+                # Lanes beyond the last row decode it again.
+                row = order[first + min(lane, count - 1)]
+                start, length = positions[row], lengths[row]
+                state_bytes = min(length, 4 - (length & 1))
+                state = 0
+                for byte in range(state_bytes):
+                    state = (state << 8) | np.int64(codes[start + byte])
+                states[lane], lefts[lane] = np.uint32(state), np.uint32((length - state_bytes) >> 1)
+                paths[lane], ends[lane], places[lane] = 0, start + length, np.uint32(layouts[row] * width)
+                own_factors[lane], own_targets[lane] = factors[row], targets[row]
+                own_centers[lane] = (profiles[row] + 1) * width
+                size = max(size, sizes[layouts[row]])
+            group_sizes[group], longest = size, max(longest, size)
+            is_alike[group] = places[group * LANES] == places[group * LANES + LANES - 1]
+        for step in range(longest):
+            for group in range(groups):
+                lane = group * LANES
+                if step >= group_sizes[group]:
+                    continue
+                if is_alike[group]:
+                    place = np.int64(places[lane]) + step
+                    code, at = step_codes[place], np.int64(columns[place]) * at_once
+                    if 0 < code >> np.uint32(PAIR_BITS) <= RAW_MAX:
+                        has_rest = step_raw(
+                            states, lefts, paths, ends, places, befores, kept, codes, step_codes, columns, slots,
+                            entries, levels, trellis, tile, lane, code, at,
+                        )  # fmt: skip
+                    else:
+                        has_rest = step_alike(
+                            states, lefts, paths, ends, places, befores, kept, codes, step_codes, columns, slots,
+                            entries, levels, trellis, tile, lane, code, at,
+                        )  # fmt: skip
                 else:
-                    index = np.uint64(prefix_slots[(table << low_bits) | slot])
-                    entry = entries[(table << entry_bits) | index]
-                    state >>= np.uint64(prefix_lengths[table, index])
-                # Without a branch: one in four would be foretold wrongly.
-                at = lanes[POSITION + lane]
-                lacks = np.uint64((state < least) & (at < lanes[END + lane]))
-                unit = np.uint64(codes[at]) | (np.uint64(codes[at + one]) << np.uint64(8))
-                state = (state << (lacks << np.uint64(4))) | (unit & (np.uint64(0) - lacks))
-                lanes[POSITION + lane] = at + (lacks << one)
-                level = np.uint32(entry >> high_bits)
-                odd = (entry >> parity_bit) & one
-                if entry & has_rest:
-                    state, after, symbol, is_level = _read_rest(
-                        state, np.int64(lanes[POSITION + lane]), np.int64(lanes[END + lane]), codes, np.int64(index),
-                        starts[table], counts[table], raw,
+                    has_rest = step_mixed(
+                        states, lefts, paths, ends, places, befores, kept, codes, step_codes, columns, slots, entries,
+                        levels, trellis, tile, lane, np.uint32(step), at_once,
                     )  # fmt: skip
-                    lanes[POSITION + lane] = np.uint64(after)
-                    odd = np.uint64(symbol & 1)
-                    if not is_level:
-                        level = np.float32(2 * symbol + np.int64(before & one)).view(np.uint32)
-                lanes[lane] = state
-                lanes[PATH + lane] = paths[(before << one) | odd]
-                decoded[lanes[TARGET + lane] + position] = level
+                if has_rest:
+                    _finish(
+                        lane, states, lefts, paths, ends, places, befores, kept, codes, step_codes, columns, starts,
+                        counts, trellis, tile, step, at_once,
+                    )  # fmt: skip
+        for group in range(groups):
+            for lane in range(group * LANES, (group + 1) * LANES):
+                for step in range(group_sizes[group], width):
+                    tile[np.int64(columns[np.int64(places[lane]) + step]) * at_once + lane] = 0
+        whole = width // LANES * LANES
+        for lane in range(0, count // LANES * LANES, LANES):
+            for column in range(0, whole, LANES):
+                write_rows(
+                    tile, own_factors, own_targets, scales, centers, own_centers, decoded, lane, column, at_once, width
+                )  # fmt: skip
+        for lane in range(count):
+            begin = whole if lane < count // LANES * LANES else 0
+            for column in range(begin, width):
+                number = tile[column * at_once + lane] * own_factors[lane] * scales[column]
+                decoded[own_targets[lane] * width + column] = number + centers[own_centers[lane] + column]
+
+
+@dataclass(frozen=True)
+class DecoderTables:
+    """The tables of both codes as the decoder reads them: those of the prefix code behind the others.
+
+    Attributes:
+        slots: uint8, slot -> entry.
+        entries: uint32, as `lanes` names their bits.
+        levels: uint32, the bits of the level of each entry, where there are raw bits those of its symbol.
+        starts: int64, the symbol of the first entry of each table.
+        counts: int64, entries of each table.
+    """
+
+    slots: NDArray[np.uint8]
+    entries: NDArray[np.uint32]
+    levels: NDArray[np.uint32]
+    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+@cache
+def decoder_tables() -> DecoderTables:
+    """Lay out the tables that are shipped."""
+    symbols = load_symbols()
+    low = (symbols.entries & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    frequencies = low >> np.uint32(16)
+    assert int(frequencies.max()) < SLOTS
+    index = np.arange(1 << ENTRY_BITS)
+    is_escape = (index == 0) | (index == symbols.counts[:, None] - 1)
+    flags = low & np.uint32(0xC000) | is_escape.astype(np.uint32) << np.uint32(IS_ESCAPE)
+    asymmetric = (
+        (low & np.uint32(SLOTS - 1)) | flags | np.uint32(1 << ADDS_SLOT)
+        | frequencies << np.uint32(FACTOR_SHIFT) | np.uint32(SLOT_BITS << SHIFT_SHIFT)
+    )  # fmt: skip
+    prefix_lengths = np.zeros_like(low)
+    prefix_lengths[:, : symbols.prefix_lengths.shape[1]] = symbols.prefix_lengths
+    prefixed = flags | np.uint32(1 << FACTOR_SHIFT) | prefix_lengths << np.uint32(SHIFT_SHIFT)
+    idle = np.full((2, 1 << ENTRY_BITS), 1 << FACTOR_SHIFT, np.uint32)
+    levels = (symbols.entries >> np.uint64(32)).astype(np.uint32)
+    # Numbers with raw bits have no levels: the bits of their symbols instead.
+    levels[2 * TRAINED :] = (symbols.starts[2 * TRAINED :, None] + index).astype(np.int32).view(np.uint32)
+    # A gather of the last slot reads three bytes more.
+    idle_slots = np.zeros(2 * SLOTS + 3, np.uint8)
+    return DecoderTables(
+        slots=np.concatenate([symbols.slots.ravel(), symbols.prefix_slots.ravel(), idle_slots]),
+        entries=np.concatenate([asymmetric, prefixed, idle]).ravel(),
+        levels=np.concatenate([levels, levels, np.zeros_like(idle)]).ravel(),
+        starts=np.concatenate([symbols.starts, symbols.starts, [0, 0]]),
+        counts=np.concatenate([symbols.counts, symbols.counts, [1, 1]]),
+    )
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps that decode strings, by layout: behind those that decode a number stand the columns without one.
+
+    Attributes:
+        codes: (layouts, columns) uint32, as `lanes` reads them.
+        columns: (layouts, columns) int32, the column of each step.
+        sizes: (layouts,) int64, steps that decode a number.
+    """
+
+    codes: NDArray[np.uint32]
+    columns: NDArray[np.int32]
+    sizes: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, layouts: Sequence[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]], *, width: int
+    ) -> Steps:
+        """Write the steps of layouts.
+
+        Args:
+            layouts: of each the columns that its strings hold, in their order; their class tables; their raw bits; and
+                how many of the last are in the prefix code.
+            width: all columns.
+        """
+        codes = np.full((len(layouts), width), NO_PAIR, np.uint32)
+        all_columns = np.empty((len(layouts), width), np.int32)
+        for number, (columns, tables, raw_bits, prefixed) in enumerate(layouts):
+            coded, others = len(columns), np.ones(width, np.bool_)
+            codes[number, :coded] = raw_bits << PAIR_BITS | 2 * tables
+            codes[number, coded - prefixed : coded] += np.uint32(2 * TABLES)
+            others[columns] = False
+            all_columns[number, :coded], all_columns[number, coded:] = columns, np.flatnonzero(others)
+        return cls(codes, all_columns, np.array([len(layout[0]) for layout in layouts], np.int64))
 
 
 def read_strings(
     codes: NDArray[np.uint8],
     positions: NDArray[np.int64],
     lengths: NDArray[np.int64],
-    order: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    tables: NDArray[np.int64],
-    raw_bits: NDArray[np.int64],
     *,
-    prefixed: int,
-    symbols: Symbols,
+    layouts: NDArray[np.int64],
+    factors: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    steps: Steps,
     trellis: Trellis,
     decoded: NDArray[np.float32],
+    scales: NDArray[np.float32] | None = None,
+    centers: NDArray[np.float32] | None = None,
+    profiles: NDArray[np.int64] | None = None,
 ) -> None:
-    """Decode the strings of rows into `decoded`, in steps; the arguments are those of `_read`."""
-    _read(
-        codes, positions, lengths, order, columns, tables, raw_bits, symbols.starts, symbols.counts,
-        symbols.entries.ravel(), symbols.slots.ravel(), symbols.prefix_lengths, symbols.prefix_slots.ravel(),
-        len(columns) - prefixed, trellis.paths, decoded.view(np.uint32).ravel(), decoded.shape[1],
+    """Decode the strings of rows into `decoded`, times a factor each.
+
+    Args:
+        codes: with PADDING bytes behind the last string.
+        positions: (rows,), where each string starts.
+        lengths: (rows,), bytes of each.
+        layouts: (rows,), of which layout each is.
+        factors: (rows,), the step of each.
+        targets: (rows,), in which row of `decoded` each belongs.
+        steps: of the layouts.
+        trellis: of the codebook.
+        decoded: (all rows, columns), written.
+        scales: (columns,), a further factor of each column; None for ones.
+        centers: (profiles, columns), what is added; None for zeros.
+        profiles: (rows,), whose center each row has; -1 for none.
+    """
+    tables, width = decoder_tables(), decoded.shape[1]
+    nothing = np.zeros((1, width), np.float32)
+    if centers is None or profiles is None:
+        centers, profiles = nothing, np.full(len(layouts), -1)
+    else:
+        centers = np.concatenate([nothing, centers])
+    _decode(
+        codes, positions, lengths, layouts, factors, targets, steps.codes.ravel(), steps.columns.ravel(), steps.sizes,
+        tables.slots, tables.entries, tables.levels, tables.starts, tables.counts, trellis.paths, width, profiles,
+        np.ones(width, np.float32) if scales is None else scales, centers.ravel(), decoded.ravel(),
     )  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embcompress.coding.read_kernels import PADDING, read_strings
+from embcompress.coding.read_kernels import PADDING, Steps, read_strings
 from embcompress.coding.search_kernels import REACH, search
 from embcompress.coding.symbols import (
     PER_OCTAVE,
@@ -97,21 +97,23 @@ def decode_rotation(coded: CodedRotation, count: int) -> Tensor:
 
     Vectors beyond those coded complete the basis in a way that is the same each time.
     """
-    symbols, trellis = load_symbols(), trellis_of(ROTATION_STATES)
+    trellis = trellis_of(ROTATION_STATES)
     dim, used = coded.dim, min(len(coded.classes), count)
     positions = np.concatenate([[0], coded.lengths.cumsum()[:-1]]).astype(np.int64) if used else np.empty(0, np.int64)
     padded = np.concatenate([coded.strings, np.zeros(PADDING, np.uint8)])
     factors = torch.zeros(dim, used, dtype=torch.float64)
     scales, signs = torch.zeros(used, dtype=torch.float64), torch.ones(count, dtype=torch.float64)
     decoded = np.zeros((used, dim), np.float32)
-    for number in range(used):
-        size, classes = dim - number, coded.classes[number : number + 1]
-        columns = np.arange(size)
+    for first in range(0, used, PANEL):
+        own = slice(first, min(first + PANEL, used))
+        rows = np.arange(own.stop - first)
+        steps = Steps.of([_layout(coded, number) for number in range(first, own.stop)], width=dim)
         read_strings(
-            padded, positions, coded.lengths, np.array([number]), columns, table_of(classes).repeat(size),
-            raw_bits_of(classes).repeat(size), prefixed=_prefixed(classes, size), symbols=symbols, trellis=trellis,
-            decoded=decoded,
+            padded, positions[own], coded.lengths[own], layouts=rows, factors=np.ones(len(rows), np.float32),
+            targets=rows + first, steps=steps, trellis=trellis, decoded=decoded,
         )  # fmt: skip
+    for number in range(used):
+        size = dim - number
         coordinates = _unit(decoded[number, :size])
         reflection = _reflection(coordinates)
         # LAPACK's form: 1 - scale v v^T with v = 1 at its first entry.
@@ -124,6 +126,13 @@ def decode_rotation(coded: CodedRotation, count: int) -> Tensor:
     product = torch.linalg.householder_product(square, torch.nn.functional.pad(scales, (0, square.shape[1] - used)))
     vectors: Tensor = (product[:, :count] * signs).T.contiguous()
     return vectors
+
+
+def _layout(coded: CodedRotation, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
+    """Describe the string of a vector, as `Steps.of` takes it."""
+    size, classes = coded.dim - number, coded.classes[number : number + 1]
+    tables, raw_bits = table_of(classes).repeat(size), raw_bits_of(classes).repeat(size)
+    return np.arange(size), tables, raw_bits, _prefixed(classes, size)
 
 
 def _code_direction(

@@ -27,25 +27,36 @@ class RowIndex:
     Attributes:
         kinds: (rows,) uint16 or wider.
         lengths: (rows,) uint16 or wider.
+        heads: (blocks,) bytes in front of the strings of each SPACING rows, where the file has the seekable form; or
+            None.
     """
 
     kinds: NDArray[np.integer]
     lengths: NDArray[np.integer]
+    heads: NDArray[np.integer] | None = None
 
     @cached_property
-    def _before(self) -> NDArray[np.int64]:
-        """The bytes before each SPACING rows."""
-        sums = np.add.reduceat(self.lengths, np.arange(0, len(self.lengths), SPACING), dtype=np.int64)
-        return np.concatenate([[0], sums.cumsum()]).astype(np.int64)
+    def before(self) -> NDArray[np.int64]:
+        """The bytes before the strings of each SPACING rows, and of all."""
+        sizes = np.add.reduceat(self.lengths, np.arange(0, len(self.lengths), SPACING), dtype=np.int64)
+        heads = np.zeros(1, np.int64) if self.heads is None else self.heads.astype(np.int64)
+        ends = (sizes + heads).cumsum()
+        return np.concatenate([ends - sizes, ends[-1:]]).astype(np.int64)
 
     @property
     def nbytes(self) -> int:
-        """Count the bytes of all strings."""
-        return int(self._before[-1])
+        """Count the bytes of all strings, and of the heads of blocks."""
+        return int(self.before[-1])
 
     def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where the strings of rows start, (n,) int64."""
-        return add_up(rows, self._before, self.lengths, SPACING)
+        return add_up(rows, self.before, self.lengths, SPACING)
+
+    def heads_before(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the bytes of the head that stands just before the string of each row, (n,): 0 but for a first row."""
+        if self.heads is None:
+            return np.zeros(len(rows), np.int64)
+        return np.where(rows % SPACING == 0, self.heads[rows // SPACING], 0).astype(np.int64)
 
     def to_bytes(self, codebook: Codebook) -> NDArray[np.uint8]:
         """Write it as it is stored: profile, shift, scale and step of each row's kind, then the lengths.
@@ -65,7 +76,7 @@ class RowIndex:
             ),
             encode_integers(codebook.scales[used] - _least(codebook.scales)),
             encode_integers(codebook.step_numbers[used]),
-            encode_integers(more, contexts=_length_contexts(expected), count=LENGTH_CONTEXTS),
+            encode_integers(more, contexts=length_contexts(expected), count=LENGTH_CONTEXTS),
         ]
         parts = [part for coded in lists for part in (np.frombuffer(SIZE.pack(len(coded)), np.uint8), coded)]
         return np.concatenate(parts)
@@ -76,7 +87,7 @@ def _least(values: NDArray[np.int64]) -> int:
     return int(values[ZERO_KIND + 1 :].min()) if len(values) > 1 else 0
 
 
-def _length_contexts(expected: NDArray[np.int64]) -> NDArray[np.int64]:
+def length_contexts(expected: NDArray[np.int64]) -> NDArray[np.int64]:
     """Put lengths in contexts by what is expected: the bits of that number, and its two highest behind the first."""
     safe = np.maximum(expected, 1)
     bits = np.array([int(size).bit_length() for size in range(int(safe.max()) + 1)] if len(safe) else [0])[safe]
@@ -91,7 +102,7 @@ def read_row_index(stored: NDArray[np.uint8], *, rows: int, codebook: Codebook) 
     Raises:
         ArtifactError: the bytes are no index of such a table.
     """
-    damaged = ArtifactError("the index of a coded table is damaged.", hint="Compress the original again.")
+    damaged = damaged_index()
     lists, position, content = [], 0, stored.tobytes()
     for _ in range(INDEX_LISTS):
         if len(content) < position + SIZE.size:
@@ -126,16 +137,23 @@ def read_row_index(stored: NDArray[np.uint8], *, rows: int, codebook: Codebook) 
     kinds, lengths = np.full(rows, ZERO_KIND, np.int64), np.zeros(rows, np.int64)
     kinds[is_used] = numbers[inverse.ravel()] if count else ZERO_KIND
     expected = codebook.expected_lengths[kinds[is_used]]
-    more = decode_integers(lists[4], count, contexts=_length_contexts(expected), count=LENGTH_CONTEXTS)
+    more = decode_integers(lists[4], count, contexts=length_contexts(expected), count=LENGTH_CONTEXTS)
     lengths[is_used] = expected + unfold_signs(more)
     if rows and int(lengths.min()) < 0:
         raise damaged
     return make_row_index(kinds, lengths)
 
 
-def make_row_index(kinds: NDArray[np.integer], lengths: NDArray[np.integer]) -> RowIndex:
-    """Make an index of kinds and lengths, (rows,) each."""
-    return RowIndex(_narrow(kinds), _narrow(lengths))
+def damaged_index() -> ArtifactError:
+    """Say that an index is damaged."""
+    return ArtifactError("the index of a coded table is damaged.", hint="Compress the original again.")
+
+
+def make_row_index(
+    kinds: NDArray[np.integer], lengths: NDArray[np.integer], *, heads: NDArray[np.integer] | None = None
+) -> RowIndex:
+    """Make an index of kinds and lengths, (rows,) each, and of the bytes of heads, if there are any."""
+    return RowIndex(_narrow(kinds), _narrow(lengths), None if heads is None else _narrow(heads))
 
 
 def _narrow(values: NDArray[np.integer]) -> NDArray[np.integer]:

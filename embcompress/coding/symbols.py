@@ -32,6 +32,11 @@ CLASS_TRAINED = 32
 CLASS_MAX = 160
 TRAINED = CLASS_TRAINED - CLASS_MIN + 1
 TABLES = TRAINED + PER_OCTAVE
+# By the class, from CLASS_MIN to CLASS_MAX: a search for the best step looks up some 10^5 times what else is ten
+# operations on small arrays each time.
+_ABOVE_TRAINED = np.arange(CLASS_MIN, CLASS_MAX + 1, dtype=np.int64) - CLASS_TRAINED
+RAW_BITS_OF_CLASS = np.maximum(0, -(-_ABOVE_TRAINED // PER_OCTAVE))
+TABLE_OF_CLASS = np.where(_ABOVE_TRAINED > 0, TRAINED + (_ABOVE_TRAINED - 1) % PER_OCTAVE, _ABOVE_TRAINED + TRAINED - 1)
 SLOT_BITS = 12
 SLOTS = 1 << SLOT_BITS
 # Entries of a table, as they lie in memory.
@@ -69,12 +74,12 @@ class Trellis:
     subsets: NDArray[np.int64]
 
     @cached_property
-    def paths(self) -> NDArray[np.uint64]:
+    def paths(self) -> NDArray[np.uint32]:
         """Return 2 state + set after a symbol, by twice that before it plus whether the symbol is odd."""
         before, odd = np.divmod(np.arange(4 * self.states), 2)
         state = before >> 1
         after = ((state << 1) | (odd ^ self.parities[state])) & (self.states - 1)
-        paths: NDArray[np.uint64] = (2 * after + self.sets[after]).astype(np.uint64)
+        paths: NDArray[np.uint32] = (2 * after + self.sets[after]).astype(np.uint32)
         return paths
 
     @property
@@ -155,18 +160,15 @@ class Symbols:
         return inverses
 
 
-def table_of(classes: NDArray[Any]) -> NDArray[np.int64]:
+def table_of(classes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return which class table each class has, and so `raw_bits_of` it how many bits go raw."""
-    inside = np.clip(classes, CLASS_MIN, CLASS_MAX)
-    above = TRAINED + (inside - CLASS_TRAINED - 1) % PER_OCTAVE
-    tables: NDArray[np.int64] = np.where(inside > CLASS_TRAINED, above, inside - CLASS_MIN).astype(np.int64)
+    tables: NDArray[np.int64] = TABLE_OF_CLASS[np.minimum(np.maximum(classes, CLASS_MIN), CLASS_MAX) - CLASS_MIN]
     return tables
 
 
-def raw_bits_of(classes: NDArray[Any]) -> NDArray[np.int64]:
+def raw_bits_of(classes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return how many low bits of a symbol go raw in each class."""
-    above = np.clip(classes, CLASS_MIN, CLASS_MAX) - CLASS_TRAINED
-    raw: NDArray[np.int64] = np.maximum(0, -(-above // PER_OCTAVE)).astype(np.int64)
+    raw: NDArray[np.int64] = RAW_BITS_OF_CLASS[np.minimum(np.maximum(classes, CLASS_MIN), CLASS_MAX) - CLASS_MIN]
     return raw
 
 

@@ -57,6 +57,7 @@ def approximate(
     plain: bool = False,
     effort: str = EFFORTS[0],
     fixed_rows: bool = False,
+    seekable: bool = False,
     output: str | Path | None = None,
     dtype: str = "same",
     table: Sequence[str] | str = (),
@@ -100,6 +101,8 @@ def approximate(
         effort: of codes: "fast", "default", or "best" for the least error in two to three times the time.
         fixed_rows: of codes: give all strings of rows of one kind one length, for rows that are read in place; costs a
             little error.
+        seekable: of codes: let rows be read from disk one at a time, `load(path, resident=False)`; takes about one and
+            a half bits a row more.
         output: default `<stem>-16x.safetensors` beside the input, by the size asked for: 16x, 8bases, 20MB, error0.1 or
             energy0.95; of a folder, the folder `<name>-16x`.
         dtype: what the factors are stored in, one of STORED_DTYPES.
@@ -140,8 +143,9 @@ def approximate(
         bases=bases, energy=energy, max_error=max_error, ratio=ratio, max_size=max_size, plain=plain, effort=effort
     )
     _check_choices(dtype=dtype, solver=solver, seed=seed, neighbours=neighbours)
-    if fixed_rows and budget.is_plain:
-        raise UsageError(f"--fixed-rows is for coded weights; {budget.option} stores weights as floats.")
+    for option, is_given in (("--fixed-rows", fixed_rows), ("--seekable", seekable)):
+        if is_given and budget.is_plain:
+            raise UsageError(f"{option} is for coded weights; {budget.option} stores weights as floats.")
     _check_choices_of_budget(budget, dtype=dtype, bilinear=bilinear, solver=solver)
     _check_bilinear(bilinear, shape=bilinear_shape, has_row_weights=row_weights is not None)
     thresholds = read_thresholds(grade)
@@ -189,14 +193,14 @@ def approximate(
             choices = [choose_solver(planned, solver=solver, device=chosen_device) for planned in chosen.tables]
             if dry_run:
                 result = _planned_result(checkpoint, chosen, choices, planned_output, neighbours=neighbours)
-                result = replace(result, warnings=facts.warnings)
+                result = replace(result, warnings=facts.warnings, notes=facts.notes)
                 result = _unrecognised(checkpoint, chosen, call).add_to(result)
                 return replace(result, gates=conditions.gates(result))
         else:
             chosen = choose()
             facts.check(chosen, path=row_weights)
 
-        from embcompress.commands.compress import Compression
+        from embcompress.commands.approximate_rows import Compression
 
         compression = Compression(
             checkpoint,
@@ -207,6 +211,7 @@ def approximate(
             dtype=dtype,
             named=[table] if isinstance(table, str) else table,
             fixed_rows=fixed_rows,
+            seekable=seekable,
             neighbours=neighbours,
             conditions=conditions,
             thresholds=thresholds,

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from embcompress.artifact.output import ARTIFACT_STEM, DENSE_STEM, plan_output
-from embcompress.artifact.schema import (
-    CompressedTable,
-    artifact_metadata,
-    widest_metadata,
-)
-from embcompress.artifact.writer import copied_entry
 from embcompress.checkpoints import open_checkpoint
-from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, NO_CONSTRAINER, Choice
 from embcompress.commands.memory import estimate_backfill_memory
 from embcompress.commands.run import (
     check_reports,
@@ -25,20 +18,16 @@ from embcompress.commands.run import (
     left_out,
     read_shard_size,
     resolve_device,
-    write_reports,
 )
-from embcompress.compression.artifact_file import original_of
-from embcompress.exceptions import UsageError
 from embcompress.growth.fills import find_fills, read_fill_labels
-from embcompress.growth.findings import ENERGY_EXACT, planned_warnings, table_report, vocabulary_report
-from embcompress.growth.own_labels import grown_labels, label_names, place_base_rows
-from embcompress.growth.placement import Placement
-from embcompress.growth.plan import Base, BaseTable, CodedGrowth, GrowingTable, GrowthPlan, RowRequest, names_of
+from embcompress.growth.findings import planned_result
+from embcompress.growth.grown_file import GrownFile
+from embcompress.growth.own_labels import place_base_rows
+from embcompress.growth.plan import Base, CodedGrowth, RowRequest
 from embcompress.growth.plan_rows import plan_growing_table
 from embcompress.growth.plan_tables import plan_growth
-from embcompress.growth.unlabelled import PaddingRequest, settle_rows
-from embcompress.results import BackfillResult, GrownTable, InputFile, OutputFile, Totals
-from embcompress.tables.padding import begins_with_padding
+from embcompress.growth.unlabelled import PaddingRequest, settle_tables
+from embcompress.results import BackfillResult, OutputFile
 from embcompress.tables.progress import Progress
 
 Paths = Sequence[str | Path] | str | Path
@@ -112,23 +101,13 @@ def backfill(
         IdsError: ids or labels that do not say which row is whose.
         CheckpointError, ArtifactError, TableError, OutputError, DeviceError: as for `approximate`.
     """
-    paths = _paths(bases)
-    request = RowRequest(
-        method=Choice.parse(method or DEFAULT_METHOD, METHODS, option="--method"),
-        constrainer=None
-        if constrainer in (None, NO_CONSTRAINER)
-        else Choice.parse(constrainer, CONSTRAINERS, option="--constrainer"),
-        seed=seed,
-        may_draw=method is not None or fill is None,
-        may_be_told=constrainer is None and fill is None,
-        block_rows=_checked_block_rows(block_rows),
+    paths, id_files, label_files = _paths(bases), _paths(base_ids), _paths(base_labels)
+    request = RowRequest.read(
+        method=method, constrainer=constrainer, seed=seed, has_fill=fill is not None, block_rows=block_rows
     )
     check_seed(seed)
-    padding = _checked(
-        PaddingRequest(row_offset, keep_padding, drop_padding, max_id),
-        bases=len(paths),
-        has_labels=bool(_paths(base_labels)),
-    )
+    padding = PaddingRequest(row_offset, keep_padding, drop_padding, max_id)
+    padding.check(bases=len(paths), has_labels=bool(label_files))
     patterns = (table,) if isinstance(table, str) else tuple(table)
     with ExitStack() as stack:
         opened = [
@@ -137,15 +116,14 @@ def backfill(
         placed = place_base_rows(
             opened,
             max_id=max_id,
-            base_ids=_paths(base_ids),
-            base_labels=_paths(base_labels),
+            base_ids=id_files,
+            base_labels=label_files,
             labels=_path(labels),
             table=patterns,
         )
         tables = plan_growth(opened, placed.placement, table=patterns, padding=padding)
-        named = (*_paths(base_ids), *_paths(base_labels), _path(labels), _path(fill), _path(fill_labels))
-        files = [file for file in named if file is not None]
-        sources = inputs_of(*(base.checkpoint for base in opened), others=files)
+        texts = [file for file in (*id_files, *label_files, _path(labels), _path(fill_labels)) if file is not None]
+        sources = inputs_of(*(base.checkpoint for base in opened), others=(*texts, fill))
         goes_to = plan_output(
             output,
             source=opened[0].checkpoint,
@@ -162,12 +140,12 @@ def backfill(
         chosen_device = resolve_device(device, dry_run=dry_run)
         coded: Mapping[str, CodedGrowth] = {}
         if not (dry_run and request.is_plain and not any(grown.first.is_coded for grown in tables)):
-            from embcompress.commands import grow  # with torch, which no other dry run needs
+            from embcompress.commands import backfill_rows  # with torch, which no other dry run needs
 
-            placement = _settle(placed.placement, padding, tables, coded_zeros=grow.starts_with_zeros)
-            coded = grow.prepare_tables(tables, request, placement)
+            placement = settle_tables(tables, placed.placement, padding, coded_zeros=backfill_rows.starts_with_zeros)
+            coded = backfill_rows.prepare_tables(tables, request, placement)
         else:
-            placement = _settle(placed.placement, padding, tables)
+            placement = settle_tables(tables, placed.placement, padding)
         given = read_fill_labels(fill, fill_labels, placement, labels=_path(labels))
         plans = [
             plan_growing_table(
@@ -180,68 +158,23 @@ def backfill(
             )
             for grown in tables
         ]
-        compressed = _compressed_tables(opened[0], plans)
-        label_contents = grown_labels(tables, placement, labels=placed.new_labels)
-        copied = {
-            copied_entry(stored): stored
-            for stored in opened[0].checkpoint.stored_beside(names_of(tables) | label_names(tables))
-        }
-        entries = [*(entry for plan in plans for entry in plan.entries), *label_contents, *copied]
-        original = opened[0].artifact.original if opened[0].artifact else original_of(opened[0].checkpoint)
-        metadata = (
-            widest_metadata(compressed, entries=entries, original=original)
-            if compressed
-            else {"format": "pt", **original.metadata}
-        )
-        writer = goes_to.writer(entries, metadata)
-        check_space(goes_to.resolved, writer.nbytes)
-        inputs = tuple(InputFile(base.checkpoint.name, base.checkpoint.nbytes) for base in opened)
-        planned = tuple(table_report(plan, request) for plan in plans)
-        result = BackfillResult(
-            command="backfill",
-            input=inputs[0],
-            further_inputs=inputs[1:],
-            output=OutputFile(str(goes_to.target), None, writer.nbytes),
-            vocabulary=vocabulary_report(placement, tables),
-            tables=planned,
-            skipped=tuple(skipped for base in opened for skipped in left_out(base.checkpoint)),
-            totals=_totals(planned, inputs=inputs, written_bytes=writer.nbytes),
-            warnings=(*placed.remarks, *planned_warnings(opened, plans, placement, fill=fill)),
-            dry_run=dry_run,
+        file = GrownFile(goes_to, opened[0], plans, new_labels=placed.new_labels)
+        check_space(file.target, file.writer.nbytes)
+        planned = planned_result(
+            opened,
+            plans,
+            request,
+            output=OutputFile(str(goes_to.target), None, file.writer.nbytes),
+            skipped=[skipped for base in opened for skipped in left_out(base.checkpoint)],
+            remarks=placed.remarks,
+            fill=fill,
         )
         if dry_run:
-            texts = [file for file in files if file != _path(fill)]
-            return replace(result, memory_bytes=_planned_memory(plans, request, texts=texts))
-        with writer:
-            reported = [
-                grow.grow_table(
-                    plan,
-                    request,
-                    writer,
-                    folder=goes_to.resolved.parent,
-                    device=chosen_device,
-                    progress=progress,
-                )
-                for plan in plans
-            ]
-            for entry, content in label_contents.items():
-                writer.write(entry, [content])
-            for entry, stored in copied.items():
-                writer.write(entry, grow.read_stored(opened[0], stored))
-            if compressed:
-                compressed = _with_errors(compressed, [grown.report for grown in reported])
-                metadata = artifact_metadata(compressed, checksums=writer.checksums, original=original)
-            sha256 = writer.finish(metadata)
-            written = tuple(grown.report for grown in reported)
-            result = replace(
-                result,
-                output=replace(result.output, sha256=sha256, bytes=writer.nbytes),
-                tables=written,
-                totals=_totals(written, inputs=inputs, written_bytes=writer.nbytes),
-                warnings=(*result.warnings, *(text for grown in reported for text in grown.warnings)),
-            )
-            write_reports(result, reports, force=force, before=writer.commit)
-    return result
+            memory = estimate_backfill_memory(plans, request, texts=texts)
+            return replace(planned, dry_run=True, memory_bytes=memory)
+        return backfill_rows.write_grown(
+            file, opened[0], request, planned, device=chosen_device, progress=progress, reports=reports, force=force
+        )
 
 
 def _paths(given: Paths) -> tuple[Path, ...]:
@@ -250,94 +183,3 @@ def _paths(given: Paths) -> tuple[Path, ...]:
 
 def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
-
-
-def _checked_block_rows(block_rows: int | None) -> int | None:
-    """Give the rows of a block back, and refuse fewer than one."""
-    if block_rows is not None and block_rows < 1:
-        raise UsageError(f"block_rows must be at least 1; got {block_rows}.")
-    return block_rows
-
-
-def _checked(request: PaddingRequest, *, bases: int, has_labels: bool) -> PaddingRequest:
-    """Return a request, and refuse options on rows without a label that contradict each other.
-
-    Raises:
-        UsageError: it contradicts itself, or there are no labels, or several bases.
-    """
-    if request.keep and request.drop:
-        raise UsageError("--keep-padding and --drop-padding contradict each other: give one of them.")
-    if request.row_offset is not None and request.row_offset < 0:
-        raise UsageError(f"--row-offset must be 0 or more; got {request.row_offset}.")
-    option = "--row-offset" if request.row_offset is not None else "--keep-padding" if request.keep else ""
-    if bases > 1 and option:
-        raise UsageError(f"{option} goes with one BASE; of several, --drop-padding can drop rows without a label.")
-    if request.is_told and not has_labels:
-        raise UsageError(f"{option or '--drop-padding'} goes with --base-labels: --base-ids gives every row an id.")
-    return request
-
-
-def _settle(
-    placement: Placement,
-    padding: PaddingRequest,
-    tables: Sequence[GrowingTable],
-    *,
-    coded_zeros: Callable[[BaseTable], bool] = lambda _: False,
-) -> Placement:
-    """Decide what becomes of rows without a label, as `settle_rows`; `coded_zeros` looks at rows of coded tables."""
-
-    def begins_with_zeros(part: BaseTable) -> bool:
-        if part.is_coded:
-            return coded_zeros(part)
-        return begins_with_padding(part.stored, surplus=1, files=part.base.checkpoint.files)
-
-    first = tables[0].first
-    return settle_rows(
-        placement,
-        padding,
-        what=f"{first.table.name!r} in {first.base.path}",
-        rows=[part.table.rows for part in tables[0].parts],
-        begins_with_zeros=all(table.padding[0] == 1 and begins_with_zeros(table.first) for table in tables),
-    )
-
-
-def _compressed_tables(base: Base, plans: Sequence[GrowthPlan]) -> list[CompressedTable]:
-    """List the tables of the new artifact: those that grew with their new length."""
-    if base.artifact is None:
-        return []
-    grown = {plan.first.table.name: plan for plan in plans}
-    tables = []
-    for table in base.artifact.tables:
-        plan = grown.get(table.name)
-        if plan is None or plan.rank is None:
-            tables.append(table)
-            continue
-        errors = [part.compressed.error for part in plan.parts if part.compressed]
-        known = [error for error in errors if error is not None]
-        worst = max(known) if len(known) == len(errors) else None
-        tables.append(replace(table, rows=plan.placement.max_id, rank=plan.rank, error=worst, shards=()))
-    return tables
-
-
-def _with_errors(tables: Sequence[CompressedTable], grown: Sequence[GrownTable]) -> list[CompressedTable]:
-    """Drop the error of a table where it is not known any more: rows went, or came that the bases do not hold.
-
-    Where rows that the bases hold were only added, the largest error of the bases is still an upper bound.
-    """
-    changed = {
-        one.name
-        for one in grown
-        if one.rows_dropped or (one.kept_energy is not None and one.kept_energy < ENERGY_EXACT)
-    }
-    return [replace(table, error=None) if table.name in changed else table for table in tables]
-
-
-def _planned_memory(plans: Sequence[GrowthPlan], request: RowRequest, *, texts: Sequence[Path]) -> int:
-    draws = any(plan.fill is None or plan.fill.stored.shape[0] < plan.placement.added for plan in plans)
-    needs_covariance = draws and request.method.name == "gaussian"
-    return estimate_backfill_memory(plans, texts=texts, needs_covariance=needs_covariance)
-
-
-def _totals(tables: Sequence[GrownTable], *, inputs: Sequence[InputFile], written_bytes: int) -> Totals:
-    before, after = sum(one.bytes_before for one in tables), sum(one.bytes_after for one in tables)
-    return Totals(before, after, before / after, sum(file.bytes for file in inputs) / written_bytes)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from embcompress.artifact.claims import check_expansion
+from embcompress.artifact.limits import check_expansion
 from embcompress.artifact.reader import Artifact, read_artifact
 from embcompress.artifact.writer import copied_entry
 from embcompress.checkpoints import open_checkpoint
@@ -162,6 +162,7 @@ def evaluate(
                 failed, opened, tables=tables, left_out=len(checkpoint.listing.left_out), has_read=not dry_run
             ),
             warnings=facts.warnings,
+            notes=facts.notes,
             dry_run=dry_run,
             memory_bytes=memory if dry_run else None,
         )

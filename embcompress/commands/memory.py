@@ -9,7 +9,7 @@ from pathlib import Path
 from embcompress.artifact.schema import CompressedTable, real_row_shape
 from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.compression.memory import BASE_MEMORY_BYTES
-from embcompress.growth.plan import GrowthPlan
+from embcompress.growth.plan import GrowthPlan, RowRequest
 from embcompress.linalg.solvers import MATRICES_BYTES, SCORED_ROWS, SCORES_MAX
 from embcompress.tables.table import RING_BYTES, Table, block_rows_for
 
@@ -57,14 +57,26 @@ def estimate_reconstruct_memory(tables: Iterable[CompressedTable]) -> int:
     return BASE_MEMORY_BYTES + largest
 
 
-def estimate_backfill_memory(plans: Sequence[GrowthPlan], *, texts: Iterable[Path], needs_covariance: bool) -> int:
+def estimate_export_memory(tables: Iterable[Table]) -> int:
+    """Estimate the most bytes that a run holds at once which rounds tables, one after the other: some blocks of rows.
+
+    Args:
+        tables: dense, or as they decode.
+    """
+    blocks = (block_rows_for(rows=item.rows, dim=item.dim, item_bytes=FLOAT64_BYTES) * item.dim for item in tables)
+    return BASE_MEMORY_BYTES + RING_BYTES + KERNELS_BYTES + 8 * FLOAT64_BYTES * max(blocks, default=0)
+
+
+def estimate_backfill_memory(plans: Sequence[GrowthPlan], request: RowRequest, *, texts: Iterable[Path]) -> int:
     """Estimate the most bytes that a run holds at once which adds rows to tables, one after the other.
 
     Args:
         plans: of the tables.
+        request: how new rows are made.
         texts: the files of ids and labels.
-        needs_covariance: whether new rows are drawn with the covariance of the known ones.
     """
+    draws = any(plan.fill is None or plan.fill.stored.shape[0] < plan.placement.added for plan in plans)
+    needs_covariance = draws and request.method.name == "gaussian"
     sizes = ((path, path.stat().st_size) for path in texts)
     text = sum(size * (GZIP_RATIO if path.suffix == ".gz" else 1) for path, size in sizes)
     rows = sum(map(len, plans[0].placement.new_ids))

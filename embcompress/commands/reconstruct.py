@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from embcompress.artifact.atomic_file import AtomicFile, check_output, hash_file
-from embcompress.artifact.claims import check_expansion
+from embcompress.artifact.limits import check_expansion
 from embcompress.artifact.output import DENSE_STEM, Output, beside, plan_output
 from embcompress.artifact.reader import Artifact, read_artifact
 from embcompress.artifact.schema import CompressedTable
@@ -128,9 +128,9 @@ def reconstruct(
             return result
         refuse_existing([planned.target, *(path for path, _ in reports)], force=force)
 
-        from embcompress.commands import densify
+        from embcompress.commands import reconstruct_rows
 
-        model = densify.read_model(artifact, dense, copied, device=chosen_device, progress=progress)
+        model = reconstruct_rows.read_model(artifact, dense, copied, device=chosen_device, progress=progress)
         if form == SAFETENSORS:
             writer = stack.enter_context(planned.writer(entries, metadata))
             for entry in writer.entries:
@@ -138,7 +138,7 @@ def reconstruct(
             sha256, nbytes, commit = writer.finish(metadata), writer.nbytes, writer.commit
         else:
             file = stack.enter_context(AtomicFile(planned.resolved, force=force))
-            densify.export(model, form, file)
+            reconstruct_rows.export(model, form, file)
             sha256, nbytes, commit = hash_file(file.path), file.path.stat().st_size, file.commit
         result = replace(result, output=replace(result.output, sha256=sha256, bytes=nbytes, overwrites=False))
         write_reports(result, reports, force=force, before=commit)

@@ -99,6 +99,7 @@ def approximate_result(
     *,
     header: int,
     warnings: Sequence[str] = (),
+    notes: Sequence[str] = (),
     memory: int | None = None,
 ) -> ApproximateResult:
     """Return what a run has written, or with `memory` what it would write; `header` as in `totals_of`."""
@@ -110,6 +111,7 @@ def approximate_result(
         skipped=tuple(skipped),
         totals=totals_of(tables, header=header, before=checkpoint.nbytes, after=output.bytes),
         warnings=tuple(warnings),
+        notes=tuple(notes),
         dry_run=memory is not None,
         memory_bytes=memory,
     )

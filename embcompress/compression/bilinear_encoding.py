@@ -9,7 +9,7 @@ import torch
 
 from embcompress.artifact.writer import TensorWriter
 from embcompress.compression.encoding import Encoding, FittedTable, WrittenTable
-from embcompress.compression.work import Work
+from embcompress.compression.time_and_passes import TimeAndPasses
 from embcompress.exceptions import NonFiniteError
 from embcompress.linalg.bilinear import BilinearCompression
 from embcompress.linalg.svd import factorize
@@ -56,7 +56,7 @@ class BilinearEncoding(Encoding[BilinearFit, BilinearTable]):
             except NonFiniteError as err:
                 raise self._refuse(err) from err
             rows_error, passes = factors.relative, factors.passes
-        return BilinearFit(self.planned_entries(), Work(time.perf_counter() - started, passes), rows_error)
+        return BilinearFit(self.planned_entries(), TimeAndPasses(time.perf_counter() - started, passes), rows_error)
 
     def write(self, fitted: BilinearFit, writer: TensorWriter) -> BilinearTable:  # noqa: D102 - as in Encoding
         assert self.planned.matrix is not None
@@ -75,7 +75,7 @@ class BilinearEncoding(Encoding[BilinearFit, BilinearTable]):
             self._measured(compression.error, optimal_relative=compression.optimal_relative),
             compression.error.zero_rows,
             sum(entry.nbytes for entry in fitted.entries),
-            self.earlier + fitted.work + Work(time.perf_counter() - started, passes=1),
+            self.earlier + fitted.work + TimeAndPasses(time.perf_counter() - started, passes=1),
             tuple(compression.relatives),
             fitted.rows_error,
         )

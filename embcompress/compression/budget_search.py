@@ -14,7 +14,7 @@ from embcompress.compression.plain_encoding import PlainEncoding
 from embcompress.compression.refusals import TOO_SMALL, error_reason, leave_dense, refuse_all_dense, refuse_size
 from embcompress.compression.shared_bytes import count_bytes, share_bytes
 from embcompress.compression.size_limit import size_limit
-from embcompress.compression.work import Work
+from embcompress.compression.time_and_passes import TimeAndPasses
 from embcompress.linalg.precision import STORING_ERROR
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.results import Skipped
@@ -46,7 +46,7 @@ class BudgetedTable:
 
     candidates: TableCandidates
     candidate: Candidate
-    work: Work
+    work: TimeAndPasses
     best: Candidate | None = None
 
     @property

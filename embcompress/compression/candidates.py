@@ -11,7 +11,7 @@ from typing import Any
 from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.compression.plan import PlannedTable
 from embcompress.compression.spectrum import find_spectrum
-from embcompress.compression.work import Work
+from embcompress.compression.time_and_passes import TimeAndPasses
 from embcompress.linalg.exact import Factorization
 from embcompress.linalg.precision import STORING_ERROR
 from embcompress.tables.factor_sizes import factor_bytes
@@ -64,10 +64,10 @@ class TableCandidates:
         *,
         stored_dtype: str,
         is_weighted: bool = False,
-        work: Work | None = None,
+        work: TimeAndPasses | None = None,
     ) -> None:
         self.table, self.factors, self.stored_dtype = table, factors, stored_dtype
-        self.work = Work(passes=factors.passes) if work is None else work
+        self.work = TimeAndPasses(passes=factors.passes) if work is None else work
         self._is_weighted = is_weighted
         self._at_prices: dict[float, Candidate] = {}
 
@@ -152,5 +152,5 @@ def make_candidates(table: Table, table_source: TableSource, *, stored_dtype: st
     started = time.perf_counter()
     factors = find_spectrum(table, table_source, stored_dtype=stored_dtype)
     is_weighted = table_source.row_weights(table) is not None
-    work = Work(time.perf_counter() - started, factors.passes)
+    work = TimeAndPasses(time.perf_counter() - started, factors.passes)
     return TableCandidates(table, factors, stored_dtype=stored_dtype, is_weighted=is_weighted, work=work)

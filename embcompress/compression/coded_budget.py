@@ -52,6 +52,7 @@ class CodedWithinBudget(EncodingMaker):
         named: patterns given in full: such a table is not left dense in silence.
         dry_run: whether bases need not be coded.
         fixed_rows: whether all strings of a kind have one length.
+        seekable: whether rows are to be read one at a time.
 
     Raises:
         BudgetError: no table can meet the budget, or one that was named in full cannot.
@@ -66,6 +67,7 @@ class CodedWithinBudget(EncodingMaker):
         named: Sequence[str],
         dry_run: bool = False,
         fixed_rows: bool = False,
+        seekable: bool = False,
     ) -> None:
         self._budget, self._table_source, self._named = budget, table_source, named
         self._dry_run, self._fixed_rows = dry_run, fixed_rows
@@ -73,7 +75,7 @@ class CodedWithinBudget(EncodingMaker):
         sources = [
             source
             for table in tables
-            if self._is_codable(source := CodedSource(table, table_source, effort=budget.effort))
+            if self._is_codable(source := CodedSource(table, table_source, effort=budget.effort, is_seekable=seekable))
         ]
         self._allowance: Allowance | None = None
         if budget.kind == "max_error":

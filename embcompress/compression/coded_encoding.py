@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embcompress.artifact.schema import CODED, CompressedTable
+from embcompress.artifact.staged_strings import StagedStrings
 from embcompress.artifact.writer import Entry, TensorWriter
 from embcompress.coding.bound import coded_report
 from embcompress.coding.estimates import Estimate
@@ -17,7 +19,7 @@ from embcompress.compression.coded_goal import Allowance, Goal
 from embcompress.compression.coded_pass import CodedPass
 from embcompress.compression.coded_source import CodedSource
 from embcompress.compression.encoding import Encoding, FittedTable, WrittenTable
-from embcompress.compression.work import Work
+from embcompress.compression.time_and_passes import TimeAndPasses
 from embcompress.exceptions import BudgetError
 from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.solvers import SolverChoice
@@ -85,7 +87,7 @@ class CodedEncoding(Encoding[FittedTable, CodedTable]):
 
     def fit(self) -> FittedTable:
         """Name the tensors: all was fitted before."""
-        return FittedTable(self.planned_entries(), Work())
+        return FittedTable(self.planned_entries(), TimeAndPasses())
 
     def write(self, fitted: FittedTable, writer: TensorWriter) -> CodedTable:
         """Write all tensors, anew where the whole table misses its goal.
@@ -93,17 +95,29 @@ class CodedEncoding(Encoding[FittedTable, CodedTable]):
         Raises:
             BudgetError: no try was within the goal.
         """
+        if not self._source.is_seekable:
+            codes = fitted.entries[0]
+            return self._encode(fitted, writer, lambda strings: writer.append(codes, strings.tobytes()))
+        with StagedStrings(writer.path.parent) as staged:
+            return self._encode(fitted, writer, staged.append, staged)
+
+    def _encode(
+        self,
+        fitted: FittedTable,
+        writer: TensorWriter,
+        append: Callable[[NDArray[np.uint8]], None],
+        staged: StagedStrings | None = None,
+    ) -> CodedTable:
+        """Encode all rows until they meet the goal; `append` takes their strings, where they are not `staged` first."""
         started = time.perf_counter()
         codes, index, codebook = fitted.entries
-
-        def append(strings: NDArray[np.uint8]) -> None:
-            writer.append(codes, strings.tobytes())
-
         estimate, target, tries = self._estimate, 1.0, 0
         while tries < WHOLE_TRIES:
             tries += 1
             for entry in (codebook, index, codes):
                 writer.rewind(entry)
+            if staged is not None:
+                staged.rewind()
             error = ErrorAccumulator(self._source.row_weights)
             goal = self._goal(target)
             if self._fixed_rows:
@@ -118,11 +132,13 @@ class CodedEncoding(Encoding[FittedTable, CodedTable]):
                 f"table {self.planned.table.name!r} did not meet its budget in {WHOLE_TRIES} tries.",
                 hint="Allow a slightly larger size or error.",
             )
-        writer.append(index, ending.index.tobytes())
+        if staged is not None:
+            writer.write(codes, staged.blocks(ending.index))
+        writer.append(index, ending.index.index.tobytes())
         writer.append(codebook, ending.codebook.tobytes())
         if self._allowance is not None:
             self._allowance.take(ending.nbytes)
-        work = self.earlier + fitted.work + Work(time.perf_counter() - started, tries)
+        work = self.earlier + fitted.work + TimeAndPasses(time.perf_counter() - started, tries)
         return CodedTable(self._measured(error), error.zero_rows, ending.nbytes, work, estimate, ending.kinds)
 
     def _fit_fixed(self, estimate: Estimate, goal: Goal) -> Estimate:

@@ -17,6 +17,7 @@ from embcompress.coding.estimates import Estimate
 from embcompress.coding.fit import Fit
 from embcompress.coding.kinds import Kinds, fine_steps, fitted_kinds, kinds_of_rows
 from embcompress.coding.row_index import make_row_index
+from embcompress.coding.seekable_index import StoredIndex, store_index
 from embcompress.coding.statistics import scales_of
 from embcompress.coding.symbols import PER_OCTAVE
 from embcompress.compression.coded_goal import Goal
@@ -45,13 +46,13 @@ class PassEnding:
     Attributes:
         index: as stored.
         codebook: as stored.
-        nbytes: of both and of the strings.
+        nbytes: of both, of the heads of blocks and of the strings.
         kinds: of rows, zeros counted.
         is_within: whether the goal was kept.
         share_left: the goal as a share of what was taken, 1 at most.
     """
 
-    index: NDArray[np.uint8]
+    index: StoredIndex
     codebook: NDArray[np.uint8]
     nbytes: int
     kinds: int
@@ -87,7 +88,7 @@ class _LastTry:
     coded: _Coded
     kinds: Kinds
     steps: list[float]
-    index: NDArray[np.uint8]
+    index: StoredIndex
     codebook: NDArray[np.uint8]
 
 
@@ -251,7 +252,7 @@ class CodedPass:
             index, codebook = self._finish(coded)
             tried = _LastTry(coded, self._kinds, list(self._steps), index, codebook)
             if goal.is_bytes:
-                taken = self._taken + float(coded.block.lengths.sum()) + len(index) + len(codebook)
+                taken = self._taken + float(coded.block.lengths.sum()) + index.nbytes + len(codebook)
             else:
                 taken = (self._taken + coded.squared_error) * (1 + ERROR_ROUNDING)
             fits = taken <= goal.limit
@@ -278,18 +279,16 @@ class CodedPass:
         index, codebook = self._finish(coded)
         append(self._take(coded, first))
         if self._goal.is_bytes:
-            taken = float(self._rows_lengths.sum() + len(index) + len(codebook))
+            taken = float(self._rows_lengths.sum() + index.nbytes + len(codebook))
         else:
             taken = self._taken * (1 + ERROR_ROUNDING)
         return self._ending(index, codebook, taken=taken, is_within=taken <= self._goal.limit)
 
-    def _ending(
-        self, index: NDArray[np.uint8], codebook: NDArray[np.uint8], *, taken: float, is_within: bool
-    ) -> PassEnding:
+    def _ending(self, index: StoredIndex, codebook: NDArray[np.uint8], *, taken: float, is_within: bool) -> PassEnding:
         return PassEnding(
             index,
             codebook,
-            nbytes=int(self._rows_lengths.sum()) + len(index) + len(codebook),
+            nbytes=int(self._rows_lengths.sum()) + index.nbytes + len(codebook),
             kinds=len(self._kinds.table),
             is_within=is_within,
             share_left=min(1.0, self._goal.limit / max(taken, 1e-300)),
@@ -332,7 +331,7 @@ class CodedPass:
                 hint="Leave out --effort best, --fixed-rows or --row-weights.",
             )
 
-    def _finish(self, coded: _Coded) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def _finish(self, coded: _Coded) -> tuple[StoredIndex, NDArray[np.uint8]]:
         """Make index and codebook as they are stored, the block counted that is not taken yet."""
         self._refuse_kinds()
         first = self._source.table.rows - len(coded.kinds)
@@ -342,4 +341,5 @@ class CodedPass:
         codebook = replace(
             codebook, steps=tuple(step * unit for step in codebook.steps), center_step=codebook.center_step * unit
         )
-        return make_row_index(self._rows_kinds, self._rows_lengths).to_bytes(codebook), codebook.to_bytes()
+        index = make_row_index(self._rows_kinds, self._rows_lengths)
+        return store_index(index, codebook, is_seekable=self._source.is_seekable), codebook.to_bytes()

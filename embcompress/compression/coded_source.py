@@ -15,7 +15,7 @@ from embcompress.coding.statistics import Statistics, sample_rows
 from embcompress.compression.plan import PlannedTable, describe
 from embcompress.compression.refusals import TOO_SMALL
 from embcompress.compression.spectrum import find_spectrum
-from embcompress.compression.work import Work
+from embcompress.compression.time_and_passes import TimeAndPasses
 from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 
@@ -38,6 +38,7 @@ class CodedSource:
         table: the table.
         table_source: of the run.
         effort: a key of STATES.
+        is_seekable: whether its rows are to be read one at a time.
 
     Attributes:
         factors: the spectrum, with row weights that of the scaled rows.
@@ -49,17 +50,21 @@ class CodedSource:
         NonFiniteError: the table holds NaN or infinity; names the file.
     """
 
-    def __init__(self, table: Table, table_source: TableSource, *, effort: str) -> None:
+    def __init__(self, table: Table, table_source: TableSource, *, effort: str, is_seekable: bool = False) -> None:
         started = time.perf_counter()
-        self.table = table
+        self.table, self.is_seekable = table, is_seekable
         self.row_weights = table_source.row_weights(table)
         self.factors = find_spectrum(table, table_source, stored_dtype=table.real_dtype)
         self.statistics = self._measure(table_source, profiles=PROFILES[effort])
         self.states = STATES[effort]
         self.estimator = Estimator(
-            self.statistics, states=self.states, threads=torch.get_num_threads(), profiles=PROFILES[effort]
+            self.statistics,
+            states=self.states,
+            threads=torch.get_num_threads(),
+            profiles=PROFILES[effort],
+            is_seekable=is_seekable,
         )
-        self.work = Work(time.perf_counter() - started, self.factors.passes)
+        self.work = TimeAndPasses(time.perf_counter() - started, self.factors.passes)
 
     def _measure(self, table_source: TableSource, *, profiles: int) -> Statistics:
         table, factors = self.table, self.factors
@@ -120,7 +125,7 @@ class CodedSource:
 
     def compressed(self, estimate: Estimate) -> CompressedTable:
         """Describe the table as the artifact will, but for its error."""
-        return replace(describe(self.planned(estimate)), coding=CODED)
+        return replace(describe(self.planned(estimate)), coding=CODED, is_seekable=self.is_seekable)
 
     def entries(self, estimate: Estimate) -> tuple[Entry, ...]:
         """Name the tensors, of as many bytes as they are expected to take: codes, index, codebook."""

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from embcompress.artifact.schema import CompressedTable
 from embcompress.artifact.writer import Entry, TensorWriter
 from embcompress.compression.plan import PlannedTable, describe, planned_entries, planned_report
-from embcompress.compression.work import Work
+from embcompress.compression.time_and_passes import TimeAndPasses
 from embcompress.exceptions import NonFiniteError
 from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.solvers import SolverChoice
@@ -29,7 +29,7 @@ class FittedTable:
     """
 
     entries: tuple[Entry, ...]
-    work: Work
+    work: TimeAndPasses
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class WrittenTable:
     error: TableErrorReport
     zero_rows: int
     nbytes: int
-    work: Work
+    work: TimeAndPasses
 
     @property
     def budgeted_relative(self) -> float:
@@ -72,7 +72,7 @@ class Encoding(ABC, Generic[Fitted, Written]):
     """
 
     def __init__(
-        self, planned: PlannedTable, choice: SolverChoice, table_source: TableSource, *, earlier: Work
+        self, planned: PlannedTable, choice: SolverChoice, table_source: TableSource, *, earlier: TimeAndPasses
     ) -> None:
         self.planned = planned
         self.choice = choice

@@ -10,7 +10,7 @@ from embcompress.compression.encoding_maker import EncodingMaker
 from embcompress.compression.memory import estimate_memory
 from embcompress.compression.plain_encoding import PlainEncoding
 from embcompress.compression.plan import Plan
-from embcompress.compression.work import Work
+from embcompress.compression.time_and_passes import TimeAndPasses
 from embcompress.linalg.solvers import SolverChoice
 from embcompress.results import Skipped
 from embcompress.tables.source import TableSource
@@ -35,7 +35,7 @@ class FixedRank(EncodingMaker):
     def encodings(self) -> list[AnyEncoding]:  # noqa: D102 - as in EncodingMaker
         return [
             (PlainEncoding if planned.matrix is None else BilinearEncoding)(
-                planned, choice, self._table_source, earlier=Work()
+                planned, choice, self._table_source, earlier=TimeAndPasses()
             )
             for planned, choice in zip(self._plan.tables, self._choices, strict=True)
         ]

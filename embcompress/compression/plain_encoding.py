@@ -13,7 +13,7 @@ from torch import Tensor
 from embcompress.artifact.schema import factor_dtypes, factor_entries
 from embcompress.artifact.writer import TensorWriter
 from embcompress.compression.encoding import Encoding, FittedTable, WrittenTable
-from embcompress.compression.work import Work
+from embcompress.compression.time_and_passes import TimeAndPasses
 from embcompress.exceptions import NonFiniteError
 from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.exact import Factorization
@@ -86,7 +86,9 @@ class PlainEncoding(Encoding[PlainFit, PlainTable]):
                 why = f"weights are stored as {weights_dtype}: the largest, {largest:.3g}, overflows {wanted}"
             remarks += (why,)
         entries = factor_entries(self.compressed, bases_dtype=bases_dtype, weights_dtype=weights_dtype)
-        return PlainFit(entries, Work(time.perf_counter() - started, passes), factors, bases, row_weights, remarks)
+        return PlainFit(
+            entries, TimeAndPasses(time.perf_counter() - started, passes), factors, bases, row_weights, remarks
+        )
 
     def write(self, fitted: PlainFit, writer: TensorWriter) -> PlainTable:  # noqa: D102 - as in Encoding
         started = time.perf_counter()
@@ -100,7 +102,7 @@ class PlainEncoding(Encoding[PlainFit, PlainTable]):
             self._measured(error, optimal_relative=optimal_relative),
             error.zero_rows,
             sum(entry.nbytes for entry in fitted.entries),
-            self.earlier + fitted.work + Work(time.perf_counter() - started, passes=1),
+            self.earlier + fitted.work + TimeAndPasses(time.perf_counter() - started, passes=1),
             fitted,
         )
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from embcompress.artifact.atomic_file import hash_file
-from embcompress.artifact.claims import check_expansion
 from embcompress.artifact.decoded_rows import open_decoded_rows
 from embcompress.artifact.folder_writer import hash_folder
+from embcompress.artifact.limits import check_expansion
 from embcompress.artifact.reader import Artifact
 from embcompress.artifact.schema import DOCUMENT_KEY, FORMAT_ENTRY, CompressedTable, real_row_shape
 from embcompress.artifact.writer import CHECKSUM_KEY, is_header_intact

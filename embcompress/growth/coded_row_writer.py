@@ -16,13 +16,15 @@ from torch import Tensor
 from embcompress.artifact.coded import read_coded
 from embcompress.artifact.decoded_rows import StringReader
 from embcompress.artifact.schema import CODEBOOK_SUFFIX, CODES_SUFFIX, INDEX_SUFFIX, coded_entries
+from embcompress.artifact.staged_strings import StagedStrings
 from embcompress.artifact.writer import TensorWriter
 from embcompress.coding.codebook import KINDS_MAX, ZERO_KIND, Codebook
 from embcompress.coding.coder import CodedBlock, encode_block
 from embcompress.coding.fit import SHIFT_MAX, Fit
-from embcompress.coding.index_kernels import copy_strings
+from embcompress.coding.frozen_kernels import move_strings
 from embcompress.coding.kinds import Kinds
 from embcompress.coding.row_index import make_row_index
+from embcompress.coding.seekable_index import store_index
 from embcompress.coding.symbols import CLASS_MAX, PER_OCTAVE, distortions_of, load_symbols
 from embcompress.exceptions import TableError
 from embcompress.growth.placement import Placement
@@ -70,9 +72,10 @@ def plan_coded(part: BaseTable, placement: Placement) -> CodedGrowth:
         # New rows are expected to take as much as rows that are coded like them.
         alike = (_codings(book) == _codings(book)[model]).all(axis=1)[index.kinds] & (index.kinds != ZERO_KIND)
         added_bytes = math.ceil(added * float(index.lengths[alike].mean())) if alike.any() else 0
+    heads = 0 if index.heads is None else int(index.heads.sum(dtype=np.int64))
     entries = coded_entries(
         part.table.name,
-        codes=kept_bytes + added_bytes,
+        codes=kept_bytes + added_bytes + math.ceil(heads / rows * placement.max_id),
         index=math.ceil(tensors[INDEX_SUFFIX].nbytes / rows * placement.max_id),
         codebook=tensors[CODEBOOK_SUFFIX].nbytes,
     )
@@ -165,6 +168,13 @@ class CodedRowWriter(RowWriter):
         return 1 - float(weights @ left) / total if total else 1.0
 
     def write(self, writer: TensorWriter, progress: Progress | None) -> None:  # noqa: D102 - as in RowWriter
+        if self.plan.first.compressed is None or not self.plan.first.compressed.is_seekable:
+            self._write(writer, progress, staged=None)
+            return
+        with StagedStrings(writer.path.parent) as staged:
+            self._write(writer, progress, staged=staged)
+
+    def _write(self, writer: TensorWriter, progress: Progress | None, *, staged: StagedStrings | None) -> None:
         entries, rows = self._growth.entries, self.plan.placement.max_id
         bases = None if self._bases is None else self._bases.to(self._decoded_in)
         step = self._block_rows(rows)
@@ -184,12 +194,17 @@ class CodedRowWriter(RowWriter):
                 self._new.refuse_non_finite(first + new, made.to(self._new.dtype))
                 self._count_energy(exact, exact - made.to(torch.float64))
             self._count(values, first)
-            writer.append(entries[CODES_SUFFIX], codes.data)
+            if staged is None:
+                writer.append(entries[CODES_SUFFIX], codes.data)
+            else:
+                staged.append(codes)
             written += len(codes)
             if progress is not None:
                 progress(f"{self.name}: all rows", first + len(owner), rows, row_bytes)
-        index = make_row_index(self._kinds, self._lengths).to_bytes(self._codebook)
-        writer.append(entries[INDEX_SUFFIX], index.data)
+        index = store_index(make_row_index(self._kinds, self._lengths), self._codebook, is_seekable=staged is not None)
+        if staged is not None:
+            writer.write(entries[CODES_SUFFIX], staged.blocks(index))
+        writer.append(entries[INDEX_SUFFIX], index.index.data)
         book = self._tensors[CODEBOOK_SUFFIX]
         if self._codebook.kinds == self._growth.factors.codebook.kinds:
             parts = self._artifact.read(book)
@@ -199,7 +214,7 @@ class CodedRowWriter(RowWriter):
         for part in parts:
             writer.append(entries[CODEBOOK_SUFFIX], part)
             size += len(part)
-        self._written = written + len(index) + size
+        self._written = written + index.nbytes + size
         self._warn_of_short()
 
     def _code_block(self, first: int, count: int, exact: Tensor | None) -> tuple[NDArray[np.uint8], Tensor]:
@@ -224,9 +239,9 @@ class CodedRowWriter(RowWriter):
             weights[torch.from_numpy(new)] = coded.weights
         positions = lengths.cumsum() - lengths
         codes = np.empty(int(lengths.sum()), np.uint8)
-        copy_strings(strings.codes, known, lengths, positions, codes)
+        move_strings(strings.codes, strings.positions, strings.lengths, positions[known], codes)
         if coded is not None:
-            copy_strings(coded.strings, new, lengths, positions, codes)
+            move_strings(coded.strings, coded.lengths.cumsum() - coded.lengths, coded.lengths, positions[new], codes)
         self._kinds[first : first + count], self._lengths[first : first + count] = kinds, lengths
         return codes, weights
 

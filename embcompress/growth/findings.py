@@ -10,11 +10,62 @@ from pathlib import Path
 from embcompress.artifact.schema import CODED
 from embcompress.growth.placement import Placement
 from embcompress.growth.plan import Base, GrowingTable, GrowthPlan, RowRequest, names_of, planned_bytes
-from embcompress.results import GrownTable, VocabularyReport
+from embcompress.results import BackfillResult, GrownTable, InputFile, OutputFile, Skipped, Totals, VocabularyReport
 from embcompress.text import NAMED_MAX, named
 
 ENERGY_EXACT = 1 - 1e-4  # above this share nothing to speak of was lost by the projection
 KEPT_ENERGY_MIN = 0.5  # below this share of the attainable energy of the new rows a report warns
+
+
+def planned_result(
+    opened: Sequence[Base],
+    plans: Sequence[GrowthPlan],
+    request: RowRequest,
+    *,
+    output: OutputFile,
+    skipped: Sequence[Skipped],
+    remarks: Sequence[str],
+    fill: str | Path | None,
+) -> BackfillResult:
+    """Return what a run with these plans would write.
+
+    Args:
+        opened: the bases.
+        plans: of the tables.
+        request: how new rows are made.
+        output: the file to be.
+        skipped: what it cannot hold.
+        remarks: on the files of labels.
+        fill: the checkpoint of the rows that were given.
+    """
+    inputs = tuple(InputFile(base.checkpoint.name, base.checkpoint.nbytes) for base in opened)
+    tables = tuple(table_report(plan, request) for plan in plans)
+    placement = plans[0].placement
+    return BackfillResult(
+        command="backfill",
+        input=inputs[0],
+        further_inputs=inputs[1:],
+        output=output,
+        vocabulary=vocabulary_report(placement, plans),
+        tables=tables,
+        skipped=tuple(skipped),
+        totals=_totals(tables, inputs=inputs, written_bytes=output.bytes),
+        warnings=(*remarks, *planned_warnings(opened, plans, placement, fill=fill)),
+    )
+
+
+def measured_result(
+    planned: BackfillResult, tables: Sequence[GrownTable], *, output: OutputFile, warnings: Sequence[str]
+) -> BackfillResult:
+    """Put the tables as they were written in place of those that were planned, and add warnings of them."""
+    inputs = (planned.input, *planned.further_inputs)
+    return replace(
+        planned,
+        output=output,
+        tables=tuple(tables),
+        totals=_totals(tables, inputs=inputs, written_bytes=output.bytes),
+        warnings=(*planned.warnings, *warnings),
+    )
 
 
 def vocabulary_report(placement: Placement, tables: Sequence[GrowingTable]) -> VocabularyReport:
@@ -124,3 +175,8 @@ def table_report(plan: GrowthPlan, request: RowRequest) -> GrownTable:
         bytes_after=planned_bytes(plan),
         seconds=0.0,
     )
+
+
+def _totals(tables: Sequence[GrownTable], *, inputs: Sequence[InputFile], written_bytes: int) -> Totals:
+    before, after = sum(one.bytes_before for one in tables), sum(one.bytes_after for one in tables)
+    return Totals(before, after, before / after, sum(file.bytes for file in inputs) / written_bytes)

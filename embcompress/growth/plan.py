@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embcompress.artifact.claims import check_expansion
+from embcompress.artifact.limits import check_expansion
 from embcompress.artifact.reader import Artifact, is_artifact, read_artifact
 from embcompress.artifact.schema import CompressedTable
 from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import Checkpoint, StoredTensor
-from embcompress.choices import Choice
+from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, METHODS, NO_CONSTRAINER, Choice
+from embcompress.exceptions import UsageError
 from embcompress.growth.placement import Placement
 from embcompress.results import TableHead
 
@@ -133,6 +134,30 @@ class RowRequest:
     may_draw: bool
     may_be_told: bool = False
     block_rows: int | None = None
+
+    @classmethod
+    def read(
+        cls, *, method: str | None, constrainer: str | None, seed: int, has_fill: bool, block_rows: int | None
+    ) -> RowRequest:
+        """Read how rows are to be made; without a method, those that are given are not drawn.
+
+        Raises:
+            UsageError: a name or an argument that METHODS or CONSTRAINERS does not have, or blocks of no rows.
+        """
+        drawn_by = Choice.parse(method or DEFAULT_METHOD, METHODS, option="--method")
+        held_to = None
+        if constrainer not in (None, NO_CONSTRAINER):
+            held_to = Choice.parse(constrainer, CONSTRAINERS, option="--constrainer")
+        if block_rows is not None and block_rows < 1:
+            raise UsageError(f"block_rows must be at least 1; got {block_rows}.")
+        return cls(
+            method=drawn_by,
+            constrainer=held_to,
+            seed=seed,
+            may_draw=method is not None or not has_fill,
+            may_be_told=constrainer is None and not has_fill,
+            block_rows=block_rows,
+        )
 
     @property
     def is_plain(self) -> bool:

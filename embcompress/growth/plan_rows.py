@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from embcompress.artifact.schema import BASES_SUFFIX, WEIGHTS_SUFFIX
 from embcompress.artifact.writer import Entry
-from embcompress.checkpoints.constrainers import find_constrainer
+from embcompress.checkpoints.recorded_constrainers import find_constrainer
 from embcompress.choices import NO_CONSTRAINER, Choice
 from embcompress.exceptions import IdsError
 from embcompress.growth.placement import Placement

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from embcompress.exceptions import IdsError, Retry
+from embcompress.exceptions import IdsError, Retry, UsageError
 from embcompress.growth.placement import Placement
+from embcompress.growth.plan import BaseTable, GrowingTable
+from embcompress.tables.padding import begins_with_padding
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,60 @@ class PaddingRequest:
     def is_told(self) -> bool:
         """Whether any option is given."""
         return self.row_offset is not None or self.keep or self.drop
+
+    def check(self, *, bases: int, has_labels: bool) -> None:
+        """Refuse options that contradict each other, or go with nothing that was given.
+
+        Args:
+            bases: their number.
+            has_labels: whether their rows are matched by label.
+
+        Raises:
+            UsageError: they contradict each other, or there are no labels, or several bases.
+        """
+        if self.keep and self.drop:
+            raise UsageError("--keep-padding and --drop-padding contradict each other: give one of them.")
+        if self.row_offset is not None and self.row_offset < 0:
+            raise UsageError(f"--row-offset must be 0 or more; got {self.row_offset}.")
+        option = "--row-offset" if self.row_offset is not None else "--keep-padding" if self.keep else ""
+        if bases > 1 and option:
+            raise UsageError(f"{option} goes with one BASE; of several, --drop-padding can drop rows without a label.")
+        if self.is_told and not has_labels:
+            raise UsageError(f"{option or '--drop-padding'} goes with --base-labels: --base-ids gives every row an id.")
+
+
+def settle_tables(
+    tables: Sequence[GrowingTable],
+    placement: Placement,
+    request: PaddingRequest,
+    *,
+    coded_zeros: Callable[[BaseTable], bool] = lambda _: False,
+) -> Placement:
+    """Decide what becomes of rows without a label, as `settle_rows`, by the first rows of all tables.
+
+    Args:
+        tables: that grow.
+        placement: of their labelled rows, counted from the first label.
+        request: the options.
+        coded_zeros: whether the first row of a coded table alone is zeros, of the first and the last.
+
+    Raises:
+        IdsError: as `settle_rows`.
+    """
+
+    def begins_with_zeros(part: BaseTable) -> bool:
+        if part.is_coded:
+            return coded_zeros(part)
+        return begins_with_padding(part.stored, surplus=1, files=part.base.checkpoint.files)
+
+    first = tables[0].first
+    return settle_rows(
+        placement,
+        request,
+        what=f"{first.table.name!r} in {first.base.path}",
+        rows=[part.table.rows for part in tables[0].parts],
+        begins_with_zeros=all(table.padding[0] == 1 and begins_with_zeros(table.first) for table in tables),
+    )
 
 
 def settle_rows(

@@ -10,10 +10,15 @@ from embcompress.nn.backfill import (
 from embcompress.nn.bilinear import LowRankBilinear, LowRankInterdependence
 from embcompress.nn.coded import CodedRepresentation
 from embcompress.nn.constrainers import CONSTRAINERS
+from embcompress.nn.disk.coded import DiskCodedRepresentation
+from embcompress.nn.disk.low_rank import DiskLowRankRepresentation
+from embcompress.nn.disk.window_coded import DiskWindowCodedRepresentation
 from embcompress.nn.embedding import Embedding
+from embcompress.nn.grown import GrownRepresentation
 from embcompress.nn.initializers import INITIALIZERS
 from embcompress.nn.low_rank import LowRankRepresentation
 from embcompress.nn.representation import Representation
+from embcompress.nn.safe import safe_globals
 from embcompress.nn.serving import LowRankHead
 from embcompress.nn.window_coded import WindowCodedRepresentation
 
@@ -23,7 +28,11 @@ __all__ = [
     "REPRESENTATIONS",
     "BackfillRepresentation",
     "CodedRepresentation",
+    "DiskCodedRepresentation",
+    "DiskLowRankRepresentation",
+    "DiskWindowCodedRepresentation",
     "Embedding",
+    "GrownRepresentation",
     "LowRankBilinear",
     "LowRankHead",
     "LowRankInterdependence",
@@ -33,4 +42,5 @@ __all__ = [
     "PartitionRepresentation",
     "Representation",
     "WindowCodedRepresentation",
+    "safe_globals",
 ]

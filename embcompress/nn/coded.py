@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from embcompress.coding.codebook import ZERO_KIND, Codebook, read_codebook
-from embcompress.coding.coder import decode_block
+from embcompress.coding.codebook import Codebook
 from embcompress.coding.read_kernels import PADDING
 from embcompress.coding.row_index import RowIndex
-from embcompress.exceptions import ArtifactError
-from embcompress.nn.coded_base import CodedRows, check_bases, stored_row_shape
+from embcompress.nn.coded_base import check_bases, stored_row_shape
+from embcompress.nn.coded_strings import CodedStrings
+from embcompress.nn.decode_operator import BUFFERS, decode_rows, read_buffers
 from embcompress.nn.representation import Shape
 
-# Fewer numbers are decoded by one thread: to start others takes about 0.6 ms, in which one decodes 2^16 numbers.
-THREADED_NUMBERS = 2**17
-# The buffers, each of one axis.
-BUFFERS = ("codes", "kinds", "lengths", "codebook_bytes")
 
-
-class CodedRepresentation(CodedRows):
+class CodedRepresentation(CodedStrings):
     """Rows whose weights over shared bases are coded (quantized), and decoded by each lookup.
 
     `row[i] = sum_k (scales[k] * steps[i] * numbers[i, k] + centers[p, k]) * bases[k]`, where the string of row i holds
@@ -36,8 +30,8 @@ class CodedRepresentation(CodedRows):
     A lookup decodes the strings of its rows and never builds the table. The strings are decoded on the CPU: on a GPU a
     lookup waits for that, and copies the numbers there. Bases, scales and centers train, codes do not. These parameters
     are kept in float32 at least: `half()` and `to(dtype)` change the dtype of the rows, not how they are decoded. A
-    state dict holds all that decodes the rows, and loads into a module of as many rows, columns and profiles;
-    torch.compile breaks the graph where rows are decoded, so that fullgraph fails.
+    state dict holds all that decodes the rows, and loads into a module of as many rows, columns and profiles. torch
+    compiles, exports and traces a lookup as one operator, embcompress::decode_rows.
 
     Attributes:
         bases: parameter (columns, real entries of a row), complex entries as pairs; None where the table's own columns
@@ -77,7 +71,6 @@ class CodedRepresentation(CodedRows):
     kinds: Tensor
     lengths: Tensor
     codebook_bytes: Tensor
-    _plan: _Plan | None
 
     def __init__(
         self,
@@ -129,7 +122,7 @@ class CodedRepresentation(CodedRows):
         """
         check_bases(bases, columns=codebook.rank, stored_shape=stored_row_shape(shape, dtype))
         if codes.dtype == torch.uint8 and codes.shape == (index.nbytes,):
-            codes = torch.cat([codes, codes.new_zeros(_padding())])
+            codes = torch.cat([codes, codes.new_zeros(PADDING)])
         plain = replace(codebook, rotation=None, center_numbers=None, center_step=0.0)
         buffers = {
             "codes": codes,
@@ -137,7 +130,7 @@ class CodedRepresentation(CodedRows):
             "lengths": _keep_bits(index.lengths),
             "codebook_bytes": torch.tensor(plain.to_bytes()),
         }
-        _make_plan(buffers, rows=len(index.kinds), rank=codebook.rank, profiles=None)
+        read_buffers(buffers, rows=len(index.kinds), rank=codebook.rank, profiles=None)
         centers = codebook.centers
         return cls(
             buffers=buffers,
@@ -166,62 +159,15 @@ class CodedRepresentation(CodedRows):
     @property
     def code_bits(self) -> int:
         """Count the bits of all strings; what tells their kinds and lengths is not counted."""
-        return 8 * (self.codes.numel() - _padding())
+        return 8 * (self.codes.numel() - PADDING)
 
-    def _weights(self, ids: Tensor) -> Tensor:
-        """Decode weights, (count,) -> (count, columns).
-
-        Raises:
-            IndexError: an id outside 0..max_id - 1.
-        """
-        numbers, profiles, is_used = self._decode(ids.cpu())
-        weights: Tensor = numbers.to(self.device, self.scales.dtype) * self.scales
-        if self.centers is None:
-            return weights
-        own = self.centers.index_select(0, profiles.to(self.device))  # (count, columns)
-        return torch.addcmul(weights, own, is_used.to(self.device, weights.dtype)[:, None])
-
-    def _decode(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # As a decorator it would import torch's compiler, two seconds for everyone who never compiles.
-        if torch.compiler.is_compiling():
-            decoded: tuple[Tensor, Tensor, Tensor] = torch.compiler.disable(self._decode_rows)(ids)  # type: ignore[no-untyped-call]
-            return decoded
-        return self._decode_rows(ids)
-
-    def _decode_rows(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Decode strings, in steps of float32: (count, columns), the profile of each row, and whether it is not zero.
-
-        Nothing of it is differentiable.
-        """
-        self._refuse_ids_outside(ids)
-        plan = self._current_plan()
-        rows = ids.numpy()
-        kinds = plan.index.kinds[rows].astype("int64")
-        profiles, is_used = torch.from_numpy(plan.codebook.profiles[kinds]), torch.from_numpy(kinds != ZERO_KIND)
-        if not len(rows):
-            return torch.zeros(0, self.num_bases), profiles, is_used
-        numbers = decode_block(
-            plan.codes,
-            plan.index.positions(rows),
-            plan.index.lengths[rows].astype("int64"),
-            kinds=kinds,
-            steps=plan.codebook.row_steps(kinds),
-            codebook=plan.codebook,
-            threads=torch.get_num_threads() if len(rows) * self.num_bases >= THREADED_NUMBERS else 1,
-        )
-        return numbers, profiles, is_used
+    def _decode(self, ids: Tensor, **factors: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Decode strings: the arguments and results of `decode_rows`."""
+        buffers = (self.codes, self.kinds, self.lengths, self.codebook_bytes)
+        return decode_rows(ids, buffers, rank=self.num_bases, **factors)
 
     def _own_buffers(self) -> dict[str, Tensor]:
         return {name: self.get_buffer(name) for name in BUFFERS}
-
-    def _current_plan(self) -> _Plan:
-        """Read the buffers as the decoder takes them, anew after others took their place."""
-        buffers = self._own_buffers()
-        plan = self._plan
-        if plan is None or any(plan.buffers[name] is not buffer for name, buffer in buffers.items()):
-            profiles = None if self.centers is None else len(self.centers)
-            plan = self._plan = _make_plan(buffers, rows=self.max_id, rank=self.num_bases, profiles=profiles)
-        return plan
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Load codes of any length, and refuse those that what decodes them does not fit.
@@ -234,80 +180,17 @@ class CodedRepresentation(CodedRows):
         try:
             if not any(isinstance(buffer, Tensor) and buffer.is_meta for buffer in buffers.values()):
                 profiles = None if self.centers is None else len(self.centers)
-                _make_plan(buffers, rows=self.max_id, rank=self.num_bases, profiles=profiles)
+                read_buffers(buffers, rows=self.max_id, rank=self.num_bases, profiles=profiles)
         except ValueError as err:
             messages.append(f"{prefix or 'the state dict'}: {err}")
             return
         for name, buffer in own.items():
-            self.register_buffer(name, torch.empty_like(buffers[name], device=buffer.device))
-        self._plan = None
+            if prefix + name in state_dict:
+                self.register_buffer(name, torch.empty_like(buffers[name], device=buffer.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """The buffers as the decoder takes them, on the CPU.
-
-    Attributes:
-        buffers: what it was made of.
-        codes: (bytes,) uint8, with padding.
-        index: of the rows.
-        codebook: without centers and bases.
-    """
-
-    buffers: Mapping[str, Tensor]
-    codes: NDArray[np.uint8]
-    index: RowIndex
-    codebook: Codebook
-
-
-def _make_plan(buffers: Mapping[str, Tensor], *, rows: int, rank: int, profiles: int | None) -> _Plan:
-    """Read buffers, and check that they fit together.
-
-    Args:
-        buffers: by the names of BUFFERS.
-        rows: of the table.
-        rank: columns that are coded.
-        profiles: of the centers, if there are any.
-
-    Raises:
-        ValueError: they do not fit together; says which.
-    """
-    dtypes = dict.fromkeys(BUFFERS, (torch.uint8,)) | {
-        "kinds": (torch.int16, torch.int32),
-        "lengths": (torch.int16, torch.int32),
-    }
-    for name, allowed in dtypes.items():
-        buffer = buffers[name]
-        if not isinstance(buffer, Tensor) or buffer.dtype not in allowed or buffer.ndim != 1:
-            actual = f"{buffer.dtype} {tuple(buffer.shape)}" if isinstance(buffer, Tensor) else type(buffer).__name__
-            raise ValueError(f"{name} must be {' or '.join(map(str, allowed))} of one axis; got {actual}.")
-    codes, kinds, lengths, stored = (buffers[name].detach().cpu().contiguous().numpy() for name in BUFFERS)
-    if len(kinds) != rows or len(lengths) != rows:
-        raise ValueError(f"kinds and lengths are those of {rows} rows; got {len(kinds)} and {len(lengths)}.")
-    try:
-        codebook = read_codebook(stored, rank=rank, dim=rank)
-    except ArtifactError as err:
-        raise ValueError(f"the codebook is damaged, or not one of {rank} columns: {err}") from err
-    index = RowIndex(kinds.view(f"uint{8 * kinds.itemsize}"), lengths.view(f"uint{8 * lengths.itemsize}"))
-    if int(index.kinds.max()) >= codebook.kinds:
-        raise ValueError(f"a row is of kind {int(index.kinds.max())}; the codebook has {codebook.kinds} kinds.")
-    if profiles not in {None, len(codebook.classes)}:
-        raise ValueError(f"there are centers of {profiles} profiles; the codebook has {len(codebook.classes)}.")
-    if len(codes) != index.nbytes + _padding():
-        raise ValueError(
-            f"the strings of all rows have {index.nbytes} bytes; "
-            f"got codes of {max(len(codes) - _padding(), 0)} and {_padding()} behind them."
-        )
-    return _Plan(dict(buffers), codes, index, codebook)
 
 
 def _keep_bits(numbers: NDArray[Any]) -> Tensor:
     """Copy unsigned integers into a tensor of signed ones with the same bits: torch knows little of unsigned ones."""
     narrow = numbers if numbers.dtype.kind == "u" and numbers.itemsize in {2, 4} else numbers.astype("uint32")
     return torch.tensor(narrow.view(f"int{8 * narrow.itemsize}"))
-
-
-def _padding() -> int:
-    """Return how many bytes follow the last string; numba, which is slow to import, is not needed by other modules."""
-    return PADDING

@@ -13,7 +13,10 @@ from typing_extensions import Self
 
 from embcompress.linalg.blocks import BLOCK_ROWS, product_dtype
 from embcompress.nn.representation import Representation, Shape, as_shape
-from embcompress.nn.scoring import flat_query, score_normalized
+from embcompress.nn.scoring import flat_query, normalized_scorer, score_in_blocks, top_rows
+
+# Numbers of a block, of each thread: a megabyte.
+CACHED_NUMBERS = 2**18
 
 
 class CodedRows(Representation):
@@ -109,15 +112,30 @@ class CodedRows(Representation):
             IndexError: an id outside 0..max_id - 1; of some tables on the CPU only.
         """
 
+    def combine(self, weights: Tensor) -> Tensor:
+        """Make rows of weights, (*s, columns) -> (*s, *shape): the weights themselves where there are no bases."""
+        real = weights if self.bases is None else weights @ self.bases.to(weights.dtype)
+        rows = real.to(self._real_dtype).view(*weights.shape[:-1], *self.stored_shape)
+        return torch.view_as_complex(rows) if self.is_complex else rows
+
     def _rows(self, ids: Tensor) -> Tensor:
         """Make rows, (count,) -> (count, real entries of a row)."""
         weights = self._weights(ids)
         return weights if self.bases is None else weights @ self.bases
 
+    def _score_rows(self, projected: Tensor, ids: Tensor) -> Tensor:
+        """Score the weights of rows, (*q, columns) -> (*q, count)."""
+        return projected @ self._weights(ids).to(projected.dtype).T
+
     def _score(self, projected: Tensor, *, dtype: torch.dtype) -> Tensor:
-        """Score the weights of all rows block by block, (*q, columns) -> (*q, max_id) of a dtype."""
-        blocks = torch.split(self._all_ids(), BLOCK_ROWS)
-        return torch.cat([(projected @ self._weights(ids).to(projected.dtype).T).to(dtype) for ids in blocks], dim=-1)
+        """Score the weights of all rows, (*q, columns) -> (*q, max_id) of a dtype."""
+        return self._in_score_blocks(self._weight_scorer(projected, dtype=dtype))
+
+    def _weight_scorer(self, projected: Tensor, *, dtype: torch.dtype) -> Callable[[int, int], Tensor]:
+        return lambda first, last: self._score_rows(projected, self._ids(first, last)).to(dtype)
+
+    def _in_score_blocks(self, score: Callable[[int, int], Tensor]) -> Tensor:
+        return score_in_blocks(score, rows=self.max_id, block_rows=self._block_rows, has_graph=torch.is_grad_enabled())
 
     def look_up(self, indices: Tensor | None) -> Tensor:
         """Return rows without normalizer and dropout, (*s, *shape). Holds the weights of BLOCK_ROWS rows at once."""
@@ -147,13 +165,41 @@ class CodedRows(Representation):
         Raises:
             ValueError: a query of another shape, or a complex one where rows are real or the other way round.
         """
-        flat = flat_query(self, query)  # (*q, real dim)
-        dtype = torch.promote_types(self._real_dtype, flat.dtype)
-        flat = flat.to(torch.promote_types(flat.dtype, self.scales.dtype))
+        flat, dtype = self._flatten(query)
         if self.normalizer is not None:
-            return score_normalized(self, flat).to(dtype)
-        projected = flat if self.bases is None else flat @ self.bases.to(flat.dtype).T  # (*q, columns)
-        return self._score(projected, dtype=dtype)
+            return self._in_score_blocks(normalized_scorer(self, flat)).to(dtype)
+        return self._score(self._project(flat), dtype=dtype)
+
+    def topk(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Find the rows of the k highest `scores`, block by block: no more than the scores of a block are held.
+
+        Args:
+            query: as of `scores`.
+            k: 1..max_id.
+
+        Returns:
+            The scores, highest first, and the ids of their rows, (*q, k) each; of equal scores the lower id first.
+
+        Raises:
+            ValueError: as of `scores`; more rows are asked for than there are, or none.
+        """
+        flat, dtype = self._flatten(query)
+        if self.normalizer is None:
+            score = self._weight_scorer(self._project(flat), dtype=dtype)
+        else:
+            score = normalized_scorer(self, flat)
+        best, ids = top_rows(score, rows=self.max_id, k=k, block_rows=self._block_rows)
+        return best.to(dtype), ids
+
+    def _flatten(self, query: Tensor) -> tuple[Tensor, torch.dtype]:
+        """Check a query, and flatten it: (*q, *shape) -> (*q, real entries of a row); also tell the scores' dtype."""
+        flat = flat_query(self, query)
+        dtype = torch.promote_types(self._real_dtype, flat.dtype)
+        return flat.to(torch.promote_types(flat.dtype, self.scales.dtype)), dtype
+
+    def _project(self, flat: Tensor) -> Tensor:
+        """Multiply queries by the bases, (*q, real entries of a row) -> (*q, columns)."""
+        return flat if self.bases is None else flat @ self.bases.to(flat.dtype).T
 
     def reset_parameters(self) -> None:
         """Do nothing: all was given."""
@@ -166,8 +212,11 @@ class CodedRows(Representation):
         per_entry = self.code_bits / (self.max_id * math.prod(self.stored_shape))
         return f"{super().extra_repr()}, num_bases={self.num_bases}, bits_per_entry={per_entry:.3g}"
 
+    def _ids(self, first: int, last: int) -> Tensor:
+        return torch.arange(first, last, device=self.device)
+
     def _all_ids(self) -> Tensor:
-        return torch.arange(self.max_id, device=self.device)
+        return self._ids(0, self.max_id)
 
     def _refuse_ids_outside(self, ids: Tensor) -> None:
         """Raise IndexError if an id, of (count,), is not that of a row."""
@@ -175,17 +224,28 @@ class CodedRows(Representation):
             raise IndexError(f"ids must be in 0..{self.max_id - 1}; got {int(ids.min())}..{int(ids.max())}.")
 
     def _in_blocks(self, make: Callable[[Tensor], Tensor], ids: Tensor, *, dim: int) -> Tensor:
-        """Make rows (count, dim) for ids (count,), BLOCK_ROWS at once."""
-        blocks = torch.split(ids, BLOCK_ROWS)
-        if len(blocks) == 1:
+        """Make rows (count, dim) for ids (count,), a block at once."""
+        # A graph that is traced would keep as many blocks as its example has.
+        if is_traced(ids):
             return make(ids).to(self._real_dtype)
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters()):
+        trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
+        # Without a graph a block stays in the cache between decoding and the product.
+        size = BLOCK_ROWS if trains else self._block_rows
+        if len(ids) <= size:
+            return make(ids).to(self._real_dtype)
+        blocks = torch.split(ids, size)
+        if trains:
             return torch.cat([make(block).to(self._real_dtype) for block in blocks])
         # torch.cat would hold all of them twice.
         rows = torch.empty(len(ids), dim, dtype=self._real_dtype, device=self.device)
-        for part, block in zip(torch.split(rows, BLOCK_ROWS), blocks, strict=True):
+        for part, block in zip(torch.split(rows, size), blocks, strict=True):
             part.copy_(make(block))
         return rows
+
+    @property
+    def _block_rows(self) -> int:
+        """Rows whose weights stay in the cache, BLOCK_ROWS at most."""
+        return min(BLOCK_ROWS, max(1, CACHED_NUMBERS * torch.get_num_threads() // self.num_bases))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move and cast, but keep the parameters in float32 at least: a scale may be below what float16 holds."""
@@ -199,12 +259,19 @@ class CodedRows(Representation):
             wide = torch.promote_types(changed.dtype, torch.float32)
             return changed if changed.dtype == wide else tensor.to(changed.device, wide)
 
-        super()._apply(apply, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(apply, recurse)
         return self
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is made anew: a copy's would be that of the tensors it was copied from."""
         return {**self.__dict__, "_plan": None}
+
+
+def is_traced(tensor: Tensor) -> bool:
+    """Return whether operations are recorded or mapped over a batch: nothing may depend on what a tensor holds."""
+    if torch.compiler.is_compiling():
+        return True
+    return torch._C._get_tracing_state() is not None or torch._C._functorch.is_batchedtensor(tensor)
 
 
 def stored_row_shape(shape: Shape, dtype: torch.dtype) -> tuple[int, ...]:

@@ -83,7 +83,7 @@ class Embedding(Representation):
         self.initializer_kwargs = dict(initializer_kwargs or {})
         self.constrainer = row_function(constrainer, constrainer_kwargs, axes=len(self.shape))
         values = torch.empty(self.max_id, math.prod(self.stored_shape), dtype=dtype.to_real(), device=device)
-        self._embeddings = _Table(values.shape[0], values.shape[1], _weight=values)
+        self._embeddings = OwnedTable(values.shape[0], values.shape[1], _weight=values)
         self._start(generator)
         self._embeddings.requires_grad_(trainable)
 
@@ -172,7 +172,7 @@ class Embedding(Representation):
         fill(table, self.initializer, self.initializer_kwargs, generator=generator)
 
 
-class _Table(nn.Embedding):
+class OwnedTable(nn.Embedding):
     """A torch.nn.Embedding that leaves its start to the Embedding that holds it.
 
     PyKEEN resets every submodule of a model when the model is made, which would draw N(0, 1) over a frozen table.

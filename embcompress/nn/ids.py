@@ -53,6 +53,33 @@ def as_ids(ids: Ids, *, max_id: int, name: str = "ids") -> Tensor:
     return values
 
 
+def as_indices(indices: Any, *, like: Any) -> Tensor:
+    """Make an int64 tensor of what a table is asked for: a tensor of ids, a list, an array, or one number.
+
+    Args:
+        indices: of any number of axes.
+        like: a module whose `device` what is no tensor goes to, and whose `max_id` messages tell.
+
+    Raises:
+        TypeError: no integers; a mask of booleans would look up rows 0 and 1.
+        IndexError: a number that int64 does not hold.
+    """
+    if not isinstance(indices, Tensor):
+        kind = getattr(getattr(indices, "dtype", None), "kind", "")
+        given = indices.astype("int64") if kind in {"i", "u"} else indices
+        try:
+            made = torch.as_tensor(list(given) if isinstance(given, range) else given, device=like.device)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as err:
+            if "verflow" in str(err):
+                raise IndexError(f"ids must be in 0..{like.max_id - 1}; got {indices!r}.") from err
+            raise TypeError(f"ids must be integers; got {indices!r}.") from err
+        indices = made if made.numel() or kind else made.long()
+    if indices.dtype == torch.bool or indices.is_floating_point() or indices.is_complex():
+        raise TypeError(f"ids must be integers; got a tensor of {indices.dtype}.")
+    ids: Tensor = indices.long()
+    return ids
+
+
 def refuse(ids: Tensor, why: str) -> None:
     """Raise if there are any such ids, (count,), naming the first of them."""
     if len(ids):

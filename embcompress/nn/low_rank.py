@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.projection import fitting_dtype, largest_weight, measuring_dtype, project
 from embcompress.linalg.svd import factorize
@@ -17,7 +18,7 @@ from embcompress.nn.embedding import Embedding
 from embcompress.nn.initializers import Initializer, as_given, fill
 from embcompress.nn.module_rows import open_table
 from embcompress.nn.representation import Representation, Shape
-from embcompress.nn.scoring import flat_query, score_normalized
+from embcompress.nn.scoring import flat_query, normalized_scorer, score_in_blocks, top_rows
 
 PYKEEN_WEIGHTS = "weight._embeddings.weight"  # the keys of PyKEEN's module since 1.11.1
 PYKEEN_BASES = "base._embeddings.weight"
@@ -196,7 +197,14 @@ class LowRankRepresentation(Representation):
 
     def look_up(self, indices: Tensor | None) -> Tensor:
         """Return rows without normalizer and dropout, (*s, *shape)."""
-        weights = self.weights if indices is None else nn.functional.embedding(indices, self.weights)  # (*s, rank)
+        return self.combine(self.weights_of(indices))
+
+    def weights_of(self, indices: Tensor | None) -> Tensor:
+        """Return the weights of rows, (*s, rank), real; ids as in `look_up`."""
+        return self.weights if indices is None else nn.functional.embedding(indices, self.weights)
+
+    def combine(self, weights: Tensor) -> Tensor:
+        """Make rows of weights, (*s, rank) -> (*s, *shape)."""
         common, bases = self._bases_in_common()
         rows = (weights.to(common) @ bases).view((*weights.shape[:-1], *self.bases.stored_shape))
         return torch.view_as_complex(rows) if self.is_complex else rows
@@ -215,13 +223,42 @@ class LowRankRepresentation(Representation):
         Raises:
             ValueError: a query of another shape, or a complex one where rows are real or the other way round.
         """
-        flat = flat_query(self, query)  # (*q, real dim)
+        flat, bases = self._flatten(query)
+        if self.normalizer is not None:
+            score = normalized_scorer(self, flat)
+            return score_in_blocks(score, rows=self.max_id, block_rows=BLOCK_ROWS, has_graph=torch.is_grad_enabled())
+        return (flat @ bases.T) @ self.weights.to(flat.dtype).T
+
+    def topk(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Find the rows of the k highest `scores`, block by block: no more than the scores of a block are held.
+
+        Args:
+            query: as of `scores`.
+            k: 1..max_id.
+
+        Returns:
+            The scores, highest first, and the ids of their rows, (*q, k) each; of equal scores the lower id first.
+
+        Raises:
+            ValueError: as of `scores`; more rows are asked for than there are, or none.
+        """
+        flat, bases = self._flatten(query)
+        if self.normalizer is None:
+            projected = flat @ bases.T  # (*q, rank)
+            return top_rows(
+                lambda first, last: projected @ self.weights[first:last].to(flat.dtype).T,
+                rows=self.max_id,
+                k=k,
+                block_rows=BLOCK_ROWS,
+            )
+        return top_rows(normalized_scorer(self, flat), rows=self.max_id, k=k, block_rows=BLOCK_ROWS)
+
+    def _flatten(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Check a query, and flatten it: (*q, *shape) -> (*q, real dim); also give the bases in its dtype."""
+        flat = flat_query(self, query)
         common, bases = self._bases_in_common()
         common = torch.promote_types(common, flat.dtype)
-        flat = flat.to(common)
-        if self.normalizer is not None:
-            return score_normalized(self, flat)
-        return (flat @ bases.to(common).T) @ self.weights.to(common).T
+        return flat.to(common), bases.to(common)
 
     def reset_parameters(self) -> None:
         """Draw bases and weights anew, unless they were given or are frozen."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from embcompress.nn.constrainers import RowFunction, row_function
+from embcompress.nn.ids import as_indices
+from embcompress.nn.moves import check_kept, mark_unset
+from embcompress.nn.table_weight import check_assigned_weight, read_weight, without_gradient
 
 Shape = int | Sequence[int]
 
@@ -26,10 +31,17 @@ class Representation(nn.Module, ABC):
         regularizer: an object that is shown the rows of every lookup by its `update(rows)`, such as one of PyKEEN's.
         dropout: probability with which entries of the result are zeroed while training.
 
+    It can be read like a torch.nn.Embedding: by `weight`, `num_embeddings`, `embedding_dim`, `len(table)`, `table[5]`.
+
     Attributes:
         max_id: the number of ids.
         shape: of one row, a tuple.
+        padding_idx: the id whose row gets no gradient from a lookup, or None.
+        table_name: what messages call the table; empty where that is not known.
     """
+
+    padding_idx: int | None = None
+    table_name: str = ""
 
     def __init__(
         self,
@@ -58,11 +70,12 @@ class Representation(nn.Module, ABC):
     def look_up(self, indices: Tensor | None) -> Tensor:
         """Return rows as they are stored, (*s, *shape) for int64 indices of shape s, all of them for None."""
 
-    def forward(self, indices: Tensor | None = None) -> Tensor:
+    def forward(self, indices: Any = None) -> Tensor:
         """Look up rows, normalise them, show them to the regularizer, drop out.
 
         Args:
-            indices: ids of any integer dtype and any shape `s`; None for all rows.
+            indices: ids of any integer dtype and any shape `s`: a tensor, a list, an array, or one number; None for all
+                rows.
 
         Returns:
             (*s, *shape), or (max_id, *shape) for None.
@@ -72,11 +85,13 @@ class Representation(nn.Module, ABC):
                 torch.nn.Embedding.
             TypeError: ids that are no integers; a mask of booleans would look up rows 0 and 1.
         """
-        if indices is not None:
-            if indices.dtype == torch.bool or indices.is_floating_point() or indices.is_complex():
-                raise TypeError(f"ids must be integers; got a tensor of {indices.dtype}.")
-            indices = indices.long()
-        rows = self.look_up(indices)
+        if indices is None:
+            rows = self.look_up(None)
+        else:
+            ids = as_indices(indices, like=self)
+            rows = self.at(ids)
+            if self.padding_idx is not None:
+                rows = without_gradient(rows, ids == self.padding_idx)
         if self.normalizer is not None:
             rows = self.normalizer(rows)
         if self.regularizer is not None:
@@ -106,6 +121,78 @@ class Representation(nn.Module, ABC):
     @abstractmethod
     def device(self) -> torch.device:
         """The device of the rows."""
+
+    def at(self, ids: Tensor) -> Tensor:
+        """Look up rows as they are stored, (*s, *shape) for int64 ids of shape s.
+
+        Raises:
+            IndexError: an id outside 0..max_id - 1; tells it.
+        """
+        if torch.compiler.is_compiling():
+            return self.look_up(ids)
+        try:
+            return self.look_up(ids)
+        except IndexError as err:
+            raise IndexError(self.describe_outside(ids)) from err
+
+    def describe_outside(self, ids: Tensor) -> str:
+        """Say which ids are not those of rows, and of which table."""
+        outside = sorted(set(ids[(ids < 0) | (ids >= self.max_id)].tolist()))
+        of_table = f" of table {self.table_name!r}" if self.table_name else ""
+        return f"ids{of_table} must be in 0..{self.max_id - 1}; got {', '.join(map(str, outside[:5]))}."
+
+    @property
+    def weight(self) -> Tensor:
+        """All rows, (max_id, *shape), as they are stored: a tensor that decodes them when an operation needs them.
+
+        To read its shape, dtype or device costs nothing; to compute with it costs a table in memory, each time. It
+        cannot be assigned or written to.
+        """
+        return read_weight(self)
+
+    @weight.setter
+    def weight(self, value: object) -> None:
+        check_assigned_weight(value, self, owner=type(self).__name__)
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Register a parameter, but none under the name of what is decoded."""
+        if name == "weight":
+            check_assigned_weight(param, self, owner=type(self).__name__)
+        super().register_parameter(name, param)
+
+    @property
+    def num_embeddings(self) -> int:
+        """The number of ids, as torch.nn.Embedding calls it."""
+        return self.max_id
+
+    @property
+    def embedding_dim(self) -> int:
+        """The entries of a row."""
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return self.max_id
+
+    def __getitem__(self, indices: Any) -> Tensor:
+        """Look up rows by an id, by ids, or by a slice."""
+        if isinstance(indices, slice):
+            indices = range(*indices.indices(self.max_id))
+        rows: Tensor = self(indices)
+        return rows
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move and cast; refuse to lose the rows, as `to_empty` would.
+
+        Raises:
+            RuntimeError: numbers that the table is made of would be replaced by what memory happens to hold.
+        """
+        was_meta = self.device.type == "meta"
+        if not was_meta:
+            check_kept(fn, device=self.device, what=type(self).__name__)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if was_meta:
+            mark_unset(self)
+        return self
 
     def extra_repr(self) -> str:
         """Return the shape of the table, of how many numbers it is made, and how many of them are trained."""

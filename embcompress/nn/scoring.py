@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.nn.module_rows import as_real_matrix
 
 
@@ -27,8 +27,77 @@ def flat_query(table: Any, query: Tensor) -> Tensor:
     return real.reshape(*lead, math.prod(real.shape[len(lead) :]))
 
 
-def score_normalized(table: Any, flat: Tensor) -> Tensor:
-    """Score normalised rows, looked up block by block: (*q, real entries of a row) -> (*q, max_id)."""
-    blocks = torch.split(torch.arange(table.max_id, device=table.device), BLOCK_ROWS)
-    rows = (as_real_matrix(table.normalizer(table.look_up(block))) for block in blocks)
-    return torch.cat([flat @ block.to(flat.dtype).T for block in rows], dim=-1)
+def score_in_blocks(score: Callable[[int, int], Tensor], *, rows: int, block_rows: int, has_graph: bool) -> Tensor:
+    """Score all rows block by block, (*q, rows).
+
+    Args:
+        score: gives the scores of rows from one number up to another, (*q, count).
+        rows: of the table.
+        block_rows: rows that are scored at once.
+        has_graph: whether gradients are to reach what the scores are made of.
+    """
+    firsts = range(0, rows, block_rows)
+    first_block = score(0, min(block_rows, rows))
+    if has_graph or len(firsts) == 1:
+        others = [score(first, min(first + block_rows, rows)) for first in firsts[1:]]
+        return torch.cat([first_block, *others], dim=-1) if others else first_block
+    # torch.cat would hold all of them twice.
+    scores = first_block.new_empty(*first_block.shape[:-1], rows)
+    scores[..., :block_rows] = first_block
+    for first in firsts[1:]:
+        last = min(first + block_rows, rows)
+        scores[..., first:last] = score(first, last)
+    return scores
+
+
+def top_rows(score: Callable[[int, int], Tensor], *, rows: int, k: int, block_rows: int) -> tuple[Tensor, Tensor]:
+    """Find the rows of the k highest scores, without ever holding the scores of all rows.
+
+    Args:
+        score: gives the scores of rows from one number up to another, (*q, count).
+        rows: of the table.
+        k: 1..rows.
+        block_rows: rows that are scored at once.
+
+    Returns:
+        The scores, highest first, and the ids of their rows, (*q, k) each. Of equal scores the lower id comes first.
+
+    Raises:
+        ValueError: more rows are asked for than there are, or none.
+    """
+    if not 1 <= k <= rows:
+        raise ValueError(f"k must be 1..{rows}, the rows of the table; got {k}.")
+    best, ids = _top(score(0, min(block_rows, rows)), k)
+    for first in range(block_rows, rows, block_rows):
+        block = score(first, min(first + block_rows, rows))
+        # Later rows only come in by a higher score.
+        if best.shape[-1] == k and not bool((block.amax(dim=-1) > best[..., -1]).any()) and not block.isnan().any():
+            continue
+        block_best, block_ids = _top(block, k)
+        both, order = torch.cat([best, block_best], dim=-1).sort(dim=-1, descending=True, stable=True)
+        best, ids = both[..., :k], torch.cat([ids, block_ids + first], dim=-1).gather(-1, order[..., :k])
+    return best, ids
+
+
+def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Find the k highest of the scores (*q, count), or all, and their places; of equal ones the first."""
+    k = min(k, scores.shape[-1])
+    values, places = scores.topk(k, dim=-1, sorted=False)
+    # Where others equal the least of them, topk may have chosen any.
+    is_tied = bool(((scores >= values.amin(dim=-1, keepdim=True)).sum(dim=-1) != k).any()) if scores.numel() else False
+    if is_tied:
+        values, places = scores.sort(dim=-1, descending=True, stable=True)
+        return values[..., :k], places[..., :k]
+    places, order = places.sort(dim=-1)
+    values, order = values.gather(-1, order).sort(dim=-1, descending=True, stable=True)
+    return values, places.gather(-1, order)
+
+
+def normalized_scorer(table: Any, flat: Tensor) -> Callable[[int, int], Tensor]:
+    """Score normalised rows, which are looked up: for queries (*q, real entries of a row)."""
+
+    def score(first: int, last: int) -> Tensor:
+        rows = as_real_matrix(table.normalizer(table.look_up(torch.arange(first, last, device=table.device))))
+        return flat @ rows.to(flat.dtype).T
+
+    return score

@@ -13,8 +13,9 @@ from typing_extensions import Self
 from embcompress.coding.constants import BITS_MAX, GROUPS_MAX, HALF_BIT, WINDOW_MAX, group_width, level_count
 from embcompress.coding.window_codebook import GroupLayout, WindowCodebook, decode, indices_in_groups
 from embcompress.linalg.blocks import BLOCK_ROWS
-from embcompress.nn.coded_base import CodedRows, check_bases, stored_row_shape
+from embcompress.nn.coded_base import CodedRows, check_bases, is_traced, stored_row_shape
 from embcompress.nn.representation import Shape
+from embcompress.nn.window_operator import find_levels
 
 
 class WindowCodedRepresentation(CodedRows):
@@ -27,7 +28,7 @@ class WindowCodedRepresentation(CodedRows):
     never builds the table. Bases, levels and scales train, codes do not. These parameters are kept in float32 at least:
     `half()` and `to(dtype)` change the dtype of the rows, not how they are decoded. A state dict holds all that decodes
     the rows, and loads into a module of the same sizes. How many rows of each group are asked for is known only from
-    the ids: on a GPU a lookup waits for that, and torch.compile breaks the graph there, so that fullgraph fails.
+    the ids: on a GPU a lookup waits for that. torch.compile takes a lookup as one operator, embcompress::window_levels.
 
     Attributes:
         bases: parameter (columns, real entries of a row), complex entries as pairs; None where the table's own columns
@@ -129,7 +130,8 @@ class WindowCodedRepresentation(CodedRows):
     @property
     def codes(self) -> tuple[Tensor, ...]:
         """The codes of each group, (rows of the group, row_bytes) uint8."""
-        return tuple(self.get_buffer(f"codes_{group}") for group in range(len(self.scales)))
+        # By their names: their number would be one of the example's where a lookup is traced.
+        return tuple(buffer for name, buffer in self.named_buffers(recurse=False) if name.startswith("codes_"))
 
     @property
     def codebook(self) -> WindowCodebook:
@@ -156,6 +158,8 @@ class WindowCodedRepresentation(CodedRows):
 
     def _score(self, projected: Tensor, *, dtype: torch.dtype) -> Tensor:
         """Score group by group, (*q, columns) -> (*q, max_id) of a dtype."""
+        if is_traced(projected):
+            return super()._score(projected, dtype=dtype)
         plan = self._current_plan()
         scores_of_groups = []
         for group, layout in enumerate(plan.layouts):
@@ -169,8 +173,8 @@ class WindowCodedRepresentation(CodedRows):
 
     def _rows(self, ids: Tensor) -> Tensor:
         """Make rows, (count,) -> (count, real entries of a row)."""
-        if self.bases is None:
-            return self._weights(ids)
+        if self.bases is None or is_traced(ids):
+            return super()._rows(ids)
         split, layouts = self._split(ids), self._current_plan().layouts
         rows_of_groups = [
             self._decode(group, self._take(group, places)) @ self.bases.index_select(0, layouts[group].columns)
@@ -180,6 +184,8 @@ class WindowCodedRepresentation(CodedRows):
 
     def _weights(self, ids: Tensor) -> Tensor:
         """Decode weights, (count,) -> (count, columns)."""
+        if is_traced(ids):
+            return self._weights_of_levels(ids)
         split, layouts = self._split(ids), self._current_plan().layouts
         weights_of_groups = []
         for group, places in split.places.items():
@@ -188,6 +194,13 @@ class WindowCodedRepresentation(CodedRows):
             weights = coded.new_zeros(self.num_bases, len(coded)).index_copy(0, layouts[group].columns, coded.T)
             weights_of_groups.append(weights.T)
         return split.put_together(weights_of_groups)
+
+    def _weights_of_levels(self, ids: Tensor) -> Tensor:
+        """Decode weights in operations of which none waits for what the ids are, (count,) -> (count, columns)."""
+        numbers, groups = find_levels(ids, self.codes, self.groups_of_rows, bits=self.bits, windows=self.windows)
+        levels = self.levels.index_select(0, numbers.clamp(min=0).flatten()).view(numbers.shape)
+        weights = levels * self.scales.index_select(0, groups)
+        return torch.where(numbers >= 0, weights, torch.zeros((), dtype=weights.dtype, device=weights.device))
 
     def _take(self, group: int, places: Tensor) -> Tensor:
         return self.get_buffer(f"codes_{group}").index_select(0, places)

@@ -63,7 +63,7 @@ def annotation(kind: str, message: str, *, title: str) -> str:
 
 
 def annotate(result: Result, *, quiet: bool = False) -> str:
-    """Make a line for each gate and each check that failed, and, unless quiet, for each warning."""
+    """Make a line for each gate and each check that failed, and, unless quiet, for each warning and note."""
     lines = [
         annotation("error", gate_sentence(gate), title=f"embcompress {result.command}: gate failed")
         for gate in _gates(result)
@@ -80,6 +80,8 @@ def annotate(result: Result, *, quiet: bool = False) -> str:
         lines[ANNOTATIONS_MAX - 1 :] = [annotation("error", "The summary of the step lists all of them.", title=title)]
     warnings = () if quiet else _warnings(result)
     lines += [annotation("warning", text, title=f"embcompress {result.command}") for text in warnings[:ANNOTATIONS_MAX]]
+    notes = result.notes if isinstance(result, ApproximateResult | EvaluateResult) and not quiet else ()
+    lines += [annotation("notice", text, title=f"embcompress {result.command}") for text in notes[:ANNOTATIONS_MAX]]
     return "".join(lines)
 
 

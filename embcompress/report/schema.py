@@ -13,6 +13,7 @@ COMMANDS = {
     "ApproximateResult": "approximate",
     "BackfillResult": "backfill",
     "EvaluateResult": "evaluate",
+    "ExportResult": "export",
     "InspectResult": "inspect",
     "ReconstructResult": "reconstruct",
     "SweepResult": "sweep",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from embcompress.report.names import Command, Name
 from embcompress.results import (
     ApproximateResult,
     EvaluateResult,
+    ExportResult,
     LinkPrediction,
     ListedCompression,
     Overlap,
@@ -85,9 +87,14 @@ def table_text(table: TableHead) -> str:
     return f"{size} ({table.stored_as})" if table.stored_as else size
 
 
+def is_exported(table: TableReport) -> bool:
+    """Return whether a table is in the form of another program, which is its coding."""
+    return table.coding not in {"plain", "coded"}
+
+
 def has_bases(table: TableReport) -> bool:
-    """Return whether a table has bases; one whose own columns are coded has none."""
-    return table.coded is None or table.coded.is_rotated
+    """Return whether a table has bases; one whose own columns are coded or rounded has none."""
+    return not is_exported(table) and (table.coded is None or table.coded.is_rotated)
 
 
 def compression_text(table: ListedCompression) -> str:
@@ -99,13 +106,22 @@ def compression_text(table: ListedCompression) -> str:
 
 def size_text(table: TableReport) -> str:
     """Write in few words what a table is stored as: how many bases, and in how many bits of an entry."""
+    if is_exported(table):
+        return f"{table.coding}, {_bits(table):.2f} bits"
     bases = [f"{table.rank} bases"] if has_bases(table) else []
     return ", ".join(bases + ([f"{table.coded.bits_per_entry:.2f} bits"] if table.coded else []))
+
+
+def _bits(table: TableReport) -> float:
+    """Compute the bits of an entry, everything counted."""
+    return 8 * table.bytes_after / math.prod(table.dense_shape)
 
 
 def coding_text(table: TableReport) -> str:
     """Describe how the weights of a table are stored."""
     coded = table.coded
+    if is_exported(table):
+        return size_text(table)
     if coded is None:
         return table.coding
     codes = "window codes" if coded.trellis_states is None else f"{coded.trellis_states} states"
@@ -114,6 +130,8 @@ def coding_text(table: TableReport) -> str:
 
 def making_text(table: TableReport) -> str:
     """Describe the bases of a table: their number, their solver, and how often the rows were read."""
+    if is_exported(table):
+        return "each row by itself"
     bases = f"{table.rank} bases" if has_bases(table) else "no bases"
     solver = f" by the {table.solver} solver" if table.solver and has_bases(table) else ""
     parts = [f"{bases}{solver}"]
@@ -231,6 +249,8 @@ def hidden_error_text(tables: Sequence[TableReport]) -> tuple[str | Name, ...]:
 
 def hardly_smaller_text(result: ApproximateResult | EvaluateResult) -> str:
     """Say why a file hardly shrank though its tables did; empty where it shrank, or they did not."""
+    if isinstance(result, ExportResult):  # whose input may have been smaller than its tables
+        return ""
     totals, output = result.totals, result.artifact if isinstance(result, EvaluateResult) else result.output
     if totals.ratio < TABLES_SHRANK_MIN or totals.file_ratio >= FILE_SHRANK_MAX:
         return ""

@@ -30,6 +30,7 @@ from embcompress.results.growth import (
 from embcompress.results.runs import (
     ApproximateResult,
     EvaluateResult,
+    ExportResult,
     InspectResult,
     LinkPrediction,
     ListedCompression,
@@ -73,6 +74,7 @@ __all__ = [
     "CodedReport",
     "Cosine",
     "EvaluateResult",
+    "ExportResult",
     "Gate",
     "Grade",
     "GrownTable",
@@ -118,5 +120,12 @@ __all__ = [
 SCHEMA_VERSION = 2
 
 Result = (
-    ApproximateResult | BackfillResult | EvaluateResult | InspectResult | ReconstructResult | SweepResult | VerifyResult
+    ApproximateResult
+    | BackfillResult
+    | EvaluateResult
+    | ExportResult
+    | InspectResult
+    | ReconstructResult
+    | SweepResult
+    | VerifyResult
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from embcompress.results.common import (
     Check,
@@ -25,6 +25,7 @@ class ApproximateResult:
     Attributes:
         withheld: whether a gate failed, so that `output` describes a file that was measured, but not written.
         warnings: sentences on how the files of labels and row weights were read.
+        notes: sentences on labels that were found beside the model.
         thresholds: that the tables were graded by.
         unrecognised_matrices: large matrices that stayed dense, although they may be tables.
         unrecognised_command: a command that compresses these, too, to paste into a shell; None where there are none.
@@ -38,12 +39,30 @@ class ApproximateResult:
     totals: Totals
     gates: tuple[Gate, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     thresholds: tuple[Threshold, ...] = ()
     withheld: bool = False
     unrecognised_matrices: tuple[UnrecognisedMatrix, ...] = ()
     unrecognised_command: str | None = None
     dry_run: bool = False
     memory_bytes: int | None = None  # estimate of the peak, in a dry run only
+
+
+@dataclass(frozen=True)
+class ExportResult(ApproximateResult):
+    """The export that `export` wrote, or in a dry run would write.
+
+    Attributes:
+        input: the checkpoint or the artifact.
+        kind: of the form, as --to names it.
+        original: the checkpoint that the error was measured against; None: the input, whose rows were rounded.
+        withheld: whether a gate failed, so that `output` describes a file that was measured, but not written.
+        warnings: sentences on how the files of labels and row weights were read.
+        skipped: tables and tensors that the form does not hold, or holds as they are, and why.
+    """
+
+    kind: str = field(default="", kw_only=True)
+    original: InputFile | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -89,6 +108,7 @@ class EvaluateResult:
         checks: of the artifact.
         link_prediction: None without triples.
         warnings: sentences on how the files of labels and row weights were read.
+        notes: sentences on labels that were found beside the model.
         skipped: entries of the original that no safetensors file can hold, and that were not compared.
         thresholds: that the tables were graded by.
     """
@@ -103,6 +123,7 @@ class EvaluateResult:
     gates: tuple[Gate, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     thresholds: tuple[Threshold, ...] = ()
     dry_run: bool = False
     memory_bytes: int | None = None

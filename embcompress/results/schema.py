@@ -18,6 +18,7 @@ FIELDS_OF_SOME_RUNS = (
     "unrecognised_command",
     "overwrites",
     # Added within schema version 2: a report of before does not have them.
+    "notes",
     "thresholds",
     "grade",
     "header_bytes",

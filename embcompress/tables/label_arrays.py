@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from embcompress.checkpoints.column_files.parquet_file import BUFFER_BYTES
+from embcompress.checkpoints.column_files.parquet_file import MAGIC as PARQUET_MAGIC
+from embcompress.checkpoints.column_files.values import LABEL_ROWS
 from embcompress.checkpoints.label_columns import text_of
 from embcompress.checkpoints.numpy_files.arrays import decode_texts
 from embcompress.checkpoints.numpy_files.header import MAGIC, parse_code, read_header
@@ -47,19 +50,35 @@ def read_parquet(path: Path) -> ReadLabels:
         CheckpointError: pyarrow is not installed, the file cannot be read, or no column is known to hold the labels.
         IdsError: ids that say of no row whose it is.
     """
-    content = read_content(path)
     try:
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as err:
         raise CheckpointError(
             f"{path}: Parquet is read by pyarrow, which is not installed.", hint="pip install 'embcompress[parquet]'"
         ) from err
+    with _open_parquet(path) as content:
+        try:
+            file = parquet.ParquetFile(content, buffer_size=BUFFER_BYTES, pre_buffer=False)
+            names = file.schema_arrow.names
+            # The vectors of the rows may stand beside their labels, and take much more room.
+            wanted = [names[index] for index in choose_columns(names, path) if index is not None]
+            columns: dict[str, list[str]] = {name: [] for name in wanted}
+            for batch in file.iter_batches(batch_size=LABEL_ROWS, columns=wanted):
+                for name in wanted:
+                    columns[name].extend(map(text_of, batch.column(name).to_pylist()))
+        except (OSError, KeyError, ValueError, NotImplementedError) as err:  # what pyarrow's own exceptions are
+            raise CheckpointError(f"{path} cannot be read as Parquet: {str(err).splitlines()[0]}.") from err
+    return read_columns(tuple(columns), tuple(columns.values()), path)
+
+
+def _open_parquet(path: Path) -> BinaryIO:
+    """Open a file to be read in parts; its whole content where it is packed, or a pipe, which goes one way."""
     try:
-        file = parquet.ParquetFile(io.BytesIO(content))
-        names = file.schema_arrow.names
-        wanted = choose_columns(names, path)  # the vectors of the rows may stand beside their labels
-        table = file.read(columns=[names[index] for index in wanted if index is not None])
-        columns = [list(map(text_of, column.to_pylist())) for column in table.columns]
-    except (OSError, ValueError, NotImplementedError) as err:  # what pyarrow's own exceptions are
-        raise CheckpointError(f"{path} cannot be read as Parquet: {str(err).splitlines()[0]}.") from err
-    return read_columns(table.column_names, columns, path)
+        if path.is_file():
+            file = path.open("rb")
+            if file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
+                return file
+            file.close()
+    except OSError as err:
+        raise CheckpointError(f"{path} cannot be read: {err.strerror or err}.") from err
+    return io.BytesIO(read_content(path))

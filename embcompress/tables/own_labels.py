@@ -20,7 +20,7 @@ from embcompress.text import named
 
 # The first that fits a table counts: a tokenizer holds the tokens added to its vocabulary, too.
 LABEL_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
-OTHER_ROLES = ("a position embedding", "a segment embedding")  # whose rows are no tokens, however many there are
+OTHER_KINDS = ("position embedding", "segment embedding")  # whose rows are no tokens, however many there are
 
 
 def add_own_labels(facts: RowInfo, checkpoint: Checkpoint, tables: Sequence[Table]) -> RowInfo:
@@ -35,6 +35,7 @@ def add_own_labels(facts: RowInfo, checkpoint: Checkpoint, tables: Sequence[Tabl
         if labelled:
             own[table.name] = partial(read_own_labels, checkpoint, labelled[0], rows=table.rows)
     warnings: list[str] = []
+    notes: list[str] = []
     root = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
     by_folder: dict[str, dict[str, Path]] = {}
     for path in checkpoint.listing.companions:
@@ -59,9 +60,9 @@ def add_own_labels(facts: RowInfo, checkpoint: Checkpoint, tables: Sequence[Tabl
             if rows is not None and fitting:
                 own |= dict.fromkeys(fitting, partial(tuple, (*labels, *[""] * (rows - len(labels)))))
                 remark = f"labels of {named(fitting)} are those of {before}{name} beside the model"
-                warnings.append(remark + _rows_behind(len(labels), rows))
+                notes.append(remark + _rows_behind(len(labels), rows))
                 break
-    return replace(facts, own_labels=own, warnings=(*facts.warnings, *warnings))
+    return replace(facts, own_labels=own, warnings=(*facts.warnings, *warnings), notes=tuple(notes))
 
 
 def _folder_of(name: str, folders: Mapping[str, object]) -> str:
@@ -77,8 +78,8 @@ def _rows_behind(labels: int, rows: int) -> str:
 
 
 def _may_be_tokens(table: Table) -> bool:
-    reason = recognise((table.name,), shape=table.stored.shape, dtype=table.dtype).reason
-    return not any(role in reason for role in OTHER_ROLES)
+    verdict = recognise((table.name,), shape=table.stored.shape, dtype=table.dtype)
+    return verdict.kind not in OTHER_KINDS
 
 
 def _read(path: Path, warnings: list[str]) -> list[str]:

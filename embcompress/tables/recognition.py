@@ -19,10 +19,17 @@ TABLE_DTYPES = ("float64", "float32", "float16", "bfloat16", "complex64")
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer whether a tensor is an embedding table, with a reason that a person can check."""
+    """The answer whether a tensor is an embedding table.
+
+    Attributes:
+        is_table: the answer.
+        reason: of it, that a person can check.
+        kind: of a table by its name, such as "token embedding" or "embedding"; empty of anything else.
+    """
 
     is_table: bool
     reason: str
+    kind: str = ""
 
     @property
     def is_scale(self) -> bool:
@@ -260,7 +267,7 @@ def _judge(name: _Name, *, shape: tuple[int, ...]) -> Verdict:
     if kind or EMBEDDING_WORD.search(name.owner) or _is_contained(name):
         shown, kind = (name.raw[-1], kind) if kind else _embedding_kind(name)
         article = "an" if kind[0] in "aeio" else "a"
-        return Verdict(is_table=True, reason=f"named like {article} {kind} ({shown})")
+        return Verdict(is_table=True, reason=f"named like {article} {kind} ({shown})", kind=kind)
     return Verdict(is_table=False, reason=f"not named like an embedding table ({name.raw[-1]})")
 
 

@@ -25,6 +25,7 @@ class RowInfo:
         labels: of the rows; empty: none are known.
         offsets: the row that the first label belongs to, of each table that has labels.
         warnings: what a user should know of the files, and of rows without a label.
+        notes: where labels come from that were not asked for.
         own_labels: of all rows of a table, by its name, that the checkpoint brings along; made when they are asked for.
     """
 
@@ -32,6 +33,7 @@ class RowInfo:
     labels: Sequence[str] = ()
     offsets: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     own_labels: Mapping[str, Callable[[], Sequence[str]]] = field(default_factory=dict)
 
     def weights_of(self, table: Table) -> Sequence[float] | None:

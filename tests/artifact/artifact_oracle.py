@@ -22,6 +22,7 @@ DTYPES = {"U8": "<u1", "I8": "<i1", "F16": "<f2", "F32": "<f4", "F64": "<f8", "B
 CENTER_CONTEXTS = 64
 LENGTH_CONTEXTS = 64
 LEARNT_BITS = 12
+BLOCK_ROWS = 16
 STATES_OF_BASES = 32
 
 
@@ -61,12 +62,19 @@ def decode_weights(path: Path, name: str) -> tuple[NDArray[np.float64], NDArray[
     dim = math.prod(shape[1:]) * (2 if fields["dtype"].startswith("complex") else 1)
     codebook = read_codebook(own[".codebook"].tobytes(), rank=fields["rank"], dim=dim)
     weights = np.zeros((shape[0], fields["rank"]))
-    position, codes = 0, own[".codes"].tobytes()
-    for row, (kind, length) in enumerate(read_index(own[".index"].tobytes(), rows=shape[0], codebook=codebook)):
+    codes, index = own[".codes"].tobytes(), own[".index"].tobytes()
+    if fields["coding"] == "coded-seekable":
+        strings = read_blocks(index, codes, rows=shape[0], codebook=codebook)
+    else:
+        lengths_of_kinds = read_index(index, rows=shape[0], codebook=codebook)
+        ends = np.cumsum([length for _, length in lengths_of_kinds]).tolist()
+        assert ends[-1] == len(codes)
+        strings = [
+            (kind, codes[end - length : end]) for (kind, length), end in zip(lengths_of_kinds, ends, strict=True)
+        ]
+    for row, (kind, string) in enumerate(strings):
         if kind is not None:
-            weights[row] = codebook.weights(kind, codes[position : position + length])
-        position += length
-    assert position == len(codes)
+            weights[row] = codebook.weights(kind, string)
     return weights, codebook.bases
 
 
@@ -201,6 +209,64 @@ def read_index(stored: bytes, *, rows: int, codebook: Codebook) -> list[tuple[Ki
     assert reader.position == len(stored)
     used = iter([(kind, known[kind] + own) for kind, own in zip(kinds, more, strict=True)])
     return [next(used) if owner else (None, 0) for owner in owners]
+
+
+def read_blocks(stored: bytes, codes: bytes, *, rows: int, codebook: Codebook) -> list[tuple[Kind | None, bytes]]:
+    """Read each row's kind, None for one of zeros, and its string, from a seekable index and its codes."""
+    width, difference_width, item, least = struct.unpack_from("<BBBI", stored)
+    reader = _Lists(stored, struct.calcsize("<BBBI"))
+    trees = len(codebook.steps) << min(width, LEARNT_BITS), LENGTH_CONTEXTS << min(difference_width, LEARNT_BITS)
+    chances_of_kinds, chances_of_lengths = reader.read(trees[0]), reader.read(trees[1])
+    blocks = -(-rows // BLOCK_ROWS)
+    entries = [
+        int.from_bytes(stored[reader.position + item * block :][:item], "little") if item else 0
+        for block in range(blocks)
+    ]
+    assert len(stored) == reader.position + item * blocks
+    expected = {kind: codebook.expected_length(kind) for kind in codebook.kinds}
+    read, end = [], 0
+    for block, entry in enumerate(entries):
+        begin, end = end, end + least + entry
+        head, step, own = _Head(codes[begin:]), 0, []
+        for _ in range(min(BLOCK_ROWS, rows - block * BLOCK_ROWS)):
+            number = head.read(chances_of_kinds, step, width)
+            kind = codebook.kinds[number - 1] if number else None
+            length = 0
+            if kind is not None:
+                step = kind.step_number
+                context = _length_context(expected[kind])
+                length = expected[kind] + _unfold([head.read(chances_of_lengths, context, difference_width)])[0]
+            own.append((kind, length))
+        at = end - sum(length for _, length in own)
+        for kind, length in own:
+            read.append((kind, codes[at : at + length]))
+            at += length
+    assert end == len(codes)
+    return read
+
+
+class _Head:
+    """Integers of the head of a block: bits by chances that stay as they are."""
+
+    def __init__(self, following: bytes) -> None:
+        self._rest = iter(following)
+        self._size, self._code = 2**32 - 1, int.from_bytes(bytes(next(self._rest, 0) for _ in range(4)), "big")
+
+    def read(self, chances: Sequence[int], context: int, width: int) -> int:
+        """Read the next integer of so many bits, whose tree is that of a context."""
+        prefix = 1
+        for bit_index in range(width):
+            is_learnt = bit_index < LEARNT_BITS
+            chance = chances[(context << min(width, LEARNT_BITS)) + prefix] if is_learnt else 128
+            bit = int(chance == 255)
+            if chance not in {0, 255}:
+                part = (self._size >> 15) * 128 * chance
+                bit = int(self._code < part)
+                self._code, self._size = (self._code, part) if bit else (self._code - part, self._size - part)
+                while self._size < 2**23:
+                    self._code, self._size = (self._code << 8) + next(self._rest, 0), self._size << 8
+            prefix = 2 * prefix + bit
+        return prefix - 2**width
 
 
 def _length_context(expected: int) -> int:

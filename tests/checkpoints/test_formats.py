@@ -23,7 +23,8 @@ from torch import Tensor
 
 import embcompress.checkpoints
 from embcompress.checkpoints import FORMATS, Checkpoint, open_checkpoint
-from embcompress.checkpoints.unread import HEAD_BYTES, SIGNATURES
+from embcompress.checkpoints.files import HEAD_BYTES
+from embcompress.checkpoints.unread import SIGNATURES
 from embcompress.exceptions import CheckpointError, UnknownFormatError
 from embcompress.tables.rows import read_bytes
 from tests.checkpoints.fasttext_files import fasttext_model

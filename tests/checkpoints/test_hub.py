@@ -171,4 +171,4 @@ def test_command_line_takes_an_address(cache: Path, tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
     report = json.loads(ended.stdout)
     assert (report["input"]["path"], report["output"]["path"]) == ("hf://org/name", "name-2bases")
-    assert report["warnings"] == ["labels of 'word_embeddings.weight' are those of tokenizer.json beside the model"]
+    assert report["notes"] == ["labels of 'word_embeddings.weight' are those of tokenizer.json beside the model"]

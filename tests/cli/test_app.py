@@ -28,6 +28,7 @@ from tests.fixtures import SAMPLE_FILES, SAMPLES, draw, save
 TOOL = [sys.executable, "-m", "embcompress"]
 REPORT_KEYS = [
     "schema_version", "command", "ok", "input", "output", "tables", "skipped", "totals", "gates", "warnings",
+    "notes",
     "thresholds",
 ]  # fmt: skip
 INSPECT_KEYS = ["schema_version", "command", "ok", "input", "tables", "others"]

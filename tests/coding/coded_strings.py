@@ -88,16 +88,16 @@ def read(
     tables, raw_bits, prefixed = layout_of(classes)
     lengths = np.array([len(string) for string in strings], np.int64)
     numbers = np.full((len(strings), len(classes)), np.nan, np.float32)
+    rows = np.arange(len(strings)) if order is None else np.array(order, np.int64)
+    layout = (np.arange(len(classes)), tables, raw_bits, prefixed)
     read_kernels.read_strings(
         np.frombuffer(b"".join(strings) + padding, np.uint8),
-        lengths.cumsum() - lengths,
-        lengths,
-        np.arange(len(strings)) if order is None else np.array(order, np.int64),
-        np.arange(len(classes)),
-        tables,
-        raw_bits,
-        prefixed=prefixed,
-        symbols=load_symbols(),
+        (lengths.cumsum() - lengths)[rows],
+        lengths[rows],
+        layouts=np.zeros(len(rows), np.int64),
+        factors=np.ones(len(rows), np.float32),
+        targets=rows,
+        steps=read_kernels.Steps.of([layout], width=len(classes)),
         trellis=trellis_of(states),
         decoded=numbers,
     )

@@ -22,6 +22,7 @@ from embcompress.exceptions import ArtifactError, NonFiniteError, OutputError, R
 from embcompress.linalg.bilinear import matrices_at_once
 from embcompress.nn import LowRankBilinear, LowRankRepresentation
 from embcompress.results import ApproximateResult, TableReport
+from tests.cases import for_each
 from tests.command_line import Outcome, run
 from tests.fixtures import SAMPLES, CompressSample, draw, load_module, save
 
@@ -919,13 +920,16 @@ def hooked_forms() -> nn.Module:
 
 
 UNFIT: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "a subclass": (lambda: nn.ModuleDict({"bil": OwnBilinear(8, 8, 5)}), "'bil.weight' belongs to 'OwnBilinear'"),
-    "a bare weight": (lambda: nn.ModuleDict({"bil": Bare()}), "'bil.weight' belongs to 'Bare'"),
-    "shared": (shared_forms, "'bil' and 'other' share their forms"),
-    "hooked": (hooked_forms, "'bil.weight' belongs to 'Bilinear'"),
     "more outputs": (lambda: nn.ModuleDict({"bil": nn.Bilinear(8, 8, 6)}), r"of shape \(6, 8, 8\)"),
     "missing": (lambda: nn.ModuleDict({"lin": nn.Linear(8, 8)}), "no parameter 'bil.weight'"),
-    "itself": (lambda: nn.Bilinear(8, 8, 5), "cannot be replaced from inside"),
+}
+# The forms stay dense, and the warning tells why.
+DENSE: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "a subclass": (lambda: nn.ModuleDict({"bil": OwnBilinear(8, 8, 5)}), "'bil.weight' belongs to 'OwnBilinear'"),
+    "a bare weight": (lambda: nn.ModuleDict({"bil": Bare()}), "'bil.weight' belongs to 'Bare'"),
+    "shared": (shared_forms, "is shared by 'bil' and 'other'"),
+    "hooked": (hooked_forms, "'bil.weight' belongs to 'Bilinear'"),
+    "itself": (lambda: nn.Bilinear(8, 8, 5), "'weight' belongs to 'Bilinear'"),
 }
 
 
@@ -941,15 +945,32 @@ def test_apply_to_refuses_other_places(tmp_path: Path, make: Callable[[], nn.Mod
     assert all(torch.equal(one, two) for one, two in zip(model.parameters(), before[1], strict=True))
 
 
-def test_apply_to_refuses_an_embedding_for_matrices(tmp_path: Path) -> None:
-    """Flat relations of an nn.Embedding cannot be looked up from forms: the table is refused, the model stays."""
+@for_each(("make", "message"), DENSE.values())
+def test_apply_to_reconstructs_forms_that_it_cannot_place(
+    tmp_path_factory: pytest.TempPathFactory, make: Callable[[], nn.Module], message: str
+) -> None:
+    """Forms of any other module are multiplied out into its weight, with a warning; modules stay as they are."""
+    artifact = compress_biaffine(Biaffine(), tmp_path_factory.mktemp("forms"), exclude="emb*")
+    (form,) = embcompress.load(artifact).values()
+    model = make()
+    before = dict(model.named_modules())
+    with pytest.warns(UserWarning, match=re.escape(message)):
+        assert embcompress.apply_to(model, artifact) == {}
+    assert dict(model.named_modules()) == before
+    weight = next(parameter for name, parameter in model.named_parameters() if name.endswith("weight"))
+    torch.testing.assert_close(weight, form.to_dense(), rtol=0, atol=1e-6)
+
+
+def test_apply_to_reconstructs_an_embedding_of_matrices(tmp_path: Path) -> None:
+    """Flat relations of an nn.Embedding cannot be looked up from forms: they stay dense, and the warning names them."""
     model = nn.ModuleDict({"relations": nn.Embedding(7, 64), "entities": nn.Embedding(40, 8)})
     path = save(tmp_path / "model.safetensors", model.state_dict())
     artifact = embcompress.approximate(path, bases=2, bilinear="relations*").output.path
-    before = dict(model.named_modules())
-    with pytest.raises(TableError, match=r"'relations\.weight' belongs to 'Embedding'"):
-        embcompress.apply_to(model, artifact)
-    assert dict(model.named_modules()) == before
+    form = embcompress.load(artifact)["relations.weight"]
+    with pytest.warns(UserWarning, match=r"'relations\.weight' belongs to 'Embedding'"):
+        placed = embcompress.apply_to(model, artifact)
+    assert "relations.weight" not in placed
+    torch.testing.assert_close(model["relations"].weight, form.to_dense().flatten(1), rtol=0, atol=1e-6)
 
 
 # ----------------------------------------------------------------------------------------------------------- backfill

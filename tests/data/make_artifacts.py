@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
@@ -82,13 +83,13 @@ def make_grown(folder: Path, target: Path) -> None:
     grow(base, folder, target)
 
 
-def make_grown_coded(folder: Path, target: Path) -> None:
+def make_grown_coded(folder: Path, target: Path, *, seekable: bool = False) -> None:
     """Write a coded table that has grown, of 24 columns, a row of zeros in it."""
     table = draw(90, 24, seed=7)
     table[5] = 0
     base = folder / "base.safetensors"
     path = save(folder, {"entity.weight": table, "layer.bias": torch.arange(7.0)})
-    embcompress.approximate(path, ratio=6, table="entity.weight", output=base, neighbours=0)
+    embcompress.approximate(path, ratio=6, table="entity.weight", output=base, neighbours=0, seekable=seekable)
     grow(base, folder, target)
 
 
@@ -97,6 +98,7 @@ ARTIFACTS: Mapping[str, Callable[[Path, Path], None]] = {
     "bilinear-v2": make_bilinear,
     "grown-v2": make_grown,
     "grown-coded-v2": make_grown_coded,
+    "grown-seekable-v2": partial(make_grown_coded, seekable=True),
 }
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 import embcompress
+from embcompress.artifact.coded import read_coded
 from embcompress.artifact.decoded_rows import open_decoded_rows
 from embcompress.artifact.reader import read_artifact
 from embcompress.artifact.schema import (
@@ -33,11 +34,12 @@ from embcompress.artifact.schema import (
 )
 from embcompress.artifact.writer import Entry, SafetensorsWriter
 from embcompress.checkpoints import open_checkpoint
-from embcompress.coding.codebook import Codebook, read_codebook
+from embcompress.coding.codebook import Codebook
 from embcompress.coding.coder import encode_block
 from embcompress.coding.kinds import Kinds
 from embcompress.coding.rotation import decode_rotation, encode_rotation
-from embcompress.coding.row_index import make_row_index, read_row_index
+from embcompress.coding.row_index import make_row_index
+from embcompress.coding.seekable_index import put_heads, store_index
 from embcompress.coding.symbols import PER_OCTAVE, classes_of, distortions_of, load_symbols
 from embcompress.commands.memory import INDEX_ROW_BYTES
 from embcompress.compression.memory import BASE_MEMORY_BYTES
@@ -81,6 +83,7 @@ class Case:
         center: of all columns.
         is_rotated: whether bases of random directions are coded.
         states: of the trellis.
+        is_seekable: whether single rows can be read.
     """
 
     shape: tuple[int, ...]
@@ -90,6 +93,7 @@ class Case:
     center: float = 0.0
     is_rotated: bool = False
     states: int = 8
+    is_seekable: bool = False
 
     @property
     def dim(self) -> int:
@@ -104,6 +108,7 @@ CASES = {
     ),
     "complex, three steps": Case((32,), (tuple(2.0 ** (-k / 16) for k in range(64)),), (0.2, 0.5, 0.1), "complex64"),
     "complex, rotated": Case((2,), ((3.0, 2.0, 1.0),), dtype="complex64", is_rotated=True, states=256),
+    "seekable, two steps": Case((4,), ((1.0, 1.0, 2.0, 1.0),), (0.3, 0.11), is_seekable=True),
     "float16, coarse": Case((48,), ((2.0,) * 16 + (1.0,) * 32,), (2.0,), "float16", states=32),
 }
 
@@ -141,12 +146,16 @@ def write_coded(
     weights[list(zeros)] = 0
     codebook = kinds.into(codebook)
     block = encode_block(weights, own, codebook=codebook, threads=1)
+    index = store_index(make_row_index(own, block.lengths), codebook, is_seekable=case.is_seekable)
+    codes = put_heads(index, block.strings, first=0, blocks=-(-rows // 16)) if case.is_seekable else block.strings
     contents = {
-        ".codes": block.strings,
-        ".index": make_row_index(own, block.lengths).to_bytes(codebook),
+        ".codes": codes,
+        ".index": index.index,
         ".codebook": codebook.to_bytes(),
     }
-    table = CompressedTable(NAME, (), rows, case.shape, case.dtype, rank, ERROR, coding="coded")
+    table = CompressedTable(
+        NAME, (), rows, case.shape, case.dtype, rank, ERROR, coding="coded", is_seekable=case.is_seekable
+    )
     entries = coded_entries(NAME, **{suffix[1:]: len(part) for suffix, part in contents.items()})
     copied = {Entry(key, "float32", tuple(value.shape)): value for key, value in (others or {}).items()}
     everything = [*entries.values(), *copied]
@@ -208,12 +217,14 @@ class Found:
         kinds: (rows,) of each row.
         strings: of each row.
         rows: (rows, dim) float64, decoded.
+        is_seekable: whether single rows can be read.
     """
 
     codebook: Codebook
     kinds: list[int]
     strings: list[bytes]
     rows: Tensor
+    is_seekable: bool
 
 
 def find(path: str | Path) -> Found:
@@ -224,18 +235,18 @@ def find(path: str | Path) -> Found:
         opened = open_decoded_rows(artifact, table, dtype=torch.float64, device="cpu")
         decoded = opened.read_next(table.rows).clone()
         opened.check()
+        factors = read_coded(artifact, table)
     stored = safetensors.torch.load_file(path)
-    codebook = read_codebook(stored[f"{NAME}.codebook"].numpy(), rank=table.rank, dim=decoded.shape[1])
-    index = read_row_index(stored[f"{NAME}.index"].numpy(), rows=table.rows, codebook=codebook)
-    ends = np.cumsum(index.lengths, dtype=np.int64).tolist()
-    codes = stored[f"{NAME}.codes"].numpy().tobytes()
-    strings = [codes[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
-    return Found(codebook, index.kinds.tolist(), strings, decoded)
+    codes, index = stored[f"{NAME}.codes"].numpy().tobytes(), factors.index
+    places = zip(index.positions(np.arange(table.rows)).tolist(), index.lengths.tolist(), strict=True)
+    strings = [codes[begin : begin + length] for begin, length in places]
+    return Found(factors.codebook, index.kinds.tolist(), strings, decoded, table.is_seekable)
 
 
 def assert_kept(made: Made, result: BackfillResult, order: Sequence[int]) -> Found:
     """Check that kept rows have their strings, kinds and values, and that what decodes them is as it was."""
     before, after = find(made.path), find(result.output.path)
+    assert after.is_seekable == before.is_seekable
     kept_rows = [(index, row) for index, row in enumerate(order) if 0 <= row < made.rows]
     assert [after.strings[index] for index, _ in kept_rows] == [before.strings[row] for _, row in kept_rows]
     assert [after.kinds[index] for index, _ in kept_rows] == [before.kinds[row] for _, row in kept_rows]

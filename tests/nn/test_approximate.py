@@ -152,8 +152,9 @@ def test_approximate_takes_every_kind_of_table(source: str) -> None:
     """The optimum is that of the rows served, without dropout; the source keeps values, modes, gradients and seed."""
     other = SOURCES[source]()
     before = copy.deepcopy(other)
-    dense = other if isinstance(other, Tensor) else getattr(before.eval(), "weight", None)
-    dense = before() if dense is None else dense
+    dense = other if isinstance(other, Tensor) else None
+    if dense is None:
+        dense = before.weight if isinstance(other, nn.Embedding) else before.eval()()
     modules = list(other.modules()) if isinstance(other, nn.Module) else []
     modes, seed = [module.training for module in modules], torch.get_rng_state()
     low_rank = approximate(other, 5)

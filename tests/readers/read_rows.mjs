@@ -1,8 +1,8 @@
-// Write the rows of every table of an artifact as float64: `node read_rows.mjs READER SYMBOLS ARTIFACT FOLDER [ID ...]`.
+// Write the rows of every table of an artifact as float64: `node read_rows.mjs READER ARTIFACT FOLDER [ID ...]`.
 import { closeSync, openSync, readFileSync, readSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
-const [reader, symbols, path, folder, ...ids] = process.argv.slice(2);
+const [reader, path, folder, ...ids] = process.argv.slice(2);
 const { openArtifact } = await import(pathToFileURL(reader));
 const file = openSync(path);
 let bytesRead = 0;
@@ -14,7 +14,7 @@ const range = async (begin, end) => {
 };
 const told = { tables: {} };
 try {
-  const artifact = await openArtifact(ids.length ? range : readFileSync(path), readFileSync(symbols));
+  const artifact = await openArtifact(ids.length ? range : readFileSync(path));
   told.labels = {};
   for (const [number, table] of Object.keys(artifact.tables).entries()) {
     const { shape, data } = await artifact.rows(table, ids.length ? ids.map(Number) : null);

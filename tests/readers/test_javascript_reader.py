@@ -18,7 +18,7 @@ from tests.artifact.damage import edit_document, flip
 from tests.fixtures import CompressSample, draw_falling, save, write_lines
 from tests.readers.oracle import COMMITTED, COMMITTED_V1, DATA, FRESH, artifact, reconstructed
 
-FOLDER = Path(numpy_reader.__file__).parent
+READER = Path(numpy_reader.__file__).with_name("reader.mjs")
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
 def read(path: Path, folder: Path, ids: Sequence[int] = ()) -> Mapping[str, Any]:
     """Read all tables of an artifact in node: shapes, rows (rows, real entries), labels, and an error's message."""
     script = Path(__file__).with_name("read_rows.mjs")
-    command = [str(NODE), script, FOLDER / "reader.mjs", FOLDER / "symbols.bin", path, folder, *map(str, ids)]
+    command = [str(NODE), script, READER, path, folder, *map(str, ids)]
     told: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     for table in told["tables"].values():
         table["rows"] = np.fromfile(folder / table["file"], "<f8").reshape(table["shape"][0], -1)
@@ -78,16 +78,18 @@ def test_reader_refuses_a_file_cut_short(kept: float, ids: Sequence[int], tmp_pa
 
 
 def test_reader_refuses_what_it_does_not_know(tmp_path: Path) -> None:
-    """A newer schema, a file that is no artifact, codes of schema 1, ids that are no rows, and a flipped bit."""
-    newer, damaged = (
+    """A newer schema, no artifact, codes of schema 1 or of an unknown form, ids that are no rows, and a flipped bit."""
+    newer, damaged, unknown = (
         Path(shutil.copy(DATA / "coded-v2.safetensors", tmp_path / f"{name}.safetensors"))
-        for name in ("newer", "damaged")
+        for name in ("newer", "damaged", "unknown")
     )
     edit_document(newer, lambda document: document.update(schema_version=3))
+    edit_document(unknown, lambda document: document["tables"]["words.weight"].update(coding="coded-otherwise"))
     flip(damaged, "words.weight.codes", bit=3, share=0.5)
     other = save(tmp_path / "model.safetensors", {"entity.weight": draw_falling(20, 8)})
     assert "schema version 3; this reader reads 1 and 2" in read(newer, tmp_path)["error"]
     assert "schema version none" in read(other, tmp_path)["error"]
     assert "codes of schema 1" in read(COMMITTED_V1, tmp_path)["error"]
+    assert "codes of coded-otherwise, which this reader does not read" in read(unknown, tmp_path)["error"]
     assert "has rows 0 to 599" in read(DATA / "coded-v2.safetensors", tmp_path, [600])["error"]
     assert "words.weight.codes does not have its crc32" in read(damaged, tmp_path)["error"]

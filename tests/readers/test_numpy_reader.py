@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,6 @@ from embcompress.readers.numpy_reader import Artifact
 from tests.artifact.damage import edit_document, flip
 from tests.fixtures import CompressSample, draw_falling, save, write_lines
 from tests.readers.oracle import COMMITTED, COMMITTED_V1, DATA, FRESH, artifact, reals, reconstructed
-
-SYMBOLS = Path(numpy_reader.__file__).with_name("symbols.bin")
 
 
 @pytest.mark.parametrize("name", [*COMMITTED, *FRESH])
@@ -93,7 +93,7 @@ def test_reader_refuses_a_file_cut_short(kept: float, tmp_path: Path) -> None:
 
 
 def test_reader_refuses_what_it_does_not_know(tmp_path: Path) -> None:
-    """A newer schema, a file that is no artifact, codes of schema 1, and ids that are no rows."""
+    """A newer schema, a file that is no artifact, codes of schema 1 or of an unknown form, and ids that are no rows."""
     newer = Path(shutil.copy(DATA / "plain-v2.safetensors", tmp_path / "newer.safetensors"))
     edit_document(newer, lambda document: document.update(schema_version=3))
     with pytest.raises(ValueError, match="schema version 3; this reader reads 1 and 2"):
@@ -102,6 +102,10 @@ def test_reader_refuses_what_it_does_not_know(tmp_path: Path) -> None:
         Artifact(save(tmp_path / "model.safetensors", {"entity.weight": draw_falling(20, 8)}))
     with pytest.raises(ValueError, match="codes of schema 1"):
         Artifact(COMMITTED_V1).rows("words.weight")
+    other = Path(shutil.copy(DATA / "coded-v2.safetensors", tmp_path / "other.safetensors"))
+    edit_document(other, lambda document: document["tables"]["words.weight"].update(coding="coded-otherwise"))
+    with pytest.raises(ValueError, match="codes of coded-otherwise, which this reader does not read"):
+        Artifact(other).rows("words.weight")
     for ids in ([-1], [3, 90]):
         with pytest.raises(IndexError, match="has rows 0 to 89"):
             Artifact(DATA / "plain-v2.safetensors").rows("float32.weight", ids)
@@ -129,10 +133,9 @@ def test_reader_takes_rows_by_id_from_their_own_bytes(file: str, table: str, ten
         Artifact(damaged).rows(table)
 
 
-def test_reader_needs_two_files_and_numpy_alone(tmp_path: Path) -> None:
-    """Copied with its symbols into an empty folder it reads codes, and neither the package nor torch is imported."""
-    for source in (Path(numpy_reader.__file__), SYMBOLS):
-        shutil.copy(source, tmp_path)
+def test_reader_needs_one_file_and_numpy_alone(tmp_path: Path) -> None:
+    """Copied into an empty folder it reads codes, and neither the package nor torch is imported."""
+    shutil.copy(numpy_reader.__file__, tmp_path)
     code = (
         "import sys; from numpy_reader import Artifact\n"
         "print(Artifact(sys.argv[1]).rows('words.weight', [7])[0, :3].tolist())\n"
@@ -143,16 +146,27 @@ def test_reader_needs_two_files_and_numpy_alone(tmp_path: Path) -> None:
     assert printed.strip() == str(Artifact(DATA / "coded-v2.safetensors").rows("words.weight", [7])[0, :3].tolist())
 
 
-def test_shipped_symbols_are_those_of_the_format() -> None:
-    """The tables of symbols of the readers are the package's, as docs/artifact.md lays them out."""
+@pytest.mark.parametrize("reader", ["numpy_reader.py", "reader.mjs"])
+def test_shipped_symbols_are_those_of_the_format(reader: str) -> None:
+    """The tables of symbols in the readers are the package's, as docs/artifact.md lays them out."""
     symbols = load_symbols()
-    raw = SYMBOLS.read_bytes()
-    head, size = np.frombuffer(raw, "<i2", 282), int(symbols.counts.sum())
-    frequencies, lengths = np.frombuffer(raw, "<i2", 2 * size, 564).reshape(2, size)
-    levels = np.frombuffer(raw, "<f4", offset=564 + 4 * size)
-    expected = (symbols.counts, symbols.starts, symbols.prefix_bits, symbols.prefix_losses)
-    np.testing.assert_array_equal(head, np.concatenate(expected))
-    is_entry = np.arange(symbols.frequencies.shape[1]) < symbols.counts[:, None]
-    np.testing.assert_array_equal(frequencies, symbols.frequencies[is_entry])
-    np.testing.assert_array_equal(lengths, symbols.prefix_lengths[is_entry])
-    np.testing.assert_array_equal(levels, symbols.levels[is_entry])
+    text = Path(numpy_reader.__file__).with_name(reader).read_text()
+    (stored,) = re.findall(r'^(?:const )?SYMBOL_TABLES = "(.*?)"', text, re.MULTILINE)
+    numbers = np.frombuffer(zlib.decompress(base64.b64decode(stored)), "<i4")
+    np.testing.assert_array_equal(numbers[:94], np.concatenate([symbols.prefix_bits, symbols.prefix_losses]))
+    spans, factors, shifts, own, sides, is_rare, levels = numbers[94:].reshape(7, -1)
+    read = 0
+    for place in range(188):  # the tables of the number system, and those of the prefix code
+        table, count = place % 94, symbols.counts[place % 94]
+        part = slice(read, read := read + count)
+        frequencies, lengths = symbols.frequencies[table, :count], symbols.prefix_lengths[table, :count]
+        order = np.arange(count) if place < 94 else np.argsort(lengths, kind="stable")
+        assert spans[part].sum() == 4096
+        np.testing.assert_array_equal(spans[part], frequencies if place < 94 else 4096 >> lengths[order])
+        np.testing.assert_array_equal(factors[part], frequencies if place < 94 else 1)
+        np.testing.assert_array_equal(shifts[part], 12 if place < 94 else lengths[order])
+        np.testing.assert_array_equal(own[part], symbols.starts[table] + order)
+        np.testing.assert_array_equal(sides[part], np.where(order == 0, -1, order == count - 1))
+        np.testing.assert_array_equal(is_rare[part], (sides[part] != 0) | (table >= 78))
+        np.testing.assert_array_equal(levels[part].view("<f4"), symbols.levels[table, order])
+    assert read == len(spans)

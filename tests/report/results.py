@@ -13,6 +13,7 @@ from embcompress.results import (
     CodedReport,
     Cosine,
     EvaluateResult,
+    ExportResult,
     Gate,
     Grade,
     GrownTable,
@@ -192,11 +193,30 @@ def verify_result(name: str = "entities.weight") -> VerifyResult:
     return VerifyResult("verify", InputFile(name, 700), 2, "ef" * 32, None, (name,), 3, checks)
 
 
+def export_result(name: str = "entities.weight") -> ExportResult:
+    """Make an export of one table of an artifact beside a tensor that was left out, every name in it the one given."""
+    coded = full_table(name)
+    table = dataclasses.replace(
+        coded, rank=128, coding="gguf:q4_0", solver=None, solver_reason=None, coded=None, spectrum=None
+    )
+    return ExportResult(
+        "export",
+        InputFile(name, 700_000),
+        OutputFile(name, "ab" * 32, 1_440_000),
+        (table,),
+        (Skipped(name, f"GGUF has no type for {name}: left out"),),
+        Totals(table.bytes_before, table.bytes_after, 16.0, 0.7 / 1.44),
+        kind="gguf:q4_0",
+        original=InputFile(name, 11_000_000),
+    )
+
+
 def every_result(name: str = "entities.weight") -> dict[str, Result]:
     """Make a result of every kind: the command -> what it found."""
     return {
         "approximate": full_approximation(name),
         "evaluate": full_evaluation(name),
+        "export": export_result(name),
         "backfill": backfill_result(name),
         "inspect": inspect_result(name),
         "reconstruct": reconstruct_result(name),

@@ -142,8 +142,13 @@ def test_outputs_are_there_before_stdout_fails(step: Step, gate: list[str], code
     ("args", "code", "command", "message"),
     [
         (["approximate", "nope", "--bases", 2], 1, "embcompress approximate", "nope does not exist.\nCheck the path."),
-        (["approximate", "m.safetensors", "--bases", 0], 2, "embcompress approximate", "Invalid value for '--bases'"),
-        (["::error::x"], 2, "embcompress", "No such command '::error::x'"),
+        (
+            ["approximate", "m.safetensors", "--bases", 0],
+            2,
+            "embcompress approximate",
+            "--bases must be at least 1; got 0.",
+        ),
+        (["::error::x"], 2, "embcompress", "there is no command '::error::x'."),
     ],
 )
 @pytest.mark.parametrize("is_json", [False, True])

@@ -73,6 +73,7 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
     document = json.loads(render_json(RESULT))
     assert list(document) == [
         "schema_version", "command", "ok", "input", "output", "tables", "skipped", "totals", "gates", "warnings",
+        "notes",
         "thresholds",
     ]  # fmt: skip
     assert (document["schema_version"], document["command"], document["ok"]) == (2, "approximate", True)

@@ -62,6 +62,7 @@ RUNS: dict[str, Callable[[Path], Result]] = {
     "evaluate": lambda folder: embcompress.evaluate(WORDS, approximated(folder, ratio=8, effort="fast")),
     "evaluate dry run": lambda folder: embcompress.evaluate(WORDS, approximated(folder, bases=4), dry_run=True),
     "reconstruct": lambda folder: embcompress.reconstruct(approximated(folder, bases=4)),
+    "export": lambda folder: embcompress.export(WORDS, "torch:int4", output=folder / "x.safetensors"),
     "verify": lambda folder: embcompress.verify(approximated(folder, bases=4)),
     "sweep": lambda _: embcompress.sweep(TRANSE, table="relation*", effort="fast"),
     "backfill": lambda folder: embcompress.backfill(

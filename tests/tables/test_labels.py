@@ -5,13 +5,16 @@ from __future__ import annotations
 import gzip
 import random
 import sys
+import tracemalloc
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from embcompress.checkpoints.column_files.values import LABEL_ROWS
 from embcompress.exceptions import CheckpointError, EmbcompressError, IdsError
 from embcompress.tables.labels import read_ids, read_label_file, read_labels
 from tests.fixtures import write_content
@@ -314,6 +317,23 @@ def test_read_labels_reads_parquet(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(CheckpointError, match="cannot be read as Parquet"):
         read_labels(path)
+
+
+def test_read_labels_holds_no_vectors_of_parquet(tmp_path: Path) -> None:
+    """Labels of more rows than a batch are read without the vectors beside them, which take 8 MB."""
+    reason = "pyarrow is not installed: pip install 'embcompress[parquet]'"
+    arrow, parquet = (pytest.importorskip(name, reason=reason) for name in ("pyarrow", "pyarrow.parquet"))
+    path, rows = tmp_path / "items.parquet", LABEL_ROWS + 10
+    vectors = arrow.FixedSizeListArray.from_arrays(arrow.array(torch.randn(rows * 32).numpy()), 32)
+    parquet.write_table(arrow.table({"vector": vectors, "label": [f"{row % 7}" for row in range(rows)]}), path)
+    assert path.stat().st_size > 8 * 10**6
+    read_labels(path)  # what is imported and cached on the way is not the file's
+    tracemalloc.start()
+    labels = read_labels(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert labels == [f"{row % 7}" for row in range(rows)]
+    assert peak < 6 * 10**6
 
 
 def test_read_labels_names_what_reads_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

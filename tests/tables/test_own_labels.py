@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 
 import embcompress
 from embcompress.checkpoints import open_checkpoint
+from embcompress.report.document import document_of
+from embcompress.report.github import annotate
 from embcompress.results import ApproximateResult, EvaluateResult
 from embcompress.tables.own_labels import add_own_labels
 from embcompress.tables.row_info import RowInfo
@@ -48,10 +50,12 @@ def test_commands_take_labels_from_the_tokenizer_beside_a_model(model: Path) -> 
         worst = labels_of(result, "word_embeddings.weight")
         assert worst == {(row, f"t{row}" if row < 30 else "[X]") for row, _ in worst}
         assert {label for _, label in labels_of(result, "position_embeddings.weight")} == {None}
-        warning = "labels of 'word_embeddings.weight' are those of tokenizer.json beside the model"
-        assert result.warnings == (warning,)
+        note = "labels of 'word_embeddings.weight' are those of tokenizer.json beside the model"
+        assert (result.notes, result.warnings) == ((note,), ())
+        assert annotate(result) == f"::notice title=embcompress {result.command}::{note}\n"
+        assert [section.notes for section in document_of(result).sections if section.title == "Notes"] == [(note,)]
     dry = embcompress.approximate(model, bases=2, neighbours=0, dry_run=True, force=True)
-    assert dry.warnings == made.warnings
+    assert (dry.notes, dry.warnings) == (made.notes, ())
 
 
 def test_labels_that_are_given_count_alone(model: Path) -> None:
@@ -60,7 +64,7 @@ def test_labels_that_are_given_count_alone(model: Path) -> None:
     made = embcompress.approximate(model, bases=2, neighbours=0, labels=model / "mine.txt")
     worst = labels_of(made, "word_embeddings.weight")
     assert worst == {(row, f"m{row}") for row, _ in worst}
-    assert made.warnings == ()
+    assert (made.notes, made.warnings) == ((), ())
 
 
 def own_labels(
@@ -78,8 +82,8 @@ def test_labels_of_the_first_file_that_fits_are_taken(model: Path) -> None:
     facts = own_labels(model)
     labels = facts.own_labels["word_embeddings.weight"]()
     assert list(labels) == [*(f"v{row}" for row in range(30)), ""]
-    warning = "labels of 'word_embeddings.weight' are those of vocab.txt beside the model; row 30 has none"
-    assert facts.warnings == (warning,)
+    note = "labels of 'word_embeddings.weight' are those of vocab.txt beside the model; row 30 has none"
+    assert (facts.notes, facts.warnings) == ((note,), ())
 
 
 @pytest.mark.parametrize("count", [12, 40, 10], ids=["as many as positions", "more than rows", "far fewer"])
@@ -97,7 +101,7 @@ def test_files_that_hold_no_labels_are_told_of(model: Path) -> None:
     assert list(facts.own_labels) == ["word_embeddings.weight"]
     assert facts.warnings[0].startswith("no labels were taken from the file beside the model: ")
     assert "tokenizer.json is no JSON" in facts.warnings[0]
-    assert facts.warnings[1].startswith("labels of 'word_embeddings.weight' are those of vocab.txt")
+    assert facts.notes[0].startswith("labels of 'word_embeddings.weight' are those of vocab.txt")
 
 
 def test_labels_belong_to_the_tables_of_their_folder(tmp_path: Path) -> None:
@@ -111,7 +115,7 @@ def test_labels_belong_to_the_tables_of_their_folder(tmp_path: Path) -> None:
         "0_StaticEmbedding/embedding.weight": "0.7",
         "1_StaticEmbedding/embedding.weight": "1.7",
     }
-    assert facts.warnings[1] == (
+    assert facts.notes[1] == (
         "labels of '1_StaticEmbedding/embedding.weight' are those of 1_StaticEmbedding/vocab.json beside the model"
     )
 
@@ -121,4 +125,4 @@ def test_labels_of_the_format_come_first(model: Path) -> None:
     format_labels = [f"own{row}" for row in range(31)]
     facts = own_labels(model, format_labels={"word_embeddings.weight": lambda: format_labels})
     assert facts.own_labels["word_embeddings.weight"]() is format_labels
-    assert facts.warnings == ()
+    assert (facts.notes, facts.warnings) == ((), ())

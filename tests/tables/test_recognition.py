@@ -11,6 +11,7 @@ import pytest
 
 import embcompress
 from embcompress.tables.recognition import matches, rank_candidates, recognise
+from tests.cases import for_each
 
 NAMES = Path(embcompress.__file__).parents[1] / "tests" / "data" / "tensor_names.tsv"
 BOTH = (True, False)
@@ -481,6 +482,21 @@ def test_recognise_leaves_others_of(family: str) -> None:
 def test_recognise_says_why(name: str, shape: tuple[int, ...], dtype: str, reason: str) -> None:
     """The reason names the word that decided, or the shape or dtype that rules a table out."""
     assert recognise((name,), shape=shape, dtype=dtype).reason == reason
+
+
+@for_each(
+    ("name", "kind"),
+    [
+        ("transformer.wpe.weight", "position embedding"),
+        ("bert.embeddings.token_type_embeddings.weight", "segment embedding"),
+        ("bert.embeddings.word_embeddings.weight", "token embedding"),
+        ("my_embedding.weight", "embedding"),
+        ("a position embedding.conv.weight", ""),
+    ],
+)
+def test_recognise_tells_the_kind_of_a_table(name: str, kind: str) -> None:
+    """The kind is that of the words of the name; what is no table has none, whatever its name holds."""
+    assert recognise((name,), shape=(512, 64), dtype="float32").kind == kind
 
 
 @pytest.mark.pykeen

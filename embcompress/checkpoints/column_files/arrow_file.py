@@ -14,8 +14,7 @@ from typing import Any, BinaryIO
 
 from embcompress.checkpoints.column_files.listing import list_parts, reading
 from embcompress.checkpoints.column_files.values import import_arrow
-from embcompress.checkpoints.files import Files, read_exactly
-from embcompress.checkpoints.libraries import Window
+from embcompress.checkpoints.files import Files, FilesRegion, read_exactly
 from embcompress.checkpoints.tensors import Listing
 from embcompress.exceptions import DamagedFileError
 
@@ -89,7 +88,7 @@ class IpcPart:
     def _stored_batches(self, columns: Sequence[str]) -> Iterator[Any]:
         ipc = import_arrow("pyarrow.ipc", self.path)
         file, base = self.files.open(self.path)
-        window = Window(self.files, base, os.fstat(file.fileno()).st_size)
+        window = FilesRegion(self.files, base, os.fstat(file.fileno()).st_size)
         if self.is_stream:
             yield from ipc.open_stream(window)
             return
@@ -111,7 +110,7 @@ def open_part(path: Path, files: Files) -> IpcPart:
     is_stream = os.pread(file.fileno(), len(MAGIC), 0) != MAGIC
     ipc = import_arrow("pyarrow.ipc", path)
     with reading(path, NAME):
-        opened = (ipc.open_stream if is_stream else ipc.open_file)(Window(files, base, nbytes))
+        opened = (ipc.open_stream if is_stream else ipc.open_file)(FilesRegion(files, base, nbytes))
         schema = opened.schema
         names = tuple(schema.names)
     rows = _count_rows(file, 0 if is_stream else len(MAGIC), nbytes)

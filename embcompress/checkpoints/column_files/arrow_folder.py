@@ -9,10 +9,9 @@ from pathlib import Path
 from embcompress.checkpoints.column_files import arrow_file, parquet_file
 from embcompress.checkpoints.column_files.listing import list_parts
 from embcompress.checkpoints.column_files.values import ArrowPart
-from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.files import Files, read_head
 from embcompress.checkpoints.links import check_inside
 from embcompress.checkpoints.tensors import Listing
-from embcompress.checkpoints.unread import HEAD_BYTES
 from embcompress.exceptions import CheckpointError, DamagedFileError
 
 NAME = "Parquet folder"
@@ -63,8 +62,7 @@ def _check_numbers(path: Path, names: list[str]) -> None:
 
 
 def _open(path: Path, files: Files) -> ArrowPart:
-    file, _ = files.open(path)
-    head = os.pread(file.fileno(), HEAD_BYTES, 0)
+    head = read_head(path, files)
     for module in (parquet_file, arrow_file):
         if module.is_recognised(path, head):
             part: ArrowPart = module.open_part(path, files)

@@ -11,8 +11,7 @@ from typing import Any
 
 from embcompress.checkpoints.column_files.listing import list_parts, reading
 from embcompress.checkpoints.column_files.values import import_arrow
-from embcompress.checkpoints.files import Files
-from embcompress.checkpoints.libraries import Window
+from embcompress.checkpoints.files import Files, FilesRegion
 from embcompress.checkpoints.tensors import Listing
 from embcompress.exceptions import DamagedFileError
 
@@ -112,5 +111,5 @@ def _count_leaves(kind: Any) -> int:
 def _open(path: Path, files: Files) -> Any:
     parquet = import_arrow("pyarrow.parquet", path)
     file, base = files.open(path)
-    window = Window(files, base, os.fstat(file.fileno()).st_size)
+    window = FilesRegion(files, base, os.fstat(file.fileno()).st_size)
     return parquet.ParquetFile(window, buffer_size=BUFFER_BYTES, pre_buffer=False)

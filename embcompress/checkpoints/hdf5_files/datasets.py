@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from embcompress.checkpoints.files import Files
-from embcompress.checkpoints.libraries import Window, check_expansion, import_library
+from embcompress.checkpoints.files import Files, FilesRegion
+from embcompress.checkpoints.libraries import check_expansion, import_library
 from embcompress.checkpoints.tensors import ITEM_BYTES, LeftOut, StoredTensor, contiguous_strides
 from embcompress.exceptions import CheckpointError, DamagedFileError
 
@@ -56,7 +56,7 @@ class Hdf5Source:
         """Open it as h5py's file, and say of what h5py cannot read that the file is damaged."""
         h5py = import_library("h5py", extra="hdf5", kind="HDF5", path=self.name)
         try:
-            window = Window(self.files, self.start, self.nbytes)
+            window = FilesRegion(self.files, self.start, self.nbytes)
             with h5py.File(window, "r", rdcc_nbytes=CHUNK_CACHE_BYTES) as file:
                 yield file
         # What h5py makes of the library's errors.

@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.files import Files, read_head
 from embcompress.checkpoints.hdf5_files.datasets import Hdf5Source, list_datasets
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor
-from embcompress.checkpoints.unread import HEAD_BYTES
 from embcompress.checkpoints.zip_archive import KERAS_MEMBERS, Member, ZipArchive, first_member, unpack
 from embcompress.exceptions import UnknownFormatError
 
@@ -37,7 +36,7 @@ def read_listing(path: Path, files: Files) -> Listing:
     file, base = files.open(path)
     nbytes = os.fstat(file.fileno()).st_size
     source = Hdf5Source(files, str(path), base, nbytes)
-    if first_member(os.pread(file.fileno(), HEAD_BYTES, 0)) in KERAS_MEMBERS:
+    if first_member(read_head(path, files)) in KERAS_MEMBERS:
         source = _find_weights(path, file, files, base=base)
     placed = list_datasets(source)
     return Listing(

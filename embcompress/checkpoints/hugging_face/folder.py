@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 
 from embcompress.checkpoints import safetensors_file
-from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.files import Files, read_head
 from embcompress.checkpoints.hugging_face.file_names import (
     MODULES,
     NUMBERED,
@@ -31,7 +31,7 @@ from embcompress.checkpoints.links import is_plain
 from embcompress.checkpoints.pieces import ARTIFACT_KEY
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor, contiguous_bytes, is_contiguous
 from embcompress.checkpoints.torch_files import distributed_folder, legacy_file, shards_folder, torch_file
-from embcompress.checkpoints.unread import HEAD_BYTES, tell_unread
+from embcompress.checkpoints.unread import tell_unread
 from embcompress.exceptions import CheckpointError, DamagedFileError, UnknownFormatError
 
 NAME = "Hugging Face folder"
@@ -166,8 +166,7 @@ def _read_file(path: Path, files: Files) -> Listing:
     Raises:
         UnknownFormatError: of none of the formats that weights in a folder have.
     """
-    handle, _ = files.open(path)
-    head = os.pread(handle.fileno(), HEAD_BYTES, 0)
+    head = read_head(path, files)
     for reader in READERS:
         if reader.is_recognised(path, head):
             listing: Listing = reader.read_listing(path, files)

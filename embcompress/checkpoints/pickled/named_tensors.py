@@ -16,7 +16,7 @@ from embcompress.checkpoints.pickled.arrays import (
 )
 from embcompress.checkpoints.pickled.modules import entries_of, module_state, tell_graph_labels, tell_graph_model
 from embcompress.checkpoints.pickled.records import Inert, QuantizedReference, TensorReference
-from embcompress.checkpoints.pickled.unheld import is_unheld, why_unheld
+from embcompress.checkpoints.pickled.unstorable_tensors import is_unstorable, why_unstorable
 from embcompress.checkpoints.pickled.vectors import TABLE_LEAF, VectorTable, find_vectors
 from embcompress.checkpoints.tensors import LeftOut, name_fault
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
@@ -151,7 +151,7 @@ class NamedTensors:
         elif isinstance(value, Inert) and is_array(value):
             self._leave_out_array(name, value)
         elif isinstance(value, Inert) and _is_tensor(value):
-            self._leave_out(name, *why_unheld(name, value, loading=self.loading))
+            self._leave_out(name, *why_unstorable(name, value, loading=self.loading))
         elif self._is_branch(value):
             self._descend(f"{name}.", value)
         elif module_state(value) is None:
@@ -272,7 +272,7 @@ class NamedTensors:
 
 def _is_tensor(node: object) -> bool:
     if isinstance(node, Inert):
-        return is_array(node) or is_unheld(node)
+        return is_array(node) or is_unstorable(node)
     return isinstance(node, (TensorReference, QuantizedReference))
 
 

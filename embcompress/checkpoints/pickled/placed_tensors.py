@@ -14,7 +14,7 @@ from embcompress.checkpoints.pickled.named_tensors import NamedTensors
 from embcompress.checkpoints.pickled.quantized_tensors import place_quantized
 from embcompress.checkpoints.pickled.records import QuantizedReference, Span, StorageReference, TensorReference
 from embcompress.checkpoints.pickled.stacked_rows import stack_rows
-from embcompress.checkpoints.pickled.unheld import UNHELD_TENSORS
+from embcompress.checkpoints.pickled.unstorable_tensors import UNSTORABLE_TENSORS
 from embcompress.checkpoints.pickled.vectors import VectorTable
 from embcompress.checkpoints.tensors import EXPANDED_BYTES_MAX, ITEM_BYTES, LeftOut, Listing, StoredTensor
 from embcompress.checkpoints.unread import converting_line
@@ -117,7 +117,7 @@ def place_tensor(name: str, tensor: TensorReference, source: Source, *, loading:
     """
     storage = tensor.storage
     if storage.location == "meta":
-        return LeftOut(name, UNHELD_TENSORS["_rebuild_meta_tensor_no_storage"])
+        return LeftOut(name, UNSTORABLE_TENSORS["_rebuild_meta_tensor_no_storage"])
     if tensor.pending:
         calls = " and ".join(f"resolve_{flag}()" for flag in tensor.pending)
         return LeftOut(name, f"a lazy view of other values; call {calls} on it before saving")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import ModuleType
 
-from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.files import HEAD_BYTES, Files, read_head
 from embcompress.checkpoints.streams import find_packing, open_stream
 from embcompress.checkpoints.tensors import Listing
-from embcompress.checkpoints.unread import HEAD_BYTES
 from embcompress.checkpoints.word_vectors import binary_file, fasttext_file, text_file
 from embcompress.exceptions import UnknownFormatError
 
@@ -30,8 +28,7 @@ def read_listing(path: Path, files: Files) -> Listing:
         UnknownFormatError: anything but word vectors is packed.
         DamagedFileError: the file is cut short or damaged.
     """
-    file, _ = files.open(path)
-    packing = find_packing(os.pread(file.fileno(), HEAD_BYTES, 0))
+    packing = find_packing(read_head(path, files))
     with open_stream(path, files) as stream:
         head = stream.read(HEAD_BYTES)
     for module in STREAMED:

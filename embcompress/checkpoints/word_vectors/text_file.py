@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from embcompress.checkpoints.files import Files
-from embcompress.checkpoints.streams import BUFFER_BYTES, most_bytes, open_stream
+from embcompress.checkpoints.streams import BUFFER_BYTES, LineCounter, count_lines, most_bytes, open_stream
 from embcompress.checkpoints.tensors import Listing, StoredTensor, contiguous_strides
 from embcompress.exceptions import DamagedFileError
 
@@ -89,7 +89,8 @@ def read_listing(path: Path, files: Files) -> Listing:
         header = read_header(stream.readline(LINE_BYTES_MIN))
     has_header = header is not None
     if header is None:
-        header = Header(_count_lines(path, files), _find_dim(path, files))
+        with open_stream(path, files) as stream:
+            header = Header(count_lines(stream), _find_dim(path, files))
     most = most_bytes(path, files)
     if header.rows * (2 * header.dim) > most:
         raise DamagedFileError(
@@ -176,7 +177,7 @@ class VectorText:
 
     def _check_end(self, line: bytes, stream: BinaryIO) -> None:
         """Check that nothing but blanks follows the last row that is promised."""
-        rest = _LineCounter()
+        rest = LineCounter()
         while line:
             rest.add(line)
             line = stream.read(BUFFER_BYTES)
@@ -211,28 +212,6 @@ class VectorText:
             f"{self.path}, line {number}: {what}, where a word and {self.dim} numbers were expected.",
             hint="Correct it (a word that ends with a number: write _ for its blanks), or download the file again.",
         )
-
-
-class _LineCounter:
-    """The number of lines of a text, without blank ones at its end."""
-
-    def __init__(self) -> None:
-        self.lines = self._newlines = 0
-
-    def add(self, part: bytes) -> None:
-        """Count on in the next part of the text."""
-        content = part.rstrip()
-        if content:
-            self.lines = self._newlines + content.count(b"\n") + 1
-        self._newlines += part.count(b"\n")
-
-
-def _count_lines(path: Path, files: Files) -> int:
-    counter = _LineCounter()
-    with open_stream(path, files) as stream:
-        while part := stream.read(BUFFER_BYTES):
-            counter.add(part)
-    return counter.lines
 
 
 def _find_dim(path: Path, files: Files) -> int:

@@ -32,7 +32,15 @@ from embcompress.report.wording import (
     share,
     times_smaller,
 )
-from embcompress.results import ApproximateResult, Check, EvaluateResult, Gate, LinkPrediction, TableReport
+from embcompress.results import (
+    ApproximateResult,
+    Check,
+    EvaluateResult,
+    ExportResult,
+    Gate,
+    LinkPrediction,
+    TableReport,
+)
 from embcompress.text import human_bytes
 
 BRIEF_MAX = 3  # tables that a short form looks closer at, those of the largest error
@@ -53,7 +61,12 @@ def compression_document(result: Compression) -> Document:
     failed = frozenset(one.table for one in judged if one.table is not None and not one.passed)
     tables = by_grade(result.tables)
     largest = sorted(result.tables, key=lambda table: -table.bytes_before)[:FIGURED_MAX]
-    sections = [*_gate_sections(gates), *check_sections(checks), *parts.warned(result.warnings)]
+    sections = [
+        *_gate_sections(gates),
+        *check_sections(checks),
+        *parts.warned(result.warnings),
+        *parts.noted(result.notes),
+    ]
     if result.tables:
         drawn = (sizes_figure(tables), errors_figure(tables), neighbours_figure(tables)) if len(tables) > 1 else ()
         grids = (tables_grid(tables, failed=failed),)
@@ -74,7 +87,8 @@ def compression_document(result: Compression) -> Document:
         )
         for one in tables
     ]
-    sections += parts.left_dense(skipped)
+    is_export = isinstance(result, ExportResult)
+    sections += parts.not_exported(skipped) if is_export else parts.left_dense(skipped)
     sections += _unrecognised(result) if isinstance(result, ApproximateResult) else parts.not_compared(result.skipped)
     state, tone, verdict = _verdict(result, gates=gates, checks=checks)
     cases = (
@@ -124,6 +138,7 @@ def _title(result: Compression) -> Inline:
 def _verdict(result: Compression, *, gates: Sequence[Gate], checks: Sequence[Check]) -> tuple[str, Tone, Inline]:
     bad_gates, bad_checks = sum(not gate.passed for gate in gates), sum(not check.passed for check in checks)
     tables = counted(len(result.tables), "table")
+    done = "rounded" if isinstance(result, ExportResult) else "compressed"
     if bad_gates or bad_checks:
         of = [f"{bad_gates} of {counted(len(gates), 'gate')}"] if bad_gates else []
         of += [f"{bad_checks} of {counted(len(checks), 'check')}"] if bad_checks else []
@@ -136,12 +151,12 @@ def _verdict(result: Compression, *, gates: Sequence[Gate], checks: Sequence[Che
     tail = f"; {' and '.join(successes)}" if successes else ""
     if result.dry_run:
         is_evaluation = isinstance(result, EvaluateResult)
-        sentence = f"Only the headers were compared, of {tables}" if is_evaluation else f"{tables} would be compressed"
+        sentence = f"Only the headers were compared, of {tables}" if is_evaluation else f"{tables} would be {done}"
         return "dry run", "plain", f"{NOTHING_WRITTEN} {sentence}{tail}. {DRY_RUN}"
     if isinstance(result, EvaluateResult):
         sentence = " and ".join(successes) or "measured from the two files"
         return (*_state(result, has_gates=bool(gates)), f"{tables}: {sentence}.")
-    return (*_state(result, has_gates=bool(gates)), (f"{tables} compressed into ", _output(result), f"{tail}."))
+    return (*_state(result, has_gates=bool(gates)), (f"{tables} {done} into ", _output(result), f"{tail}."))
 
 
 def _state(result: Compression, *, has_gates: bool) -> tuple[str, Tone]:
@@ -224,6 +239,8 @@ def _files(result: Compression) -> tuple[Fact, ...]:
     facts: tuple[Fact, ...] = (parts.file_fact("input", result.input),)
     if isinstance(result, EvaluateResult):
         return (*facts, parts.file_fact("artifact", result.artifact))
+    if isinstance(result, ExportResult) and result.original is not None:
+        facts += (parts.file_fact("error against", result.original),)
     label = "not written" if result.withheld else "output"
     facts += parts.output_facts(result.output, is_dry=result.dry_run, label=label)
     seconds = sum(table.seconds for table in result.tables)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from embcompress.report.document.model import Fact
 from embcompress.report.judgements import GRADE_TONES, grade_reason, measure_text, thresholds_text
 from embcompress.report.names import Name
-from embcompress.report.wording import counted, least_word
+from embcompress.report.wording import counted, is_exported, least_word
 from embcompress.report.words import WORDS
 from embcompress.results import GRADES, ApproximateResult, EvaluateResult, Grade, TableReport
 
@@ -54,8 +54,9 @@ def legend_of(result: ApproximateResult | EvaluateResult) -> tuple[tuple[str, st
     if all(table.error is None for table in result.tables):
         return ()
     graded = f"{thresholds_text(result.thresholds)}. --grade changes them." if result.thresholds else WORDS["grade"]
-    storing = ("coded" if any(table.coded for table in result.tables) else "bases",)
-    words = ("error", *dict.fromkeys(map(least_word, result.tables)), "p99", *storing)
+    own = [table for table in result.tables if not is_exported(table)]
+    storing = dict.fromkeys("coded" if table.coded else "bases" for table in own)
+    words = ("error", *dict.fromkeys(map(least_word, own)), "p99", *storing)
     return (("grade", graded), *((word, WORDS[word]) for word in words))
 
 

@@ -51,6 +51,11 @@ def warned(warnings: Sequence[str]) -> list[Section]:
     )
 
 
+def noted(notes: Sequence[str]) -> list[Section]:
+    """Say what was done without being asked for, and changes no number."""
+    return [Section("Notes", notes=tuple(notes), is_titled=False, is_late=True)] if notes else []
+
+
 def left_dense(skipped: Sequence[Skipped]) -> list[Section]:
     """List what was left as it was, and why."""
     if not skipped:
@@ -69,6 +74,11 @@ def not_compared(skipped: Sequence[Skipped]) -> list[Section]:
 def not_written(skipped: Sequence[Skipped]) -> list[Section]:
     """List the tensors of an artifact that the form of an output does not hold."""
     return _by_reason("Not written", "of the artifact", skipped)
+
+
+def not_exported(skipped: Sequence[Skipped]) -> list[Section]:
+    """List what the form of another program does not hold, or holds dense."""
+    return _by_reason("Not exported", "of the input", skipped)
 
 
 def _by_reason(title: str, of: str, skipped: Sequence[Skipped]) -> list[Section]:

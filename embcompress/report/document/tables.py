@@ -27,6 +27,7 @@ from embcompress.report.wording import (
     counted,
     group_text,
     has_bases,
+    is_exported,
     least_error,
     least_word,
     making_text,
@@ -62,11 +63,13 @@ def tables_grid(tables: Sequence[TableReport], *, failed: frozenset[str]) -> Gri
     is_weighted = any(error is not None and error.weighted_relative is not None for error in errors)
     has_neighbours = any(table.neighbours is not None for table in tables)
     is_measured = any(error is not None for error in errors)
+    # What another program serves is not held against what bases could keep.
+    has_least = not all(map(is_exported, tables))
     least = " or ".join(dict.fromkeys(map(least_word, tables)))
     titles = ["table", "shape", "before", "after"]
     if is_measured:
-        titles += ["error", *(["weighted"] if is_weighted else []), least, "p99 row", "cosine"]
-        titles += [*(["neighbours"] if has_neighbours else []), "grade"]
+        titles += ["error", *(["weighted"] if is_weighted else []), *([least] if has_least else [])]
+        titles += ["p99 row", "cosine", *(["neighbours"] if has_neighbours else []), "grade"]
     titles += ["stored as"]
     rows: list[tuple[Inline, ...]] = []
     for table in tables:
@@ -79,7 +82,8 @@ def tables_grid(tables: Sequence[TableReport], *, failed: frozenset[str]) -> Gri
             if is_weighted:
                 value = None if error is None else error.weighted_relative
                 cells.append("" if value is None else share(value))
-            cells.append("" if error is None else NOT_KNOWN if known is None else share(known))
+            if has_least:
+                cells.append("" if error is None else NOT_KNOWN if known is None else share(known))
             cells.append("" if error is None else share(error.row_relative.p99))
             cells.append("" if error is None else f"{error.cosine.mean:.4f}")
             if has_neighbours:
@@ -130,10 +134,11 @@ def errors_figure(tables: Sequence[TableReport]) -> Figure | None:
         return None
     errors = tuple(table.error.relative for table in shown if table.error is not None)
     least = " or ".join(dict.fromkeys(map(least_word, shown)))
+    beside = "" if all(map(is_exported, shown)) else f"; the stronger colour is its {least}, the least possible"
     return Figure(
         "Error",
         f"Relative errors of {counted(len(shown), 'table')}, from {share(min(errors))} to {share(max(errors))}.",
-        f"The error of each table; the stronger colour is its {least}, the least possible.{_left_out(tables, shown)}",
+        f"The error of each table{beside}.{_left_out(tables, shown)}",
         ErrorsDrawing(tuple(Name(table.name) for table in shown), errors, tuple(map(least_error, shown))),
     )
 

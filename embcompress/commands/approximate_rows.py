@@ -45,6 +45,7 @@ class Compression:
         dtype: of floats, one of STORED_DTYPES.
         named: the patterns by which tables were named.
         fixed_rows: whether strings of one kind get one length.
+        seekable: whether coded rows are to be read one at a time.
         neighbours: rows of each table whose nearest rows are looked for.
         conditions: tested on the report.
         thresholds: of the grades of the tables.
@@ -64,6 +65,7 @@ class Compression:
         dtype: str,
         named: Sequence[str],
         fixed_rows: bool,
+        seekable: bool,
         neighbours: int,
         conditions: Conditions,
         thresholds: Sequence[Threshold],
@@ -73,7 +75,8 @@ class Compression:
     ) -> None:
         self._checkpoint, self._budget = checkpoint, budget
         self._table_source = TableSource(checkpoint, device, seed, progress, facts)
-        self._dtype, self._named, self._fixed_rows, self._neighbours = dtype, named, fixed_rows, neighbours
+        self._dtype, self._named, self._neighbours = dtype, named, neighbours
+        self._fixed_rows, self._seekable = fixed_rows, seekable
         self._unrecognised = unrecognised
         self._conditions, self._thresholds, self._output = conditions, tuple(thresholds), output
 
@@ -92,6 +95,7 @@ class Compression:
             (*left_out(self._checkpoint), *maker.skipped),
             header=file.header_bytes(entries),
             warnings=self._table_source.facts.warnings,
+            notes=self._table_source.facts.notes,
             memory=maker.memory() + estimate_neighbour_memory(self._neighbours),
         )
         return replace(self._unrecognised.add_to(result), gates=self._conditions.gates(result))
@@ -132,6 +136,7 @@ class Compression:
                 named=self._named,
                 dry_run=dry_run,
                 fixed_rows=self._fixed_rows,
+                seekable=self._seekable,
             )
         return WithinBudget(
             chosen,
@@ -164,6 +169,7 @@ class Compression:
                 (*left_out(self._checkpoint), *maker.skipped),
                 header=file.header_bytes(entries),
                 warnings=self._table_source.facts.warnings,
+                notes=self._table_source.facts.notes,
             )
             graded = grade_tables(result.tables, self._thresholds)
             result = replace(result, tables=graded, thresholds=self._thresholds)

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from embcompress.checkpoints import open_checkpoint
-from embcompress.checkpoints.constrainers import ARGUMENTS, CONSTRAINER_NAMES, RecordedConstrainer, find_constrainer
+from embcompress.checkpoints.recorded_constrainers import (
+    ARGUMENTS,
+    CONSTRAINER_NAMES,
+    RecordedConstrainer,
+    find_constrainer,
+)
 from embcompress.checkpoints.tensors import Listing, ModuleRecord, Named
 from embcompress.choices import CONSTRAINERS, Choice
 from embcompress.growth.drawing import bind_constrainer

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from embcompress.checkpoints.pickled.records import Global, Inert
 from embcompress.checkpoints.unread import SAVE_WHOLE, converting_line
 
-UNHELD_TENSORS: Mapping[str, str] = MappingProxyType(
+UNSTORABLE_TENSORS: Mapping[str, str] = MappingProxyType(
     {
         "_rebuild_sparse_tensor": "a sparse tensor, which safetensors cannot hold",
         "_rebuild_sparse_csr_tensor": "a sparse tensor, which safetensors cannot hold",
@@ -31,9 +31,11 @@ PLAIN_CALLS: Mapping[str, str] = MappingProxyType(
 SHARDED_CLASSES = ("DTensor", "ShardedTensor")  # of torch.distributed: a file holds one worker's part
 
 
-def is_unheld(node: Inert) -> bool:
+def is_unstorable(node: Inert) -> bool:
     """Tell whether this stands in for such a tensor."""
-    return is_sharded(node.origin) or (node.origin.module == "torch._utils" and node.origin.qualname in UNHELD_TENSORS)
+    return is_sharded(node.origin) or (
+        node.origin.module == "torch._utils" and node.origin.qualname in UNSTORABLE_TENSORS
+    )
 
 
 def is_sharded(origin: Global) -> bool:
@@ -41,7 +43,7 @@ def is_sharded(origin: Global) -> bool:
     return origin.qualname in SHARDED_CLASSES and origin.module.startswith("torch.distributed.")
 
 
-def why_unheld(name: str, tensor: Inert, *, loading: str) -> tuple[str, str]:
+def why_unstorable(name: str, tensor: Inert, *, loading: str) -> tuple[str, str]:
     """Say why a tensor of torch's is left out, and how to make a plain one of it."""
     kind = next((arg for arg in (tensor.origin, *tensor.args[:1]) if isinstance(arg, Global) and is_sharded(arg)), None)
     if kind:
@@ -53,4 +55,4 @@ def why_unheld(name: str, tensor: Inert, *, loading: str) -> tuple[str, str]:
         return reason, "With torchao imported: " + converting_line(name, "%s.dequantize()", loading=trusted)
     call = PLAIN_CALLS.get(tensor.origin.qualname)
     hint = converting_line(name, f"%s.{call}", loading=loading) if call else ""
-    return UNHELD_TENSORS[tensor.origin.qualname], hint
+    return UNSTORABLE_TENSORS[tensor.origin.qualname], hint

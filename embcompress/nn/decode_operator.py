@@ -1,0 +1,174 @@
+"""The operator of torch that decodes rows of coded tables: embcompress::decode_rows.
+
+torch traces, compiles and exports a call of it as it stands. All that decodes the rows comes with the call, in tensors;
+what follows from them is kept for as long as they live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from embcompress.coding.codebook import read_codebook
+from embcompress.coding.read_kernels import PADDING
+from embcompress.coding.row_decoder import RowDecoder
+from embcompress.coding.row_index import RowIndex
+from embcompress.exceptions import ArtifactError
+from embcompress.nn.memory_cache import MemoryCache
+
+# The buffers of a coded table, each of one axis, in the order of the operator's arguments.
+BUFFERS = ("codes", "kinds", "lengths", "codebook_bytes")
+# Fewer numbers are decoded by one thread: to start others takes longer.
+THREADED_NUMBERS = 2**18
+
+_INTEGERS = (torch.int16, torch.int32)
+_DTYPES: Mapping[str, tuple[torch.dtype, ...]] = {
+    "codes": (torch.uint8,),
+    "kinds": _INTEGERS,
+    "lengths": _INTEGERS,
+    "codebook_bytes": (torch.uint8,),
+}
+
+
+@dataclass(frozen=True)
+class HostTable:
+    """The buffers of a table as the decoder takes them, on the CPU.
+
+    Attributes:
+        codes: (bytes,) uint8, with padding.
+        decoder: of the rows.
+    """
+
+    codes: NDArray[np.uint8]
+    decoder: RowDecoder
+
+
+def read_buffers(buffers: Mapping[str, Tensor], *, rows: int, rank: int, profiles: int | None) -> HostTable:
+    """Read buffers, and check that they fit together.
+
+    Args:
+        buffers: by the names of BUFFERS.
+        rows: of the table.
+        rank: columns that are coded.
+        profiles: of the centers, if there are any.
+
+    Raises:
+        ValueError: they do not fit together; says which.
+    """
+    for name, allowed in _DTYPES.items():
+        buffer = buffers[name]
+        if not isinstance(buffer, Tensor) or buffer.dtype not in allowed or buffer.ndim != 1:
+            actual = f"{buffer.dtype} {tuple(buffer.shape)}" if isinstance(buffer, Tensor) else type(buffer).__name__
+            raise ValueError(f"{name} must be {' or '.join(map(str, allowed))} of one axis; got {actual}.")
+    codes, kinds, lengths, stored = (buffers[name].detach().cpu().contiguous().numpy() for name in BUFFERS)
+    if len(kinds) != rows or len(lengths) != rows:
+        raise ValueError(f"kinds and lengths are those of {rows} rows; got {len(kinds)} and {len(lengths)}.")
+    try:
+        codebook = read_codebook(stored, rank=rank, dim=rank)
+    except ArtifactError as err:
+        raise ValueError(f"the codebook is damaged, or not one of {rank} columns: {err}") from err
+    index = RowIndex(kinds.view(f"uint{8 * kinds.itemsize}"), lengths.view(f"uint{8 * lengths.itemsize}"))
+    if int(index.kinds.max()) >= codebook.kinds:
+        raise ValueError(f"a row is of kind {int(index.kinds.max())}; the codebook has {codebook.kinds} kinds.")
+    if profiles not in {None, len(codebook.classes)}:
+        raise ValueError(f"there are centers of {profiles} profiles; the codebook has {len(codebook.classes)}.")
+    if len(codes) != index.nbytes + PADDING:
+        raise ValueError(
+            f"the strings of all rows have {index.nbytes} bytes; "
+            f"got codes of {max(len(codes) - PADDING, 0)} and {PADDING} behind them."
+        )
+    return HostTable(codes, RowDecoder(index, codebook))
+
+
+_tables = MemoryCache[HostTable]()
+
+
+def decode_rows(
+    ids: Tensor,
+    buffers: tuple[Tensor, Tensor, Tensor, Tensor],
+    *,
+    rank: int,
+    scales: Tensor | None = None,
+    centers: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Decode rows of a coded table, of which nothing is differentiable.
+
+    Args:
+        ids: (count,) int64.
+        buffers: of a CodedRepresentation, in the order of BUFFERS.
+        rank: columns that are coded.
+        scales: (rank,) float32, a factor of each column; None for ones.
+        centers: (profiles, rank) float32, what is added in rows that are not zeros; None for zeros.
+
+    Returns:
+        The numbers, (count, rank) float32, times the step of each row; and the profile of each row, (count,) int64, -1
+        for rows of zeros.
+
+    Raises:
+        IndexError: an id that is not that of a row.
+    """
+    decoded: tuple[Tensor, Tensor] = torch.ops.embcompress.decode_rows(ids, *buffers, rank, scales, centers)
+    return decoded
+
+
+def _decode_on_host(
+    ids: Tensor,
+    codes: Tensor,
+    kinds: Tensor,
+    lengths: Tensor,
+    codebook: Tensor,
+    rank: int,
+    scales: Tensor | None,
+    centers: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    buffers = dict(zip(BUFFERS, (codes, kinds, lengths, codebook), strict=True))
+    # Of codes in memory of the device a copy is kept on the CPU; on the CPU they may be written to.
+    tensors = (codes, kinds, lengths, codebook)
+    table = _tables.get(tensors, lambda: read_buffers(buffers, rows=len(kinds), rank=rank, profiles=None))
+    rows = ids.to("cpu", torch.int64).contiguous()
+    numbers = torch.empty(len(rows), rank)
+    own_scales, own_centers = (None if part is None else part.detach().cpu().numpy() for part in (scales, centers))
+    profiles = table.decoder.decode(
+        table.codes,
+        rows.numpy(),
+        numbers=numbers.numpy(),
+        threads=torch.get_num_threads() if numbers.numel() >= THREADED_NUMBERS else 1,
+        scales=own_scales,
+        centers=own_centers,
+    )
+    return numbers.to(codes.device), torch.from_numpy(profiles).to(codes.device)
+
+
+def _shapes(ids: Tensor, codes: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    count, rank = ids.shape[0], rest[3]
+    return codes.new_empty((count, rank), dtype=torch.float32), codes.new_empty((count,), dtype=torch.int64)
+
+
+def _over_batches(_: Any, in_dims: tuple[int | None, ...], ids: Tensor, *others: Any) -> Any:
+    """Decode the rows of a batch of lists of ids at once; tables are the same for all."""
+    if any(dim is not None for dim in in_dims[1:]):
+        raise NotImplementedError("vmap over the codes of tables: stack the tables' rows instead.")
+    assert in_dims[0] is not None
+    lists = ids.movedim(in_dims[0], 0)
+    decoded = torch.ops.embcompress.decode_rows(lists.flatten(), *others)
+    return tuple(part.unflatten(0, lists.shape) for part in decoded), (0, 0)
+
+
+# Defined by hand: the wrapper of torch.library.custom_op takes tens of microseconds a call.
+_library: Any = torch.library.Library("embcompress", "DEF")  # type: ignore[no-untyped-call]
+_library.define(
+    "decode_rows(Tensor ids, Tensor codes, Tensor kinds, Tensor lengths, Tensor codebook, int rank, "
+    "Tensor? scales, Tensor? centers) -> (Tensor, Tensor)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+for _key in ("CPU", "CUDA"):
+    _library.impl("decode_rows", _decode_on_host, _key)
+torch.library.register_fake("embcompress::decode_rows", _shapes, lib=_library)
+if hasattr(torch.library, "register_vmap"):
+    torch.library.register_vmap("embcompress::decode_rows", _over_batches, lib=_library)

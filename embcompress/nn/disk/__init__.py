@@ -1,0 +1,1 @@
+"""Tables whose rows are read from the file of an artifact when they are looked up."""

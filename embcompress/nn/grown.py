@@ -1,0 +1,66 @@
+"""A table with rows of its own behind those of another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from embcompress.nn.embedding import Embedding
+from embcompress.nn.representation import Representation
+
+
+class GrownRepresentation(Representation):
+    """The rows of a compressed table, and behind them added ones, which are dense and train by themselves.
+
+    Args:
+        base: rows 0..base.max_id - 1, with `look_up` and `scores`; its normalizer must be None.
+        added: (count, dim), the rows behind.
+
+    Attributes:
+        base: the table that grew.
+        added: Embedding of the rows that came.
+    """
+
+    def __init__(self, base: Any, added: Tensor) -> None:
+        super().__init__(base.max_id + len(added), base.shape)
+        self.is_complex = base.is_complex
+        self.base = base
+        self.added = Embedding.from_pretrained(added, trainable=True)
+        self.padding_idx = base.padding_idx
+        self.table_name = base.table_name
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the rows."""
+        dtype: torch.dtype = self.base.dtype
+        return dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the rows."""
+        device: torch.device = self.base.device
+        return device
+
+    def look_up(self, indices: Tensor | None) -> Tensor:
+        """Return rows, (*s, *shape); of the base as it stores them."""
+        if indices is None:
+            return torch.cat([self.base.look_up(None), self.added.look_up(None)])
+        is_added = indices >= self.base.max_id
+        known: Tensor = self.base.look_up(torch.where(is_added, 0, indices))
+        added = self.added.look_up(torch.where(is_added, indices - self.base.max_id, 0))
+        return torch.where(is_added.view(*is_added.shape, *[1] * len(self.shape)), added, known)
+
+    def scores(self, query: Tensor) -> Tensor:
+        """Score all rows by inner product, (*q, dim) -> (*q, max_id)."""
+        known: Tensor = self.base.scores(query)
+        added = query.to(known.dtype) @ self.added.stored.to(known.dtype).T
+        return torch.cat([known, added], dim=-1)
+
+    def reset_parameters(self) -> None:
+        """Leave everything as it is: all was given."""
+
+    def post_parameter_update(self) -> None:
+        """Apply the constraint of the base."""
+        self.base.post_parameter_update()

@@ -1,0 +1,57 @@
+"""Output layers over compressed tables."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from torch import Tensor, nn
+
+from embcompress.nn.coded_base import CodedRows
+from embcompress.nn.low_rank import LowRankRepresentation
+from embcompress.nn.table_weight import check_assigned_weight, read_weight
+
+FactoredTable: TypeAlias = LowRankRepresentation | CodedRows
+
+
+class LowRankHead(nn.Module):
+    """An output layer whose matrix is a low-rank or coded table: scores of all rows, through the factors.
+
+    Args:
+        table: rows (max_id, dim).
+        bias: (max_id,), or None.
+
+    Attributes:
+        in_features: entries of a query, as torch.nn.Linear calls them.
+        out_features: the number of rows.
+    """
+
+    def __init__(self, table: FactoredTable, bias: nn.Parameter | None = None) -> None:
+        super().__init__()
+        self.table = table
+        self.bias = bias
+        self.in_features = table.embedding_dim
+        self.out_features = table.max_id
+
+    def forward(self, query: Tensor) -> Tensor:
+        """Score rows: (*q, dim) -> (*q, max_id)."""
+        scores = self.table.scores(query)
+        return scores if self.bias is None else scores + self.bias
+
+    @property
+    def weight(self) -> Tensor:
+        """The matrix, (out_features, in_features), decoded when an operation needs its numbers.
+
+        To read its shape, dtype or device costs nothing; to compute with it costs a table in memory, each time. It
+        cannot be assigned or written to.
+        """
+        return read_weight(self.table)
+
+    @weight.setter
+    def weight(self, value: object) -> None:
+        check_assigned_weight(value, self.table, owner=type(self).__name__)
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Register a parameter, but none under the name of what is decoded."""
+        if name == "weight":
+            check_assigned_weight(param, self.table, owner=type(self).__name__)
+        super().register_parameter(name, param)

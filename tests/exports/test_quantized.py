@@ -1,0 +1,284 @@
+"""Tables in forms that other programs serve: read back by the libraries that own the forms."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import embcompress
+from embcompress.choices import EXPORT_KINDS
+from embcompress.exceptions import TableError, UsageError
+from embcompress.exports.quantized import KINDS
+from embcompress.report import render
+from tests.fixtures import WORDS, draw, draw_falling, save
+
+DOCS = Path(__file__).parents[2] / "docs" / "exports.md"
+NAME = "emb.weight"
+TABLE = draw_falling(90, 64, fall=0.97)
+STATE = {NAME: TABLE, "norm.weight": draw(64, seed=1).half(), "steps": torch.arange(5), "mask": torch.ones(3).bool()}
+
+
+def read_gguf(path: Path) -> tuple[Tensor, dict[str, Any]]:
+    """Dequantize the table with gguf, and read the other tensors."""
+    gguf = pytest.importorskip("gguf", reason="reads GGUF files")
+    tensors = {one.name: one for one in gguf.GGUFReader(path).tensors}
+    table = tensors.pop(NAME)
+    assert table.shape.tolist() == [64, 90]  # columns first, as GGML counts
+    values = torch.from_numpy(gguf.quants.dequantize(table.data, table.tensor_type))
+    return values, {name: torch.from_numpy(np.array(one.data)) for name, one in tensors.items()}
+
+
+def read_bags(path: Path, bag: Any) -> tuple[Tensor, dict[str, Any]]:
+    """Look every row up with an embedding bag of torch, each as a bag of its own."""
+    tensors = safetensors.torch.load_file(path)
+    ids = torch.arange(90)
+    return bag(tensors.pop(NAME), ids, ids, mode=0), tensors
+
+
+def read_packed(path: Path) -> tuple[Tensor, dict[str, Any]]:
+    """Take the codes apart as compressed-tensors does, which test_compressed_tensors.py asks itself."""
+    section = json.loads((path / "config.json").read_text())["quantization_config"]
+    (group,) = section["config_groups"].values()
+    bits, columns = group["weights"]["num_bits"], group["weights"]["group_size"]
+    tensors = safetensors.torch.load_file(path / "model.safetensors")
+    words, scales, shape = (tensors.pop(f"emb.weight_{leaf}") for leaf in ("packed", "scale", "shape"))
+    assert group["targets"] == ["emb"]
+    assert shape.tolist() == [90, 64]
+    strings = np.unpackbits(words.numpy().view(np.uint8), axis=1, bitorder="little").reshape(90, 64, bits)
+    codes = (strings.astype(np.int64) << np.arange(bits)).sum(axis=2) - (1 << (bits - 1))
+    return torch.from_numpy(codes).to(scales.dtype) * scales.repeat_interleave(columns, dim=1), tensors
+
+
+READERS: dict[str, Callable[[Path], tuple[Tensor, dict[str, Any]]]] = {
+    "gguf": read_gguf,
+    "torch:int8": lambda path: read_bags(path, torch.ops.quantized.embedding_bag_byte_rowwise_offsets),
+    "torch:int4": lambda path: read_bags(path, torch.ops.quantized.embedding_bag_4bit_rowwise_offsets),
+    "compressed-tensors": read_packed,
+}
+
+
+def reader_of(kind: str) -> Callable[[Path], tuple[Tensor, dict[str, Any]]]:
+    """Find the reader of a kind."""
+    return READERS.get(kind) or READERS[kind.partition(":")[0]]
+
+
+def test_kinds_are_those_of_the_command_line() -> None:
+    """One list for the help, one for what writes: of the same names."""
+    assert list(KINDS) == list(EXPORT_KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_export_is_read_by_the_program_it_is_for(kind: str, tmp_path: Path) -> None:
+    """The values that its library reads have the error of the report, and other tensors are copied."""
+    result = embcompress.export(save(tmp_path / "model.safetensors", STATE), kind, neighbours=20)
+    values, others = reader_of(kind)(Path(result.output.path))
+    (table,) = result.tables
+    assert table.error is not None
+    relative = float((values.double() - TABLE).norm() / TABLE.double().norm())
+    assert math.isclose(table.error.relative, relative, rel_tol=1e-5)
+    assert relative < (0.01 if "8" in kind else 0.13)
+    assert table.neighbours is not None
+    assert table.neighbours.cosine.overlap > 0.7
+    assert others["norm.weight"].equal(STATE["norm.weight"])
+    assert others["steps"].equal(STATE["steps"])
+    assert [one.name for one in result.skipped] == (["mask"] if kind.startswith("gguf") else [])
+    assert json.loads(render(result, ".json"))["tables"][0]["coding"] == kind
+
+
+def export_of(tmp_path: Path, state: dict[str, Tensor], kind: str, **options: Any) -> Any:
+    """Export a checkpoint of these tensors."""
+    return embcompress.export(save(tmp_path / "model.safetensors", state), kind, **{"neighbours": 0, **options})
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["gguf:iq4_nl", "gguf:q8_0", "torch:int4", "compressed-tensors:w8"])
+def test_tables_of_every_dtype_are_rounded(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """The reported error is that of what is read, against the values as they are stored."""
+    result = export_of(tmp_path, {NAME: TABLE.to(dtype)}, kind)
+    values, _ = reader_of(kind)(Path(result.output.path))
+    exact = TABLE.to(dtype).double()
+    relative = float((values.double() - exact).norm() / exact.norm())
+    assert result.tables[0].error is not None
+    assert math.isclose(result.tables[0].error.relative, relative, rel_tol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "dtype", "reason"),
+    [
+        ("gguf:q4_0", (40, 48), torch.float32, "has 48 columns, and GGUF cuts rows into blocks of 32"),
+        ("torch:int4", (40, 33), torch.float32, "has an odd number of columns"),
+        ("torch:int8", (40, 4, 8), torch.float32, r"has rows of shape \(4, 8\)"),
+        ("compressed-tensors:w4", (40, 32), torch.complex64, "holds complex64"),
+    ],
+)
+def test_table_that_does_not_fit_is_refused(
+    kind: str, shape: tuple[int, ...], dtype: torch.dtype, reason: str, tmp_path: Path
+) -> None:
+    """The reason is told, with the kinds that hold the table; beside another table it is left as it is."""
+    odd = draw(*shape, seed=1, dtype=dtype)
+    with pytest.raises(TableError, match=reason) as caught:
+        export_of(tmp_path, {"odd_emb.weight": odd}, kind)
+    assert ("Kinds that hold it: " in caught.value.hint) == (dtype == torch.float32 and len(shape) == 2)
+    both = {NAME: TABLE, "odd_emb.weight": odd}
+    with pytest.raises(TableError, match=reason):
+        export_of(tmp_path, both, kind, table=["odd_emb.weight", NAME])
+    result = export_of(tmp_path, both, kind)
+    assert [table.name for table in result.tables] == [NAME]
+    assert re.match(f"{reason}.*: left as it is", result.skipped[0].reason)
+    _, others = reader_of(kind)(Path(result.output.path))
+    assert others["odd_emb.weight"].view(shape).equal(odd)
+
+
+def test_names_that_a_form_cannot_hold_are_refused(tmp_path: Path) -> None:
+    """GGML's names end after 63 bytes, and compressed-tensors knows weights of modules."""
+    with pytest.raises(TableError, match=r"has a name of 74 bytes, and llama\.cpp reads 63"):
+        export_of(tmp_path, {f"{'x' * 63}_emb.weight": TABLE}, "gguf:q8_0")
+    with pytest.raises(TableError, match=r"does not end in \.weight"):
+        export_of(tmp_path, {"embedding": TABLE}, "compressed-tensors:w8")
+
+
+def test_numbers_that_a_form_cannot_hold_are_refused(tmp_path: Path) -> None:
+    """Those whose scale leaves float16, NaN and infinity, each by its row; nothing is left behind."""
+    for number, kind in ((1e6, "gguf:q4_0"), (1e5, "torch:int4"), (math.nan, "torch:int8"), (math.inf, "gguf:q8_0")):
+        values = TABLE.clone()
+        values[37, 5] = number
+        with pytest.raises(TableError, match="in row 37, and the form holds numbers up to"):
+            export_of(tmp_path, {NAME: values}, kind, neighbours=10)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_export_of_an_artifact_rounds_what_it_decodes_to(tmp_path: Path) -> None:
+    """The error is that against the decoded rows, with --original against those; other tensors come along."""
+    source = save(tmp_path / "model.safetensors", STATE)
+    artifact = Path(embcompress.approximate(source, ratio=6, neighbours=0).output.path)
+    dense = Path(embcompress.reconstruct(artifact).output.path)
+    decoded = safetensors.torch.load_file(dense)[NAME]
+    for original, expected in ((None, decoded), (source, TABLE)):
+        result = embcompress.export(artifact, "torch:int8", original=original, force=True, neighbours=5)
+        values, others = reader_of("torch:int8")(Path(result.output.path))
+        relative = float((values - expected).double().norm() / expected.double().norm())
+        assert result.tables[0].error is not None
+        assert math.isclose(result.tables[0].error.relative, relative, rel_tol=1e-3)
+        assert (relative < 0.01) == (original is None)
+        assert others["mask"].equal(STATE["mask"])
+    assert result.original is not None
+    assert result.tables[0].bytes_before == TABLE.numel() * 4
+
+
+def test_export_of_an_artifact_takes_labels_and_weights(tmp_path: Path) -> None:
+    """Labels name the worst rows, and weights by label count, the least for a row without one."""
+    source = save(tmp_path / "model.safetensors", {NAME: TABLE})
+    artifact = embcompress.approximate(source, bases=30, neighbours=0).output.path
+    labels, weights = tmp_path / "labels.txt", tmp_path / "weights.tsv"
+    labels.write_text("".join(f"row{number}\n" for number in range(89)))
+    weights.write_text("".join(f"row{number}\t{number + 2}\n" for number in range(89)))
+    result = embcompress.export(artifact, "torch:int4", labels=labels, row_weights=weights, neighbours=0)
+    error = result.tables[0].error
+    assert error is not None
+    assert error.unweighted_rows == 1
+    assert error.weighted_relative != error.relative
+    assert {row.label for row in error.worst_rows} <= {None, *(f"row{row.id}" for row in error.worst_rows)}
+    assert any(row.label for row in error.worst_rows)
+
+
+def test_export_of_an_artifact_refuses_what_is_not_its_original(tmp_path: Path) -> None:
+    """Another checkpoint, the artifact itself, and an original beside a checkpoint are told apart."""
+    source = save(tmp_path / "model.safetensors", STATE)
+    other = save(tmp_path / "other.safetensors", {NAME: TABLE[:50]})
+    artifact = embcompress.approximate(source, bases=4, neighbours=0).output.path
+    with pytest.raises(TableError, match=r"should hold 'emb.weight' as float32 of shape \(90, 64\)"):
+        embcompress.export(artifact, "torch:int8", original=other)
+    with pytest.raises(UsageError, match="is an artifact itself"):
+        embcompress.export(artifact, "torch:int8", original=artifact)
+    with pytest.raises(UsageError, match="--original goes with an artifact"):
+        embcompress.export(source, "torch:int8", original=other)
+
+
+def test_matrices_of_an_artifact_are_left_out(tmp_path: Path) -> None:
+    """A bilinear table has no rows to round; alone it is refused."""
+    state = {NAME: TABLE, "relation.weight": draw(8, 6, 6, seed=2)}
+    source = save(tmp_path / "model.safetensors", state)
+    options = {"bases": 2, "bilinear": "relation.weight", "neighbours": 0}
+    artifact = embcompress.approximate(source, **options).output.path  # type: ignore[arg-type]
+    result = embcompress.export(artifact, "torch:int8", neighbours=0)
+    assert [(one.name, one.reason) for one in result.skipped] == [
+        ("relation.weight", "holds matrices, each factored by itself: left out")
+    ]
+    with pytest.raises(TableError, match="holds matrices"):
+        embcompress.export(artifact, "torch:int8", table="relation.weight", force=True)
+
+
+def test_model_folder_keeps_its_files(tmp_path: Path) -> None:
+    """A folder gets the quantization into its own configuration, beside its tokenizer; a quantized one is refused."""
+    source = tmp_path / "bert"
+    source.mkdir()
+    save(source / "model.safetensors", {"emb.weight": TABLE, "wide_emb.weight": draw(50, 256, seed=3)})
+    (source / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 64}))
+    (source / "tokenizer.json").write_text("{}")
+    result = embcompress.export(source, "compressed-tensors:w4", neighbours=0)
+    folder = Path(result.output.path)
+    assert folder == tmp_path / "bert-w4"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "SHA256SUMS",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+    configuration = json.loads((folder / "config.json").read_text())
+    groups = configuration["quantization_config"]["config_groups"].values()
+    assert configuration["model_type"] == "bert"
+    assert {group["targets"][0]: group["weights"]["group_size"] for group in groups} == {"emb": 64, "wide_emb": 128}
+    embcompress.export(source, "compressed-tensors:w4", neighbours=0, force=True)
+    with pytest.raises(UsageError, match="is quantized already"):
+        embcompress.export(folder, "compressed-tensors:w8", table="emb.weight")
+
+
+def test_same_export_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Two runs write one hash, and a dry run tells the bytes of the file before it is there."""
+    for kind in ("gguf:iq4_nl", "torch:int4"):
+        planned = export_of(tmp_path, STATE, kind, dry_run=True)
+        assert not Path(planned.output.path).exists()
+        hashes = {export_of(tmp_path, STATE, kind, force=True).output.sha256 for _ in range(2)}
+        assert len(hashes) == 1
+        assert planned.output.bytes == Path(planned.output.path).stat().st_size
+
+
+def test_row_weights_are_measured(tmp_path: Path) -> None:
+    """The weighted error is the oracle's, and rows are rounded as without weights."""
+    weights = torch.arange(1.0, 91)
+    path = tmp_path / "weights.txt"
+    path.write_text("".join(f"{weight}\n" for weight in weights.tolist()))
+    plain = export_of(tmp_path, STATE, "torch:int4")
+    result = export_of(tmp_path, STATE, "torch:int4", row_weights=path, force=True)
+    assert result.output.sha256 == plain.output.sha256
+    values, _ = reader_of("torch:int4")(Path(result.output.path))
+    errors, norms = ((one.double().square().sum(dim=1) * weights).sum() for one in (values - TABLE, TABLE))
+    error = result.tables[0].error
+    assert error is not None
+    assert error.weighted_relative is not None
+    assert math.isclose(error.weighted_relative, float((errors / norms).sqrt()), rel_tol=1e-5)
+
+
+def test_lines_of_the_docs_serve_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines for torch and for gguf run as written, on exports of the sample with the names that they use."""
+    pytest.importorskip("gguf", reason="reads GGUF files")
+    monkeypatch.chdir(tmp_path)
+    rows = torch.load(WORDS, weights_only=True)["embedding.weight"]
+    for kind, name in (("torch:int4", "model-int4.safetensors"), ("gguf:q4_0", "model-q4_0.gguf")):
+        embcompress.export(WORDS, kind, output=name, neighbours=0)
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[:2]:
+        exec(block, names)
+    expected = torch.stack([rows[0], rows[5] + rows[7]])
+    assert float((names["bags"] - expected).norm() / expected.norm()) < 0.12
+    assert float((torch.from_numpy(names["rows"]) - rows[[0, 5, 7]]).norm() / rows[[0, 5, 7]].norm()) < 0.12

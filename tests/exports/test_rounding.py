@@ -1,0 +1,133 @@
+"""Rounding to codes: held against a dense search of scales in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from embcompress.exports.levels import IntegerLevels, Levels, ListedLevels
+from embcompress.exports.quantized.compressed_folder import PEAKS
+from embcompress.exports.quantized.gguf_file import BLOCK_TYPES, LEVELS
+from embcompress.exports.quantized.torch_rows import LINE_DTYPES, SEARCHES
+from embcompress.exports.rounding import Line, RoundedBlocks, Scale, round_blocks, round_rows
+from tests.fixtures import draw
+
+BLOCKS = draw(80, 32) * torch.linspace(0.01, 3, 20).repeat_interleave(4)[:, None]
+FORMS = {
+    **{name: (kind.levels, kind.peaks, torch.float16) for name, kind in BLOCK_TYPES.items()},
+    "w8": (IntegerLevels(-128, 127, zero=128), PEAKS[8], torch.float32),
+    "w4": (IntegerLevels(-8, 7, zero=8), PEAKS[4], torch.bfloat16),
+}
+
+
+def values_of(rounded: RoundedBlocks, levels: Levels) -> Tensor:
+    """Multiply codes out."""
+    return levels.values(rounded.codes).double() * rounded.scales.double()[:, None]
+
+
+def errors_of_scales(blocks: Tensor, levels: Tensor, scales: Tensor) -> Tensor:
+    """Compute the squared errors, (blocks,), under scales, (blocks, 1), each number at its nearest level."""
+    wide = levels.double()
+    nearest = wide[torch.bucketize(blocks.double() / scales, (wide[1:] + wide[:-1]) / 2)]
+    return (blocks.double() - scales * nearest).square().sum(dim=1)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_round_blocks_comes_near_the_best_scale(name: str) -> None:
+    """The squared error is within 3 % of the least under 400 scales of each sign, stored in more digits."""
+    levels, peaks, dtype = FORMS[name]
+    blocks = BLOCKS.view(-1, 128) if name.startswith("w") else BLOCKS[:20]
+    rounded = round_blocks(blocks, Scale(levels, dtype), peaks)
+    codes = torch.arange(256 if "8" in name else 16, dtype=torch.uint8)
+    listed = levels.values(codes).unique()[1 if name == "q8_0" else 0 :]  # of -128 it makes no use
+    largest = blocks.abs().amax(dim=1, keepdim=True).double()
+    least = torch.full((len(blocks),), torch.inf, dtype=torch.float64)
+    for peak in torch.linspace(0.9 * min(map(abs, peaks)), 1.1 * max(map(abs, peaks)), 400).tolist():
+        for sign in (-1, 1):
+            least = torch.minimum(least, errors_of_scales(blocks, listed, sign * largest / peak))
+    assert float((values_of(rounded, levels) - blocks).square().sum()) < 1.03 * float(least.sum())
+    assert rounded.scales.dtype == dtype
+
+
+@pytest.mark.parametrize("bits", SEARCHES)
+def test_round_rows_comes_near_the_best_line(bits: int) -> None:
+    """The squared error is within 3 % of the least under 60 widths and 15 middles of each row, fitted or not."""
+    top = (1 << bits) - 1
+    rows = draw(40, 48, seed=3) * torch.linspace(0.01, 3, 40)[:, None] + 0.3
+    rounded = round_rows(rows, Line(top, LINE_DTYPES[bits]), SEARCHES[bits])
+    exact = rows.double()
+    low, high = exact.amin(dim=1, keepdim=True), exact.amax(dim=1, keepdim=True)
+    least = torch.full((40, 1), torch.inf, dtype=torch.float64)
+    for width in torch.linspace(0.6, 1.1, 60).tolist():
+        for shift in torch.linspace(-0.1, 0.1, 15).tolist():
+            scale = width * (high - low) / top
+            bias = (low + high) / 2 + (shift - width / 2) * (high - low)
+            made = ((exact - bias) / scale).round().clamp(0, top) * scale + bias
+            least = torch.minimum(least, (made - exact).square().sum(dim=1, keepdim=True))
+    assert float((rounded.values() - exact).square().sum()) < 1.03 * float(least.sum())
+
+
+@pytest.mark.parametrize("levels", [IntegerLevels(-8, 7, zero=8), IntegerLevels(-127, 127), ListedLevels(LEVELS)])
+def test_levels_are_the_nearest(levels: Levels) -> None:
+    """Every number gets the level that lies nearest, by its code, too; numbers outside get the last."""
+    numbers = draw(4000, seed=4) * 60
+    listed = levels.values(levels.codes(torch.linspace(-200, 200, 4001))).unique()
+    nearest = listed[(numbers[:, None] - listed).abs().argmin(dim=1)]
+    assert levels.nearest(numbers.clone()).equal(nearest)
+    assert levels.values(levels.codes(numbers.clone())).equal(nearest)
+    assert len(listed) == {-8: 16, -127: 255 if isinstance(levels, IntegerLevels) else 16}[int(listed[0])]
+
+
+def test_round_blocks_keeps_zeros_and_blocks_of_two_numbers() -> None:
+    """A block of zeros, and one whose numbers are levels of a scale that float16 holds, come back exactly."""
+    blocks = torch.zeros(2, 32)
+    blocks[1] = torch.tensor([0.25, -2.0]).repeat(16)
+    for name in ("q8_0", "q4_0"):
+        levels, peaks, dtype = FORMS[name]
+        made = values_of(round_blocks(blocks, Scale(levels, dtype), peaks), levels)
+        assert made[0].abs().max() == 0
+        if name == "q4_0":
+            assert made[1].equal(blocks[1].double())
+
+
+def test_round_rows_keeps_equal_numbers() -> None:
+    """A row of one number is its bias."""
+    rows = torch.tensor([[0.0] * 6, [0.1] * 6, [-3e30] * 6, [1e-30] * 6])
+    assert round_rows(rows, Line(255, torch.float32), SEARCHES[8]).values().equal(rows)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_rows_of_any_size_are_rounded_alike(size: float) -> None:
+    """Squares that leave float32 change no error: it scales with the rows, to the rounding of the size itself."""
+    rows = draw(20, 16, seed=7)
+    line, search = Line(255, torch.float32), SEARCHES[8]
+    plain = (round_rows(rows, line, search).values() - rows).double().norm()
+    scaled = (round_rows(rows * size, line, search).values().double() / size - rows).norm()
+    assert math.isclose(float(scaled), float(plain), rel_tol=0.01)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e4])
+def test_scales_of_few_digits_are_chosen_with_their_rounding(size: float) -> None:
+    """Near the ends of float16 no stored scale three steps away leaves less."""
+    blocks, levels = draw(50, 32, seed=5) * size, IntegerLevels(-8, 7, zero=8)
+    rounded = round_blocks(blocks, Scale(levels, torch.float16), FORMS["q4_0"][1])
+    listed = torch.arange(-8.0, 8)
+    own = errors_of_scales(blocks, listed, rounded.scales.double()[:, None])
+    steps = rounded.scales.view(torch.int16)
+    for step in (-3, -2, -1, 1, 2, 3):
+        other = (steps + step).view(torch.float16).double()[:, None]
+        is_same_sign = (other.sign() == rounded.scales.double().sign()[:, None]).squeeze(1)
+        others = errors_of_scales(blocks, listed, other)
+        assert float(own[is_same_sign].sum()) <= float(others[is_same_sign].sum()), step
+
+
+def test_rows_are_rounded_by_themselves() -> None:
+    """The rows of a long table leave the error that parts of it leave, wherever a chunk begins."""
+    rows = draw(1500, 128, seed=6)  # more than one chunk
+    line, search = Line(15, torch.float16), SEARCHES[4]
+    whole = (round_rows(rows, line, search).values() - rows).double().square().sum()
+    parts = [(round_rows(part, line, search).values() - part).double().square().sum() for part in rows.split(500)]
+    assert math.isclose(float(whole), float(sum(parts)), rel_tol=1e-4)
