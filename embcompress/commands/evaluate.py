@@ -8,6 +8,7 @@ from pathlib import Path
 
 from embcompress.artifact.limits import check_expansion
 from embcompress.artifact.reader import Artifact, read_artifact
+from embcompress.artifact.schema import CODES_SUFFIX
 from embcompress.artifact.writer import copied_entry
 from embcompress.checkpoints import open_checkpoint
 from embcompress.checkpoints.row_labels import attach_labels
@@ -173,5 +174,10 @@ def evaluate(
 
 
 def _header_bytes(artifact: Artifact, pairs: Sequence[TablePair]) -> int:
+    """Count the bytes of a header of the compressed tables alone; for codes it has the room that their writer keeps."""
     compressed = [pair.compressed for pair in pairs]
-    return header_bytes(compressed, [copied_entry(one) for table in compressed for one in artifact.factors(table)])
+    factors = [(table, one) for table in compressed for one in artifact.factors(table)]
+    return header_bytes(
+        compressed,
+        [replace(copied_entry(one), is_growing=one.name == table.name + CODES_SUFFIX) for table, one in factors],
+    )

@@ -112,7 +112,7 @@ def test_render_terminal_keeps_small_errors_apart_from_none(value: float, text: 
 
 def test_render_terminal_lists_a_checkpoint() -> None:
     """Inspect shows what is compressed, each table with its reason, other tensors, what was left out, and counts."""
-    shown = " ".join(show(inspect_result()).split())
+    shown = " ".join(show(inspect_result(), verbose=True).split())
     assert "table entities.weight 5000 x 24 float32 480 kB named like entities.weight = entities.weight" in shown
     assert "other tensors entities.weight a number int64 8 B" in shown
     assert "Left as it was entities.weight sparse" in shown
