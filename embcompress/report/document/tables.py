@@ -269,8 +269,13 @@ def _groups(error: TableErrorReport) -> list[tuple[Literal["norm", "row weight"]
 
 
 def _storage(table: TableReport) -> list[Fact]:
-    smaller = f"{table.bytes_before / table.bytes_after:.2f}x smaller" if table.bytes_after else ""
-    facts = [Fact("size", f"{human_bytes(table.bytes_before)} → {human_bytes(table.bytes_after)}", smaller)]
+    facts = [
+        Fact(
+            "size",
+            f"{human_bytes(table.bytes_before)} → {human_bytes(table.bytes_after)}",
+            "its tensors, without the header",
+        )
+    ]
     facts.append(Fact("stored as", coding_text(table), making_text(table), is_brief=True))
     if table.tied_names:
         facts.append(Fact("also named", listed(table.tied_names), is_brief=True))
