@@ -158,7 +158,7 @@ def shown(width: int) -> str:
         "model.safetensors", base_labels="old.txt", labels="new.txt", constrainer="normalize", force=True
     )
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(render_terminal(result))
+    console.print(render_terminal(result, verbose=True))
     file = console.file
     assert isinstance(file, io.StringIO)
     return file.getvalue()
