@@ -22,6 +22,7 @@ INITIALIZERS: Mapping[str, str] = MappingProxyType(
         "uniform_norm": "the same, each row scaled to unit norm of order p",
         "uniform_norm_p1": "U(0, 1), each row scaled to unit L1 norm",
         "init_phases": "(cos, sin) pairs of phases from U(0, 2 pi)",
+        "init_quaternions": "quaternions of random axis and angle, of moduli up to 1 / sqrt(2 * rows)",
         "pretrained": "values given",
     }
 )  # a function of embcompress.nn.initializers -> what it draws from
@@ -32,8 +33,10 @@ FITTED: Mapping[str, str] = MappingProxyType(
         "gaussian": "a normal distribution with mean and covariance of the base rows",
     }
 )
+# The values of one need a table, the scale of the other the number of all rows, where rows are drawn in blocks.
+NO_METHODS = ("pretrained", "init_quaternions")
 METHODS: Mapping[str, str] = MappingProxyType(
-    {name: what for name, what in INITIALIZERS.items() if name != "pretrained"} | dict(FITTED)
+    {name: what for name, what in INITIALIZERS.items() if name not in NO_METHODS} | dict(FITTED)
 )
 NO_CONSTRAINER = "none"  # of --constrainer: not even that of a pickled model
 CONSTRAINERS: Mapping[str, str] = MappingProxyType(
