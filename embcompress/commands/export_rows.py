@@ -13,10 +13,11 @@ from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.commands.memory import estimate_export_memory, estimate_neighbour_memory
 from embcompress.commands.run import check_space, left_out, write_reports
 from embcompress.evaluation.gates import Conditions
+from embcompress.evaluation.grading import grade_tables
 from embcompress.exports.quantized.kind import ExportPlan, ExportWriter, Kind, TableEncoding
 from embcompress.exports.quantized.source import ExportSource, SourceTable, stored_rows
 from embcompress.exports.quantized.table_pass import TablePass
-from embcompress.results import ExportResult, InputFile, OutputFile, Skipped, TableReport, Totals
+from embcompress.results import THRESHOLDS, ExportResult, InputFile, OutputFile, Skipped, TableReport, Totals
 from embcompress.tables.progress import row_bytes_of
 from embcompress.tables.source import TableSource
 
@@ -179,4 +180,6 @@ class Quantization:
         )
 
     def _judged(self, result: ExportResult) -> ExportResult:
+        thresholds = tuple(THRESHOLDS.values())
+        result = replace(result, tables=grade_tables(result.tables, thresholds), thresholds=thresholds)
         return replace(result, gates=self._conditions.gates(result))
