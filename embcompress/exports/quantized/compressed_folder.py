@@ -32,6 +32,7 @@ from embcompress.exports.quantized.kind import (
     TableEncoding,
     why_no_real_matrix,
 )
+from embcompress.exports.quantized.source import SourceTable
 from embcompress.exports.rounding import Scale, round_blocks, spread
 from embcompress.results import TableHead
 
@@ -60,13 +61,14 @@ class CompressedTensorsFolder(Kind):
         self.ending = f"-w{bits}"
         self._bits = bits
 
-    def why_unfit(self, table: TableHead) -> str:  # noqa: D102 - as in Kind
+    def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind
+        table = source.table.head
         if not table.name.endswith(LEAF):
             return f"has a name that does not end in {LEAF}, and compressed-tensors holds weights of modules"
         return why_no_real_matrix(table)
 
-    def encode(self, table: TableHead) -> TableEncoding:  # noqa: D102 - as in Kind
-        return _PackedWords(table, self._bits)
+    def encode(self, source: SourceTable) -> TableEncoding:  # noqa: D102 - as in Kind
+        return _PackedWords(source.table.head, self._bits)
 
     def check(self, plan: ExportPlan) -> None:
         """Refuse a model that is quantized already.
@@ -180,7 +182,7 @@ class _PackedWords(TableEncoding):
             Entry(f"{table.name}_scale", name, (table.rows, columns // self._group)),
         )
         shape = Entry(f"{table.name}_shape", "int64", (2,))
-        self.fixed = {shape: torch.tensor(table.dense_shape).numpy().astype("<i8").tobytes()}
+        self.fixed = {shape: [torch.tensor(table.dense_shape).numpy().astype("<i8").tobytes()]}
         self.largest = torch.finfo(self._dtype).max * REACH
 
     def round(self, values: Tensor) -> RoundedPart:

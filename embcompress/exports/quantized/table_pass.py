@@ -17,10 +17,6 @@ from embcompress.linalg.neighbours import NeighbourSearch, sample_queries
 from embcompress.results import NeighboursReport
 from embcompress.tables.rows import TableRows, tensor_bytes
 
-# Readers multiply a code with its scale in float32, and the product reaches from the least number of a row beyond its
-# largest.
-FLOAT32_REACH = torch.finfo(torch.float32).max / 4
-
 
 @dataclass(frozen=True)
 class Measures:
@@ -79,7 +75,8 @@ class TablePass:
         error, search = ErrorAccumulator(self._row_weights), self._open_search(count)
         first = 0
         for entry, content in self._encoding.fixed.items():
-            writer.append(entry, content)
+            for fixed_part in content:
+                writer.append(entry, fixed_part)
         for values, wanted in self._blocks():
             norms = row_norms(wanted)
             rounded = self._encoding.round(values)
@@ -112,15 +109,14 @@ class TablePass:
 
     def _refuse_unfit(self, values: Tensor, *, first: int) -> None:
         largest = values.abs().amax(dim=1)  # (block_rows,), NaN where one is
-        limit = min(self._encoding.largest, FLOAT32_REACH)
-        bad = (~(largest <= limit)).nonzero()
+        bad = (~(largest <= self._encoding.largest)).nonzero()
         if not len(bad):
             return
         number = float(largest[int(bad[0])])
         what = f"a number of magnitude {number:.3g}" if number < float("inf") else "NaN or infinity"
         raise TableError(
             f"table {self._name!r} holds {what} in row {first + int(bad[0])}, and the form holds numbers up to "
-            f"{limit:.3g}.",
+            f"{self._encoding.largest:.3g}.",
             hint="Repair or drop the row, or leave the table out with --exclude.",
         )
 
