@@ -2,10 +2,10 @@ PYTHON ?= python3
 BIN = .venv/bin
 NUMERIC = $(addprefix tests/, $(addprefix linalg/test_, blocks.py error.py error_groups.py moments.py projection.py weighting.py) coding/test_coder.py coding/test_rotation.py)
 
-.PHONY: demo test test-portable check bench schema golden samples screenshots clean
+.PHONY: demo test test-portable check bench schema architectures golden samples screenshots clean
 
 demo: .venv/installed  ## compress a sample checkpoint and show its report
-	mkdir -p build && $(BIN)/embcompress approximate sample_checkpoints/words/model.pt --ratio 16 --output build/words-compressed.safetensors --force
+	mkdir -p build && $(BIN)/embcompress approximate sample_checkpoints/words/model.pt --ratio 16 --output build/words-16x.safetensors --force
 
 # One thread a worker: they share the cores, and more threads than cores wait for each other.
 test: .venv/installed  ## run the tests
@@ -28,6 +28,9 @@ schema: .venv/installed  ## write docs/report.schema.json again, from the result
 
 samples: .venv/installed  ## train the sample checkpoints again, minutes long
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[pykeen]' && $(BIN)/python sample_checkpoints/make_samples.py
+
+architectures: .venv/installed  ## try what docs/in-models.md says of models of transformers, minutes long
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,clients]' && PYTHONPATH=. $(BIN)/python benchmarks/architectures.py
 
 golden: .venv/installed  ## write the reports that tests compare with again, after a change that is meant
 	$(BIN)/python -m tests.report.golden_reports

@@ -15,9 +15,6 @@ from embcompress.linalg.blocks import BLOCK_ROWS, product_dtype
 from embcompress.nn.representation import Representation, Shape, as_shape
 from embcompress.nn.scoring import flat_query, normalized_scorer, score_in_blocks, top_rows
 
-# Numbers of a block, of each thread: a megabyte.
-CACHED_NUMBERS = 2**18
-
 
 class CodedRows(Representation):
     """Rows `weights[i] @ bases` whose weights are decoded by each lookup; without bases the weights are the rows.
@@ -135,7 +132,7 @@ class CodedRows(Representation):
         return lambda first, last: self._score_rows(projected, self._ids(first, last)).to(dtype)
 
     def _in_score_blocks(self, score: Callable[[int, int], Tensor]) -> Tensor:
-        return score_in_blocks(score, rows=self.max_id, block_rows=self._block_rows, has_graph=torch.is_grad_enabled())
+        return score_in_blocks(score, rows=self.max_id, block_rows=BLOCK_ROWS, has_graph=torch.is_grad_enabled())
 
     def look_up(self, indices: Tensor | None) -> Tensor:
         """Return rows without normalizer and dropout, (*s, *shape). Holds the weights of BLOCK_ROWS rows at once."""
@@ -188,7 +185,7 @@ class CodedRows(Representation):
             score = self._weight_scorer(self._project(flat), dtype=dtype)
         else:
             score = normalized_scorer(self, flat)
-        best, ids = top_rows(score, rows=self.max_id, k=k, block_rows=self._block_rows)
+        best, ids = top_rows(score, rows=self.max_id, k=k, block_rows=BLOCK_ROWS)
         return best.to(dtype), ids
 
     def _flatten(self, query: Tensor) -> tuple[Tensor, torch.dtype]:
@@ -229,23 +226,17 @@ class CodedRows(Representation):
         if is_traced(ids):
             return make(ids).to(self._real_dtype)
         trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
-        # Without a graph a block stays in the cache between decoding and the product.
-        size = BLOCK_ROWS if trains else self._block_rows
-        if len(ids) <= size:
+        # Smaller blocks would have fewer rows of each layout, which are decoded together.
+        if len(ids) <= BLOCK_ROWS:
             return make(ids).to(self._real_dtype)
-        blocks = torch.split(ids, size)
+        blocks = torch.split(ids, BLOCK_ROWS)
         if trains:
             return torch.cat([make(block).to(self._real_dtype) for block in blocks])
         # torch.cat would hold all of them twice.
         rows = torch.empty(len(ids), dim, dtype=self._real_dtype, device=self.device)
-        for part, block in zip(torch.split(rows, size), blocks, strict=True):
+        for part, block in zip(torch.split(rows, BLOCK_ROWS), blocks, strict=True):
             part.copy_(make(block))
         return rows
-
-    @property
-    def _block_rows(self) -> int:
-        """Rows whose weights stay in the cache, BLOCK_ROWS at most."""
-        return min(BLOCK_ROWS, max(1, CACHED_NUMBERS * torch.get_num_threads() // self.num_bases))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move and cast, but keep the parameters in float32 at least: a scale may be below what float16 holds."""

@@ -68,6 +68,8 @@ def _distinct(
     Raises:
         IndexError: an id outside the table.
     """
+    if torch.compiler.is_compiling():
+        return _all(table, ids, padding_idx=padding_idx, by_weights=by_weights)
     unique, places = _unique(ids, rows=table.max_id)
     try:
         values = table.weights_of(unique) if by_weights else table.at(unique)
@@ -77,6 +79,17 @@ def _distinct(
         return values, places, None
     is_padding = unique == padding_idx
     return values, places, int(is_padding.nonzero()) if bool(is_padding.any()) else None
+
+
+def _all(table: Any, ids: Tensor, *, padding_idx: int | None, by_weights: bool) -> tuple[Tensor, Tensor, int | None]:
+    """Decode a row for each id: no size depends on ids, as a compiler needs. Results as of `_distinct`."""
+    flat = ids.flatten()
+    values = table.weights_of(flat) if by_weights else table.at(flat)
+    places = torch.arange(len(flat), device=ids.device).view(ids.shape)
+    if padding_idx is None:
+        return values, places, None
+    places = torch.where(ids == padding_idx, len(flat), places)
+    return torch.cat([values, values.new_zeros(1, *values.shape[1:])]), places, len(flat)
 
 
 def _unique(ids: Tensor, *, rows: int) -> tuple[Tensor, Tensor]:

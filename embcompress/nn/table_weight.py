@@ -211,12 +211,12 @@ BY_ROWS: Mapping[Any, Callable[..., Any]] = MappingProxyType(
 )
 
 
-def read_weight(table: Any) -> Tensor:
+def read_weight(table: Any, *, cls: type[TableWeight] = TableWeight) -> Tensor:
     """Give the weight of a table: decoded where a compiler or a tracer looks on, else when an operation needs it."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         rows: Tensor = table.look_up(None)
         return rows
-    return TableWeight(table)
+    return cls(table)
 
 
 def check_assigned_weight(value: object, table: Any, *, owner: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.cases import for_each
 from tests.nn.coded_tables import make_table
-from tests.nn.test_window_coded import make_table as make_window_table
+from tests.nn.window_tables import make_table as make_window_table
 
 TABLES: dict[str, Callable[[], nn.Module]] = {
     "centers": lambda: make_table((3, 2), way="centers")[0],

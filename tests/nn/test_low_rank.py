@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from embcompress.nn import LowRankRepresentation
 from tests.cases import for_each
@@ -139,3 +141,68 @@ def test_low_rank_keeps_given_factors_and_the_seed() -> None:
     assert table.weights.data_ptr() == weights.data_ptr()
     assert torch.equal(torch.get_rng_state(), before)
     assert "max_id=40, shape=(6,), parameters=230, trainable=230, num_bases=5" in repr(table)
+
+
+@pytest.mark.parametrize("normalizer", [None, "normalize"])
+def test_low_rank_finds_the_rows_of_the_highest_scores(normalizer: str | None) -> None:
+    """The k highest scores of two blocks of rows, of which each stands twice, are those of all scores sorted."""
+    draw = torch.Generator().manual_seed(0)
+    weights = torch.randint(-9, 9, (6000, 3), generator=draw).float().repeat(2, 1)
+    table = LowRankRepresentation.from_factors(bases=torch.eye(3), weights=weights, normalizer=normalizer)
+    query = torch.randn(2, 3, generator=draw)
+    scores, ids = table.topk(query, 50)
+    expected = table.scores(query).sort(dim=-1, descending=True, stable=True)
+    assert torch.equal(scores, expected.values[:, :50])
+    assert torch.equal(ids, expected.indices[:, :50])
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_low_rank_takes_arguments_of_both_factors(trainable: bool) -> None:
+    """Weights are constrained, normalised in lookups and in scores, and trained or not by themselves."""
+    table = LowRankRepresentation(
+        max_id=ROWS,
+        shape=6,
+        num_bases=RANK,
+        generator=torch.Generator().manual_seed(0),
+        base_kwargs={"initializer": "xavier_normal", "trainable": False, "dtype": torch.float64, "shape": (6,)},
+        weight_kwargs={
+            "initializer": "uniform",
+            "initializer_kwargs": {"a": 1.0, "b": 3.0},
+            "normalizer": "softmax",
+            "constrainer": "clamp",
+            "constrainer_kwargs": {"max": 2.0},
+            "trainable": trainable,
+            "shape": RANK,
+            "max_id": ROWS,
+        },
+    )
+    assert (table.weights.requires_grad, table.bases.stored.requires_grad) == (trainable, False)
+    start = table.weights.detach().clone()
+    assert 1 <= float(start.min()) < 2 < float(start.max()) < 3
+    table.post_parameter_update()
+    weights = start.clamp(max=2.0) if trainable else start
+    assert torch.equal(table.weights, weights)
+    bases, query = table.bases().detach(), torch.linspace(-1, 1, 6, dtype=torch.float64)
+    expected = weights.softmax(dim=-1) @ bases
+    torch.testing.assert_close(table().detach(), expected)
+    torch.testing.assert_close(table(torch.tensor([[3, 0]])).detach(), expected[torch.tensor([[3, 0]])])
+    torch.testing.assert_close(table.scores(query).detach(), expected @ query)
+    assert torch.equal(table.topk(query, 3)[1], (expected @ query).topk(3).indices)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"weight_kwargs": {"shape": 4}}, ValueError, "40 rows of 5 numbers; weight_kwargs say shape=4"),
+        ({"weight_kwargs": {"max_id": 4}}, ValueError, "40 rows of 5 numbers; weight_kwargs say max_id=4"),
+        ({"weight_kwargs": {"dropout": 0.5, "x": 1}}, TypeError, "got dropout, x"),
+        ({"weight_kwargs": {"dtype": torch.complex64}}, TypeError, "weights are real; got torch.complex64"),
+        ({"weight": "Text"}, TypeError, "weight must be an Embedding, by name or class; got Text"),
+        ({"base": nn.Embedding(5, 6)}, TypeError, "base must be an Embedding, by name or class; got Embedding"),
+    ],
+    ids=str,
+)
+def test_low_rank_refuses_arguments_of_factors(kwargs: Any, error: type[Exception], message: str) -> None:
+    """Sizes at odds, arguments that weights do not take, and factors that are made already or of another kind."""
+    with pytest.raises(error, match=message):
+        LowRankRepresentation(max_id=ROWS, shape=6, num_bases=RANK, **kwargs)

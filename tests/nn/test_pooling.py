@@ -24,6 +24,12 @@ def low_rank() -> Table:
     return LowRankRepresentation.from_factors(bases=draw(3, DIM), weights=draw(ROWS, 3, seed=1))
 
 
+def softmax_weights() -> Table:
+    """Make 40 rows over three bases, of weights that are normalised in every lookup."""
+    kwargs = {"normalizer": "softmax"}
+    return LowRankRepresentation.from_factors(bases=draw(3, DIM), weights=draw(ROWS, 3, seed=1), weight_kwargs=kwargs)
+
+
 def with_bases() -> Table:
     """Make 40 coded rows over bases."""
     return make_table(way="bases")[0]
@@ -45,7 +51,7 @@ ARGUMENTS = (
 )
 
 
-@pytest.mark.parametrize("make", [low_rank, with_bases, own_columns])
+@pytest.mark.parametrize("make", [low_rank, softmax_weights, with_bases, own_columns])
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])
 @for_each("arguments", ARGUMENTS)
 @for_each("weighted", [False, True])
@@ -74,12 +80,25 @@ def test_pool_rows_equals_torch(make: object, mode: str, arguments: dict[str, ob
     if weights[0] is not None:
         torch.testing.assert_close(weights[0].grad, weights[1].grad, rtol=1e-4, atol=1e-4)
     if isinstance(table, LowRankRepresentation):
-        by_chain_rule = dense.grad @ table.bases.stored.detach().T, table.weights.detach().T @ dense.grad
-        torch.testing.assert_close(table.weights.grad, by_chain_rule[0], rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(table.bases.stored.grad, by_chain_rule[1], rtol=1e-4, atol=1e-4)
+        used = table.weights_of(None).detach()
+        of_weights, of_bases = dense.grad @ table.bases.stored.detach().T, used.T @ dense.grad  # by the chain rule
+        if table.weight_normalizer is not None:
+            of_weights = used * (of_weights - (used * of_weights).sum(dim=-1, keepdim=True))
+        torch.testing.assert_close(table.weights.grad, of_weights, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(table.bases.stored.grad, of_bases, rtol=1e-4, atol=1e-4)
     elif table.bases is not None:
         by_chain_rule = table.weights_of(None).detach().T @ dense.grad.flatten(1)
         torch.testing.assert_close(table.bases.grad, by_chain_rule, rtol=1e-4, atol=1e-3)
+
+
+@for_each("mode", ["sum", "max"])
+@for_each("make", [low_rank, with_bases])
+def test_pool_rows_compiles_without_a_break(make: object, mode: str) -> None:
+    """Compiled as one graph, bags with padding are what they are without."""
+    table = make()
+    compiled = torch.compile(pool_rows, backend="eager", fullgraph=True)
+    options = {"offsets": OFFSETS, "padding_idx": 0, "mode": mode}
+    torch.testing.assert_close(compiled(table, IDS, **options), pool_rows(table, IDS, **options), rtol=1e-5, atol=1e-5)
 
 
 def test_pool_rows_decodes_a_row_once() -> None:

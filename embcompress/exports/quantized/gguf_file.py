@@ -20,6 +20,7 @@ from embcompress.checkpoints import StoredTensor
 from embcompress.exports.levels import IntegerLevels, Levels, ListedLevels
 from embcompress.exports.quantized.gguf_writer import GgufTensor, GgufWriter
 from embcompress.exports.quantized.kind import ExportPlan, Kind, RoundedPart, TableEncoding, why_no_real_matrix
+from embcompress.exports.quantized.source import SourceTable
 from embcompress.exports.rounding import Scale, round_blocks, spread
 from embcompress.results import TableHead
 
@@ -84,7 +85,8 @@ class GgufFile(Kind):
         self.ending = f"-{name}.gguf"
         self._type = BLOCK_TYPES[name]
 
-    def why_unfit(self, table: TableHead) -> str:  # noqa: D102 - as in Kind
+    def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind
+        table = source.table.head
         if len(table.name.encode()) > NAME_BYTES_MAX:
             return f"has a name of {len(table.name.encode())} bytes, and llama.cpp reads {NAME_BYTES_MAX}"
         if why := why_no_real_matrix(table):
@@ -93,8 +95,8 @@ class GgufFile(Kind):
             return f"has {table.shape[0]} columns, and GGUF cuts rows into blocks of {BLOCK}"
         return ""
 
-    def encode(self, table: TableHead) -> TableEncoding:  # noqa: D102 - as in Kind
-        return _Blocks(table, self._type)
+    def encode(self, source: SourceTable) -> TableEncoding:  # noqa: D102 - as in Kind
+        return _Blocks(source.table.head, self._type)
 
     def why_left_out(self, stored: StoredTensor) -> str:  # noqa: D102 - as in Kind
         if stored.opaque_bytes is not None or stored.dtype not in PLAIN_TYPES:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -50,13 +50,22 @@ class SourceTable:
         table: its names, size and dtype.
         open_rows: opens its rows.
         bytes_before: that it takes dense.
-        is_bilinear: whether its rows are matrices that are factored each by itself.
+        compressed: what an artifact holds of it; None: it is stored dense.
+        factors: the tensors of an artifact that hold it as floats, by name.
+        read: yields the bytes of one, and compares its checksum.
     """
 
     table: Table
     open_rows: OpenRows
     bytes_before: int
-    is_bilinear: bool = False
+    compressed: CompressedTable | None = None
+    factors: Mapping[str, StoredTensor] = field(default_factory=dict)
+    read: Callable[[StoredTensor], Iterator[memoryview]] | None = None
+
+    @property
+    def is_bilinear(self) -> bool:
+        """Whether its rows are matrices that are factored each by itself."""
+        return self.compressed is not None and self.compressed.matrix is not None
 
 
 @dataclass(frozen=True)
@@ -180,7 +189,8 @@ def _compressed_table(artifact: Artifact, compressed: CompressedTable) -> Source
     stored = StoredTensor(compressed.name, compressed.dtype, shape, (0,) * len(shape), 0)
     nbytes = math.prod(shape) * ITEM_BYTES[compressed.dtype]
     table = Table(compressed.name, compressed.tied_names, stored)
-    return SourceTable(table, open_rows, nbytes, is_bilinear=compressed.matrix is not None)
+    factors = {} if compressed.is_coded else {stored.name: stored for stored in artifact.factors(compressed)}
+    return SourceTable(table, open_rows, nbytes, compressed, factors, artifact.read)
 
 
 class DecodedTable:

@@ -21,6 +21,7 @@ from embcompress.exports.quantized.kind import (
     TableEncoding,
     why_no_real_matrix,
 )
+from embcompress.exports.quantized.source import SourceTable
 from embcompress.exports.rounding import Line, LineSearch, round_rows, spread
 from embcompress.results import TableHead
 
@@ -55,13 +56,14 @@ class TorchRows(Kind):
         self.ending = f"-int{bits}.safetensors"
         self._bits = bits
 
-    def why_unfit(self, table: TableHead) -> str:  # noqa: D102 - as in Kind
+    def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind
+        table = source.table.head
         if why := why_no_real_matrix(table):
             return why
         return "has an odd number of columns, and a byte holds two codes" if table.shape[0] % (8 // self._bits) else ""
 
-    def encode(self, table: TableHead) -> TableEncoding:  # noqa: D102 - as in Kind
-        return _PackedRows(table, self._bits)
+    def encode(self, source: SourceTable) -> TableEncoding:  # noqa: D102 - as in Kind
+        return _PackedRows(source.table.head, self._bits)
 
     def open_writer(self, plan: ExportPlan) -> MetadataWriter:  # noqa: D102 - as in Kind
         metadata = {**FORMAT_METADATA, "embedding_bag_bits": str(self._bits)}

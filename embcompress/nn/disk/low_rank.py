@@ -113,11 +113,11 @@ class DiskLowRankRepresentation(RowsOnDisk, Representation):
         return score_in_blocks(score, rows=self.max_id, block_rows=BLOCK_ROWS, has_graph=torch.is_grad_enabled())
 
     def topk(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Find the rows of the k highest `scores`, block by block, as LowRankRepresentation does."""
+        """Find the rows of the k highest `scores`, as LowRankRepresentation does; raises as `scores`."""
         return top_rows(self._scorer(query), rows=self.max_id, k=k, block_rows=BLOCK_ROWS)
 
     def _scorer(self, query: Tensor) -> Callable[[int, int], Tensor]:
-        """Make what scores the rows from one number up to another."""
+        """Score rows from one number up to another: (*q, *shape) -> (*q, count)."""
         flat = flat_query(self, query)  # (*q, real dim)
         common, bases = self._bases_in_common()
         common = torch.promote_types(common, flat.dtype)

@@ -85,7 +85,7 @@ def apply_to(
         UserWarning: a table that stays dense, and why; a bare parameter, and what it costs; tensors without memory.
 
     Example:
-        >>> apply_to(model, "model-compressed.safetensors")  # doctest: +SKIP
+        >>> apply_to(model, "model-16x.safetensors")  # doctest: +SKIP
         {'wte.weight': LowRankRepresentation(max_id=50257, shape=(768,), ...)}
     """
     with open_checkpoint(Path(path)) as checkpoint:
@@ -94,12 +94,13 @@ def apply_to(
             return serve_static_model(model, artifact)
         placements = _plan(model, artifact)
         sites = [site for placement in placements for site in placement.sites]
-        planned = plan_rest(model, artifact, sites) if rest else []
+        planned = []
+        if rest:
+            planned = plan_rest(model, artifact, sites)
+            set_buffers(model)
         for placement in placements:
             _put(model, placement)
-        if rest:
-            load_rest(model, artifact, planned)
-            set_buffers(model)
+        load_rest(model, artifact, planned)
     served = [placement for placement in placements if not placement.is_dense]
     _tell_language_models(model, served)
     _warn(placements, unset=list_unset(model), is_parallel=any(map(_is_parallel, model.modules())))

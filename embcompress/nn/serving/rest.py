@@ -136,32 +136,38 @@ def set_buffers(model: nn.Module) -> None:
     Models of transformers have `_init_weights(module)`, which computes the buffers of a module that lost them.
 
     Raises:
-        TableError: it leaves one as it was, or the model has none.
+        TableError: it leaves one as it was, or the model has none; then no buffer is changed.
     """
-    unset = list_unset(model)
+    before: list[tuple[nn.Module, str, Tensor]] = []
     for path, module in model.named_modules():
-        own = [leaf for leaf, buffer in module._buffers.items() if buffer is not None and buffer.is_meta]
-        if not own:
-            continue
+        own = [leaf for leaf in module._non_persistent_buffers_set if getattr(module._buffers[leaf], "is_meta", False)]
         for leaf in own:
             buffer: Any = module._buffers[leaf]
-            unset_number = torch.nan if buffer.is_floating_point() else UNSET_INTEGER
-            is_narrow = buffer.dtype in {torch.bool, torch.uint8, torch.int8, torch.int16}
-            module._buffers[leaf] = torch.full(
-                buffer.shape, 0 if is_narrow else unset_number, dtype=buffer.dtype, device="cpu"
-            )
-        setter = next((found for found in _ancestors(model, path) if hasattr(found, "_init_weights")), None)
+            before.append((module, leaf, buffer))
+            module._buffers[leaf] = _unset_like(buffer)
+        setter = next((one for one in _ancestors(model, path) if hasattr(one, "_init_weights")), None) if own else None
         if setter is not None:
             setter._init_weights(module)  # type: ignore[operator]
         for leaf in own:
-            values: Any = module._buffers[leaf]
-            is_unset = bool((values.isnan() if values.is_floating_point() else values == UNSET_INTEGER).any())
-            if setter is None or is_unset:
+            if setter is None or _is_unset(module._buffers[leaf]):
+                for owner, name, old in before:
+                    owner._buffers[name] = old
                 raise TableError(
-                    f"the model was made without memory, and no file holds its buffer "
-                    f"{f'{path}.{leaf}'.lstrip('.')!r}; {len(unset)} tensors are so.",
+                    "the model was made without memory, and no file holds its buffer "
+                    f"{f'{path}.{leaf}'.lstrip('.')!r}.",
                     hint="Make the model on the CPU, and apply the artifact with rest=True.",
                 )
+
+
+def _unset_like(buffer: Tensor) -> Tensor:
+    """Make a buffer on the CPU whose numbers say that it was not set; of narrow integers zeros, which say nothing."""
+    is_narrow = buffer.dtype in {torch.bool, torch.uint8, torch.int8, torch.int16}
+    number = torch.nan if buffer.is_floating_point() else 0 if is_narrow else UNSET_INTEGER
+    return torch.full(buffer.shape, number, dtype=buffer.dtype, device="cpu")
+
+
+def _is_unset(buffer: Any) -> bool:
+    return bool((buffer.isnan() if buffer.is_floating_point() else buffer == UNSET_INTEGER).any())
 
 
 def _ancestors(model: nn.Module, path: str) -> Iterable[nn.Module]:

@@ -60,6 +60,9 @@ def test_resizing_keeps_the_table_and_adds_rows(tmp_path: Path) -> None:
     model.tie_weights()
     assert model.lm_head.table is grown
     torch.testing.assert_close(grown(torch.tensor([5, 127])), torch.cat([table([5]), grown.added([31])]))
+    again = model.resize_token_embeddings(130)
+    assert again.base is model.lm_head.table.base is grown
+    torch.testing.assert_close(again().detach()[:128], grown().detach(), rtol=0, atol=0)
 
 
 def test_rest_makes_a_language_model_whole(tmp_path: Path) -> None:

@@ -114,13 +114,15 @@ def test_rest_refuses_a_damaged_tensor(artifact: Path) -> None:
 
 @pytest.mark.parametrize("has_setter", [False, True])
 def test_rest_refuses_a_buffer_that_nobody_sets(artifact: Path, has_setter: bool) -> None:
-    """A buffer that no file holds, and that the model leaves unset, is named."""
+    """A buffer that no file holds, and that the model leaves unset, is named, and nothing changes."""
     with torch.device("meta"):
         model: Any = NoBuffer() if has_setter else Language()
     if not has_setter:
         model.__class__ = type("Plain", (nn.Module,), {"forward": Language.forward})
     with pytest.raises(TableError, match="no file holds its buffer 'positions'"):
         embcompress.apply_to(model, artifact, rest=True)
+    assert type(model.emb) is nn.Embedding
+    assert all(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
 
 
 def test_apply_to_tells_what_has_no_memory(artifact: Path) -> None:
