@@ -55,15 +55,22 @@ DEFAULT_NEIGHBOURS = 100  # queries of a table: a band of some +-3 %, at the cos
 
 @dataclass(frozen=True)
 class StoringMethod:
-    """A way of storing a table that a sweep measures: as codes where neither attribute is given.
+    """A way of storing a table that a sweep measures: as codes where no attribute is given.
 
     Attributes:
         float_dtype: of bases and weights as floats, with as many bases as a size allows.
         integer_bits: of integers with a scale for each row, which have one size only.
+        dense_dtype: of the table itself, rounded to shorter floats, which has one size only.
     """
 
     float_dtype: str | None = None
     integer_bits: int | None = None
+    dense_dtype: str | None = None
+
+    @property
+    def has_one_size(self) -> bool:
+        """Whether it has one size only."""
+        return self.integer_bits is not None or self.dense_dtype is not None
 
 
 STORING_METHODS: Mapping[str, StoringMethod] = MappingProxyType(
@@ -73,6 +80,7 @@ STORING_METHODS: Mapping[str, StoringMethod] = MappingProxyType(
         "plain float16": StoringMethod(float_dtype="float16"),
         "int8 per row": StoringMethod(integer_bits=8),
         "int4 per row": StoringMethod(integer_bits=4),
+        "float16": StoringMethod(dense_dtype="float16"),
     }
 )  # by its name in a report
 

@@ -245,25 +245,40 @@ def _round_rows(values: Tensor, line: Line, search: LineSearch) -> RoundedRows:
 def _store_line(values: Tensor, line: Line, scales: Tensor, biases: Tensor) -> RoundedRows:
     """Round scales and biases, (rows, 1), to the dtype that they are stored in, and choose the codes under these.
 
-    The bias that fits best depends on the scale as it is stored, and has itself few digits.
+    The bias that fits best depends on the scale as it is stored, and has itself few digits: of a row far from zero so
+    few that it decides, and the scale is fitted to a bias beside the least number.
     """
     reach = _not_zero(values.abs().amax(dim=1, keepdim=True))  # in units of it no square leaves the range of floats
     best, stored_scales, stored_biases = torch.full_like(scales, torch.inf), *[scales.to(line.dtype)] * 2
     nearest_scales = stored_scales
+
+    def compare(scale: Tensor, bias: Tensor) -> Tensor:
+        """Keep a scale and a bias where they leave less; return the codes under them."""
+        nonlocal best, stored_scales, stored_biases
+        wide, shift = scale.to(values.dtype), bias.to(values.dtype)
+        chosen = _line_codes(values, line.top, wide, shift)
+        residuals = (values - (chosen * wide + shift)) / reach
+        error = _dot(residuals, residuals)
+        is_better = error < best
+        best = torch.where(is_better, error, best)
+        stored_scales = torch.where(is_better, scale, stored_scales)
+        stored_biases = torch.where(is_better, bias, stored_biases)
+        return chosen
+
     for scale_step in ULPS[line.dtype.itemsize]:
         scale = _stepped(nearest_scales, scale_step)
         wide = scale.to(values.dtype)
         chosen = _line_codes(values, line.top, wide, biases)
         nearest_biases = (values - chosen * wide).mean(dim=1, keepdim=True).to(line.dtype)
         for bias_step in ULPS[line.dtype.itemsize]:
-            bias = _stepped(nearest_biases, bias_step)
-            shift = bias.to(values.dtype)
-            residuals = (values - shift - _line_codes(values, line.top, wide, shift) * wide) / reach
-            error = _dot(residuals, residuals)
-            is_better = error < best
-            best = torch.where(is_better, error, best)
-            stored_scales = torch.where(is_better, scale, stored_scales)
-            stored_biases = torch.where(is_better, bias, stored_biases)
+            compare(scale, _stepped(nearest_biases, bias_step))
+    low, high = values.amin(dim=1, keepdim=True), values.amax(dim=1, keepdim=True)
+    for bias_step in ULPS[line.dtype.itemsize]:
+        bias = _stepped(low.to(line.dtype), bias_step)
+        shift = bias.to(values.dtype)
+        chosen = compare(((high - shift) / line.top).to(line.dtype), bias)
+        fitted = _dot((values - shift) / reach, chosen) / _dot(chosen, chosen).clamp_min(TINY) * reach
+        compare(fitted.to(line.dtype), bias)
     codes = _line_codes(values, line.top, stored_scales.to(values.dtype), stored_biases.to(values.dtype))
     return RoundedRows(codes.to(torch.uint8), stored_scales.squeeze(1), stored_biases.squeeze(1))
 

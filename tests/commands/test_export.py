@@ -34,7 +34,7 @@ def test_export_prints_one_json_document(folder: Path) -> None:
 
 def test_export_shows_what_was_written(folder: Path) -> None:
     """People read the error, the bits of a number and the file, and no bases."""
-    outcome = run("export", "model.safetensors", "--to", "torch:int4", "--neighbours", 0)
+    outcome = run("export", "model.safetensors", "--to", "torch:int4", "--neighbours", 0, "-v")
     assert outcome.code == 0
     assert "torch:int4, 5.00 bits" in outcome.out
     assert "wrote model-int4.safetensors" in outcome.out

@@ -188,13 +188,45 @@ def test_names_that_a_form_cannot_hold_are_refused(tmp_path: Path) -> None:
 
 
 def test_numbers_that_a_form_cannot_hold_are_refused(tmp_path: Path) -> None:
-    """Those whose scale leaves float16, NaN and infinity, each by its row; nothing is left behind."""
-    for number, kind in ((1e6, "gguf:q4_0"), (1e5, "torch:int4"), (math.nan, "torch:int8"), (math.inf, "gguf:q8_0")):
-        values = TABLE.clone()
-        values[37, 5] = number
+    """Those whose scale leaves float16, whose product leaves the reader's dtype, NaN and infinity, by their row."""
+    for number, kind, dtype in (
+        (1e6, "gguf:q4_0", torch.float32),
+        (1e5, "torch:int4", torch.float32),
+        (math.nan, "torch:int8", torch.float32),
+        (math.inf, "gguf:q8_0", torch.float32),
+        (-65504, "compressed-tensors:w8", torch.float16),
+        (3e38, "torch:int8", torch.float32),
+        (-3e38, "compressed-tensors:w4", torch.bfloat16),
+    ):
+        values = TABLE.to(dtype, copy=True)
+        values[37, 5], values[37, 6] = number, -number
         with pytest.raises(TableError, match="in row 37, and the form holds numbers up to"):
             export_of(tmp_path, {NAME: values}, kind, neighbours=10)
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "number"),
+    [
+        ("compressed-tensors:w8", torch.float16, 32752),
+        ("compressed-tensors:w4", torch.bfloat16, 8e37),
+        ("torch:int8", torch.float32, 8e37),
+        ("torch:int4", torch.float32, 65504),
+    ],
+)
+def test_numbers_near_the_end_of_a_form_are_measured(
+    kind: str, dtype: torch.dtype, number: float, tmp_path: Path
+) -> None:
+    """What is read of rows that reach from one end to the other is finite, and has the error of the report."""
+    values = TABLE.double() / TABLE.abs().max() * number
+    values[:, 0], values[:, 1] = -number, number
+    values = values.to(dtype)
+    result = export_of(tmp_path, {NAME: values}, kind)
+    made = reader_of(kind)(Path(result.output.path))[0].double()
+    relative = float((made - values.double()).norm() / values.double().norm())
+    assert result.tables[0].error is not None
+    assert math.isclose(result.tables[0].error.relative, relative, rel_tol=1e-4)
+    assert relative < 0.2
 
 
 def test_export_of_an_artifact_rounds_what_it_decodes_to(tmp_path: Path) -> None:
@@ -211,6 +243,8 @@ def test_export_of_an_artifact_rounds_what_it_decodes_to(tmp_path: Path) -> None
         assert math.isclose(result.tables[0].error.relative, relative, rel_tol=1e-3)
         assert (relative < 0.01) == (original is None)
         assert others["mask"].equal(STATE["mask"])
+        said = f"errors are those against the rows that {artifact} decodes to, without its own error"
+        assert [note.partition(":")[0] for note in result.notes] == ([said] if original is None else [])
     assert result.original is not None
     assert result.tables[0].bytes_before == TABLE.numel() * 4
 
@@ -281,6 +315,51 @@ def test_model_folder_keeps_its_files(tmp_path: Path) -> None:
     embcompress.export(source, "compressed-tensors:w4", neighbours=0, force=True)
     with pytest.raises(UsageError, match="is quantized already"):
         embcompress.export(folder, "compressed-tensors:w8", table="emb.weight")
+
+
+def test_modules_of_a_folder_are_quantized_by_their_own_configurations(tmp_path: Path) -> None:
+    """sentence-transformers loads a module from its folder: there the tables are named, as the module has them."""
+    source = tmp_path / "sentences"
+    (source / "0_Transformer").mkdir(parents=True)
+    (source / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "0_Transformer"}]))
+    # A null where the section would be: not quantized.
+    (source / "0_Transformer" / "config.json").write_text('{"model_type": "bert", "quantization_config": null}')
+    save(source / "0_Transformer" / "model.safetensors", {NAME: TABLE})
+    folder = Path(embcompress.export(source, "compressed-tensors:w8", neighbours=0).output.path)
+    configuration = json.loads((folder / "0_Transformer" / "config.json").read_text())
+    assert configuration["model_type"] == "bert"
+    assert configuration["quantization_config"]["config_groups"]["group_0"]["targets"] == ["emb"]
+    assert not (folder / "config.json").exists()
+    values, _ = read_packed(folder / "0_Transformer")
+    assert float((values - TABLE).norm() / TABLE.norm()) < 0.01
+    with pytest.raises(UsageError, match=r"has a 0_Transformer/config\.json with a 'quantization_config'"):
+        embcompress.export(folder, "compressed-tensors:w8", table=f"0_Transformer/{NAME}")
+
+
+def test_gguf_of_a_model_of_llama_cpp_warns_of_what_it_lacks(tmp_path: Path) -> None:
+    """Its tokenizer and architecture are not copied, nor one half of its labels; quantized tensors become floats."""
+    gguf = pytest.importorskip("gguf", reason="reads GGUF files")
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_token_list([f"token{number}" for number in range(90)])
+    writer.add_tensor("token_embd.weight", TABLE.numpy())
+    kind = gguf.GGMLQuantizationType.Q8_0
+    codes = gguf.quants.quantize(TABLE.numpy(), kind)
+    writer.add_tensor("blk.0.attn_q.weight", codes, raw_dtype=kind)
+    for write in (
+        writer.write_header_to_file,
+        writer.write_kv_data_to_file,
+        writer.write_tensors_to_file,
+        writer.close,
+    ):
+        write()
+    result = embcompress.export(tmp_path / "model.gguf", "gguf:q4_0", neighbours=0)
+    (warning,) = result.warnings
+    assert "llama.cpp runs no model from it" in warning
+    assert "quantized tensors beside the tables become float32" in warning
+    names = {one.name: np.array(one.data) for one in gguf.GGUFReader(result.output.path).tensors}
+    assert list(names) == ["token_embd.weight", "blk.0.attn_q.weight"]
+    assert (names["blk.0.attn_q.weight"] == gguf.quants.dequantize(codes, kind)).all()
+    assert [one.name for one in result.skipped] == ["token_embd.weight.labels", "token_embd.weight.label_offsets"]
 
 
 def test_same_export_gives_the_same_bytes(tmp_path: Path) -> None:

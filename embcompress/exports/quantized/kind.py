@@ -134,6 +134,10 @@ class Kind(ABC):
         """Say why the form does not hold a tensor that is no table; empty where it is copied."""
         return ""
 
+    def warnings(self, source: Checkpoint) -> tuple[str, ...]:  # noqa: ARG002 - for forms that keep less of a model
+        """Say what an output lacks that users of the source may take for granted, a sentence each."""
+        return ()
+
     def check(self, plan: ExportPlan) -> None:  # noqa: B027 - for forms that hold fewer
         """Refuse what the form cannot hold together.
 

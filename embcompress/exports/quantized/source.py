@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -85,12 +85,14 @@ class ExportSource:
         tables: those chosen.
         copied: the other tensors.
         skipped: what is in none of both, and why.
+        is_decoded: whether the rows are those that an artifact decodes to.
     """
 
     checkpoint: Checkpoint
     tables: tuple[SourceTable, ...]
     copied: tuple[CopiedTensor, ...]
     skipped: tuple[Skipped, ...] = ()
+    is_decoded: bool = False
 
 
 def open_source(
@@ -128,7 +130,7 @@ def without(
     """
     tables = tuple(one for one in source.tables if one.table.name not in names)
     copied = _copied(source.checkpoint, [one.table for one in tables]) if is_dense else source.copied
-    return ExportSource(source.checkpoint, tables, copied, (*source.skipped, *skipped))
+    return replace(source, tables=tables, copied=copied, skipped=(*source.skipped, *skipped))
 
 
 def _stored_table(checkpoint: Checkpoint, table: Table) -> SourceTable:
@@ -177,7 +179,7 @@ def _artifact_source(artifact: Artifact, *, table: Sequence[str], exclude: Seque
             hint=f"`embcompress inspect {quoted(path)}` lists them.",
         )
     copied = tuple(CopiedTensor(stored, partial(artifact.read, stored)) for stored in artifact.copied)
-    return ExportSource(artifact.checkpoint, tuple(tables), copied, tuple(skipped))
+    return ExportSource(artifact.checkpoint, tuple(tables), copied, tuple(skipped), is_decoded=True)
 
 
 def _compressed_table(artifact: Artifact, compressed: CompressedTable) -> SourceTable:

@@ -43,6 +43,9 @@ SEARCHES = {
     ),
 }  # bits of a code -> candidates for the scale and the bias
 LINE_DTYPES = {8: torch.float32, 4: torch.float16}
+# The operators multiply a code with its scale in float32, and the product reaches from the least number of a row beyond
+# its largest.
+FLOAT32_REACH = torch.finfo(torch.float32).max / 4
 
 
 class TorchRows(Kind):
@@ -80,7 +83,7 @@ class _PackedRows(TableEncoding):
         width = table.shape[0] * bits // 8 + 2 * self._line_dtype.itemsize
         self.entries = (Entry(table.name, "uint8", (table.rows, width)),)
         self.fixed = {}
-        self.largest = torch.finfo(self._line_dtype).max
+        self.largest = min(torch.finfo(self._line_dtype).max, FLOAT32_REACH)
 
     def round(self, values: Tensor) -> RoundedPart:
         rounded = round_rows(values, Line((1 << self._bits) - 1, self._line_dtype), SEARCHES[self._bits])

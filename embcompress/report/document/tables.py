@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,10 +14,13 @@ from embcompress.report.document.model import (
     Grid,
     GroupsDrawing,
     HistogramDrawing,
+    NeighboursDrawing,
     Section,
     SizesDrawing,
     SpectrumDrawing,
+    Tone,
 )
+from embcompress.report.judgements import GRADE_TONES
 from embcompress.report.names import Inline, Name, listed
 from embcompress.report.wording import (
     coding_text,
@@ -43,6 +47,8 @@ from embcompress.text import human_bytes
 NOT_KNOWN = "not known"
 BARS_MAX = 12  # tables with a bar, the largest
 WORST_ROWS = 3  # in a short form
+LEFT = ("table", "shape", "grade", "stored as")  # columns of words
+BRIEF = ("table", "before", "after", "error", "weighted", "neighbours")  # in 80 columns
 FAR_WORSE = 1.25  # times the error of its table: what a short form tells of a group of rows for
 
 
@@ -60,12 +66,11 @@ def tables_grid(tables: Sequence[TableReport], *, failed: frozenset[str]) -> Gri
     # What another program serves is not held against what bases could keep.
     has_least = not all(map(is_exported, tables))
     least = " or ".join(dict.fromkeys(map(least_word, tables)))
-    titles = [("table", "left"), ("shape", "left"), ("before", "right"), ("after", "right")]
+    titles = ["table", "shape", "before", "after"]
     if is_measured:
-        titles += [("error", "right"), *([("weighted", "right")] if is_weighted else [])]
-        titles += [(least, "right")] if has_least else []
-        titles += [("p99 row", "right"), ("cosine", "right"), *([("neighbours", "right")] if has_neighbours else [])]
-    titles += [("stored as", "left")]
+        titles += ["error", *(["weighted"] if is_weighted else []), *([least] if has_least else [])]
+        titles += ["p99 row", "cosine", *(["neighbours"] if has_neighbours else []), "grade"]
+    titles += ["stored as"]
     rows: list[tuple[Inline, ...]] = []
     for table in tables:
         error, known = table.error, least_error(table)
@@ -83,9 +88,25 @@ def tables_grid(tables: Sequence[TableReport], *, failed: frozenset[str]) -> Gri
             cells.append("" if error is None else f"{error.cosine.mean:.4f}")
             if has_neighbours:
                 cells.append("" if table.neighbours is None else overlap_text(table.neighbours.cosine))
+            cells.append("" if table.grade is None else table.grade.grade)
         rows.append((*cells, size_text(table)))
-    columns = tuple(Column(title, "right" if align == "right" else "left") for title, align in titles)
-    return Grid("", columns, tuple(rows), tuple("bad" if table.name in failed else "plain" for table in tables))
+    columns = tuple(
+        Column(
+            title,
+            "left" if title in LEFT else "right",
+            is_brief=title in BRIEF or (title == "cosine" and not has_neighbours),
+            is_cut=title == "table",
+        )
+        for title in titles
+    )
+    return Grid("", columns, tuple(rows), tuple(_tone(table, failed=failed) for table in tables))
+
+
+def _tone(table: TableReport, *, failed: frozenset[str]) -> Tone:
+    """Give the tone of a table: of its grade, unless a gate or a check failed for it."""
+    if table.name in failed:
+        return "bad"
+    return "plain" if table.grade is None else GRADE_TONES[table.grade.grade]
 
 
 def sizes_figure(tables: Sequence[TableReport]) -> Figure:
@@ -122,6 +143,20 @@ def errors_figure(tables: Sequence[TableReport]) -> Figure | None:
     )
 
 
+def neighbours_figure(tables: Sequence[TableReport]) -> Figure | None:
+    """Draw the share of neighbours that several tables keep; None where none were looked for."""
+    shown = [table for table in _largest(tables) if table.neighbours is not None]
+    if not shown:
+        return None
+    shares = tuple(table.neighbours.cosine.overlap for table in shown if table.neighbours is not None)
+    return Figure(
+        "Neighbours kept",
+        f"Neighbours that {counted(len(shown), 'table')} keep, from {percent(min(shares))} to {percent(max(shares))}.",
+        f"The share of the nearest rows of each table that stay; the whole bar is all.{_left_out(tables, shown)}",
+        NeighboursDrawing(tuple(Name(table.name) for table in shown), shares),
+    )
+
+
 def _largest(tables: Sequence[TableReport]) -> list[TableReport]:
     return sorted(tables, key=lambda table: -table.bytes_before)[:BARS_MAX]
 
@@ -130,7 +165,9 @@ def _left_out(tables: Sequence[TableReport], shown: Sequence[TableReport]) -> st
     return f" {counted(len(tables) - len(shown), 'table')} left out." if len(tables) > len(shown) else ""
 
 
-def table_section(table: TableReport, *, has_figures: bool, is_alone: bool, is_brief: bool) -> Section:
+def table_section(
+    table: TableReport, *, has_figures: bool, is_alone: bool, is_brief: bool, is_small: bool = False
+) -> Section:
     """Look closer at one table.
 
     Args:
@@ -138,6 +175,7 @@ def table_section(table: TableReport, *, has_figures: bool, is_alone: bool, is_b
         has_figures: whether to draw it.
         is_alone: whether it is the only one, which has the figure of all tables among its own.
         is_brief: whether a short form looks closer, too.
+        is_small: whether it is a small part of all.
     """
     error = table.error
     grids = () if error is None else (*((_worst_rows(error),) if error.worst_rows else ()), *_group_grids(error))
@@ -149,6 +187,7 @@ def table_section(table: TableReport, *, has_figures: bool, is_alone: bool, is_b
         figures=(*_figures(table), *([sizes_figure([table])] if is_alone else [])) if has_figures else (),
         is_detail=True,
         is_brief=is_brief or bool(table.solver_remarks),
+        is_small=is_small,
     )
 
 
@@ -181,10 +220,16 @@ def _errors(table: TableReport) -> list[Fact]:
         note = f"of the {neighbours.neighbours_per_query} nearest by cosine; {product}; {sample_text(table)}"
         facts.append(Fact("neighbours kept", overlap_text(neighbours.cosine), note, is_brief=True))
     if table.spectrum is not None and has_bases(table):
-        facts.append(
-            Fact("energy kept", percent(table.spectrum.kept_energy), f"in {table.rank} directions", is_brief=True)
-        )
+        directions = f"{table.rank} of {min(table.rows, math.prod(table.shape) * _parts_of(table))} directions"
+        before = "before their weights are coded" if table.coded else "the rest is the error"
+        note = f"they hold {percent(table.spectrum.kept_energy)} of the energy, {before}"
+        facts.append(Fact("directions", directions, note, is_brief=True))
     return facts
+
+
+def _parts_of(table: TableReport) -> int:
+    """Count the real numbers of an entry: two of a complex one."""
+    return 2 if table.dtype.startswith("complex") else 1
 
 
 def _worst_groups(error: TableErrorReport | None) -> list[Fact]:
@@ -224,8 +269,13 @@ def _groups(error: TableErrorReport) -> list[tuple[Literal["norm", "row weight"]
 
 
 def _storage(table: TableReport) -> list[Fact]:
-    smaller = f"{table.bytes_before / table.bytes_after:.2f}x smaller" if table.bytes_after else ""
-    facts = [Fact("size", f"{human_bytes(table.bytes_before)} → {human_bytes(table.bytes_after)}", smaller)]
+    facts = [
+        Fact(
+            "size",
+            f"{human_bytes(table.bytes_before)} → {human_bytes(table.bytes_after)}",
+            "its tensors, without the header",
+        )
+    ]
     facts.append(Fact("stored as", coding_text(table), making_text(table), is_brief=True))
     if table.tied_names:
         facts.append(Fact("also named", listed(table.tied_names), is_brief=True))
