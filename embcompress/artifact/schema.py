@@ -279,6 +279,17 @@ def tuned_entries(table: CompressedTable, *, profiles: int | None, has_bases: bo
     return {suffix: Entry(table.name + suffix, "float32", shape) for suffix, shape in shapes.items()}
 
 
+def staged_bytes(tables: Iterable[CompressedTable], entries: Iterable[Entry]) -> int:
+    """Count the bytes that lie beside the output while it is written: the largest codes of a seekable table.
+
+    Args:
+        tables: those that are written anew, one after the other.
+        entries: of all tensors.
+    """
+    staged = {table.name + CODES_SUFFIX for table in tables if table.is_seekable}
+    return max((entry.nbytes for entry in entries if entry.name in staged), default=0)
+
+
 def window_entries(
     table: CompressedTable,
     *,
