@@ -15,7 +15,8 @@ class RowsOnDisk(nn.Module):
     """A module whose rows are not in its state dict, which holds instead what tells them from others.
 
     Attributes:
-        rows_identity: buffer (3,) int64: crc32 of the tensor that the rows lie in, rows, and bytes.
+        rows_identity: buffer (3,) int64: crc32 of the tensor that the rows lie in (of several, of what these are
+            told by), rows, and bytes.
     """
 
     rows_identity: Tensor

@@ -24,6 +24,7 @@ from embcompress.nn import (
     DiskWindowCodedRepresentation,
     LowRankBilinear,
 )
+from tests.artifact.damage import edit_document
 from tests.cases import for_each
 from tests.fixtures import draw_falling, save
 
@@ -241,6 +242,24 @@ def test_a_damaged_index_is_refused_when_it_is_opened(seekable: Path) -> None:
     seekable.write_bytes(content)
     with pytest.raises(ArtifactError, match=r"entity.weight.index.*crc32"):
         embcompress.load(seekable, resident=False)
+
+
+@for_each("checksum", (None, "", "zz", "-0000001"))
+def test_rows_without_a_checksum_are_refused(checksum: str | None, tmp_path: Path) -> None:
+    """A header that lacks the checksum of the rows, which tells them from others, is damaged."""
+    for file, tensor in (("plain-v2", ".weights"), ("coded-v1", ".codes"), ("coded-v2", ".codes")):
+        path = Path(shutil.copy(DATA / f"{file}.safetensors", tmp_path))
+
+        def change(document: dict[str, Any], suffix: str = tensor) -> None:
+            for name in [name for name in document["crc32"] if suffix in name]:
+                if checksum is None:
+                    del document["crc32"][name]
+                else:
+                    document["crc32"][name] = checksum
+
+        edit_document(path, change)
+        with pytest.raises(ArtifactError, match=f"says '{checksum or ''}' of the crc32 of tensor"):
+            embcompress.load(path, resident=False)
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
