@@ -9,6 +9,8 @@ from pathlib import Path
 
 from embcompress.artifact.output import Output
 from embcompress.artifact.reader import read_artifact
+from embcompress.artifact.schema import staged_bytes
+from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import Checkpoint, open_checkpoint
 from embcompress.commands.memory import estimate_neighbour_memory
 from embcompress.commands.run import check_space, left_out, planned_file, write_reports
@@ -87,7 +89,7 @@ class Compression:
         entries = [entry for encoding in encodings for entry in encoding.planned_entries()]
         file = self._file_of(encodings)
         size = file.writer(entries).nbytes
-        check_space(self._output.resolved, size)
+        self._check_space(size, encodings, entries)
         result = approximate_result(
             self._checkpoint,
             planned_file(self._output.target, size),
@@ -153,7 +155,7 @@ class Compression:
         file = self._file_of(encodings)
         entries = [entry for table in fitted for entry in table.entries]
         with file.writer(entries) as writer:
-            check_space(self._output.resolved, writer.nbytes)
+            self._check_space(writer.nbytes, encodings, entries)
             written = [encoding.write(table, writer) for encoding, table in zip(encodings, fitted, strict=True)]
             if not maker.accepts(written):
                 return None
@@ -177,6 +179,10 @@ class Compression:
             commit = _nothing if result.withheld else writer.commit
             write_reports(result, reports, force=self._output.force, before=commit)
             return result
+
+    def _check_space(self, nbytes: int, encodings: Sequence[AnyEncoding], entries: Sequence[Entry]) -> None:
+        staged = staged_bytes([encoding.compressed for encoding in encodings], entries)
+        check_space(self._output.resolved, nbytes, staged=staged)
 
     def _file_of(self, encodings: Sequence[AnyEncoding]) -> ArtifactFile:
         compressed = [encoding.compressed for encoding in encodings]

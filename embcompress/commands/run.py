@@ -156,16 +156,22 @@ def write_reports(
             file.commit()
 
 
-def check_space(target: Path, nbytes: int) -> None:
+def check_space(target: Path, nbytes: int, *, staged: int = 0) -> None:
     """Refuse to start what the disk cannot hold.
 
+    Args:
+        target: the output.
+        nbytes: of it.
+        staged: bytes that lie beside it while it is written.
+
     Raises:
-        OutputError: fewer than `nbytes` are free.
+        OutputError: fewer bytes are free.
     """
     free = shutil.disk_usage(target.parent).free
-    if free < nbytes:
+    if free < nbytes + staged:
+        more = f" and {human_bytes(staged)} more while it is written" if staged else ""
         raise OutputError(
-            f"{target} needs {human_bytes(nbytes)}, and its disk has {human_bytes(free)} left.",
+            f"{target} needs {human_bytes(nbytes)}{more}, and its disk has {human_bytes(free)} left.",
             hint="Free some space, or name another --output.",
         )
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +14,11 @@ import safetensors.torch
 import torch
 
 import embcompress
+from embcompress.checkpoints import open_checkpoint
 from embcompress.compression.memory import BASE_MEMORY_BYTES
 from embcompress.exceptions import OutputError, TableError
 from tests.command_line import run
-from tests.fixtures import SAMPLE_FILES, SAMPLES
+from tests.fixtures import SAMPLE_FILES, SAMPLES, draw_falling, save, write_lines
 
 WAYS: Mapping[str, dict[str, Any]] = {
     "bases": {"bases": 4},
@@ -126,6 +130,30 @@ def test_memory_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert "memory needed: about 3" in run(*args, "-n").out
         assert '"memory_bytes": 3' in run(*args, "-n", "--json").out
         assert "memory" not in run(*args, "--json").out
+
+
+def test_strings_beside_a_seekable_output_need_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that holds an output but not its codes once more is refused; one that holds these too is not."""
+    state = {"entity.weight": draw_falling(600, 16), "user.weight": draw_falling(300, 16)}
+    path, output = save(tmp_path / "model.safetensors", state), tmp_path / "output.safetensors"
+    options: dict[str, Any] = {"ratio": 4, "effort": "fast", "neighbours": 0, "seekable": True}
+    base = embcompress.approximate(path, output=tmp_path / "base.safetensors", **options).output.path
+    with open_checkpoint(base) as checkpoint:
+        # Those of the longer table: tables are written one after the other.
+        codes = next(tensor.nbytes for tensor in checkpoint.tensors if tensor.name == "entity.weight.codes")
+    grows: dict[str, Any] = {"table": "entity.weight", "max_id": 610, "base_ids": tmp_path / "ids"}
+    write_lines(grows["base_ids"], map(str, range(600)))
+    for command in (
+        partial(embcompress.approximate, path, output=output, dry_run=True, **options),
+        partial(embcompress.backfill, base, output=output, dry_run=True, **grows),
+    ):
+        nbytes = command().output.bytes
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", lambda _, free=nbytes + 0.9 * codes: SimpleNamespace(free=int(free)))
+            with pytest.raises(OutputError, match=r"kB and \S+ kB more while it is written, and its disk has"):
+                command()
+            patch.setattr(shutil, "disk_usage", lambda _, free=nbytes + 1.1 * codes: SimpleNamespace(free=int(free)))
+            command()
 
 
 def test_an_existing_output_is_refused_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
