@@ -281,3 +281,11 @@ def test_traces_are_refused(small_seekable: Path) -> None:
     table = first_of(small_seekable)
     with pytest.raises(RuntimeError, match="cannot be traced"):
         torch.jit.trace(table, torch.tensor([1]))
+
+
+@pytest.mark.parametrize("file", ONE_OF_EACH)
+def test_lookups_under_vmap_are_refused(file: str) -> None:
+    """Ids of a batch cannot be seen one by one: the message says what to do instead."""
+    table = first_of(DATA / f"{file}.safetensors")
+    with pytest.raises(RuntimeError, match="under vmap: look up all ids before"):
+        torch.vmap(table)(torch.tensor([[1, 2], [3, 0]]))
