@@ -270,7 +270,7 @@ def export(
     """Write the tables in a form that another program serves, with the rounding that leaves the least error.
 
     Other tensors are copied where the form can hold them. Writes STEM-q4_0.gguf, STEM-int8.safetensors or the folder
-    STEM-w4, and its error report, beside CKPT.
+    STEM-w4, and its error report, beside CKPT; docs/exports.md lists the forms.
     """
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from embcompress.artifact.output import Output
-from embcompress.artifact.schema import CompressedTable, Original, artifact_metadata, widest_metadata
+from embcompress.artifact.schema import CompressedTable, Original, artifact_metadata, mark_entries, widest_metadata
 from embcompress.artifact.writer import Entry, TensorWriter, copied_entry, file_bytes
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.results import ApproximateResult, InputFile, OutputFile, Skipped, TableReport, Totals
@@ -31,6 +31,7 @@ class ArtifactFile:
     def writer(self, table_entries: Sequence[Entry]) -> TensorWriter:
         """Make the writer of the file, from the tensors of its tables."""
         entries = [*table_entries, *self.copied]
+        entries += mark_entries(self._compressed, entries)
         metadata = widest_metadata(self._compressed, entries=entries, original=original_of(self._checkpoint))
         return self._output.writer(entries, metadata)
 
@@ -69,6 +70,7 @@ def artifact_bytes(
     if checkpoint is not None:
         entries += copied_tensors(checkpoint, compressed)
         original = original_of(checkpoint)
+    entries += mark_entries(compressed, entries)
     return file_bytes(entries, widest_metadata(compressed, entries=entries, original=original))
 
 

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from embcompress.artifact.output import Output
-from embcompress.artifact.schema import CompressedTable, artifact_metadata, staged_bytes, widest_metadata
+from embcompress.artifact.schema import (
+    CompressedTable,
+    artifact_metadata,
+    mark_entries,
+    staged_bytes,
+    widest_metadata,
+)
 from embcompress.artifact.writer import copied_entry
 from embcompress.compression.artifact_file import original_of
 from embcompress.growth.findings import ENERGY_EXACT
@@ -46,6 +52,7 @@ class GrownFile:
         self._dense_metadata = {"format": "pt", **self._original.metadata}
         metadata = self._dense_metadata
         if self._compressed:
+            entries += mark_entries(self._compressed, entries)
             metadata = widest_metadata(self._compressed, entries=entries, original=self._original)
         self.writer = output.writer(entries, metadata)
         compressed = (plan.first.compressed for plan in plans)

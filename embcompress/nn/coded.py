@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -41,7 +40,7 @@ class CodedRepresentation(CodedStrings):
         codes: buffer (bytes,) uint8, one string behind the other, with read_kernels.PADDING bytes behind the last.
         kinds: buffer (max_id,) int16 or int32, which hold the bits of the unsigned integers.
         lengths: buffer (max_id,), bytes of each string: int16 or int32, which hold the bits of the unsigned integers.
-        codebook_bytes: buffer (bytes,) uint8, Codebook.to_bytes() without bases and centers.
+        codebook_bytes: buffer (bytes,) uint8, Codebook.to_bytes(); bases and centers in it are those before training.
 
     Source: docs/artifact.md, tables whose coding is "coded".
 
@@ -109,7 +108,7 @@ class CodedRepresentation(CodedStrings):
             codes: (bytes,) uint8, the strings of the rows, one behind the other. They are copied, but where
                 read_kernels.PADDING bytes of any value follow the last.
             index: the kinds of the rows and the bytes of their strings.
-            codebook: what decodes them; its rotation plays no part.
+            codebook: what decodes them; its rotation is kept beside `bases`, for those who write it again.
             bases: (columns, *shape) of a float dtype, with a last axis of 2 for a complex table; None where the table's
                 own columns are coded: then they are the real entries of a row, complex ones as pairs.
             shape: of one row.
@@ -123,19 +122,19 @@ class CodedRepresentation(CodedStrings):
         check_bases(bases, columns=codebook.rank, stored_shape=stored_row_shape(shape, dtype))
         if codes.dtype == torch.uint8 and codes.shape == (index.nbytes,):
             codes = torch.cat([codes, codes.new_zeros(PADDING)])
-        plain = replace(codebook, rotation=None, center_numbers=None, center_step=0.0)
         buffers = {
             "codes": codes,
             "kinds": _keep_bits(index.kinds),
             "lengths": _keep_bits(index.lengths),
-            "codebook_bytes": torch.tensor(plain.to_bytes()),
+            "codebook_bytes": torch.tensor(codebook.to_bytes()),
         }
         read_buffers(buffers, rows=len(index.kinds), rank=codebook.rank, profiles=None)
+        scales = codebook.column_scales
         centers = codebook.centers
         return cls(
             buffers=buffers,
             bases=bases,
-            scales=torch.ones(codebook.rank),
+            scales=torch.ones(codebook.rank) if scales is None else torch.tensor(scales),
             centers=None if centers is None else torch.tensor(centers),
             shape=shape,
             dtype=dtype,

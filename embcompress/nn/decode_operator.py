@@ -70,6 +70,7 @@ def read_buffers(buffers: Mapping[str, Tensor], *, rows: int, rank: int, profile
     if len(kinds) != rows or len(lengths) != rows:
         raise ValueError(f"kinds and lengths are those of {rows} rows; got {len(kinds)} and {len(lengths)}.")
     try:
+        # Bases and centers are parameters of the module; those in the bytes are what they were before training.
         codebook = read_codebook(stored, rank=rank, dim=rank)
     except ArtifactError as err:
         raise ValueError(f"the codebook is damaged, or not one of {rank} columns: {err}") from err

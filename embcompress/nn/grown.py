@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from embcompress.nn.embedding import Embedding
+from embcompress.nn.markers import drop_mark
 from embcompress.nn.representation import Representation
 
 
@@ -35,6 +36,7 @@ class GrownRepresentation(Representation):
         self.added = Embedding.from_pretrained(added, trainable=True)
         self.padding_idx = base.padding_idx
         self.table_name = base.table_name
+        self.dense_key = base.dense_key
 
     @property
     def dtype(self) -> torch.dtype:
@@ -47,6 +49,12 @@ class GrownRepresentation(Representation):
         """The device of the rows."""
         device: torch.device = self.base.device
         return device
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Give the tensors by name, with one mark."""
+        state: dict[str, Any] = super().state_dict(*args, **kwargs)
+        drop_mark(state, f"{kwargs.get('prefix', '')}base.{self.base.dense_key}")
+        return state
 
     def look_up(self, indices: Tensor | None) -> Tensor:
         """Return rows, (*s, *shape); of the base as it stores them."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from embcompress.nn.markers import is_mark
 from embcompress.nn.table_weight import TableWeight
 
 PYKEEN_WEIGHTS = "weight._embeddings.weight"  # the keys of PyKEEN's module since 1.11.1
@@ -20,7 +21,7 @@ def rename_factors(state_dict: dict[str, Any], prefix: str) -> None:
         (OLD_PYKEEN_WEIGHTS, "weights"),
         (PYKEEN_BASES, "bases._embeddings.weight"),
     ):
-        if prefix + theirs in state_dict:
+        if prefix + theirs in state_dict and not is_mark(state_dict[prefix + theirs]):
             state_dict[prefix + ours] = state_dict.pop(prefix + theirs)
 
 

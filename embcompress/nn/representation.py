@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from embcompress.nn.constrainers import NORMALIZERS, RowFunction, row_function
 from embcompress.nn.ids import as_indices
+from embcompress.nn.markers import put_mark, take_mark
 from embcompress.nn.moves import check_kept, mark_unset
 from embcompress.nn.regularizers import make_regularizer
 from embcompress.nn.table_weight import check_assigned_weight, read_weight, without_gradient
@@ -42,10 +43,13 @@ class Representation(nn.Module, ABC):
         shape: of one row, a tuple.
         padding_idx: the id whose row gets no gradient from a lookup, or None.
         table_name: what messages call the table; empty where that is not known.
+        dense_key: the name, within this module, of the dense parameter that it took the place of; empty where it did
+            not. State dicts have a mark under it.
     """
 
     padding_idx: int | None = None
     table_name: str = ""
+    dense_key: str = ""
 
     def __init__(
         self,
@@ -203,6 +207,18 @@ class Representation(nn.Module, ABC):
         if was_meta:
             mark_unset(self)
         return self
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Put a mark where a dense table was."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.dense_key:
+            put_mark(destination, prefix + self.dense_key)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load, and refuse the rows of a dense table."""
+        if self.dense_key:
+            take_mark(state_dict, prefix + self.dense_key, args[-1])
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """Return the shape of the table, of how many numbers it is made, and how many of them are trained."""

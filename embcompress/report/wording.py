@@ -131,7 +131,8 @@ def coding_text(table: TableReport) -> str:
 def making_text(table: TableReport) -> str:
     """Describe the bases of a table: their number, their solver, and how often the rows were read."""
     if is_exported(table):
-        return "each row by itself"
+        has_factors = table.rank < min(table.rows, math.prod(table.shape))
+        return f"{table.rank} bases" if has_factors else "each row by itself"
     bases = f"{table.rank} bases" if has_bases(table) else "no bases"
     solver = f" by the {table.solver} solver" if table.solver and has_bases(table) else ""
     parts = [f"{bases}{solver}"]

@@ -36,7 +36,7 @@ from embcompress.exceptions import (
     UsageError,
 )
 from embcompress.results import ApproximateResult, TableReport
-from tests.fixtures import SAMPLE_FILES, SAMPLES, CompressSample, load_module, save
+from tests.fixtures import SAMPLE_FILES, SAMPLES, CompressSample, load_module, load_stored, save
 
 INTEGERS = (torch.uint8, torch.int16, torch.int32, torch.int64)
 REPORTED = 1e-6  # how near the reported error is to that of the stored factors in float64, relatively
@@ -61,7 +61,7 @@ def trip(request: pytest.FixtureRequest, compress_sample: CompressSample) -> Tri
     return Trip(
         sample=SAMPLES / request.param,
         result=result,
-        artifact=safetensors.torch.load_file(result.output.path),
+        artifact=load_stored(result.output.path),
         dense=safetensors.torch.load_file(dense.output.path),
         original=load_module(SAMPLES / request.param).state_dict(),
     )
@@ -175,7 +175,7 @@ def compress(path: Path, **options: Any) -> tuple[TableReport, dict[str, Tensor]
     """Compress a checkpoint of one table; return its report and the artifact's tensors."""
     result = embcompress.approximate(path, **options)
     (table,) = result.tables
-    return table, safetensors.torch.load_file(result.output.path), result
+    return table, load_stored(result.output.path), result
 
 
 SHAPES = {"long": (300, 24), "wide": (24, 300), "tall rows": (40, 4, 6)}

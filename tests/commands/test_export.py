@@ -46,6 +46,15 @@ def test_export_shows_what_was_written(folder: Path) -> None:
     ]
 
 
+def test_export_of_factors_shows_their_number(folder: Path) -> None:
+    """Of PyKEEN's representation people read the bases, and nothing of rounding."""
+    assert run("approximate", "model.safetensors", "--bases", 4, "-o", "factors.safetensors", "-q").code == 0
+    outcome = run("export", "factors.safetensors", "--to", "pykeen", "--neighbours", 0, "--verbose")
+    assert outcome.code == 0
+    assert "(4 bases)" in outcome.out
+    assert (folder / "factors-pykeen.pt").stat().st_size > 4 * (60 + 32) * 4
+
+
 def test_a_failed_gate_withholds_the_export(folder: Path) -> None:
     """Exit code 3; the report is written and the file is not, nor in a folder."""
     for kind, name in (("gguf:q4_0", "model-q4_0"), ("compressed-tensors:w4", "model-w4")):

@@ -20,10 +20,10 @@ def test_words_are_the_labels(tmp_path: Path) -> None:
     labels = write_lines(tmp_path / "labels.txt", words)
     source = save(tmp_path / "model.safetensors", {"emb.weight": draw(3, 4)})
     path = Path(embcompress.export(source, "word2vec:text", labels=labels).output.path)
-    assert path.name == "model.word2vec.txt"
+    assert path.name == "model-word2vec-text.txt"
     assert [line.rsplit(" ", 4)[0] for line in path.read_text().splitlines()[1:]] == words
     with pytest.raises(UsageError, match="1 of 3 labels are no words, such as 'New York'"):
-        embcompress.export(source, "word2vec", labels=labels, force=True)
+        embcompress.export(source, "word2vec", labels=labels)
     with open_checkpoint(path) as checkpoint:
         assert checkpoint.tensors[0].shape == (3, 4)
 

@@ -93,7 +93,7 @@ READERS: dict[str, Callable[[Path], tuple[Tensor, dict[str, Any]]]] = {
     "word2vec:text": lambda path: read_words(path, binary=False),
 }
 OF_OTHER_SOURCES = ("pykeen", "model2vec")  # from artifacts or folders with a tokenizer: tested in files of their own
-LINES = {"torch:int4": "model-int4.safetensors", "gguf:q4_0": "model-q4_0.gguf", "onnx:int4": "model-int4.onnx"}
+LINES = {"torch:int4": "model-int4.safetensors", "gguf:q4_0": "model-q4_0.gguf", "onnx:int4": "model-4bit.onnx"}
 SKIPPED = {
     "gguf": {"mask"},
     **dict.fromkeys(("onnx", "npy", "word2vec"), set(STATE) - {NAME}),
@@ -108,6 +108,12 @@ def reader_of(kind: str) -> Callable[[Path], tuple[Tensor, dict[str, Any]]]:
 def test_kinds_are_those_of_the_command_line() -> None:
     """One list for the help, one for what writes: of the same names."""
     assert list(KINDS) == list(EXPORT_KINDS)
+
+
+def test_default_names_are_each_of_one_kind() -> None:
+    """No two kinds write outputs, or reports by their stems, of one name beside an input."""
+    stems = {str(Path(f"model{kind.ending}").with_suffix("")) for kind in KINDS.values()}
+    assert len(stems) == len(KINDS)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith(OF_OTHER_SOURCES)])
@@ -389,7 +395,7 @@ def test_lines_of_the_docs_serve_rows(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     rows = torch.load(WORDS, weights_only=True)["embedding.weight"]
     for kind, name in LINES.items():
-        embcompress.export(WORDS, kind, output=name, neighbours=0, force=True)  # two reports of one name
+        embcompress.export(WORDS, kind, output=name, neighbours=0)
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL):
         if not any(f'"{name}"' in block for name in LINES.values()):

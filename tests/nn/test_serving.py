@@ -19,6 +19,7 @@ import embcompress
 from embcompress.exceptions import ArtifactError, TableError
 from embcompress.nn import BackfillRepresentation, Embedding, LowRankHead, LowRankRepresentation, Partition
 from embcompress.nn import MultiBackfillRepresentation as MultiBackfill
+from embcompress.nn.markers import TEXT
 from tests.cases import for_each
 from tests.fixtures import draw
 
@@ -138,7 +139,8 @@ def test_apply_to_scores_a_tied_head_through_the_factors(compress: Compress, bia
     sizes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     factors = {"weights": (ROWS, RANK), "bases._embeddings.weight": (RANK, DIM)}
     expected = {f"{path}.{name}": shape for path in ("emb", "head.table") for name, shape in factors.items()}
-    assert sizes == expected | ({"head.bias": (ROWS,)} if bias else {})
+    marks = dict.fromkeys(("emb.weight", "head.weight"), (len(TEXT),))
+    assert sizes == expected | marks | ({"head.bias": (ROWS,)} if bias else {})
     assert sum(value.numel() for value in model.parameters()) == RANK * (ROWS + DIM) + bias * ROWS
 
     query = draw(2, DIM, seed=1).to(dtype)

@@ -30,8 +30,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "pykeen": PykeenFile(),
         "model2vec:float16": StaticModelFolder("float16"),
         "model2vec:int8": StaticModelFolder("int8"),
-        "word2vec": WordVectors(".word2vec.bin", binary_rows, WORD_ENDS["word2vec-binary"]),
-        "word2vec:text": WordVectors(".word2vec.txt", text_rows, WORD_ENDS["word2vec"]),
+        "word2vec": WordVectors("-word2vec.bin", binary_rows, WORD_ENDS["word2vec-binary"]),
+        "word2vec:text": WordVectors("-word2vec-text.txt", text_rows, WORD_ENDS["word2vec"]),
         "npy": NumpyFile(),
         "npz": NumpyArchive(),
     }

@@ -83,7 +83,7 @@ class WordVectors(Kind):
 class NumpyFile(Kind):
     """An .npy file, of one table."""
 
-    ending = ".npy"
+    ending = "-table.npy"
 
     def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind
         return _why_complex(source.table.head)
@@ -109,7 +109,7 @@ class NumpyFile(Kind):
 class NumpyArchive(Kind):
     """An .npz file of all tables and tensors that NumPy has dtypes for, with the labels of rows."""
 
-    ending = ".npz"
+    ending = "-tables.npz"
 
     def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind
         return _why_complex(source.table.head)

@@ -52,7 +52,8 @@ class OnnxFile(Kind):
     """
 
     def __init__(self, bits: int, bytes_max: int = MESSAGE_BYTES_MAX) -> None:
-        self.ending = f"-int{bits}.onnx"
+        # Reports take the stem of what they report on, and -int8 is that of torch's rows.
+        self.ending = f"-{bits}bit.onnx"
         self._bits, self._bytes_max = bits, bytes_max
 
     def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind

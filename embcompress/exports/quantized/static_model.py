@@ -189,7 +189,7 @@ class _ScaledRows(TableEncoding):
     def __init__(self, table: TableHead) -> None:
         self.entries = (Entry(ROWS, "int8", table.dense_shape), Entry(WEIGHTS, "float32", (table.rows,)))
         self.fixed = {}
-        self.largest = torch.finfo(torch.float32).max
+        self.largest = torch.finfo(torch.float32).max / 2  # a level may lie beyond the number that it is nearest to
 
     def round(self, values: Tensor) -> RoundedPart:
         rounded = round_blocks(values, Scale(LEVELS, torch.float32), PEAKS)

@@ -7,13 +7,8 @@ from collections.abc import Iterator, Sequence
 from embcompress.report.document import parts
 from embcompress.report.document.grades import by_grade, grade_facts, legend_of, worst_grade
 from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section, Tone
-from embcompress.report.document.tables import (
-    errors_figure,
-    neighbours_figure,
-    sizes_figure,
-    table_section,
-    tables_grid,
-)
+from embcompress.report.document.table_figures import errors_figure, neighbours_figure, sizes_figure
+from embcompress.report.document.tables import table_section, tables_grid
 from embcompress.report.judgements import GRADE_TONES, check_sentence, gate_condition, gate_sentence, gate_value
 from embcompress.report.names import Command, Inline, Name
 from embcompress.report.wording import (
