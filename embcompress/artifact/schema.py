@@ -234,6 +234,17 @@ def coded_entries(name: str, *, codes: int, index: int, codebook: int) -> dict[s
     return {suffix: Entry(name + suffix, "uint8", (nbytes,), is_growing=True) for suffix, nbytes in sizes.items()}
 
 
+def staged_bytes(tables: Iterable[CompressedTable], entries: Iterable[Entry]) -> int:
+    """Count the bytes that lie beside the output while it is written: the largest codes of a seekable table.
+
+    Args:
+        tables: those that are written anew, one after the other.
+        entries: of all tensors.
+    """
+    staged = {table.name + CODES_SUFFIX for table in tables if table.is_seekable}
+    return max((entry.nbytes for entry in entries if entry.name in staged), default=0)
+
+
 def window_entries(
     table: CompressedTable,
     *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import warnings
@@ -14,6 +15,7 @@ from typer import rich_utils
 
 from embcompress.artifact.atomic_file import discard_pending
 from embcompress.cli.app import HELP_OPTIONS, app
+from embcompress.cli.examples import SYNONYMS
 from embcompress.cli.failure_reports import write_failure_reports
 from embcompress.cli.github_step import tell_failure
 from embcompress.cli.process import (
@@ -35,6 +37,8 @@ from embcompress.report.colors import render_text, wants_color
 from embcompress.report.json import render_json_failure
 from embcompress.report.terminal import render_failure
 from embcompress.text import did_you_mean
+
+UNKNOWN_COMMAND = re.compile(r"No such command '(.*?)'\.", re.DOTALL)  # how typer says it
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -127,5 +131,11 @@ def _fail_usage(err: BaseException, args: Sequence[str]) -> int:
         parameters = context.command.params if context is not None else ()
         known = [name for parameter in parameters for name in parameter.opts if name.startswith("-")]
         message, meant = f"{text.rstrip('.')}.", did_you_mean(mistyped, set(known) - {mistyped})
-    hint = f"{meant} `{command} --help` lists the options.".lstrip()
+    listed = "options"
+    if (unknown := UNKNOWN_COMMAND.match(message)) is not None:
+        known = [str(one.callback.__name__) for one in app.registered_commands if one.callback]
+        message, listed = f"there is no command {unknown[1]!r}.", "commands"
+        name = SYNONYMS.get(unknown[1].lower())
+        meant = f"Did you mean {name}?" if name else did_you_mean(unknown[1], known)
+    hint = f"{meant} `{command} --help` lists the {listed}.".lstrip()
     return _fail(UsageError(message, hint=hint), args, {})

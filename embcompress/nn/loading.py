@@ -58,7 +58,7 @@ def load(
             expand too far.
 
     Example:
-        >>> tables = load("model-compressed.safetensors")  # doctest: +SKIP
+        >>> tables = load("model-16x.safetensors")  # doctest: +SKIP
         >>> tables["wte.weight"](torch.tensor([[3, 5]])).shape  # doctest: +SKIP
         torch.Size([1, 2, 768])
     """

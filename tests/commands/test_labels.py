@@ -60,7 +60,7 @@ def test_commands_take_more_rows_than_labels(source: Path) -> None:
         assert one.tables[0].error.weighted_relative == pytest.approx(other.tables[0].error.weighted_relative, rel=1e-6)
     assert same.tables[0].error is not None
     assert (same.tables[0].error.unweighted_rows, same.warnings) == (0, ())
-    report = json.loads(source.with_name("model-compressed.report.json").read_text())
+    report = json.loads(source.with_name("model-2bases.report.json").read_text())
     assert report["warnings"][0] == "m.vocab was read as piece and score"
 
 

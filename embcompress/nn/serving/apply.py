@@ -85,7 +85,7 @@ def apply_to(
         UserWarning: a table that stays dense, and why; a bare parameter, and what it costs; tensors without memory.
 
     Example:
-        >>> apply_to(model, "model-compressed.safetensors")  # doctest: +SKIP
+        >>> apply_to(model, "model-16x.safetensors")  # doctest: +SKIP
         {'wte.weight': LowRankRepresentation(max_id=50257, shape=(768,), ...)}
     """
     with open_checkpoint(Path(path)) as checkpoint:
