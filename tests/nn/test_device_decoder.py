@@ -15,9 +15,11 @@ import pytest
 import torch
 
 from embcompress.coding.symbols import trellis_of
+from embcompress.nn import CodedRepresentation
+from embcompress.nn.coded_base import GPU_NUMBERS
 from embcompress.nn.decode_operator import decode_rows
 from embcompress.nn.device_decoder import decode_on_device, register_taps
-from tests.nn.coded_tables import WAYS, make_table
+from tests.nn.coded_tables import ROWS, WAYS, encode_table, make_table
 from tests.nn.device_tables import buffers_of, decode_both_ways, decode_shapes, make_device_table, make_wild_table
 
 needs_triton = pytest.mark.skipif(
@@ -137,3 +139,21 @@ def test_gpu_decodes_as_the_cpu_does_and_without_waiting() -> None:
     # Sums of seven products in float32, in any order.
     torch.testing.assert_close(own_scores.cpu(), scores, rtol=1e-5, atol=1e-5 * float(scores.abs().max()))
     assert torch.equal(own_scores[places], best)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: torch.cuda.is_available() is False")
+@torch.no_grad()
+def test_scores_on_a_gpu_go_over_all_blocks() -> None:
+    """Of 5 million rows, 40 again and again, all have the scores of these, and the highest are those of the best."""
+    encoded = encode_table((6,), way="centers")
+    table = CodedRepresentation.from_codes(**encoded.repeat(2**17).parts).cuda()
+    assert table.max_id * table.num_bases > GPU_NUMBERS
+    query = torch.linspace(-1, 1, 6)
+    expected = encoded.dense @ query.double()
+    scores = table.scores(query.cuda()).cpu().double().view(-1, ROWS)
+    # Sums of six products in float32.
+    torch.testing.assert_close(scores, expected.expand_as(scores), rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+    ids = table.topk(query.cuda(), k=10)[1]
+    assert len(set(ids.tolist())) == 10
+    assert {number % ROWS for number in ids.tolist()} == {int(expected.argmax())}
