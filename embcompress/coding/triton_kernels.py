@@ -2,10 +2,9 @@
 
 It reads the tables of `read_kernels`, does the same steps on unsigned integers of 32 bits and the same roundings, so
 that what it writes is equal to what the CPU decodes, bit for bit. Nothing in it waits for the CPU. Imported where a
-table on a GPU is first looked up: Triton comes with torch for CUDA, not with torch for CPUs.
+table on a GPU is first looked up: Triton comes with torch for CUDA, not with torch for CPUs. It reads annotations of
+arguments itself, older versions not as texts: hence none but of constants, and nothing from __future__.
 """
-
-from __future__ import annotations
 
 import subprocess
 from typing import Any
@@ -65,7 +64,7 @@ def _pull_raw(bits, state, left, ends):
     """Decode raw bits, fewer than 32 of each lane: whole pieces follow the highest ones."""
     number = tl.zeros_like(bits)
     while tl.max(bits, axis=0) > 0:
-        some = tl.where(bits > 0, (tl.maximum(bits, 1) - 1) % RAW_MAX + 1, 0)
+        some = tl.where(bits > 2 * RAW_MAX, bits - 2 * RAW_MAX, tl.where(bits > RAW_MAX, bits - RAW_MAX, bits))
         piece, state, left = _pull_piece(some, state, left, ends)
         number = (number << some) | piece
         bits -= some
