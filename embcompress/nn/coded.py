@@ -26,11 +26,11 @@ class CodedRepresentation(CodedStrings):
     the numbers, its kind tells its step and its profile p, and rows of zeros have no center. Without bases the weights
     are the entries of the row. Made by `from_codes`.
 
-    A lookup decodes the strings of its rows and never builds the table. The strings are decoded on the CPU: on a GPU a
-    lookup waits for that, and copies the numbers there. Bases, scales and centers train, codes do not. These parameters
-    are kept in float32 at least: `half()` and `to(dtype)` change the dtype of the rows, not how they are decoded. A
-    state dict holds all that decodes the rows, and loads into a module of as many rows, columns and profiles. torch
-    compiles, exports and traces a lookup as one operator, embcompress::decode_rows.
+    A lookup decodes the strings of its rows and never builds the table. Strings on a GPU are decoded there where Triton
+    runs, else on the CPU. Bases, scales and centers train, codes do not. These parameters are kept in float32 at least:
+    `half()` and `to(dtype)` change the dtype of the rows, not how they are decoded. A state dict holds all that decodes
+    the rows, and loads into a module of as many rows, columns and profiles. torch compiles, exports and traces a lookup
+    as one operator, embcompress::decode_rows.
 
     Attributes:
         bases: parameter (columns, real entries of a row), complex entries as pairs; None where the table's own columns

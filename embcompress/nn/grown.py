@@ -19,12 +19,17 @@ class GrownRepresentation(Representation):
         base: rows 0..base.max_id - 1, with `look_up` and `scores`; its normalizer must be None.
         added: (count, dim), the rows behind.
 
+    Raises:
+        ValueError: the base has a normalizer, which its rows would lose.
+
     Attributes:
         base: the table that grew.
         added: Embedding of the rows that came.
     """
 
     def __init__(self, base: Any, added: Tensor) -> None:
+        if base.normalizer is not None:
+            raise ValueError(f"a table that grows has no normalizer; got {base!r} with {base.normalizer!r}.")
         super().__init__(base.max_id + len(added), base.shape)
         self.is_complex = base.is_complex
         self.base = base

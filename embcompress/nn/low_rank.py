@@ -17,6 +17,7 @@ from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.initializers import Initializer, as_given, fill
 from embcompress.nn.module_rows import open_table
+from embcompress.nn.moves import in_own_dtype
 from embcompress.nn.pykeen_factors import PYKEEN_BASES, PYKEEN_WEIGHTS, LowRankWeight, rename_factors
 from embcompress.nn.representation import Representation, Shape
 from embcompress.nn.scoring import flat_query, normalized_scorer, score_in_blocks, top_rows
@@ -248,7 +249,9 @@ class LowRankRepresentation(Representation):
     def combine(self, weights: Tensor) -> Tensor:
         """Make rows of weights, (*s, rank) -> (*s, *shape)."""
         common, bases = self._bases_in_common()
-        rows = (weights.to(common) @ bases).view((*weights.shape[:-1], *self.bases.stored_shape))
+        with in_own_dtype(weights.device):
+            product = weights.to(common) @ bases
+        rows = product.view((*weights.shape[:-1], *self.bases.stored_shape))
         return torch.view_as_complex(rows) if self.is_complex else rows
 
     def scores(self, query: Tensor) -> Tensor:

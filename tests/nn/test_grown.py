@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from embcompress.nn import GrownRepresentation, LowRankRepresentation
@@ -46,3 +47,10 @@ def test_grown_sends_gradients_to_the_rows_asked_for() -> None:
     exact = torch.zeros(ROWS, 2)
     exact[4] = draw(2, DIM).sum(dim=1)
     torch.testing.assert_close(table.base.weights.grad, exact)
+
+
+def test_grown_refuses_a_base_with_a_normalizer() -> None:
+    """Rows of the base would lose it in silence: a ValueError."""
+    base = LowRankRepresentation.from_factors(bases=draw(3, DIM), weights=draw(ROWS, 3, seed=1), normalizer="softmax")
+    with pytest.raises(ValueError, match="has no normalizer"):
+        GrownRepresentation(base, draw(1, DIM))
