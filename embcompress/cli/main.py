@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 
 import typer
 from typer import rich_utils
-from typer.core import TyperGroup
 
 from embcompress.artifact.atomic_file import discard_pending
 from embcompress.cli.app import HELP_OPTIONS, app
@@ -95,9 +94,9 @@ def _run(args: list[str]) -> int:
 
 
 @cache
-def _commands() -> TyperGroup:
+def _commands() -> Any:
     """Make the parser of all commands: half of the time of a run that only tells what is wrong."""
-    return typer.main.get_group(app)
+    return typer.main.get_command(app)
 
 
 def _out_of_memory(detail: str) -> EmbcompressError:
