@@ -15,9 +15,12 @@ from embcompress.coding.lanes import (
     FACTOR_SHIFT,
     HAS_REST,
     IS_ESCAPE,
+    KEPT_ODD,
+    KEPT_SET,
     LANES,
     PAIR_BITS,
     SHIFT_SHIFT,
+    copy_bytes,
     step_alike,
     step_mixed,
     step_raw,
@@ -118,38 +121,92 @@ def _sort(layouts: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 def _finish(
     first: int,
     states: NDArray[np.uint32],
-    lefts: NDArray[np.uint32],
-    paths: NDArray[np.uint32],
-    ends: NDArray[np.int64],
     places: NDArray[np.uint32],
-    befores: NDArray[np.uint32],
+    paths: NDArray[np.uint32],
+    ends: NDArray[np.uint32],
+    steps: NDArray[np.uint32],
     kept: NDArray[np.uint32],
-    codes: NDArray[np.uint8],
+    strings: NDArray[np.uint8],
     step_codes: NDArray[np.uint32],
     columns: NDArray[np.int32],
     starts: NDArray[np.int64],
     counts: NDArray[np.int64],
-    trellis: NDArray[np.uint32],
     tile: NDArray[np.float32],
     step: int,
-    at_once: int,
+    offset: int,
+    stride: int,
+    forward: np.uint32,
 ) -> None:
     """Decode what follows escapes and raw bits in LANES rows, after a step of theirs."""
     for lane in range(first, first + LANES):
         if not (kept[lane] >> HAS_REST) & 1:
             continue
-        place, before = np.int64(places[lane]) + step, np.int64(befores[lane])
+        place, own_set = np.int64(steps[lane]) + step, np.int64((kept[lane] >> KEPT_SET) & 1)
         code = np.int64(step_codes[place])
-        table, raw = (code & ((1 << PAIR_BITS) - 1)) + (before & 1), code >> PAIR_BITS
-        end = ends[lane]
+        table, raw = (code & ((1 << PAIR_BITS) - 1)) + own_set, code >> PAIR_BITS
         state, position, symbol, is_level = _read_rest(
-            np.uint64(states[lane]), end - 2 * np.int64(lefts[lane]), end, codes,
+            np.uint64(states[lane]), np.int64(places[lane]), np.int64(ends[lane]), strings,
             np.int64(kept[lane]) & ((1 << ENTRY_BITS) - 1), starts[table], counts[table], raw,
         )  # fmt: skip
-        states[lane], lefts[lane] = np.uint32(state), np.uint32((end - position) >> 1)
-        paths[lane] = trellis[2 * before + (symbol & 1)]
+        states[lane], places[lane] = np.uint32(state), np.uint32(position)
+        if (symbol ^ np.int64(kept[lane] >> KEPT_ODD)) & 1:
+            paths[lane] ^= forward
         if not is_level:
-            tile[columns[place] * at_once + lane] = np.float32(2 * symbol + (before & 1))
+            tile[columns[place] * stride + offset + lane] = np.float32(2 * symbol + own_set)
+
+
+@compiled
+def _begin(
+    own_rows: NDArray[np.int64],  # (rows of the block,)
+    codes: NDArray[np.uint8],
+    positions: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    layouts: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    width: int,
+    states: NDArray[np.uint32],
+    places: NDArray[np.uint32],
+    paths: NDArray[np.uint32],
+    ends: NDArray[np.uint32],
+    steps: NDArray[np.uint32],
+    group_sizes: NDArray[np.int64],
+    is_alike: NDArray[np.bool_],
+    strings: NDArray[np.uint8],
+) -> NDArray[np.uint8]:
+    """Begin to decode rows: their strings are copied to one place, which stays in the cache, and is returned."""
+    total = 0
+    for row in own_rows:
+        total += lengths[row]
+    if total + PADDING > len(strings):
+        strings = np.empty(2 * total + PADDING, np.uint8)
+    count, place = len(own_rows), 0
+    for number in range(count):
+        row = own_rows[number]
+        copy_bytes(codes, positions[row], strings, place, lengths[row])
+        places[number], place = np.uint32(place), place + lengths[row]
+    strings[total], strings[total + 1] = 0, 0
+    # Lanes beyond the last row decode it again.
+    lanes = (count + LANES - 1) // LANES * LANES
+    for lane in range(lanes):
+        row = own_rows[min(lane, count - 1)]
+        start, length = np.int64(places[min(lane, count - 1)]), lengths[row]
+        state_bytes = min(length, 4 - (length & 1))
+        if lane < count:
+            state = 0
+            for byte in range(state_bytes):
+                state = (state << 8) | np.int64(strings[start + byte])
+            ends[lane], places[lane] = np.uint32(start + length), np.uint32(start + state_bytes)
+            states[lane] = np.uint32(state)
+        else:
+            states[lane], places[lane], ends[lane] = states[count - 1], places[count - 1], ends[count - 1]
+        paths[lane], steps[lane] = 0, np.uint32(layouts[row] * width)
+    for group in range(lanes // LANES):
+        first, size = group * LANES, 0
+        for lane in range(first, first + LANES):
+            size = max(size, sizes[np.int64(steps[lane]) // width] if width else 0)
+        group_sizes[group] = size
+        is_alike[group] = steps[first] == steps[first + LANES - 1]
+    return strings
 
 
 @compiled
@@ -159,99 +216,107 @@ def _decode(
     lengths: NDArray[np.int64],  # (rows,), its bytes
     layouts: NDArray[np.int64],  # (rows,)
     factors: NDArray[np.float32],  # (rows,)
-    targets: NDArray[np.int64],  # (rows,), where in `decoded` each belongs
+    targets: NDArray[np.int64],  # (rows,), where in `decoded` each belongs; where there is a stride they are not asked
+    order: NDArray[np.int64],  # of the rows that are decoded; rows of one layout behind each other
     step_codes: NDArray[np.uint32],  # (layouts * width,)
     columns: NDArray[np.int32],  # (layouts * width,)
     sizes: NDArray[np.int64],  # (layouts,), steps that decode something
     slots: NDArray[np.uint8],
-    entries: NDArray[np.uint32],
-    levels: NDArray[np.uint32],
+    entries: NDArray[np.uint64],
     starts: NDArray[np.int64],
     counts: NDArray[np.int64],
-    trellis: NDArray[np.uint32],
+    forward: np.uint32,
+    back: np.uint32,
     width: int,
     profiles: NDArray[np.int64],  # (rows,)
     scales: NDArray[np.float32],  # (width,)
     centers: NDArray[np.float32],  # (profiles + 1) * width, the first one zeros
-    decoded: NDArray[np.float32],  # (all rows * width,), written
+    decoded: NDArray[np.float32],  # written
+    column_stride: int,
 ) -> None:
-    """Decode strings, LANES side by side: rows of one layout where there are as many, else each by its own."""
-    rows = len(layouts)
+    """Decode strings, LANES side by side: rows of one layout where there are as many, else each by its own.
+
+    Without a stride rows are written, (all rows * width,), finished. With one, columns, so far apart, of the numbers of
+    all rows in their order: neither factors nor scales nor centers are in them, and up to LANES - 1 more are written.
+    """
+    rows = len(order)
     most = min(GROUPS_AT_ONCE, max(1, NUMBERS_AT_ONCE // (LANES * max(1, width))))
     at_once = LANES * min(most, (rows + LANES - 1) // LANES)
-    order = _sort(layouts, len(sizes))
-    states, lefts, paths = _aligned(at_once), _aligned(at_once), _aligned(at_once)
-    places, befores, kept = _aligned(at_once), _aligned(at_once), _aligned(at_once)
-    ends = _aligned(2 * at_once).view(np.int64)
-    tile = _aligned(width * at_once).view(np.float32)
-    own_factors = np.empty(at_once, np.float32)
-    own_targets, own_centers = np.empty(at_once, np.int64), np.empty(at_once, np.int64)
-    group_sizes = np.empty(at_once // LANES, np.int64)
-    is_alike = np.empty(at_once // LANES, np.bool_)
+    states, places, paths, ends = _aligned(at_once), _aligned(at_once), _aligned(at_once), _aligned(at_once)
+    steps, kept = _aligned(at_once), _aligned(at_once)
+    group_sizes, is_alike = np.empty(at_once // LANES, np.int64), np.empty(at_once // LANES, np.bool_)
+    strings = np.empty(0, np.uint8)
+    stride, tile = (column_stride, decoded) if column_stride else (at_once, _aligned(width * at_once).view(np.float32))
     for first in range(0, rows, at_once):
-        count = min(at_once, rows - first)
-        groups = (count + LANES - 1) // LANES
-        longest = 0
-        for group in range(groups):
-            size = 0
-            for lane in range(group * LANES, (group + 1) * LANES):
-                # Lanes beyond the last row decode it again.
-                row = order[first + min(lane, count - 1)]
-                start, length = positions[row], lengths[row]
-                state_bytes = min(length, 4 - (length & 1))
-                state = 0
-                for byte in range(state_bytes):
-                    state = (state << 8) | np.int64(codes[start + byte])
-                states[lane], lefts[lane] = np.uint32(state), np.uint32((length - state_bytes) >> 1)
-                paths[lane], ends[lane], places[lane] = 0, start + length, np.uint32(layouts[row] * width)
-                own_factors[lane], own_targets[lane] = factors[row], targets[row]
-                own_centers[lane] = (profiles[row] + 1) * width
-                size = max(size, sizes[layouts[row]])
-            group_sizes[group], longest = size, max(longest, size)
-            is_alike[group] = places[group * LANES] == places[group * LANES + LANES - 1]
-        for step in range(longest):
+        own_rows = order[first : first + at_once]
+        strings = _begin(
+            own_rows, codes, positions, lengths, layouts, sizes, width, states, places, paths, ends, steps, group_sizes,
+            is_alike, strings,
+        )  # fmt: skip
+        groups = (len(own_rows) + LANES - 1) // LANES
+        offset = first if column_stride else 0
+        for step in range(group_sizes[:groups].max()):
             for group in range(groups):
                 lane = group * LANES
                 if step >= group_sizes[group]:
                     continue
                 if is_alike[group]:
-                    place = np.int64(places[lane]) + step
-                    code, at = step_codes[place], np.int64(columns[place]) * at_once
+                    place = np.int64(steps[lane]) + step
+                    code, at = step_codes[place], np.int64(columns[place]) * stride + offset
                     if 0 < code >> np.uint32(PAIR_BITS) <= RAW_MAX:
                         has_rest = step_raw(
-                            states, lefts, paths, ends, places, befores, kept, codes, step_codes, columns, slots,
-                            entries, levels, trellis, tile, lane, code, at,
+                            states, places, paths, ends, steps, kept, strings, step_codes, columns, slots, entries,
+                            tile, lane, code, at, stride, forward, back,
                         )  # fmt: skip
                     else:
                         has_rest = step_alike(
-                            states, lefts, paths, ends, places, befores, kept, codes, step_codes, columns, slots,
-                            entries, levels, trellis, tile, lane, code, at,
+                            states, places, paths, ends, steps, kept, strings, step_codes, columns, slots, entries,
+                            tile, lane, code, at, stride, forward, back,
                         )  # fmt: skip
                 else:
                     has_rest = step_mixed(
-                        states, lefts, paths, ends, places, befores, kept, codes, step_codes, columns, slots, entries,
-                        levels, trellis, tile, lane, np.uint32(step), at_once,
+                        states, places, paths, ends, steps, kept, strings, step_codes, columns, slots, entries, tile,
+                        lane, np.uint32(step), offset, stride, forward, back,
                     )  # fmt: skip
                 if has_rest:
                     _finish(
-                        lane, states, lefts, paths, ends, places, befores, kept, codes, step_codes, columns, starts,
-                        counts, trellis, tile, step, at_once,
+                        lane, states, places, paths, ends, steps, kept, strings, step_codes, columns, starts, counts,
+                        tile, step, offset, stride, forward,
                     )  # fmt: skip
         for group in range(groups):
             for lane in range(group * LANES, (group + 1) * LANES):
                 for step in range(group_sizes[group], width):
-                    tile[np.int64(columns[np.int64(places[lane]) + step]) * at_once + lane] = 0
-        whole = width // LANES * LANES
-        for lane in range(0, count // LANES * LANES, LANES):
-            for column in range(0, whole, LANES):
-                write_rows(
-                    tile, own_factors, own_targets, scales, centers, own_centers, decoded, lane, column, at_once, width
-                )  # fmt: skip
-        for lane in range(count):
-            begin = whole if lane < count // LANES * LANES else 0
-            for column in range(begin, width):
-                number = tile[column * at_once + lane] * own_factors[lane] * scales[column]
-                decoded[own_targets[lane] * width + column] = number + centers[own_centers[lane] + column]
+                    tile[np.int64(columns[np.int64(steps[lane]) + step]) * stride + offset + lane] = 0
+        if not column_stride:
+            _write_out(own_rows, tile, factors, targets, profiles, scales, centers, width, at_once, decoded)
+
+
+@compiled
+def _write_out(
+    own_rows: NDArray[np.int64],
+    tile: NDArray[np.float32],
+    factors: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    profiles: NDArray[np.int64],
+    scales: NDArray[np.float32],
+    centers: NDArray[np.float32],
+    width: int,
+    at_once: int,
+    decoded: NDArray[np.float32],
+) -> None:
+    """Write rows that are decoded column by column, times the factors of rows and columns, plus centers."""
+    count = len(own_rows)
+    own_factors, own_targets, own_centers = factors[own_rows], targets[own_rows], (profiles[own_rows] + 1) * width
+    whole_lanes, whole = count // LANES * LANES, width // LANES * LANES
+    for lane in range(0, whole_lanes, LANES):
+        for column in range(0, whole, LANES):
+            write_rows(
+                tile, own_factors, own_targets, scales, centers, own_centers, decoded, lane, column, at_once, width
+            )  # fmt: skip
+    for lane in range(count):
+        for column in range(whole if lane < whole_lanes else 0, width):
+            number = tile[column * at_once + lane] * own_factors[lane] * scales[column]
+            decoded[own_targets[lane] * width + column] = number + centers[own_centers[lane] + column]
 
 
 @dataclass(frozen=True)
@@ -260,15 +325,14 @@ class DecoderTables:
 
     Attributes:
         slots: uint8, slot -> entry.
-        entries: uint32, as `lanes` names their bits.
-        levels: uint32, the bits of the level of each entry, where there are raw bits those of its symbol.
+        entries: uint64, below as `lanes` names their bits, above the bits of the level of each, where there are raw
+            bits those of its symbol.
         starts: int64, the symbol of the first entry of each table.
         counts: int64, entries of each table.
     """
 
     slots: NDArray[np.uint8]
-    entries: NDArray[np.uint32]
-    levels: NDArray[np.uint32]
+    entries: NDArray[np.uint64]
     starts: NDArray[np.int64]
     counts: NDArray[np.int64]
 
@@ -296,10 +360,11 @@ def decoder_tables() -> DecoderTables:
     levels[2 * TRAINED :] = (symbols.starts[2 * TRAINED :, None] + index).astype(np.int32).view(np.uint32)
     # A gather of the last slot reads three bytes more.
     idle_slots = np.zeros(2 * SLOTS + 3, np.uint8)
+    all_entries = np.concatenate([asymmetric, prefixed, idle]).ravel().astype(np.uint64)
+    all_levels = np.concatenate([levels, levels, np.zeros_like(idle)]).ravel().astype(np.uint64)
     return DecoderTables(
         slots=np.concatenate([symbols.slots.ravel(), symbols.prefix_slots.ravel(), idle_slots]),
-        entries=np.concatenate([asymmetric, prefixed, idle]).ravel(),
-        levels=np.concatenate([levels, levels, np.zeros_like(idle)]).ravel(),
+        entries=all_entries | all_levels << np.uint64(32),
         starts=np.concatenate([symbols.starts, symbols.starts, [0, 0]]),
         counts=np.concatenate([symbols.counts, symbols.counts, [1, 1]]),
     )
@@ -378,8 +443,10 @@ def read_strings(
         centers, profiles = nothing, np.full(len(layouts), -1)
     else:
         centers = np.concatenate([nothing, centers])
+    forward, back = trellis.taps
     _decode(
-        codes, positions, lengths, layouts, factors, targets, steps.codes.ravel(), steps.columns.ravel(), steps.sizes,
-        tables.slots, tables.entries, tables.levels, tables.starts, tables.counts, trellis.paths, width, profiles,
-        np.ones(width, np.float32) if scales is None else scales, centers.ravel(), decoded.ravel(),
+        codes, positions, lengths, layouts, factors, targets, _sort(layouts, len(steps.sizes)), steps.codes.ravel(),
+        steps.columns.ravel(), steps.sizes, tables.slots, tables.entries, tables.starts, tables.counts,
+        np.uint32(forward), np.uint32(back), width, profiles,
+        np.ones(width, np.float32) if scales is None else scales, centers.ravel(), decoded.ravel(), 0,
     )  # fmt: skip
