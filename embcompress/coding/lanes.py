@@ -1,8 +1,7 @@
 """A step of the decoder for LANES rows at once, in vector instructions that numba does not write of itself.
 
 What is known of each row stands in arrays of one number a lane. Tables are read by gathers: an array of addresses.
-Compiled for a processor without them, a gather becomes a load for each lane. numba's cache on disk looks at the file of
-a kernel alone: after a change here, touch read_kernels.py.
+Compiled for a processor without them, a gather becomes a load for each lane.
 """
 
 from __future__ import annotations
@@ -26,32 +25,20 @@ UNIT_BITS = 16
 
 _BYTE, _INT, _LONG = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _VECTOR, _LONGS = ir.VectorType(_INT, LANES), ir.VectorType(_LONG, LANES)
+_FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _MASK = ir.VectorType(ir.IntType(1), LANES)
 # Bits of `kept`, above the index of the entry (0..8) and beside HAS_REST: the set of the symbol, and whether the table
 # took it as odd.
 KEPT_SET, KEPT_ODD = 9, 10
 # The arguments of `step_alike` and `step_mixed`, by number.
 (
-    STATES, PLACES, PATHS, ENDS, STEPS, KEPT, CODES, STEP_CODES, COLUMNS, SLOTS, ENTRIES, TILE, LANE, CODE, AT, STRIDE,
-    FORWARD, BACK,
-) = range(18)  # fmt: skip
+    STATES, PLACES, PATHS, ENDS, STEPS, FACTORS, KEPT, CODES, STEP_CODES, COLUMNS, SLOTS, ENTRIES, TILE, LANE, CODE, AT,
+    STRIDE, FORWARD, BACK,
+) = range(19)  # fmt: skip
 
 
 def _all(number: int, kind: Any = _VECTOR) -> Any:
     return ir.Constant(kind, [number] * LANES)
-
-
-class _Places(ir.instructions.Instruction):  # type: ignore[misc]
-    """The addresses of elements of a table, one a lane; llvmlite's own instruction takes no vectors."""
-
-    def __init__(self, block: Any, kind: Any, table: Any, numbers: Any) -> None:
-        super().__init__(block, ir.VectorType(_INT.as_pointer(), LANES), "getelementptr", [table, numbers])
-        self._kind = kind
-
-    def descr(self, buf: list[str]) -> None:
-        """Write the instruction."""
-        operands = ", ".join(f"{operand.type} {operand.get_reference()}" for operand in self.operands)
-        buf.append(f"getelementptr {self._kind}, {operands}\n")
 
 
 class _Lanes:
@@ -80,12 +67,6 @@ class _Lanes:
         """Give all lanes one number."""
         empty = ir.Constant(kind, ir.Undefined)
         return self.builder.shuffle_vector(self.builder.insert_element(empty, number, _INT(0)), empty, _all(0))
-
-    def look_up(self, array: int, numbers: Any, kind: Any = _INT) -> Any:
-        """Load four bytes a lane, at elements of a table below 2^31 by number: half the work of a gather."""
-        places = _Places(self.builder.block, kind, self.pointers[array], numbers)
-        self.builder._insert(places)
-        return self._gather(places)
 
     def gather(self, array: int, offsets: Any, *, mask: Any = None, kind: Any = _VECTOR) -> Any:
         """Load four or eight bytes a lane, at bytes of an array, below 2^31; zeros where a mask is off."""
@@ -163,6 +144,7 @@ def _write_step(lanes: _Lanes, values: Any, *, is_alike: bool, is_raw: bool) -> 
     # The level of an entry stands behind it: one load for both.
     both = lanes.gather(ENTRIES, builder.shl(lanes.join(table, ENTRY_BITS, index), _all(3)), kind=_LONGS)
     entry, level = builder.trunc(both, _VECTOR), builder.trunc(builder.lshr(both, _all(32, _LONGS)), _VECTOR)
+    number = None if is_raw else builder.bitcast(level, _FLOATS)
     # One formula for both codes: factor * (state >> shift) + (slot or 0) - the frequencies before.
     own_slot = builder.and_(slot, lanes.spread_bit(lanes.cut(entry, ADDS_SLOT, 1)))
     shifted = builder.lshr(state, builder.lshr(entry, _all(SHIFT_SHIFT)))
@@ -180,7 +162,7 @@ def _write_step(lanes: _Lanes, values: Any, *, is_alike: bool, is_raw: bool) -> 
             builder.select(is_whole, one, other) for one, other in zip(after_raw, (state, place), strict=True)
         )
         symbol, odd = builder.or_(builder.shl(level, raw), low), lanes.cut(low, 0, 1)
-        level = builder.sitofp(lanes.join(symbol, 1, own_set), ir.VectorType(ir.FloatType(), LANES))
+        number = builder.sitofp(lanes.join(symbol, 1, own_set), _FLOATS)
     # Trellis.taps
     added = builder.xor(
         builder.and_(lanes.spread(values[FORWARD]), lanes.spread_bit(odd)),
@@ -192,28 +174,28 @@ def _write_step(lanes: _Lanes, values: Any, *, is_alike: bool, is_raw: bool) -> 
         kept = builder.or_(kept, builder.shl(bits, _all(bit)))
     for array, numbers in ((STATES, state), (PLACES, place), (PATHS, path), (KEPT, kept)):
         lanes.store(numbers, array, lane)
-    first = builder.add(values[AT], lane)
+    first, number = builder.add(values[AT], lane), builder.fmul(number, lanes.load(FACTORS, lane, _FLOATS))
     if is_alike:
-        lanes.store(level, TILE, first)
+        lanes.store(number, TILE, first)
     else:
         columns = builder.zext(lanes.gather(COLUMNS, place_of_step), _LONGS)
         in_tile = builder.add(
             builder.mul(columns, lanes.spread(values[STRIDE], _LONGS)),
             builder.add(ir.Constant(_LONGS, list(range(LANES))), lanes.spread(first, _LONGS)),
         )
-        lanes.scatter(level, TILE, builder.shl(in_tile, _all(2, _LONGS)))
+        lanes.scatter(builder.bitcast(number, _VECTOR), TILE, builder.shl(in_tile, _all(2, _LONGS)))
     return lanes.has_any(kept, HAS_REST)
 
 
 def _make_step(*, is_alike: bool, is_raw: bool = False) -> Any:
     # numba reads the number of arguments off the signature, so that each has a name.
     def step(  # type: ignore[no-untyped-def]
-        _, states, places, paths, ends, steps, kept, codes, step_codes, columns, slots, entries, tile, _lane, _code,
-        _at, _stride, _forward, _back,
+        _, states, places, paths, ends, steps, factors, kept, codes, step_codes, columns, slots, entries, tile, _lane,
+        _code, _at, _stride, _forward, _back,
     ):  # fmt: skip
         arguments = (
-            states, places, paths, ends, steps, kept, codes, step_codes, columns, slots, entries, tile, types.int64,
-            types.uint32, types.int64, types.int64, types.uint32, types.uint32,
+            states, places, paths, ends, steps, factors, kept, codes, step_codes, columns, slots, entries, tile,
+            types.int64, types.uint32, types.int64, types.int64, types.uint32, types.uint32,
         )  # fmt: skip
 
         def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -229,21 +211,20 @@ step_raw = _make_step(is_alike=True, is_raw=True)
 
 # The arguments of `write_rows`, by number.
 (
-    _LEVELS_OF, _FACTORS, _TARGETS, _SCALES, _CENTERS, _CENTER_PLACES, _ROWS, _FIRST_LANE, _FIRST_COLUMN, _LANES_WIDTH,
-    _ROW_WIDTH,
-) = range(11)  # fmt: skip
+    _NUMBERS, _TARGETS, _SCALES, _CENTERS, _CENTER_PLACES, _ROWS, _FIRST_LANE, _FIRST_COLUMN, _LANES_WIDTH, _ROW_WIDTH,
+) = range(10)  # fmt: skip
 
 
 def _write_rows(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-    """Write the instructions that turn LANES columns of LANES lanes into parts of rows, times the rows' factors."""
-    lanes, floats = _Lanes(context, builder, signature, values), ir.VectorType(ir.FloatType(), LANES)
+    """Write the instructions that turn LANES columns of LANES lanes into parts of rows, times their factors."""
+    lanes = _Lanes(context, builder, signature, values)
     lane, column = values[_FIRST_LANE], values[_FIRST_COLUMN]
 
     def place_of(number: int) -> Any:
         columns = builder.mul(builder.add(column, _LONG(number)), values[_LANES_WIDTH])
         return builder.add(columns, lane)
 
-    vectors = [lanes.load(_LEVELS_OF, place_of(number), floats) for number in range(LANES)]
+    vectors = [lanes.load(_NUMBERS, place_of(number), _FLOATS) for number in range(LANES)]
     # Perfect shuffles: after log2(LANES) rounds vector i holds what element i of each held.
     half = LANES // 2
     low = ir.Constant(_VECTOR, [number // 2 + LANES * (number % 2) for number in range(LANES)])
@@ -251,27 +232,26 @@ def _write_rows(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     for _ in range(LANES.bit_length() - 1):
         pairs = zip(vectors[:half], vectors[half:], strict=True)
         vectors = [builder.shuffle_vector(one, two, mask) for one, two in pairs for mask in (low, high)]
-    scales = lanes.load(_SCALES, column, floats)
+    scales = lanes.load(_SCALES, column, _FLOATS)
     for number, vector in enumerate(vectors):
         place = builder.add(lane, _LONG(number))
-        factor, target, center = (
-            builder.load(builder.gep(lanes.pointers[array], [place])) for array in (_FACTORS, _TARGETS, _CENTER_PLACES)
+        target, center = (
+            builder.load(builder.gep(lanes.pointers[array], [place])) for array in (_TARGETS, _CENTER_PLACES)
         )
-        product = builder.fmul(builder.fmul(vector, lanes.spread(factor, floats)), scales)
-        product = builder.fadd(product, lanes.load(_CENTERS, builder.add(center, column), floats))
+        product = builder.fmul(vector, scales)
+        product = builder.fadd(product, lanes.load(_CENTERS, builder.add(center, column), _FLOATS))
         lanes.store(product, _ROWS, builder.add(builder.mul(target, values[_ROW_WIDTH]), column))
     return context.get_dummy_value()
 
 
 def _type_rows(  # type: ignore[no-untyped-def]
-    _, levels, factors, targets, scales, centers, center_places, rows, _lane, _column, _lanes_width, _row_width
+    _, numbers, targets, scales, centers, center_places, rows, _lane, _column, _lanes_width, _row_width
 ):
-    """Write LANES numbers of each of LANES rows, times the factors of row and column, where they belong.
+    """Write LANES numbers of each of LANES rows, times the factors of columns, where they belong.
 
     Args:
         _: numba's.
-        levels: float32, column by column, `lanes_width` apart.
-        factors: float32, of each lane.
+        numbers: float32, column by column, `lanes_width` apart.
         targets: int64, the row of each lane.
         scales: float32, of each column.
         centers: float32, profile by profile, which are added.
@@ -279,10 +259,10 @@ def _type_rows(  # type: ignore[no-untyped-def]
         rows: float32, row by row, `row_width` apart; written.
         _lane: the first.
         _column: the first.
-        _lanes_width: numbers between two columns in `levels`.
+        _lanes_width: numbers between two columns in `numbers`.
         _row_width: numbers between two rows in `rows`.
     """
-    return types.void(levels, factors, targets, scales, centers, center_places, rows, *[types.int64] * 4), _write_rows
+    return types.void(numbers, targets, scales, centers, center_places, rows, *[types.int64] * 4), _write_rows
 
 
 write_rows: Any = intrinsic(_type_rows)
