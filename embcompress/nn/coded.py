@@ -185,6 +185,11 @@ class CodedRepresentation(CodedStrings):
             rows = rows.view(*ids.shape, *self.stored_shape)
         return torch.view_as_complex(rows) if self.is_complex else rows
 
+    def _weights(self, ids: Tensor) -> Tensor:
+        if not self._is_direct(ids) or torch._C._len_torch_dispatch_stack():
+            return super()._weights(ids)
+        return self._direct().weights(ids)
+
     def _weight_scorer(self, projected: Tensor, *, dtype: torch.dtype) -> Callable[[int, int], Tensor]:
         if projected.dtype != torch.float32 or not self._is_direct(projected):
             return super()._weight_scorer(projected, dtype=dtype)

@@ -38,20 +38,19 @@ class DirectTable(NamedTuple):
         Raises:
             IndexError: an id that is not that of a row.
         """
-        count = ids.shape[0]
-        numbers = np.empty((min(count, BLOCK_ROWS), self.scales.shape[0]), np.float32)
-        weights = torch.from_numpy(numbers)
+        count, bases = ids.shape[0], self.bases
         if count <= BLOCK_ROWS:
-            self._decode(ids, numbers)
-            return (weights if self.bases is None else torch.mm(weights, self.bases)).to(dtype)
-        rows = torch.empty(count, numbers.shape[1] if self.bases is None else self.bases.shape[1], dtype=dtype)
+            weights = self.weights(ids)
+            return (weights if bases is None else torch.mm(weights, bases)).to(dtype)
+        rows = torch.empty(count, self.scales.shape[0] if bases is None else bases.shape[1], dtype=dtype)
         for part, block in zip(torch.split(rows, BLOCK_ROWS), torch.split(ids, BLOCK_ROWS), strict=True):
-            self._decode(block, numbers[: len(block)])
-            own = weights[: len(block)]
-            part.copy_(own if self.bases is None else torch.mm(own, self.bases))
+            weights = self.weights(block)
+            part.copy_(weights if bases is None else torch.mm(weights, bases))
         return rows
 
-    def _decode(self, ids: Tensor, numbers: NDArray[np.float32]) -> None:
+    def weights(self, ids: Tensor) -> Tensor:
+        """Decode weights, (count,) int64 -> (count, columns) float32; raises as `rows`."""
+        numbers = np.empty((ids.shape[0], self.scales.shape[0]), np.float32)
         self.host.decoder.decode(
             self.host.codes,
             ids.numpy(),
@@ -60,6 +59,7 @@ class DirectTable(NamedTuple):
             scales=self.scales.numpy(),
             centers=None if self.centers is None else self.centers.numpy(),
         )
+        return torch.from_numpy(numbers)
 
     def scorer(self, projected: Tensor) -> Callable[[int, int], Tensor]:
         """Score the weights of consecutive rows against queries (*q, columns) float32, from one id up to another."""
