@@ -5,7 +5,7 @@ NUMERIC = $(addprefix tests/, $(addprefix linalg/test_, blocks.py error.py error
 .PHONY: demo test test-portable check bench schema architectures golden samples screenshots clean
 
 demo: .venv/installed  ## compress a sample checkpoint and show its report
-	mkdir -p build && $(BIN)/embcompress approximate sample_checkpoints/words/model.pt --ratio 16 --output build/words-compressed.safetensors --force
+	mkdir -p build && $(BIN)/embcompress approximate sample_checkpoints/words/model.pt --ratio 16 --output build/words-16x.safetensors --force
 
 # One thread a worker: they share the cores, and more threads than cores wait for each other.
 test: .venv/installed  ## run the tests

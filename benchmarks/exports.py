@@ -1,4 +1,4 @@
-"""Squared error of `export` over that of the quantizer that each form comes with, at the same bytes.
+"""Squared error of `export` over that of the quantizer that each form comes with, at the same bytes or the nearest.
 
     python exports.py [KNOWLEDGE_GRAPH.safetensors]
 
@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from harness import ROOT, table
@@ -114,6 +116,63 @@ def by_compressed_tensors(bits: int) -> Callable[[Tensor], Tensor]:
     return run
 
 
+def by_onnxruntime(**options: bool) -> Callable[[Tensor], Tensor]:
+    """Round a Gather to 4 bits in blocks of 32 with onnxruntime's own quantizer, and run it."""
+
+    def run(values: Tensor) -> Tensor:
+        from onnxruntime.quantization import matmul_nbits_quantizer as quantizers
+
+        config = quantizers.DefaultWeightOnlyQuantConfig(
+            block_size=32, bits=4, op_types_to_quantize=("Gather",), quant_axes=(("Gather", 1),), **options
+        )
+        quantizer = quantizers.MatMulNBitsQuantizer(_gather_model(values), algo_config=config)
+        quantizer.process()
+        return _run_gather(quantizer.model.model, len(values))
+
+    return run
+
+
+def by_dynamic(values: Tensor) -> Tensor:
+    """Round a Gather to int8 with onnxruntime's quantize_dynamic, which has one scale for the table, and run it."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = (str(Path(folder) / name) for name in ("dense.onnx", "int8.onnx"))
+        onnx.save(_gather_model(values), source)
+        quantize_dynamic(source, target, weight_type=QuantType.QInt8, op_types_to_quantize=["Gather"])
+        return _run_gather(onnx.load(target), len(values))
+
+
+def _gather_model(values: Tensor) -> Any:
+    import onnx
+    from onnx import helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "ids"], ["rows"], axis=0)],
+        "gather",
+        [helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["count"])],
+        [helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["count", values.shape[1]])],
+        [onnx.numpy_helper.from_array(values.numpy(), "table")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def _run_gather(model: Any, rows: int) -> Tensor:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {"ids": torch.arange(rows).numpy()})[0])
+
+
+def by_model2vec(values: Tensor) -> Tensor:
+    """Round to int8 as model2vec does, under the scale that it divides by and does not keep."""
+    from model2vec.quantization import DType, quantize_embeddings
+
+    codes = quantize_embeddings(values.numpy(), DType.Int8)
+    return torch.from_numpy(codes).float() * (values.abs().max() / 127)
+
+
 PEERS: Mapping[str, tuple[Peer, ...]] = {
     "gguf:q8_0": (Peer("gguf.quants.quantize", "gguf", by_gguf("Q8_0")),),
     "gguf:q4_0": (Peer("gguf.quants.quantize", "gguf", by_gguf("Q4_0")),),
@@ -128,7 +187,15 @@ PEERS: Mapping[str, tuple[Peer, ...]] = {
     ),
     "compressed-tensors:w8": (Peer("calculate_qparams", "compressed_tensors", by_compressed_tensors(8)),),
     "compressed-tensors:w4": (Peer("calculate_qparams", "compressed_tensors", by_compressed_tensors(4)),),
-}  # by kind; each takes as many bytes as ours
+    "onnx:int8": (Peer("quantize_dynamic, one scale", "onnxruntime", by_dynamic),),
+    "onnx:int4": (
+        Peer("MatMulNBitsQuantizer, 4.5 bits with float16", "onnx_ir", by_onnxruntime(is_symmetric=True)),
+        Peer("the same, with zeros, 4.63 bits", "onnx_ir", by_onnxruntime(is_symmetric=False)),
+    ),
+    "model2vec:int8": (Peer("quantize_embeddings, one scale", "model2vec", by_model2vec),),
+}  # by kind; each takes as many bytes as ours, or says how many
+# What every program makes of the same numbers.
+UNROUNDED = ("pykeen", "model2vec:float16", "word2vec", "word2vec:text", "npy", "npz")
 
 
 def squared_error(values: Tensor, made: Tensor) -> float:
@@ -141,8 +208,11 @@ def compare(name: str, values: Tensor) -> list[list[str]]:
     """Export a table in every kind, and compare its error with those of the peers."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "model.safetensors"
-        save_file({NAME: values}, source)
+        source = Path(folder) / "model"
+        source.mkdir()
+        save_file({NAME: values}, source / "model.safetensors")
+        vocabulary = {str(number): number for number in range(len(values))}
+        (source / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}))
         for kind, peers in PEERS.items():
             started = time.perf_counter()
             try:
@@ -168,7 +238,7 @@ def main() -> None:
     parser.add_argument("graph", type=Path, nargs="?", default=GRAPH)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    missing = set(EXPORT_KINDS) - set(PEERS)
+    missing = set(EXPORT_KINDS) - set(PEERS) - set(UNROUNDED)
     if missing:
         raise SystemExit(f"no peer for {', '.join(sorted(missing))}")
     sample = ROOT / "sample_checkpoints" / "kinships-complex" / "model.safetensors"

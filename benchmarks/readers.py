@@ -27,6 +27,7 @@ CODED = {"effort": "fast", "neighbours": 0}
 WAYS: dict[str, dict[str, Any]] = {
     "--ratio 32": {"ratio": 32, **CODED},
     "--ratio 16": {"ratio": 16, **CODED},
+    "--ratio 16 --seekable": {"ratio": 16, "seekable": True, **CODED},
     "--ratio 4": {"ratio": 4, **CODED},
     "--bases 16": {"bases": 16, "neighbours": 0},
 }

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 SAMPLE = ROOT / "sample_checkpoints" / "words"
 COMMAND = "embcompress approximate model.pt --ratio 16 --labels vocabulary.txt --report report.html"
-COLUMNS = 132  # what the report needs beside its neighbours
+COLUMNS = 96
 PICTURES = {
     "page.png": {"width": 1240, "is_dark": False, "scale": 1.0},
     "page-dark.png": {"width": 1240, "is_dark": True, "scale": 1.0},

@@ -21,23 +21,33 @@ if TYPE_CHECKING:
     from embcompress.commands.verify import verify as verify
     from embcompress.nn.loading import load as load
     from embcompress.nn.loading import load_labels as load_labels
+    from embcompress.nn.saving import save as save
+    from embcompress.nn.serving import apply_state_dict as apply_state_dict
     from embcompress.nn.serving import apply_to as apply_to
+    from embcompress.nn.serving import dense_state_dict as dense_state_dict
+    from embcompress.nn.serving import from_pretrained as from_pretrained
+    from embcompress.nn.serving import load_model as load_model
 
 __version__ = "0.1.0"
 
 _HOMES = MappingProxyType(
     {
+        "apply_state_dict": "embcompress.nn.serving",
         "apply_to": "embcompress.nn.serving",
         "approximate": "embcompress.commands.approximate",
         "backfill": "embcompress.commands.backfill",
+        "dense_state_dict": "embcompress.nn.serving",
         "evaluate": "embcompress.commands.evaluate",
         "exceptions": "embcompress.exceptions",
         "export": "embcompress.commands.export",
+        "from_pretrained": "embcompress.nn.serving",
         "inspect": "embcompress.commands.inspect",
         "load": "embcompress.nn.loading",
         "load_labels": "embcompress.nn.loading",
+        "load_model": "embcompress.nn.serving",
         "nn": "embcompress.nn",
         "reconstruct": "embcompress.commands.reconstruct",
+        "save": "embcompress.nn.saving",
         "sweep": "embcompress.commands.sweep",
         "verify": "embcompress.commands.verify",
     }
@@ -45,15 +55,20 @@ _HOMES = MappingProxyType(
 
 __all__ = [
     "__version__",
+    "apply_state_dict",
     "apply_to",
     "approximate",
     "backfill",
+    "dense_state_dict",
     "evaluate",
     "export",
+    "from_pretrained",
     "inspect",
     "load",
     "load_labels",
+    "load_model",
     "reconstruct",
+    "save",
     "sweep",
     "verify",
 ]

@@ -22,6 +22,7 @@ INITIALIZERS: Mapping[str, str] = MappingProxyType(
         "uniform_norm": "the same, each row scaled to unit norm of order p",
         "uniform_norm_p1": "U(0, 1), each row scaled to unit L1 norm",
         "init_phases": "(cos, sin) pairs of phases from U(0, 2 pi)",
+        "init_quaternions": "quaternions of random axis and angle, of moduli up to 1 / sqrt(2 * rows)",
         "pretrained": "values given",
     }
 )  # a function of embcompress.nn.initializers -> what it draws from
@@ -32,8 +33,10 @@ FITTED: Mapping[str, str] = MappingProxyType(
         "gaussian": "a normal distribution with mean and covariance of the base rows",
     }
 )
+# The values of one need a table, the scale of the other the number of all rows, where rows are drawn in blocks.
+NO_METHODS = ("pretrained", "init_quaternions")
 METHODS: Mapping[str, str] = MappingProxyType(
-    {name: what for name, what in INITIALIZERS.items() if name != "pretrained"} | dict(FITTED)
+    {name: what for name, what in INITIALIZERS.items() if name not in NO_METHODS} | dict(FITTED)
 )
 NO_CONSTRAINER = "none"  # of --constrainer: not even that of a pickled model
 CONSTRAINERS: Mapping[str, str] = MappingProxyType(
@@ -52,15 +55,22 @@ DEFAULT_NEIGHBOURS = 100  # queries of a table: a band of some +-3 %, at the cos
 
 @dataclass(frozen=True)
 class StoringMethod:
-    """A way of storing a table that a sweep measures: as codes where neither attribute is given.
+    """A way of storing a table that a sweep measures: as codes where no attribute is given.
 
     Attributes:
         float_dtype: of bases and weights as floats, with as many bases as a size allows.
         integer_bits: of integers with a scale for each row, which have one size only.
+        dense_dtype: of the table itself, rounded to shorter floats, which has one size only.
     """
 
     float_dtype: str | None = None
     integer_bits: int | None = None
+    dense_dtype: str | None = None
+
+    @property
+    def has_one_size(self) -> bool:
+        """Whether it has one size only."""
+        return self.integer_bits is not None or self.dense_dtype is not None
 
 
 STORING_METHODS: Mapping[str, StoringMethod] = MappingProxyType(
@@ -70,6 +80,7 @@ STORING_METHODS: Mapping[str, StoringMethod] = MappingProxyType(
         "plain float16": StoringMethod(float_dtype="float16"),
         "int8 per row": StoringMethod(integer_bits=8),
         "int4 per row": StoringMethod(integer_bits=4),
+        "float16": StoringMethod(dense_dtype="float16"),
     }
 )  # by its name in a report
 
@@ -96,6 +107,15 @@ EXPORT_KINDS: Mapping[str, str] = MappingProxyType(
         "torch:int4": "rows that torch's embedding bag of 4 bits reads",
         "compressed-tensors:w8": "a folder for compressed-tensors, 8 bits a number and a scale for 128",
         "compressed-tensors:w4": "a folder for compressed-tensors, 4 bits a number and a scale for 128",
+        "onnx:int8": "an ONNX model, ids to rows, 8.5 bits a number",
+        "onnx:int4": "an ONNX model with an operator of onnxruntime's own, 4.6 bits a number",
+        "pykeen": "a state dict of PyKEEN's LowRankRepresentation, from an artifact of bases and weights",
+        "model2vec:float16": "a folder for model2vec's StaticModel",
+        "model2vec:int8": "the same, 8 bits a number and a scale for a row",
+        "word2vec": "word2vec's binary file",
+        "word2vec:text": "word2vec's text file",
+        "npy": "float32 of one table for NumPy",
+        "npz": "float32 of all tables for NumPy",
     }
 )  # of export --to -> what it is; embcompress.exports.quantized.KINDS writes them
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from embcompress.exceptions import shorten
 NAME_CUTOFF = 0.7  # likeness of a part of a tensor's name, 0 to 1: names are long, and parts of them alike
 CHOICE_CUTOFF = 0.6  # of one of a few short words
 BRIEF_MAX = 100  # characters of a value of a file in a message
+SHARE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%?)", re.ASCII)
 NAMED_MAX = 5  # how many ids or labels an exception names
 
 
@@ -67,6 +69,17 @@ def suggest_file(path: Path) -> str:
 def quoted(value: Path | str) -> str:
     """Quote a path or a name for a shell."""
     return shlex.quote(str(value))
+
+
+def parse_share(text: str) -> float:
+    """Read a share, which may end in `%`; NaN for anything else.
+
+    Example:
+        >>> parse_share("12.5 %"), parse_share("0.125"), parse_share("much")
+        (0.125, 0.125, nan)
+    """
+    match = SHARE.fullmatch(text.strip())
+    return math.nan if match is None else float(match[1]) / (100 if match[2] else 1)
 
 
 def human_bytes(count: float) -> str:

@@ -436,8 +436,9 @@ def print_scores(folder: Path) -> None:
                 model.load_state_dict(safetensors.torch.load_file(dense))
             errors = ", ".join(f"`{short_name(table.name)}` {table.error.relative:.3f}" for table in report.tables)
             skipped = ", ".join(f"`{short_name(table.name)}`" for table in report.skipped)
+            after = sum(table.bytes_after for table in report.tables)
             print(
-                f"| {sample.name} | {bases} | {report.totals.bytes_before} | {report.totals.bytes_after} "
+                f"| {sample.name} | {bases} | {report.totals.bytes_before} | {after} "
                 f"| {errors} | {skipped} | {before:.4f} | {sample.score(model).mrr:.4f} |",
                 flush=True,
             )

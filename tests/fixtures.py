@@ -106,6 +106,12 @@ def save_to_memory(state: Any) -> io.BytesIO:
     return stream
 
 
+def load_stored(path: Path | str) -> dict[str, Tensor]:
+    """Load the tensors of an artifact, but for the empty ones that mark the names of its dense tables."""
+    tensors = safetensors.torch.load_file(path)
+    return {name: tensor for name, tensor in tensors.items() if (tensor.dtype, tensor.shape) != (torch.uint8, (0,))}
+
+
 def write_lines(path: Path, items: Iterable[object]) -> Path:
     """Write one item a line."""
     path.write_text("".join(f"{item}\n" for item in items))

@@ -20,9 +20,9 @@ def test_readme_reader_equals_reconstruct(tmp_path, monkeypatch):
     """The lines of the README that need no embcompress give what `reconstruct` gives, tied names included."""
     monkeypatch.chdir(tmp_path)
     embcompress.approximate(
-        ROOT / "sample_checkpoints" / "words" / "model.pt", bases=16, output="model-compressed.safetensors"
+        ROOT / "sample_checkpoints" / "words" / "model.pt", bases=16, output="model-16bases.safetensors"
     )
-    embcompress.reconstruct("model-compressed.safetensors", output="dense.safetensors")
+    embcompress.reconstruct("model-16bases.safetensors", output="dense.safetensors")
     expected = load_file("dense.safetensors")
     names = {}
     code = _code_under("Reading an artifact without embcompress", 1)
@@ -40,7 +40,7 @@ def test_readme_numpy_reader_equals_reconstruct(tmp_path, monkeypatch, capsys):
     shutil.copy(ROOT / "embcompress" / "readers" / "numpy_reader.py", tmp_path)
     (tmp_path / "model.pt").symlink_to(ROOT / "sample_checkpoints" / "words" / "model.pt")
     output = embcompress.approximate("model.pt", ratio=16).output.path
-    assert Path(output).name == "model-compressed.safetensors"
+    assert Path(output).name == "model-16x.safetensors"
     embcompress.reconstruct(output, output="dense.safetensors")
     expected = load_file("dense.safetensors")["embedding.weight"].numpy()
     names = {}

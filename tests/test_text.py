@@ -48,7 +48,7 @@ def test_suggest_file_asks_for_the_file_beside() -> None:
 
 
 MISTYPED = {
-    "command": (["aproximate", WORDS], 2, "Did you mean 'approximate'?"),
+    "command": (["aproximate", WORDS], 2, "Did you mean approximate?"),
     "option": (["approximate", WORDS, "--base", 8], 2, "Did you mean --bases?"),
     "option of another command": (["sweep", WORDS, "--bases", 8], 2, "No such option: --bases."),
     "table": (["approximate", WORDS, "--bases", 8, "--table", "embeding*"], 1, "--table embedding.weight"),

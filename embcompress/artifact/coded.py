@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from embcompress.artifact.schema import (
     BASES_SUFFIX,
     BASIS_SCALES_SUFFIX,
     BITS_SUFFIX,
+    CENTERS_SUFFIX,
     CODEBOOK_SUFFIX,
     CODES_SUFFIX,
     GROUPS_SUFFIX,
@@ -69,8 +70,9 @@ def describe_codes(artifact: Artifact, table: CompressedTable) -> tuple[int, boo
     if table.is_windowed:
         return len(artifact.codes(table)), BASES_SUFFIX in factors, None
     stored = read_tensor(artifact, factors[CODEBOOK_SUFFIX]).numpy()
-    book = read_codebook(stored, rank=table.rank, dim=math.prod(real_row_shape(table)))
-    return book.kinds - 1, book.rotation is not None, book.states
+    dim = table.rank if table.is_tuned else math.prod(real_row_shape(table))
+    book = read_codebook(stored, rank=table.rank, dim=dim)
+    return book.kinds - 1, book.rotation is not None or BASES_SUFFIX in factors, book.states
 
 
 @dataclass(frozen=True)
@@ -151,11 +153,36 @@ def _read_decoder(
     table: CompressedTable, tensors: Mapping[str, StoredTensor], read: Callable[[StoredTensor], Tensor]
 ) -> tuple[Codebook, Tensor | None]:
     """Read codebook and bases."""
+    if table.is_tuned:
+        return _read_tuned(table, tensors, read)
     dim = math.prod(real_row_shape(table))
     codebook = read_codebook(read(tensors[CODEBOOK_SUFFIX]).numpy(), rank=table.rank, dim=dim)
     if codebook.rotation is None:
         return codebook, None
     return codebook, decode_rotation(codebook.rotation, table.rank).to(torch.float32)
+
+
+def _read_tuned(
+    table: CompressedTable, tensors: Mapping[str, StoredTensor], read: Callable[[StoredTensor], Tensor]
+) -> tuple[Codebook, Tensor | None]:
+    """Read codebook and bases of a table whose scales, centers and bases lie beside the codebook."""
+    codebook = read_codebook(read(tensors[CODEBOOK_SUFFIX]).numpy(), rank=table.rank, dim=table.rank)
+    floats = {
+        suffix: read(tensors[suffix]) for suffix in (SCALES_SUFFIX, CENTERS_SUFFIX, BASES_SUFFIX) if suffix in tensors
+    }
+    for suffix, values in floats.items():
+        if not bool(torch.isfinite(values).all()):
+            raise _unfit(table, f"its {suffix[1:]} hold NaN or infinity")
+    centers = floats.get(CENTERS_SUFFIX)
+    if centers is not None and len(centers) != len(codebook.classes):
+        raise _unfit(table, f"it has centers of {len(centers)} profiles, and {len(codebook.classes)} profiles")
+    codebook = replace(
+        codebook,
+        column_scales=floats[SCALES_SUFFIX].numpy(),
+        tuned_centers=None if centers is None else centers.numpy(),
+    )
+    bases = floats.get(BASES_SUFFIX)
+    return codebook, None if bases is None else bases.flatten(1)
 
 
 def _check_size(table: CompressedTable, nbytes: int, codes: StoredTensor) -> None:

@@ -33,7 +33,8 @@ class FolderForm:
         companions: files that are copied, by the names that they get in the folder.
         has_modules: whether a tensor named `FOLDER/name`, of a folder that holds companions, goes as `name` into a file
             of that folder, as sentence-transformers has the modules of a model.
-        contents: other files, with their bytes, by the names that they get in the folder.
+        contents: other files, with their bytes, by the names that they get in the folder; in place of a companion of
+            the same name.
     """
 
     stem: str

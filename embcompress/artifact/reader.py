@@ -14,6 +14,7 @@ from embcompress.artifact.schema import (
     BASES_DTYPES,
     BASES_SUFFIX,
     BITS_SUFFIX,
+    CENTERS_SUFFIX,
     CODEBOOK_SUFFIX,
     CODED,
     CODES_SUFFIX,
@@ -25,12 +26,15 @@ from embcompress.artifact.schema import (
     SCHEMAS_READ,
     SEEKABLE,
     TABLE_KINDS,
+    TUNED,
     WEIGHTS_SUFFIX,
     CompressedTable,
     Original,
     Windows,
     find_clash,
+    is_mark,
     real_row_shape,
+    tuned_entries,
     window_entries,
 )
 from embcompress.checkpoints import Checkpoint, StoredTensor, safetensors_file
@@ -84,7 +88,7 @@ class Artifact:
     def copied(self) -> tuple[StoredTensor, ...]:
         """The tensors that are no part of a compressed table."""
         factors = {factor.name for table in self.tables for factor in self.factors(table)}
-        return tuple(tensor for tensor in self.checkpoint.tensors if tensor.name not in factors)
+        return tuple(tensor for tensor in self.tensors.values() if tensor.name not in factors)
 
     def read(self, stored: StoredTensor) -> Iterator[memoryview]:
         """Yield the bytes of a tensor and check them.
@@ -180,6 +184,8 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
             raise ArtifactError(
                 f"{path} holds the factors of {table.name!r} in two dtypes.", hint="Compress the original again."
             )
+    dense_names = {name for table in tables for name in table.dense_names}
+    tensors = {name: stored for name, stored in tensors.items() if name not in dense_names or not is_mark(stored)}
     artifact = Artifact(checkpoint, version, tables, tensors, checksums, original)
     clash, why = find_clash((name for table in tables for name in table.dense_names), tensors)
     if why:
@@ -207,8 +213,8 @@ def _read_table(name: str, fields: Mapping[str, Any]) -> CompressedTable:
     if is_coded and rank > math.prod(shape[1:]) * (2 if fields["dtype"] in REAL_PARTS else 1):
         raise ValueError(f"table {brief(name)} of shape {brief(shape)} has the rank {rank}")
     matrix = fields["matrix"] if fields["kind"] == "bilinear" else None
-    if fields["coding"] == SEEKABLE and "levels" in fields:
-        raise ValueError(f"table {brief(name)} has levels and a seekable index")
+    if fields["coding"] in {SEEKABLE, TUNED} and "levels" in fields:
+        raise ValueError(f"table {brief(name)} has levels and is {brief(fields['coding'])}")
     if matrix is not None and is_coded:
         raise ValueError(f"table {brief(name)} is a coded bilinear one")
     if matrix is not None:
@@ -234,6 +240,7 @@ def _read_table(name: str, fields: Mapping[str, Any]) -> CompressedTable:
         windows=read_windows(fields["levels"]) if is_coded and "levels" in fields else (),
         shards=_read_shards(fields.get("shards", []), rows=shape[0]),
         is_seekable=fields["coding"] == SEEKABLE,
+        is_tuned=fields["coding"] == TUNED,
     )
 
 
@@ -276,6 +283,25 @@ def find_coded(table: CompressedTable, tensors: Mapping[str, StoredTensor]) -> d
         if stored is None or stored.dtype != "uint8" or len(stored.shape) != 1:
             what = "none" if stored is None else f"{stored.dtype} {stored.shape}"
             raise ValueError(f"it should hold {brief(table.name + suffix)} as bytes in one axis, and holds {what}")
+        factors[suffix] = stored
+    return factors | _find_tuned(table, tensors) if table.is_tuned else factors
+
+
+def _find_tuned(table: CompressedTable, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Find the floats of a tuned table; raises as `find_coded`."""
+    centers = tensors.get(table.name + CENTERS_SUFFIX)
+    profiles = None if centers is None else math.prod(centers.shape[:1])
+    has_bases = table.name + BASES_SUFFIX in tensors
+    if not has_bases and table.rank != math.prod(real_row_shape(table)):
+        raise ValueError(f"table {brief(table.name)} has no bases, and {table.rank} coded columns")
+    factors = {}
+    for suffix, entry in tuned_entries(table, profiles=profiles, has_bases=has_bases).items():
+        stored = tensors.get(entry.name)
+        if stored is None or (stored.dtype, stored.shape) != (entry.dtype, entry.shape):
+            what = "none" if stored is None else f"{stored.dtype} {stored.shape}"
+            raise ValueError(
+                f"it should hold {brief(entry.name)} as {entry.dtype} {brief(entry.shape)}, and holds {what}"
+            )
         factors[suffix] = stored
     return factors
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from embcompress.artifact.writer import CHECKSUM_KEY, NO_CHECKSUM, Entry
+from embcompress.checkpoints import StoredTensor
 from embcompress.checkpoints.safetensors_file import DTYPES, METADATA_KEY
 from embcompress.coding.constants import group_width, level_count
 from embcompress.exceptions import OutputError
@@ -22,7 +23,8 @@ TABLE_KINDS = ("embedding", "bilinear")
 PLAIN = "plain"
 CODED = "coded"  # the coding's name in the metadata
 SEEKABLE = "coded-seekable"  # its name where the index finds one row without being read whole
-CODINGS = (PLAIN, CODED, SEEKABLE)
+TUNED = "coded-tuned"  # its name where scales, centers and bases were trained after coding, and lie there as floats
+CODINGS = (PLAIN, CODED, SEEKABLE, TUNED)
 DOCUMENT_KEY = "embcompress"  # in the metadata: the artifact's own JSON
 FORMAT_ENTRY = ("format", "pt")  # Hugging Face loaders refuse a file without it
 BASES_SUFFIX = ".bases"
@@ -33,11 +35,13 @@ BASIS_SCALES_SUFFIX = ".basis_scales"
 BITS_SUFFIX = ".bits"
 SCALES_SUFFIX = ".scales"
 LEVELS_SUFFIX = ".levels"
+CENTERS_SUFFIX = ".centers"
 GROUPS_SUFFIX = ".groups"
 CODES_SUFFIX = ".codes"  # of schema 1 a dot and the group's number behind it
 INDEX_SUFFIX = ".index"
 CODEBOOK_SUFFIX = ".codebook"
 BASES_DTYPES = ("int8", "float16", "float32")
+MARK_DTYPE, MARK_SHAPE = "uint8", (0,)  # of an empty tensor under the name of a dense one
 TIED_NAMES_MAX = 1000  # of a table, each of which is written out: models tie a few, and share layers in dozens
 WIDEST_ERROR = -1.2345678901234567e-300  # as many characters as a float can take in JSON
 
@@ -73,6 +77,7 @@ class CompressedTable(TableHead):
             ascending.
         shards: names and rows of the tensors that the original has in its place, in order; empty where it is one.
         is_seekable: of a coded table: whether its index finds one row without being read whole.
+        is_tuned: of a coded table: whether its columns' scales, the centers and the bases lie beside the codebook.
     """
 
     rank: int
@@ -83,6 +88,7 @@ class CompressedTable(TableHead):
     windows: Windows = ()
     shards: tuple[tuple[str, int], ...] = ()
     is_seekable: bool = False
+    is_tuned: bool = False
 
     @property
     def is_coded(self) -> bool:
@@ -134,15 +140,16 @@ def artifact_metadata(
 
     Args:
         tables: with their errors.
-        checksums: name -> crc32 of every stored tensor, eight hexadecimal digits.
+        checksums: name -> crc32 of every stored tensor, eight hexadecimal digits; those of marks are left out.
         original: what is kept of the checkpoint.
     """
+    marks = {name for table in tables for name in table.dense_names}
     document = {
         "schema_version": SCHEMA_WRITTEN,
         "tables": {
             table.name: {
                 "kind": table.kind,
-                "coding": SEEKABLE if table.is_seekable else table.coding,
+                "coding": SEEKABLE if table.is_seekable else TUNED if table.is_tuned else table.coding,
                 "shape": list(table.dense_shape),
                 "dtype": table.dtype,
                 "tied_names": list(table.tied_names),
@@ -154,12 +161,32 @@ def artifact_metadata(
             }
             for table in tables
         },
-        "crc32": dict(checksums),
+        "crc32": {name: checksum for name, checksum in checksums.items() if name not in marks},
         "metadata": dict(original.metadata),
         **({"form": original.form} if original.form else {}),
     }
     text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return dict([FORMAT_ENTRY, (DOCUMENT_KEY, text), (CHECKSUM_KEY, NO_CHECKSUM)])
+
+
+def mark_entries(tables: Sequence[CompressedTable], entries: Iterable[Entry]) -> list[Entry]:
+    """Name the marks of an artifact: an empty tensor under every name of a dense one that a table stands for.
+
+    Loaders of Hugging Face that take the file for a whole model find a tensor of another shape, and raise; without it
+    they would pass over what the file lacks, and draw the rows at random.
+
+    Args:
+        tables: of the artifact.
+        entries: of its other tensors; those that are marks already are left.
+    """
+    known = {entry for entry in entries if is_mark(entry)}
+    marks = [Entry(name, MARK_DTYPE, MARK_SHAPE) for table in tables for name in table.dense_names]
+    return [mark for mark in dict.fromkeys(marks) if mark not in known]
+
+
+def is_mark(tensor: Entry | StoredTensor) -> bool:
+    """Return whether a tensor of an artifact has the form of a mark."""
+    return (tensor.dtype, tensor.shape) == (MARK_DTYPE, MARK_SHAPE)
 
 
 def find_clash(dense_names: Iterable[str], others: Iterable[str]) -> tuple[str, str]:
@@ -196,7 +223,9 @@ def widest_metadata(
             "be written.",
             hint="Leave the table out with --exclude.",
         )
-    clash, why = find_clash((name for table in tables for name in table.dense_names), (one.name for one in entries))
+    clash, why = find_clash(
+        (name for table in tables for name in table.dense_names), (one.name for one in entries if not is_mark(one))
+    )
     if why:
         raise OutputError(
             f"a table of the output would be named {brief(clash)}: {why}.",
@@ -232,6 +261,33 @@ def coded_entries(name: str, *, codes: int, index: int, codebook: int) -> dict[s
     """Name the tensors of a coded table, by what their names end in, with the bytes that they are expected to take."""
     sizes = {CODES_SUFFIX: codes, INDEX_SUFFIX: index, CODEBOOK_SUFFIX: codebook}
     return {suffix: Entry(name + suffix, "uint8", (nbytes,), is_growing=True) for suffix, nbytes in sizes.items()}
+
+
+def tuned_entries(table: CompressedTable, *, profiles: int | None, has_bases: bool) -> dict[str, Entry]:
+    """Name what a tuned table has beside codes, index and codebook, by what the names end in.
+
+    Args:
+        table: that they belong to.
+        profiles: of its centers; None where there are none.
+        has_bases: whether its columns are not those of the table.
+    """
+    shapes: dict[str, tuple[int, ...]] = {SCALES_SUFFIX: (table.rank,)}
+    if profiles is not None:
+        shapes[CENTERS_SUFFIX] = (profiles, table.rank)
+    if has_bases:
+        shapes[BASES_SUFFIX] = (table.rank, *real_row_shape(table))
+    return {suffix: Entry(table.name + suffix, "float32", shape) for suffix, shape in shapes.items()}
+
+
+def staged_bytes(tables: Iterable[CompressedTable], entries: Iterable[Entry]) -> int:
+    """Count the bytes that lie beside the output while it is written: the largest codes of a seekable table.
+
+    Args:
+        tables: those that are written anew, one after the other.
+        entries: of all tensors.
+    """
+    staged = {table.name + CODES_SUFFIX for table in tables if table.is_seekable}
+    return max((entry.nbytes for entry in entries if entry.name in staged), default=0)
 
 
 def window_entries(

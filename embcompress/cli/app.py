@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import getdoc, signature
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,17 +16,23 @@ from typer.core import TyperCommand
 import embcompress
 from embcompress.choices import DEFAULT_NEIGHBOURS
 from embcompress.cli import options as opt
+from embcompress.cli.examples import epilog_of
 from embcompress.cli.process import print_text
 from embcompress.cli.showing import show, showing_progress
 from embcompress.compression.budget import DEFAULT_MAX_ERROR, EFFORTS
+from embcompress.exceptions import UsageError
+from embcompress.report.colors import render_text
+from embcompress.report.terminal import render_words
+from embcompress.report.words import WORDS, find_word
+from embcompress.text import did_you_mean
 
+CHECKPOINTS = frozenset({"checkpoint", "original", "artifact", "bases"})  # arguments that are texts
 HELP_OPTIONS = frozenset({"-h", "--help"})
 app = typer.Typer(
     name="embcompress",
     help="Compress trained embedding checkpoints: coded (quantized) weights over shared bases, one safetensors file, "
     "an error report.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": sorted(HELP_OPTIONS)},
 )
@@ -63,7 +71,8 @@ def _command(declared: Callable[..., None]) -> Callable[..., None]:
     paragraphs = (getdoc(declared) or "").split("\n\n")
 
     @wraps(declared)
-    def command(*, json: bool, quiet: bool, **parameters: Any) -> None:
+    def command(*, json: bool, quiet: bool, verbose: bool, **parameters: Any) -> None:
+        _refuse_streams(parameters)
         function = getattr(embcompress, declared.__name__)  # the only import of what runs
         expected = signature(function).parameters
         given = {name: value for name, value in parameters.items() if value is not None}
@@ -73,9 +82,25 @@ def _command(declared: Callable[..., None]) -> Callable[..., None]:
         with showing_progress(json=json, quiet=quiet) as progress:
             shown = {"progress": progress} if "progress" in expected else {}
             result = function(*positional, **given, **shown)
-        show(result, json=json, quiet=quiet, report=given.get("report"))
+        show(result, json=json, quiet=quiet, verbose=verbose, report=given.get("report"))
 
-    return app.command(cls=_Command, help="\n\n".join(" ".join(one.split()) for one in paragraphs))(command)
+    text = "\n\n".join(" ".join(one.split()) for one in paragraphs)
+    return app.command(cls=_Command, help=text, epilog=epilog_of(declared.__name__))(command)
+
+
+def _refuse_streams(parameters: Mapping[str, Any]) -> None:
+    """Refuse `-`, by which other programs mean standard input or output.
+
+    Raises:
+        UsageError: it is the value of a parameter that names a file.
+    """
+    for name, value in parameters.items():
+        values = value if isinstance(value, list) else [value]
+        if not any(str(one) == "-" and (isinstance(one, Path) or name in CHECKPOINTS) for one in values):
+            continue
+        option = "" if name in CHECKPOINTS else f"--{name.replace('_', '-')} "
+        hint = "--json prints the report on standard output." if name == "report" else "Name a file, as ./- if need be."
+        raise UsageError(f"{option}- is no file, and nothing is read from or written to a pipe.", hint=hint)
 
 
 @_command
@@ -85,6 +110,7 @@ def inspect(
     force: opt.Force = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """List the tables of a checkpoint or an artifact: shapes, dtypes, bytes, and what approximate would compress.
 
@@ -120,16 +146,18 @@ def approximate(
     neighbours: opt.Neighbours = DEFAULT_NEIGHBOURS,
     baseline: opt.Baseline = None,
     max_regression: opt.MaxRegression = None,
+    grade: opt.Grade = None,
     max_shard_size: opt.MaxShardSize = None,
     device: opt.Device = "auto",
     seed: opt.Seed = 0,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Compress the embedding tables of a checkpoint to shared bases and the weights of each row.
 
     Give one of --ratio, --max-size, --max-error, --bases, --energy. The first three store weights as codes (quantized)
-    where that is smaller. Writes STEM-compressed.safetensors and its error report beside the checkpoint.
+    where that is smaller. Writes STEM-16x.safetensors, named by the size, and its error report beside the checkpoint.
     """
 
 
@@ -140,6 +168,7 @@ def evaluate(
     fail_if: opt.FailIf = None,
     baseline: opt.Baseline = None,
     max_regression: opt.MaxRegression = None,
+    grade: opt.Grade = None,
     report: opt.OwnReport = None,
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
@@ -154,6 +183,7 @@ def evaluate(
     seed: opt.SampleSeed = 0,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Compare an artifact with its original: measure the error and verify the file.
 
@@ -186,6 +216,7 @@ def backfill(
     seed: opt.DrawSeed = 0,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Add rows for new ids to the tables of a checkpoint or an artifact; known rows stay the same to the bit.
 
@@ -206,6 +237,7 @@ def reconstruct(
     device: opt.Device = "auto",
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Write the dense checkpoint again: the same names, shapes and dtypes as the original.
 
@@ -233,11 +265,12 @@ def export(
     seed: opt.SampleSeed = 0,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Write the tables in a form that another program serves, with the rounding that leaves the least error.
 
     Other tensors are copied where the form can hold them. Writes STEM-q4_0.gguf, STEM-int8.safetensors or the folder
-    STEM-w4, and its error report, beside CKPT.
+    STEM-w4, and its error report, beside CKPT; docs/exports.md lists the forms.
     """
 
 
@@ -255,12 +288,25 @@ def sweep(
     seed: opt.SolverSeed = 0,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Measure error against bytes of every way to compress, and recommend one, with its command.
 
     Recommends the highest ratio at which every table stays within --max-error. Writes no file unless --report or --plot
     asks for one.
     """
+
+
+@app.command(cls=_Command, epilog=epilog_of("explain"))
+def explain(word: opt.Word = None) -> None:
+    """Say what a word of the reports means; without a word, all of them."""
+    known = None if word is None else find_word(word)
+    if word is not None and known is None:
+        raise UsageError(
+            f"no report has the word {word!r}.",
+            hint=did_you_mean(word, WORDS) or f"Words: {', '.join(WORDS)}.",
+        )
+    print_text(render_text(render_words(WORDS if known is None else [known]), os.environ, like=sys.stdout))
 
 
 @_command
@@ -271,6 +317,7 @@ def verify(
     allow_expansion: opt.AllowExpansion = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Check an artifact alone: header, checksums, sizes, finite numbers, every row, and the report beside it.
 

@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
 from embcompress.artifact.limits import EXPANSION_MAX
 from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, DENSE_FORMS, EXPORT_KINDS, METHODS, STORED_DTYPES
+from embcompress.cli.values import Sides, parse_ratio, parse_sides, read_share, read_whole
 from embcompress.compression.budget import EFFORTS
-from embcompress.evaluation.gates import DEFAULT_MAX_REGRESSION
-from embcompress.exceptions import UsageError
+from embcompress.evaluation.baseline import DEFAULT_MAX_REGRESSION
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.report import RENDERERS
+from embcompress.results import THRESHOLDS
 
 # Panels of a command's help, in the order in which its parameters stand.
 SIZE, ROWS, TABLES, OUTPUT, QUALITY = "Size", "Rows", "Tables", "Output", "Quality and gates"
 ADVANCED = "Advanced"
 REPORT = f"File to write the report to; its ending chooses the form: {', '.join(RENDERERS)}. Repeatable."
-
-
-class Sides(NamedTuple):
-    """The shape of a matrix."""
-
-    in1: int
-    in2: int
-
-
-def parse_sides(text: str) -> Sides:
-    """Read the shape of a matrix, as in `64,64`.
-
-    Raises:
-        UsageError: it is not two whole numbers above 0.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
-        raise UsageError(f"--bilinear-shape takes two sides, as in 64,64; got {text!r}.")
-    return Sides(int(parts[0]), int(parts[1]))
 
 
 def _option(spec: str, panel: str, text: str, **more: Any) -> Any:
@@ -48,6 +30,7 @@ def _option(spec: str, panel: str, text: str, **more: Any) -> Any:
     return typer.Option(*names, metavar=metavar, rich_help_panel=panel, help=text, **more)
 
 
+SEED = read_whole("--seed", "7")
 # Checkpoints are texts, since a Path would make hf:/org/name of hf://org/name.
 Checkpoint = Annotated[
     str,
@@ -134,6 +117,9 @@ OwnReport = Annotated[
     ),
 ]
 Json = Annotated[bool, _option("--json", ADVANCED, "Print one JSON document on stdout and nothing else there.")]
+Verbose = Annotated[
+    bool, _option("-v --verbose", ADVANCED, "Show every column, a closer look at the worst tables, and a legend.")
+]
 Quiet = Annotated[bool, _option("-q --quiet", ADVANCED, "Print only errors.")]
 Neighbours = Annotated[
     int,
@@ -142,7 +128,7 @@ Neighbours = Annotated[
         ADVANCED,
         "Number of sampled rows per table whose 10 nearest neighbours are compared before and after compression; "
         "0 turns it off.",
-        min=0,
+        parser=read_whole("--neighbours", "100"),
     ),
 ]
 FailIf = Annotated[
@@ -170,14 +156,32 @@ MaxRegression = Annotated[
         f"How much worse than --baseline each number may be, e.g. 1% or 0.01. Default: {DEFAULT_MAX_REGRESSION}.",
     ),
 ]
+Grade = Annotated[
+    list[str] | None,
+    _option(
+        "--grade RULE",
+        ADVANCED,
+        "Threshold of the grades good and fair, MEASURE=GOOD,FAIR, e.g. neighbours=90%,75%. Repeatable. Default: "
+        f"{', '.join(f'{one.measure}={one.good:g},{one.fair:g}' for one in THRESHOLDS.values())}.",
+    ),
+]
 Device = Annotated[str, _option("--device DEVICE", ADVANCED, "Where to compute: auto, cpu, cuda or cuda:N.")]
 Bases = Annotated[
-    int | None, _option("--bases K", SIZE, "Rank: number of bases per table. Weights are stored as floats.", min=1)
+    int | None,
+    _option(
+        "--bases K",
+        SIZE,
+        "Rank: number of bases per table. Weights are stored as floats.",
+        parser=read_whole("--bases", "8"),
+    ),
 ]
 Energy = Annotated[
     float | None,
     _option(
-        "--energy F", SIZE, "Fraction of its squared norm that each table keeps, 0 to 1. Weights are stored as floats."
+        "--energy F",
+        SIZE,
+        "Share of its squared norm that each table keeps, e.g. 0.95 or 95%. Weights are stored as floats.",
+        parser=read_share("--energy", "0.95"),
     ),
 ]
 MaxError = Annotated[
@@ -185,12 +189,19 @@ MaxError = Annotated[
     _option(
         "--max-error F",
         SIZE,
-        "Make the smallest file in which no table's relative error exceeds F (rows weighted by --row-weights, if "
-        "given).",
+        "Make the smallest file in which no table's relative error exceeds F, e.g. 0.05 or 5% (rows weighted by "
+        "--row-weights, if given).",
+        parser=read_share("--max-error", "0.05"),
     ),
 ]
 Ratio = Annotated[
-    float | None, _option("--ratio R", SIZE, "Shrink the chosen tables R-fold in total, with the smallest error.")
+    float | None,
+    _option(
+        "--ratio R",
+        SIZE,
+        "Shrink the chosen tables R-fold in total, everything counted, with the smallest error.",
+        parser=parse_ratio,
+    ),
 ]
 MaxSize = Annotated[
     str | None,
@@ -292,7 +303,8 @@ Solver = Annotated[
     str, _option("--solver SOLVER", ADVANCED, f"Solver of the SVD: auto, {', '.join(SOLVERS)}. Only with --bases.")
 ]
 Seed = Annotated[
-    int, _option("--seed N", ADVANCED, "Random seed of the randomized solver and of the --neighbours sample.")
+    int,
+    _option("--seed N", ADVANCED, "Random seed of the randomized solver and of the --neighbours sample.", parser=SEED),
 ]
 Original = Annotated[str, typer.Argument(metavar="ORIGINAL", help="Checkpoint that was compressed.")]
 Evaluated = Annotated[str, typer.Argument(metavar="ARTIFACT", help="Artifact that `approximate` made of it.")]
@@ -321,13 +333,19 @@ Interaction = Annotated[
         "Interaction that scores triples, e.g. ComplEx or TransE:p=1. Default: that of the pickled model.",
     ),
 ]
-SampleSeed = Annotated[int, _option("--seed N", ADVANCED, "Random seed of the --neighbours sample.")]
+SampleSeed = Annotated[int, _option("--seed N", ADVANCED, "Random seed of the --neighbours sample.", parser=SEED)]
 BaseFiles = Annotated[
     list[str],
     typer.Argument(metavar="BASE", help="Checkpoints or artifacts that hold the known rows."),
 ]
 MaxId = Annotated[
-    int | None, _option("--max-id N", SIZE, "Rows of the new table. Optional with --labels; a larger N pads it.")
+    int | None,
+    _option(
+        "--max-id N",
+        SIZE,
+        "Rows of the new table. Optional with --labels; a larger N pads it.",
+        parser=read_whole("--max-id", "5000"),
+    ),
 ]
 BaseIds = Annotated[
     list[Path] | None,
@@ -355,6 +373,7 @@ RowOffset = Annotated[
         ADVANCED,
         "Row of the first label, in BASE and in the new table; rows before it keep their ids. Default: 0, or 1 "
         "where row 0 is all zeros and the only row without a label.",
+        parser=read_whole("--row-offset", "1"),
     ),
 ]
 KeepPadding = Annotated[
@@ -399,16 +418,25 @@ FillLabels = Annotated[
     Path | None,
     _option("--fill-labels FILE", ADVANCED, "Labels of the rows of --fill; rows without one are drawn by --method."),
 ]
-DrawSeed = Annotated[int, _option("--seed N", ADVANCED, "Random seed of new rows.")]
+DrawSeed = Annotated[int, _option("--seed N", ADVANCED, "Random seed of new rows.", parser=SEED)]
+Word = Annotated[
+    str | None, typer.Argument(metavar="WORD", help="Word of a report, e.g. bound, p99, tied. Default: all words.")
+]
 TablesToTry = Annotated[
     list[str] | None,
     _option("--table GLOB", TABLES, "Tables to try, by name. Repeatable. Default: the recognised embedding tables."),
 ]
 AllowedError = Annotated[
-    float, _option("--max-error F", SIZE, "Largest relative error, 0 to 1, that the recommendation allows any table.")
+    float,
+    _option(
+        "--max-error F",
+        SIZE,
+        "Largest relative error that the recommendation allows any table, e.g. 0.05 or 5%.",
+        parser=read_share("--max-error", "0.05"),
+    ),
 ]
 Plot = Annotated[
     Path | None,
     _option("--plot FILE", OUTPUT, "File to draw error against size in: .svg, .png or .pdf. Needs matplotlib."),
 ]
-SolverSeed = Annotated[int, _option("--seed N", ADVANCED, "Random seed of the randomized solver.")]
+SolverSeed = Annotated[int, _option("--seed N", ADVANCED, "Random seed of the randomized solver.", parser=SEED)]

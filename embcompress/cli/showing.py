@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 import typer
 
@@ -31,20 +32,23 @@ from embcompress.results import Result
 PIPE_WIDTH = 160  # columns of a report that no terminal shows
 
 
-def show(result: Result, *, json: bool, quiet: bool, report: Sequence[Path] | None = None) -> None:
+def show(
+    result: Result, *, json: bool, quiet: bool, verbose: bool = False, report: Sequence[Path] | None = None
+) -> None:
     """Print a result, and exit with EXIT_GATE where a gate or a check failed, whatever becomes of the printing.
 
     Args:
         result: of the command.
         json: as one document, and nothing else.
         quiet: not at all.
+        verbose: with every column.
         report: the files that the report was asked to go to.
     """
     code = 0 if is_ok(result) else EXIT_GATE
     if is_in_actions():
         print_error(tell_result(result, os.environ, report=report or (), quiet=quiet), is_command=True)
     try:
-        _print_result(result, json=json, quiet=quiet)
+        _print_result(result, json=json, quiet=quiet, verbose=verbose)
     except StdoutError as err:
         files = ", ".join(map(spelled, files_of(result, report=report or ())))
         done = f" The run is done; written: {files}." if files else ""
@@ -55,12 +59,12 @@ def show(result: Result, *, json: bool, quiet: bool, report: Sequence[Path] | No
         raise typer.Exit(code)
 
 
-def _print_result(result: Result, *, json: bool, quiet: bool) -> None:
+def _print_result(result: Result, *, json: bool, quiet: bool, verbose: bool) -> None:
     if json:
         print_text(render_json(result))
     elif not quiet:
         width = None if sys.stdout.isatty() else PIPE_WIDTH
-        print_text(render_text(render_terminal(result), os.environ, like=sys.stdout, width=width))
+        print_text(render_text(render_terminal(result, verbose=verbose), os.environ, like=sys.stdout, width=width))
 
 
 @contextmanager
@@ -73,11 +77,23 @@ def showing_progress(*, json: bool, quiet: bool) -> Iterator[Callable[[str, int,
         with progress_bar(os.environ) as advance:
             yield advance
         return
-    lines = ProgressLines(time.monotonic())
+    lines, ended = ProgressLines(time.monotonic()), Event()
 
     def show(doing: str, done: int, rows: int, row_bytes: int) -> None:
         line = lines.advance(time.monotonic(), doing, done, rows, row_bytes)
         if line:
             print_error(line + "\n")
 
-    yield show
+    def wait() -> None:
+        while not ended.wait(1.0):
+            line = lines.wait(time.monotonic())
+            if line:
+                print_error(line + "\n")
+
+    thread = Thread(target=wait, daemon=True)
+    thread.start()
+    try:
+        yield show
+    finally:
+        ended.set()
+        thread.join()

@@ -85,6 +85,9 @@ class Codebook:
         center_numbers: (profiles, rank) int64, the centers over `center_step`; None for zeros.
         center_step: float32.
         rotation: the bases; None where the table's own columns are coded.
+        column_scales: (rank,) float32, by which numbers in steps are multiplied before centers are added; None for
+            ones. Not part of the bytes, like the next.
+        tuned_centers: (profiles, rank) float32, in place of those of `center_numbers`.
     """
 
     states: int
@@ -98,6 +101,8 @@ class Codebook:
     center_numbers: NDArray[np.int64] | None = None
     center_step: float = 0.0
     rotation: CodedRotation | None = None
+    column_scales: NDArray[np.float32] | None = None
+    tuned_centers: NDArray[np.float32] | None = None
     # Of this codebook alone: `replace` with other kinds must not take them over.
     _layouts: dict[tuple[int, int] | None, Layout] = field(default_factory=dict, init=False, compare=False, repr=False)
 
@@ -173,6 +178,8 @@ class Codebook:
     @cached_property
     def centers(self) -> NDArray[np.float32] | None:
         """The center that is added to the numbers of each profile, (profiles, rank) float32."""
+        if self.tuned_centers is not None:
+            return self.tuned_centers
         if self.center_numbers is None:
             return None
         centers: NDArray[np.float32] = self.center_numbers.astype(np.float32) * np.float32(self.center_step)
@@ -215,6 +222,11 @@ class Codebook:
         for numbers in coded:
             parts += [SIZE.pack(len(numbers)), numbers.tobytes()]
         return np.frombuffer(b"".join([*parts, tail]), np.uint8)
+
+
+def has_rotation(stored: NDArray[np.uint8]) -> bool:
+    """Return whether the bytes of a codebook hold bases."""
+    return len(stored) >= HEAD.size and bool(HEAD.unpack_from(stored.tobytes())[1] & HAS_ROTATION)
 
 
 def read_codebook(stored: NDArray[np.uint8], *, rank: int, dim: int) -> Codebook:

@@ -228,8 +228,8 @@ def decode_block(
 ) -> Tensor:
     """Decode rows to weights, (rows, rank) float32.
 
-    They are multiplied by `scales`, (rank,), and `centers`, (profiles, rank), are added; by default by ones, and those
-    of the codebook.
+    They are multiplied by `scales`, (rank,), and `centers`, (profiles, rank), are added; by default those of the
+    codebook, or ones.
     """
     # Whatever is there is written over.
     decoded = np.empty((len(kinds), codebook.rank), np.float32)
@@ -241,7 +241,8 @@ def decode_block(
         own = slice(first, first + size)
         read_strings(
             codes, positions[own], lengths[own], layouts=layouts[own], factors=factors[own], targets=targets[own],
-            steps=codebook.steps_of_layouts, trellis=codebook.trellis, decoded=decoded, scales=scales,
+            steps=codebook.steps_of_layouts, trellis=codebook.trellis, decoded=decoded,
+            scales=codebook.column_scales if scales is None else scales,
             centers=codebook.centers if centers is None else centers, profiles=profiles[own],
         )  # fmt: skip
 
@@ -255,6 +256,8 @@ def _weights(
     """Turn numbers in steps into weights, in place."""
     weights = torch.from_numpy(decoded).mul_(torch.from_numpy(np.asarray(steps, np.float32))[:, None])
     centers = codebook.centers
+    if codebook.column_scales is not None:
+        weights *= torch.from_numpy(codebook.column_scales)
     if centers is not None:
         weights += centers_of(centers, torch.from_numpy(codebook.profiles[kinds]))
         is_zero = kinds == ZERO_KIND

@@ -21,8 +21,10 @@ from embcompress.commands.run import (
     check_space,
     inputs_of,
     left_out,
+    planned_file,
     read_shard_size,
     refuse_compressed,
+    refuse_existing,
     resolve_device,
 )
 from embcompress.commands.unrecognised import Unrecognised
@@ -31,9 +33,10 @@ from embcompress.compression.budget import EFFORTS, Budget, choose_budget
 from embcompress.compression.memory import estimate_memory
 from embcompress.compression.plan import Plan, choose_solver, describe, plan_tables, planned_entries, planned_report
 from embcompress.evaluation.gates import read_conditions
+from embcompress.evaluation.grading import read_thresholds
 from embcompress.exceptions import UsageError
 from embcompress.linalg.solvers import SOLVERS, SolverChoice
-from embcompress.results import ApproximateResult, OutputFile
+from embcompress.results import ApproximateResult
 from embcompress.tables.own_labels import add_own_labels
 from embcompress.tables.progress import Progress
 from embcompress.tables.row_info import read_row_info
@@ -70,6 +73,7 @@ def approximate(
     fail_if: Sequence[str] | str = (),
     baseline: str | Path | None = None,
     max_regression: float | str | None = None,
+    grade: Sequence[str] | str = (),
     report: Sequence[str | Path] | str | Path = (),
     force: bool = False,
     dry_run: bool = False,
@@ -99,7 +103,8 @@ def approximate(
             little error.
         seekable: of codes: let rows be read from disk one at a time, `load(path, resident=False)`; takes about one and
             a half bits a row more.
-        output: default `<stem>-compressed.safetensors` beside the input; of a folder, the folder `<name>-compressed`.
+        output: default `<stem>-16x.safetensors` beside the input, by the size asked for: 16x, 8bases, 20MB, error0.1 or
+            energy0.95; of a folder, the folder `<name>-16x`.
         dtype: what the factors are stored in, one of STORED_DTYPES.
         table: shell patterns of the tables to take; empty: those recognised by name and shape.
         exclude: shell patterns of the tables to leave dense.
@@ -118,6 +123,7 @@ def approximate(
             artifact is withheld, and an old one stays.
         baseline: the JSON report of an earlier artifact that this one must not be worse than.
         max_regression: by how much it may be: a share, or a text such as "1%", the default.
+        grade: thresholds of the grades good and fair, each "MEASURE=GOOD,FAIR" of neighbours, cosine or worst_group.
         report: files to write the report to, each ending choosing a renderer; default `<output stem>.report.json`.
         force: overwrite existing outputs.
         dry_run: make all checks, tell sizes and memory, and write nothing; reads no row with `bases`.
@@ -142,6 +148,7 @@ def approximate(
             raise UsageError(f"{option} is for coded weights; {budget.option} stores weights as floats.")
     _check_choices_of_budget(budget, dtype=dtype, bilinear=bilinear, solver=solver)
     _check_bilinear(bilinear, shape=bilinear_shape, has_row_weights=row_weights is not None)
+    thresholds = read_thresholds(grade)
     conditions = read_conditions(ApproximateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
     with open_checkpoint(path) as opened:
         refuse_compressed(opened)
@@ -150,14 +157,15 @@ def approximate(
         planned_output = plan_output(
             output,
             source=checkpoint,
-            ending="-compressed",
+            ending=budget.ending,
             stem=ARTIFACT_STEM,
             max_shard_bytes=read_shard_size(max_shard_size, has_max_size=budget.kind == "max_size"),
-            force=force,
+            force=True,
             inputs=inputs,
         )
+        planned_output = replace(planned_output, force=force)
         reports = check_reports(
-            report, output=planned_output.target, force=force, inputs=inputs, is_folder=planned_output.form is not None
+            report, output=planned_output.target, force=True, inputs=inputs, is_folder=planned_output.form is not None
         )
         chosen_device = resolve_device(device, dry_run=dry_run)
         choose = cache(partial(choose_tables, checkpoint, table=table, exclude=exclude, bilinear=bilinear, bases=bases))
@@ -206,12 +214,14 @@ def approximate(
             seekable=seekable,
             neighbours=neighbours,
             conditions=conditions,
+            thresholds=thresholds,
             unrecognised=_unrecognised(checkpoint, chosen, call),
             output=planned_output,
             progress=progress,
         )
         if dry_run:
             return compression.plan(chosen)
+        refuse_existing([planned_output.target, *(path for path, _ in reports)], force=force)
         return compression.run(chosen, choices, reports=reports)
 
 
@@ -288,12 +298,14 @@ def _planned_result(
 ) -> ApproximateResult:
     """Tell what a run with a number of bases would write."""
     file = ArtifactFile(output, checkpoint, [describe(planned) for planned in plan.tables])
-    size = file.writer([entry for planned in plan.tables for entry in planned_entries(planned)]).nbytes
+    entries = [entry for planned in plan.tables for entry in planned_entries(planned)]
+    size = file.writer(entries).nbytes
     check_space(output.resolved, size)
     return approximate_result(
         checkpoint,
-        OutputFile(str(output.target), None, size),
+        planned_file(output.target, size),
         [planned_report(planned, choice) for planned, choice in zip(plan.tables, choices, strict=True)],
         (*left_out(checkpoint), *plan.skipped),
+        header=file.header_bytes(entries),
         memory=estimate_memory(plan, choices) + estimate_neighbour_memory(neighbours),
     )

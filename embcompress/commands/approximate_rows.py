@@ -9,9 +9,11 @@ from pathlib import Path
 
 from embcompress.artifact.output import Output
 from embcompress.artifact.reader import read_artifact
+from embcompress.artifact.schema import staged_bytes
+from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import Checkpoint, open_checkpoint
 from embcompress.commands.memory import estimate_neighbour_memory
-from embcompress.commands.run import check_space, left_out, write_reports
+from embcompress.commands.run import check_space, left_out, planned_file, write_reports
 from embcompress.commands.unrecognised import Unrecognised
 from embcompress.compression.artifact_file import ArtifactFile, approximate_result
 from embcompress.compression.budget import Budget
@@ -23,8 +25,9 @@ from embcompress.compression.fixed_rank import FixedRank
 from embcompress.compression.plan import Plan
 from embcompress.evaluation.comparison import compare_neighbours
 from embcompress.evaluation.gates import Conditions
+from embcompress.evaluation.grading import grade_tables
 from embcompress.linalg.solvers import SolverChoice
-from embcompress.results import ApproximateResult, OutputFile, TableReport
+from embcompress.results import ApproximateResult, OutputFile, TableReport, Threshold
 from embcompress.tables.progress import Progress
 from embcompress.tables.row_info import RowInfo
 from embcompress.tables.rows import read_bytes
@@ -47,6 +50,7 @@ class Compression:
         seekable: whether coded rows are to be read one at a time.
         neighbours: rows of each table whose nearest rows are looked for.
         conditions: tested on the report.
+        thresholds: of the grades of the tables.
         unrecognised: matrices that the report names beside the tables.
         output: where the artifact goes.
         progress: called with what is being done, rows done, rows in all and bytes of a row.
@@ -66,6 +70,7 @@ class Compression:
         seekable: bool,
         neighbours: int,
         conditions: Conditions,
+        thresholds: Sequence[Threshold],
         unrecognised: Unrecognised,
         output: Output,
         progress: Progress | None,
@@ -75,20 +80,22 @@ class Compression:
         self._dtype, self._named, self._neighbours = dtype, named, neighbours
         self._fixed_rows, self._seekable = fixed_rows, seekable
         self._unrecognised = unrecognised
-        self._conditions, self._output = conditions, output
+        self._conditions, self._thresholds, self._output = conditions, tuple(thresholds), output
 
     def plan(self, chosen: Plan | Sequence[Table], choices: Sequence[SolverChoice] = ()) -> ApproximateResult:
         """Return what `run` would write, from the same arguments."""
         maker = self._maker(chosen, choices, dry_run=True)
         encodings = maker.encodings()
         entries = [entry for encoding in encodings for entry in encoding.planned_entries()]
-        size = self._file_of(encodings).writer(entries).nbytes
-        check_space(self._output.resolved, size)
+        file = self._file_of(encodings)
+        size = file.writer(entries).nbytes
+        self._check_space(size, encodings, entries)
         result = approximate_result(
             self._checkpoint,
-            OutputFile(str(self._output.target), None, size),
+            planned_file(self._output.target, size),
             [encoding.planned_report() for encoding in encodings],
             (*left_out(self._checkpoint), *maker.skipped),
+            header=file.header_bytes(entries),
             warnings=self._table_source.facts.warnings,
             notes=self._table_source.facts.notes,
             memory=maker.memory() + estimate_neighbour_memory(self._neighbours),
@@ -119,6 +126,8 @@ class Compression:
         self, chosen: Plan | Sequence[Table], choices: Sequence[SolverChoice], *, dry_run: bool
     ) -> EncodingMaker:
         """Choose the maker of encodings: by a number of bases, or within a budget as floats or as codes."""
+        tables = [planned.table for planned in chosen.tables] if isinstance(chosen, Plan) else chosen
+        self._table_source = replace(self._table_source, names=tuple(table.name for table in tables))
         if isinstance(chosen, Plan):
             return FixedRank(chosen, choices, self._table_source)
         if not self._budget.is_plain:
@@ -144,8 +153,9 @@ class Compression:
         encodings = maker.encodings()
         fitted = [encoding.fit() for encoding in encodings]
         file = self._file_of(encodings)
-        with file.writer([entry for table in fitted for entry in table.entries]) as writer:
-            check_space(self._output.resolved, writer.nbytes)
+        entries = [entry for table in fitted for entry in table.entries]
+        with file.writer(entries) as writer:
+            self._check_space(writer.nbytes, encodings, entries)
             written = [encoding.write(table, writer) for encoding, table in zip(encodings, fitted, strict=True)]
             if not maker.accepts(written):
                 return None
@@ -159,13 +169,20 @@ class Compression:
                 OutputFile(str(self._output.target), sha256, writer.nbytes),
                 _with_neighbours(tables, writer.path, self._table_source, queries=self._neighbours),
                 (*left_out(self._checkpoint), *maker.skipped),
+                header=file.header_bytes(entries),
                 warnings=self._table_source.facts.warnings,
                 notes=self._table_source.facts.notes,
             )
+            graded = grade_tables(result.tables, self._thresholds)
+            result = replace(result, tables=graded, thresholds=self._thresholds)
             result = _withhold(replace(self._unrecognised.add_to(result), gates=self._conditions.gates(result)))
             commit = _nothing if result.withheld else writer.commit
             write_reports(result, reports, force=self._output.force, before=commit)
             return result
+
+    def _check_space(self, nbytes: int, encodings: Sequence[AnyEncoding], entries: Sequence[Entry]) -> None:
+        staged = staged_bytes([encoding.compressed for encoding in encodings], entries)
+        check_space(self._output.resolved, nbytes, staged=staged)
 
     def _file_of(self, encodings: Sequence[AnyEncoding]) -> ArtifactFile:
         compressed = [encoding.compressed for encoding in encodings]

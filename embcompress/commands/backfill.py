@@ -159,7 +159,7 @@ def backfill(
             for grown in tables
         ]
         file = GrownFile(goes_to, opened[0], plans, new_labels=placed.new_labels)
-        check_space(file.target, file.writer.nbytes)
+        check_space(file.target, file.writer.nbytes, staged=file.staged_bytes)
         planned = planned_result(
             opened,
             plans,

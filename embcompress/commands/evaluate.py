@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from embcompress.artifact.limits import check_expansion
-from embcompress.artifact.reader import read_artifact
+from embcompress.artifact.reader import Artifact, read_artifact
+from embcompress.artifact.schema import CODES_SUFFIX
+from embcompress.artifact.writer import copied_entry
 from embcompress.checkpoints import open_checkpoint
 from embcompress.checkpoints.row_labels import attach_labels
 from embcompress.choices import DEFAULT_NEIGHBOURS
@@ -18,10 +20,13 @@ from embcompress.commands.run import (
     check_seed,
     inputs_of,
     left_out,
+    refuse_existing,
     resolve_device,
     write_reports,
 )
+from embcompress.compression.artifact_file import header_bytes, totals_of
 from embcompress.evaluation.checks import (
+    TablePair,
     all_checks,
     check_copies,
     check_recorded,
@@ -30,10 +35,11 @@ from embcompress.evaluation.checks import (
     refuse_swapped,
 )
 from embcompress.evaluation.gates import read_conditions
+from embcompress.evaluation.grading import grade_tables, read_thresholds
 from embcompress.evaluation.table_comparison import TableComparison, unmeasured_report
 from embcompress.exceptions import ArtifactError, UsageError
 from embcompress.link_prediction.ranking import check_link_prediction, estimate_ranking_memory, measure_link_prediction
-from embcompress.results import Check, EvaluateResult, InputFile, Totals
+from embcompress.results import Check, EvaluateResult, InputFile
 from embcompress.tables.own_labels import add_own_labels
 from embcompress.tables.progress import Progress
 from embcompress.tables.row_info import read_row_info
@@ -53,6 +59,7 @@ def evaluate(
     fail_if: Sequence[str] | str = (),
     baseline: str | Path | None = None,
     max_regression: float | str | None = None,
+    grade: Sequence[str] | str = (),
     device: str = "auto",
     seed: int = 0,
     report: Sequence[str | Path] | str | Path = (),
@@ -79,6 +86,7 @@ def evaluate(
         fail_if: conditions on the report that must not hold, such as "error.relative > 0.05".
         baseline: the JSON report of an earlier artifact that this one must not be worse than.
         max_regression: by how much it may be: a share, or a text such as "1%", the default.
+        grade: thresholds of the grades good and fair, each "MEASURE=GOOD,FAIR" of neighbours, cosine or worst_group.
         device: "auto", "cpu", "cuda" or "cuda:N".
         seed: of the draw of rows.
         report: files to write the report to, each ending choosing a renderer; default: none.
@@ -99,13 +107,14 @@ def evaluate(
     others = tuple(Path(one) for one in ([known] if isinstance(known, (str, Path)) else known))
     if triples is None and (others or interaction is not None):
         raise UsageError(f"--{'known' if others else 'interaction'} goes with --triples.")
+    thresholds = read_thresholds(grade)
     conditions = read_conditions(EvaluateResult, fail_if=fail_if, baseline=baseline, max_regression=max_regression)
     with open_checkpoint(original) as source, open_checkpoint(artifact) as made:
         refuse_swapped(source, made)
         opened = check_expansion(read_artifact(made), is_allowed=allow_expansion)
         checkpoint = attach_labels(source, as_in=opened.tensors)
         inputs = inputs_of(checkpoint, made, others=(*others, row_weights, labels, baseline, triples))
-        reports = check_reports(report, output=None, force=force, inputs=inputs)
+        reports = check_reports(report, output=None, force=True, inputs=inputs)
         chosen_device = resolve_device(device, dry_run=dry_run)
         pairs, failed = match_tables(checkpoint, opened)
         chosen = [pair.table for pair in pairs]
@@ -121,7 +130,10 @@ def evaluate(
             plan = check_link_prediction(checkpoint, triples=Path(triples), known=others, interaction=interaction)
         tables, ranked = [unmeasured_report(pair, opened) for pair in pairs], None
         if not dry_run:
-            table_source = TableSource(checkpoint, chosen_device, seed, progress, facts)
+            refuse_existing([path for path, _ in reports], force=force)
+            table_source = TableSource(
+                checkpoint, chosen_device, seed, progress, facts, tuple(table.name for table in chosen)
+            )
             for number, pair in enumerate(pairs):
                 try:
                     tables[number] = TableComparison(pair, opened, table_source, neighbours=neighbours).report()
@@ -129,14 +141,12 @@ def evaluate(
                     failed.append(Check("checksums", pair.table.name, passed=False, detail=err.message.rstrip(".")))
                     continue
                 failed += check_recorded(pair, tables[number].error)
-            failed += check_copies(checkpoint, opened)
-            failed += check_unmatched(opened, pairs)
+            failed += [*check_copies(checkpoint, opened), *check_unmatched(opened, pairs)]
             if plan is not None:
                 try:
                     ranked = measure_link_prediction(plan, checkpoint, opened, device=chosen_device, progress=progress)
                 except ArtifactError as err:
                     failed.append(Check("link prediction", None, passed=False, detail=err.message.rstrip(".")))
-        before, after = sum(table.bytes_before for table in tables), sum(table.bytes_after for table in tables)
         memory = estimate_evaluation_memory([(pair.table, pair.compressed.rank) for pair in pairs])
         memory += estimate_neighbour_memory(neighbours)
         memory += 0 if plan is None else estimate_ranking_memory(plan)
@@ -144,8 +154,9 @@ def evaluate(
             command="evaluate",
             input=InputFile(checkpoint.name, checkpoint.nbytes),
             artifact=InputFile(made.name, made.nbytes),
-            tables=tuple(tables),
-            totals=Totals(before, after, before / after if after else 1.0, checkpoint.nbytes / made.nbytes),
+            tables=grade_tables(tables, thresholds),
+            thresholds=thresholds,
+            totals=totals_of(tables, header=_header_bytes(opened, pairs), before=checkpoint.nbytes, after=made.nbytes),
             link_prediction=ranked,
             skipped=left_out(checkpoint),
             checks=all_checks(
@@ -160,3 +171,13 @@ def evaluate(
         if not dry_run:
             write_reports(result, reports, force=force)
     return result
+
+
+def _header_bytes(artifact: Artifact, pairs: Sequence[TablePair]) -> int:
+    """Count the bytes of a header of the compressed tables alone; for codes it has the room that their writer keeps."""
+    compressed = [pair.compressed for pair in pairs]
+    factors = [(table, one) for table in compressed for one in artifact.factors(table)]
+    return header_bytes(
+        compressed,
+        [replace(copied_entry(one), is_growing=one.name == table.name + CODES_SUFFIX) for table, one in factors],
+    )

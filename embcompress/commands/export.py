@@ -172,7 +172,7 @@ def _choose(
 
 
 def _why_unfit(one: SourceTable, to: str) -> str:
-    return "holds matrices, each factored by itself" if one.is_bilinear else KINDS[to].why_unfit(one.table.head)
+    return "holds matrices, each factored by itself" if one.is_bilinear else KINDS[to].why_unfit(one)
 
 
 def _find_originals(reference: Checkpoint, source: ExportSource, *, is_of_artifact: bool) -> dict[str, StoredTensor]:

@@ -13,10 +13,11 @@ from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.commands.memory import estimate_export_memory, estimate_neighbour_memory
 from embcompress.commands.run import check_space, left_out, write_reports
 from embcompress.evaluation.gates import Conditions
+from embcompress.evaluation.grading import grade_tables
 from embcompress.exports.quantized.kind import ExportPlan, ExportWriter, Kind, TableEncoding
 from embcompress.exports.quantized.source import ExportSource, SourceTable, stored_rows
 from embcompress.exports.quantized.table_pass import TablePass
-from embcompress.results import ExportResult, InputFile, OutputFile, Skipped, TableReport, Totals
+from embcompress.results import THRESHOLDS, ExportResult, InputFile, OutputFile, Skipped, TableReport, Totals
 from embcompress.tables.progress import row_bytes_of
 from embcompress.tables.source import TableSource
 
@@ -54,7 +55,7 @@ class Quantization:
         self._neighbours, self._conditions, self._output = neighbours, conditions, output
         reasons = {one.stored.name: kind.why_left_out(one.stored) for one in source.copied}
         self._copied = {copied_entry(one.stored): one for one in source.copied if not reasons[one.stored.name]}
-        self._encodings = {one.table.name: kind.encode(one.table.head) for one in source.tables}
+        self._encodings = {one.table.name: kind.encode(one) for one in source.tables}
         self._skipped = (
             *left_out(source.checkpoint),
             *source.skipped,
@@ -139,7 +140,7 @@ class Quantization:
         return TableReport(
             **vars(one.table.head),
             kind="embedding",
-            rank=min(one.table.rows, one.table.dim),
+            rank=min(one.table.rows, one.table.dim) if encoding.rank is None else encoding.rank,
             coding=self._name,
             solver=None,
             solver_reason=None,
@@ -172,11 +173,22 @@ class Quantization:
             tables=tuple(tables),
             skipped=self._skipped,
             totals=Totals(before, after, before / after, checkpoint.nbytes / output.bytes),
-            warnings=self._table_source.facts.warnings,
-            notes=self._table_source.facts.notes,
+            warnings=(*self._kind.warnings(checkpoint), *self._table_source.facts.warnings),
+            notes=(*self._measured_against(), *self._table_source.facts.notes),
             kind=self._name,
             original=None if reference is None else InputFile(reference.name, reference.nbytes),
         )
 
+    def _measured_against(self) -> tuple[str, ...]:
+        """Say of an artifact without its original that errors leave out what it lost itself."""
+        if self._reference is not None or not self._source.is_decoded:
+            return ()
+        return (
+            f"errors are those against the rows that {self._source.checkpoint.name} decodes to, without its own error: "
+            "--original CKPT measures both",
+        )
+
     def _judged(self, result: ExportResult) -> ExportResult:
+        thresholds = tuple(THRESHOLDS.values())
+        result = replace(result, tables=grade_tables(result.tables, thresholds), thresholds=thresholds)
         return replace(result, gates=self._conditions.gates(result))

@@ -22,12 +22,14 @@ from embcompress.commands.run import (
     check_reports,
     check_space,
     inputs_of,
+    planned_file,
     read_shard_size,
+    refuse_existing,
     resolve_device,
     write_reports,
 )
 from embcompress.exceptions import IdsError, UsageError
-from embcompress.results import InputFile, OutputFile, ReconstructResult, Skipped
+from embcompress.results import InputFile, ReconstructResult, Skipped
 from embcompress.tables.progress import Progress
 from embcompress.text import did_you_mean, find_fault, named
 
@@ -90,16 +92,17 @@ def reconstruct(
                 ending="-dense",
                 stem=DENSE_STEM,
                 max_shard_bytes=shard_bytes,
-                force=force,
+                force=True,
                 inputs=inputs,
             )
+            planned = replace(planned, force=force)
         else:
             if shard_bytes is not None:
                 raise UsageError(f"--max-shard-size cuts safetensors files, and --to {form} writes one file.")
             target = Path(output) if output else beside(checkpoint.name, f"-dense{DENSE_FORMS[form]}")
-            planned = Output(target, check_output(target, force=force, inputs=inputs), force)
+            planned = Output(target, check_output(target, force=True, inputs=inputs), force)
         reports = check_reports(
-            report, output=planned.target, force=force, inputs=inputs, is_folder=planned.form is not None
+            report, output=planned.target, force=True, inputs=inputs, is_folder=planned.form is not None
         )
         chosen_device = resolve_device(device, dry_run=dry_run)
         dense = _dense_tables(artifact)
@@ -113,7 +116,7 @@ def reconstruct(
         result = ReconstructResult(
             command="reconstruct",
             input=InputFile(checkpoint.name, checkpoint.nbytes),
-            output=OutputFile(str(planned.target), None, nbytes),
+            output=planned_file(planned.target, nbytes),
             tables=tuple(table.name for table in artifact.tables),
             tensors=1 if form in ONE_TABLE else len(entries),
             skipped=skipped,
@@ -123,6 +126,7 @@ def reconstruct(
         )
         if dry_run:
             return result
+        refuse_existing([planned.target, *(path for path, _ in reports)], force=force)
 
         from embcompress.commands import reconstruct_rows
 
@@ -136,7 +140,7 @@ def reconstruct(
             file = stack.enter_context(AtomicFile(planned.resolved, force=force))
             reconstruct_rows.export(model, form, file)
             sha256, nbytes, commit = hash_file(file.path), file.path.stat().st_size, file.commit
-        result = replace(result, output=replace(result.output, sha256=sha256, bytes=nbytes))
+        result = replace(result, output=replace(result.output, sha256=sha256, bytes=nbytes, overwrites=False))
         write_reports(result, reports, force=force, before=commit)
     return result
 

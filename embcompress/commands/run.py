@@ -14,7 +14,7 @@ from embcompress.checkpoints import Checkpoint
 from embcompress.compression.budget import parse_size
 from embcompress.exceptions import OutputError, TableError, UsageError
 from embcompress.report import render, renderer_for
-from embcompress.results import Result, Skipped
+from embcompress.results import OutputFile, Result, Skipped
 from embcompress.tables.unread_tables import find_unread_tables
 from embcompress.text import human_bytes, quoted, report_path
 
@@ -87,7 +87,7 @@ def check_reports(
     Args:
         report: the files asked for; empty: one beside `output`, if there is an output.
         output: what else the run will write.
-        force: overwrite existing reports.
+        force: overwrite existing reports; true where `refuse_existing` follows.
         inputs: what the run reads, which no report may replace.
         is_folder: whether `output` is a folder, of whose name no part is an ending: `bge-small-en-v1.5`.
 
@@ -113,6 +113,30 @@ def check_reports(
     return tuple(checked)
 
 
+def exists_already(target: Path) -> bool:
+    """Return whether a file is there, or a folder that holds something."""
+    return any(target.iterdir()) if target.is_dir() else target.exists()
+
+
+def planned_file(target: Path, nbytes: int) -> OutputFile:
+    """Tell which file a dry run would write, or overwrite."""
+    return OutputFile(str(target), None, nbytes, overwrites=exists_already(target))
+
+
+def refuse_existing(targets: Iterable[Path], *, force: bool) -> None:
+    """Refuse to overwrite outputs without `force`: the last check, since --force would be no answer to any other.
+
+    Raises:
+        OutputError: one of them is there.
+    """
+    existing = None if force else next(filter(exists_already, targets), None)
+    if existing is not None:
+        raise OutputError(
+            f"the output {existing} exists already.",
+            hint="Overwrite it with --force (in Python: force=True), or name another with --output.",
+        )
+
+
 def write_reports(
     result: Result,
     reports: Sequence[tuple[Path, str]],
@@ -132,16 +156,22 @@ def write_reports(
             file.commit()
 
 
-def check_space(target: Path, nbytes: int) -> None:
+def check_space(target: Path, nbytes: int, *, staged: int = 0) -> None:
     """Refuse to start what the disk cannot hold.
 
+    Args:
+        target: the output.
+        nbytes: of it.
+        staged: bytes that lie beside it while it is written.
+
     Raises:
-        OutputError: fewer than `nbytes` are free.
+        OutputError: fewer bytes are free.
     """
     free = shutil.disk_usage(target.parent).free
-    if free < nbytes:
+    if free < nbytes + staged:
+        more = f" and {human_bytes(staged)} more while it is written" if staged else ""
         raise OutputError(
-            f"{target} needs {human_bytes(nbytes)}, and its disk has {human_bytes(free)} left.",
+            f"{target} needs {human_bytes(nbytes)}{more}, and its disk has {human_bytes(free)} left.",
             hint="Free some space, or name another --output.",
         )
 

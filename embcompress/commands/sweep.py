@@ -17,6 +17,7 @@ from embcompress.commands.run import (
     inputs_of,
     left_out,
     refuse_compressed,
+    refuse_existing,
     resolve_device,
     write_reports,
 )
@@ -49,10 +50,10 @@ def sweep(
     """Measure error against bytes of every way to compress the embedding tables of a checkpoint.
 
     The methods are coded weights ("coded"), bases and weights as floats ("plain float32", "plain float16"), each
-    at RATIOS, and integers with a scale for each row ("int8 per row", "int4 per row"), each at its own size; beside
-    each point stands the Gaussian rate-distortion bound of the spectrum at its bytes. Goes over the rows of each table
-    once, reads a sample of them, and writes no artifact. What a point at a ratio has is what `approximate` makes of
-    that ratio.
+    at RATIOS, integers with a scale for each row ("int8 per row", "int4 per row") and the table in shorter floats
+    ("float16"), each at its own size; beside each point stands the Gaussian rate-distortion bound of the spectrum at
+    its bytes. Goes over the rows of each table once, reads a sample of them, and writes no artifact. What a point at a
+    ratio has is what `approximate` makes of that ratio.
 
     Plain errors follow from the spectrum. Coded and integer ones are measured on the sample: up to 8192 rows and 2^21
     numbers, but 512 rows at least, and with `effort` "best" four times as much; of a smaller table that is the whole. A
@@ -95,11 +96,14 @@ def sweep(
     with open_checkpoint(path) as checkpoint:
         refuse_compressed(checkpoint)
         inputs = inputs_of(checkpoint)
-        reports = check_reports(report, output=None, force=force, inputs=inputs)
-        picture = None if plot is None else _check_picture(Path(plot), reports, force=force, inputs=inputs)
-        table_source = TableSource(checkpoint, resolve_device(device), seed, progress)
+        reports = check_reports(report, output=None, force=True, inputs=inputs)
+        picture = None if plot is None else _check_picture(Path(plot), reports, inputs=inputs)
         swept, skipped = [], []
-        for item in choose_tables(checkpoint, table=named, exclude=excluded):
+        chosen = choose_tables(checkpoint, table=named, exclude=excluded)
+        refuse_existing([*(path for path, _ in reports), *([picture[0]] if picture else [])], force=force)
+        names = tuple(item.name for item in chosen)
+        table_source = TableSource(checkpoint, resolve_device(device), seed, progress, names=names)
+        for item in chosen:
             one = TableMethods(item, table_source, effort=effort)
             if any(one.can_be(method) for method in (CODED, *PLAIN_DTYPES)):
                 swept.append(one)
@@ -184,12 +188,10 @@ def _alone(table: SweptTable) -> tuple[SweepCurve, ...]:
     )
 
 
-def _check_picture(
-    plot: Path, reports: Sequence[tuple[Path, str]], *, force: bool, inputs: Sequence[Path]
-) -> tuple[Path, str]:
+def _check_picture(plot: Path, reports: Sequence[tuple[Path, str]], *, inputs: Sequence[Path]) -> tuple[Path, str]:
     """Check that a picture can be drawn, in which form and where it goes, before any work is done."""
     form = plot_form(plot)
-    picture = check_output(plot, force=force, inputs=inputs)
+    picture = check_output(plot, force=True, inputs=inputs)
     if picture in dict(reports):
         raise UsageError(f"--plot {plot} is also the path of a report of this run.", hint="Name another file.")
     return picture, form

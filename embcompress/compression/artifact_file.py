@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from embcompress.artifact.output import Output
-from embcompress.artifact.schema import CompressedTable, Original, artifact_metadata, widest_metadata
+from embcompress.artifact.schema import CompressedTable, Original, artifact_metadata, mark_entries, widest_metadata
 from embcompress.artifact.writer import Entry, TensorWriter, copied_entry, file_bytes
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.results import ApproximateResult, InputFile, OutputFile, Skipped, TableReport, Totals
@@ -31,8 +31,13 @@ class ArtifactFile:
     def writer(self, table_entries: Sequence[Entry]) -> TensorWriter:
         """Make the writer of the file, from the tensors of its tables."""
         entries = [*table_entries, *self.copied]
+        entries += mark_entries(self._compressed, entries)
         metadata = widest_metadata(self._compressed, entries=entries, original=original_of(self._checkpoint))
         return self._output.writer(entries, metadata)
+
+    def header_bytes(self, table_entries: Sequence[Entry]) -> int:
+        """Count the bytes that a file of the tables alone has beside their tensors."""
+        return header_bytes(self._compressed, table_entries)
 
     def metadata(self, errors: Sequence[float], *, checksums: Mapping[str, str]) -> dict[str, str]:
         """Make the final metadata, with the error of each table."""
@@ -65,7 +70,27 @@ def artifact_bytes(
     if checkpoint is not None:
         entries += copied_tensors(checkpoint, compressed)
         original = original_of(checkpoint)
+    entries += mark_entries(compressed, entries)
     return file_bytes(entries, widest_metadata(compressed, entries=entries, original=original))
+
+
+def header_bytes(compressed: Sequence[CompressedTable], table_entries: Sequence[Entry]) -> int:
+    """Count the bytes that a file of compressed tables and nothing else has beside their tensors."""
+    return artifact_bytes(compressed, table_entries, checkpoint=None) - sum(entry.nbytes for entry in table_entries)
+
+
+def totals_of(tables: Sequence[TableReport], *, header: int, before: int, after: int) -> Totals:
+    """Sum up the bytes of tables and of files.
+
+    Args:
+        tables: of the report.
+        header: bytes that decoding the tables needs beside their tensors.
+        before: bytes of the file that was read.
+        after: bytes of the artifact.
+    """
+    dense, stored = sum(table.bytes_before for table in tables), sum(table.bytes_after for table in tables)
+    needed = stored + header if tables else 0
+    return Totals(dense, needed, dense / needed if needed else 1.0, before / after, header)
 
 
 def approximate_result(
@@ -74,20 +99,19 @@ def approximate_result(
     tables: Sequence[TableReport],
     skipped: Sequence[Skipped],
     *,
+    header: int,
     warnings: Sequence[str] = (),
     notes: Sequence[str] = (),
     memory: int | None = None,
 ) -> ApproximateResult:
-    """Return what a run has written, or with `memory` what it would write."""
-    before = sum(table.bytes_before for table in tables)
-    after = sum(table.bytes_after for table in tables)
+    """Return what a run has written, or with `memory` what it would write; `header` as in `totals_of`."""
     return ApproximateResult(
         command="approximate",
         input=InputFile(checkpoint.name, checkpoint.nbytes),
         output=output,
         tables=tuple(tables),
         skipped=tuple(skipped),
-        totals=Totals(before, after, before / after, checkpoint.nbytes / output.bytes),
+        totals=totals_of(tables, header=header, before=checkpoint.nbytes, after=output.bytes),
         warnings=tuple(warnings),
         notes=tuple(notes),
         dry_run=memory is not None,

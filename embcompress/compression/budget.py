@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from embcompress.exceptions import Retry, UsageError
-from embcompress.text import did_you_mean
+from embcompress.text import did_you_mean, human_bytes
 
 # The first is the default.
 EFFORTS = ("default", "fast", "best")
@@ -21,6 +21,8 @@ OPTIONS = {
     "ratio": "--ratio",
     "max_size": "--max-size",
 }
+# Of the default name of an output.
+ENDINGS = {"bases": "-{}bases", "energy": "-energy{}", "max_error": "-error{}", "ratio": "-{}x"}
 # Those that choose a coding, too.
 CODING_OPTIONS = ("max_error", "ratio", "max_size")
 UNITS = {"": 1, "b": 1, **{f"{unit}b": 1000 ** (step + 1) for step, unit in enumerate("kmgt")}}
@@ -37,12 +39,27 @@ class Budget:
         amount: bases, share of the squared norm, relative error, ratio, or bytes.
         is_plain: whether weights stay floats.
         effort: one of EFFORTS.
+        text: the amount as it was given, where it was no number.
     """
 
     kind: str
     amount: float
     is_plain: bool = True
     effort: str = EFFORTS[0]
+    text: str = ""
+
+    @property
+    def ending(self) -> str:
+        """The end of the default name of what is made: the size that was asked for.
+
+        Example:
+            >>> [Budget(*one).ending for one in (("ratio", 16.0), ("bases", 8), ("max_error", 0.1), ("max_size", 2e7))]
+            ['-16x', '-8bases', '-error0.1', '-20MB']
+        """
+        if self.kind == "max_size":
+            size = self.text.strip() if any(map(str.isalpha, self.text)) else human_bytes(self.amount)
+            return f"-{''.join(size.split())}"
+        return ENDINGS[self.kind].format(f"{self.amount:.15g}")
 
     @property
     def option(self) -> str:
@@ -107,7 +124,8 @@ def choose_budget(
         )
     if is_plain and effort != EFFORTS[0]:
         raise UsageError(f"--effort {effort} is for coded weights, which this run does not store.")
-    return Budget(kind, amount, is_plain, effort)
+    text = max_size if isinstance(max_size, str) else ""
+    return Budget(kind, amount, is_plain, effort, text)
 
 
 def parse_size(text: str, *, option: str = "--max-size") -> int:

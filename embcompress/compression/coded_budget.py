@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from embcompress.coding.estimates import Estimate
 from embcompress.compression.budget import Budget
@@ -13,6 +14,7 @@ from embcompress.compression.coded_goal import Allowance
 from embcompress.compression.coded_source import NOT_NORMAL, CodedSource
 from embcompress.compression.encoding import AnyEncoding
 from embcompress.compression.encoding_maker import EncodingMaker
+from embcompress.compression.first_run import with_compile_note
 from embcompress.compression.memory import estimate_coding_memory
 from embcompress.compression.refusals import error_reason, leave_dense, refuse_all_dense, refuse_size
 from embcompress.compression.shared_step import NEAR, SEARCH_TRIES, SharedStep
@@ -21,6 +23,7 @@ from embcompress.results import Skipped
 from embcompress.tables.source import TableSource
 from embcompress.tables.table import Table
 
+SEARCHING = "search for the bits of each table"
 PLAIN_HINT = "Add --plain to store its weights as floats."
 # The share of the allowed error that an estimate aims at.
 ERROR_AIM = 0.9998
@@ -76,7 +79,7 @@ class CodedWithinBudget(EncodingMaker):
         ]
         self._allowance: Allowance | None = None
         if budget.kind == "max_error":
-            estimates = [(source, self._hold_error(source)) for source in sources]
+            estimates = self._hold_errors(sources)
             self._tables = [EstimatedTable(source, estimate) for source, estimate in estimates if estimate is not None]
             self._refuse_all_dense(self._tables)
         else:
@@ -121,6 +124,15 @@ class CodedWithinBudget(EncodingMaker):
             hint = PLAIN_HINT if any(table.reason == NOT_NORMAL for table in self._skipped) else ""
             raise refuse_all_dense(self._budget, self._table_source.checkpoint.path, self._skipped, hint=hint)
 
+    def _hold_errors(self, sources: Sequence[CodedSource]) -> list[tuple[CodedSource, Estimate | None]]:
+        """Choose the step of each table, telling how many are chosen."""
+        doing, estimates = with_compile_note(SEARCHING), []
+        for number, source in enumerate(sources):
+            self._table_source.tell(doing, number, len(sources))
+            estimates.append((source, self._hold_error(source)))
+        self._table_source.tell(doing, len(sources), len(sources))
+        return estimates
+
     def _hold_error(self, source: CodedSource) -> Estimate | None:
         """Choose the step that leaves a table just the error that is allowed; else say why it stays dense."""
         target = self._budget.amount * ERROR_AIM
@@ -136,7 +148,7 @@ class CodedWithinBudget(EncodingMaker):
         """Choose the one share of its norm that every table's step is, so that all together fill the budget."""
         tables, checkpoint = [source.table for source in sources], self._table_source.checkpoint
         limit = size_limit(self._budget, tables, checkpoint)
-        shared = SharedStep(sources)
+        shared = SharedStep(sources, on_step=partial(self._table_source.tell, with_compile_note(SEARCHING)))
         estimates = shared.fill(limit, has_coded_bases=not self._dry_run)
         least = shared.least()
         least_bytes = sum(estimate.nbytes for estimate in least) + shared.beside(least, limit)

@@ -12,14 +12,23 @@ import torch
 from torch import Tensor
 
 from embcompress.artifact.schema import CODED
+from embcompress.checkpoints.tensors import ITEM_BYTES
 from embcompress.choices import STORING_METHODS
 from embcompress.coding.bound import gaussian_bound
-from embcompress.coding.sample_error import SampleError, coded_error, integer_bytes, mean_estimate, try_integers
+from embcompress.coding.sample_error import (
+    SampleError,
+    coded_error,
+    estimate_share,
+    integer_bytes,
+    mean_estimate,
+    try_integers,
+)
 from embcompress.compression.candidates import TableCandidates
 from embcompress.compression.coded_source import CodedSource
 from embcompress.compression.shared_bytes import share_bytes
 from embcompress.compression.shared_step import SharedStep
 from embcompress.compression.size_limit import SizeLimit, TensorLimit
+from embcompress.linalg.error import row_norms
 from embcompress.linalg.precision import ROUNDING
 from embcompress.results import SweepCurve, SweepPoint, SweptTable
 from embcompress.tables.source import TableSource
@@ -29,6 +38,7 @@ from embcompress.text import human_bytes
 RATIOS = (2, 4, 8, 16, 32, 64, 128)
 PLAIN_DTYPES = {name: method.float_dtype for name, method in STORING_METHODS.items() if method.float_dtype}
 INTEGER_BITS = {name: method.integer_bits for name, method in STORING_METHODS.items() if method.integer_bits}
+DENSE_DTYPES = {name: method.dense_dtype for name, method in STORING_METHODS.items() if method.dense_dtype}
 REMARK_RATIO = 16  # at which low rank and coding are compared in words
 POOR_FACTOR = 2.0  # plain low rank is far worse than coding from this many times its error on
 
@@ -63,6 +73,22 @@ class TableMethods:
         bits = INTEGER_BITS[method]
         nbytes = integer_bytes(rows=self.table.rows, dim=self.table.dim, bits=bits)
         return _Stored(nbytes, None, [try_integers(self.source.statistics, bits)])
+
+    def rounded(self, dtype: str) -> _Stored | None:
+        """Count the bytes of the table in a shorter dtype, and find out what that leaves; None where it is no longer.
+
+        What is beyond the largest number of the dtype becomes that number.
+        """
+        nbytes = self.table.rows * self.table.dim * ITEM_BYTES[dtype]
+        if nbytes >= self.table.nbytes:
+            return None
+        statistics, short = self.source.statistics, getattr(torch, dtype)
+        limit = torch.finfo(short).max
+        values = statistics.sample * statistics.unit  # (sample rows, dim)
+        left = (values.clamp(-limit, limit).to(short).to(values.dtype) - values) / statistics.unit
+        norms = row_norms(statistics.sample).square()
+        error = estimate_share(row_norms(left).square(), norms, rows=statistics.rows)
+        return _Stored(nbytes, None, [error])
 
     def report(self) -> SweptTable:
         """Measure every way at every size."""
@@ -167,10 +193,17 @@ def measure_curves(
         if method != but
     ]
     for method in INTEGER_BITS:
-        integers = [one.integers(method) for one in swept]
-        together = _Stored(sum(one.nbytes for one in integers), None, [one.errors[0] for one in integers])
-        curves.append(SweepCurve(method, (_point(swept, together),)))
+        curves.append(SweepCurve(method, (_point(swept, _together([one.integers(method) for one in swept])),)))
+    for method, dtype in DENSE_DTYPES.items():
+        stored = [kept for one in swept if (kept := one.rounded(dtype)) is not None]
+        points = (_point(swept, _together(stored)),) if len(stored) == len(swept) else ()
+        curves.append(SweepCurve(method, points))
     return tuple(curves)
+
+
+def _together(stored: Sequence[_Stored]) -> _Stored:
+    """Sum up tables of one size each."""
+    return _Stored(sum(one.nbytes for one in stored), None, [one.errors[0] for one in stored])
 
 
 def _store(swept: Sequence[TableMethods], method: str, table_source: TableSource) -> Iterator[_Stored]:

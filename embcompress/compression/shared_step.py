@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from embcompress.coding.estimates import Estimate
 from embcompress.coding.statistics import step_for_bits
@@ -24,10 +24,13 @@ class SharedStep:
 
     Args:
         sources: the tables, at least one.
+        on_step: called with the tables that were estimated so far, and how many that are at most.
     """
 
-    def __init__(self, sources: Sequence[CodedSource]) -> None:
-        self._sources = sources
+    def __init__(
+        self, sources: Sequence[CodedSource], *, on_step: Callable[[int, int], None] = lambda *_: None
+    ) -> None:
+        self._sources, self._on_step, self._steps = sources, on_step, 0
 
     def least(self) -> list[Estimate]:
         """Estimate every table at its coarsest step."""
@@ -57,11 +60,24 @@ class SharedStep:
                 for source, estimate in zip(self._sources, estimates, strict=True)
             ]
             estimates = self._settle(estimates, limit.nbytes - self.beside(estimates, limit))
+        self._on_step(self._steps_max, self._steps_max)
         return estimates
+
+    @property
+    def _steps_max(self) -> int:
+        return (1 + SEARCH_TRIES + SETTLE_ROUNDS) * len(self._sources)
+
+    def _step(self) -> None:
+        self._steps = min(self._steps + 1, self._steps_max)
+        self._on_step(self._steps, self._steps_max)
 
     def _at(self, share: float) -> list[Estimate]:
         """Estimate all tables at a step that is one share of their norms."""
-        return [source.at(share) for source in self._sources]
+        estimates = []
+        for source in self._sources:
+            estimates.append(source.at(share))
+            self._step()
+        return estimates
 
     def _numbers(self, estimates: Sequence[Estimate]) -> float:
         """Count the numbers that strings hold: each takes about a bit more for every octave that the step is finer."""
@@ -118,8 +134,10 @@ class SharedStep:
             if abs(over) < NEAR or (over < 0 and self._are_finest(tried)):
                 break
             octaves = self._next(known, limit, numbers=self._numbers(tried))
-            pairs = zip(self._sources, estimates, strict=True)
-            tried = [source.estimator.near(estimate, estimate.step * 2.0**octaves) for source, estimate in pairs]
+            tried = []
+            for source, estimate in zip(self._sources, estimates, strict=True):
+                tried.append(source.estimator.near(estimate, estimate.step * 2.0**octaves))
+                self._step()
         return best
 
 

@@ -12,20 +12,12 @@ from types import MappingProxyType
 from typing import Any
 
 from embcompress.compression.budget import parse_size
-from embcompress.exceptions import CheckpointError, UsageError
-from embcompress.results import (
-    NOT_COMPRESSED,
-    NOT_IN_BASELINE,
-    SCHEMA_VERSION,
-    ApproximateResult,
-    EvaluateResult,
-    Gate,
-    TableReport,
-)
-from embcompress.results.schema import define
-from embcompress.results.version_1 import current_name, current_report
-from embcompress.tables.text_files import parse_json, read_text
-from embcompress.text import did_you_mean
+from embcompress.evaluation.baseline import DEFAULT_MAX_REGRESSION, Baseline, Measured, read_baseline, regressions
+from embcompress.evaluation.report_numbers import look_up, number_names
+from embcompress.exceptions import UsageError
+from embcompress.results import Gate, TableReport
+from embcompress.results.version_1 import current_name
+from embcompress.text import did_you_mean, parse_share
 
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
     {
@@ -37,26 +29,6 @@ OPERATORS: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
         "<": operator.lt,
     }
 )  # longer ones first: `>` is the start of `>=`
-DEFAULT_MAX_REGRESSION = "1%"  # of each number in a baseline
-WORSE_IF_MORE, WORSE_IF_LESS = 1, -1
-TABLE_REGRESSIONS: Mapping[str, int] = MappingProxyType(
-    {
-        "error.relative": WORSE_IF_MORE,
-        "error.weighted_relative": WORSE_IF_MORE,
-        "error.row_relative.p99": WORSE_IF_MORE,
-        "neighbours.cosine.overlap": WORSE_IF_LESS,
-        "neighbours.inner_product.overlap": WORSE_IF_LESS,
-        "bytes_after": WORSE_IF_MORE,
-    }
-)
-REGRESSIONS: Mapping[str, int] = MappingProxyType(
-    {
-        "totals.ratio": WORSE_IF_LESS,
-        "link_prediction.after.mrr": WORSE_IF_LESS,
-        "link_prediction.after.hits_at_10": WORSE_IF_LESS,
-    }
-)
-# What --baseline compares -> which way it gets worse; of each table, and of the report.
 
 PARTS = ("alternative", "coded", "matrices", "neighbours", "spectrum")  # of a table's report, that some kinds lack
 
@@ -64,8 +36,6 @@ _CONDITION = re.compile(
     r"\s*(?P<name>[A-Za-z_][\w.]*(?:\[\d+\][\w.]*)*)\s*(?P<sign>" + "|".join(OPERATORS) + r")\s*(?P<number>\S.*?)\s*",
     re.ASCII,
 )
-_SHARE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%?)", re.ASCII)
-Measured = ApproximateResult | EvaluateResult
 
 
 @dataclass(frozen=True)
@@ -88,19 +58,6 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """The numbers of an earlier report, and by how much a new one may be worse.
-
-    Attributes:
-        report: the JSON document.
-        allowed: the share of each number.
-    """
-
-    report: Mapping[str, Any]
-    allowed: float
-
-
-@dataclass(frozen=True)
 class Conditions:
     """All conditions on a report: expressions, and an earlier report."""
 
@@ -116,7 +73,7 @@ class Conditions:
         """
         gates = [gate for condition in self.expressions for gate in _gates_of(result, condition)]
         if self.baseline is not None:
-            gates += _regressions(result, self.baseline)
+            gates += regressions(result, self.baseline)
         return tuple(gate for gate in gates if not result.dry_run or gate.value is not None or not gate.is_numeric)
 
 
@@ -151,44 +108,10 @@ def read_conditions(
     expressions = tuple(_parse(text, of_table=of_table, of_report=of_report) for text in texts)
     if baseline is None and max_regression is not None:
         raise UsageError("--max-regression goes with --baseline.")
-    allowed = _share(str(DEFAULT_MAX_REGRESSION if max_regression is None else max_regression).strip())
+    allowed = parse_share(str(DEFAULT_MAX_REGRESSION if max_regression is None else max_regression).strip())
     if not 0 <= allowed < math.inf:  # NaN, too
         raise UsageError(f"--max-regression takes a share of 0 or more, as in 1% or 0.01; got {str(max_regression)!r}.")
-    return Conditions(expressions, None if baseline is None else Baseline(_read_report(Path(baseline)), allowed))
-
-
-def _read_report(path: Path) -> Mapping[str, Any]:
-    document = parse_json(read_text(path), path, values="fields of a report")
-    is_report = isinstance(document, dict) and isinstance(document.get("tables"), list)
-    if not is_report or document.get("command") not in ("approximate", "evaluate"):
-        raise CheckpointError(
-            f"--baseline {path} is not the report of a compression.",
-            hint="Name the .report.json that `approximate` wrote, or what `evaluate --report FILE.json` wrote.",
-        )
-    assert isinstance(document, dict)
-    version = document.get("schema_version")
-    if version not in (1, SCHEMA_VERSION):
-        raise CheckpointError(
-            f"--baseline {path} has schema version {str(version)[:20]}; this embcompress reads 1 to {SCHEMA_VERSION}.",
-            hint="Update embcompress, or name a report that this version wrote.",
-        )
-    report = current_report(document) if version == 1 else document
-    wrong = _why_no_baseline(report)
-    if wrong:
-        raise CheckpointError(f"--baseline {path} {wrong}.", hint="Name the report of the last good release.")
-    return report
-
-
-def _why_no_baseline(report: Mapping[str, Any]) -> str:
-    """Say why nothing can be compared with a report; empty where it can."""
-    if report.get("dry_run"):
-        return "is the report of a dry run, which measured nothing"
-    if report.get("withheld") or not report.get("ok"):
-        return "is the report of a run that failed a gate or a check"
-    tables = report["tables"]
-    if not tables or any(_look_up(table, "error.relative") is None for table in tables):
-        return "has no error for its tables" if tables else "has no tables"
-    return ""
+    return Conditions(expressions, None if baseline is None else Baseline(read_baseline(Path(baseline)), allowed))
 
 
 def _gates_of(result: Measured, condition: Condition) -> Iterator[Gate]:
@@ -199,65 +122,9 @@ def _gates_of(result: Measured, condition: Condition) -> Iterator[Gate]:
         having = [table for table in result.tables if part not in PARTS or getattr(table, part) is not None]
         nodes = [(table.name, table) for table in having or result.tables]
     for table, node in nodes:
-        value = _look_up(node, condition.name)
+        value = look_up(node, condition.name)
         passed = value is not None and not compare(value, condition.limit)
         yield Gate(condition.text, table, value, passed)
-
-
-def _regressions(result: Measured, baseline: Baseline) -> Iterator[Gate]:
-    """Compare with the earlier report all that it knows of REGRESSIONS and of each of its tables."""
-    for name, direction in REGRESSIONS.items():
-        if name.startswith("link_prediction") and isinstance(result, ApproximateResult):
-            continue  # which ranks nothing
-        yield from _regression(result, baseline.report, name, direction, allowed=baseline.allowed, table=None)
-    now = {name: table for table in result.tables for name in (table.name, *table.tied_names)}
-    compared = set()
-    for before in baseline.report["tables"]:
-        called = before.get("name")
-        table = now.get(called) if isinstance(called, str) else None
-        if table is None:
-            yield Gate(NOT_COMPRESSED, str(called), None, passed=False, is_numeric=False)
-            continue
-        compared.add(table.name)
-        has_asked_others = _sample(table) != _sample(before)
-        for name, direction in TABLE_REGRESSIONS.items():
-            part = name.rpartition(".")[0]
-            if has_asked_others and name.endswith(".overlap"):
-                yield from _apart(table, before, part, allowed=baseline.allowed)
-            else:
-                yield from _regression(table, before, name, direction, allowed=baseline.allowed, table=table.name)
-    for table in result.tables:
-        if table.name not in compared:
-            yield Gate(NOT_IN_BASELINE, table.name, None, passed=False, is_numeric=False)
-
-
-def _sample(table: Any) -> tuple[float | None, ...]:
-    """Identify the rows whose neighbours were compared: equal where they are the same."""
-    return tuple(_look_up(table, name) for name in ("rows", *(f"neighbours.{one}" for one in ("queries", "seed"))))
-
-
-def _apart(now: TableReport, before: Mapping[str, Any], part: str, *, allowed: float) -> Iterator[Gate]:
-    """Compare the overlaps of two samples by their bands: worse only where even the upper end is."""
-    low = _look_up(before, f"{part}.low")
-    if low is None:
-        return
-    limit, value = low * (1 - allowed), _look_up(now, f"{part}.high")
-    expression = f"{part}.high < {limit:.6g} (baseline, of other rows, from {low:.6g} -{100 * allowed:g} %)"
-    yield Gate(expression, now.name, value, passed=value is not None and value >= limit)
-
-
-def _regression(
-    now: Any, before: Mapping[str, Any], name: str, direction: int, *, allowed: float, table: str | None
-) -> Iterator[Gate]:
-    earlier = _look_up(before, name)
-    if earlier is None:
-        return
-    limit = earlier * (1 + direction * allowed)
-    sign = ">" if direction == WORSE_IF_MORE else "<"
-    value = _look_up(now, name)
-    passed = value is not None and not OPERATORS[sign](value, limit)
-    change = f"{'+' if direction == WORSE_IF_MORE else '-'}{100 * allowed:g} %"
-    yield Gate(f"{name} {sign} {limit:.6g} (baseline {earlier:.6g} {change})", table, value, passed)
 
 
 def _parse(text: str, *, of_table: Sequence[str], of_report: Sequence[str]) -> Condition:
@@ -288,62 +155,12 @@ def _pattern(name: str) -> str:
     return re.sub(r"\.\d+(?=\.|$)", ".0", name)
 
 
-def _share(text: str) -> float:
-    """Read a number, which may end in `%`; NaN for anything else."""
-    match = _SHARE.fullmatch(text.strip())
-    return math.nan if match is None else float(match[1]) / (100 if match[2] else 1)
-
-
 def _number(text: str, *, has_units: bool) -> float:
     """Read a number, which may end in `%`, or in a unit of bytes; NaN for anything else."""
-    share = _share(text)
+    share = parse_share(text)
     if not math.isnan(share) or not has_units:
         return share
     try:
         return float(parse_size(text))
     except UsageError:
         return math.nan
-
-
-def number_names(kind: type[Any]) -> tuple[str, ...]:
-    """List the numbers of a dataclass by their fields; an item of a list as number 0.
-
-    Example:
-        >>> "error.row_relative.p99" in number_names(TableReport)
-        True
-    """
-    definitions: dict[str, Any] = {}
-    return tuple(_numbers_in(define(kind, definitions), definitions))
-
-
-def _numbers_in(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
-    """List the numbers inside a value of this schema: an empty name for the value itself."""
-    if "$ref" in schema:
-        schema = definitions[schema["$ref"].rpartition("/")[2]]
-    if schema.get("type") in {"integer", "number"}:
-        yield ""
-    for option in schema.get("anyOf", ()):
-        yield from _numbers_in(option, definitions)
-    inside = dict(schema.get("properties", {}))
-    inside |= {"0": schema["items"]} if "items" in schema else {}
-    inside |= {"0": schema["prefixItems"][0]} if "prefixItems" in schema else {}
-    for name, value in inside.items():
-        yield from (f"{name}.{inner}" if inner else name for inner in _numbers_in(value, definitions))
-
-
-def _look_up(node: Any, name: str) -> float | None:
-    """Follow fields, keys and places of a list to a number; None where there is none."""
-    for part in name.split("."):
-        if isinstance(node, Mapping):
-            node = node.get(part)
-        elif isinstance(node, (list, tuple)):
-            node = node[int(part)] if part.isdecimal() and int(part) < len(node) else None
-        else:
-            node = getattr(node, part, None)
-    if not isinstance(node, (int, float)) or isinstance(node, bool):
-        return None
-    try:
-        number = float(node)
-    except OverflowError:  # JSON has integers of any length
-        return None
-    return number if math.isfinite(number) else None

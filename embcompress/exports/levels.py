@@ -50,6 +50,28 @@ class IntegerLevels(Levels):
         return codes.view(torch.int8).to(torch.float32) if not self.zero else codes.to(torch.float32) - self.zero
 
 
+@dataclass(frozen=True)
+class OffsetLevels(Levels):
+    """Consecutive integers, of which 0 has another code in each block.
+
+    Attributes:
+        top: the largest code; the least is 0.
+        zeros: (blocks, 1) the code of 0, in the dtype of the numbers.
+    """
+
+    top: int
+    zeros: Tensor
+
+    def nearest(self, numbers: Tensor) -> Tensor:  # noqa: D102 - as in Levels
+        return numbers.round_().add_(self.zeros).clamp_(0, self.top).sub_(self.zeros)
+
+    def codes(self, numbers: Tensor) -> Tensor:  # noqa: D102 - as in Levels
+        return (self.nearest(numbers) + self.zeros).to(torch.uint8)
+
+    def values(self, codes: Tensor) -> Tensor:  # noqa: D102 - as in Levels
+        return codes.to(torch.float32) - self.zeros.to(torch.float32)
+
+
 class ListedLevels(Levels):
     """Any integers; a code is the place of one of them in ascending order.
 

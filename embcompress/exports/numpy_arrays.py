@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import IO
 
 import numpy as np
 import torch
@@ -36,18 +37,27 @@ def write_npz(model: DenseModel, file: AtomicFile) -> None:
     try:
         with zipfile.ZipFile(file.path, "w", zipfile.ZIP_STORED) as archive:
             for name, texts in labels.items():
-                with archive.open(zipfile.ZipInfo(f"{name}.npy", EPOCH), "w", force_zip64=True) as stream:
-                    np.lib.format.write_array(stream, np.array(texts, dtype=np.str_), allow_pickle=False)
+                write_texts(archive, name, texts)
             for entry in model.entries:
                 if entry.name in labels or entry.name in offsets:
                     continue
-                member = zipfile.ZipInfo(f"{entry.name}.npy", EPOCH)
-                with archive.open(member, "w", force_zip64=True) as stream:
+                with open_member(archive, entry.name) as stream:
                     stream.write(npy_header(entry))
                     for part in numpy_bytes(model, entry):
                         stream.write(part)
     except OSError as err:
         raise failure_of(file.target, err) from err
+
+
+def write_texts(archive: zipfile.ZipFile, name: str, texts: Sequence[str]) -> None:
+    """Write an array of texts into an archive."""
+    with open_member(archive, name) as stream:
+        np.lib.format.write_array(stream, np.array(texts, dtype=np.str_), allow_pickle=False)
+
+
+def open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    """Begin an array in an archive, in which one is written at a time."""
+    return archive.open(zipfile.ZipInfo(f"{name}.npy", EPOCH), "w", force_zip64=True)
 
 
 def npy_header(entry: Entry) -> bytes:
@@ -71,10 +81,10 @@ def numpy_dtype(dtype: str) -> np.dtype[np.generic]:
 def is_of_numpy(dtype: str) -> bool:
     """Tell whether NumPy has one of torch's dtypes."""
     try:
-        np.dtype(dtype)
+        # Other packages add dtypes to NumPy, such as ml_dtypes bfloat16, which files of NumPy do not name.
+        return np.dtype(dtype).isbuiltin == 1
     except TypeError:
         return False
-    return True
 
 
 def numpy_bytes(model: DenseModel, entry: Entry) -> Iterator[bytes | memoryview]:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from embcompress.exports.levels import Levels
+from embcompress.exports.levels import Levels, OffsetLevels
 
-CHUNK_NUMBERS = (
-    2**17
-)  # worked on at once: half a megabyte of float32, which stays in a core's cache over all candidates
+# Worked on at once: half a megabyte of float32, which stays in a core's cache over all candidates.
+CHUNK_NUMBERS = 2**17
 REFINEMENTS = 3  # turns of choosing codes and fitting scales; a fourth gained less than 0.01 % of the squared error
 TINY = 1e-30  # in place of a sum of squares of zero
-ULPS = (0, -1, 1)  # stored scales beside the nearest that are tried, where they have few digits
+ULPS = {2: (0, -1, 1), 4: (0,)}  # by bytes of a stored scale: those beside the nearest that are tried
 MAGNITUDE = 0x7FFF  # bits of a 16-bit float without its sign
 
 
@@ -35,6 +35,26 @@ class RoundedBlocks:
 
     codes: Tensor
     scales: Tensor
+
+
+@dataclass(frozen=True)
+class RoundedOffsets:
+    """Blocks of numbers as codes: number = scale * (code - zero).
+
+    Attributes:
+        codes: (blocks, size) uint8.
+        scales: (blocks,) in the dtype that they are stored in.
+        zeros: (blocks,) uint8.
+    """
+
+    codes: Tensor
+    scales: Tensor
+    zeros: Tensor
+
+    def values(self) -> Tensor:
+        """Give the numbers that they stand for, (blocks, size) float32."""
+        levels = self.codes.to(torch.float32) - self.zeros.to(torch.float32)[:, None]
+        return levels * self.scales.to(torch.float32)[:, None]
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,9 @@ class RoundedRows:
         """Give the numbers that they stand for, (rows, dim) float32."""
         scales, biases = self.scales.to(torch.float32), self.biases.to(torch.float32)
         return self.codes.to(torch.float32) * scales[:, None] + biases[:, None]
+
+
+Rounded = TypeVar("Rounded", RoundedBlocks, RoundedOffsets, RoundedRows)
 
 
 @dataclass(frozen=True)
@@ -105,8 +128,7 @@ def round_blocks(values: Tensor, scale: Scale, peaks: Sequence[float]) -> Rounde
         peaks: candidates for the scale: by which number, in units of it, the largest number of a block is divided.
             Negative ones turn the sign of the scale.
     """
-    parts = [_round_blocks(chunk, scale, peaks) for chunk in _chunks(values)]
-    return RoundedBlocks(torch.cat([part.codes for part in parts]), torch.cat([part.scales for part in parts]))
+    return _joined([_round_blocks(chunk, scale, peaks) for chunk in _chunks(values)])
 
 
 def _round_blocks(values: Tensor, scale: Scale, peaks: Sequence[float]) -> RoundedBlocks:
@@ -124,14 +146,58 @@ def _round_blocks(values: Tensor, scale: Scale, peaks: Sequence[float]) -> Round
         fitted, error = _fit_scales(units, levels, scales)
         is_better = error < least
         least, scales = torch.where(is_better, error, least), torch.where(is_better, fitted, scales)
+    return _store_scales(values, Scale(levels, scale.dtype), scales, largest)
+
+
+def _store_scales(values: Tensor, scale: Scale, scales: Tensor, unit: Tensor) -> RoundedBlocks:
+    """Round scales, (blocks, 1) in units of `unit`, to the dtype that they are stored in, and choose the codes."""
+    levels, unit = scale.levels, _not_zero(unit)
+    units = values / unit
 
     def error_of(stored: Tensor) -> Tensor:
-        in_units = stored.to(values.dtype) / torch.where(largest == 0, 1.0, largest)
+        in_units = stored.to(values.dtype) / unit
         chosen = levels.nearest(units / _not_zero(in_units))
         return (units - chosen * in_units).square().sum(dim=1, keepdim=True)
 
-    stored = _best_stored(scales * largest, scale.dtype, error_of)
+    stored = _best_stored(scales * unit, scale.dtype, error_of)
     return RoundedBlocks(levels.codes(values / _not_zero(stored.to(values.dtype))), stored.squeeze(1))
+
+
+def round_offset_blocks(values: Tensor, line: Line, widths: Sequence[float]) -> RoundedOffsets:
+    """Round blocks of numbers to a scale times the distance of a code from that of zero, both of each block.
+
+    Args:
+        values: (blocks, size) float32 or float64.
+        line: largest code and dtype of the scales.
+        widths: candidates for the scale: from the number of code 0 to that of the largest, in ranges of the block.
+    """
+    return _joined([_round_offset_blocks(chunk, line, widths) for chunk in _chunks(values)])
+
+
+def _round_offset_blocks(values: Tensor, line: Line, widths: Sequence[float]) -> RoundedOffsets:
+    # One of the codes stands for zero, so the range of a block reaches that far.
+    low, high = values.amin(dim=1, keepdim=True).clamp_max(0), values.amax(dim=1, keepdim=True).clamp_min(0)
+    span = _not_zero(high - low)
+    units, middle = values / span, (low / 2 + high / 2) / span
+    scales, zeros = torch.zeros_like(span), torch.zeros_like(span)
+    least = torch.full_like(span, torch.inf)
+
+    def compare(start: Tensor, zero: Tensor) -> None:
+        nonlocal scales, zeros, least
+        fitted, error = _fit_scales(units, OffsetLevels(line.top, zero), start)
+        is_better = error < least
+        least, scales, zeros = (
+            torch.where(is_better, new, old) for new, old in ((error, least), (fitted, scales), (zero, zeros))
+        )
+
+    for width in widths:
+        centered = line.top / 2 - middle * (line.top / width)
+        for rounding in (torch.floor, torch.ceil):
+            compare(torch.full_like(span, width / line.top), rounding(centered).clamp_(0, line.top))
+    for step in (0, -1, 1, *[0] * REFINEMENTS):
+        compare(scales, (zeros + step).clamp_(0, line.top))
+    rounded = _store_scales(values, Scale(OffsetLevels(line.top, zeros), line.dtype), scales, span)
+    return RoundedOffsets(rounded.codes, rounded.scales, zeros.squeeze(1).to(torch.uint8))
 
 
 def _fit_scales(units: Tensor, levels: Levels, scales: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,12 +222,7 @@ def round_rows(values: Tensor, line: Line, search: LineSearch) -> RoundedRows:
         line: what the codes stand for.
         search: candidates.
     """
-    parts = [_round_rows(chunk, line, search) for chunk in _chunks(values)]
-    return RoundedRows(
-        torch.cat([part.codes for part in parts]),
-        torch.cat([part.scales for part in parts]),
-        torch.cat([part.biases for part in parts]),
-    )
+    return _joined([_round_rows(chunk, line, search) for chunk in _chunks(values)])
 
 
 def _round_rows(values: Tensor, line: Line, search: LineSearch) -> RoundedRows:
@@ -184,25 +245,40 @@ def _round_rows(values: Tensor, line: Line, search: LineSearch) -> RoundedRows:
 def _store_line(values: Tensor, line: Line, scales: Tensor, biases: Tensor) -> RoundedRows:
     """Round scales and biases, (rows, 1), to the dtype that they are stored in, and choose the codes under these.
 
-    The bias that fits best depends on the scale as it is stored, and has itself few digits.
+    The bias that fits best depends on the scale as it is stored, and has itself few digits: of a row far from zero so
+    few that it decides, and the scale is fitted to a bias beside the least number.
     """
     reach = _not_zero(values.abs().amax(dim=1, keepdim=True))  # in units of it no square leaves the range of floats
     best, stored_scales, stored_biases = torch.full_like(scales, torch.inf), *[scales.to(line.dtype)] * 2
     nearest_scales = stored_scales
-    for scale_step in _ulps(line.dtype):
+
+    def compare(scale: Tensor, bias: Tensor) -> Tensor:
+        """Keep a scale and a bias where they leave less; return the codes under them."""
+        nonlocal best, stored_scales, stored_biases
+        wide, shift = scale.to(values.dtype), bias.to(values.dtype)
+        chosen = _line_codes(values, line.top, wide, shift)
+        residuals = (values - (chosen * wide + shift)) / reach
+        error = _dot(residuals, residuals)
+        is_better = error < best
+        best = torch.where(is_better, error, best)
+        stored_scales = torch.where(is_better, scale, stored_scales)
+        stored_biases = torch.where(is_better, bias, stored_biases)
+        return chosen
+
+    for scale_step in ULPS[line.dtype.itemsize]:
         scale = _stepped(nearest_scales, scale_step)
         wide = scale.to(values.dtype)
         chosen = _line_codes(values, line.top, wide, biases)
         nearest_biases = (values - chosen * wide).mean(dim=1, keepdim=True).to(line.dtype)
-        for bias_step in _ulps(line.dtype):
-            bias = _stepped(nearest_biases, bias_step)
-            shift = bias.to(values.dtype)
-            residuals = (values - shift - _line_codes(values, line.top, wide, shift) * wide) / reach
-            error = _dot(residuals, residuals)
-            is_better = error < best
-            best = torch.where(is_better, error, best)
-            stored_scales = torch.where(is_better, scale, stored_scales)
-            stored_biases = torch.where(is_better, bias, stored_biases)
+        for bias_step in ULPS[line.dtype.itemsize]:
+            compare(scale, _stepped(nearest_biases, bias_step))
+    low, high = values.amin(dim=1, keepdim=True), values.amax(dim=1, keepdim=True)
+    for bias_step in ULPS[line.dtype.itemsize]:
+        bias = _stepped(low.to(line.dtype), bias_step)
+        shift = bias.to(values.dtype)
+        chosen = compare(((high - shift) / line.top).to(line.dtype), bias)
+        fitted = _dot((values - shift) / reach, chosen) / _dot(chosen, chosen).clamp_min(TINY) * reach
+        compare(fitted.to(line.dtype), bias)
     codes = _line_codes(values, line.top, stored_scales.to(values.dtype), stored_biases.to(values.dtype))
     return RoundedRows(codes.to(torch.uint8), stored_scales.squeeze(1), stored_biases.squeeze(1))
 
@@ -239,16 +315,12 @@ def _best_stored(scales: Tensor, dtype: torch.dtype, error_of: Callable[[Tensor]
     limits = torch.finfo(dtype)
     nearest = scales.clamp(limits.min, limits.max).to(dtype)
     best, least = nearest, torch.full_like(scales, torch.inf)
-    for step in _ulps(dtype):
+    for step in ULPS[dtype.itemsize]:
         candidate = _stepped(nearest, step)
         error = error_of(candidate)
         is_better = error < least
         least, best = torch.where(is_better, error, least), torch.where(is_better, candidate, best)
     return best
-
-
-def _ulps(dtype: torch.dtype) -> Sequence[int]:
-    return ULPS if dtype.itemsize == 2 else (0,)
 
 
 def _stepped(numbers: Tensor, step: int) -> Tensor:
@@ -275,6 +347,11 @@ def _chunks(values: Tensor) -> Iterator[Tensor]:
     step = max(1, CHUNK_NUMBERS // max(1, values.shape[1]))
     for first in range(0, max(1, len(values)), step):
         yield values[first : first + step]
+
+
+def _joined(parts: Sequence[Rounded]) -> Rounded:
+    """Put consecutive parts together."""
+    return type(parts[0])(*map(torch.cat, zip(*(vars(part).values() for part in parts), strict=True)))
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from embcompress.artifact.atomic_file import AtomicFile, failure_of, keep_pending, remove_pending
+from embcompress.artifact.atomic_file import AtomicFile, failure_of, hash_file, keep_pending, remove_pending
 from embcompress.artifact.writer import Entry
 from embcompress.exports.dense_model import DenseModel
+
+MEMBER_BYTES = 300  # that a tensor takes beside its numbers, about
 
 
 def write(model: DenseModel, file: AtomicFile) -> None:
@@ -34,11 +39,78 @@ def write(model: DenseModel, file: AtomicFile) -> None:
 
 def _map(model: DenseModel, entry: Entry, path: Path) -> Tensor:
     """Write a tensor into a file and map it."""
+    if entry.nbytes:
+        with path.open("wb") as stream:
+            for part in model.read(entry):
+                stream.write(part)
+    return _mapped(entry, path)
+
+
+def _mapped(entry: Entry, path: Path) -> Tensor:
+    """Map a tensor whose bytes are a file."""
     dtype = torch.uint8 if entry.opaque_bytes is not None else getattr(torch, entry.dtype)
     if not entry.nbytes:
         return torch.empty(entry.shape, dtype=dtype)
-    with path.open("wb") as stream:
-        for part in model.read(entry):
-            stream.write(part)
     content = torch.from_file(str(path), shared=False, size=entry.nbytes, dtype=torch.uint8)
     return content if entry.opaque_bytes is not None else content.view(dtype).view(entry.shape)
+
+
+class StateWriter:
+    """Writes a state dict whose tensors come part by part, in any order.
+
+    The same tensors give the same bytes. A context manager; without `commit` nothing is left.
+
+    Args:
+        target: where the file goes.
+        entries: the tensors, in their order.
+        force: whether a file that is there by the time of `commit` is replaced.
+    """
+
+    def __init__(self, target: Path, entries: Sequence[Entry], *, force: bool) -> None:
+        self._file, self._entries = AtomicFile(target, force=force), entries
+        self._stack = ExitStack()
+        self._streams: dict[Entry, BinaryIO] = {}
+        self._folder = Path()
+        self.nbytes = sum(entry.nbytes + MEMBER_BYTES for entry in entries)
+
+    def __enter__(self) -> StateWriter:
+        target = self._file.target
+        with ExitStack() as stack:
+            stack.enter_context(self._file)
+            made = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:50]}.")
+            self._folder = Path(stack.enter_context(made))
+            keep_pending(self._folder)
+            stack.callback(remove_pending, self._folder)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
+
+    def append(self, entry: Entry, part: bytes | memoryview) -> None:
+        """Write the next bytes of a tensor."""
+        try:
+            if entry not in self._streams:
+                path = self._folder / str(self._entries.index(entry))
+                self._streams[entry] = self._stack.enter_context(path.open("wb"))
+            self._streams[entry].write(part)
+        except OSError as err:
+            raise failure_of(self._file.target, err) from err
+
+    def finish(self) -> str:
+        """Write the file and return its sha256."""
+        try:
+            for stream in self._streams.values():
+                stream.close()
+            state = {entry.name: _mapped(entry, self._folder / str(at)) for at, entry in enumerate(self._entries)}
+            # Into a stream: with a path, its name would be a part of the content.
+            with self._file.path.open("wb") as stream:
+                torch.save(state, stream)
+        except OSError as err:
+            raise failure_of(self._file.target, err) from err
+        self.nbytes = self._file.path.stat().st_size
+        return hash_file(self._file.path)
+
+    def commit(self) -> None:
+        """Put the file in its place."""
+        self._file.commit()

@@ -34,18 +34,24 @@ def write_word2vec_binary(model: DenseModel, file: AtomicFile) -> None:
     words = iter(_words_of(model, entry))
     file.write(b"%d %d\n" % entry.shape)
     for rows in _row_blocks(model, entry):
-        file.write(b"".join(b"%b %b\n" % (next(words).encode(), row.tobytes()) for row in rows))
+        file.write(binary_rows(rows, words))
+
+
+def binary_rows(rows: NDArray[np.float32], words: Iterator[str]) -> bytes:
+    """Encode rows, (rows, dim), each behind the next word."""
+    return b"".join(b"%b %b\n" % (next(words).encode(), row.tobytes()) for row in rows)
+
+
+def text_rows(rows: NDArray[np.float32], words: Iterator[str]) -> bytes:
+    """Write rows, (rows, dim), as lines, each behind the next word."""
+    return "".join(f"{next(words)} {' '.join(map(np.float32.__str__, row))}\n" for row in rows).encode()
 
 
 def _write_lines(model: DenseModel, entry: Entry, file: AtomicFile) -> None:
     # Readers take the last numbers of a line for its vector, so that a word may hold blanks.
     words = iter(_words_of(model, entry))
     for rows in _row_blocks(model, entry):
-        lines = []
-        for row in rows:
-            numbers = " ".join(map(np.float32.__str__, row))
-            lines.append(f"{next(words)} {numbers}\n")
-        file.write("".join(lines).encode())
+        file.write(text_rows(rows, words))
 
 
 def _words_of(model: DenseModel, entry: Entry) -> Sequence[str]:

@@ -53,6 +53,12 @@ def plan_coded(part: BaseTable, placement: Placement) -> CodedGrowth:
     artifact, compressed = part.base.artifact, part.compressed
     assert artifact is not None
     assert compressed is not None
+    if compressed.is_tuned:
+        raise TableError(
+            f"table {part.table.name!r} in {part.base.path} was trained after it was coded, and its codes cannot grow.",
+            hint=f"Restore it: `embcompress reconstruct {quoted(part.base.path)}`, backfill that, and approximate "
+            "again.",
+        )
     factors = read_coded(artifact, compressed)
     book, index, added = factors.codebook, factors.index, placement.added
     if added and book.kinds + 2 * SHIFT_MAX + 1 > KINDS_MAX:

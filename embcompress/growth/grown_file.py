@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from embcompress.artifact.output import Output
-from embcompress.artifact.schema import CompressedTable, artifact_metadata, widest_metadata
+from embcompress.artifact.schema import (
+    CompressedTable,
+    artifact_metadata,
+    mark_entries,
+    staged_bytes,
+    widest_metadata,
+)
 from embcompress.artifact.writer import copied_entry
 from embcompress.compression.artifact_file import original_of
 from embcompress.growth.findings import ENERGY_EXACT
@@ -29,6 +35,7 @@ class GrownFile:
         labels: the content of the labels of grown tables, where the base holds labels.
         copied: everything that belongs to no grown table, under its own name.
         writer: of all of these.
+        staged_bytes: that lie beside the output while it is written.
         target: where it goes, links followed.
     """
 
@@ -45,8 +52,11 @@ class GrownFile:
         self._dense_metadata = {"format": "pt", **self._original.metadata}
         metadata = self._dense_metadata
         if self._compressed:
+            entries += mark_entries(self._compressed, entries)
             metadata = widest_metadata(self._compressed, entries=entries, original=self._original)
         self.writer = output.writer(entries, metadata)
+        compressed = (plan.first.compressed for plan in plans)
+        self.staged_bytes = staged_bytes((table for table in compressed if table is not None), entries)
 
     def metadata(self, grown: Sequence[GrownTable]) -> dict[str, str]:
         """Make the final metadata once all is written, from the reports of the grown tables."""

@@ -234,10 +234,10 @@ class ErrorAccumulator:
 def row_norms(values: Tensor) -> Tensor:
     """Compute the Euclidean norm of each row, (rows,) float64.
 
-    In the dtype of the values, which is forty times as fast as in float64, but for rows whose squares float32 drops.
+    In the dtype of the values, which is forty times as fast as in float64, but for rows whose squares leave float32.
     """
     norms: Tensor = torch.linalg.vector_norm(values, dim=1).to(torch.float64)
-    is_small = norms < FLOAT32_NORM_MIN
-    if values.dtype == torch.float32 and bool(is_small.any()):
-        norms[is_small] = torch.linalg.vector_norm(values[is_small], dim=1, dtype=torch.float64)
+    is_outside = (norms < FLOAT32_NORM_MIN) | norms.isinf()
+    if values.dtype == torch.float32 and bool(is_outside.any()):
+        norms[is_outside] = torch.linalg.vector_norm(values[is_outside], dim=1, dtype=torch.float64)
     return norms

@@ -15,7 +15,7 @@ from embcompress.checkpoints import Checkpoint
 from embcompress.checkpoints.tensors import ModuleRecord, Plain, StoredTensor
 from embcompress.choices import Choice
 from embcompress.exceptions import TableError, UsageError
-from embcompress.link_prediction.pykeen import load_pykeen, quiet
+from embcompress.nn.pykeen import load_pykeen, quiet
 from embcompress.text import named
 
 OPTION = "--interaction"

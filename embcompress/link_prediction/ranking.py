@@ -32,8 +32,8 @@ from embcompress.link_prediction.interactions import (
     choose_interaction,
     interaction_tensors,
 )
-from embcompress.link_prediction.pykeen import load_pykeen, quiet
 from embcompress.link_prediction.triples import IdMap, read_id_map, read_triples
+from embcompress.nn.pykeen import load_pykeen, quiet
 from embcompress.results import LinkPrediction, Ranking
 from embcompress.tables.progress import Progress
 

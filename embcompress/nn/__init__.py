@@ -9,7 +9,7 @@ from embcompress.nn.backfill import (
 )
 from embcompress.nn.bilinear import LowRankBilinear, LowRankInterdependence
 from embcompress.nn.coded import CodedRepresentation
-from embcompress.nn.constrainers import CONSTRAINERS
+from embcompress.nn.constrainers import CONSTRAINERS, NORMALIZERS
 from embcompress.nn.disk.coded import DiskCodedRepresentation
 from embcompress.nn.disk.low_rank import DiskLowRankRepresentation
 from embcompress.nn.disk.window_coded import DiskWindowCodedRepresentation
@@ -17,6 +17,7 @@ from embcompress.nn.embedding import Embedding
 from embcompress.nn.grown import GrownRepresentation
 from embcompress.nn.initializers import INITIALIZERS
 from embcompress.nn.low_rank import LowRankRepresentation
+from embcompress.nn.pykeen import join_pykeen
 from embcompress.nn.representation import Representation
 from embcompress.nn.safe import safe_globals
 from embcompress.nn.serving import LowRankHead
@@ -25,6 +26,7 @@ from embcompress.nn.window_coded import WindowCodedRepresentation
 __all__ = [
     "CONSTRAINERS",
     "INITIALIZERS",
+    "NORMALIZERS",
     "REPRESENTATIONS",
     "BackfillRepresentation",
     "CodedRepresentation",
@@ -44,3 +46,5 @@ __all__ = [
     "WindowCodedRepresentation",
     "safe_globals",
 ]
+
+join_pykeen(Representation, REPRESENTATIONS)

@@ -30,10 +30,11 @@ class PartitionRepresentation(Representation):
         shape: of one row; if given it must be that of the bases.
         bases: representations, or classes or names of them.
         bases_kwargs: what makes the bases that are not made yet, one for all or one for each.
-        normalizer, normalizer_kwargs, regularizer, dropout: as in Representation.
+        max_id: the number of ids; if given, as PyKEEN's models do, it must be that of the assignment.
+        normalizer, normalizer_kwargs, regularizer, regularizer_kwargs, dropout, unique: as in Representation.
 
     Raises:
-        IdsError: a base or a row that does not exist, or a base to which nothing is assigned.
+        IdsError: a base or a row that does not exist, a base to which nothing is assigned, or another max_id.
         ValueError: bases of different shapes, dtypes or devices.
 
     Source: PyKEEN's documentation of pykeen.nn.representation.PartitionRepresentation.
@@ -55,21 +56,28 @@ class PartitionRepresentation(Representation):
         bases: Hint | Sequence[Hint] = None,
         bases_kwargs: Kwargs | Sequence[Kwargs] = None,
         *,
+        max_id: int | None = None,
         normalizer: str | RowFunction | None = None,
         normalizer_kwargs: Mapping[str, Any] | None = None,
         regularizer: Any = None,
+        regularizer_kwargs: Mapping[str, Any] | None = None,
         dropout: float | None = None,
+        unique: bool | None = None,
     ) -> None:
         made = _make_all(bases, bases_kwargs)
         row_shape = _common_shape(made, shape)
         assignment = _checked(torch.as_tensor(assignment), made)
+        if max_id not in (None, len(assignment)):
+            raise IdsError(f"the assignment is of {len(assignment)} ids; max_id is {max_id}.")
         super().__init__(
             len(assignment),
             row_shape,
             normalizer=normalizer,
             normalizer_kwargs=normalizer_kwargs,
             regularizer=regularizer,
+            regularizer_kwargs=regularizer_kwargs,
             dropout=dropout,
+            unique=unique,
         )
         self.bases = nn.ModuleList(made)
         # Column by column in memory: two lookups of one number each took half the time of one lookup of pairs.
@@ -164,7 +172,7 @@ class MultiBackfillRepresentation(PartitionRepresentation):
             entries. A backfill that is made here has the dtype, device, constrainer, normalizer and dropout of the
             first base unless `backfill_kwargs` says otherwise.
         backfill_kwargs: what makes the backfill.
-        normalizer, normalizer_kwargs, regularizer, dropout: as in Representation.
+        normalizer, normalizer_kwargs, regularizer, regularizer_kwargs, dropout, unique: as in Representation.
 
     Raises:
         IdsError: ids that are negative, duplicate, no integers, a set, empty, not below max_id, or in two partitions;
@@ -224,7 +232,7 @@ class BackfillRepresentation(MultiBackfillRepresentation):
         base: a representation, or a class or a name of one.
         base_kwargs: what makes the base, if it is not made yet.
         backfill, backfill_kwargs: as in MultiBackfillRepresentation.
-        kwargs: shape, normalizer, normalizer_kwargs, regularizer, dropout.
+        kwargs: shape, normalizer, normalizer_kwargs, regularizer, regularizer_kwargs, dropout, unique.
 
     Source: PyKEEN's documentation of pykeen.nn.representation.BackfillRepresentation.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from embcompress.linalg.bilinear import factor_matrices
+from embcompress.nn.markers import put_mark, take_mark
 from embcompress.nn.representation import positive
 
 INTERDEPENDENCES = ("attribute", "instance")
@@ -31,6 +33,8 @@ class LowRankBilinear(nn.Module):
         left: parameter (out, in1, rank), A.
         right: parameter (out, in2, rank), B.
         bias: parameter (out,), or None.
+        dense_key: "weight" if it took the place of a torch.nn.Bilinear: state dicts have a mark under it.
+        table_shape: of the dense table that an artifact has in place of the forms; None: theirs.
 
     Source: the low-rank form of Kim et al., Hadamard product for low-rank bilinear pooling (2017), equation 2.
 
@@ -39,6 +43,9 @@ class LowRankBilinear(nn.Module):
         >>> round(float(form(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 1.0, 1.0])).detach()), 4)
         6.0
     """
+
+    dense_key: str = ""
+    table_shape: tuple[int, ...] | None = None
 
     def __init__(
         self,
@@ -137,6 +144,18 @@ class LowRankBilinear(nn.Module):
     def to_dense(self) -> Tensor:
         """Multiply out the weight of torch.nn.Bilinear, (out, in1, in2)."""
         return self.left @ self.right.mT
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Put a mark where the dense forms were."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.dense_key:
+            put_mark(destination, prefix + self.dense_key)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load, and refuse dense forms."""
+        if self.dense_key:
+            take_mark(state_dict, prefix + self.dense_key, args[-1])
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """Return the sizes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -36,11 +35,11 @@ class CodedRepresentation(CodedStrings):
     the numbers, its kind tells its step and its profile p, and rows of zeros have no center. Without bases the weights
     are the entries of the row. Made by `from_codes`.
 
-    A lookup decodes the strings of its rows and never builds the table. The strings are decoded on the CPU: on a GPU a
-    lookup waits for that, and copies the numbers there. Bases, scales and centers train, codes do not. These parameters
-    are kept in float32 at least: `half()` and `to(dtype)` change the dtype of the rows, not how they are decoded. A
-    state dict holds all that decodes the rows, and loads into a module of as many rows, columns and profiles. torch
-    compiles, exports and traces a lookup as one operator, embcompress::decode_rows.
+    A lookup decodes the strings of its rows and never builds the table. Strings on a GPU are decoded there where Triton
+    runs, else on the CPU. Bases, scales and centers train, codes do not. These parameters are kept in float32 at least:
+    `half()` and `to(dtype)` change the dtype of the rows, not how they are decoded. A state dict holds all that decodes
+    the rows, and loads into a module of as many rows, columns and profiles. torch compiles, exports and traces a lookup
+    as one operator, embcompress::decode_rows.
 
     Attributes:
         bases: parameter (columns, real entries of a row), complex entries as pairs; None where the table's own columns
@@ -50,7 +49,7 @@ class CodedRepresentation(CodedStrings):
         codes: buffer (bytes,) uint8, one string behind the other, with read_kernels.PADDING bytes behind the last.
         kinds: buffer (max_id,) int16 or int32, which hold the bits of the unsigned integers.
         lengths: buffer (max_id,), bytes of each string: int16 or int32, which hold the bits of the unsigned integers.
-        codebook_bytes: buffer (bytes,) uint8, Codebook.to_bytes() without bases and centers.
+        codebook_bytes: buffer (bytes,) uint8, Codebook.to_bytes(); bases and centers in it are those before training.
 
     Source: docs/artifact.md, tables whose coding is "coded".
 
@@ -118,7 +117,7 @@ class CodedRepresentation(CodedStrings):
             codes: (bytes,) uint8, the strings of the rows, one behind the other. They are copied, but where
                 read_kernels.PADDING bytes of any value follow the last.
             index: the kinds of the rows and the bytes of their strings.
-            codebook: what decodes them; its rotation plays no part.
+            codebook: what decodes them; its rotation is kept beside `bases`, for those who write it again.
             bases: (columns, *shape) of a float dtype, with a last axis of 2 for a complex table; None where the table's
                 own columns are coded: then they are the real entries of a row, complex ones as pairs.
             shape: of one row.
@@ -132,19 +131,19 @@ class CodedRepresentation(CodedStrings):
         check_bases(bases, columns=codebook.rank, stored_shape=stored_row_shape(shape, dtype))
         if codes.dtype == torch.uint8 and codes.shape == (index.nbytes,):
             codes = torch.cat([codes, codes.new_zeros(PADDING)])
-        plain = replace(codebook, rotation=None, center_numbers=None, center_step=0.0)
         buffers = {
             "codes": codes,
             "kinds": _keep_bits(index.kinds),
             "lengths": _keep_bits(index.lengths),
-            "codebook_bytes": torch.tensor(plain.to_bytes()),
+            "codebook_bytes": torch.tensor(codebook.to_bytes()),
         }
         read_buffers(buffers, rows=len(index.kinds), rank=codebook.rank, profiles=None)
+        scales = codebook.column_scales
         centers = codebook.centers
         return cls(
             buffers=buffers,
             bases=bases,
-            scales=torch.ones(codebook.rank),
+            scales=torch.ones(codebook.rank) if scales is None else torch.tensor(scales),
             centers=None if centers is None else torch.tensor(centers),
             shape=shape,
             dtype=dtype,

@@ -97,6 +97,27 @@ CONSTRAINERS: Mapping[str, RowFunction] = MappingProxyType(
 )
 
 
+def softmax(x: Tensor, *, dim: Axes | None = None) -> Tensor:
+    """Make the entries of each row positive, with sum 1: exp(x) / sum exp(x).
+
+    Args:
+        x: (rows, *shape), real.
+        dim: the axes of a row; default: all but the first.
+
+    Raises:
+        ValueError: complex rows.
+    """
+    if x.is_complex():
+        raise ValueError("complex entries have no softmax.")
+    axes = tuple(range(1, x.ndim)) if dim is None else dim
+    if axes == ():  # torch would sum over all rows
+        return torch.ones_like(x)
+    return (x - torch.logsumexp(x, dim=axes, keepdim=True)).exp()
+
+
+NORMALIZERS: Mapping[str, RowFunction] = MappingProxyType({**CONSTRAINERS, "softmax": softmax})  # of lookups
+
+
 def row_norms(x: Tensor, *, p: float | str = 2.0, dim: Axes | None = None) -> Tensor:
     """Compute the norm of each row, real, with the axes of a row kept at size 1; a row of no axes is an entry.
 
@@ -122,13 +143,25 @@ def as_pairs(x: Tensor) -> Tensor:
     return x.view(*x.shape[:-1], x.shape[-1] // 2, 2)
 
 
-def row_function(given: str | RowFunction | None, kwargs: Mapping[str, Any] | None, *, axes: int) -> RowFunction | None:
+def plain_name(name: str) -> str:
+    """Reduce a name to what tells it from others, as PyKEEN's resolvers do: no case, no separators."""
+    return "".join(filter(str.isalnum, name)).lower()
+
+
+def row_function(
+    given: str | RowFunction | None,
+    kwargs: Mapping[str, Any] | None,
+    *,
+    axes: int,
+    functions: Mapping[str, RowFunction] = CONSTRAINERS,
+) -> RowFunction | None:
     """Find a function of rows by name, and bind its arguments, for rows that are the last `axes` axes.
 
     Args:
-        given: a name of CONSTRAINERS, a function of (rows, **kwargs), or None.
+        given: a name, a function of (rows, **kwargs), or None.
         kwargs: bound to it.
         axes: how many axes a row has.
+        functions: those that names stand for; case and separators do not matter.
 
     Raises:
         ValueError: no constrainer has this name.
@@ -139,13 +172,14 @@ def row_function(given: str | RowFunction | None, kwargs: Mapping[str, Any] | No
             raise ValueError(f"arguments without a function that takes them: {', '.join(kwargs)}.")
         return None
     if isinstance(given, str):
-        name = given.rstrip("_")
-        if name not in CONSTRAINERS:
-            raise ValueError(f"no constrainer is called {given!r}; there are {', '.join(CONSTRAINERS)}.")
-        given = CONSTRAINERS[name]
+        by_name = {plain_name(name): function for name, function in functions.items()}
+        if plain_name(given) not in by_name:
+            kind = "constrainer" if functions is CONSTRAINERS else "normalizer"
+            raise ValueError(f"no {kind} is called {given!r}; there are {', '.join(functions)}.")
+        given = by_name[plain_name(given)]
     bound = dict(kwargs or {})
-    if given in (normalize, clamp_norm):
+    if given in (normalize, clamp_norm, softmax):
         bound.setdefault("dim", tuple(range(-axes, 0)))
-    if given in CONSTRAINERS.values():
+    if given in NORMALIZERS.values():
         inspect.signature(given).bind(None, **bound)  # a wrong argument is told now, not in the middle of a training
     return partial(given, **bound) if bound else given

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from embcompress.nn.constrainers import RowFunction, row_function
-from embcompress.nn.initializers import Initializer, as_given, fill, pretrained
+from embcompress.nn.initializers import Initializer, as_given, fill, make_initializer, pretrained
 from embcompress.nn.representation import Representation, Shape, as_shape
 
 
@@ -24,8 +24,8 @@ class Embedding(Representation):
         num_embeddings: the older name of max_id; both may be given if they agree.
         embedding_dim: columns of a vector; exactly one of embedding_dim and shape is given.
         shape: of one row.
-        initializer: how the table starts: a name of INITIALIZERS or of torch.nn.init, or a function of the table. It
-            runs at construction. Default: normal.
+        initializer: how the table starts: a name of INITIALIZERS or of torch.nn.init, a function of the table, or a
+            class of such functions. It runs at construction. Default: normal.
         initializer_kwargs: passed on to it.
         constrainer: applied by `post_parameter_update`: a name of CONSTRAINERS or a function of the table.
         constrainer_kwargs: passed on to it.
@@ -33,7 +33,7 @@ class Embedding(Representation):
         dtype: float or complex; default: torch's default.
         device: where the table is made.
         generator: makes the draws of the initializer repeatable.
-        normalizer, normalizer_kwargs, regularizer, dropout: as in Representation.
+        normalizer, normalizer_kwargs, regularizer, regularizer_kwargs, dropout, unique: as in Representation.
 
     Raises:
         ValueError: sizes that are missing, given twice or below 1; a name that nothing has.
@@ -53,7 +53,7 @@ class Embedding(Representation):
         num_embeddings: int | None = None,
         embedding_dim: int | None = None,
         shape: Shape | None = None,
-        initializer: str | Initializer | None = None,
+        initializer: str | Initializer | type | None = None,
         initializer_kwargs: Mapping[str, Any] | None = None,
         constrainer: str | RowFunction | None = None,
         constrainer_kwargs: Mapping[str, Any] | None = None,
@@ -64,6 +64,8 @@ class Embedding(Representation):
         dropout: float | None = None,
         *,
         regularizer: Any = None,
+        regularizer_kwargs: Mapping[str, Any] | None = None,
+        unique: bool | None = None,
         device: torch.device | str | None = None,
         generator: Generator | None = None,
     ) -> None:
@@ -73,14 +75,15 @@ class Embedding(Representation):
             normalizer=normalizer,
             normalizer_kwargs=normalizer_kwargs,
             regularizer=regularizer,
+            regularizer_kwargs=regularizer_kwargs,
             dropout=dropout,
+            unique=unique,
         )
         dtype = dtype or torch.get_default_dtype()
         if not (dtype.is_floating_point or dtype.is_complex):
             raise TypeError(f"a table holds floats or complex numbers; got {dtype}.")
         self.is_complex = dtype.is_complex
-        self.initializer = initializer or "normal"
-        self.initializer_kwargs = dict(initializer_kwargs or {})
+        self.initializer, self.initializer_kwargs = make_initializer(initializer or "normal", initializer_kwargs)
         self.constrainer = row_function(constrainer, constrainer_kwargs, axes=len(self.shape))
         values = torch.empty(self.max_id, math.prod(self.stored_shape), dtype=dtype.to_real(), device=device)
         self._embeddings = OwnedTable(values.shape[0], values.shape[1], _weight=values)

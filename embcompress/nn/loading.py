@@ -58,7 +58,7 @@ def load(
             expand too far.
 
     Example:
-        >>> tables = load("model-compressed.safetensors")  # doctest: +SKIP
+        >>> tables = load("model-16x.safetensors")  # doctest: +SKIP
         >>> tables["wte.weight"](torch.tensor([[3, 5]])).shape  # doctest: +SKIP
         torch.Size([1, 2, 768])
     """
@@ -122,7 +122,9 @@ def load_table(artifact: Artifact, table: CompressedTable) -> LoadedTable:
     first, second = (read_factor(artifact, factor) for factor in artifact.factors(table))
     if table.matrix is None:
         return LowRankRepresentation.from_factors(bases=first, weights=second)
-    return LowRankBilinear.from_factors(left=first.flatten(0, -3), right=second.flatten(0, -3))
+    form = LowRankBilinear.from_factors(left=first.flatten(0, -3), right=second.flatten(0, -3))
+    form.table_shape = table.dense_shape
+    return form
 
 
 def _shaped(bases: Tensor | None, table: CompressedTable) -> Tensor | None:

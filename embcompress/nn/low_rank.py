@@ -17,12 +17,13 @@ from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.initializers import Initializer, as_given, fill
 from embcompress.nn.module_rows import open_table
+from embcompress.nn.moves import in_own_dtype
+from embcompress.nn.pykeen_factors import PYKEEN_BASES, PYKEEN_WEIGHTS, LowRankWeight, rename_factors
 from embcompress.nn.representation import Representation, Shape
 from embcompress.nn.scoring import flat_query, normalized_scorer, score_in_blocks, top_rows
+from embcompress.nn.table_weight import check_assigned_weight, read_weight
+from embcompress.nn.weight_options import check_dense, read_weight_options
 
-PYKEEN_WEIGHTS = "weight._embeddings.weight"  # the keys of PyKEEN's module since 1.11.1
-PYKEEN_BASES = "base._embeddings.weight"
-OLD_PYKEEN_WEIGHTS = "weight"  # up to 1.11.0; the bases had the key that ours have
 TOLD_BY_THE_TABLE = frozenset({"max_id", "num_embeddings", "shape", "embedding_dim", "dtype", "device", "generator"})
 
 
@@ -38,9 +39,15 @@ class LowRankRepresentation(Representation):
         num_bases: the rank.
         weight_initializer: how weights start; default: U(0, 1), each row of unit L1 norm.
         weight_initializer_kwargs: passed on to it.
-        normalizer, normalizer_kwargs, regularizer, dropout: of the rows, as in Representation.
+        base, weight: nothing but the class or the name of an Embedding: both are tables of independent rows.
+        base_kwargs: of the bases, as `kwargs`, and before them.
+        weight_kwargs: of the weights: initializer, initializer_kwargs, normalizer, normalizer_kwargs, constrainer,
+            constrainer_kwargs, trainable, dtype. The normalizer acts on the weights of every lookup.
+        normalizer, normalizer_kwargs, regularizer, regularizer_kwargs, dropout, unique: of the rows, as in
+            Representation.
         generator: makes the draws repeatable.
-        kwargs: of the bases, an Embedding: initializer, constrainer, trainable, dtype, device ...
+        kwargs: of the bases, an Embedding: initializer, constrainer, trainable, dtype, device ...; trainable is that of
+            the weights too.
 
     Attributes:
         weights: parameter (max_id, num_bases).
@@ -62,31 +69,50 @@ class LowRankRepresentation(Representation):
         max_id: int,
         shape: Shape,
         num_bases: int = 3,
-        weight_initializer: str | Initializer = "uniform_norm_p1",
+        weight_initializer: str | Initializer | type = "uniform_norm_p1",
         weight_initializer_kwargs: Mapping[str, Any] | None = None,
+        base: Any = None,
+        base_kwargs: Mapping[str, Any] | None = None,
+        weight: Any = None,
+        weight_kwargs: Mapping[str, Any] | None = None,
         normalizer: str | RowFunction | None = None,
         normalizer_kwargs: Mapping[str, Any] | None = None,
         regularizer: Any = None,
+        regularizer_kwargs: Mapping[str, Any] | None = None,
         dropout: float | None = None,
+        unique: bool | None = None,
         generator: Generator | None = None,
         **kwargs: Any,
     ) -> None:
+        check_dense(base=base, weight=weight)
         super().__init__(
             max_id,
             shape,
             normalizer=normalizer,
             normalizer_kwargs=normalizer_kwargs,
             regularizer=regularizer,
+            regularizer_kwargs=regularizer_kwargs,
             dropout=dropout,
+            unique=unique,
         )
-        self.bases = Embedding(max_id=num_bases, shape=self.shape, generator=generator, **kwargs)
-        stored = self.bases.stored
+        self.bases = Embedding(
+            **{"max_id": num_bases, "shape": self.shape, "generator": generator, **kwargs, **(base_kwargs or {})}
+        )
+        options = read_weight_options(
+            weight_kwargs,
+            rows=self.max_id,
+            rank=self.num_bases,
+            initializer=weight_initializer,
+            initializer_kwargs=weight_initializer_kwargs,
+            trainable=kwargs.get("trainable", True),
+        )
+        dtype, device = options.dtype or self.bases.stored.dtype, self.bases.device
         self.weights = nn.Parameter(
-            torch.empty(max_id, num_bases, dtype=stored.dtype, device=stored.device), requires_grad=stored.requires_grad
+            torch.empty(max_id, self.num_bases, dtype=dtype, device=device), requires_grad=options.trainable
         )
-        self.weight_initializer = weight_initializer
-        self.weight_initializer_kwargs = dict(weight_initializer_kwargs or {})
-        fill(self.weights, weight_initializer, self.weight_initializer_kwargs, generator=generator)
+        self.weight_initializer, self.weight_initializer_kwargs = options.initializer, options.initializer_kwargs
+        self.weight_normalizer, self.weight_constrainer = options.normalizer, options.constrainer
+        fill(self.weights, self.weight_initializer, self.weight_initializer_kwargs, generator=generator)
 
     @classmethod
     def from_factors(cls, *, bases: Tensor, weights: Tensor, **kwargs: Any) -> LowRankRepresentation:
@@ -180,6 +206,20 @@ class LowRankRepresentation(Representation):
         return self.bases.max_id
 
     @property
+    def base(self) -> Embedding:
+        """The bases, as PyKEEN calls them."""
+        return self.bases
+
+    @property
+    def weight(self) -> Tensor:
+        """All rows, as of every representation; called, `weight(ids)`, the weights of rows, as PyKEEN's are."""
+        return read_weight(self, cls=LowRankWeight)
+
+    @weight.setter
+    def weight(self, value: object) -> None:
+        check_assigned_weight(value, self, owner=type(self).__name__)
+
+    @property
     def is_complex(self) -> bool:
         """Whether rows are complex."""
         return self.bases.is_complex
@@ -200,13 +240,18 @@ class LowRankRepresentation(Representation):
         return self.combine(self.weights_of(indices))
 
     def weights_of(self, indices: Tensor | None) -> Tensor:
-        """Return the weights of rows, (*s, rank), real; ids as in `look_up`."""
-        return self.weights if indices is None else nn.functional.embedding(indices, self.weights)
+        """Return the weights of rows, (*s, rank), real, with their normalizer; ids as in `look_up`."""
+        return self._normalize(self.weights if indices is None else nn.functional.embedding(indices, self.weights))
+
+    def _normalize(self, weights: Tensor) -> Tensor:
+        return weights if self.weight_normalizer is None else self.weight_normalizer(weights)
 
     def combine(self, weights: Tensor) -> Tensor:
         """Make rows of weights, (*s, rank) -> (*s, *shape)."""
         common, bases = self._bases_in_common()
-        rows = (weights.to(common) @ bases).view((*weights.shape[:-1], *self.bases.stored_shape))
+        with in_own_dtype(weights.device):
+            product = weights.to(common) @ bases
+        rows = product.view((*weights.shape[:-1], *self.bases.stored_shape))
         return torch.view_as_complex(rows) if self.is_complex else rows
 
     def scores(self, query: Tensor) -> Tensor:
@@ -227,7 +272,7 @@ class LowRankRepresentation(Representation):
         if self.normalizer is not None:
             score = normalized_scorer(self, flat)
             return score_in_blocks(score, rows=self.max_id, block_rows=BLOCK_ROWS, has_graph=torch.is_grad_enabled())
-        return (flat @ bases.T) @ self.weights.to(flat.dtype).T
+        return (flat @ bases.T) @ self.weights_of(None).to(flat.dtype).T
 
     def topk(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Find the rows of the k highest `scores`, block by block: no more than the scores of a block are held.
@@ -250,7 +295,7 @@ class LowRankRepresentation(Representation):
         if self.normalizer is not None:
             return normalized_scorer(self, flat)
         projected = flat @ bases.T  # (*q, rank)
-        return lambda first, last: projected @ self.weights[first:last].to(flat.dtype).T
+        return lambda first, last: projected @ self._normalize(self.weights[first:last]).to(flat.dtype).T
 
     def _flatten(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """Check a query, and flatten it: (*q, *shape) -> (*q, real dim); also give the bases in its dtype."""
@@ -266,8 +311,11 @@ class LowRankRepresentation(Representation):
             fill(self.weights, self.weight_initializer, self.weight_initializer_kwargs)
 
     def post_parameter_update(self) -> None:
-        """Apply the constraint of the bases."""
+        """Apply the constraints of bases and weights."""
         self.bases.post_parameter_update()
+        if self.weight_constrainer is not None and self.weights.requires_grad:
+            with torch.no_grad():
+                self.weights.copy_(self.weight_constrainer(self.weights))
 
     def pykeen_state_dict(self) -> dict[str, Tensor]:
         """Give the factors under the keys of PyKEEN's LowRankRepresentation, since 1.11.1.
@@ -280,13 +328,7 @@ class LowRankRepresentation(Representation):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Read the names that PyKEEN's releases gave to weights and bases, too."""
-        for theirs, ours in (
-            (PYKEEN_WEIGHTS, "weights"),
-            (OLD_PYKEEN_WEIGHTS, "weights"),
-            (PYKEEN_BASES, "bases._embeddings.weight"),
-        ):
-            if prefix + theirs in state_dict:
-                state_dict[prefix + ours] = state_dict.pop(prefix + theirs)
+        rename_factors(state_dict, prefix)
         weights, limit = state_dict.get(prefix + "weights"), torch.finfo(self.weights.dtype).max
         if weights is not None and not weights.is_meta and bool((weights.abs().nan_to_num(posinf=0) > limit).any()):
             raise ValueError(

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from embcompress.nn.constrainers import RowFunction, row_function
+from embcompress.nn.constrainers import NORMALIZERS, RowFunction, row_function
 from embcompress.nn.ids import as_indices
+from embcompress.nn.markers import put_mark, take_mark
 from embcompress.nn.moves import check_kept, mark_unset
+from embcompress.nn.regularizers import make_regularizer
 from embcompress.nn.table_weight import check_assigned_weight, read_weight, without_gradient
 
 Shape = int | Sequence[int]
@@ -26,10 +28,13 @@ class Representation(nn.Module, ABC):
     Args:
         max_id: the number of ids.
         shape: of one row; an int for a vector.
-        normalizer: applied to the rows of every lookup: a name of CONSTRAINERS or a function.
+        normalizer: applied to the rows of every lookup: a name of NORMALIZERS or a function.
         normalizer_kwargs: passed on to it.
-        regularizer: an object that is shown the rows of every lookup by its `update(rows)`, such as one of PyKEEN's.
+        regularizer: an object that is shown the rows of every lookup by its `update(rows)`, such as one of PyKEEN's, or
+            a class or, where PyKEEN is installed, a name of one.
+        regularizer_kwargs: what makes the regularizer, if it is not made yet.
         dropout: probability with which entries of the result are zeroed while training.
+        unique: whether a lookup of repeated ids goes by the distinct ones, each looked up once; default: no.
 
     It can be read like a torch.nn.Embedding: by `weight`, `num_embeddings`, `embedding_dim`, `len(table)`, `table[5]`.
 
@@ -38,10 +43,13 @@ class Representation(nn.Module, ABC):
         shape: of one row, a tuple.
         padding_idx: the id whose row gets no gradient from a lookup, or None.
         table_name: what messages call the table; empty where that is not known.
+        dense_key: the name, within this module, of the dense parameter that it took the place of; empty where it did
+            not. State dicts have a mark under it.
     """
 
     padding_idx: int | None = None
     table_name: str = ""
+    dense_key: str = ""
 
     def __init__(
         self,
@@ -51,16 +59,17 @@ class Representation(nn.Module, ABC):
         normalizer: str | RowFunction | None = None,
         normalizer_kwargs: Mapping[str, Any] | None = None,
         regularizer: Any = None,
+        regularizer_kwargs: Mapping[str, Any] | None = None,
         dropout: float | None = None,
+        unique: bool | None = None,
     ) -> None:
         super().__init__()
         self.max_id = positive(max_id, name="max_id")
         self.shape = as_shape(shape)
-        self.normalizer = row_function(normalizer, normalizer_kwargs, axes=len(self.shape))
-        self.regularizer = regularizer
+        self.normalizer = row_function(normalizer, normalizer_kwargs, axes=len(self.shape), functions=NORMALIZERS)
+        self.regularizer = make_regularizer(regularizer, regularizer_kwargs)
         self.dropout = None if dropout is None else nn.Dropout(dropout)
-
-    unique = False  # by this name PyKEEN asks whether a lookup of repeated ids should go by the distinct ones
+        self.unique = bool(unique)
 
     def _plain_forward(self, indices: Tensor | None = None) -> Tensor:
         """Look up rows as they are stored, under the name by which PyKEEN's wrappers of representations ask."""
@@ -85,15 +94,20 @@ class Representation(nn.Module, ABC):
                 torch.nn.Embedding.
             TypeError: ids that are no integers; a mask of booleans would look up rows 0 and 1.
         """
+        places = None
         if indices is None:
             rows = self.look_up(None)
         else:
             ids = as_indices(indices, like=self)
+            if self.unique:
+                ids, places = torch.unique(ids, return_inverse=True)
             rows = self.at(ids)
             if self.padding_idx is not None:
                 rows = without_gradient(rows, ids == self.padding_idx)
         if self.normalizer is not None:
             rows = self.normalizer(rows)
+        if places is not None:
+            rows = rows[places]
         if self.regularizer is not None:
             self.regularizer.update(rows)
         if self.dropout is None or not self.training:
@@ -193,6 +207,18 @@ class Representation(nn.Module, ABC):
         if was_meta:
             mark_unset(self)
         return self
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Put a mark where a dense table was."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.dense_key:
+            put_mark(destination, prefix + self.dense_key)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load, and refuse the rows of a dense table."""
+        if self.dense_key:
+            take_mark(state_dict, prefix + self.dense_key, args[-1])
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """Return the shape of the table, of how many numbers it is made, and how many of them are trained."""

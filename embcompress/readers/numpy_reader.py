@@ -6,6 +6,7 @@
 import json
 import zlib
 from base64 import b64decode
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,14 @@ class Artifact:
         if entry["coding"] == "plain":
             weights, bases = self.tensor(f"{table}.weights", some), self.tensor(f"{table}.bases")
             return np.matmul(weights, bases.reshape(len(bases), -1), dtype=dtype).reshape(-1, *shape)
-        if (form := "schema 1" if "levels" in entry else entry["coding"]) != "coded":
+        form = "schema 1" if "levels" in entry else entry["coding"]
+        if form not in {"coded", "coded-seekable"}:
             raise ValueError(f"table {table!r} has codes of {form}, which this reader does not read; embcompress does.")
         if table not in self._coded:
             book, index = (BytesIO(self.tensor(f"{table}.{name}").tobytes()) for name in ("codebook", "index"))
             dim = int(np.prod(shape)) * (1 + (dtype == "<c8"))
-            self._coded[table] = _open_coded(book, index, count=count, rank=entry["rank"], dim=dim)
+            open_index = _open_blocks if form == "coded-seekable" else _open_index
+            self._coded[table] = _open_coded(book, partial(open_index, index, count), rank=entry["rank"], dim=dim)
         codes = self.tensor(f"{table}.codes") if ids is None else self._tensors[f"{table}.codes"][0]
         made = self._coded[table](codes, chosen, np.finfo(dtype).dtype)
         return made.view(dtype).reshape(-1, *shape)
@@ -96,8 +99,12 @@ def _integers(file: BytesIO, count: int, contexts: Any = None, *, signed: bool =
             while size < 1 << 23:
                 code, size = code << 8 | next(rest, 0), size << 8
         values.append(prefix - (1 << width))
-    numbers = np.array(values, np.int64)
-    return numbers >> 1 ^ -(numbers & 1) if signed else numbers
+    return _unfold(np.array(values, np.int64)) if signed else np.array(values, np.int64)
+
+
+def _unfold(numbers: Any) -> Any:
+    """Give integers that are stored as numbers of at least 0 their signs."""
+    return numbers >> 1 ^ -(numbers & 1)
 
 
 def _layout(classes: Any) -> tuple[Any, ...]:
@@ -178,45 +185,107 @@ def _bases(codes: Any, classes: Any, sizes: Any, count: int, dim: int) -> Any:
     return product.T.astype(np.float32)
 
 
-def _open_coded(book: BytesIO, index: BytesIO, *, count: int, rank: int, dim: int) -> Any:
+def _open_index(index: BytesIO, count: int, kinds: Any, expected: Any, contexts: Any) -> tuple[int, Any]:
+    """Read an index of all rows: bytes of all strings, and a function of codes and ids as that of `_open_blocks`."""
+    owners = _integers(index, count) - 1
+    used = np.flatnonzero(owners >= 0)
+    least = kinds[1:3, 1:].min(axis=1, initial=4096)
+    shifts, scales = _integers(index, len(used), owners[used]) + least[0], _integers(index, len(used)) + least[1]
+    # One integer for the four: shifts and scales lie within -4096..4095, steps below 256.
+    places = np.array([1 << 34, 1 << 21, 1 << 8, 1])
+    keys, own = places @ kinds, places @ np.stack([owners[used], shifts, scales, _integers(index, len(used))])
+    order, own_kinds = keys.argsort(), np.zeros(count, np.int64)
+    own_kinds[used] = order[np.searchsorted(keys, own, sorter=order)]
+    sizes = expected[own_kinds]
+    sizes[used] += _integers(index, len(used), contexts[own_kinds[used]], signed=True)
+    ends = sizes.cumsum()
+    return sizes.sum(), lambda _, ids: (own_kinds[ids], ends[ids] - sizes[ids], ends[ids])
+
+
+def _open_blocks(index: BytesIO, count: int, kinds: Any, expected: Any, contexts: Any) -> tuple[int, Any]:
+    """Read a seekable index: bytes of all blocks; a function of codes and ids: kinds, starts and ends of strings."""
+    kind_bits, length_bits, item, least = np.frombuffer(index.read(7), "u1,u1,u1,<u4")[0].tolist()
+    of_kinds = _integers(index, (kinds[3].max() + 1) << min(kind_bits, 12))  # those behind are of steps without kinds
+    of_lengths = _integers(index, 64 << min(length_bits, 12))
+    more = np.frombuffer(index.read(), f"<u{item}") if item else np.zeros(-(-count // 16))
+    sizes = more.astype(np.int64) + least
+    ends = sizes.cumsum()
+
+    def find(codes: Any, ids: Any) -> tuple[Any, Any, Any]:
+        blocks, owners = np.unique(ids // 16, return_inverse=True)
+        own_kinds, lengths = np.zeros((2, 16, len(blocks)), np.int64)
+        step, code, size, at = 0 * blocks, 0 * blocks, 0 * blocks + 2**32 - 1, ends[blocks] - sizes[blocks]
+
+        def fill(which: Any) -> None:
+            code[which] = code[which] << 8 | (codes.take(at[which], mode="clip") if len(codes) else 0)
+            at[which] += 1
+
+        def read(which: Any, owners: Any, width: int, chances: Any) -> Any:
+            prefix = np.ones_like(which)
+            for level in range(width):
+                chance = chances[(owners << min(width, 12)) + prefix] if level < 12 else np.full_like(prefix, 128)
+                part = np.where(chance == 255, size[which], (size[which] >> 15) * (chance << 7))
+                bit = (chance == 255) | (code[which] < part)
+                code[which] -= np.where(bit, 0, part)
+                size[which] = np.where(bit, part, size[which] - part)
+                low = which[size[which] < 1 << 23]  # by a byte at most: no coded chance is below 1/256
+                size[low] <<= 8
+                fill(low)
+                prefix = 2 * prefix + bit
+            return prefix - (1 << width)
+
+        for _ in range(4):
+            fill(np.arange(len(blocks)))
+        for row in range(16):
+            live = np.arange(np.searchsorted(16 * blocks + row, count))  # the last block may have fewer rows
+            own_kinds[row, live] = read(live, step[live], kind_bits, of_kinds)
+            used = np.flatnonzero(own_kinds[row])
+            kind = own_kinds[row, used].clip(max=len(expected) - 1)
+            step[used] = kinds[3, kind]
+            lengths[row, used] = expected[kind] + _unfold(read(used, contexts[kind], length_bits, of_lengths))
+        is_good = (own_kinds < len(expected)) & (lengths >= 0) & (lengths.sum(axis=0) <= sizes[blocks])
+        if not is_good.all():
+            raise ValueError("the artifact is damaged: the head of a block does not fit it.")
+        # Strings end with their block.
+        stops, places = ends[blocks] - lengths[::-1].cumsum(axis=0)[::-1] + lengths, (ids % 16, owners.reshape(-1))
+        return own_kinds[places], (stops - lengths)[places], stops[places]
+
+    return sizes.sum(), find
+
+
+def _open_coded(book: BytesIO, open_index: Any, *, rank: int, dim: int) -> Any:
     """Read all of a coded table but its strings; return a function of these, ids and a dtype that decodes rows."""
-    states, flags, steps, kinds, profiles, vectors = np.frombuffer(book.read(14), "<u2,u1,u1,<u4,<u2,<u4")[0].tolist()
+    states, flags, steps, count, profiles, vectors = np.frombuffer(book.read(14), "<u2,u1,u1,<u4,<u2,<u4")[0].tolist()
     floats = np.frombuffer(book.read(4 * (steps + flags // 2)), "<f4")
-    _, shifts, scales, _ = (_integers(book, kinds, signed=number in {1, 2})[1:].tolist() for number in range(4))
+    kinds = np.stack([_integers(book, count, signed=number in {1, 2}) for number in range(4)])
+    # The last profile, number -1, is that of rows of zeros: none of its columns is coded.
+    kinds[:, 0] = -1, 0, 0, 0
     if flags & 1:
         own, sizes = _integers(book, vectors, signed=True).cumsum(), _integers(book, vectors)
     first = _integers(book, rank, signed=True).cumsum()
     others = first + _integers(book, (profiles - 1) * rank, signed=True).reshape(-1, rank)
-    # The last profile, number -1, is that of rows of zeros: none of its columns is coded.
     classes, centers = np.vstack([first, others, np.full(rank, -1000)]), np.zeros((profiles + 1, rank), np.float32)
     if flags & 2:
         numbers = _integers(book, profiles * rank, np.tile((first + 7).clip(0, 63), profiles), signed=True)
         centers[:-1] = numbers.reshape(-1, rank).astype(np.float32) * floats[-1]
     bases = _bases(np.frombuffer(book.read(), np.uint8), own, sizes, rank, dim) if flags & 1 else None
-    owners = _integers(index, count) - 1
-    used = np.flatnonzero(owners >= 0)
-    shift, scale = np.zeros((2, count), np.int64)
-    shift[used] = _integers(index, len(used), owners[used]) + min(shifts, default=0)
-    scale[used] = _integers(index, len(used)) + min(scales, default=0)
-    row_steps = (2.0 ** (scale / 8)).astype(np.float32)
-    row_steps[used] *= floats[_integers(index, len(used))]
-    pairs, lanes = np.unique(np.stack([owners, shift]), axis=1, return_inverse=True)
+    kind_steps = (2.0 ** (kinds[2] / 8)).astype(np.float32) * floats[kinds[3]]
+    pairs, lanes = np.unique(kinds[:2], axis=1, return_inverse=True)
     lanes, layout = lanes.reshape(-1), _layout(classes[pairs[0]] + pairs[1][:, None])
-    sizes = layout[-1][lanes]
-    at_least = np.maximum(sizes[used], 1)
-    digits = np.frexp(at_least)[1].astype(np.int64)
-    contexts = np.minimum(63, 4 * digits + (at_least >> np.maximum(0, digits - 3) & 3))
-    sizes[used] += _integers(index, len(used), contexts, signed=True)
-    ends = sizes.cumsum()
+    expected = layout[-1][lanes]
+    digits = np.frexp(np.maximum(expected, 1))[1].astype(np.int64)
+    contexts = np.minimum(63, 4 * digits + (np.maximum(expected, 1) >> np.maximum(0, digits - 3) & 3))
+    nbytes, find = open_index(kinds, expected, contexts)
 
     def rows(codes: Any, ids: Any, wide: str) -> Any:
-        if sizes.sum() != len(codes):
+        if nbytes != len(codes):
             raise ValueError("the artifact is damaged: its strings are not as long as their index says.")
-        made, order = np.empty((len(ids), dim), wide), np.lexsort((lanes[ids], -layout[3][lanes[ids]]))
+        own_kinds, starts, ends = find(codes, ids)
+        own_lanes = lanes[own_kinds]
+        made, order = np.empty((len(ids), dim), wide), np.lexsort((own_lanes, -layout[3][own_lanes]))
         for part in np.split(order, range(CHUNK, len(order), CHUNK)):
-            own = ids[part]
-            numbers = _decode(codes, ends[own] - sizes[own], ends[own], lanes[own], layout, states)
-            weights = (numbers * row_steps[own][:, None] + centers[owners[own]]).astype(wide)
+            numbers, kind = _decode(codes, starts[part], ends[part], own_lanes[part], layout, states), own_kinds[part]
+            weights = (numbers * kind_steps[kind][:, None] + centers[kinds[0, kind]]).astype(wide)
             made[part] = weights if bases is None else weights @ bases
         return made
 

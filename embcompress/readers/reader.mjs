@@ -83,25 +83,40 @@ function makeDecoder(symbols, states) { // a function that decodes a string, cod
   };
 }
 
+function startBits(bytes, at, end) { // a function that reads a bit from its chance to be 1, in 1/2^15
+  const next = () => (at < end ? bytes[at++] : 0);
+  let size = 2 ** 32 - 1, code = 0;
+  for (let n = 0; n < 4; n++) code = code * 256 + next();
+  return (chance) => {
+    const part = (size >>> 15) * chance, bit = code < part;
+    if (bit) size = part; else { code -= part; size -= part; }
+    for (; size < 2 ** 23; size *= 256) code = code * 256 + next();
+    return +bit;
+  };
+}
+
+function readInteger(width, readBit) { // readBit gets the bits before its own, behind a leading 1
+  let prefix = 1;
+  for (let bits = width; bits--;) prefix = 2 * prefix + readBit(prefix);
+  return prefix - 2 ** width;
+}
+
+const unfold = (value) => (value % 2 ? -(value + 1) / 2 : value / 2);
+
 function makeLists(bytes, start) { // a function that reads the next list of integers, behind its size
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   const read = (count, contexts = null, signed = true) => {
-    let at = read.at + 5, end = (read.at += 4 + view.getUint32(read.at, true)), size = 2 ** 32 - 1, code = 0;
-    const width = bytes[at - 1], top = 2 ** Math.min(width, 12), chances = [], seen = [];
-    const next = () => (at < end ? bytes[at++] : 0);
-    for (let n = 0; n < 4; n++) code = code * 256 + next();
+    const at = read.at + 5, end = (read.at += 4 + view.getUint32(read.at, true)), width = bytes[at - 1];
+    const top = 2 ** Math.min(width, 12), chances = [], seen = [], bits = startBits(bytes, at, end);
     return range(count, (number) => {
-      let prefix = 1;
-      for (let bits = width; bits--;) {
-        const node = (contexts ? contexts[number] : 0) * top + prefix, learns = prefix < 4096;
-        const chance = learns ? chances[node] ?? 16384 : 16384, part = (size >>> 15) * chance, bit = code < part;
-        if (bit) size = part; else { code -= part; size -= part; }
-        const met = Math.min(65, (seen[node] ?? 1) + 1), towards = bit ? 32736 : 32;
-        if (learns) [seen[node], chances[node]] = [met, chance + Math.floor((towards - chance) / met)];
-        for (prefix = 2 * prefix + bit; size < 2 ** 23; size *= 256) code = code * 256 + next();
-      }
-      const value = prefix - 2 ** width;
-      return signed ? (value % 2 ? -(value + 1) / 2 : value / 2) : value;
+      const value = readInteger(width, (prefix) => {
+        if (prefix >= 4096) return bits(16384);
+        const node = (contexts ? contexts[number] : 0) * top + prefix, chance = chances[node] ?? 16384;
+        const bit = bits(chance), met = Math.min(65, (seen[node] ?? 1) + 1), towards = bit ? 32736 : 32;
+        [seen[node], chances[node]] = [met, chance + Math.floor((towards - chance) / met)];
+        return bit;
+      });
+      return signed ? unfold(value) : value;
     });
   };
   return Object.assign(read, { at: start });
@@ -130,13 +145,68 @@ function decodeBases(symbols, strings, classes, sizes, rank, dim) { // (rank, di
   return Float64Array.from(columns.flatMap((column, k) => Array.from(column, (n) => Math.fround(n * signs[k]))));
 }
 
-function openCoded(symbols, book, index, count, rank, dim) { // all of a coded table but its strings
+// Both kinds of index: bytes of all codes; of a row the bytes to read, [begin, end); from these its kind and string.
+function openIndex(index, count, kinds, lengthContexts) {
+  const leastOf = (n) => kinds.slice(1).reduce((least, kind) => Math.min(least, kind[n]), kinds[1]?.[n] ?? 0);
+  const lists = makeLists(index, 0), owners = lists(count, null, false);
+  const used = [...owners.keys()].filter((row) => owners[row]);
+  const profile = used.map((row) => owners[row] - 1), shift = lists(used.length, profile, false);
+  const scale = lists(used.length, null, false), step = lists(used.length, null, false);
+  const numbers = new Map(kinds.map((kind, n) => [n && [kind.profile, kind.shift, kind.scale, kind.step].join(), n]));
+  const least = { shift: leastOf("shift"), scale: leastOf("scale") }, own = new Array(count).fill(0);
+  used.forEach((row, n) => {
+    own[row] = numbers.get([profile[n], shift[n] + least.shift, scale[n] + least.scale, step[n]].join());
+  });
+  const lengths = new Array(count).fill(0), more = lists(used.length, used.map((row) => lengthContexts[own[row]]));
+  used.forEach((row, n) => { lengths[row] = kinds[own[row]].layout.bytes + more[n]; });
+  const ends = runningSums(lengths), spanOf = (row) => [ends[row] - lengths[row], ends[row]];
+  return { size: ends.at(-1), spanOf, find: (row) => [own[row], 0, lengths[row]] };
+}
+
+function openBlocks(index, count, kinds, lengthContexts) {
+  const view = new DataView(index.buffer, index.byteOffset), [kindBits, lengthBits, item] = index;
+  const lists = makeLists(index, 7), trees = kinds.reduce((most, kind) => Math.max(most, kind.step + 1), 1);
+  const ofKinds = lists(trees * 2 ** Math.min(kindBits, 12), null, false);
+  const ofLengths = lists(64 * 2 ** Math.min(lengthBits, 12), null, false);
+  const more = (block) => (item ? view[`getUint${8 * item}`](lists.at + item * block, true) : 0);
+  const sizes = range(Math.ceil(count / 16), (block) => view.getUint32(3, true) + more(block));
+  const ends = runningSums(sizes);
+  let last = -1, lastRows = [];
+  const decode = (block, bytes) => { // kinds and lengths of its rows, and where their strings lie in it
+    const bits = startBits(bytes, 0, bytes.length);
+    const read = (width, chances, context) => readInteger(width, (prefix) => {
+      const chance = prefix < 4096 ? chances[context * 2 ** Math.min(width, 12) + prefix] : 128;
+      return chance % 255 ? bits(128 * chance) : chance / 255; // 0 and 255 are sure
+    });
+    let step = 0;
+    const rows = range(Math.min(16, count - 16 * block), () => {
+      const kind = read(kindBits, ofKinds, step);
+      if (!kind) return [0, 0];
+      step = kinds[kind]?.step;
+      return [kind, kinds[kind]?.layout.bytes + unfold(read(lengthBits, ofLengths, lengthContexts[kind]))];
+    });
+    let begin = bytes.length - rows.reduce((total, [, length]) => total + length, 0); // strings end with the block
+    if (begin >= 0 && rows.every(([, length]) => length >= 0)) {
+      return rows.map(([kind, length]) => [kind, begin, (begin += length)]);
+    }
+    throw new Error("the artifact is damaged: the head of a block does not fit it.");
+  };
+  return {
+    size: ends.at(-1),
+    spanOf: (row) => [ends[row >>> 4] - sizes[row >>> 4], ends[row >>> 4]],
+    find: (row, bytes) => {
+      if (last !== row >>> 4) [last, lastRows] = [row >>> 4, decode(row >>> 4, bytes)];
+      return lastRows[row & 15];
+    },
+  };
+}
+
+function openCoded(symbols, book, index, count, rank, dim, open) { // all of a coded table but its strings
   const view = new DataView(book.buffer, book.byteOffset), states = view.getUint16(0, true), flags = book[2];
-  const [kinds, profiles, vectors] = [view.getUint32(4, true), view.getUint16(8, true), view.getUint32(10, true)];
+  const [size, profiles, vectors] = [view.getUint32(4, true), view.getUint16(8, true), view.getUint32(10, true)];
   const steps = range(book[3] + (flags >> 1), (n) => view.getFloat32(14 + 4 * n, true));
-  const list = makeLists(book, 14 + 4 * steps.length), lists = makeLists(index, 0);
-  const leastOf = (values) => values.slice(1).reduce((one, other) => Math.min(one, other), values[1] ?? 0);
-  const [, leastShift, leastScale] = [false, true, true, false].map((signed) => leastOf(list(kinds, null, signed)));
+  const list = makeLists(book, 14 + 4 * steps.length);
+  const [profile, shift, scale, step] = [false, true, true, false].map((signed) => list(size, null, signed));
   const [vectorClasses, sizes] = flags & 1 ? [runningSums(list(vectors)), list(vectors, null, false)] : [];
   const first = runningSums(list(rank));
   const classes = [...first, ...list((profiles - 1) * rank).map((more, k) => first[k % rank] + more)];
@@ -145,31 +215,27 @@ function openCoded(symbols, book, index, count, rank, dim) { // all of a coded t
   if (flags & 2) centers.set(list(classes.length, contexts).map((n) => n * steps.at(-1)));
   const bases = flags & 1 ? decodeBases(symbols, book.subarray(list.at), vectorClasses, sizes, rank, dim) : null;
 
-  const owners = lists(count, null, false), used = [...owners.keys()].filter((row) => owners[row]);
-  const profile = used.map((row) => owners[row] - 1), shift = lists(used.length, profile, false);
-  const scale = lists(used.length, null, false), number = lists(used.length, null, false);
-  const known = new Map(), layouts = new Array(count).fill(null), rowSteps = new Float32Array(count);
-  used.forEach((row, n) => { // rows of zeros keep no layout
+  const known = new Map(), kinds = range(size, (n) => { // the first is that of zeros: nothing reads its layout
     const key = `${profile[n]} ${shift[n]}`, own = () => classes.slice(profile[n] * rank, (profile[n] + 1) * rank);
-    if (!known.has(key)) known.set(key, makeLayout(symbols, own().map((k) => k + shift[n] + leastShift)));
-    layouts[row] = known.get(key);
-    rowSteps[row] = steps[number[n]] * Math.fround(2 ** ((scale[n] + leastScale) / 8));
+    if (!known.has(key)) known.set(key, makeLayout(symbols, own().map((k) => k + shift[n])));
+    return { profile: profile[n], shift: shift[n], scale: scale[n], step: step[n], layout: known.get(key) };
   });
-  const lengthContexts = used.map((row) => {
-    const expected = Math.max(1, layouts[row].bytes), bits = 32 - Math.clz32(expected);
+  const lengthContexts = kinds.map(({ layout }) => {
+    const expected = Math.max(1, layout.bytes), bits = 32 - Math.clz32(expected);
     return Math.min(63, 4 * bits + (expected >> Math.max(0, bits - 3) & 3));
   });
-  const lengths = new Array(count).fill(0);
-  lists(used.length, lengthContexts).forEach((more, n) => { lengths[used[n]] = layouts[used[n]].bytes + more; });
-  const decode = makeDecoder(symbols, states), weights = new Float32Array(rank), ends = runningSums(lengths);
-  const weigh = (row, codes, skipped) => { // the weights of a row that is not zeros; the codes lack the skipped bytes
+  const { find, ...places } = open(index, count, kinds, lengthContexts);
+  const decode = makeDecoder(symbols, states), weights = new Float32Array(rank);
+  const weigh = (row, bytes) => { // its weights, from the bytes of its span; of a row of zeros null
+    const [number, begin, end] = find(row, bytes), kind = kinds[number], center = kind.profile * rank;
+    if (!number) return null;
+    const ownStep = Math.fround(steps[kind.step] * Math.fround(2 ** (kind.scale / 8)));
     weights.fill(0);
-    decode(codes, ends[row] - lengths[row] - skipped, ends[row] - skipped, layouts[row], weights);
-    const step = rowSteps[row], center = (owners[row] - 1) * rank;
-    for (let k = 0; k < rank; k++) weights[k] = Math.fround(weights[k] * step) + centers[center + k];
+    decode(bytes, begin, end, kind.layout, weights);
+    for (let k = 0; k < rank; k++) weights[k] = Math.fround(weights[k] * ownStep) + centers[center + k];
     return weights;
   };
-  return { bases, layouts, lengths, ends, weigh };
+  return { bases, weigh, ...places };
 }
 
 function multiply(weights, first, bases, target, at, dim) { // target[at..] = sum of weights[first + k] * row k of bases
@@ -234,16 +300,17 @@ export async function openArtifact(source) {
     } else if (coding === "plain") {
       const [weights, bases] = [await tensorRows(`${table}.weights`, ids), await tensor(`${table}.bases`)];
       for (let row = 0; row < n; row++) multiply(weights(row), 0, bases, data, row * dim, dim);
-    } else if (form === "coded") {
+    } else if (form === "coded" || form === "coded-seekable") {
       const parts = known.has(table) ? [] : [await whole(`${table}.codebook`), await whole(`${table}.index`)];
-      if (parts.length) known.set(table, openCoded(await unpackSymbols(), ...parts, count, rank, dim));
-      const { bases, layouts, lengths, ends, weigh } = known.get(table), [begin, end] = offsets(`${table}.codes`);
-      if (ends.at(-1) !== end - begin) throw new Error(`table ${table} is damaged: its strings do not fit its index.`);
-      const codes = ids ? null : await whole(`${table}.codes`);
+      const open = form === "coded" ? openIndex : openBlocks;
+      if (parts.length) known.set(table, openCoded(await unpackSymbols(), ...parts, count, rank, dim, open));
+      const { bases, size, spanOf, weigh } = known.get(table), [begin, end] = offsets(`${table}.codes`);
+      if (size !== end - begin) throw new Error(`table ${table} is damaged: its strings do not fit its index.`);
+      const codes = ids ? new Uint8Array() : await whole(`${table}.codes`);
       for (let place = 0; place < n; place++) {
-        const row = ids ? ids[place] : place, first = ends[row] - lengths[row];
-        if (!layouts[row]) continue;
-        const weights = codes ? weigh(row, codes, 0) : weigh(row, await read(begin + first, begin + ends[row]), first);
+        const row = ids ? ids[place] : place, [from, to] = spanOf(row);
+        const weights = weigh(row, ids && to > from ? await read(begin + from, begin + to) : codes.subarray(from, to));
+        if (!weights) continue;
         if (bases) multiply(weights, 0, bases, data, place * dim, dim); else data.set(weights, place * dim);
       }
     } else throw new Error(`table ${table} has codes of ${form}, which this reader does not read; embcompress does.`);

@@ -13,6 +13,7 @@ from embcompress.report.document.model import (
     ErrorsDrawing,
     GroupsDrawing,
     HistogramDrawing,
+    NeighboursDrawing,
     SizesDrawing,
     SpectrumDrawing,
 )
@@ -41,6 +42,7 @@ WAYS: Mapping[str, tuple[str, Marker]] = MappingProxyType(
         "plain float16": ("way-3", "diamond"),
         "int8 per row": ("way-4", "up"),
         "int4 per row": ("way-5", "down"),
+        "float16": ("muted", "square"),
     }
 )  # way of a sweep -> colour and marker
 WIDTH, HEIGHT = 245.0, 166.0  # units of a picture
@@ -161,6 +163,12 @@ def _draw_errors(drawing: ErrorsDrawing) -> Picture:
     return _draw_bars(drawing.names, under=drawing.errors, over=drawing.least, values=values)
 
 
+def _draw_neighbours(drawing: NeighboursDrawing) -> Picture:
+    """Draw for each table a bar of all neighbours, and over it the share that stays."""
+    values = [f"{100 * share:.0f} %" for share in drawing.shares]
+    return _draw_bars(drawing.names, under=[1.0] * len(values), over=drawing.shares, values=values)
+
+
 def _draw_bars(
     names: Sequence[Name], *, under: Sequence[float], over: Sequence[float | None], values: Sequence[str]
 ) -> Picture:
@@ -256,6 +264,7 @@ DRAWERS: Mapping[type[Any], Callable[[Any], Picture]] = MappingProxyType(
         ErrorsDrawing: _draw_errors,
         GroupsDrawing: _draw_groups,
         HistogramDrawing: _draw_histogram,
+        NeighboursDrawing: _draw_neighbours,
         SizesDrawing: _draw_sizes,
         SpectrumDrawing: _draw_spectrum,
     }

@@ -14,8 +14,8 @@ from pathlib import Path
 from embcompress.exceptions import EmbcompressError
 from embcompress.report.document import document_of
 from embcompress.report.json import is_ok
+from embcompress.report.judgements import check_sentence, gate_sentence
 from embcompress.report.names import spelled, text_of
-from embcompress.report.wording import check_sentence, gate_sentence
 from embcompress.results import (
     ApproximateResult,
     BackfillResult,

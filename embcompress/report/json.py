@@ -20,6 +20,10 @@ def render_json(result: Result) -> str:
     if not fields.get("dry_run"):
         for name in DRY_RUN_FIELDS:
             fields.pop(name, None)
+        fields.get("output", {}).pop("overwrites", None)
+    for gate in fields.get("gates", ()):
+        for name in ("baseline", "allowed") if gate["baseline"] is None else ():
+            del gate[name]
     if not fields.get("withheld"):
         fields.pop("withheld", None)
     if isinstance(result, ApproximateResult) and not result.unrecognised_matrices:

@@ -8,52 +8,91 @@ from collections.abc import Sequence
 from embcompress.report.document import document_of
 from embcompress.report.document.model import Fact, Grid, Section
 from embcompress.report.names import Inline, Name, parts_of
+from embcompress.report.wording import counted
 from embcompress.results import Result
 
 MARKS = {"good": "✅", "bad": "❌", "warn": "⚠️", "plain": "▪️"}
 MARKUP = re.compile(r"([\\`*_{}\[\]<>#+=!|~$&-])")  # what can start markup, a formula or an entity
 NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")  # what would start a list
 REFERENCE = re.compile(r"@|://|www\.|#\d|GH-\d", re.IGNORECASE)  # what GitHub links though it is no markup
-DETAILS_MAX = 20  # tables looked at closer: a job summary holds 1 MiB
+# Of a summary that is read beside others; the other forms of the report hold all.
+LINES_MAX = 99
+ROWS_MAX = 20  # of a grid
+ELSEWHERE = "in the other forms of the report"
 
 
 def render_markdown(result: Result) -> str:
-    """Render a result as Markdown: verdict, numbers, gates, tables, and the rest on demand."""
+    """Render a result as Markdown of at most LINES_MAX lines: verdict, numbers, gates, tables, and some on demand."""
     document = document_of(result)
     warnings = [f"> {MARKS['warn']} **warning:** {_line(text)}" for text in document.warnings]
-    lines = [
+    start = [
         *(line for text in warnings for line in (text, "")),
         f"## {MARKS[document.tone]} embcompress {_line(document.command)}: {_line(document.title)}",
         "",
         _line(document.verdict),
         "",
+        *(line for fact in document.grades for line in (_grade(fact), "")),
         " · ".join(_fact(fact) for fact in document.numbers),
         "",
     ]
-    for section in document.sections:
-        if not section.is_detail:
-            lines += _section(section, level=3)
+    end = [*_folded("Files", _facts(document.facts)), *_words(document.legend)]
+    room = LINES_MAX - len(start) - len(end)
+    sections, room = _fitting([one for one in document.sections if not one.is_detail], room=room, level=3)
     details = [section for section in document.sections if section.is_detail]
     if details:
-        lines += ["<details><summary>Table by table, with the worst rows</summary>", ""]
-        for section in details[:DETAILS_MAX]:
-            lines += _section(section, level=4)
-        if len(details) > DETAILS_MAX:
-            lines += [f"{len(details) - DETAILS_MAX} more tables are in the other forms of the report.", ""]
-        lines += ["</details>", ""]
-    lines += ["<details><summary>Files</summary>", "", *_facts(document.facts), "", "</details>"]
-    return "\n".join(lines) + "\n"
+        closer, _ = _fitting(details, room=room - len(_folded("", [])), level=4)
+        sections += _folded("Table by table, with the worst rows", closer)
+    return "\n".join([*start, *sections, *end]).rstrip("\n") + "\n"
+
+
+def _fitting(sections: Sequence[Section], *, room: int, level: int) -> tuple[list[str], int]:
+    """Write as many sections as there is room for, and count the others; return what is left of the room, too."""
+    lines: list[str] = []
+    left_out = 0
+    room -= 2  # for the count
+    for section in sections:
+        written = _section(section, level=level)
+        if left_out or len(written) > room:
+            left_out += 1
+            continue
+        lines += written
+        room -= len(written)
+    if left_out:
+        lines += [f"{counted(left_out, 'more section')} {'is' if left_out == 1 else 'are'} {ELSEWHERE}.", ""]
+    return lines, room
+
+
+def _grade(fact: Fact) -> str:
+    label = f"{MARKS[fact.tone]} **{_line(fact.label)}** " if fact.label else ""
+    return f"{label}{_line(fact.value)}"
+
+
+def _words(legend: Sequence[tuple[str, str]]) -> list[str]:
+    return _folded("Words", [f"- **{_line(word)}**: {_line(meaning)}" for word, meaning in legend]) if legend else []
+
+
+def _folded(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"<details><summary>{title}</summary>", "", *lines, "", "</details>", ""]
 
 
 def _section(section: Section, *, level: int) -> list[str]:
+    """Write a section; of one that looks closer at a table, folded grids by their first rows, or not at all."""
     lines = [f"{'#' * level} {_line(section.title)}", ""]
-    if section.facts:
-        lines += [*_facts(section.facts), ""]
+    brief = [f"- {_line(grid.title)} {_first_rows(grid)}" for grid in section.grids if grid.brief_rows]
+    if section.facts or brief:
+        lines += [*_facts(section.facts), *brief, ""]
     for grid in section.grids:
-        lines += _grid(grid)
+        if not (section.is_detail and grid.is_folded):
+            lines += _grid(grid)
     for note in section.notes:
         lines += [f"- {_line(note)}"]
     return [*lines, ""] if section.notes else lines
+
+
+def _first_rows(grid: Grid) -> str:
+    """Write the first rows of a folded grid on one line."""
+    rows = [" ".join(_line(cell) for cell in row if cell) for row in grid.rows[: grid.brief_rows]]
+    return ", ".join(rows) + (", ..." if len(grid.rows) > len(rows) else "")
 
 
 def _facts(facts: Sequence[Fact]) -> list[str]:
@@ -70,11 +109,13 @@ def _grid(grid: Grid) -> list[str]:
     lines = [f"<details><summary>{_line(grid.title)}</summary>", ""] if grid.is_folded else []
     lines.append(_row([_line(column.title) for column in grid.columns]))
     lines.append(_row(["---:" if column.align == "right" else "---" for column in grid.columns]))
-    for index, row in enumerate(grid.rows):
+    for index, row in enumerate(grid.rows[:ROWS_MAX]):
         cells = [_line(cell) for cell in row]
         tone = grid.tones[index] if grid.tones else "plain"
         cells[0] = f"{MARKS[tone]} {cells[0]}" if tone != "plain" else cells[0]
         lines.append(_row([cell.replace("|", r"\|") if "`" in cell else cell for cell in cells]))
+    more = len(grid.rows) - ROWS_MAX
+    lines += ["", f"{counted(more, 'more row')} {'is' if more == 1 else 'are'} {ELSEWHERE}."] if more > 0 else []
     return [*lines, "", *(["</details>", ""] if grid.is_folded else [])]
 
 

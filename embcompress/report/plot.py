@@ -26,7 +26,7 @@ __all__ = ["PANELS_MAX", "PLOT_FORMS", "STYLES", "plot_form", "render_plot"]
 
 # Colours and markers of the methods. Source: Okabe & Ito, Color Universal Design (2008): told apart by colour-blind
 # readers.
-MARKS = (("#0072B2", "o"), ("#D55E00", "s"), ("#E69F00", "D"), ("#009E73", "^"), ("#CC79A7", "v"))
+MARKS = (("#0072B2", "o"), ("#D55E00", "s"), ("#E69F00", "D"), ("#009E73", "^"), ("#CC79A7", "v"), ("#666666", "s"))
 STYLES: Mapping[str, tuple[str, str]] = MappingProxyType(dict(zip(STORING_METHODS, MARKS, strict=True)))
 SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
@@ -141,7 +141,7 @@ def _draw_curves(axes: Axes, curves: Sequence[SweepCurve], *, chosen: SweepPoint
             continue
         ratios = [point.ratio for point in points]
         errors = [point.relative for point in points]
-        line = "-" if STORING_METHODS[curve.method].integer_bits is None else "none"  # integers have one size
+        line = "none" if STORING_METHODS[curve.method].has_one_size else "-"
         axes.plot(ratios, errors, linestyle=line, color=color, marker=marker, markersize=4.5, label=curve.method)
         if any(not point.exact for point in points):
             low = [point.low or point.relative for point in points]

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from threading import Timer
 
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from embcompress.report.colors import open_console
 from embcompress.report.console import plain
+from embcompress.report.names import shortened
 from embcompress.text import human_bytes
 
 Advance = Callable[[str, int, int, int], None]  # what is being done, rows done, rows in all, bytes of a row
 MOMENT_SECONDS = 0.5  # shorter work shows no bar
 LINE_SECONDS = 10.0  # between two lines
+STARTING = "starting"
+BESIDE, DOING_MIN = 62, 30  # columns of the bar with its numbers, and at least of what is being done
 
 
 class _Speed(ProgressColumn):
@@ -27,7 +38,7 @@ class _Speed(ProgressColumn):
 
 @contextmanager
 def progress_bar(environment: Mapping[str, str], *, moment: float = MOMENT_SECONDS) -> Iterator[Advance]:
-    """Show a bar on stderr once work takes longer than a moment, and take it away at the end.
+    """Show one bar on stderr, of what is being done now, once work takes longer than a moment; take it away at the end.
 
     Args:
         environment: of the process.
@@ -36,56 +47,68 @@ def progress_bar(environment: Mapping[str, str], *, moment: float = MOMENT_SECON
     Yields:
         What a workflow calls with its progress.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), _Speed(), TimeRemainingColumn())
-    bar = Progress(*columns, console=open_console(sys.stderr, environment), transient=True)
-    tasks: dict[str, TaskID] = {}
-    last: dict[str, int] = {}
-    began: float | None = None
+    # The time since the start moves on while nothing is counted, such as in a large SVD.
+    columns = (TextColumn("{task.description}"), BarColumn(), _Speed(), TimeRemainingColumn(), TimeElapsedColumn())
+    console = open_console(sys.stderr, environment)
+    bar = Progress(*columns, console=console, transient=True)
+    room = max(console.width - BESIDE, DOING_MIN)
+    task = bar.add_task(STARTING, total=None, row_bytes=0)
+    now_doing, last = "", 0
+    timer = Timer(moment, bar.start)
+    timer.daemon = True
+    timer.start()
 
     def advance(doing: str, done: int, rows: int, row_bytes: int) -> None:
-        nonlocal began
-        now = time.monotonic()
-        began = now if began is None else began
-        if not bar.live.is_started:
-            if now - began < moment:
-                return
-            bar.start()
-        if doing not in tasks:
-            tasks[doing] = bar.add_task(plain(doing).markup, total=rows, row_bytes=row_bytes)
-        elif done < last[doing]:  # a further pass
-            bar.reset(tasks[doing], total=rows)
-        last[doing] = done
-        bar.update(tasks[doing], completed=min(done, rows), row_bytes=row_bytes)
+        nonlocal now_doing, last
+        if doing != now_doing or done < last:  # other work, or a further pass
+            bar.reset(task, total=rows, description=plain(shortened(doing, limit=room)).markup, row_bytes=row_bytes)
+            now_doing = doing
+        last = done
+        bar.update(task, completed=min(done, rows), row_bytes=row_bytes)
 
     try:
         yield advance
     finally:
+        timer.cancel()
+        timer.join()
         bar.stop()
 
 
 class ProgressLines:
-    """Lines now and then for what is no terminal.
+    """Lines now and then for what is no terminal: at most one in LINE_SECONDS, and one in that time however long it is.
 
     Args:
         started: the time on a clock, in seconds.
     """
 
     def __init__(self, started: float) -> None:
-        self._last_line = started
-        self._doing = ""
+        self._last_line = self._started = started
+        self._now: tuple[str, int, int, int] = ("", 0, 0, 0)  # doing, done, rows, bytes of a row
         self._first = self._last = (started, 0)  # time and rows done of this pass
 
     def advance(self, now: float, doing: str, done: int, rows: int, row_bytes: int) -> str:
         """Take in how far the work has come; return the line to show, empty where it is too soon or all is done."""
-        if doing != self._doing or done < self._last[1]:  # other work, or a further pass
-            self._doing, self._first = doing, (now, done)
-        self._last = (now, done)
+        if doing != self._now[0] or done < self._last[1]:  # other work, or a further pass
+            self._first = (now, done)
+        self._now, self._last = (doing, done, rows, row_bytes), (now, done)
         if done >= rows or now - self._last_line < LINE_SECONDS:
             return ""
         self._last_line = now
         seconds = now - self._first[0]
         rate = (done - self._first[1]) / seconds if seconds > 0 else None
         return progress_line(doing, done, rows, row_bytes, rate=rate)
+
+    def wait(self, now: float) -> str:
+        """Return a line where nothing was heard or shown for too long; empty where it is too soon."""
+        if now - self._last_line < LINE_SECONDS:
+            return ""
+        self._last_line = now
+        doing, done, rows, row_bytes = self._now
+        since = f"{_duration(now - self._started)} since the start"
+        if not doing:
+            return f"{STARTING}, {since}"
+        counts = progress_line(doing, done, rows, row_bytes, rate=None)
+        return f"{f'after {doing!a}' if done >= rows else counts}, {since}"
 
 
 def progress_line(doing: str, done: int, rows: int, row_bytes: int, *, rate: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,31 +11,47 @@ from rich.text import Text
 from embcompress.exceptions import EmbcompressError
 from embcompress.report.console import GAP, STYLES, Rows, indented, plain, text_line
 from embcompress.report.document import document_of
-from embcompress.report.document.model import Fact, Grid, Section
+from embcompress.report.document.model import Document, Fact, Grid, Section
 from embcompress.report.names import Inline, text_of
+from embcompress.report.words import WORDS
 from embcompress.results import Result
 
-__all__ = ["plain", "render_failure", "render_terminal"]
+__all__ = ["plain", "render_failure", "render_terminal", "render_words"]
 
 NAMED_MAX = 6  # good rows that are named, and not only counted
 
 
-def render_terminal(result: Result) -> RenderableType:
-    """Render a result for rich's console: the tables first, and last what was written and whether it is good."""
+def render_terminal(result: Result, *, verbose: bool = False) -> RenderableType:
+    """Render a result for rich's console: the tables first, and last what was written and whether it is good.
+
+    Args:
+        result: of a run.
+        verbose: every column, a closer look at the worst tables, and a legend.
+    """
     document = document_of(result)
-    shown = [section for section in document.sections if section.is_brief]
+    shown = [section for section in document.sections if section.is_brief and (verbose or not section.is_detail)]
     details = [section for section in document.sections if section.is_detail]
     closer = [section for section in shown if section.is_detail]
     parts: list[RenderableType] = [_warning(warning) for warning in document.warnings]
+    is_graded = False
     for section in sorted(shown, key=lambda section: section.is_late):
+        if section.is_late and not is_graded:
+            parts, is_graded = [*parts, *_grades(document, verbose=verbose)], True
         if len(parts) > len(document.warnings) and section.is_titled and not (section.is_detail or _is_judged(section)):
             parts.append(Text())
         if closer[:1] == [section] and len(closer) < len(details):
-            parts.append(Text(f"{len(closer)} of {len(details)} tables, those with the largest error or with a note:"))
-        parts += _section(section, is_titled=section.is_titled and not (section.is_detail and len(details) == 1))
+            parts.append(Text(f"{len(closer)} of {len(details)} tables, those with the lowest grade or with a note:"))
+        is_titled = section.is_titled and not (section.is_detail and len(details) == 1)
+        parts += _section(section, is_titled=is_titled, verbose=verbose)
+    parts += [] if is_graded else _grades(document, verbose=verbose)
     parts += [_outcome(fact) for fact in document.outcome]
     parts += [Text.assemble(f"{fact.label}: ", _value(fact)) for fact in document.numbers if fact.is_brief]
     return Group(*parts)
+
+
+def render_words(words: Iterable[str]) -> RenderableType:
+    """Render what words of WORDS mean, a line each."""
+    return _legend([(word, WORDS[word]) for word in words])
 
 
 def render_failure(failure: EmbcompressError) -> Text:
@@ -50,7 +66,22 @@ def _warning(text: Inline) -> Text:
     return Text.assemble(("warning: ", "bold yellow"), text_line(text))
 
 
-def _section(section: Section, *, is_titled: bool) -> Iterator[RenderableType]:
+def _grades(document: Document, *, verbose: bool) -> list[RenderableType]:
+    """Say what the words mean or where to look them up, and how good the tables are."""
+    if not document.legend:
+        return []
+    pointer = Text("more: --verbose; what a word means: embcompress explain WORD", style="dim")
+    words = [Text(), _legend(document.legend), Text()] if verbose else [pointer]
+    return [*words, *(_grade(fact) for fact in document.grades)]
+
+
+def _grade(fact: Fact) -> Text:
+    """Say how good tables are, in the colour of their grade."""
+    label = [(f"{fact.label}: ", f"bold {STYLES[fact.tone]}")] if fact.label else []
+    return Text.assemble(*label, text_line(fact.value))
+
+
+def _section(section: Section, *, is_titled: bool, verbose: bool) -> Iterator[RenderableType]:
     """Show the grids of a section, its facts and its notes, under its title."""
     if is_titled and not _is_judged(section):
         title = text_line(section.title)
@@ -60,7 +91,7 @@ def _section(section: Section, *, is_titled: bool) -> Iterator[RenderableType]:
         if grid.good:
             yield from _judged(grid, title=text_of(section.title).lower())
         elif not grid.is_folded:
-            yield Rows(grid)
+            yield Rows(grid, is_brief=not verbose)
     facts = [(fact.label, _value(fact)) for fact in section.facts if fact.is_brief]
     facts += [(grid.title.lower(), _first_rows(grid)) for grid in section.grids if grid.brief_rows]
     if facts:
@@ -84,6 +115,10 @@ def _judged(grid: Grid, *, title: str) -> Iterator[RenderableType]:
     yield Text.assemble(f"{title}: ", count, Text.assemble(" (", names, ")") if is_few else "")
     if bad:
         yield indented(Rows(grid, indices=bad))
+
+
+def _legend(words: Iterable[tuple[str, str]]) -> RenderableType:
+    return _aligned([(word, text_line(meaning)) for word, meaning in words])
 
 
 def _first_rows(grid: Grid) -> Text:

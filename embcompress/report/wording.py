@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from embcompress.report.names import Command, Name
 from embcompress.results import (
     ApproximateResult,
-    Check,
     EvaluateResult,
     ExportResult,
-    Gate,
     LinkPrediction,
     ListedCompression,
     Overlap,
@@ -26,6 +24,7 @@ from embcompress.text import human_bytes
 NOTHING_WRITTEN = "Nothing was written."
 HIDDEN_TIMES = 3  # how many times the error of a table its median row has where long rows hide it
 HIDDEN_MIN = 0.01  # error of the median row below which there is no warning
+BOUND_TIMES_MAX = 100  # times the bound that an error is at most where the bound says something of it
 HIDDEN_GATE = "error.row_relative.p50 > 0.1"
 TABLES_SHRANK_MIN, FILE_SHRANK_MAX = 4, 1.5  # times smaller, where the rest of a file is what it consists of
 DRY_RUN = "Nothing was measured: gates on measured numbers were not judged."
@@ -132,7 +131,8 @@ def coding_text(table: TableReport) -> str:
 def making_text(table: TableReport) -> str:
     """Describe the bases of a table: their number, their solver, and how often the rows were read."""
     if is_exported(table):
-        return "each row by itself"
+        has_factors = table.rank < min(table.rows, math.prod(table.shape))
+        return f"{table.rank} bases" if has_factors else "each row by itself"
     bases = f"{table.rank} bases" if has_bases(table) else "no bases"
     solver = f" by the {table.solver} solver" if table.solver and has_bases(table) else ""
     parts = [f"{bases}{solver}"]
@@ -206,26 +206,6 @@ def known_text(scores: LinkPrediction) -> str:
     return f"{counted(scores.known_triples, 'known triple')} filtered out of the ranking"
 
 
-def gate_sentence(gate: Gate) -> str:
-    """Say what a gate found.
-
-    Example:
-        >>> gate_sentence(Gate("error.relative > 0.2", "entities", 0.2031, passed=False))
-        "error.relative > 0.2 in table 'entities': it is 0.2031."
-    """
-    if not gate.is_numeric:
-        return f"{gate.expression}: {gate.table!r}."
-    where = f" in table {gate.table!r}" if gate.table is not None else ""
-    verdict = "the report has no value for it" if gate.value is None else f"it is {gate.value:.6g}"
-    return f"{gate.expression}{where}: {verdict}."
-
-
-def check_sentence(check: Check) -> str:
-    """Say what a check found."""
-    where = f" of {check.table!r}" if check.table is not None else ""
-    return f"{check.name}{where}: {check.detail}."
-
-
 def matrices_text(table: TableReport) -> str:
     """Describe how far a bilinear table's matrices differ, and its error as rows over bases in the same bytes."""
     assert table.matrices is not None
@@ -292,6 +272,11 @@ def over_text(point: SweepPoint) -> str:
     assert point.bound_relative
     times = point.relative / point.bound_relative
     return f"{times:.3f}" if times < 100 else f"{times:.0e}"
+
+
+def has_meaningful_bound(point: SweepPoint) -> bool:
+    """Return whether the bound of a point says something: what floats are rounded to is far above it at large sizes."""
+    return bool(point.bound_relative) and point.relative < BOUND_TIMES_MAX * (point.bound_relative or 0.0)
 
 
 def points_by_size(curves: Sequence[SweepCurve]) -> tuple[tuple[float, dict[str, SweepPoint]], ...]:

@@ -18,6 +18,7 @@ from embcompress.results.common import (
     Totals,
     UnrecognisedMatrix,
 )
+from embcompress.results.grades import COSINE, GRADES, NEIGHBOURS, THRESHOLDS, WORST_GROUP, Grade, Threshold
 from embcompress.results.growth import (
     BackfillResult,
     GrownTable,
@@ -58,9 +59,14 @@ from embcompress.results.tables import (
 )
 
 __all__ = [
+    "COSINE",
+    "GRADES",
+    "NEIGHBOURS",
     "NOT_COMPRESSED",
     "NOT_IN_BASELINE",
     "SCHEMA_VERSION",
+    "THRESHOLDS",
+    "WORST_GROUP",
     "Alternative",
     "ApproximateResult",
     "BackfillResult",
@@ -70,6 +76,7 @@ __all__ = [
     "EvaluateResult",
     "ExportResult",
     "Gate",
+    "Grade",
     "GrownTable",
     "Histogram",
     "InputFile",
@@ -102,6 +109,7 @@ __all__ = [
     "TableErrorReport",
     "TableHead",
     "TableReport",
+    "Threshold",
     "Totals",
     "UnrecognisedMatrix",
     "VerifyResult",

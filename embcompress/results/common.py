@@ -15,11 +15,16 @@ class InputFile:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """The file that was written; in a dry run the one that would be, its hash unknown."""
+    """The file that was written; in a dry run the one that would be, its hash unknown.
+
+    Attributes:
+        overwrites: in a dry run, whether a file is there, so that the run would need --force.
+    """
 
     path: str
     sha256: str | None
     bytes: int
+    overwrites: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,15 +92,19 @@ class Totals:
     """Bytes of the chosen tables together, each counted once however many names it has, and of the files.
 
     Attributes:
+        bytes_after: everything that decoding the tables needs: their tensors, and the header of a file that holds
+            nothing else. This is what `--ratio` counts.
         ratio: bytes_before divided by bytes_after.
         file_ratio: bytes of the whole file that was read divided by those of the file that was written or evaluated;
             of several bases all together.
+        header_bytes: those of bytes_after that are the header; of `backfill` 0.
     """
 
     bytes_before: int
     bytes_after: int
     ratio: float
     file_ratio: float
+    header_bytes: int = 0
 
 
 # Expressions of the gates on which tables the baseline has.
@@ -114,6 +123,8 @@ class Gate:
         value: of the number; None where the report does not have it, which fails the gate.
         passed: whether the condition did not hold.
         is_numeric: whether it is on a number; else on whether this report and the baseline both have the table.
+        baseline: the number in the baseline that the limit was derived from; None of other conditions.
+        allowed: by which share of it the number may be worse; None of other conditions.
     """
 
     expression: str
@@ -121,6 +132,8 @@ class Gate:
     value: float | None
     passed: bool
     is_numeric: bool = True
+    baseline: float | None = None
+    allowed: float | None = None
 
 
 @dataclass(frozen=True)

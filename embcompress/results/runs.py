@@ -14,6 +14,7 @@ from embcompress.results.common import (
     Totals,
     UnrecognisedMatrix,
 )
+from embcompress.results.grades import Threshold
 from embcompress.results.tables import TableReport
 
 
@@ -25,6 +26,7 @@ class ApproximateResult:
         withheld: whether a gate failed, so that `output` describes a file that was measured, but not written.
         warnings: sentences on how the files of labels and row weights were read.
         notes: sentences on labels that were found beside the model.
+        thresholds: that the tables were graded by.
         unrecognised_matrices: large matrices that stayed dense, although they may be tables.
         unrecognised_command: a command that compresses these, too, to paste into a shell; None where there are none.
     """
@@ -38,6 +40,7 @@ class ApproximateResult:
     gates: tuple[Gate, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
     withheld: bool = False
     unrecognised_matrices: tuple[UnrecognisedMatrix, ...] = ()
     unrecognised_command: str | None = None
@@ -54,7 +57,8 @@ class ExportResult(ApproximateResult):
         kind: of the form, as --to names it.
         original: the checkpoint that the error was measured against; None: the input, whose rows were rounded.
         withheld: whether a gate failed, so that `output` describes a file that was measured, but not written.
-        warnings: sentences on how the files of labels and row weights were read.
+        warnings: sentences on what the output lacks, and on how the files of labels and row weights were read.
+        notes: sentences on what the errors are measured against, and on labels that were found beside the model.
         skipped: tables and tensors that the form does not hold, or holds as they are, and why.
     """
 
@@ -107,6 +111,7 @@ class EvaluateResult:
         warnings: sentences on how the files of labels and row weights were read.
         notes: sentences on labels that were found beside the model.
         skipped: entries of the original that no safetensors file can hold, and that were not compared.
+        thresholds: that the tables were graded by.
     """
 
     command: str
@@ -120,6 +125,7 @@ class EvaluateResult:
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
     dry_run: bool = False
     memory_bytes: int | None = None
 

@@ -16,6 +16,14 @@ FIELDS_OF_SOME_RUNS = (
     "compressed_tables",
     "unrecognised_matrices",
     "unrecognised_command",
+    "overwrites",
+    # Added within schema version 2: a report of before does not have them.
+    "notes",
+    "thresholds",
+    "grade",
+    "header_bytes",
+    "baseline",
+    "allowed",
 )  # left out where they would say nothing
 
 

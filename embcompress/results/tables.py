@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from embcompress.results.common import TableHead
+from embcompress.results.grades import Grade
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,7 @@ class TableReport(TableHead):
         spectrum: None where it is not known: of bilinear tables, of weighted rows, in a dry run.
         neighbours: None where none were searched, or the table has too few rows.
         zero_rows: rows of zeros in the dense table; of a bilinear table, matrices of zeros. None where `error` is.
+        grade: by the `thresholds` of the report; None where `error` is.
     """
 
     kind: str
@@ -243,3 +245,4 @@ class TableReport(TableHead):
     spectrum: SpectrumReport | None = None
     neighbours: NeighboursReport | None = None
     zero_rows: int | None = None
+    grade: Grade | None = None

@@ -24,6 +24,7 @@ class TableSource:
         seed: of randomized solvers.
         progress: called with what is being done, rows done, rows in all and bytes of a row.
         facts: row weights and labels.
+        names: of all tables of the run, in their order, where it says which of them is at work.
     """
 
     checkpoint: Checkpoint
@@ -31,11 +32,23 @@ class TableSource:
     seed: int
     progress: Progress | None
     facts: RowInfo = field(default_factory=RowInfo)
+    names: tuple[str, ...] = ()
 
     def rows(self, table: Table, doing: str) -> TableRows:
         """Open the rows of a table, telling of the progress."""
-        doing = f"{table.name}: {doing}"
+        doing = f"{self._place(table)}{table.name}: {doing}"
         return rows_of(table.stored, self.checkpoint, device=self.device, progress=self.progress, doing=doing)
+
+    def tell(self, doing: str, done: int, steps: int) -> None:
+        """Tell how many steps of work are done that goes over no rows."""
+        if self.progress is not None:
+            self.progress(doing, done, steps, 0)
+
+    def _place(self, table: Table) -> str:
+        """Say which of several tables it is."""
+        if len(self.names) < 2 or table.name not in self.names:
+            return ""
+        return f"table {self.names.index(table.name) + 1} of {len(self.names)}, "
 
     def row_weights(self, table: Table) -> Tensor | None:
         """Give the weights of a table's rows, (rows,) float64; None where all count alike."""

@@ -101,7 +101,7 @@ def test_coded_file_is_read_by_its_documentation(tmp_path: Path, case: str) -> N
     raw, start = path.read_bytes(), path.stat().st_size - max(entry["data_offsets"][1] for entry in header.values())
     for one, entry in header.items():
         begin, end = entry["data_offsets"]
-        assert document["crc32"][one] == f"{zlib.crc32(raw[start + begin : start + end]):08x}"
+        assert document["crc32"].get(one, "00000000") == f"{zlib.crc32(raw[start + begin : start + end]):08x}"
 
 
 def test_coded_table_serves_a_tied_model(tmp_path: Path) -> None:

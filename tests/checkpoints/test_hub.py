@@ -170,5 +170,5 @@ def test_command_line_takes_an_address(cache: Path, tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     report = json.loads(ended.stdout)
-    assert (report["input"]["path"], report["output"]["path"]) == ("hf://org/name", "name-compressed")
+    assert (report["input"]["path"], report["output"]["path"]) == ("hf://org/name", "name-2bases")
     assert report["notes"] == ["labels of 'word_embeddings.weight' are those of tokenizer.json beside the model"]

@@ -29,6 +29,7 @@ TOOL = [sys.executable, "-m", "embcompress"]
 REPORT_KEYS = [
     "schema_version", "command", "ok", "input", "output", "tables", "skipped", "totals", "gates", "warnings",
     "notes",
+    "thresholds",
 ]  # fmt: skip
 INSPECT_KEYS = ["schema_version", "command", "ok", "input", "tables", "others"]
 FAILURE_KEYS = ["schema_version", "ok", "error"]
@@ -83,14 +84,14 @@ def test_approximate_prints_one_json_document(folder: Path) -> None:
     assert list(document) == REPORT_KEYS
     assert (document["schema_version"], document["command"], document["ok"]) == (2, "approximate", True)
     assert document["input"] == {"path": "model.safetensors", "bytes": (folder / "model.safetensors").stat().st_size}
-    assert document["output"]["path"] == "model-compressed.safetensors"
+    assert document["output"]["path"] == "model-3bases.safetensors"
     assert [(table["name"], table["rank"], table["bytes_after"]) for table in document["tables"]] == [
         ("entities.weight", 3, 3 * 72 * 4)
     ]
-    assert outcome.out == (folder / "model-compressed.report.json").read_text()
+    assert outcome.out == (folder / "model-3bases.report.json").read_text()
     assert sorted(path.name for path in folder.iterdir()) == [
-        "model-compressed.report.json",
-        "model-compressed.safetensors",
+        "model-3bases.report.json",
+        "model-3bases.safetensors",
         "model.safetensors",
         "old.safetensors",
     ]
@@ -117,7 +118,7 @@ def test_inspect_prints_one_json_document(folder: Path) -> None:
 def test_reconstruct_prints_one_json_document(folder: Path) -> None:
     """--json prints the report of the dense file."""
     run("approximate", "model.safetensors", "--bases", 3)
-    outcome = run("reconstruct", "model-compressed.safetensors", "--json")
+    outcome = run("reconstruct", "model-3bases.safetensors", "--json")
     assert (outcome.code, outcome.err) == (0, "")
     document = json.loads(outcome.out)
     assert list(document) == [
@@ -132,7 +133,7 @@ def test_reconstruct_prints_one_json_document(folder: Path) -> None:
         "warnings",
     ]
     assert (document["tables"], document["tensors"]) == (["entities.weight"], 4)
-    assert outcome.out == (folder / "model-compressed-dense.report.json").read_text()
+    assert outcome.out == (folder / "model-3bases-dense.report.json").read_text()
 
 
 def test_a_dry_run_prints_what_would_be(folder: Path) -> None:
@@ -144,7 +145,7 @@ def test_a_dry_run_prints_what_would_be(folder: Path) -> None:
     assert document["tables"][0]["error"] is None
     shown = run("approximate", "model.safetensors", "--bases", 3, "-n")
     assert shown.code == 0
-    assert "would write model-compressed.safetensors" in shown.out
+    assert "would write model-3bases.safetensors" in shown.out
     assert snapshot(folder) == before
 
 
@@ -153,8 +154,8 @@ def test_quiet_prints_nothing(folder: Path, quiet: str) -> None:
     """-q leaves both streams empty when all goes well, and still writes."""
     assert run("inspect", "model.safetensors", quiet) == Outcome(0, "", "")
     assert run("approximate", "model.safetensors", "--bases", 3, quiet) == Outcome(0, "", "")
-    assert run("reconstruct", "model-compressed.safetensors", quiet) == Outcome(0, "", "")
-    assert (folder / "model-compressed-dense.safetensors").stat().st_size > 60 * 12 * 4
+    assert run("reconstruct", "model-3bases.safetensors", quiet) == Outcome(0, "", "")
+    assert (folder / "model-3bases-dense.safetensors").stat().st_size > 60 * 12 * 4
 
 
 def test_reports_go_where_they_are_asked(folder: Path) -> None:
@@ -164,7 +165,7 @@ def test_reports_go_where_they_are_asked(folder: Path) -> None:
     )
     assert outcome.code == 0
     assert (folder / "a.json").read_text() == (folder / "b.JSON").read_text() == outcome.out
-    assert not (folder / "model-compressed.report.json").exists()
+    assert not (folder / "model-3bases.report.json").exists()
     outcome = run("inspect", "model.safetensors", "--report", "i.json", "--json")
     assert (folder / "i.json").read_text() == outcome.out
 
@@ -320,12 +321,16 @@ def test_too_many_bases_are_refused_with_the_number_that_pays(folder: Path) -> N
         assert_refused([*args, bases], code=1, message="nothing in model.safetensors gets smaller",
                        hint="Up to 9 bases make it smaller:", folder=folder)  # fmt: skip
     done = json.loads(run(*args, "9", "--json").out)
-    assert done["totals"] == {
+    totals = done["totals"]
+    needed = 9 * 72 * 4 + totals["header_bytes"]
+    assert totals == {
         "bytes_before": 2880,
-        "bytes_after": 9 * 72 * 4,
-        "ratio": 2880 / (9 * 72 * 4),
+        "bytes_after": needed,
+        "ratio": 2880 / needed,
         "file_ratio": done["input"]["bytes"] / done["output"]["bytes"],
+        "header_bytes": totals["header_bytes"],
     }
+    assert 0 < totals["header_bytes"] < 1000
     assert run(*args, "10").code == 1
 
 
@@ -509,14 +514,14 @@ def test_output_link_is_followed(folder: Path) -> None:
 def test_damaged_artifact_is_refused(folder: Path) -> None:
     """A flipped byte in the weights ends reconstruct with 1, the old output whole."""
     run("approximate", "model.safetensors", "--bases", 3)
-    path = folder / "model-compressed.safetensors"
+    path = folder / "model-3bases.safetensors"
     raw = bytearray(path.read_bytes())
     with open_checkpoint(path) as checkpoint:
         (start,) = (tensor.start for tensor in checkpoint.tensors if tensor.name.endswith(".weights"))
     raw[start + 11] ^= 1
     path.write_bytes(raw)
     args = ["reconstruct", path.name, "-o", "old.safetensors", "--force"]
-    assert_refused(args, code=1, message="'entities.weight.weights' in model-compressed.safetensors has the crc32",
+    assert_refused(args, code=1, message="'entities.weight.weights' in model-3bases.safetensors has the crc32",
                    hint="Copy it again", folder=folder)  # fmt: skip
 
 
@@ -540,7 +545,7 @@ def test_hostile_names_are_harmless(folder: Path) -> None:
         run("inspect", path),
         run("approximate", path, "--bases", 2, "-n", "--table", "*"),
         run("approximate", path, "--bases", 2, "--table", "*"),
-        run("reconstruct", folder / "hostile-compressed.safetensors"),
+        run("reconstruct", folder / "hostile-2bases.safetensors"),
         run("approximate", path, "--bases", 99, "--table", "*"),
         run("approximate", path, "--bases", 2, "--table", "\x1b[2J[/red]"),
         run("inspect", folder / "\x1b[2J[/red]"),
@@ -565,7 +570,7 @@ def test_terminal_gets_no_foreign_escapes(folder: Path, monkeypatch: pytest.Monk
     code, printed = run_at_terminal("approximate", path.name, "--bases", 2, "--table", "*")
     assert code == 0
     assert "\x1b[" in printed
-    assert "wrote hostile-compressed.safetensors" in printed.replace("\n", "")
+    assert "wrote hostile-2bases.safetensors" in printed.replace("\n", "")
     for escape in ("\x1b[2J", "\x1b]", "\x07", "\x9b", "\u202e"):
         assert escape not in printed
 
@@ -625,9 +630,9 @@ def test_listing_and_planning_import_no_torch(folder: Path) -> None:
     """Help, version, inspect of samples and artifacts, dry runs of writing commands, and refusals need no torch."""
     run("approximate", "model.safetensors", "--bases", 3)
     samples = [SAMPLES / name for name in SAMPLE_FILES]
-    commands = ["--help", "--version", "approximate --help", "reconstruct model-compressed.safetensors -n"]
+    commands = ["--help", "--version", "approximate --help", "reconstruct model-3bases.safetensors -n"]
     coded = sorted((Path(__file__).parents[1] / "data").glob("coded-*.safetensors"))
-    commands += [f"inspect {path}" for path in (*samples, "model-compressed.safetensors", *coded)]
+    commands += [f"inspect {path}" for path in (*samples, "model-3bases.safetensors", *coded)]
     commands += [f"approximate {path} --bases 4 -n -o {folder / 'x.safetensors'}" for path in samples]
     commands += ["approximate model.safetensors --bases 4 -n --device cpu --json -o x.safetensors"]
     child = subprocess.run([sys.executable, "-c", NO_TORCH, *commands], capture_output=True, text=True, check=True)
@@ -711,7 +716,7 @@ def test_names_that_are_no_text_work(folder: Path) -> None:
     assert outcome.code == 0
     document: Any = json.loads(outcome.out)
     assert os.fsencode(document["input"]["path"]) == b"m\xff.safetensors"
-    assert (folder / os.fsdecode(b"m\xff-compressed.safetensors")).is_file()
+    assert (folder / os.fsdecode(b"m\xff-2bases.safetensors")).is_file()
     assert r"m\udcff.safetensors" in run("inspect", name).out
 
 

@@ -139,7 +139,7 @@ def test_backfill_keeps_the_rows_of_the_prompt(folder: Path) -> None:
 def test_a_dry_run_prints_what_would_be(folder: Path) -> None:
     """-n writes nothing and tells the size that the run then has, dense and compressed, in words and as JSON."""
     run("approximate", "model.safetensors", "--bases", 2)
-    for base in ("model.safetensors", "model-compressed.safetensors"):
+    for base in ("model.safetensors", "model-2bases.safetensors"):
         args = ["backfill", base, *BY_LABEL[2:]]
         before = snapshot(folder)
         document = json.loads(run(*args, "-n", "--json").out)
@@ -158,7 +158,7 @@ def shown(width: int) -> str:
         "model.safetensors", base_labels="old.txt", labels="new.txt", constrainer="normalize", force=True
     )
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(render_terminal(result))
+    console.print(render_terminal(result, verbose=True))
     file = console.file
     assert isinstance(file, io.StringIO)
     return file.getvalue()
@@ -627,7 +627,7 @@ def test_what_no_disk_holds_is_refused(folder: Path) -> None:
     assert_refused(args, code=1, message="needs 2.4 PB, and its disk has", hint="Free some space", folder=folder)
 
 
-@pytest.mark.parametrize("base", ["model.safetensors", "model-compressed.safetensors"])
+@pytest.mark.parametrize("base", ["model.safetensors", "model-2bases.safetensors"])
 def test_full_disk_leaves_nothing(folder: Path, base: str) -> None:
     """A disk that fills while rows are being written ends in words, and the old output stays."""
     run("approximate", "model.safetensors", "--bases", 2)
@@ -704,7 +704,7 @@ def test_help_and_dry_runs_import_no_torch(folder: Path) -> None:
         " ".join([*BY_ID, "-n", "--json", "--method", "uniform", "--constrainer", "normalize"]),
         " ".join([*BY_LABEL, "-n", "--fill", "fill.pt", "--device", "cpu"]),
         "backfill model.safetensors -n --base-labels vocab.json --labels new.txt",
-        "backfill model-compressed.safetensors -n --base-labels old.txt --labels new.txt",
+        "backfill model-2bases.safetensors -n --base-labels old.txt --labels new.txt",
         "backfill model.safetensors second.safetensors -n --max-id 30 --base-ids ids --base-ids ids2",
     ]
     child = subprocess.run([sys.executable, "-c", NO_TORCH, *commands], capture_output=True, text=True, check=True)

@@ -33,7 +33,7 @@ def approximate(folder: Path, *options: object) -> Outcome:
     return run("approximate", folder / "model.safetensors", "--table", NAME, *options)
 
 
-def report_of(folder: Path, name: str = "model-compressed.report.json") -> dict[str, Any]:
+def report_of(folder: Path, name: str = "model-4bases.report.json") -> dict[str, Any]:
     """Read a JSON report."""
     report: dict[str, Any] = json.loads((folder / name).read_text())
     return report
@@ -44,7 +44,7 @@ def test_failed_gate_withholds_the_artifact(sources: Path, tmp_path: Path) -> No
     shutil.copy(sources / "model.safetensors", tmp_path)
     outcome = approximate(tmp_path, "--bases", 4, "--fail-if", "rank > 3", "--fail-if", "rank > 4")
     assert outcome.code == 3
-    assert sorted(snapshot(tmp_path)) == ["model-compressed.report.json", "model.safetensors"]
+    assert sorted(snapshot(tmp_path)) == ["model-4bases.report.json", "model.safetensors"]
     report = report_of(tmp_path)
     assert (report["ok"], report["withheld"]) == (False, True)
     assert report["gates"] == [
@@ -59,20 +59,21 @@ def test_failed_gate_withholds_the_artifact(sources: Path, tmp_path: Path) -> No
 def test_failed_gate_leaves_an_old_artifact(folder: Path) -> None:
     """With --force, too, the artifact stays byte for byte; the report beside it is replaced by that of the failure."""
     before = snapshot(folder)
-    outcome = approximate(folder, "--bases", 2, "--force", "--fail-if", "error.relative > 1e-3")
+    options = ("--force", "--output", folder / "model-4bases.safetensors")
+    outcome = approximate(folder, "--bases", 2, *options, "--fail-if", "error.relative > 1e-3")
     assert outcome.code == 3
     after = snapshot(folder)
     assert set(after) == set(before)
-    assert [name for name in before if after[name] != before[name]] == ["model-compressed.report.json"]
+    assert [name for name in before if after[name] != before[name]] == ["model-4bases.report.json"]
     assert report_of(folder)["withheld"] is True
 
 
 def test_passed_gate_changes_nothing(folder: Path) -> None:
     """The artifact is the same as without a gate, `withheld` is not said, and the gate is told as passed."""
-    before = (folder / "model-compressed.safetensors").read_bytes()
+    before = (folder / "model-4bases.safetensors").read_bytes()
     outcome = approximate(folder, "--bases", 4, "--force", "--fail-if", "error.relative > 0.99")
     assert outcome.code == 0
-    assert (folder / "model-compressed.safetensors").read_bytes() == before
+    assert (folder / "model-4bases.safetensors").read_bytes() == before
     report = report_of(folder)
     assert (report["ok"], "withheld" in report, report["gates"][0]["passed"]) == (True, False, True)
 
@@ -110,15 +111,18 @@ def test_dry_run_holds_what_it_knows(folder: Path) -> None:
     assert (outcome.code, json.loads(outcome.out)["gates"]) == (0, [])
     outcome = approximate(folder, *options, "--fail-if", "totals.ratio < 1000")
     assert outcome.code == 3
-    (gate,) = json.loads(outcome.out)["gates"]
-    assert gate["value"] == pytest.approx(300 * 16 / (300 * 4 + 4 * 16), rel=1e-12)
+    document = json.loads(outcome.out)
+    (gate,) = document["gates"]
+    header = document["totals"]["header_bytes"]
+    assert gate["value"] == pytest.approx(4 * 300 * 16 / (4 * (300 * 4 + 4 * 16) + header), rel=1e-12)
+    assert 0 < header < 1000
     assert snapshot(folder) == before
 
 
 def test_evaluate_fails_by_gate(folder: Path) -> None:
     """Exit code 3 with all checks passed, in the report and on stdout; the artifact stays where it is."""
     before = snapshot(folder)
-    pair = (folder / "model.safetensors", folder / "model-compressed.safetensors")
+    pair = (folder / "model.safetensors", folder / "model-4bases.safetensors")
     outcome = run("evaluate", *pair, "--json", "--fail-if", "neighbours.cosine.overlap < 1.01")
     report = json.loads(outcome.out)
     assert (outcome.code, report["ok"], "withheld" in report) == (3, False, False)
@@ -128,23 +132,24 @@ def test_evaluate_fails_by_gate(folder: Path) -> None:
 
 def test_baseline_holds_a_release(folder: Path) -> None:
     """The report of an earlier run passes itself; fewer bases are worse, and pass only where that is allowed."""
-    shutil.copy(folder / "model-compressed.report.json", folder / "old.json")
+    shutil.copy(folder / "model-4bases.report.json", folder / "old.json")
     assert approximate(folder, "--bases", 4, "--force", "--baseline", folder / "old.json").code == 0
-    before = (folder / "model-compressed.safetensors").read_bytes()
-    outcome = approximate(folder, "--bases", 3, "--force", "--baseline", folder / "old.json", "--json")
+    before = (folder / "model-4bases.safetensors").read_bytes()
+    options = ("--force", "--output", folder / "model-4bases.safetensors", "--baseline", folder / "old.json")
+    outcome = approximate(folder, "--bases", 3, *options, "--json")
     assert outcome.code == 3
     failed = {gate["expression"].split()[0] for gate in json.loads(outcome.out)["gates"] if not gate["passed"]}
     assert "error.relative" in failed
     assert "bytes_after" not in failed
-    assert (folder / "model-compressed.safetensors").read_bytes() == before
+    assert (folder / "model-4bases.safetensors").read_bytes() == before
     options = ("--baseline", folder / "old.json", "--max-regression", "300%")
     assert approximate(folder, "--bases", 3, "--force", *options).code == 0
 
 
 def test_baseline_of_approximate_holds_an_evaluation(folder: Path) -> None:
     """What `approximate` reported is the baseline of an evaluation of the same artifact, to 0.001 %."""
-    pair = (folder / "model.safetensors", folder / "model-compressed.safetensors")
-    baseline = ("--baseline", folder / "model-compressed.report.json", "--max-regression", "0.001%")
+    pair = (folder / "model.safetensors", folder / "model-4bases.safetensors")
+    baseline = ("--baseline", folder / "model-4bases.report.json", "--max-regression", "0.001%")
     outcome = run("evaluate", *pair, *baseline, "--json")
     assert outcome.code == 0
     assert len(json.loads(outcome.out)["gates"]) == 6
@@ -163,6 +168,6 @@ def test_hostile_baseline_ends_without_a_traceback(text: str, folder: Path) -> N
 def test_baseline_is_not_overwritten(folder: Path) -> None:
     """A report that would replace its own baseline is refused, with --force, too."""
     before = snapshot(folder)
-    outcome = approximate(folder, "--bases", 4, "--force", "--baseline", folder / "model-compressed.report.json")
+    outcome = approximate(folder, "--bases", 4, "--force", "--baseline", folder / "model-4bases.report.json")
     assert outcome.code == 1
     assert snapshot(folder) == before

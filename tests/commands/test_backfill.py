@@ -576,7 +576,7 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
     script = (
         "import embcompress as e\n"
         "for seed, to in ((0, 'a'), (1, 'b')):\n"
-        "    for name in ('m', 'm-compressed'):\n"
+        "    for name in ('m', 'm-3bases'):\n"
         "        e.backfill(f'{name}.safetensors', base_labels='old.tsv', labels='new.json', seed=seed,\n"
         "                   output=f'{name}-{to}.safetensors', constrainer='clamp_norm:maxnorm=2')\n"
     )
@@ -593,7 +593,7 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
     subprocess.run([sys.executable, "-c", alone], cwd=tmp_path / "2", env=environment, check=True, timeout=120)
     monkeypatch.chdir(tmp_path / "1")
     exec(script, {})
-    for name in ("m", "m-compressed"):
+    for name in ("m", "m-3bases"):
         for seed in "ab":
             first, second = ((tmp_path / number / f"{name}-{seed}.safetensors").read_bytes() for number in "12")
             assert first == second
@@ -861,7 +861,7 @@ def test_report_measures_rows_as_they_are_stored(tmp_path: Path, dtype: torch.dt
 
 def test_report_counts_bytes_and_hash_of_the_file(tmp_path: Path) -> None:
     """Size, sha256, inputs and the sizes of the tables are those of the files; the JSON beside it says the same."""
-    base, compressed = (tmp_path / name for name in ("m.safetensors", "m-compressed.safetensors"))
+    base, compressed = (tmp_path / name for name in ("m.safetensors", "m-2bases.safetensors"))
     save(base, {NAME: random_rows(40, 6), "x": torch.ones(3)})
     embcompress.approximate(base, bases=2)
     ids = write_lines(tmp_path / "ids", shuffled(55)[:40])
@@ -1122,7 +1122,7 @@ def test_rows_in_the_span_are_held_whatever_the_dtype(tmp_path: Path, dtype: str
     path = save(tmp_path / "m.safetensors", {"entities.weight": rows})
     embcompress.approximate(path, bases=8)
     ids = write_lines(tmp_path / "ids", range(500))
-    result = embcompress.backfill(tmp_path / "m-compressed.safetensors", max_id=600, base_ids=ids)
+    result = embcompress.backfill(tmp_path / "m-8bases.safetensors", max_id=600, base_ids=ids)
     assert only(result).kept_energy > 0.999
     assert only(result).new_rows.norm.mean == pytest.approx(only(result).base_rows.norm.mean, rel=0.2)
 
@@ -1131,7 +1131,7 @@ def test_an_error_that_is_not_known_is_not_told(tmp_path: Path) -> None:
     """Rows that the bases hold keep the error as a bound; dropped or badly held ones leave it unknown."""
     path = save(tmp_path / "m.safetensors", {"entities.weight": random_rows(60, 12)})
     recorded_error = embcompress.approximate(path, bases=4).tables[0].error.relative
-    artifact = tmp_path / "m-compressed.safetensors"
+    artifact = tmp_path / "m-4bases.safetensors"
     old = write_lines(tmp_path / "old", [f"t{number}" for number in range(60)])
     for first, method, expected in ((0, "gaussian", recorded_error), (0, "normal", None), (9, "gaussian", None)):
         new = write_lines(tmp_path / "new", [f"t{number}" for number in range(first, 70)])
@@ -1268,7 +1268,7 @@ def test_bases_that_differ_by_rounding_alone_hold_what_they_can(tmp_path: Path) 
     names = []
     for name, part in (("a", rows[:100]), ("b", rows[100:])):
         save(tmp_path / f"{name}.safetensors", {"entities.weight": part.contiguous()})
-        names.append(tmp_path / f"{name}-compressed.safetensors")
+        names.append(tmp_path / f"{name}-4bases.safetensors")
         embcompress.approximate(tmp_path / f"{name}.safetensors", bases=4)
     ids = [write_lines(tmp_path / f"ids{index}", range(100 * index, 100 * index + 100)) for index in range(2)]
     result = embcompress.backfill(names, max_id=250, base_ids=ids, method="normal")
@@ -1282,7 +1282,7 @@ def test_damage_in_an_artifact_is_not_blessed(tmp_path: Path) -> None:
     """A flipped byte anywhere in an artifact's tensors is an ArtifactError: no file with fresh checksums is made."""
     save(tmp_path / "m.safetensors", {"entities.weight": random_rows(60, 12), "other": random_rows(7, 3)})
     embcompress.approximate(tmp_path / "m.safetensors", bases=2)
-    path = tmp_path / "m-compressed.safetensors"
+    path = tmp_path / "m-2bases.safetensors"
     whole = path.read_bytes()
     header = int.from_bytes(whole[:8], "little") + 8
     ids = write_lines(tmp_path / "ids", range(60))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +14,11 @@ import safetensors.torch
 import torch
 
 import embcompress
+from embcompress.checkpoints import open_checkpoint
 from embcompress.compression.memory import BASE_MEMORY_BYTES
+from embcompress.exceptions import OutputError, TableError
 from tests.command_line import run
-from tests.fixtures import SAMPLE_FILES, SAMPLES
+from tests.fixtures import SAMPLE_FILES, SAMPLES, draw_falling, save, write_lines
 
 WAYS: Mapping[str, dict[str, Any]] = {
     "bases": {"bases": 4},
@@ -120,8 +125,74 @@ def test_memory_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     run("approximate", "m.safetensors", "--bases", 4, "--neighbours", 0)
     for args in (
         ["backfill", "m.safetensors", "--max-id", 400, "--base-ids", "ids"],
-        ["reconstruct", "m-compressed.safetensors"],
+        ["reconstruct", "m-4bases.safetensors"],
     ):
         assert "memory needed: about 3" in run(*args, "-n").out
         assert '"memory_bytes": 3' in run(*args, "-n", "--json").out
         assert "memory" not in run(*args, "--json").out
+
+
+def test_strings_beside_a_seekable_output_need_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that holds an output but not its codes once more is refused; one that holds these too is not."""
+    state = {"entity.weight": draw_falling(600, 16), "user.weight": draw_falling(300, 16)}
+    path, output = save(tmp_path / "model.safetensors", state), tmp_path / "output.safetensors"
+    options: dict[str, Any] = {"ratio": 4, "effort": "fast", "neighbours": 0, "seekable": True}
+    base = embcompress.approximate(path, output=tmp_path / "base.safetensors", **options).output.path
+    with open_checkpoint(base) as checkpoint:
+        # Those of the longer table: tables are written one after the other.
+        codes = next(tensor.nbytes for tensor in checkpoint.tensors if tensor.name == "entity.weight.codes")
+    grows: dict[str, Any] = {"table": "entity.weight", "max_id": 610, "base_ids": tmp_path / "ids"}
+    write_lines(grows["base_ids"], map(str, range(600)))
+    for command in (
+        partial(embcompress.approximate, path, output=output, dry_run=True, **options),
+        partial(embcompress.backfill, base, output=output, dry_run=True, **grows),
+    ):
+        nbytes = command().output.bytes
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", lambda _, free=nbytes + 0.9 * codes: SimpleNamespace(free=int(free)))
+            with pytest.raises(OutputError, match=r"kB and \S+ kB more while it is written, and its disk has"):
+                command()
+            patch.setattr(shutil, "disk_usage", lambda _, free=nbytes + 1.1 * codes: SimpleNamespace(free=int(free)))
+            command()
+
+
+def test_an_existing_output_is_refused_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What --force would not mend is told first; a dry run says what it would overwrite, and refuses nothing."""
+    monkeypatch.chdir(tmp_path)
+    safetensors.torch.save_file({"entities.weight": torch.randn(300, 64)}, "m.safetensors")
+    path = Path("m-8bases.safetensors")
+    planned = embcompress.approximate("m.safetensors", bases=8, dry_run=True)
+    assert (planned.output.path, planned.output.overwrites) == (str(path), False)
+    embcompress.approximate("m.safetensors", bases=8, neighbours=0)
+    before = path.read_bytes()
+    with pytest.raises(TableError, match=r"nothing\* matches none"):
+        embcompress.approximate("m.safetensors", bases=8, table="nothing*")
+    with pytest.raises(OutputError, match=r"m-8bases\.safetensors exists already\. .*force=True"):
+        embcompress.approximate("m.safetensors", bases=8)
+    assert embcompress.approximate("m.safetensors", bases=8, dry_run=True).output.overwrites
+    assert "would overwrite m-8bases.safetensors" in run("approximate", "m.safetensors", "--bases", 8, "-n").out
+    Path("m-8bases-dense.safetensors").write_bytes(b"old")
+    assert embcompress.reconstruct(path, dry_run=True).output.overwrites
+    with pytest.raises(OutputError, match=r"m-8bases-dense\.safetensors exists already"):
+        embcompress.reconstruct(path)
+    done = embcompress.approximate("m.safetensors", bases=8, neighbours=0, force=True)
+    assert (path.read_bytes(), done.output.overwrites) == (before, False)
+
+
+@pytest.mark.parametrize(
+    ("size", "name"),
+    [
+        ({"ratio": 2.5}, "m-2.5x"),
+        ({"max_error": 0.5}, "m-error0.5"),
+        ({"energy": 0.25}, "m-energy0.25"),
+        ({"max_size": "100 kB"}, "m-100kB"),
+        ({"max_size": 100_000}, "m-100kB"),
+    ],
+)
+def test_the_default_name_says_the_size(
+    size: dict[str, Any], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was asked for stands in it, so that two sizes of one checkpoint lie beside each other."""
+    monkeypatch.chdir(tmp_path)
+    safetensors.torch.save_file({"entities.weight": torch.randn(400, 128)}, "m.safetensors")
+    assert embcompress.approximate("m.safetensors", **size, dry_run=True).output.path == f"{name}.safetensors"

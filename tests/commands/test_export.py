@@ -34,7 +34,7 @@ def test_export_prints_one_json_document(folder: Path) -> None:
 
 def test_export_shows_what_was_written(folder: Path) -> None:
     """People read the error, the bits of a number and the file, and no bases."""
-    outcome = run("export", "model.safetensors", "--to", "torch:int4", "--neighbours", 0)
+    outcome = run("export", "model.safetensors", "--to", "torch:int4", "--neighbours", 0, "-v")
     assert outcome.code == 0
     assert "torch:int4, 5.00 bits" in outcome.out
     assert "wrote model-int4.safetensors" in outcome.out
@@ -44,6 +44,15 @@ def test_export_shows_what_was_written(folder: Path) -> None:
         "model-int4.safetensors",
         "model.safetensors",
     ]
+
+
+def test_export_of_factors_shows_their_number(folder: Path) -> None:
+    """Of PyKEEN's representation people read the bases, and nothing of rounding."""
+    assert run("approximate", "model.safetensors", "--bases", 4, "-o", "factors.safetensors", "-q").code == 0
+    outcome = run("export", "factors.safetensors", "--to", "pykeen", "--neighbours", 0, "--verbose")
+    assert outcome.code == 0
+    assert "(4 bases)" in outcome.out
+    assert (folder / "factors-pykeen.pt").stat().st_size > 4 * (60 + 32) * 4
 
 
 def test_a_failed_gate_withholds_the_export(folder: Path) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 import embcompress
 from embcompress.artifact.output import beside
 from embcompress.exceptions import OutputError
+from tests.fixtures import load_stored
 
 INDEX = "model.safetensors.index.json"
 
@@ -44,8 +45,8 @@ def test_folder_gives_the_factors_of_its_table_to_the_bit(tmp_path: Path) -> Non
     folder = save_parts(tmp_path / "model", parts, metadata={"format": "pt"})
     whole = embcompress.approximate(tmp_path / "whole.safetensors", bases=8, neighbours=0)
     made = embcompress.approximate(folder, bases=8, neighbours=0)
-    assert made.output.path == str(tmp_path / "model-compressed")
-    one, other = load_file(whole.output.path), load_file(Path(made.output.path) / "embcompress.safetensors")
+    assert made.output.path == str(tmp_path / "model-8bases")
+    one, other = load_stored(whole.output.path), load_stored(Path(made.output.path) / "embcompress.safetensors")
     assert set(one) == set(other) == {"embedding.weight.bases", "embedding.weight.weights"}
     assert all(torch.equal(one[name].view(torch.int32), other[name].view(torch.int32)) for name in one)
     checked = embcompress.evaluate(folder / INDEX, made.output.path, neighbours=0)

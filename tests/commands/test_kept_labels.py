@@ -45,7 +45,7 @@ def test_artifact_keeps_the_labels_and_evaluate_checks_them(tmp_path: Path) -> N
     """Two tensors hold the words in the order of the rows; a changed one fails the check of copied tensors."""
     source = write_npz(tmp_path / "vectors.npz")
     result = approximate(source, bases=3)
-    artifact = tmp_path / "vectors-compressed.safetensors"
+    artifact = tmp_path / "vectors-3bases.safetensors"
     assert labels_in(artifact, "emb") == WORDS
     assert load_labels(artifact) == {"emb": WORDS}
     assert result.tables[0].error is not None
@@ -61,7 +61,7 @@ def test_reconstruct_writes_the_layout_of_the_original(tmp_path: Path) -> None:
     """Words stand before their rows, and in the archive of arrays as an array of texts; both are read again."""
     for source in (write_text(tmp_path / "words.txt"), write_npz(tmp_path / "arrays.npz")):
         approximate(source, bases=3, neighbours=0)
-        artifact = tmp_path / f"{source.stem}-compressed.safetensors"
+        artifact = tmp_path / f"{source.stem}-3bases.safetensors"
         reconstruct(artifact, output=tmp_path / "expected.safetensors", to="safetensors", force=True)
         reconstruct(artifact)
         (dense,) = (path for path in tmp_path.glob(f"{source.stem}-*-dense.*") if path.suffix != ".json")
@@ -69,7 +69,7 @@ def test_reconstruct_writes_the_layout_of_the_original(tmp_path: Path) -> None:
         with open_checkpoint(source) as before, open_checkpoint(dense) as after:
             (name,) = (tensor.name for tensor in after.tensors)
             assert list(read_own_labels(after, name, rows=100)) == list(read_own_labels(before, name, rows=100))
-    arrays = np.load(tmp_path / "arrays-compressed-dense.npz")
+    arrays = np.load(tmp_path / "arrays-3bases-dense.npz")
     expected = safetensors.torch.load_file(tmp_path / "expected.safetensors")["emb"]
     assert torch.from_numpy(arrays["emb"]).equal(expected)
 
@@ -80,7 +80,7 @@ def test_backfill_matches_by_the_labels_of_the_base(tmp_path: Path, is_compresse
     base = write_npz(tmp_path / "vectors.npz", [word or "blank" for word in WORDS])
     if is_compressed:
         approximate(base, bases=3, neighbours=0)
-        base = tmp_path / "vectors-compressed.safetensors"
+        base = tmp_path / "vectors-3bases.safetensors"
     labels = ["new", *[word or "blank" for word in WORDS[::-1]], "newer"]
     (tmp_path / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
     output = tmp_path / "grown.safetensors"
@@ -136,7 +136,7 @@ def test_reconstruct_falls_back_where_a_label_is_no_word(tmp_path: Path) -> None
     labels = [word or "blank" for word in WORDS]
     (tmp_path / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
     grown = tmp_path / "grown.safetensors"
-    backfill(tmp_path / "words-compressed.safetensors", labels=tmp_path / "labels.txt", max_id=110, output=grown)
+    backfill(tmp_path / "words-3bases.safetensors", labels=tmp_path / "labels.txt", max_id=110, output=grown)
     result = reconstruct(grown, dry_run=True)
     assert result.output.path.endswith("grown-dense.safetensors")
     assert "10 of 110 labels are no words" in result.warnings[0]

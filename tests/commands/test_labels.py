@@ -60,7 +60,7 @@ def test_commands_take_more_rows_than_labels(source: Path) -> None:
         assert one.tables[0].error.weighted_relative == pytest.approx(other.tables[0].error.weighted_relative, rel=1e-6)
     assert same.tables[0].error is not None
     assert (same.tables[0].error.unweighted_rows, same.warnings) == (0, ())
-    report = json.loads(source.with_name("model-compressed.report.json").read_text())
+    report = json.loads(source.with_name("model-2bases.report.json").read_text())
     assert report["warnings"][0] == "m.vocab was read as piece and score"
 
 
@@ -80,6 +80,6 @@ def test_commands_refuse_fewer_rows_than_labels(source: Path) -> None:
 
 def test_dry_run_warns_too(source: Path) -> None:
     """Whatever the size is asked by, a dry run says what the labels were taken for."""
-    for size in ({"bases": 2}, {"ratio": 1.1}):
+    for size in ({"bases": 2}, {"max_error": 0.5}):
         result = embcompress.approximate(source, dry_run=True, labels=source.with_name("m.vocab"), **size)
         assert result.warnings[0] == "m.vocab was read as piece and score"

@@ -128,4 +128,4 @@ def test_forms_of_one_artifact_lie_side_by_side(tmp_path: Path) -> None:
         assert embcompress.reconstruct(made.output.path, to=form).tensors == 1
     forms = ("word2vec.txt", "word2vec-binary.bin", "glove.txt")
     names = ("safetensors", "report.json", *forms, *(f"{form.partition('.')[0]}.report.json" for form in forms))
-    assert {path.name for path in tmp_path.glob("*-dense.*")} == {f"w-compressed-dense.{name}" for name in names}
+    assert {path.name for path in tmp_path.glob("*-dense.*")} == {f"w-4bases-dense.{name}" for name in names}

@@ -23,7 +23,7 @@ from embcompress.results import SweepCurve, SweepPoint, SweepResult, SweepTotals
 from tests.command_line import run, snapshot
 
 WORDS = Path(__file__).parents[2] / "sample_checkpoints" / "words" / "model.pt"
-WAYS = ["coded", "plain float32", "plain float16", "int8 per row", "int4 per row"]
+WAYS = ["coded", "plain float32", "plain float16", "int8 per row", "int4 per row", "float16"]
 ITEM_BYTES = {"plain float32": 4, "plain float16": 2}
 CODED_TOLERANCE = 0.022  # of an error: 24 bytes fewer are 192 bits, of 400 x 16 numbers 0.03 bit each, times log 2
 POINT_KEYS = [
@@ -76,7 +76,8 @@ def test_sweep_lists_every_way_of_every_table(swept: SweepResult) -> None:
         assert [one_curve.method for one_curve in table.curves] == WAYS
         for one_curve in table.curves:
             asked = [point.target_ratio for point in one_curve.points]
-            assert asked == ([None] if "per row" in one_curve.method else [ratio for ratio in RATIOS if ratio in asked])
+            has_one_size = one_curve.method in WAYS[3:]
+            assert asked == ([None] if has_one_size else [ratio for ratio in RATIOS if ratio in asked])
             assert all(point.exact and point.low == point.high == point.relative for point in one_curve.points)
     assert [table.sample_rows for table in swept.tables] == [700, 400]
 
@@ -117,13 +118,24 @@ def test_integer_points_are_direct_quantization(swept: SweepResult, way: str, bi
         assert point.relative == pytest.approx(float((rounded - values).norm() / values.norm()), rel=1e-3)
 
 
+def test_float16_points_are_the_rounded_table(swept: SweepResult) -> None:
+    """Half of the bytes of float32, and what rounding each number to float16 leaves."""
+    for table in swept.tables:
+        (point,) = curve(table, "float16")
+        values = MODEL[table.name].double()
+        assert (point.bytes, point.ratio) == (table.bytes_before // 2, 2)
+        assert point.relative == pytest.approx(
+            float((values.half().double() - values).norm() / values.norm()), rel=1e-3
+        )
+
+
 @pytest.mark.parametrize("ratio", [4, 8])
 def test_coded_points_are_what_approximate_makes(swept: SweepResult, model: Path, tmp_path: Path, ratio: int) -> None:
     """A table alone and all together: the same bytes and, as the sample is the whole, the same error.
 
     A file may leave 0.04 % of its bytes, or 24 of them, unused.
     """
-    options: dict[str, Any] = {"ratio": ratio, "effort": "fast", "exclude": "tiny*", "force": True}
+    options: dict[str, Any] = {"ratio": ratio, "effort": "fast", "exclude": "tiny*", "force": True, "neighbours": 0}
     for table in swept.tables:
         made = embcompress.approximate(model, table=table.name, output=tmp_path / "one.safetensors", **options)
         point = next(point for point in curve(table, "coded") if point.target_ratio == ratio)
@@ -133,7 +145,8 @@ def test_coded_points_are_what_approximate_makes(swept: SweepResult, model: Path
     made = embcompress.approximate(model, output=tmp_path / "all.safetensors", **options)
     point = next(point for point in curve(swept.totals, "coded") if point.target_ratio == ratio)
     errors = [table.error.relative for table in made.tables if table.error is not None]
-    assert point.bytes == pytest.approx(made.totals.bytes_after, rel=5e-4, abs=2 * 24)
+    totals = made.totals
+    assert point.bytes == pytest.approx(totals.bytes_after - totals.header_bytes, rel=5e-4, abs=2 * 24)
     assert point.relative == pytest.approx(math.sqrt(sum(error**2 for error in errors) / 2), rel=CODED_TOLERANCE)
     assert point.largest_relative == pytest.approx(max(errors), rel=CODED_TOLERANCE)
 
@@ -143,7 +156,8 @@ def test_coded_point_of_a_trained_table(tmp_path: Path) -> None:
     (table,) = (result := embcompress.sweep(WORDS, effort="fast")).tables
     assert table.sample_rows == 2325
     point = next(point for point in curve(table, "coded") if point.target_ratio == 16)
-    made = embcompress.approximate(WORDS, ratio=16, effort="fast", output=tmp_path / "words.safetensors").tables[0]
+    output = tmp_path / "words.safetensors"
+    made = embcompress.approximate(WORDS, ratio=16, effort="fast", output=output, neighbours=0).tables[0]
     assert made.error is not None
     assert made.coded is not None
     assert point.relative == pytest.approx(made.error.relative, rel=1e-3)
@@ -161,7 +175,8 @@ def test_points_of_a_long_table_have_a_band(tmp_path: Path) -> None:
     assert table.sample_rows == 8224  # chunks of 32, every 77 rows, as 8192 are wanted
     assert all(point.exact for point in curve(table, "plain float16"))
     point = next(point for point in curve(table, "coded") if point.target_ratio == 8)
-    made = embcompress.approximate(path, ratio=8, effort="fast", output=tmp_path / "o.safetensors").tables[0]
+    output = tmp_path / "o.safetensors"
+    made = embcompress.approximate(path, ratio=8, effort="fast", output=output, neighbours=0).tables[0]
     assert made.error is not None
     (whole,) = curve(table, "int4 per row")
     scales = (values.abs().amax(dim=1, keepdim=True) / 7).double()
@@ -222,7 +237,8 @@ def test_the_command_that_is_recommended_runs(swept: SweepResult) -> None:
     program, *words = shlex.split(recommendation.command)
     assert program == "embcompress"
     report = json.loads(run(*words, "--json").out)
-    assert report["totals"]["bytes_after"] == pytest.approx(recommendation.bytes, rel=5e-4, abs=2 * 24)
+    totals = report["totals"]
+    assert totals["bytes_after"] - totals["header_bytes"] == pytest.approx(recommendation.bytes, rel=5e-4, abs=2 * 24)
     errors = [table["error"]["relative"] for table in report["tables"]]
     assert max(errors) <= 0.1
     assert math.sqrt(sum(error**2 for error in errors) / len(errors)) == pytest.approx(
@@ -289,7 +305,8 @@ def test_a_table_of_low_rank_is_coded_in_few_columns(tmp_path: Path) -> None:
     assert plain.relative == pytest.approx(3e-4, rel=0.01)
     assert coded.rank == 3
     assert coded.relative < 1e-5
-    made = embcompress.approximate(path, ratio=16, effort="fast", output=tmp_path / "o.safetensors").tables[0]
+    output = tmp_path / "o.safetensors"
+    made = embcompress.approximate(path, ratio=16, effort="fast", output=output, neighbours=0).tables[0]
     assert made.error is not None
     assert made.error.relative < 1e-5
 

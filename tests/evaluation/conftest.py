@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 import embcompress
-from embcompress.evaluation.gates import Measured
+from embcompress.evaluation.baseline import Measured
 from embcompress.results import ApproximateResult, EvaluateResult, LinkPrediction, Ranking
 from tests.fixtures import OPTIONS, Pair, write_lines
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from embcompress.evaluation.gates import Measured, read_conditions
+from embcompress.evaluation.baseline import Measured
+from embcompress.evaluation.gates import read_conditions
 from embcompress.report.json import render_json
 from embcompress.results import Gate
 

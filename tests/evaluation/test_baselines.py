@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from embcompress.evaluation.gates import REGRESSIONS, TABLE_REGRESSIONS, Measured, read_conditions
+from embcompress.evaluation.baseline import REGRESSIONS, TABLE_REGRESSIONS, Measured
+from embcompress.evaluation.gates import read_conditions
 from embcompress.exceptions import CheckpointError, EmbcompressError, UsageError
 from embcompress.results import EvaluateResult, Gate
 from embcompress.results.common import NOT_COMPRESSED, NOT_IN_BASELINE

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from embcompress.evaluation.gates import Measured, read_conditions
+from embcompress.evaluation.baseline import Measured
+from embcompress.evaluation.gates import read_conditions
 from embcompress.exceptions import UsageError
 from embcompress.results import ApproximateResult, EvaluateResult
 from tests.evaluation.documents import document, gates

@@ -26,7 +26,7 @@ def compress(folder: Path, tensors: dict[str, Tensor], **options: object) -> Pat
     source = folder / "model.pt"
     torch.save(tensors, source)
     approximate(source, bases=4, neighbours=0, **options)  # type: ignore[arg-type]
-    return folder / "model-compressed.safetensors"
+    return folder / "model-4bases.safetensors"
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def dense_of(artifact: Path) -> Tensor:
 def test_bin_is_read_by_torch(artifact: Path) -> None:
     """torch.load gives the same tensors, and nothing else is left in the folder."""
     result = reconstruct(artifact, to="bin")
-    path = artifact.with_name("model-compressed-dense.bin")
+    path = artifact.with_name("model-4bases-dense.bin")
     state = torch.load(path, weights_only=True)
     assert list(state) == [NAME, "steps"]
     assert state[NAME].equal(dense_of(artifact))
@@ -65,7 +65,7 @@ def test_bin_keeps_ties(tmp_path: Path) -> None:
 def test_npy_is_read_by_numpy(artifact: Path) -> None:
     """The one table; what the form does not hold is listed."""
     result = reconstruct(artifact, to="npy")
-    array = np.load(artifact.with_name("model-compressed-dense.npy"))
+    array = np.load(artifact.with_name("model-4bases-dense.npy"))
     assert array.dtype == np.float32
     assert torch.from_numpy(array).equal(dense_of(artifact))
     assert [skipped.name for skipped in result.skipped] == ["steps"]
@@ -89,7 +89,7 @@ def test_npz_is_read_by_numpy(tmp_path: Path) -> None:
 def test_text_has_digits_that_give_the_same_floats(artifact: Path, form: str) -> None:
     """Every number reads back to the same float32; rows without labels are named by their ids."""
     reconstruct(artifact, to=form)
-    lines = artifact.with_name(f"model-compressed-dense.{form}.txt").read_text().splitlines()
+    lines = artifact.with_name(f"model-4bases-dense.{form}.txt").read_text().splitlines()
     if form == "word2vec":
         assert lines.pop(0) == "200 24"
     fields = [line.split(" ") for line in lines]
@@ -101,7 +101,7 @@ def test_text_has_digits_that_give_the_same_floats(artifact: Path, form: str) ->
 def test_word2vec_binary_is_its_header_and_rows(artifact: Path) -> None:
     """Each row is its word, a blank, its float32 numbers, a newline."""
     reconstruct(artifact, to="word2vec-binary")
-    content = artifact.with_name("model-compressed-dense.word2vec-binary.bin").read_bytes()
+    content = artifact.with_name("model-4bases-dense.word2vec-binary.bin").read_bytes()
     expected = dense_of(artifact).numpy()
     rows = b"".join(b"%d %b\n" % (number, row.tobytes()) for number, row in enumerate(expected))
     assert content == b"200 24\n" + rows
@@ -152,12 +152,12 @@ def test_max_shard_size_cuts_artifact_and_dense_model(tmp_path: Path) -> None:
     source = tmp_path / "model.pt"
     torch.save(tensors, source)
     approximate(source, bases=4, table=NAME, neighbours=5, max_shard_size=8000)
-    folder = tmp_path / "model-compressed"
+    folder = tmp_path / "model-4bases"
     names = sorted(path.name for path in folder.iterdir())
     assert names[1] == "embcompress-00001-of-00003.safetensors"
     assert names[-1] == "embcompress.safetensors.index.json"
     assert "SHA256SUMS" in names
-    whole = tmp_path / "whole" / "model-compressed.safetensors"
+    whole = tmp_path / "whole" / "model-4bases.safetensors"
     whole.parent.mkdir()
     compress(whole.parent, tensors, table=NAME)
     merged: dict[str, Tensor] = {}
@@ -170,7 +170,7 @@ def test_max_shard_size_cuts_artifact_and_dense_model(tmp_path: Path) -> None:
     assert all(merged[name].equal(expected[name]) for name in expected)
     reconstruct(folder, max_shard_size="8KB")
     state: dict[str, Tensor] = {}
-    for path in (tmp_path / "model-compressed-dense").glob("model-*.safetensors"):
+    for path in (tmp_path / "model-4bases-dense").glob("model-*.safetensors"):
         shard = safetensors.torch.load_file(path)
         assert len(shard) == 1 or sum(value.nbytes for value in shard.values()) <= 8000
         state |= shard
@@ -212,10 +212,10 @@ def test_original_is_never_replaced_by_its_reconstruction(tmp_path: Path) -> Non
     with pytest.raises(OutputError, match=r"'config\.json', 'model\.safetensors'"):
         reconstruct(result.output.path, output=model, force=True)
     assert safetensors.torch.load_file(model / "model.safetensors")[NAME].equal(TABLE)
-    sums = (tmp_path / "model-compressed" / "SHA256SUMS").read_text().splitlines()
+    sums = (tmp_path / "model-4bases" / "SHA256SUMS").read_text().splitlines()
     assert [line.partition("  ")[2] for line in sums] == ["config.json", "embcompress.safetensors"]
     for line in sums:
         digest, _, name = line.partition("  ")
-        assert hashlib.sha256((tmp_path / "model-compressed" / name).read_bytes()).hexdigest() == digest
-    content = (tmp_path / "model-compressed" / "SHA256SUMS").read_bytes()
+        assert hashlib.sha256((tmp_path / "model-4bases" / name).read_bytes()).hexdigest() == digest
+    content = (tmp_path / "model-4bases" / "SHA256SUMS").read_bytes()
     assert result.output.sha256 == hashlib.sha256(content).hexdigest()

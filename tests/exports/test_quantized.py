@@ -59,12 +59,45 @@ def read_packed(path: Path) -> tuple[Tensor, dict[str, Any]]:
     return torch.from_numpy(codes).to(scales.dtype) * scales.repeat_interleave(columns, dim=1), tensors
 
 
+def read_onnx(path: Path) -> tuple[Tensor, dict[str, Any]]:
+    """Ask onnxruntime for every row, in a batch of two lists of ids."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="runs ONNX models")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (rows,) = session.run(["rows"], {"ids": np.arange(90).reshape(2, 45)})
+    return torch.from_numpy(rows).view(90, 64), {}
+
+
+def read_npz(path: Path) -> tuple[Tensor, dict[str, Any]]:
+    """Load the arrays of NumPy."""
+    tensors = {name: torch.from_numpy(values) for name, values in np.load(path).items()}
+    return tensors.pop(NAME), tensors
+
+
+def read_words(path: Path, *, binary: bool) -> tuple[Tensor, dict[str, Any]]:
+    """Load word vectors with gensim; without labels, words are ids."""
+    models = pytest.importorskip("gensim.models", reason="reads word vectors")
+    vectors = models.KeyedVectors.load_word2vec_format(str(path), binary=binary)
+    assert vectors.index_to_key == [str(number) for number in range(90)]
+    return torch.from_numpy(vectors.vectors), {}
+
+
 READERS: dict[str, Callable[[Path], tuple[Tensor, dict[str, Any]]]] = {
     "gguf": read_gguf,
     "torch:int8": lambda path: read_bags(path, torch.ops.quantized.embedding_bag_byte_rowwise_offsets),
     "torch:int4": lambda path: read_bags(path, torch.ops.quantized.embedding_bag_4bit_rowwise_offsets),
     "compressed-tensors": read_packed,
+    "onnx": read_onnx,
+    "npy": lambda path: (torch.from_numpy(np.load(path)), {}),
+    "npz": read_npz,
+    "word2vec": lambda path: read_words(path, binary=True),
+    "word2vec:text": lambda path: read_words(path, binary=False),
 }
+OF_OTHER_SOURCES = ("pykeen", "model2vec")  # from artifacts or folders with a tokenizer: tested in files of their own
+LINES = {"torch:int4": "model-int4.safetensors", "gguf:q4_0": "model-q4_0.gguf", "onnx:int4": "model-4bit.onnx"}
+SKIPPED = {
+    "gguf": {"mask"},
+    **dict.fromkeys(("onnx", "npy", "word2vec"), set(STATE) - {NAME}),
+}  # by program: tensors that its form does not hold
 
 
 def reader_of(kind: str) -> Callable[[Path], tuple[Tensor, dict[str, Any]]]:
@@ -77,7 +110,13 @@ def test_kinds_are_those_of_the_command_line() -> None:
     assert list(KINDS) == list(EXPORT_KINDS)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_default_names_are_each_of_one_kind() -> None:
+    """No two kinds write outputs, or reports by their stems, of one name beside an input."""
+    stems = {str(Path(f"model{kind.ending}").with_suffix("")) for kind in KINDS.values()}
+    assert len(stems) == len(KINDS)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith(OF_OTHER_SOURCES)])
 def test_export_is_read_by_the_program_it_is_for(kind: str, tmp_path: Path) -> None:
     """The values that its library reads have the error of the report, and other tensors are copied."""
     result = embcompress.export(save(tmp_path / "model.safetensors", STATE), kind, neighbours=20)
@@ -86,12 +125,13 @@ def test_export_is_read_by_the_program_it_is_for(kind: str, tmp_path: Path) -> N
     assert table.error is not None
     relative = float((values.double() - TABLE).norm() / TABLE.double().norm())
     assert math.isclose(table.error.relative, relative, rel_tol=1e-5)
-    assert relative < (0.01 if "8" in kind else 0.13)
+    assert relative < {"8": 0.01, "4": 0.13, "w": 0.13}.get(next(iter(re.findall(r"[84]|w", kind)), ""), 1e-12)
     assert table.neighbours is not None
     assert table.neighbours.cosine.overlap > 0.7
-    assert others["norm.weight"].equal(STATE["norm.weight"])
-    assert others["steps"].equal(STATE["steps"])
-    assert [one.name for one in result.skipped] == (["mask"] if kind.startswith("gguf") else [])
+    skipped = SKIPPED.get(kind.partition(":")[0], set())
+    assert {one.name for one in result.skipped} == skipped
+    for name in STATE.keys() - skipped - {NAME}:
+        assert others[name].equal(STATE[name])
     assert json.loads(render(result, ".json"))["tables"][0]["coding"] == kind
 
 
@@ -128,7 +168,7 @@ def test_table_that_does_not_fit_is_refused(
     odd = draw(*shape, seed=1, dtype=dtype)
     with pytest.raises(TableError, match=reason) as caught:
         export_of(tmp_path, {"odd_emb.weight": odd}, kind)
-    assert ("Kinds that hold it: " in caught.value.hint) == (dtype == torch.float32 and len(shape) == 2)
+    assert ("Kinds that hold it: " in caught.value.hint) == (dtype == torch.float32)
     both = {NAME: TABLE, "odd_emb.weight": odd}
     with pytest.raises(TableError, match=reason):
         export_of(tmp_path, both, kind, table=["odd_emb.weight", NAME])
@@ -148,13 +188,45 @@ def test_names_that_a_form_cannot_hold_are_refused(tmp_path: Path) -> None:
 
 
 def test_numbers_that_a_form_cannot_hold_are_refused(tmp_path: Path) -> None:
-    """Those whose scale leaves float16, NaN and infinity, each by its row; nothing is left behind."""
-    for number, kind in ((1e6, "gguf:q4_0"), (1e5, "torch:int4"), (math.nan, "torch:int8"), (math.inf, "gguf:q8_0")):
-        values = TABLE.clone()
-        values[37, 5] = number
+    """Those whose scale leaves float16, whose product leaves the reader's dtype, NaN and infinity, by their row."""
+    for number, kind, dtype in (
+        (1e6, "gguf:q4_0", torch.float32),
+        (1e5, "torch:int4", torch.float32),
+        (math.nan, "torch:int8", torch.float32),
+        (math.inf, "gguf:q8_0", torch.float32),
+        (-65504, "compressed-tensors:w8", torch.float16),
+        (3e38, "torch:int8", torch.float32),
+        (-3e38, "compressed-tensors:w4", torch.bfloat16),
+    ):
+        values = TABLE.to(dtype, copy=True)
+        values[37, 5], values[37, 6] = number, -number
         with pytest.raises(TableError, match="in row 37, and the form holds numbers up to"):
             export_of(tmp_path, {NAME: values}, kind, neighbours=10)
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "number"),
+    [
+        ("compressed-tensors:w8", torch.float16, 32752),
+        ("compressed-tensors:w4", torch.bfloat16, 8e37),
+        ("torch:int8", torch.float32, 8e37),
+        ("torch:int4", torch.float32, 65504),
+    ],
+)
+def test_numbers_near_the_end_of_a_form_are_measured(
+    kind: str, dtype: torch.dtype, number: float, tmp_path: Path
+) -> None:
+    """What is read of rows that reach from one end to the other is finite, and has the error of the report."""
+    values = TABLE.double() / TABLE.abs().max() * number
+    values[:, 0], values[:, 1] = -number, number
+    values = values.to(dtype)
+    result = export_of(tmp_path, {NAME: values}, kind)
+    made = reader_of(kind)(Path(result.output.path))[0].double()
+    relative = float((made - values.double()).norm() / values.double().norm())
+    assert result.tables[0].error is not None
+    assert math.isclose(result.tables[0].error.relative, relative, rel_tol=1e-4)
+    assert relative < 0.2
 
 
 def test_export_of_an_artifact_rounds_what_it_decodes_to(tmp_path: Path) -> None:
@@ -171,6 +243,8 @@ def test_export_of_an_artifact_rounds_what_it_decodes_to(tmp_path: Path) -> None
         assert math.isclose(result.tables[0].error.relative, relative, rel_tol=1e-3)
         assert (relative < 0.01) == (original is None)
         assert others["mask"].equal(STATE["mask"])
+        said = f"errors are those against the rows that {artifact} decodes to, without its own error"
+        assert [note.partition(":")[0] for note in result.notes] == ([said] if original is None else [])
     assert result.original is not None
     assert result.tables[0].bytes_before == TABLE.numel() * 4
 
@@ -243,6 +317,51 @@ def test_model_folder_keeps_its_files(tmp_path: Path) -> None:
         embcompress.export(folder, "compressed-tensors:w8", table="emb.weight")
 
 
+def test_modules_of_a_folder_are_quantized_by_their_own_configurations(tmp_path: Path) -> None:
+    """sentence-transformers loads a module from its folder: there the tables are named, as the module has them."""
+    source = tmp_path / "sentences"
+    (source / "0_Transformer").mkdir(parents=True)
+    (source / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "0_Transformer"}]))
+    # A null where the section would be: not quantized.
+    (source / "0_Transformer" / "config.json").write_text('{"model_type": "bert", "quantization_config": null}')
+    save(source / "0_Transformer" / "model.safetensors", {NAME: TABLE})
+    folder = Path(embcompress.export(source, "compressed-tensors:w8", neighbours=0).output.path)
+    configuration = json.loads((folder / "0_Transformer" / "config.json").read_text())
+    assert configuration["model_type"] == "bert"
+    assert configuration["quantization_config"]["config_groups"]["group_0"]["targets"] == ["emb"]
+    assert not (folder / "config.json").exists()
+    values, _ = read_packed(folder / "0_Transformer")
+    assert float((values - TABLE).norm() / TABLE.norm()) < 0.01
+    with pytest.raises(UsageError, match=r"has a 0_Transformer/config\.json with a 'quantization_config'"):
+        embcompress.export(folder, "compressed-tensors:w8", table=f"0_Transformer/{NAME}")
+
+
+def test_gguf_of_a_model_of_llama_cpp_warns_of_what_it_lacks(tmp_path: Path) -> None:
+    """Its tokenizer and architecture are not copied, nor one half of its labels; quantized tensors become floats."""
+    gguf = pytest.importorskip("gguf", reason="reads GGUF files")
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_token_list([f"token{number}" for number in range(90)])
+    writer.add_tensor("token_embd.weight", TABLE.numpy())
+    kind = gguf.GGMLQuantizationType.Q8_0
+    codes = gguf.quants.quantize(TABLE.numpy(), kind)
+    writer.add_tensor("blk.0.attn_q.weight", codes, raw_dtype=kind)
+    for write in (
+        writer.write_header_to_file,
+        writer.write_kv_data_to_file,
+        writer.write_tensors_to_file,
+        writer.close,
+    ):
+        write()
+    result = embcompress.export(tmp_path / "model.gguf", "gguf:q4_0", neighbours=0)
+    (warning,) = result.warnings
+    assert "llama.cpp runs no model from it" in warning
+    assert "quantized tensors beside the tables become float32" in warning
+    names = {one.name: np.array(one.data) for one in gguf.GGUFReader(result.output.path).tensors}
+    assert list(names) == ["token_embd.weight", "blk.0.attn_q.weight"]
+    assert (names["blk.0.attn_q.weight"] == gguf.quants.dequantize(codes, kind)).all()
+    assert [one.name for one in result.skipped] == ["token_embd.weight.labels", "token_embd.weight.label_offsets"]
+
+
 def test_same_export_gives_the_same_bytes(tmp_path: Path) -> None:
     """Two runs write one hash, and a dry run tells the bytes of the file before it is there."""
     for kind in ("gguf:iq4_nl", "torch:int4"):
@@ -270,15 +389,20 @@ def test_row_weights_are_measured(tmp_path: Path) -> None:
 
 
 def test_lines_of_the_docs_serve_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lines for torch and for gguf run as written, on exports of the sample with the names that they use."""
-    pytest.importorskip("gguf", reason="reads GGUF files")
+    """The lines for torch, gguf and onnxruntime run as written, on exports with the names that they use."""
+    for library in ("gguf", "onnxruntime"):
+        pytest.importorskip(library, reason="serves a form")
     monkeypatch.chdir(tmp_path)
     rows = torch.load(WORDS, weights_only=True)["embedding.weight"]
-    for kind, name in (("torch:int4", "model-int4.safetensors"), ("gguf:q4_0", "model-q4_0.gguf")):
+    for kind, name in LINES.items():
         embcompress.export(WORDS, kind, output=name, neighbours=0)
     names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[:2]:
+    for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL):
+        if not any(f'"{name}"' in block for name in LINES.values()):
+            continue
         exec(block, names)
-    expected = torch.stack([rows[0], rows[5] + rows[7]])
-    assert float((names["bags"] - expected).norm() / expected.norm()) < 0.12
-    assert float((torch.from_numpy(names["rows"]) - rows[[0, 5, 7]]).norm() / rows[[0, 5, 7]].norm()) < 0.12
+        expected = rows[[0, 5, 7]]
+        if "bags" in block:
+            expected, names["rows"] = torch.stack([rows[0], rows[5] + rows[7]]), names["bags"].numpy()
+        made = torch.from_numpy(names.pop("rows")).view(expected.shape)
+        assert float((made - expected).norm() / expected.norm()) < 0.12

@@ -46,7 +46,7 @@ from embcompress.compression.memory import BASE_MEMORY_BYTES
 from embcompress.exceptions import ArtifactError, NonFiniteError, TableError
 from embcompress.results import BackfillResult, GrownTable
 from embcompress.tables.rows import tensor_bytes
-from tests.fixtures import draw, save, write_lines
+from tests.fixtures import draw, load_stored, save, write_lines
 
 NAME = "entities.weight"
 SINGLE = torch.finfo(torch.float32).eps
@@ -534,7 +534,7 @@ def test_coded_tables_that_do_not_grow_are_copied(tmp_path: Path) -> None:
         output = tmp_path / f"out{count}.safetensors"
         result = embcompress.backfill(paths[:count], max_id=12, base_ids=ids[:count], output=output)
         assert only(result).name == "relations.weight"
-        before, after = safetensors.torch.load_file(paths[0]), safetensors.torch.load_file(output)
+        before, after = safetensors.torch.load_file(paths[0]), load_stored(output)
         assert after.keys() == before.keys()
         assert torch.equal(after["relations.weight"][[6, 0, 3, 1, 5]], before["relations.weight"])
         for name in before.keys() - {"relations.weight"}:

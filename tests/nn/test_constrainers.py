@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from embcompress.nn import CONSTRAINERS
-from embcompress.nn.constrainers import clamp, clamp_norm, complex_normalize, normalize, row_function
+from embcompress.nn import CONSTRAINERS, NORMALIZERS
+from embcompress.nn.constrainers import clamp, clamp_norm, complex_normalize, normalize, row_function, softmax
 from tests.cases import for_each
 
 ORDERS = [1, 2, math.inf]
@@ -243,19 +243,20 @@ def test_constrainer_has_the_gradient_of_its_values(name: str, kwargs: dict[str,
         ("complex_normalize", {}, [[0.6, 0.8]]),
         ("clamp_", {"min": 3.5}, [[3.5, 4.0]]),
         ("clamp_norm", {"maxnorm": 2.5}, [[1.5, 2.0]]),
+        ("ClampNorm", {"maxnorm": 2.5}, [[1.5, 2.0]]),
     ],
     ids=str,
 )
 def test_row_function_finds_a_name_and_binds_arguments(
     name: str, kwargs: dict[str, Any] | None, expected: list[list[float]]
 ) -> None:
-    """(3, 4) becomes what the named function with these arguments makes of it; a trailing underscore is no matter."""
+    """(3, 4) becomes what the named function with these arguments makes of it; case and underscores are no matter."""
     function = row_function(name, kwargs, axes=1)
     assert function is not None
     torch.testing.assert_close(function(torch.tensor([[3.0, 4.0]])), torch.tensor(expected))
 
 
-@pytest.mark.parametrize("name", ["nope", "", "Normalize"])
+@pytest.mark.parametrize("name", ["nope", "", "softmax"])
 def test_row_function_refuses_an_unknown_name(name: str) -> None:
     """A ValueError says the name and lists those that there are."""
     with pytest.raises(ValueError, match="normalize, complex_normalize, clamp, clamp_norm") as refused:
@@ -309,3 +310,21 @@ def test_clamp_norm_takes_frobenius_and_infinity() -> None:
     torch.testing.assert_close(clamp_norm(x, maxnorm=1.0, p="fro"), x / 5)
     (gradient,) = torch.autograd.grad(clamp_norm(x, maxnorm=float("inf")).sum(), x)
     assert gradient.tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3), ()], ids=str)
+@for_each("lead", [(4,), (2, 3)])
+def test_softmax_runs_over_each_row(shape: tuple[int, ...], lead: tuple[int, ...]) -> None:
+    """Rows of several axes are one distribution each, for ids of one axis and of two; large entries do not overflow."""
+    x = torch.randn(*lead, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 500
+    function = row_function("Softmax", None, axes=len(shape), functions=NORMALIZERS)
+    assert function is not None
+    flat = x.reshape(*lead, -1)
+    powers = (flat - flat.amax(dim=-1, keepdim=True)).exp()
+    torch.testing.assert_close(function(x), (powers / powers.sum(dim=-1, keepdim=True)).view(x.shape))
+
+
+def test_softmax_refuses_complex_rows() -> None:
+    """There is no order and no distribution of them."""
+    with pytest.raises(ValueError, match="no softmax"):
+        softmax(torch.ones(2, 3, dtype=torch.complex64))

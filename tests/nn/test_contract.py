@@ -467,3 +467,23 @@ def test_contract_deepcopy_shares_nothing(case: Case, dtype: torch.dtype) -> Non
             parameter.add_(1)
     assert torch.equal(table(), rows)
     assert not torch.equal(twin(), rows)
+
+
+@every_case
+@for_each("dtype", [torch.float32, torch.complex64])
+def test_contract_unique_looks_repeated_ids_up_once(case: Case, dtype: torch.dtype) -> None:
+    """The rows and the gradients are those of every id by itself, and what acts on a lookup sees each row once."""
+    lengths: list[int] = []
+
+    def count(rows: Tensor) -> Tensor:
+        lengths.append(len(rows))
+        return rows * 2
+
+    ids = torch.tensor([[5, 2, 5], [5, 0, 2]])
+    rows = {}
+    for unique in (False, True):
+        table = case.make(dtype, (6,), normalizer=count, unique=unique)
+        rows[unique] = table(ids)
+        assert table.unique is unique
+    assert lengths == [2, 3]
+    torch.testing.assert_close(rows[True], rows[False])

@@ -144,7 +144,7 @@ def test_embedding_takes_its_sizes_by_either_name(kwargs: dict[str, Any], max_id
         ({"max_id": 3, "shape": (2, -1)}, "at least 1; got -1"),
         ({"max_id": 3, "shape": 4, "initializer": "nope"}, "no initializer is called 'nope'"),
         ({"max_id": 3, "shape": 4, "constrainer": "nope"}, "no constrainer is called 'nope'"),
-        ({"max_id": 3, "shape": 4, "normalizer": "nope"}, "no constrainer is called 'nope'"),
+        ({"max_id": 3, "shape": 4, "normalizer": "nope"}, "no normalizer is called 'nope'"),
         ({"max_id": 3, "shape": 4, "dropout": 1.5}, "between 0 and 1"),
     ],
     ids=str,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from embcompress.nn import INITIALIZERS
-from embcompress.nn.initializers import as_given, fill, initializer_by_name, normal
+from embcompress.nn.initializers import as_given, fill, initializer_by_name, make_initializer, normal
 from tests.cases import for_each
 
 ROWS = 100_000
@@ -42,7 +42,8 @@ UNIT_ROWS: list[tuple[str, dict[str, float], str, dict[str, float], float]] = [
     ("uniform_norm_p1", {}, "uniform", {}, 1),
 ]
 NO_DRAW = {"pretrained"}
-DRAWN = sorted(set(INITIALIZERS) - NO_DRAW)
+FOURS = {"init_quaternions"}  # of tables whose last axis has four numbers
+DRAWN = sorted(set(INITIALIZERS) - NO_DRAW - FOURS)
 
 
 def start(
@@ -75,7 +76,7 @@ def row_norm(table: Tensor, p: float) -> Tensor:
 
 def test_initializers_are_all_tested() -> None:
     """Each name of INITIALIZERS is in a list above, or in a test of its own."""
-    assert {name for name, *_ in [*LAWS, *UNIT_ROWS]} | NO_DRAW | {"init_phases"} == set(INITIALIZERS)
+    assert {name for name, *_ in [*LAWS, *UNIT_ROWS]} | NO_DRAW | FOURS | {"init_phases"} == set(INITIALIZERS)
 
 
 @pytest.mark.parametrize(("name", "kwargs", "law", "moments"), LAWS, ids=[f"{law[0]} {law[1]}" for law in LAWS])
@@ -136,6 +137,84 @@ def test_init_phases_refuses_an_odd_last_axis(shape: tuple[int, ...]) -> None:
     """Three reals are no pairs."""
     with pytest.raises(ValueError, match="holds no"):
         start("init_phases", shape=shape, rows=2)
+
+
+@for_each("rows", [1, 7, ROWS])
+def test_init_quaternions_draws_moduli_and_axes(rows: int, device: str) -> None:
+    """Moduli are U(0, s) with s = (2 rows)^-1/2, phases independent of them, and an axis has parts of one sign."""
+    table = start("init_quaternions", shape=(ROWS // rows, 4), rows=rows, device=device).double()
+    scale = (2 * rows) ** -0.5
+    modulus = torch.linalg.vector_norm(table, dim=-1).flatten() / scale  # U(0, 1): mean 1/2, variance 1/12
+    assert float(modulus.max()) <= 1 + 1e-6
+    assert float(modulus.mean()) == pytest.approx(1 / 2, abs=SIGMAS * math.sqrt(1 / 12 / len(modulus)))
+    squares = (table[..., 0] / scale).square().flatten()  # m^2 cos^2: mean 1/6, mean of squares 1/5 * 3/8
+    deviation = math.sqrt((3 / 40 - 1 / 36) / len(squares))
+    assert float(squares.mean()) == pytest.approx(1 / 6, abs=SIGMAS * deviation)
+    signs = table[..., 1:].sign()
+    assert bool((signs == signs[..., :1]).all())
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 8), (4, 1)], ids=str)
+def test_init_quaternions_refuses_another_last_axis(shape: tuple[int, ...]) -> None:
+    """Quaternions are four numbers."""
+    with pytest.raises(ValueError, match="four numbers"):
+        start("init_quaternions", shape=shape, rows=2)
+
+
+@for_each("name", sorted(set(INITIALIZERS) - NO_DRAW))
+def test_initializer_fills_a_parameter(name: str) -> None:
+    """A parameter that trains gets the numbers that a tensor gets, and no graph, as from torch.nn.init."""
+    parameter = nn.Parameter(torch.full((8, 2, 4), math.nan))
+    assert INITIALIZERS[name](parameter, generator=Generator().manual_seed(5)) is parameter
+    assert parameter.grad_fn is None
+    assert torch.equal(parameter.detach(), start(name, shape=(2, 4), rows=8))
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("XavierUniformNorm", "xavier_uniform_norm"),
+        ("xavier-normal_", "xavier_normal"),
+        ("InitPhases", "init_phases"),
+        ("KaimingUniform", "kaiming_uniform_"),
+    ],
+)
+def test_initializer_is_found_in_any_spelling(name: str, function: str) -> None:
+    """Neither case nor separators matter, as in PyKEEN's resolver."""
+    expected = INITIALIZERS.get(function) or getattr(torch.nn.init, function)
+    assert initializer_by_name(name) is expected
+
+
+class Ramp:
+    """An initializer that is a class, with an argument."""
+
+    def __init__(self, step: float) -> None:
+        self.step = step
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Count in steps."""
+        return torch.arange(x.numel()).view(x.shape) * self.step
+
+
+def test_make_initializer_makes_a_class() -> None:
+    """The arguments go to the class, and what it makes fills the table."""
+    function, kwargs = make_initializer(Ramp, {"step": 2.0})
+    table = torch.full((2, 2), math.nan)
+    fill(table, function, kwargs)
+    assert table.tolist() == [[0, 2], [4, 6]]
+
+
+@pytest.mark.pykeen
+def test_make_initializer_makes_a_class_of_pykeen_by_name() -> None:
+    """Its values fill the table; a name that ends so and that PyKEEN lacks is refused with those that it has."""
+    pytest.importorskip("pykeen", reason="PyKEEN is not installed: pip install -e '.[pykeen]'")
+    values = torch.arange(6.0).view(2, 3)
+    function, kwargs = make_initializer("PretrainedInitializer", {"tensor": values})
+    table = torch.full((2, 3), math.nan)
+    fill(table, function, kwargs)
+    assert torch.equal(table, values)
+    with pytest.raises(ValueError, match=r"'NoInitializer'; PyKEEN's classes are .*WeisfeilerLehmanInitializer"):
+        make_initializer("NoInitializer", None)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

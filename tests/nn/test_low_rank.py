@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from embcompress.nn import LowRankRepresentation
 from tests.cases import for_each
@@ -38,6 +40,18 @@ def test_low_rank_looks_up_rows_of_the_product(shape: tuple[int, ...], dtype: to
         for ids in ([3, 0, 39, 3], [[1, 2], [39, 0], [7, 7]], 11, [], [[]]):
             indices = torch.tensor(ids, dtype=integer)
             torch.testing.assert_close(table(indices).detach(), dense[indices.long()], rtol=1e-6, atol=1e-6)
+
+
+@for_each("dtype", [torch.float32, torch.complex64])
+def test_low_rank_looks_up_its_own_dtype_under_autocast(dtype: torch.dtype) -> None:
+    """Rows are what they are without autocast, as those of torch.nn.Embedding are; compiled as one graph, too."""
+    bases, weights = make_factors((6,), dtype)
+    table = LowRankRepresentation.from_factors(bases=bases, weights=weights)
+    ids = torch.tensor([3, 0])
+    expected = table(ids)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(table(ids), expected)
+        assert torch.equal(torch.compile(table, backend="eager", fullgraph=True)(ids), expected)
 
 
 @pytest.mark.parametrize("ids", [[ROWS], [-1], [0, 2**40]], ids=str)
@@ -152,3 +166,55 @@ def test_low_rank_finds_the_rows_of_the_highest_scores(normalizer: str | None) -
     expected = table.scores(query).sort(dim=-1, descending=True, stable=True)
     assert torch.equal(scores, expected.values[:, :50])
     assert torch.equal(ids, expected.indices[:, :50])
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_low_rank_takes_arguments_of_both_factors(trainable: bool) -> None:
+    """Weights are constrained, normalised in lookups and in scores, and trained or not by themselves."""
+    table = LowRankRepresentation(
+        max_id=ROWS,
+        shape=6,
+        num_bases=RANK,
+        generator=torch.Generator().manual_seed(0),
+        base_kwargs={"initializer": "xavier_normal", "trainable": False, "dtype": torch.float64, "shape": (6,)},
+        weight_kwargs={
+            "initializer": "uniform",
+            "initializer_kwargs": {"a": 1.0, "b": 3.0},
+            "normalizer": "softmax",
+            "constrainer": "clamp",
+            "constrainer_kwargs": {"max": 2.0},
+            "trainable": trainable,
+            "shape": RANK,
+            "max_id": ROWS,
+        },
+    )
+    assert (table.weights.requires_grad, table.bases.stored.requires_grad) == (trainable, False)
+    start = table.weights.detach().clone()
+    assert 1 <= float(start.min()) < 2 < float(start.max()) < 3
+    table.post_parameter_update()
+    weights = start.clamp(max=2.0) if trainable else start
+    assert torch.equal(table.weights, weights)
+    bases, query = table.bases().detach(), torch.linspace(-1, 1, 6, dtype=torch.float64)
+    expected = weights.softmax(dim=-1) @ bases
+    torch.testing.assert_close(table().detach(), expected)
+    torch.testing.assert_close(table(torch.tensor([[3, 0]])).detach(), expected[torch.tensor([[3, 0]])])
+    torch.testing.assert_close(table.scores(query).detach(), expected @ query)
+    assert torch.equal(table.topk(query, 3)[1], (expected @ query).topk(3).indices)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"weight_kwargs": {"shape": 4}}, ValueError, "40 rows of 5 numbers; weight_kwargs say shape=4"),
+        ({"weight_kwargs": {"max_id": 4}}, ValueError, "40 rows of 5 numbers; weight_kwargs say max_id=4"),
+        ({"weight_kwargs": {"dropout": 0.5, "x": 1}}, TypeError, "got dropout, x"),
+        ({"weight_kwargs": {"dtype": torch.complex64}}, TypeError, "weights are real; got torch.complex64"),
+        ({"weight": "Text"}, TypeError, "weight must be an Embedding, by name or class; got Text"),
+        ({"base": nn.Embedding(5, 6)}, TypeError, "base must be an Embedding, by name or class; got Embedding"),
+    ],
+    ids=str,
+)
+def test_low_rank_refuses_arguments_of_factors(kwargs: Any, error: type[Exception], message: str) -> None:
+    """Sizes at odds, arguments that weights do not take, and factors that are made already or of another kind."""
+    with pytest.raises(error, match=message):
+        LowRankRepresentation(max_id=ROWS, shape=6, num_bases=RANK, **kwargs)

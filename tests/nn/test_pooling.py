@@ -24,6 +24,12 @@ def low_rank() -> Table:
     return LowRankRepresentation.from_factors(bases=draw(3, DIM), weights=draw(ROWS, 3, seed=1))
 
 
+def softmax_weights() -> Table:
+    """Make 40 rows over three bases, of weights that are normalised in every lookup."""
+    kwargs = {"normalizer": "softmax"}
+    return LowRankRepresentation.from_factors(bases=draw(3, DIM), weights=draw(ROWS, 3, seed=1), weight_kwargs=kwargs)
+
+
 def with_bases() -> Table:
     """Make 40 coded rows over bases."""
     return make_table(way="bases")[0]
@@ -38,6 +44,7 @@ ARGUMENTS = (
     {"offsets": OFFSETS},
     {"offsets": OFFSETS, "padding_idx": 0},
     {"offsets": OFFSETS, "padding_idx": 30},
+    {"offsets": OFFSETS, "padding_idx": -1},
     {"offsets": torch.tensor([0, 3, 3, 8]), "include_last_offset": True},
     {"offsets": OFFSETS.int(), "max_norm": 0.5},
     {},
@@ -45,7 +52,7 @@ ARGUMENTS = (
 )
 
 
-@pytest.mark.parametrize("make", [low_rank, with_bases, own_columns])
+@pytest.mark.parametrize("make", [low_rank, softmax_weights, with_bases, own_columns])
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])
 @for_each("arguments", ARGUMENTS)
 @for_each("weighted", [False, True])
@@ -74,9 +81,12 @@ def test_pool_rows_equals_torch(make: object, mode: str, arguments: dict[str, ob
     if weights[0] is not None:
         torch.testing.assert_close(weights[0].grad, weights[1].grad, rtol=1e-4, atol=1e-4)
     if isinstance(table, LowRankRepresentation):
-        by_chain_rule = dense.grad @ table.bases.stored.detach().T, table.weights.detach().T @ dense.grad
-        torch.testing.assert_close(table.weights.grad, by_chain_rule[0], rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(table.bases.stored.grad, by_chain_rule[1], rtol=1e-4, atol=1e-4)
+        used = table.weights_of(None).detach()
+        of_weights, of_bases = dense.grad @ table.bases.stored.detach().T, used.T @ dense.grad  # by the chain rule
+        if table.weight_normalizer is not None:
+            of_weights = used * (of_weights - (used * of_weights).sum(dim=-1, keepdim=True))
+        torch.testing.assert_close(table.weights.grad, of_weights, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(table.bases.stored.grad, of_bases, rtol=1e-4, atol=1e-4)
     elif table.bases is not None:
         by_chain_rule = table.weights_of(None).detach().T @ dense.grad.flatten(1)
         torch.testing.assert_close(table.bases.grad, by_chain_rule, rtol=1e-4, atol=1e-3)

@@ -19,6 +19,7 @@ import embcompress
 from embcompress.exceptions import ArtifactError, TableError
 from embcompress.nn import BackfillRepresentation, Embedding, LowRankHead, LowRankRepresentation, Partition
 from embcompress.nn import MultiBackfillRepresentation as MultiBackfill
+from embcompress.nn.markers import TEXT
 from tests.cases import for_each
 from tests.fixtures import draw
 
@@ -138,7 +139,8 @@ def test_apply_to_scores_a_tied_head_through_the_factors(compress: Compress, bia
     sizes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     factors = {"weights": (ROWS, RANK), "bases._embeddings.weight": (RANK, DIM)}
     expected = {f"{path}.{name}": shape for path in ("emb", "head.table") for name, shape in factors.items()}
-    assert sizes == expected | ({"head.bias": (ROWS,)} if bias else {})
+    marks = dict.fromkeys(("emb.weight", "head.weight"), (len(TEXT),))
+    assert sizes == expected | marks | ({"head.bias": (ROWS,)} if bias else {})
     assert sum(value.numel() for value in model.parameters()) == RANK * (ROWS + DIM) + bias * ROWS
 
     query = draw(2, DIM, seed=1).to(dtype)
@@ -770,3 +772,14 @@ def test_apply_to_lets_a_model_resize_its_table(compress: Compress, fails: bool)
     torch.testing.assert_close(model(IDS).double(), dense[IDS] @ dense.T, rtol=0, atol=1e-4)
     assert original.emb is table
     assert snapshot(original) == before
+
+
+def test_apply_to_lets_no_model_resize_normalised_rows(compress: Compress) -> None:
+    """Added rows would not be normalised: a TableError before anything changes."""
+    model = Resized()
+    embcompress.apply_to(model, compress({"emb.weight": draw(ROWS, DIM)}))
+    model.emb.normalizer = nn.functional.normalize
+    before = snapshot(model)
+    with pytest.raises(TableError, match=r"'emb\.weight', whose rows are normalised in every lookup"):
+        model.resize_token_embeddings(ROWS + 4)
+    assert snapshot(model) == before

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import embcompress
+from embcompress.checkpoints import open_checkpoint
 from embcompress.readers import numpy_reader
 from tests.artifact.damage import edit_document, flip
 from tests.fixtures import CompressSample, draw_falling, save, write_lines
@@ -58,6 +59,19 @@ def test_reader_reads_rows_by_id_without_the_rest(tmp_path: Path) -> None:
     assert told["tables"]["entity.weight"]["shape"] == [3, 16]
 
 
+def test_reader_reads_seekable_blocks(seekable: Path, tmp_path: Path) -> None:
+    """Rows of blocks come as the package decodes them, whole and by id; of the codes their own blocks are read."""
+    ((rows, tolerance),) = reconstructed(seekable, tmp_path / "dense.safetensors").values()
+    ids = [1204, 3, 40, 16, 3]
+    whole = read(seekable, tmp_path)["tables"]["entity.weight"]["rows"]
+    some = read(seekable, tmp_path, ids)
+    np.testing.assert_allclose(whole, rows, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(some["tables"]["entity.weight"]["rows"], rows[ids], rtol=0, atol=tolerance)
+    with open_checkpoint(seekable) as checkpoint:
+        codes = next(one.nbytes for one in checkpoint.tensors if one.name == "entity.weight.codes")
+    assert some["bytesRead"] < seekable.stat().st_size - 0.9 * codes
+
+
 def test_reader_gives_labels(tmp_path: Path) -> None:
     """Labels come as text, in the order of the rows."""
     names = [f"né_{row}" for row in range(200)]
@@ -78,7 +92,7 @@ def test_reader_refuses_a_file_cut_short(kept: float, ids: Sequence[int], tmp_pa
 
 
 def test_reader_refuses_what_it_does_not_know(tmp_path: Path) -> None:
-    """A newer schema, no artifact, codes of schema 1 or of an unknown form, ids that are no rows, and a flipped bit."""
+    """A newer schema, no artifact, codes of schema 1 or an unknown form, ids that are no rows, flipped bits."""
     newer, damaged, unknown = (
         Path(shutil.copy(DATA / "coded-v2.safetensors", tmp_path / f"{name}.safetensors"))
         for name in ("newer", "damaged", "unknown")
@@ -86,6 +100,9 @@ def test_reader_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     edit_document(newer, lambda document: document.update(schema_version=3))
     edit_document(unknown, lambda document: document["tables"]["words.weight"].update(coding="coded-otherwise"))
     flip(damaged, "words.weight.codes", bit=3, share=0.5)
+    head = Path(shutil.copy(DATA / "grown-seekable-v2.safetensors", tmp_path))
+    flip(head, "entity.weight.codes", bit=3, share=0)
+    assert "the head of a block does not fit it" in read(head, tmp_path, [0])["error"]
     other = save(tmp_path / "model.safetensors", {"entity.weight": draw_falling(20, 8)})
     assert "schema version 3; this reader reads 1 and 2" in read(newer, tmp_path)["error"]
     assert "schema version none" in read(other, tmp_path)["error"]

@@ -55,6 +55,19 @@ def test_reader_gives_more_rows_than_it_decodes_at_once(tmp_path: Path) -> None:
     assert not read[::7].any()
 
 
+def test_reader_reads_seekable_blocks(seekable: Path, tmp_path: Path) -> None:
+    """Rows of blocks come as the package decodes them, whole and by id; ids need no block but their own."""
+    path = Path(shutil.copy(seekable, tmp_path))
+    ((rows, tolerance),) = reconstructed(path, tmp_path / "dense.safetensors").values()
+    opened = Artifact(path)
+    np.testing.assert_allclose(opened.rows("entity.weight"), rows, rtol=0, atol=tolerance)
+    flip(path, "entity.weight.codes", bit=3, share=0.5)
+    ids = [1204, 3, 40, 16, 3]
+    np.testing.assert_allclose(Artifact(path).rows("entity.weight", ids), rows[ids], rtol=0, atol=tolerance)
+    with pytest.raises(ValueError, match="does not have its crc32"):
+        Artifact(path).rows("entity.weight")
+
+
 def test_reader_gives_other_tensors_and_labels(tmp_path: Path) -> None:
     """A copied tensor comes bit for bit, labels as text, and a table without labels has none."""
     assert Artifact(DATA / "plain-v2.safetensors").tensor("layer.bias").tolist() == list(range(7))
@@ -131,6 +144,16 @@ def test_reader_takes_rows_by_id_from_their_own_bytes(file: str, table: str, ten
     np.testing.assert_array_equal(Artifact(damaged).rows(table, [3, 0]), expected)
     with pytest.raises(ValueError, match="does not have its crc32"):
         Artifact(damaged).rows(table)
+
+
+def test_reader_refuses_a_damaged_head(tmp_path: Path) -> None:
+    """A head whose lengths do not fit its block is told when one of its rows is read by id; other blocks are read."""
+    damaged = Path(shutil.copy(DATA / "grown-seekable-v2.safetensors", tmp_path))
+    expected = Artifact(damaged).rows("entity.weight", [16])
+    flip(damaged, "entity.weight.codes", bit=3, share=0)
+    with pytest.raises(ValueError, match="the head of a block does not fit it"):
+        Artifact(damaged).rows("entity.weight", [0])
+    np.testing.assert_array_equal(Artifact(damaged).rows("entity.weight", [16]), expected)
 
 
 def test_reader_needs_one_file_and_numpy_alone(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def make_reports(name: str) -> dict[str, str]:
     texts = {ending: render(masked, ending) for ending in RENDERERS}
     texts[".html"] = FIGURE.sub(lambda figure: f"<svg>{' '.join(LETTERS.findall(figure[0]))}</svg>", texts[".html"])
     texts[".html"] = STYLE.sub("", texts[".html"])
-    console = Console(file=io.StringIO(), width=160, highlight=False)
+    console = Console(file=io.StringIO(), width=80, highlight=False)
     console.print(render_terminal(masked), crop=False)
     assert isinstance(console.file, io.StringIO)
     return texts | {".txt": console.file.getvalue()}

@@ -11,10 +11,10 @@ from embcompress.report.terminal import render_failure, render_terminal
 from embcompress.results import Result
 
 
-def show(result: Result | EmbcompressError, *, width: int = 160) -> str:
+def show(result: Result | EmbcompressError, *, width: int = 160, verbose: bool = False) -> str:
     """Render as for a pipe: without colours."""
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    shown = render_failure(result) if isinstance(result, EmbcompressError) else render_terminal(result)
+    shown = render_failure(result) if isinstance(result, EmbcompressError) else render_terminal(result, verbose=verbose)
     console.print(shown, crop=False)
     file = console.file
     assert isinstance(file, io.StringIO)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 from embcompress.results import (
+    THRESHOLDS,
     ApproximateResult,
     BackfillResult,
     Check,
@@ -14,6 +15,7 @@ from embcompress.results import (
     EvaluateResult,
     ExportResult,
     Gate,
+    Grade,
     GrownTable,
     Histogram,
     InputFile,
@@ -94,6 +96,7 @@ def full_table(name: str = "entities.weight", *, label: str | None = None) -> Ta
         coded=CodedReport(57, True, 8, 1.98, 0.1712, 0.2044),
         spectrum=SpectrumReport(True, energy[71], tuple(range(1, 129)), values, energy),
         neighbours=NeighboursReport(10, 100, 0, 0.95, Overlap(0.871, 0.849, 0.893), Overlap(0.842, 0.8, 0.88)),
+        grade=Grade("good", "neighbours", 0.871),
     )
 
 
@@ -136,6 +139,7 @@ def full_evaluation(name: str = "entities.weight", *, label: str | None = None) 
             Gate("error.relative > 0.2", large.name, 0.2031, passed=False),
             Gate("totals.ratio < 4", None, before / after, passed=True),
         ),
+        thresholds=tuple(THRESHOLDS.values()),
     )
 
 
@@ -151,6 +155,7 @@ def full_approximation(name: str = "entities.weight", *, label: str | None = Non
         Totals(table.bytes_before, table.bytes_after, 16.0, 11 / 0.7),
         (Gate("error.relative > 0.2", name, 0.2031, passed=False), Gate(name, None, None, passed=False)),
         withheld=True,
+        thresholds=tuple(THRESHOLDS.values()),
     )
 
 
@@ -280,6 +285,7 @@ def sweep_result(name: str = "entities.weight") -> SweepResult:
         SweepPoint(16, 16.5, 116_300, 12, 0.2415, 0.2400, 0.2430, False, 0.2000, None),
     )
     floats = (SweepPoint(16, 17.1, 112_000, 1, 0.8765, 0.8765, 0.8765, True, 0.2100, None),)
+    halves = (SweepPoint(None, 2.0, 960_000, None, 2e-4, 2e-4, 2e-4, True, 1e-38, None),)
     integers = (SweepPoint(None, 7.38, 260_000, None, 0.1234, 0.1200, 0.1268, False, 0.0300, None),)
     curves = (
         SweepCurve("coded", coded),
@@ -287,6 +293,7 @@ def sweep_result(name: str = "entities.weight") -> SweepResult:
         SweepCurve("plain float16", ()),
         SweepCurve("int8 per row", ()),
         SweepCurve("int4 per row", integers),
+        SweepCurve("float16", halves),
     )
     table = SweptTable(
         name, (name,), 20_000, (4, 6), "float32", 1_920_000, 2, 4096, curves, ("plain low rank buys little",), 0.5

@@ -8,8 +8,9 @@ import pytest
 
 from embcompress.report.document import document_of
 from embcompress.report.document.model import Fact, Grid
+from embcompress.report.judgements import gate_sentence
 from embcompress.report.names import text_of
-from embcompress.report.wording import DRY_RUN, NOTHING_WRITTEN, gate_sentence
+from embcompress.report.wording import DRY_RUN, NOTHING_WRITTEN
 from embcompress.results import ApproximateResult, EvaluateResult, Gate, NeighboursReport, Overlap, Result
 from embcompress.results.common import NOT_COMPRESSED, NOT_IN_BASELINE
 from tests.report.results import backfill_result, full_approximation, full_evaluation, full_table, reconstruct_result

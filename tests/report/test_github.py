@@ -60,20 +60,20 @@ def test_run_shows_up_beside_its_step(step: Step) -> None:
     """The report is the summary, the outputs are the report's numbers, and nothing is annotated where all is well."""
     outcome = run("approximate", "m.safetensors", "--bases", 4, "--neighbours", 0)
     assert (outcome.code, outcome.err) == (0, "")
-    report = json.loads(Path("m-compressed.report.json").read_text())
+    report = json.loads(Path("m-4bases.report.json").read_text())
     assert step.read() == {
         "ok": "true",
-        "output": "m-compressed.safetensors",
-        "bytes": str(Path("m-compressed.safetensors").stat().st_size),
+        "output": "m-4bases.safetensors",
+        "bytes": str(Path("m-4bases.safetensors").stat().st_size),
         "ratio": repr(report["totals"]["ratio"]),
         "error": repr(report["tables"][0]["error"]["relative"]),
-        "report": "m-compressed.report.json",
+        "report": "m-4bases.report.json",
     }
     run("approximate", "m.safetensors", "--bases", 4, "--neighbours", 0, "--report", "a.md", "-f", "-q")
     assert step.read()["report"] == "a.md"
     first, second = step.summary.read_text().split("\n## ")
     assert Path("a.md").read_text() == f"## {second}"
-    assert "m-compressed.safetensors" in first
+    assert "m-4bases.safetensors" in first
 
 
 def test_failed_gate_is_annotated(step: Step) -> None:
@@ -131,7 +131,7 @@ def test_outputs_are_there_before_stdout_fails(step: Step, gate: list[str], code
     text = step.read()
     assert (text["ok"], text["report"]) == (("false" if gate else "true"), "r.json")
     assert step.summary.read_text().startswith("## ")
-    files = "r.json" if gate else "m-compressed.safetensors, r.json"
+    files = "r.json" if gate else "m-4bases.safetensors, r.json"
     last = err.getvalue().splitlines()[-1]
     assert last == (
         f"error: standard output cannot be written: No space left on device. The run is done; written: {files}."
@@ -142,8 +142,13 @@ def test_outputs_are_there_before_stdout_fails(step: Step, gate: list[str], code
     ("args", "code", "command", "message"),
     [
         (["approximate", "nope", "--bases", 2], 1, "embcompress approximate", "nope does not exist.\nCheck the path."),
-        (["approximate", "m.safetensors", "--bases", 0], 2, "embcompress approximate", "Invalid value for '--bases'"),
-        (["::error::x"], 2, "embcompress", "No such command '::error::x'"),
+        (
+            ["approximate", "m.safetensors", "--bases", 0],
+            2,
+            "embcompress approximate",
+            "--bases must be at least 1; got 0.",
+        ),
+        (["::error::x"], 2, "embcompress", "there is no command '::error::x'."),
     ],
 )
 @pytest.mark.parametrize("is_json", [False, True])

@@ -18,7 +18,7 @@ from embcompress.report.document import document_of
 from embcompress.report.document.compression import FIGURED_MAX
 from embcompress.report.document.model import SizesDrawing
 from embcompress.report.figures import BAR_LETTERS, COLORS, render_figure
-from embcompress.report.names import Name, shortened, spelled
+from embcompress.report.names import Name, shortened, spelled, text_of
 from embcompress.results import Gate, WorstRow
 from tests.report.browser import CHROMEDRIVER, CHROMIUM, Browser, open_browser
 from tests.report.hostile import HOSTILE
@@ -103,8 +103,9 @@ def test_render_html_says_what_a_person_asks() -> None:
     places = [
         words.index(part)
         for part in (
-            "entities.weight-compressed beside entities.weight, 15.48x smaller",
+            "entities.weight-compressed beside entities.weight, 15.71x smaller",
             "1 of 3 gates and 1 of 3 checks failed.",
+            "11 MB → 700 kB",
             "10.4 MB → 675 kB",
             "error.relative > 0.2",
             "the original has 9 rows, and the artifact is made for 7",
@@ -119,7 +120,7 @@ def test_render_html_says_what_a_person_asks() -> None:
     labels = [attributes["aria-label"] for _, attributes in page.elements if attributes.get("role") == "img"]
     assert "Histogram of the error of 20000 rows: median 0.1834, p99 0.3127, largest 0.4821." in labels
     assert "Bytes of 3 tables: 10.4 MB before, 675 kB after." in labels
-    assert len(labels) == 2 + 4 + 4  # of all tables, and of the two that were measured
+    assert len(labels) == 3 + 4 + 4  # of all tables, and of the two that were measured
     assert page.tags.count("svg") == len(labels)
 
 
@@ -128,7 +129,8 @@ def test_document_of_many_tables_draws_the_largest() -> None:
     tables = tuple(dataclasses.replace(full_table(f"layer{size}"), bytes_before=size) for size in range(30))
     document = document_of(dataclasses.replace(full_approximation(), tables=tables))
     details = [section for section in document.sections if section.is_detail]
-    assert [len(section.figures) for section in details] == [0] * 18 + [4] * FIGURED_MAX
+    figures = {text_of(section.title): len(section.figures) for section in details}
+    assert figures == {f"layer{size}": 4 * (size >= 30 - FIGURED_MAX) for size in range(30)}
     assert all(section.facts[0].value == "0.2031" for section in details)
 
 

@@ -74,6 +74,7 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
     assert list(document) == [
         "schema_version", "command", "ok", "input", "output", "tables", "skipped", "totals", "gates", "warnings",
         "notes",
+        "thresholds",
     ]  # fmt: skip
     assert (document["schema_version"], document["command"], document["ok"]) == (2, "approximate", True)
     assert list(document["input"]) == ["path", "bytes"]
@@ -82,7 +83,7 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
     assert list(table) == [
         "name", "tied_names", "rows", "shape", "dtype", "stored_as", "kind", "rank", "coding", "solver",
         "solver_reason", "solver_remarks", "passes", "bytes_before", "bytes_after", "error", "seconds", "matrices",
-        "alternative", "coded", "spectrum", "neighbours", "zero_rows",
+        "alternative", "coded", "spectrum", "neighbours", "zero_rows", "grade",
     ]  # fmt: skip
     assert table["error"] == {
         "relative": 0.25,
@@ -98,7 +99,13 @@ def test_render_json_has_the_keys_of_schema_1() -> None:
         "by_frequency": None,
     }
     assert document["skipped"] == [{"name": "relations.weight", "reason": "would grow"}]
-    assert document["totals"] == {"bytes_before": 24, "bytes_after": 20, "ratio": 1.2, "file_ratio": 1.1}
+    assert document["totals"] == {
+        "bytes_before": 24,
+        "bytes_after": 20,
+        "ratio": 1.2,
+        "file_ratio": 1.1,
+        "header_bytes": 0,
+    }
     assert document["gates"] == []
 
 
@@ -113,9 +120,9 @@ def test_render_json_tells_the_weighted_error() -> None:
 
 
 def test_render_json_tells_more_of_a_dry_run() -> None:
-    """Only a dry run says that it is one, and what memory the run needs."""
+    """Only a dry run says that it is one, what memory the run needs, and whether its output is there."""
     document = json.loads(render_json(dataclasses.replace(RESULT, dry_run=True, memory_bytes=7)))
-    assert (document["dry_run"], document["memory_bytes"]) == (True, 7)
+    assert (document["dry_run"], document["memory_bytes"], document["output"]["overwrites"]) == (True, 7, False)
 
 
 def test_render_json_lists_what_inspect_left_out() -> None:

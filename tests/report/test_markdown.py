@@ -10,9 +10,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from embcompress.report import render
-from embcompress.report.markdown import DETAILS_MAX
+from embcompress.report.markdown import LINES_MAX, ROWS_MAX
+from embcompress.results import Grade
 from tests.report.hostile import HOSTILE
-from tests.report.results import every_result, full_approximation, full_evaluation, full_table
+from tests.report.results import every_result, full_approximation, full_evaluation, full_table, inspect_result
 
 LETTERS = {"text", "code_inline", "text_special"}  # tokens that are text, however it is escaped
 
@@ -53,7 +54,7 @@ def test_render_markdown_shows_verdict_and_tables(command: str) -> None:
 def test_render_markdown_of_an_evaluation_tells_what_failed_first() -> None:
     """Failed gates and checks stand before those that hold; figures are those of the result."""
     text = render(full_evaluation(), ".md")
-    assert text.startswith("## ❌ embcompress evaluate: `entities.weight-compressed` beside `entities.weight`, 15.48x")
+    assert text.startswith("## ❌ embcompress evaluate: `entities.weight-compressed` beside `entities.weight`, 15.71x")
     assert "1 of 3 gates and 1 of 3 checks failed." in text
     rows = cells_of(text)
     gates = [row for row in rows if row[0].endswith(("FAILED", "passed"))]
@@ -64,9 +65,9 @@ def test_render_markdown_of_an_evaluation_tells_what_failed_first() -> None:
     assert ["artifact", "0.8107", "0.7281", "0.8852", "0.9591"] in rows
     assert [
         "❌ entities.weight (failed)", "20000 x 128 float32", "10.2 MB", "640 kB", "0.2031", "0.1655", "0.1712",
-        "0.3127", "0.9791", "87 % ±2", "72 bases, 1.98 bits",
+        "0.3127", "0.9791", "87 % ±2", "good", "72 bases, 1.98 bits",
     ] in rows  # fmt: skip
-    assert ["17", "entities.weight", "0.4821"] in rows  # the worst row
+    assert "- Worst rows 17 `entities.weight` 0.4821, 48 `entities.weight` 0.4721" in text
     assert "worst norm group **0.3100** (2000 rows of norm 1 to 1.3: 1.53 times the error of the table)" in text
 
 
@@ -102,8 +103,16 @@ def test_render_markdown_keeps_names_readable() -> None:
 
 
 def test_render_markdown_stays_small() -> None:
-    """Of many tables only some are looked at closer, and the rest is counted: a job summary holds 1 MiB."""
-    tables = tuple(full_table(f"layer{number}") for number in range(DETAILS_MAX + 5))
+    """Of many tables and matrices only some are shown, the worst first, and the rest is counted."""
+    tables = tuple(full_table(f"layer{number}") for number in range(ROWS_MAX + 6))
+    worst = dataclasses.replace(tables[20], grade=Grade("poor", "neighbours", 0.13))
+    tables = (*tables[:20], worst, *tables[21:])
     text = render(dataclasses.replace(full_approximation(), tables=tables), ".md")
-    assert "5 more tables are in the other forms" in text
-    assert len(text.encode()) < 100_000
+    assert "❌ **poor** neighbours kept 13 % (fair from 50 %): `layer20`" in text
+    assert "\n6 more rows are in the other forms of the report.\n" in text
+    assert "#### `layer20`" in text
+    assert "\n25 more sections are in the other forms of the report.\n" in text
+    inspected = inspect_result()
+    listed = dataclasses.replace(inspected, tables=inspected.tables * 400, others=inspected.others * 400)
+    for one in (text, render(listed, ".md")):
+        assert len(one.splitlines()) <= LINES_MAX

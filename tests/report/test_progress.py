@@ -68,6 +68,20 @@ def test_progress_lines_come_every_ten_seconds() -> None:
     assert lines.advance(144.0, "b", 2000, 9000, 8) == "'b': 2,000 of 9,000 rows, 22 %"
 
 
+def test_progress_lines_go_on_while_nothing_is_counted() -> None:
+    """A line every ten seconds says that the run goes on: before the first row, within a table, and after it."""
+    lines = ProgressLines(100.0)
+    assert lines.wait(109.0) == ""
+    assert lines.wait(110.0) == "starting, 10 s since the start"
+    assert lines.advance(111.0, "a", 0, 9000, 100) == ""
+    assert lines.wait(119.0) == ""
+    assert lines.wait(121.0) == "'a': 0 of 9,000 rows, 0 %, 21 s since the start"
+    assert lines.advance(122.0, "a", 9000, 9000, 100) == ""
+    assert lines.wait(131.0) == "after 'a', 31 s since the start"
+    assert lines.advance(140.0, "b", 1, 2, 0) == ""
+    assert lines.advance(141.0, "b", 1, 2, 0) == "'b': 1 of 2 steps, 50 %"
+
+
 def shown_by_bar(name: str, environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, *, moment: float) -> str:
     """Run a bar over two passes of a table with stderr at a pseudo terminal, and return what it shows."""
     for variable in ("NO_COLOR", "FORCE_COLOR", "TERM", "COLORTERM"):
@@ -91,6 +105,21 @@ def test_progress_bar_is_safe_from_names(name: str, monkeypatch: pytest.MonkeyPa
     assert "\nerror" not in text
     if name.startswith(("[", "<")):
         assert name in text
+
+
+def test_progress_bar_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever has been done, one line is there, of what is being done; long names are cut in the middle."""
+    for variable, value in {"TERM": "xterm-256color", "COLUMNS": "100"}.items():
+        monkeypatch.setenv(variable, value)
+    with at_terminal() as shown, progress_bar(os.environ, moment=0) as advance:
+        for number in range(1, 27):
+            name = f"table {number} of 26, model.encoder.layers.{number}.embedding.weight"
+            advance(f"{name}: spectrum", 4000, 4000, 256)
+            advance(f"{name}: codes", 2000, 4000, 256)
+    text = COLORS.sub("", shown.text)
+    assert text.count("\x1b[1A") <= 1  # moves to a line above: the one that takes the bar away
+    assert "table 26 of 26" in text
+    assert "…" in text
 
 
 def test_progress_bar_obeys_no_color(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,13 +117,13 @@ def test_approximate_measures_against_the_values_as_served(tmp_path: Path) -> No
     other = {"fc.weight": WEIGHT.to(FP8), "fc.weight_scale": torch.tensor(2.0)}
     path = save(tmp_path / "model.safetensors", tensors | other)
     result = approximate(path, bases=10, dtype="float16", table=NAME, neighbours=0)
-    compressed = safetensors.torch.load_file(tmp_path / "model-compressed.safetensors")
+    compressed = safetensors.torch.load_file(tmp_path / "model-10bases.safetensors")
     assert set(compressed) == {"steps", *other, f"{NAME}.bases", f"{NAME}.weights"}
     for name, value in other.items():
         assert compressed[name].reshape(-1).view(torch.uint8).equal(value.reshape(-1).view(torch.uint8))
     assert result.tables[0].bytes_before == sum(tensor.nbytes for tensor in tensors.values())
     assert result.tables[0].error is not None
-    reconstruct(tmp_path / "model-compressed.safetensors", output=tmp_path / "dense.safetensors")
+    reconstruct(tmp_path / "model-10bases.safetensors", output=tmp_path / "dense.safetensors")
     dense = safetensors.torch.load_file(tmp_path / "dense.safetensors")[NAME]
     assert dense.dtype == torch.float32
     relative = ((dense.double() - expected.double()).norm() / expected.double().norm()).item()

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from embcompress.exports.quantized.kind import (
     TableEncoding,
     why_no_real_matrix,
 )
+from embcompress.exports.quantized.source import SourceTable
 from embcompress.exports.rounding import Scale, round_blocks, spread
 from embcompress.results import TableHead
 
@@ -40,6 +42,8 @@ LEAF = ".weight"  # of a module, which is all that is quantized
 WORD_BITS = 32
 GROUPS = (128, 64, 32)  # columns that share a scale, the first that divides a row; none does: the whole row
 SCALE_DTYPES = ("float32", "float16", "bfloat16")  # what the numbers are made in, as the model holds its others
+# Of the largest number of a dtype: readers multiply in it, and a level may lie beyond the number that it is nearest to.
+REACH = 0.5
 # Benchmarks: of twice as many candidates the squared error fell by less than 1 %.
 PEAKS = {8: spread(116, 128, 40), 4: (*spread(-14, -5, 16), *spread(5, 13.5, 16))}
 
@@ -57,13 +61,14 @@ class CompressedTensorsFolder(Kind):
         self.ending = f"-w{bits}"
         self._bits = bits
 
-    def why_unfit(self, table: TableHead) -> str:  # noqa: D102 - as in Kind
+    def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind
+        table = source.table.head
         if not table.name.endswith(LEAF):
             return f"has a name that does not end in {LEAF}, and compressed-tensors holds weights of modules"
         return why_no_real_matrix(table)
 
-    def encode(self, table: TableHead) -> TableEncoding:  # noqa: D102 - as in Kind
-        return _PackedWords(table, self._bits)
+    def encode(self, source: SourceTable) -> TableEncoding:  # noqa: D102 - as in Kind
+        return _PackedWords(source.table.head, self._bits)
 
     def check(self, plan: ExportPlan) -> None:
         """Refuse a model that is quantized already.
@@ -72,25 +77,38 @@ class CompressedTensorsFolder(Kind):
             UsageError: its configuration says so.
             CheckpointError: its configuration cannot be read.
         """
-        if SECTION in _read_configuration(plan):
-            raise UsageError(
-                f"{plan.source.path} has a {CONFIGURATION} with a {SECTION!r}: the model is quantized already.",
-                hint="Name the model that it was made from.",
-            )
+        for module in {_module_of(plan, table) for table, _ in plan.tables}:
+            name = _configuration_of(module)
+            # Some models have the section and null in it.
+            if _read_configuration(plan, name).get(SECTION) is not None:
+                raise UsageError(
+                    f"{plan.source.path} has a {name} with a {SECTION!r}: the model is quantized already.",
+                    hint="Name the model that it was made from.",
+                )
 
     def open_writer(self, plan: ExportPlan) -> MetadataWriter:  # noqa: D102 - as in Kind
-        configuration = {**_read_configuration(plan), SECTION: self._section(plan)}
-        companions = {name: path for name, path in plan.companions.items() if name != CONFIGURATION}
-        content = (json.dumps(configuration, indent=2, ensure_ascii=False) + "\n").encode()
-        form = FolderForm(DENSE_STEM, None, companions, has_modules=True, contents={CONFIGURATION: content})
+        form = replace(_form_of(plan), contents=self._configurations(plan))
         writer = FolderWriter(plan.target, plan.entries, metadata=FORMAT_METADATA, form=form, force=plan.force)
         return MetadataWriter(writer, FORMAT_METADATA)
 
-    def _section(self, plan: ExportPlan) -> dict[str, Any]:
+    def _configurations(self, plan: ExportPlan) -> dict[str, bytes]:
+        """Make the configuration of each folder that holds tables, by its name in the output."""
+        tables: dict[str, list[TableHead]] = {}
+        for table, _ in plan.tables:
+            tables.setdefault(_module_of(plan, table), []).append(table)
+        contents = {}
+        for module, its_tables in tables.items():
+            name = _configuration_of(module)
+            configuration = {**_read_configuration(plan, name), SECTION: self._section(module, its_tables)}
+            contents[name] = (json.dumps(configuration, indent=2) + "\n").encode()
+        return contents
+
+    def _section(self, module: str, tables: Sequence[TableHead]) -> dict[str, Any]:
         """Say which modules are quantized, and how: a group of them for each number of columns that share a scale."""
         targets: dict[int, list[str]] = {}
-        for table, _ in plan.tables:
-            targets.setdefault(_group_of(table), []).append(table.name.removesuffix(LEAF))
+        for table in tables:
+            name = table.name.removeprefix(f"{module}/").removesuffix(LEAF)
+            targets.setdefault(_group_of(table), []).append(name)
         groups = {}
         for number, (columns, names) in enumerate(targets.items()):
             strategy = {"strategy": "group", "group_size": columns} if columns else {"strategy": "channel"}
@@ -112,18 +130,31 @@ class CompressedTensorsFolder(Kind):
         }
 
 
+def _form_of(plan: ExportPlan) -> FolderForm:
+    return FolderForm(DENSE_STEM, None, plan.companions, has_modules=True)
+
+
+def _module_of(plan: ExportPlan, table: TableHead) -> str:
+    """Name the folder within the folder that a table goes into, which has a configuration of its own; empty: none."""
+    return _form_of(plan).module_of(Entry(table.name, table.dtype, table.dense_shape))
+
+
+def _configuration_of(module: str) -> str:
+    return f"{module}/{CONFIGURATION}" if module else CONFIGURATION
+
+
 def _group_of(table: TableHead) -> int:
     """Choose how many columns share a scale; 0: all."""
     return next((columns for columns in GROUPS if table.shape[0] % columns == 0), 0)
 
 
-def _read_configuration(plan: ExportPlan) -> Mapping[str, Any]:
-    """Read the configuration of a model; empty where it has none.
+def _read_configuration(plan: ExportPlan, name: str) -> Mapping[str, Any]:
+    """Read the configuration of a model, or of a module of it; empty where it has none.
 
     Raises:
         CheckpointError: there is one, and it is no JSON object.
     """
-    path: Path | None = plan.companions.get(CONFIGURATION)
+    path: Path | None = plan.companions.get(name)
     if path is None:
         return {}
     try:
@@ -151,8 +182,8 @@ class _PackedWords(TableEncoding):
             Entry(f"{table.name}_scale", name, (table.rows, columns // self._group)),
         )
         shape = Entry(f"{table.name}_shape", "int64", (2,))
-        self.fixed = {shape: torch.tensor(table.dense_shape).numpy().astype("<i8").tobytes()}
-        self.largest = torch.finfo(self._dtype).max
+        self.fixed = {shape: [torch.tensor(table.dense_shape).numpy().astype("<i8").tobytes()]}
+        self.largest = torch.finfo(self._dtype).max * REACH
 
     def round(self, values: Tensor) -> RoundedPart:
         rows = len(values)

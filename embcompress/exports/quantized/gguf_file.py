@@ -16,10 +16,13 @@ import torch
 from torch import Tensor
 
 from embcompress.artifact.writer import Entry
-from embcompress.checkpoints import StoredTensor
+from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.checkpoints.gguf_files import gguf_file
+from embcompress.checkpoints.row_labels import OFFSET_TYPES, OFFSETS_SUFFIX
 from embcompress.exports.levels import IntegerLevels, Levels, ListedLevels
 from embcompress.exports.quantized.gguf_writer import GgufTensor, GgufWriter
 from embcompress.exports.quantized.kind import ExportPlan, Kind, RoundedPart, TableEncoding, why_no_real_matrix
+from embcompress.exports.quantized.source import SourceTable
 from embcompress.exports.rounding import Scale, round_blocks, spread
 from embcompress.results import TableHead
 
@@ -84,7 +87,8 @@ class GgufFile(Kind):
         self.ending = f"-{name}.gguf"
         self._type = BLOCK_TYPES[name]
 
-    def why_unfit(self, table: TableHead) -> str:  # noqa: D102 - as in Kind
+    def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind
+        table = source.table.head
         if len(table.name.encode()) > NAME_BYTES_MAX:
             return f"has a name of {len(table.name.encode())} bytes, and llama.cpp reads {NAME_BYTES_MAX}"
         if why := why_no_real_matrix(table):
@@ -93,17 +97,31 @@ class GgufFile(Kind):
             return f"has {table.shape[0]} columns, and GGUF cuts rows into blocks of {BLOCK}"
         return ""
 
-    def encode(self, table: TableHead) -> TableEncoding:  # noqa: D102 - as in Kind
-        return _Blocks(table, self._type)
+    def encode(self, source: SourceTable) -> TableEncoding:  # noqa: D102 - as in Kind
+        return _Blocks(source.table.head, self._type)
 
     def why_left_out(self, stored: StoredTensor) -> str:  # noqa: D102 - as in Kind
         if stored.opaque_bytes is not None or stored.dtype not in PLAIN_TYPES:
             return f"GGUF has no type for {stored.dtype}"
         if len(stored.name.encode()) > NAME_BYTES_MAX:
             return f"its name has {len(stored.name.encode())} bytes, and llama.cpp reads {NAME_BYTES_MAX}"
+        if stored.name.endswith(OFFSETS_SUFFIX) and stored.dtype in OFFSET_TYPES:
+            return "it belongs to labels, and GGUF has no type for uint8, which they are"
         if not stored.numel or len(stored.shape) > AXES_MAX:
             return f"it has the shape {stored.shape}, and GGUF has 1 to {AXES_MAX} axes, none of them empty"
         return ""
+
+    def warnings(self, source: Checkpoint) -> tuple[str, ...]:
+        """Say that of a model of llama.cpp its tensors alone are kept, and those in codes as floats."""
+        if source.format != gguf_file.NAME:
+            return ()
+        is_coded = any(stored.code_bytes is not None for stored in source.stored)
+        floats = ", and quantized tensors beside the tables become float32" if is_coded else ""
+        return (
+            "the output holds tensors alone: llama.cpp runs no model from it, for architecture and tokenizer of "
+            f"{source.name} are not copied{floats}. `llama-quantize --token-embedding-type` rounds a table within its "
+            "model",
+        )
 
     def open_writer(self, plan: ExportPlan) -> GgufWriter:  # noqa: D102 - as in Kind
         tensors = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,10 @@ from torch import Tensor
 
 from embcompress.artifact.writer import Entry, TensorWriter
 from embcompress.checkpoints import Checkpoint, StoredTensor
+from embcompress.exceptions import UsageError
+from embcompress.exports.quantized.source import SourceTable
 from embcompress.results import TableHead
+from embcompress.text import named
 
 FORMAT_METADATA: Mapping[str, str] = {"format": "pt"}  # Hugging Face loaders refuse a safetensors file without it
 
@@ -35,13 +38,15 @@ class TableEncoding(ABC):
 
     Attributes:
         entries: the tensors that have a part for each row.
-        fixed: the other tensors, with their bytes.
+        fixed: the other tensors, with their bytes in parts.
         largest: the largest magnitude of a number that the form holds.
+        rank: of a form that holds factors, the number of bases.
     """
 
     entries: tuple[Entry, ...]
-    fixed: Mapping[Entry, bytes]
+    fixed: Mapping[Entry, Iterable[bytes | memoryview]]
     largest: float
+    rank: int | None = None
 
     @abstractmethod
     def round(self, values: Tensor) -> RoundedPart:
@@ -118,16 +123,20 @@ class Kind(ABC):
     is_folder: bool = False
 
     @abstractmethod
-    def why_unfit(self, table: TableHead) -> str:
+    def why_unfit(self, source: SourceTable) -> str:
         """Say why the form cannot hold a table, as the end of a sentence about it; empty where it can."""
 
     @abstractmethod
-    def encode(self, table: TableHead) -> TableEncoding:
+    def encode(self, source: SourceTable) -> TableEncoding:
         """Make the encoding of a table that fits."""
 
     def why_left_out(self, stored: StoredTensor) -> str:  # noqa: ARG002 - for forms that hold fewer
         """Say why the form does not hold a tensor that is no table; empty where it is copied."""
         return ""
+
+    def warnings(self, source: Checkpoint) -> tuple[str, ...]:  # noqa: ARG002 - for forms that keep less of a model
+        """Say what an output lacks that users of the source may take for granted, a sentence each."""
+        return ()
 
     def check(self, plan: ExportPlan) -> None:  # noqa: B027 - for forms that hold fewer
         """Refuse what the form cannot hold together.
@@ -171,6 +180,17 @@ class MetadataWriter:
 
     def commit(self) -> None:  # noqa: D102 - as in ExportWriter
         self._writer.commit()
+
+
+def check_one_table(plan: ExportPlan, *, form: str, hint: str) -> None:
+    """Refuse several tables in a form of one.
+
+    Raises:
+        UsageError: there are several.
+    """
+    if len(plan.tables) > 1:
+        names = [table.name for table, _ in plan.tables]
+        raise UsageError(f"{form} holds one table, and {len(names)} are chosen: {named(names)}.", hint=hint)
 
 
 def why_no_real_matrix(table: TableHead) -> str:

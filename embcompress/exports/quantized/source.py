@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -50,13 +50,22 @@ class SourceTable:
         table: its names, size and dtype.
         open_rows: opens its rows.
         bytes_before: that it takes dense.
-        is_bilinear: whether its rows are matrices that are factored each by itself.
+        compressed: what an artifact holds of it; None: it is stored dense.
+        factors: the tensors of an artifact that hold it as floats, by name.
+        read: yields the bytes of one, and compares its checksum.
     """
 
     table: Table
     open_rows: OpenRows
     bytes_before: int
-    is_bilinear: bool = False
+    compressed: CompressedTable | None = None
+    factors: Mapping[str, StoredTensor] = field(default_factory=dict)
+    read: Callable[[StoredTensor], Iterator[memoryview]] | None = None
+
+    @property
+    def is_bilinear(self) -> bool:
+        """Whether its rows are matrices that are factored each by itself."""
+        return self.compressed is not None and self.compressed.matrix is not None
 
 
 @dataclass(frozen=True)
@@ -76,12 +85,14 @@ class ExportSource:
         tables: those chosen.
         copied: the other tensors.
         skipped: what is in none of both, and why.
+        is_decoded: whether the rows are those that an artifact decodes to.
     """
 
     checkpoint: Checkpoint
     tables: tuple[SourceTable, ...]
     copied: tuple[CopiedTensor, ...]
     skipped: tuple[Skipped, ...] = ()
+    is_decoded: bool = False
 
 
 def open_source(
@@ -119,7 +130,7 @@ def without(
     """
     tables = tuple(one for one in source.tables if one.table.name not in names)
     copied = _copied(source.checkpoint, [one.table for one in tables]) if is_dense else source.copied
-    return ExportSource(source.checkpoint, tables, copied, (*source.skipped, *skipped))
+    return replace(source, tables=tables, copied=copied, skipped=(*source.skipped, *skipped))
 
 
 def _stored_table(checkpoint: Checkpoint, table: Table) -> SourceTable:
@@ -168,7 +179,7 @@ def _artifact_source(artifact: Artifact, *, table: Sequence[str], exclude: Seque
             hint=f"`embcompress inspect {quoted(path)}` lists them.",
         )
     copied = tuple(CopiedTensor(stored, partial(artifact.read, stored)) for stored in artifact.copied)
-    return ExportSource(artifact.checkpoint, tuple(tables), copied, tuple(skipped))
+    return ExportSource(artifact.checkpoint, tuple(tables), copied, tuple(skipped), is_decoded=True)
 
 
 def _compressed_table(artifact: Artifact, compressed: CompressedTable) -> SourceTable:
@@ -180,7 +191,8 @@ def _compressed_table(artifact: Artifact, compressed: CompressedTable) -> Source
     stored = StoredTensor(compressed.name, compressed.dtype, shape, (0,) * len(shape), 0)
     nbytes = math.prod(shape) * ITEM_BYTES[compressed.dtype]
     table = Table(compressed.name, compressed.tied_names, stored)
-    return SourceTable(table, open_rows, nbytes, is_bilinear=compressed.matrix is not None)
+    factors = {} if compressed.is_coded else {stored.name: stored for stored in artifact.factors(compressed)}
+    return SourceTable(table, open_rows, nbytes, compressed, factors, artifact.read)
 
 
 class DecodedTable:

@@ -75,7 +75,8 @@ class TablePass:
         error, search = ErrorAccumulator(self._row_weights), self._open_search(count)
         first = 0
         for entry, content in self._encoding.fixed.items():
-            writer.append(entry, content)
+            for fixed_part in content:
+                writer.append(entry, fixed_part)
         for values, wanted in self._blocks():
             norms = row_norms(wanted)
             rounded = self._encoding.round(values)

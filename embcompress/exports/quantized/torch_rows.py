@@ -21,6 +21,7 @@ from embcompress.exports.quantized.kind import (
     TableEncoding,
     why_no_real_matrix,
 )
+from embcompress.exports.quantized.source import SourceTable
 from embcompress.exports.rounding import Line, LineSearch, round_rows, spread
 from embcompress.results import TableHead
 
@@ -42,6 +43,9 @@ SEARCHES = {
     ),
 }  # bits of a code -> candidates for the scale and the bias
 LINE_DTYPES = {8: torch.float32, 4: torch.float16}
+# The operators multiply a code with its scale in float32, and the product reaches from the least number of a row beyond
+# its largest.
+FLOAT32_REACH = torch.finfo(torch.float32).max / 4
 
 
 class TorchRows(Kind):
@@ -55,13 +59,14 @@ class TorchRows(Kind):
         self.ending = f"-int{bits}.safetensors"
         self._bits = bits
 
-    def why_unfit(self, table: TableHead) -> str:  # noqa: D102 - as in Kind
+    def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind
+        table = source.table.head
         if why := why_no_real_matrix(table):
             return why
         return "has an odd number of columns, and a byte holds two codes" if table.shape[0] % (8 // self._bits) else ""
 
-    def encode(self, table: TableHead) -> TableEncoding:  # noqa: D102 - as in Kind
-        return _PackedRows(table, self._bits)
+    def encode(self, source: SourceTable) -> TableEncoding:  # noqa: D102 - as in Kind
+        return _PackedRows(source.table.head, self._bits)
 
     def open_writer(self, plan: ExportPlan) -> MetadataWriter:  # noqa: D102 - as in Kind
         metadata = {**FORMAT_METADATA, "embedding_bag_bits": str(self._bits)}
@@ -78,7 +83,7 @@ class _PackedRows(TableEncoding):
         width = table.shape[0] * bits // 8 + 2 * self._line_dtype.itemsize
         self.entries = (Entry(table.name, "uint8", (table.rows, width)),)
         self.fixed = {}
-        self.largest = torch.finfo(self._line_dtype).max
+        self.largest = min(torch.finfo(self._line_dtype).max, FLOAT32_REACH)
 
     def round(self, values: Tensor) -> RoundedPart:
         rounded = round_rows(values, Line((1 << self._bits) - 1, self._line_dtype), SEARCHES[self._bits])

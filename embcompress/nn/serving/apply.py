@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from embcompress.artifact.limits import check_expansion
-from embcompress.artifact.reader import Artifact, read_artifact
+from embcompress.artifact.reader import read_artifact
+from embcompress.artifact.schema import CompressedTable
 from embcompress.checkpoints import open_checkpoint
 from embcompress.exceptions import TableError
 from embcompress.linalg.blocks import BLOCK_ROWS
@@ -25,9 +27,13 @@ from embcompress.nn.serving.resizing import offer_resizing
 from embcompress.nn.serving.rest import list_unset, load_rest, plan_rest, replace_tensor, set_buffers
 from embcompress.nn.serving.sites import Manner, Site, find_sites
 from embcompress.nn.serving.static_models import StaticRows, is_static_model, serve_static_model
-from embcompress.nn.serving.ties import keep_ties
+from embcompress.nn.serving.ties import keep_ties, note_tables
 from embcompress.text import named
 
+if TYPE_CHECKING:
+    from embcompress.nn.loading import LoadedTable
+
+ModelT = TypeVar("ModelT")
 Served: TypeAlias = FactoredTable | LowRankBilinear
 
 
@@ -85,43 +91,67 @@ def apply_to(
         UserWarning: a table that stays dense, and why; a bare parameter, and what it costs; tensors without memory.
 
     Example:
-        >>> apply_to(model, "model-compressed.safetensors")  # doctest: +SKIP
+        >>> apply_to(model, "model-16x.safetensors")  # doctest: +SKIP
         {'wte.weight': LowRankRepresentation(max_id=50257, shape=(768,), ...)}
     """
     with open_checkpoint(Path(path)) as checkpoint:
         artifact = check_expansion(read_artifact(checkpoint), is_allowed=allow_expansion)
         if is_static_model(model):
             return serve_static_model(model, artifact)
-        placements = _plan(model, artifact)
+        placements = plan_tables(model, [(table, partial(load_table, artifact, table)) for table in artifact.tables])
         sites = [site for placement in placements for site in placement.sites]
         planned = []
         if rest:
             planned = plan_rest(model, artifact, sites)
             set_buffers(model)
-        for placement in placements:
-            _put(model, placement)
+        served = put_tables(model, placements)
         load_rest(model, artifact, planned)
-    served = [placement for placement in placements if not placement.is_dense]
-    _tell_language_models(model, served)
-    _warn(placements, unset=list_unset(model), is_parallel=any(map(_is_parallel, model.modules())))
-    return {placement.name: placement.module for placement in served}
+    warn_of(model, placements)
+    return served
 
 
-def _plan(model: nn.Module, artifact: Artifact) -> list[Placement]:
-    """Find the places of all tables and load these.
+def load_model(model: ModelT, path: str | Path, *, allow_expansion: bool = False) -> ModelT:
+    """Load a whole model from an artifact: its tables compressed, and every other tensor.
+
+    Args:
+        model: of the architecture that the artifact was made from, on any device; one made under
+            `torch.device("meta")` costs no memory before. Changed in place.
+        path: an artifact.
+        allow_expansion: as for `load`.
+
+    Returns:
+        The model.
+
+    Raises:
+        CheckpointError, ArtifactError: as `apply_to`.
+        TableError: as `apply_to`; the artifact lacks a tensor that the model needs.
+
+    Example:
+        >>> with torch.device("meta"):  # doctest: +SKIP
+        ...     model = AutoModel.from_config(config)
+        >>> model = load_model(model, "model-8bases.safetensors")  # doctest: +SKIP
+    """
+    apply_to(model, path, rest=True, allow_expansion=allow_expansion)
+    return model
+
+
+def plan_tables(
+    model: nn.Module, tables: Sequence[tuple[CompressedTable, Callable[[], LoadedTable]]]
+) -> list[Placement]:
+    """Find the places of tables, and load each by its function.
 
     Raises:
         TableError: a table without its place, or two that belong to one.
     """
     placements = []
     owners: dict[tuple[str, str], str] = {}
-    for table in artifact.tables:
+    for table, load in tables:
         sites = find_sites(model, table)
         for site in sites:
             other = owners.setdefault((site.path, site.leaf), table.name)
             if other != table.name:
                 raise TableError(f"tables {other!r} and {table.name!r} both belong to {site.path!r}.")
-        loaded = load_table(artifact, table)
+        loaded = load()
         if sites[0].manner is Manner.DENSE:
             placements.append(Placement(table.name, loaded, sites))
         elif isinstance(loaded, LowRankBilinear):
@@ -129,6 +159,15 @@ def _plan(model: nn.Module, artifact: Artifact) -> list[Placement]:
         else:
             placements.append(Placement(table.name, fit_table(loaded, sites, name=table.name), sites))
     return placements
+
+
+def put_tables(model: nn.Module, placements: Sequence[Placement]) -> dict[str, Served | StaticRows]:
+    """Change a model at the places of all tables; return the modules by table, but for those that stay dense."""
+    for placement in placements:
+        _put(model, placement)
+    served = [placement for placement in placements if not placement.is_dense]
+    _tell_language_models(model, served)
+    return {placement.name: placement.module for placement in served}
 
 
 def _put(model: nn.Module, placement: Placement) -> None:
@@ -183,6 +222,7 @@ def _tell_language_models(model: nn.Module, served: Sequence[Placement]) -> None
             else:
                 tables[site.name] = f"{path}{site.leaf}{TABLE_SUFFIX}"
     keep_ties(model, tables)
+    note_tables(model, tables)
     if served:
         offer_resizing(model)
 
@@ -191,22 +231,10 @@ def _is_parallel(module: nn.Module) -> bool:
     return isinstance(module, nn.parallel.DistributedDataParallel)
 
 
-def _warn(placements: Sequence[Placement], *, unset: Sequence[str], is_parallel: bool) -> None:
-    """Warn of what the caller may not expect."""
-    for placement in placements:
-        for site in placement.sites:
-            if site.manner is Manner.DENSE:
-                warnings.warn(
-                    f"table {placement.name!r} stays dense: the model's {site.name!r} {site.reason}. "
-                    "Its rows were reconstructed into the parameter, and save no memory.",
-                    stacklevel=3,
-                )
-            elif site.manner is Manner.BARE:
-                warnings.warn(
-                    f"table {placement.name!r} serves the bare parameter {site.name!r}: rows taken by id are looked "
-                    "up, but every other use of it decodes the whole table first.",
-                    stacklevel=3,
-                )
+def warn_of(model: nn.Module, placements: Sequence[Placement]) -> None:
+    """Warn the caller's caller of what it may not expect."""
+    warn_of_places(placements)
+    unset, is_parallel = list_unset(model), any(map(_is_parallel, model.modules()))
     if unset:
         warnings.warn(
             f"{len(unset)} tensors of the model have no memory yet (they are on 'meta'): {named(unset)}. Load them "
@@ -219,3 +247,21 @@ def _warn(placements: Sequence[Placement], *, unset: Sequence[str], is_parallel:
             "is trained, or the gradients of the tables stay on each worker.",
             stacklevel=3,
         )
+
+
+def warn_of_places(placements: Sequence[Placement]) -> None:
+    """Warn of tables that stay dense, and of bare parameters."""
+    for placement in placements:
+        for site in placement.sites:
+            if site.manner is Manner.DENSE:
+                warnings.warn(
+                    f"table {placement.name!r} stays dense: the model's {site.name!r} {site.reason}. "
+                    "Its rows were reconstructed into the parameter, and save no memory.",
+                    stacklevel=4,
+                )
+            elif site.manner is Manner.BARE:
+                warnings.warn(
+                    f"table {placement.name!r} serves the bare parameter {site.name!r}: rows taken by id are looked "
+                    "up, but every other use of it decodes the whole table first.",
+                    stacklevel=4,
+                )

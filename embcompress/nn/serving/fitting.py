@@ -11,6 +11,7 @@ from torch import nn
 
 from embcompress.nn.bilinear import LowRankBilinear
 from embcompress.nn.coded_base import CodedRows
+from embcompress.nn.grown import GrownRepresentation
 from embcompress.nn.low_rank import LowRankRepresentation
 from embcompress.nn.serving.heads import FactoredTable
 from embcompress.nn.serving.sites import Manner, Site
@@ -24,14 +25,21 @@ def fit_table(table: FactoredTable, sites: Sequence[Site], *, name: str) -> Fact
     parameter = first.parameter
     stored = (*shape, 2) if is_complex else shape
     row_options |= {"is_complex": is_complex, "dtype": parameter.dtype.to_real(), "trainable": parameter.requires_grad}
-    if isinstance(table, CodedRows):
-        fitted: FactoredTable = _fit_codes(table, stored_shape=stored, **row_options)
-    else:
-        fitted = _fit_factors(table, stored_shape=stored, **row_options)
+    fitted = _fit(table, stored_shape=stored, **row_options)
     looked_up = [site for site in sites if site.manner is Manner.REPLACED and not site.is_head]
     fitted.padding_idx = looked_up[0].padding_idx if looked_up else None
+    fitted.dense_key = looked_up[0].dense_key if looked_up else ""
     fitted.table_name = name
     return fitted.to(device_of(parameter)).train(first.module.training)
+
+
+def _fit(table: FactoredTable, **row_options: Any) -> FactoredTable:
+    if isinstance(table, GrownRepresentation):
+        base = _fit(table.base, **row_options)
+        return GrownRepresentation(base, table.added.look_up(None).detach().to(base.dtype))
+    if isinstance(table, CodedRows):
+        return _fit_codes(table, **row_options)
+    return _fit_factors(table, **row_options)
 
 
 def device_of(parameter: nn.Parameter) -> torch.device:
@@ -47,6 +55,7 @@ def fit_bilinear(form: LowRankBilinear, site: Site) -> LowRankBilinear:
     )
     fitted.requires_grad_(site.parameter.requires_grad)
     fitted.bias = site.module.bias  # type: ignore[assignment]
+    fitted.dense_key = site.dense_key
     return fitted.train(site.module.training)
 
 

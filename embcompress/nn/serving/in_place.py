@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from embcompress.nn.markers import drop_mark, put_mark, take_mark
 from embcompress.nn.pooling import pool_rows
 from embcompress.nn.serving.heads import FactoredTable
 from embcompress.nn.table_weight import check_assigned_weight, look_up_rows, read_weight
@@ -51,6 +52,26 @@ class Served:
             )
         super().register_parameter(name, param)  # type: ignore[misc]
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Give the tensors by name, with one mark for each parameter that was."""
+        state: dict[str, Any] = super().state_dict(*args, **kwargs)  # type: ignore[misc]
+        for leaf in self.SERVED_LEAVES:
+            key = getattr(self, leaf + TABLE_SUFFIX).dense_key
+            drop_mark(state, f"{kwargs.get('prefix', '')}{leaf}{TABLE_SUFFIX}.{key}")
+        return state
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Put a mark where each dense parameter was."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[misc]
+        for leaf in self.SERVED_LEAVES:
+            put_mark(destination, prefix + leaf)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load, and refuse dense parameters where tables serve."""
+        for leaf in self.SERVED_LEAVES:
+            take_mark(state_dict, prefix + leaf, args[-1])
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[misc]
+
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Tell how to make the class again, which no module holds under its name."""
         if type(self) in SERVED_CLASSES.values():
@@ -59,7 +80,7 @@ class Served:
         return _make_empty, (self.SERVED_BASE, self.SERVED_LEAVES), state
 
 
-class ServedEmbedding(Served, nn.Embedding):
+class ServedEmbedding(Served, nn.Embedding):  # type: ignore[misc]
     """A torch.nn.Embedding whose rows are those of a compressed table."""
 
     SERVED_BASE = nn.Embedding
@@ -75,7 +96,7 @@ class ServedEmbedding(Served, nn.Embedding):
         )
 
 
-class ServedEmbeddingBag(Served, nn.EmbeddingBag):
+class ServedEmbeddingBag(Served, nn.EmbeddingBag):  # type: ignore[misc]
     """A torch.nn.EmbeddingBag whose rows are those of a compressed table; sums and means never build them."""
 
     SERVED_BASE = nn.EmbeddingBag
@@ -104,7 +125,7 @@ class ServedEmbeddingBag(Served, nn.EmbeddingBag):
         )
 
 
-class ServedLinear(Served, nn.Linear):
+class ServedLinear(Served, nn.Linear):  # type: ignore[misc]
     """A torch.nn.Linear whose matrix is a compressed table."""
 
     SERVED_BASE = nn.Linear

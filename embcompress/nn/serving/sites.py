@@ -61,6 +61,11 @@ class Site:
         return self.name.rpartition(".")[2]
 
     @property
+    def dense_key(self) -> str:
+        """The name of the parameter within the module of the path."""
+        return self.name.removeprefix(f"{self.path}.") if self.path else self.name
+
+    @property
     def is_head(self) -> bool:
         """Whether rows are scored here."""
         return isinstance(self.module, nn.Linear)
@@ -105,7 +110,7 @@ def find_sites(model: nn.Module, table: CompressedTable) -> list[Site]:
         TableError: there is none, one of another shape, or one whose gradients factors cannot give.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    names = [match for name in (table.name, *table.tied_names) if (match := _match_any(name, parameters))]
+    names = [match for name in (table.name, *table.tied_names) if (match := match_any(name, parameters))]
     if not names:
         raise TableError(
             f"the model has no parameter {table.name!r}, nor one whose name ends so.",
@@ -127,7 +132,7 @@ def find_sites(model: nn.Module, table: CompressedTable) -> list[Site]:
     return _agree(list(sites.values()))
 
 
-def _match_any(name: str, parameters: Mapping[str, nn.Parameter]) -> str:
+def match_any(name: str, parameters: Mapping[str, Any]) -> str:
     """Find the parameter of a table by its name, by that without wrappers, or by another name of the same table."""
     for candidate in (name, f"{name}.weight", *OTHER_NAMES.get(name, ())):
         if matched := match(candidate, parameters):
@@ -208,7 +213,9 @@ def _is_of_torch(module: nn.Module) -> bool:
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    """Return whether more happens at a call than the forward of its class: hooks, or a forward of its own."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks) or "forward" in vars(module)
 
 
 def _check_gradients(site: Site) -> None:

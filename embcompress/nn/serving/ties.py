@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import nn
 
 TIES = ("_tied_weights_keys", "all_tied_weights_keys")
+# In config.json of a model that is saved: the tables that are compressed in it.
+CONFIG_ENTRY = "embcompress"
 
 
 def keep_ties(model: nn.Module, tables: Mapping[str, str]) -> None:
@@ -45,3 +48,18 @@ def _pair_tensors(module: nn.Module, target: str, source: str) -> dict[str, str]
     table = module.get_submodule(source)
     names = [name for name, _ in (*table.named_parameters(), *table.named_buffers())]
     return {f"{target}.{name}": f"{source}.{name}" for name in names}
+
+
+def note_tables(model: nn.Module, names: Iterable[str]) -> None:
+    """Note in the configurations of a model which of its tables are compressed, so that config.json tells it."""
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        config: Any = getattr(module, "config", None)
+        if id(config) in seen or not callable(getattr(config, "to_diff_dict", None)):
+            continue
+        seen.add(id(config))
+        prefix = f"{path}." if path else ""
+        own = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+        if own:
+            tables = (getattr(config, CONFIG_ENTRY, None) or {}).get("tables", [])
+            setattr(config, CONFIG_ENTRY, {"schema_version": 1, "tables": sorted({*tables, *own})})

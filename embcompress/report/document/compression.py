@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from embcompress.report.document import parts
+from embcompress.report.document.grades import by_grade, grade_facts, legend_of, worst_grade
 from embcompress.report.document.model import Case, Column, Document, Fact, Grid, Section, Tone
-from embcompress.report.document.tables import errors_figure, sizes_figure, table_section, tables_grid
+from embcompress.report.document.table_figures import errors_figure, neighbours_figure, sizes_figure
+from embcompress.report.document.tables import table_section, tables_grid
+from embcompress.report.judgements import GRADE_TONES, check_sentence, gate_condition, gate_sentence, gate_value
 from embcompress.report.names import Command, Inline, Name
 from embcompress.report.wording import (
     DRY_RUN,
     NOTHING_WRITTEN,
-    check_sentence,
     counted,
-    gate_sentence,
     hardly_smaller_text,
     hidden_error_text,
     known_text,
@@ -39,6 +40,8 @@ from embcompress.text import human_bytes
 
 BRIEF_MAX = 3  # tables that a short form looks closer at, those of the largest error
 FIGURED_MAX = 12  # tables with figures of their own, the largest: a page of hundreds of pictures is slow, and not read
+UNFOLDED_MAX = 6  # tables of which none is folded
+SMALL = 0.04  # share of the bytes of all tables below which one of many is folded
 PASSED, HOLDS, HOLD = "passed", "holds", "hold"  # of a gate, of a check, of checks
 
 Compression = ApproximateResult | EvaluateResult
@@ -51,6 +54,7 @@ def compression_document(result: Compression) -> Document:
     skipped = result.skipped if isinstance(result, ApproximateResult) else ()
     judged: list[Gate | Check] = [*gates, *checks]
     failed = frozenset(one.table for one in judged if one.table is not None and not one.passed)
+    tables = by_grade(result.tables)
     largest = sorted(result.tables, key=lambda table: -table.bytes_before)[:FIGURED_MAX]
     sections = [
         *_gate_sections(gates),
@@ -59,17 +63,24 @@ def compression_document(result: Compression) -> Document:
         *parts.noted(result.notes),
     ]
     if result.tables:
-        errors = errors_figure(result.tables)
-        figures = (sizes_figure(result.tables), *([errors] if errors else [])) if len(result.tables) > 1 else ()
-        grids = (tables_grid(result.tables, failed=failed),)
-        sections.append(Section("Tables", grids=grids, figures=figures, is_titled=False))
+        drawn = (sizes_figure(tables), errors_figure(tables), neighbours_figure(tables)) if len(tables) > 1 else ()
+        grids = (tables_grid(tables, failed=failed),)
+        sections.append(Section("Tables", grids=grids, figures=tuple(filter(None, drawn)), is_titled=False))
     if isinstance(result, EvaluateResult) and result.link_prediction is not None:
         sections.append(_link_prediction(result.link_prediction))
-    is_alone = len(result.tables) == 1
-    worst = sorted(result.tables, key=lambda table: -(table.error.relative if table.error else 0.0))[:BRIEF_MAX]
+    is_alone = len(tables) == 1
+    worst = tables[:BRIEF_MAX]
     sections += [
-        table_section(one, has_figures=one in largest, is_alone=is_alone, is_brief=one in worst)
-        for one in result.tables
+        table_section(
+            one,
+            has_figures=one in largest,
+            is_alone=is_alone,
+            is_brief=one in worst,
+            is_small=len(tables) > UNFOLDED_MAX
+            and one not in worst
+            and one.bytes_before < SMALL * max(result.totals.bytes_before, 1),
+        )
+        for one in tables
     ]
     is_export = isinstance(result, ExportResult)
     sections += parts.not_exported(skipped) if is_export else parts.left_dense(skipped)
@@ -89,8 +100,10 @@ def compression_document(result: Compression) -> Document:
         _files(result),
         tuple(sections),
         cases,
-        _outcome(result, tone=tone),
+        _outcome(result, has_failed=any(not one.passed for one in judged)),
         tuple(filter(None, (hidden_error_text(result.tables), hardly_smaller_text(result)))),
+        grades=grade_facts(result),
+        legend=legend_of(result),
     )
 
 
@@ -111,7 +124,7 @@ def _cases(tables: Sequence[TableReport], gates: Sequence[Gate], checks: Sequenc
 
 
 def _title(result: Compression) -> Inline:
-    smaller = f"{times_smaller(result.totals.ratio)} smaller"
+    smaller = f"{times_smaller(result.totals.file_ratio)} smaller"
     if isinstance(result, EvaluateResult):
         return (parts.base_name(result.artifact.path), " beside ", parts.base_name(result.input.path), f", {smaller}")
     return (parts.base_name(result.input.path), f", {smaller}")
@@ -137,23 +150,34 @@ def _verdict(result: Compression, *, gates: Sequence[Gate], checks: Sequence[Che
         return "dry run", "plain", f"{NOTHING_WRITTEN} {sentence}{tail}. {DRY_RUN}"
     if isinstance(result, EvaluateResult):
         sentence = " and ".join(successes) or "measured from the two files"
-        return ("passed" if successes else "measured"), "good", f"{tables}: {sentence}."
-    return ("passed" if successes else "done"), "good", (f"{tables} {done} into ", _output(result), f"{tail}.")
+        return (*_state(result, has_gates=bool(gates)), f"{tables}: {sentence}.")
+    return (*_state(result, has_gates=bool(gates)), (f"{tables} {done} into ", _output(result), f"{tail}."))
 
 
-def _outcome(result: Compression, *, tone: Tone) -> tuple[Fact, ...]:
+def _state(result: Compression, *, has_gates: bool) -> tuple[str, Tone]:
+    """Judge a run without failures: by its gates, and else by the worst grade of its tables."""
+    if has_gates:
+        return "passed", "good"
+    grade = worst_grade(result.tables)
+    return ("measured" if grade is None else grade.grade), ("plain" if grade is None else GRADE_TONES[grade.grade])
+
+
+def _outcome(result: Compression, *, has_failed: bool) -> tuple[Fact, ...]:
     """Say on a line whether the artifact was written."""
     file = result.artifact if isinstance(result, EvaluateResult) else result.output
-    sizes = f"{human_bytes(file.bytes)}, from {human_bytes(result.input.bytes)}"
-    remark = f"{sizes}; the tables are {times_smaller(result.totals.ratio)} smaller"
-    label = "would write" if result.dry_run else "wrote"
+    sizes = f"{human_bytes(result.input.bytes)} → {human_bytes(file.bytes)}"
+    smaller = f"{times_smaller(result.totals.file_ratio)} smaller; its tables {times_smaller(result.totals.ratio)}"
+    remark = f"{sizes}, {smaller}"
+    label = "compared"
+    if isinstance(result, ApproximateResult):
+        label = parts.writing_word(result.output, is_dry=result.dry_run)
     value: Inline = Name(file.path)
     if isinstance(result, EvaluateResult):
         label = "would compare" if result.dry_run else "compared"
         value = (Name(file.path), " with ", Name(result.input.path))
     elif result.withheld:
         label, value = "not written:", (Name(file.path), " failed a gate after measuring")
-    facts = [Fact(label, value, remark, "bad" if tone == "bad" else "plain")]
+    facts = [Fact(label, value, remark, "bad" if has_failed else "plain")]
     if isinstance(result, ApproximateResult) and result.unrecognised_command is not None:
         facts.append(
             Fact("", f"to compress {counted(len(result.unrecognised_matrices), 'more matrix', many='more matrices')}:")
@@ -168,8 +192,11 @@ def _output(result: ApproximateResult) -> Name:
 
 def _numbers(result: Compression) -> tuple[Fact, ...]:
     totals = result.totals
-    sizes = f"{human_bytes(totals.bytes_before)} → {human_bytes(totals.bytes_after)}"
-    numbers = [Fact("times smaller", f"{totals.ratio:.2f}", sizes)]
+    file = result.artifact if isinstance(result, EvaluateResult) else result.output
+    sizes = f"{human_bytes(result.input.bytes)} → {human_bytes(file.bytes)}"
+    numbers = [Fact("times smaller, the file", f"{totals.file_ratio:.2f}", sizes)]
+    sizes = f"{human_bytes(totals.bytes_before)} → {human_bytes(totals.bytes_after)}, everything counted"
+    numbers.append(Fact("times smaller, the tables", f"{totals.ratio:.2f}", sizes))
     measured = [table for table in result.tables if table.error is not None]
     where = f", worst of {len(measured)}" if len(measured) > 1 else ""
     if measured:
@@ -215,10 +242,6 @@ def _files(result: Compression) -> tuple[Fact, ...]:
     return (*facts, Fact("time", f"{seconds:.1f} s", "spent on the tables")) if seconds else facts
 
 
-def _value(gate: Gate) -> str:
-    return "not known" if gate.value is None else f"{gate.value:.6g}"
-
-
 def _gate_name(gate: Gate) -> Inline:
     expression = Name(gate.expression)
     return expression if gate.table is None else (expression, " for ", Name(gate.table))
@@ -235,8 +258,8 @@ def _gate_sections(gates: Sequence[Gate]) -> list[Section]:
     rows: list[tuple[Inline, ...]] = []
     for gate in gates:
         table: Inline = "" if gate.table is None else Name(gate.table)
-        rows.append((PASSED if gate.passed else "FAILED", Name(gate.expression), table, _value(gate)))
-    columns = (Column("verdict"), Column("fails if"), Column("table"), Column("value", "right"))
+        rows.append((PASSED if gate.passed else "FAILED", Name(gate_condition(gate)), table, gate_value(gate)))
+    columns = (Column("verdict"), Column("fails if"), Column("table", is_cut=True), Column("value", "right"))
     return [
         Section("Gates", grids=(Grid("", columns, tuple(rows), _tones(gates), heads=2, good=PASSED),), is_late=True)
     ]
@@ -264,8 +287,8 @@ def _unrecognised(result: ApproximateResult) -> list[Section]:
     if result.unrecognised_command is None:
         return []
     columns = (
-        Column("matrix"), Column("shape"), Column("bytes", "right"), Column("of the file", "right"),
-        Column("why", is_prose=True),
+        Column("matrix", is_cut=True), Column("shape", is_brief=False), Column("bytes", "right"),
+        Column("of the file", "right"), Column("why", is_prose=True, is_brief=False),
     )  # fmt: skip
     rows: list[tuple[Inline, ...]] = [
         (

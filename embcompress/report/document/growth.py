@@ -55,8 +55,10 @@ def backfill_document(result: BackfillResult) -> Document:
 def _tables(tables: tuple[GrownTable, ...]) -> Grid:
     titles = ("kept", "added", "dropped")
     columns = (
-        Column("table"), Column("shape"), *(Column(title, "right") for title in titles), Column("new rows by"),
-        Column("norm kept / new", "right"), Column("cosine kept / new", "right"), Column("kept energy", "right"),
+        Column("table", is_cut=True), Column("shape", is_brief=False),
+        *(Column(title, "right") for title in titles), Column("new rows by"),
+        Column("norm kept / new", "right", is_brief=False), Column("cosine kept / new", "right", is_brief=False),
+        Column("kept energy", "right", is_brief=False),
     )  # fmt: skip
     rows: list[tuple[Inline, ...]] = []
     for table in tables:

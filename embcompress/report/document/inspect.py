@@ -106,8 +106,10 @@ def _compressed(tables: Sequence[ListedCompression]) -> Grid:
         error = "" if table.relative is None else share(table.relative)
         sizes = (human_bytes(table.bytes_before), human_bytes(table.bytes), f"{table.bits_per_entry:.3g}", error)
         rows.append((names, shape, *sizes, compression_text(table)))
-    numbers = tuple(Column(title, "right") for title in ("dense", "stored", "bits a number", "recorded error"))
-    return Grid("", (Column("table"), Column("shape"), *numbers, Column("stored as")), tuple(rows))
+    titles = ("dense", "stored", "bits a number", "recorded error")
+    numbers = tuple(Column(title, "right", is_brief=title != "bits a number") for title in titles)
+    heads = (Column("table", is_cut=True), Column("shape", is_brief=False))
+    return Grid("", (*heads, *numbers, Column("stored as", is_brief=False)), tuple(rows))
 
 
 def _matrices(tables: list[ListedTable]) -> Grid:
@@ -116,6 +118,12 @@ def _matrices(tables: list[ListedTable]) -> Grid:
         names = listed((table.name, *table.tied_names), between=TIED)
         shape = table_text(table)
         rows.append(("table" if table.chosen else "", names, shape, human_bytes(table.bytes), table.reason))
-    columns = (Column(""), Column("matrix"), Column("shape"), Column("bytes", "right"), Column("reason", is_prose=True))
+    columns = (
+        Column(""),
+        Column("matrix", is_cut=True),
+        Column("shape"),
+        Column("bytes", "right"),
+        Column("reason", is_prose=True),
+    )
     tones: tuple[Tone, ...] = tuple("good" if table.chosen else "plain" for table in tables)
     return Grid("", columns, tuple(rows), tones, heads=2)

@@ -35,11 +35,15 @@ class Column:
 
     Attributes:
         is_prose: whether it holds sentences, which may be folded and need no title beside them.
+        is_brief: whether a short form shows it, too.
+        is_cut: whether a short form may leave out the middle of its names, where they are too long for a line.
     """
 
     title: str
     align: Align = "left"
     is_prose: bool = False
+    is_brief: bool = True
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,14 @@ class ErrorsDrawing:
 
 
 @dataclass(frozen=True)
+class NeighboursDrawing:
+    """The share of neighbours that each table keeps."""
+
+    names: tuple[Name, ...]
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class CurvesDrawing:
     """Error against ratio for every way of storing, with a ring around the point that is recommended."""
 
@@ -120,7 +132,15 @@ class CurvesDrawing:
     chosen: SweepPoint | None
 
 
-Drawing = SpectrumDrawing | HistogramDrawing | GroupsDrawing | SizesDrawing | ErrorsDrawing | CurvesDrawing
+Drawing = (
+    SpectrumDrawing
+    | HistogramDrawing
+    | GroupsDrawing
+    | SizesDrawing
+    | ErrorsDrawing
+    | NeighboursDrawing
+    | CurvesDrawing
+)
 
 
 @dataclass(frozen=True)
@@ -147,6 +167,7 @@ class Section:
         is_detail: whether it looks closer at one table of those listed before.
         is_brief: whether a short form shows it, too.
         is_titled: whether a short form needs its title.
+        is_small: whether a page may show it on demand only.
         is_late: whether a short form, of which the end is read first, shows it at its end.
         note: the word for one of its notes.
     """
@@ -160,6 +181,7 @@ class Section:
     is_brief: bool = True
     is_titled: bool = True
     is_late: bool = False
+    is_small: bool = False
     note: Literal["note", "warning"] = "note"
 
 
@@ -189,12 +211,14 @@ class Document:
         title: what was done to what.
         verdict: whether it may be relied on, in a sentence.
         state: the verdict in a word or two.
-        tone: "bad" where a gate or a check failed.
+        tone: "bad" where a gate or a check failed, or a table is poor.
+        grades: how good the tables are and by what, a line each; the label is a grade, or empty.
         numbers: the four or five that matter most.
         facts: files, and what else belongs to the run as a whole.
         cases: everything that passes or fails on its own.
         outcome: what became of the files, at the end of a short form.
         warnings: what the numbers do not show at first sight; every form begins with them.
+        legend: words that a reader may not know, and what they mean.
     """
 
     command: str
@@ -208,3 +232,5 @@ class Document:
     cases: tuple[Case, ...]
     outcome: tuple[Fact, ...]
     warnings: tuple[Inline, ...] = ()
+    grades: tuple[Fact, ...] = ()
+    legend: tuple[tuple[str, str], ...] = ()

@@ -25,13 +25,18 @@ def file_fact(label: str, file: InputFile | OutputFile) -> Fact:
 
 def output_facts(output: OutputFile, *, is_dry: bool, label: str = "output") -> tuple[Fact, ...]:
     """Name the file that was written, or would be, and its hash where there is one."""
-    facts = (file_fact("would write" if is_dry else label, output),)
+    facts = (file_fact(writing_word(output, is_dry=True) if is_dry else label, output),)
     return facts if output.sha256 is None else (*facts, Fact("sha256", Name(output.sha256)))
 
 
 def written_fact(output: OutputFile, remark: str, *, is_dry: bool) -> Fact:
     """Say in a short form what was written, or would be."""
-    return Fact("would write" if is_dry else "wrote", Name(output.path), remark)
+    return Fact(writing_word(output, is_dry=is_dry), Name(output.path), remark)
+
+
+def writing_word(output: OutputFile, *, is_dry: bool) -> str:
+    """Say whether a file was written or would be, and in a dry run whether another one is there."""
+    return ("would overwrite" if output.overwrites else "would write") if is_dry else "wrote"
 
 
 def memory_facts(memory_bytes: int | None) -> tuple[Fact, ...]:
@@ -56,7 +61,9 @@ def left_dense(skipped: Sequence[Skipped]) -> list[Section]:
     if not skipped:
         return []
     rows = tuple((Name(item.name), item.reason) for item in skipped)
-    return [Section("Left as it was", grids=(Grid("", (Column("name"), Column("why", is_prose=True)), rows),))]
+    return [
+        Section("Left as it was", grids=(Grid("", (Column("name", is_cut=True), Column("why", is_prose=True)), rows),))
+    ]
 
 
 def not_compared(skipped: Sequence[Skipped]) -> list[Section]:

@@ -7,8 +7,16 @@ from collections.abc import Sequence
 from embcompress.report.document import parts
 from embcompress.report.document.model import Column, CurvesDrawing, Document, Fact, Figure, Grid, Section, Tone
 from embcompress.report.names import Command, Inline, Name, listed
-from embcompress.report.wording import band_text, counted, over_text, points_by_size, share, table_text
-from embcompress.results import SweepCurve, SweepPoint, SweepResult, SweptTable
+from embcompress.report.wording import (
+    band_text,
+    counted,
+    has_meaningful_bound,
+    over_text,
+    points_by_size,
+    share,
+    table_text,
+)
+from embcompress.results import Recommendation, SweepCurve, SweepPoint, SweepResult, SweptTable
 from embcompress.text import human_bytes
 
 FIGURED_MAX = 12  # tables drawn, the largest first
@@ -46,7 +54,7 @@ def sweep_document(result: SweepResult) -> Document:
                 "all tables together" if len(result.tables) > 1 else "",
             ),
         ]
-        if chosen is not None and chosen.bound_relative:
+        if chosen is not None and chosen.bound_relative and has_meaningful_bound(chosen):
             numbers.append(Fact("times the bound", over_text(chosen), f"bound {share(chosen.bound_relative)}"))
         if chosen is not None and chosen.largest_relative is not None and len(result.tables) > 1:
             numbers.append(Fact("worst table", share(chosen.largest_relative), "upper end of its band"))
@@ -64,15 +72,16 @@ def sweep_document(result: SweepResult) -> Document:
         sections.append(
             Section(
                 "All tables together",
-                grids=(_grid(result.totals.curves),),
+                grids=(_grid(result.totals.curves, recommendation=recommendation),),
                 notes=("errors are the root mean square of those of the tables.",),
                 figures=_figures(result.totals.curves, chosen=chosen),
                 is_late=True,
             )
         )
     for table in result.tables:
-        own = chosen if len(result.tables) == 1 else None
-        sections.append(_table(table, chosen=own, has_figure=table in largest))
+        is_alone = len(result.tables) == 1
+        own, chosen_point = (recommendation, chosen) if is_alone else (None, None)
+        sections.append(_table(table, own, chosen=chosen_point, has_figure=table in largest, is_alone=is_alone))
     points = [point for table in result.tables for curve in table.curves for point in curve.points]
     if any(not point.exact for point in points):
         band = "± is 95 % confidence, from a sample of the rows; values without ± are exact."
@@ -100,37 +109,52 @@ def recommended_point(result: SweepResult) -> SweepPoint | None:
     return next((point for point in curves[recommendation.method] if point.target_ratio == recommendation.ratio), None)
 
 
-def _table(table: SweptTable, *, chosen: SweepPoint | None, has_figure: bool) -> Section:
+def _table(
+    table: SweptTable,
+    recommendation: Recommendation | None,
+    *,
+    chosen: SweepPoint | None,
+    has_figure: bool,
+    is_alone: bool,
+) -> Section:
     shape = f", {table_text(table)}, {human_bytes(table.bytes_before)}"
     tied = (Fact("also named", listed(table.tied_names), is_brief=True),) if table.tied_names else ()
     return Section(
         (Name(table.name), shape),
         facts=tied,
-        grids=(_grid(table.curves),),
+        grids=(_grid(table.curves, recommendation=recommendation),),
+        is_detail=not is_alone,
         notes=tuple(f"{remark}." for remark in table.remarks),
         figures=_figures(table.curves, chosen=chosen) if has_figure else (),
     )
 
 
-def _grid(curves: Sequence[SweepCurve]) -> Grid:
-    shown = [curve for curve in curves if curve.points]
-    first = shown[0].method if shown else ""
-    columns = [Column("size", "right"), Column("bytes", "right"), Column("bound", "right")]
-    for curve in shown:
-        columns.append(Column(curve.method, "right"))
-        columns += [Column(f"{first} / bound", "right")] if curve.method == first else []
+def _grid(curves: Sequence[SweepCurve], *, recommendation: Recommendation | None) -> Grid:
+    """List every point, the largest size first and of one size the least error first; mark the one recommended."""
+    chosen = None if recommendation is None else (recommendation.method, recommendation.ratio)
+    columns = (
+        Column("size", "right"), Column("stored as"), Column("bytes", "right"), Column("error", "right"),
+        Column("bound", "right"), Column("/ bound", "right", is_brief=False), Column(""),
+    )  # fmt: skip
     rows: list[tuple[Inline, ...]] = []
+    tones: list[Tone] = []
     for ratio, point_of in points_by_size(curves):
-        one = next(iter(point_of.values()))
-        cells = [f"1/{ratio:.3g}", human_bytes(one.bytes)]
-        cells.append("" if one.bound_relative is None else share(one.bound_relative))
-        for curve in shown:
-            point = point_of.get(curve.method)
-            cells.append("" if point is None else band_text(point))
-            if curve.method == first:
-                cells.append("" if point is None or not point.bound_relative else over_text(point))
-        rows.append(tuple(cells))
-    return Grid("", tuple(columns), tuple(rows))
+        points = sorted(point_of.items(), key=lambda pair: pair[1].relative)
+        for index, (method, point) in enumerate(points):
+            has_bound, is_chosen = has_meaningful_bound(point), (method, point.target_ratio) == chosen
+            rows.append(
+                (
+                    "" if index else f"1/{ratio:.3g}",
+                    method,
+                    human_bytes(point.bytes),
+                    band_text(point),
+                    share(point.bound_relative) if has_bound and point.bound_relative else "",
+                    over_text(point) if has_bound else "",
+                    "recommended" if is_chosen else "",
+                )
+            )
+            tones.append("good" if is_chosen else "plain")
+    return Grid("", columns, tuple(rows), tuple(tones), heads=2)
 
 
 def _figures(curves: Sequence[SweepCurve], *, chosen: SweepPoint | None) -> tuple[Figure, ...]:

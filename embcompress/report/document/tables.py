@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 from embcompress.report.document.model import (
     Column,
-    ErrorsDrawing,
     Fact,
     Figure,
     Grid,
     GroupsDrawing,
     HistogramDrawing,
     Section,
-    SizesDrawing,
     SpectrumDrawing,
+    Tone,
 )
+from embcompress.report.document.table_figures import sizes_figure
+from embcompress.report.judgements import GRADE_TONES
 from embcompress.report.names import Inline, Name, listed
 from embcompress.report.wording import (
     coding_text,
@@ -41,8 +43,9 @@ from embcompress.results import RowGroup, TableErrorReport, TableReport
 from embcompress.text import human_bytes
 
 NOT_KNOWN = "not known"
-BARS_MAX = 12  # tables with a bar, the largest
 WORST_ROWS = 3  # in a short form
+LEFT = ("table", "shape", "grade", "stored as")  # columns of words
+BRIEF = ("table", "before", "after", "error", "weighted", "neighbours")  # in 80 columns
 FAR_WORSE = 1.25  # times the error of its table: what a short form tells of a group of rows for
 
 
@@ -60,12 +63,11 @@ def tables_grid(tables: Sequence[TableReport], *, failed: frozenset[str]) -> Gri
     # What another program serves is not held against what bases could keep.
     has_least = not all(map(is_exported, tables))
     least = " or ".join(dict.fromkeys(map(least_word, tables)))
-    titles = [("table", "left"), ("shape", "left"), ("before", "right"), ("after", "right")]
+    titles = ["table", "shape", "before", "after"]
     if is_measured:
-        titles += [("error", "right"), *([("weighted", "right")] if is_weighted else [])]
-        titles += [(least, "right")] if has_least else []
-        titles += [("p99 row", "right"), ("cosine", "right"), *([("neighbours", "right")] if has_neighbours else [])]
-    titles += [("stored as", "left")]
+        titles += ["error", *(["weighted"] if is_weighted else []), *([least] if has_least else [])]
+        titles += ["p99 row", "cosine", *(["neighbours"] if has_neighbours else []), "grade"]
+    titles += ["stored as"]
     rows: list[tuple[Inline, ...]] = []
     for table in tables:
         error, known = table.error, least_error(table)
@@ -83,54 +85,30 @@ def tables_grid(tables: Sequence[TableReport], *, failed: frozenset[str]) -> Gri
             cells.append("" if error is None else f"{error.cosine.mean:.4f}")
             if has_neighbours:
                 cells.append("" if table.neighbours is None else overlap_text(table.neighbours.cosine))
+            cells.append("" if table.grade is None else table.grade.grade)
         rows.append((*cells, size_text(table)))
-    columns = tuple(Column(title, "right" if align == "right" else "left") for title, align in titles)
-    return Grid("", columns, tuple(rows), tuple("bad" if table.name in failed else "plain" for table in tables))
-
-
-def sizes_figure(tables: Sequence[TableReport]) -> Figure:
-    """Draw bytes before and after."""
-    shown = _largest(tables)
-    before, after = sum(table.bytes_before for table in shown), sum(table.bytes_after for table in shown)
-    return Figure(
-        "Size",
-        f"Bytes of {counted(len(shown), 'table')}: {human_bytes(before)} before, {human_bytes(after)} after.",
-        f"Bytes of the table before and after.{_left_out(tables, shown)}"
-        if len(shown) == 1
-        else f"Bytes of each table before, and in the stronger colour after.{_left_out(tables, shown)}",
-        SizesDrawing(
-            tuple(Name(table.name) for table in shown),
-            tuple(table.bytes_before for table in shown),
-            tuple(table.bytes_after for table in shown),
-        ),
+    columns = tuple(
+        Column(
+            title,
+            "left" if title in LEFT else "right",
+            is_brief=title in BRIEF or (title == "cosine" and not has_neighbours),
+            is_cut=title == "table",
+        )
+        for title in titles
     )
+    return Grid("", columns, tuple(rows), tuple(_tone(table, failed=failed) for table in tables))
 
 
-def errors_figure(tables: Sequence[TableReport]) -> Figure | None:
-    """Draw the errors of several tables beside the least that they could be; None where nothing was measured."""
-    shown = [table for table in _largest(tables) if table.error is not None]
-    if not shown:
-        return None
-    errors = tuple(table.error.relative for table in shown if table.error is not None)
-    least = " or ".join(dict.fromkeys(map(least_word, shown)))
-    beside = "" if all(map(is_exported, shown)) else f"; the stronger colour is its {least}, the least possible"
-    return Figure(
-        "Error",
-        f"Relative errors of {counted(len(shown), 'table')}, from {share(min(errors))} to {share(max(errors))}.",
-        f"The error of each table{beside}.{_left_out(tables, shown)}",
-        ErrorsDrawing(tuple(Name(table.name) for table in shown), errors, tuple(map(least_error, shown))),
-    )
+def _tone(table: TableReport, *, failed: frozenset[str]) -> Tone:
+    """Give the tone of a table: of its grade, unless a gate or a check failed for it."""
+    if table.name in failed:
+        return "bad"
+    return "plain" if table.grade is None else GRADE_TONES[table.grade.grade]
 
 
-def _largest(tables: Sequence[TableReport]) -> list[TableReport]:
-    return sorted(tables, key=lambda table: -table.bytes_before)[:BARS_MAX]
-
-
-def _left_out(tables: Sequence[TableReport], shown: Sequence[TableReport]) -> str:
-    return f" {counted(len(tables) - len(shown), 'table')} left out." if len(tables) > len(shown) else ""
-
-
-def table_section(table: TableReport, *, has_figures: bool, is_alone: bool, is_brief: bool) -> Section:
+def table_section(
+    table: TableReport, *, has_figures: bool, is_alone: bool, is_brief: bool, is_small: bool = False
+) -> Section:
     """Look closer at one table.
 
     Args:
@@ -138,6 +116,7 @@ def table_section(table: TableReport, *, has_figures: bool, is_alone: bool, is_b
         has_figures: whether to draw it.
         is_alone: whether it is the only one, which has the figure of all tables among its own.
         is_brief: whether a short form looks closer, too.
+        is_small: whether it is a small part of all.
     """
     error = table.error
     grids = () if error is None else (*((_worst_rows(error),) if error.worst_rows else ()), *_group_grids(error))
@@ -149,6 +128,7 @@ def table_section(table: TableReport, *, has_figures: bool, is_alone: bool, is_b
         figures=(*_figures(table), *([sizes_figure([table])] if is_alone else [])) if has_figures else (),
         is_detail=True,
         is_brief=is_brief or bool(table.solver_remarks),
+        is_small=is_small,
     )
 
 
@@ -181,10 +161,16 @@ def _errors(table: TableReport) -> list[Fact]:
         note = f"of the {neighbours.neighbours_per_query} nearest by cosine; {product}; {sample_text(table)}"
         facts.append(Fact("neighbours kept", overlap_text(neighbours.cosine), note, is_brief=True))
     if table.spectrum is not None and has_bases(table):
-        facts.append(
-            Fact("energy kept", percent(table.spectrum.kept_energy), f"in {table.rank} directions", is_brief=True)
-        )
+        directions = f"{table.rank} of {min(table.rows, math.prod(table.shape) * _parts_of(table))} directions"
+        before = "before their weights are coded" if table.coded else "the rest is the error"
+        note = f"they hold {percent(table.spectrum.kept_energy)} of the energy, {before}"
+        facts.append(Fact("directions", directions, note, is_brief=True))
     return facts
+
+
+def _parts_of(table: TableReport) -> int:
+    """Count the real numbers of an entry: two of a complex one."""
+    return 2 if table.dtype.startswith("complex") else 1
 
 
 def _worst_groups(error: TableErrorReport | None) -> list[Fact]:
@@ -224,8 +210,13 @@ def _groups(error: TableErrorReport) -> list[tuple[Literal["norm", "row weight"]
 
 
 def _storage(table: TableReport) -> list[Fact]:
-    smaller = f"{table.bytes_before / table.bytes_after:.2f}x smaller" if table.bytes_after else ""
-    facts = [Fact("size", f"{human_bytes(table.bytes_before)} → {human_bytes(table.bytes_after)}", smaller)]
+    facts = [
+        Fact(
+            "size",
+            f"{human_bytes(table.bytes_before)} → {human_bytes(table.bytes_after)}",
+            "its tensors, without the header",
+        )
+    ]
     facts.append(Fact("stored as", coding_text(table), making_text(table), is_brief=True))
     if table.tied_names:
         facts.append(Fact("also named", listed(table.tied_names), is_brief=True))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from embcompress.report.document import parts
 from embcompress.report.document.compression import check_name, check_sections
 from embcompress.report.document.model import Case, Document, Fact
+from embcompress.report.judgements import check_sentence
 from embcompress.report.names import Name
-from embcompress.report.wording import check_sentence, counted
+from embcompress.report.wording import counted
 from embcompress.results import VerifyResult
 from embcompress.text import human_bytes
 

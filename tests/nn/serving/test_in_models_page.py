@@ -32,7 +32,7 @@ def test_page_lists_every_architecture_and_trial() -> None:
 def test_page_lines_run(compress_sample: CompressSample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lines of Python run as written, on the model of the words."""
     artifact = compress_sample("words/model.pt", bases=16).output.path
-    (tmp_path / "model-compressed.safetensors").symlink_to(artifact)
+    (tmp_path / "model-16x.safetensors").symlink_to(artifact)
     monkeypatch.chdir(tmp_path)
     for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         names = {"torch": torch, "embcompress": embcompress, "Model": WordModel, "model": WordModel()}
