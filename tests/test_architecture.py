@@ -90,6 +90,7 @@ WITH_NUMPY = {
     for name in (
         "codebook",
         "coder",
+        "decode_kernels",
         "estimates",
         "fit",
         "frozen_kernels",
@@ -110,8 +111,8 @@ WITH_NUMPY = {
 }
 COMPILED = {"embcompress.coding.compiled", "embcompress.coding.lanes"}
 WITH_TRITON = {"embcompress.coding.triton_kernels"}
-# The tables of symbols are shipped beside the module that reads them.
-READ_SHIPPED_FILES = {"embcompress.coding.symbols"}
+# The tables of symbols, and the sources of kernels, are shipped beside the module that reads them.
+READ_SHIPPED_FILES = {"embcompress.coding.compiled", "embcompress.coding.symbols"}
 CALLS_OF_THE_COMMAND_LINE = {"print", "exit", "quit", "sys.exit", "os._exit", "os.abort", "sys.stdout.write"}
 MAY_END_THE_PROCESS = {"embcompress.cli.main", "embcompress.cli.process", "embcompress.__main__"}
 

@@ -189,13 +189,15 @@ class CodedRows(Representation):
         Raises:
             ValueError: as of `scores`; more rows are asked for than there are, or none.
         """
+        return top_rows(self.scorer(query), rows=self.max_id, k=k, block_rows=self._block_rows)
+
+    def scorer(self, query: Tensor) -> Callable[[int, int], Tensor]:
+        """Make what gives the `scores` of rows from one id up to another, (*q, count); arguments are those of it."""
         flat, dtype = self._flatten(query)
         if self.normalizer is None:
-            score = self._weight_scorer(self._project(flat), dtype=dtype)
-        else:
-            score = normalized_scorer(self, flat)
-        best, ids = top_rows(score, rows=self.max_id, k=k, block_rows=self._block_rows)
-        return best.to(dtype), ids
+            return self._weight_scorer(self._project(flat), dtype=dtype)
+        score = normalized_scorer(self, flat)
+        return lambda first, last: score(first, last).to(dtype)
 
     def _flatten(self, query: Tensor) -> tuple[Tensor, torch.dtype]:
         """Check a query, and flatten it: (*q, *shape) -> (*q, real entries of a row); also tell the scores' dtype."""

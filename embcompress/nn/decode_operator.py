@@ -104,6 +104,12 @@ _tables = MemoryCache[HostTable]()
 _device_tables = MemoryCache[DeviceTable]()
 
 
+def host_table(buffers: tuple[Tensor, Tensor, Tensor, Tensor], *, rank: int) -> HostTable:
+    """Read buffers, in the order of BUFFERS, or return what was read of the same memory; raises as `read_buffers`."""
+    named = dict(zip(BUFFERS, buffers, strict=True))
+    return _tables.get(buffers, lambda: read_buffers(named, rows=len(named["kinds"]), rank=rank, profiles=None))
+
+
 def decode_rows(
     ids: Tensor,
     buffers: tuple[Tensor, Tensor, Tensor, Tensor],
@@ -143,10 +149,8 @@ def _decode_on_host(
     scales: Tensor | None,
     centers: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    buffers = dict(zip(BUFFERS, (codes, kinds, lengths, codebook), strict=True))
     # Of codes in memory of the device a copy is kept on the CPU; on the CPU they may be written to.
-    tensors = (codes, kinds, lengths, codebook)
-    table = _tables.get(tensors, lambda: read_buffers(buffers, rows=len(kinds), rank=rank, profiles=None))
+    table = host_table((codes, kinds, lengths, codebook), rank=rank)
     rows = ids.to("cpu", torch.int64).contiguous()
     numbers = torch.empty(len(rows), rank)
     own_scales, own_centers = (None if part is None else part.detach().cpu().numpy() for part in (scales, centers))

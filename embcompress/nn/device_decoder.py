@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from embcompress.coding.read_kernels import decoder_tables
-from embcompress.coding.symbols import Trellis, load_symbols
+from embcompress.coding.symbols import load_symbols
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class DeviceTable:
         step_codes: (layouts * columns,) int32, as `lanes` reads them.
         columns: (layouts * columns,) int32, the column of each step.
         sizes: (layouts,) int64, steps that decode a number.
-        taps: of the trellis, as `register_taps` tells them.
+        taps: `Trellis.taps`.
         rank: columns.
     """
 
@@ -65,29 +65,18 @@ class DeviceTable:
             step_codes=to(steps.codes.view(np.int32).ravel()),
             columns=to(steps.columns.ravel()),
             sizes=to(steps.sizes),
-            taps=register_taps(codebook.trellis),
+            taps=codebook.trellis.taps,
             rank=codebook.rank,
         )
-
-
-def register_taps(trellis: Trellis) -> tuple[int, int]:
-    """Compute what an odd symbol, and one of set 1, put into a register that stands for the state of a trellis.
-
-    From 0 on, after a symbol the register is (register >> 1) xor (the first if it is odd) xor (the second if its set is
-    1), and its lowest bit is the set of the next symbol: sets and parities are sums modulo 2 of bits of the state.
-    """
-    bits = 1 << np.arange(trellis.states.bit_length() - 1)
-    odd, own_set = (int((bits * numbers[bits]).sum()) for numbers in (trellis.sets, trellis.parities))
-    return odd, own_set
 
 
 @cache
 def _symbol_tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Copy the tables of all symbols to a device: slots uint8, entries below levels int64, first symbols int32."""
     tables, symbols = decoder_tables(), load_symbols()
-    # Both codes have the same levels; what is left stands for steps without a number.
+    # Both codes have the same levels, also where there are raw bits; what is left stands for steps without a number.
     levels = np.tile((symbols.entries >> np.uint64(32)).ravel(), 2) << np.uint64(32)
-    entries = tables.entries.astype(np.uint32).astype(np.uint64)
+    entries = tables.entries & np.uint64(2**32 - 1)
     entries[: len(levels)] |= levels
     arrays = (tables.slots, entries.view(np.int64), tables.starts.astype(np.int32))
     slots, both, starts = (torch.from_numpy(array).to(device) for array in arrays)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -287,16 +287,15 @@ class LowRankRepresentation(Representation):
         Raises:
             ValueError: as of `scores`; more rows are asked for than there are, or none.
         """
+        return top_rows(self.scorer(query), rows=self.max_id, k=k, block_rows=BLOCK_ROWS)
+
+    def scorer(self, query: Tensor) -> Callable[[int, int], Tensor]:
+        """Make what gives the `scores` of rows from one id up to another, (*q, count); arguments are those of it."""
         flat, bases = self._flatten(query)
-        if self.normalizer is None:
-            projected = flat @ bases.T  # (*q, rank)
-            return top_rows(
-                lambda first, last: projected @ self._normalize(self.weights[first:last]).to(flat.dtype).T,
-                rows=self.max_id,
-                k=k,
-                block_rows=BLOCK_ROWS,
-            )
-        return top_rows(normalized_scorer(self, flat), rows=self.max_id, k=k, block_rows=BLOCK_ROWS)
+        if self.normalizer is not None:
+            return normalized_scorer(self, flat)
+        projected = flat @ bases.T  # (*q, rank)
+        return lambda first, last: projected @ self._normalize(self.weights[first:last]).to(flat.dtype).T
 
     def _flatten(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """Check a query, and flatten it: (*q, *shape) -> (*q, real dim); also give the bases in its dtype."""

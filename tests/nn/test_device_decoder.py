@@ -19,7 +19,7 @@ from embcompress.coding.symbols import trellis_of
 from embcompress.nn import CodedRepresentation
 from embcompress.nn.coded_base import GPU_NUMBERS
 from embcompress.nn.decode_operator import decode_rows
-from embcompress.nn.device_decoder import decode_on_device, register_taps
+from embcompress.nn.device_decoder import decode_on_device
 from tests.nn.coded_tables import ROWS, WAYS, encode_table, make_table
 from tests.nn.device_tables import buffers_of, decode_both_ways, decode_shapes, make_device_table, make_wild_table
 
@@ -51,7 +51,7 @@ def interpreter() -> Iterator[ProcessPoolExecutor]:
 @pytest.mark.parametrize("states", [4, 8, 32, 256])
 def test_register_follows_the_trellis(states: int) -> None:
     """The lowest bit of the register is the set of the state, after each of 200 symbols."""
-    trellis, (odd_taps, set_taps) = trellis_of(states), register_taps(trellis_of(states))
+    trellis, (odd_taps, set_taps) = trellis_of(states), trellis_of(states).taps
     state = register = 0
     for odd in np.random.default_rng(states).integers(0, 2, 200).tolist():
         own_set = int(trellis.sets[state])

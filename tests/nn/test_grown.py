@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from embcompress.nn import GrownRepresentation, LowRankRepresentation
+from embcompress.nn import GrownRepresentation, LowRankHead, LowRankRepresentation
 from tests.cases import for_each
 from tests.fixtures import draw
 
@@ -34,6 +34,9 @@ def test_grown_scores_all_rows() -> None:
     """Scores are those of the twelve rows; grown again, of all that there are."""
     table, query = make(), draw(2, DIM, seed=3)
     torch.testing.assert_close(table.scores(query).detach(), query @ dense().T)
+    best, ids = LowRankHead(table).topk(query, 3)
+    assert torch.equal(ids, (query @ dense().T).topk(3).indices)
+    torch.testing.assert_close(best.detach(), (query @ dense().T).topk(3).values)
     again = GrownRepresentation(table, draw(1, DIM, seed=4))
     expected = query @ torch.cat([dense(), draw(1, DIM, seed=4)]).T
     torch.testing.assert_close(again.scores(query).detach(), expected)
