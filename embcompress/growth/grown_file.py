@@ -45,6 +45,7 @@ class GrownFile:
         self.copied = {
             copied_entry(stored): stored
             for stored in base.checkpoint.stored_beside(names_of(plans) | label_names(plans))
+            if base.artifact is None or stored.name in base.artifact.tensors  # not the marks, which are made anew
         }
         self._compressed = _compressed_tables(base, plans)
         self._original = base.artifact.original if base.artifact else original_of(base.checkpoint)
