@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from embcompress.artifact.marks import mark_entries
 from embcompress.artifact.output import Output
 from embcompress.artifact.schema import (
     CompressedTable,
     artifact_metadata,
-    mark_entries,
     staged_bytes,
     widest_metadata,
 )
@@ -52,7 +52,7 @@ class GrownFile:
         self._dense_metadata = {"format": "pt", **self._original.metadata}
         metadata = self._dense_metadata
         if self._compressed:
-            entries += mark_entries(self._compressed, entries)
+            entries += mark_entries((name for table in self._compressed for name in table.dense_names), entries)
             metadata = widest_metadata(self._compressed, entries=entries, original=self._original)
         self.writer = output.writer(entries, metadata)
         compressed = (plan.first.compressed for plan in plans)
