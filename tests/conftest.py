@@ -33,8 +33,11 @@ COMPILE = """
 import sys, torch, embcompress
 folder = sys.argv[1]
 torch.save({"a_embedding": torch.randn(300, 16)}, folder + "/model.pt")
-output = embcompress.approximate(folder + "/model.pt", ratio=6).output.path
-embcompress.reconstruct(output)
+for options in ({}, {"seekable": True}, {"fixed_rows": True, "effort": "best"}):
+    output = embcompress.approximate(folder + "/model.pt", ratio=6, force=True, **options).output.path
+    embcompress.reconstruct(output, force=True)
+    for resident in (True, False):
+        embcompress.load(output, resident=resident)["a_embedding"](torch.arange(9))
 """
 
 

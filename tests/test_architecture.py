@@ -88,6 +88,8 @@ IMPORTED_WHEN_CALLED = {
     "embcompress.commands.backfill": {"backfill": "embcompress.commands.backfill_rows"},
     "embcompress.commands.reconstruct": {"reconstruct": "embcompress.commands.reconstruct_rows"},
     "embcompress.commands.run": {"resolve_device": "embcompress.linalg.devices"},
+    # Triton does not come with every torch, and is imported where a GPU decodes.
+    "embcompress.nn.device_decoder": {"find_kernels": "embcompress.coding.triton_kernels"},
     # A form of the report is imported when it is asked for: jinja2 is an extra.
     "embcompress.report": {f"_render_{form}": f"embcompress.report.{form}" for form in ("markdown", "html", "junit")},
 }
@@ -98,6 +100,7 @@ WITH_NUMPY = {
     for name in (
         "codebook",
         "coder",
+        "decode_kernels",
         "estimates",
         "fit",
         "frozen_kernels",
@@ -117,8 +120,9 @@ WITH_NUMPY = {
     )
 }
 COMPILED = {"embcompress.coding.compiled", "embcompress.coding.lanes"}
-# The tables of symbols are shipped beside the module that reads them.
-READ_SHIPPED_FILES = {"embcompress.coding.symbols"}
+WITH_TRITON = {"embcompress.coding.triton_kernels"}
+# The tables of symbols, and the sources of kernels, are shipped beside the module that reads them.
+READ_SHIPPED_FILES = {"embcompress.coding.compiled", "embcompress.coding.symbols"}
 CALLS_OF_THE_COMMAND_LINE = {"print", "exit", "quit", "sys.exit", "os._exit", "os.abort", "sys.stdout.write"}
 MAY_END_THE_PROCESS = {"embcompress.cli.main", "embcompress.cli.process", "embcompress.__main__"}
 
@@ -252,6 +256,7 @@ def test_numerics_know_no_file_and_no_console(name: str) -> None:
     allowed = {"embcompress.exceptions", "torch"}
     allowed |= {"numpy", "numpy.typing"} if name in WITH_NUMPY else set()
     allowed |= {"numba", "numba.core", "numba.extending", "llvmlite"} if name in COMPILED else set()
+    allowed |= {"triton", "triton.language", "triton.errors"} if name in WITH_TRITON else set()
     closed = {"os", "io", "sys", "shutil", "tempfile", "logging"} | (
         set() if name in READ_SHIPPED_FILES else {"pathlib"}
     )
@@ -346,7 +351,7 @@ def test_light_modules_never_reach_torch(name: str) -> None:
 
 
 def test_ours_are_imported_inside_functions_only_by_commands() -> None:
-    """No function hides a neighbour of its module, but for one import a command."""
+    """No function hides a neighbour of its module, but for one import a command, and kernels that need Triton."""
     for name in SOURCES:
         imports = [
             (function, other) for function, other in imports_inside_functions(name) if is_below(other, "embcompress")

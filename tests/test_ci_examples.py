@@ -20,6 +20,7 @@ import torch
 import yaml
 
 import embcompress
+from tests.command_line import run
 from tests.fixtures import WORDS, save
 from tests.report.workflow_log import commands_in, read_outputs
 
@@ -43,6 +44,17 @@ if [ "${{1-}} ${{2-}}" = "-m pip" ]; then
 fi
 exec {python} $option "$@"
 """
+# Asks the process of the test to run the command line as it was called, and tells what came of it.
+ASK = """#!/bin/sh
+printf '%s\\0' "$@" > "$0.arguments"
+env -0 > "$0.environment"
+echo > "$QUESTIONS"
+read -r code < "$ANSWERS"
+cat "$0.stdout"
+cat "$0.stderr" >&2
+exit "$code"
+"""
+OWN_PROCESS = f"#!{sys.executable}\nfrom embcompress.__main__ import main\nmain()\n"  # as pip makes it
 
 
 @dataclass
@@ -71,11 +83,16 @@ class Runner:
         scripts = {
             "pip": f'#!/bin/sh\nprintf "%s\\n" "$*" >> {record}\n',
             "python": PYTHON.format(record=record, python=python),
-            "embcompress": f"#!{sys.executable}\nfrom embcompress.__main__ import main\nmain()\n",  # as pip makes it
+            "embcompress": ASK,
         }
         for name, text in scripts.items():
             (tools / name).write_text(text)
             (tools / name).chmod(0o755)
+
+    @property
+    def tool(self) -> Path:
+        """Name what is called as `embcompress`."""
+        return self.folder / "bin" / "embcompress"
 
     @property
     def installed(self) -> list[str]:
@@ -92,13 +109,39 @@ class Runner:
         }
         path = self.folder / "script.sh"
         path.write_text(script)
-        done = subprocess.run(
-            [*interpreter.split(), path],
-            cwd=self.folder, env={**base, **self.variables, **environment}, capture_output=True, text=True,
-            timeout=300, check=False,
-        )  # fmt: skip
-        self.log += done.stdout + done.stderr
-        return done.returncode
+        (reading, questions), (answers, writing) = os.pipe(), os.pipe()
+        shared = {"QUESTIONS": f"/dev/fd/{questions}", "ANSWERS": f"/dev/fd/{answers}"}
+        with open(self.folder / "log.txt", "w+", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                [*interpreter.split(), path],
+                cwd=self.folder, env={**base, **self.variables, **environment, **shared}, pass_fds=(questions, answers),
+                stdout=log, stderr=log,
+            )  # fmt: skip
+            os.close(questions)
+            os.close(answers)
+            with open(reading, encoding="utf-8") as asked, open(writing, "w", encoding="utf-8") as answered:
+                for _ in asked:  # until the script and all that it has started have ended
+                    print(self._run_here(), file=answered, flush=True)
+            code = process.wait()
+            log.seek(0)
+            self.log += log.read()
+        return code
+
+    def _run_here(self) -> int:
+        """Run the command line as the script called it, in its folder and its environment; return the exit code."""
+        arguments, environment = (
+            self.tool.with_suffix(kind).read_text().split("\0")[:-1] for kind in (".arguments", ".environment")
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            for name in os.environ:
+                patch.delenv(name)
+            for entry in environment:
+                patch.setenv(*entry.split("=", 1))
+            outcome = run(*arguments)
+        self.tool.with_suffix(".stdout").write_text(outcome.out)
+        self.tool.with_suffix(".stderr").write_text(outcome.err)
+        return outcome.code
 
     def github_job(self, job: Mapping[str, Any], environment: Mapping[str, str]) -> int:
         """Run the steps of a job: after one that fails, only those whose condition says so."""
@@ -124,8 +167,7 @@ class Runner:
 
     def break_evaluate(self) -> None:
         """Let `embcompress evaluate` find that a gate failed, and what comes before it leave files and end well."""
-        tool = self.folder / "bin" / "embcompress"
-        tool.write_text(
+        self.tool.write_text(
             '#!/bin/sh\n[ "$1" = evaluate ] && exit 3\ntouch model.safetensors model.report.json model.xml\n'
         )
 
@@ -299,7 +341,7 @@ def test_release_script_releases(runner: Runner) -> None:
 )
 def test_release_script_handles_every_exit_code(runner: Runner, ended: int, code: int, message: str) -> None:
     """Each exit code of embcompress ends in its own words, and only a failed gate ends in 3."""
-    (runner.folder / "bin" / "embcompress").write_text(f"#!/bin/sh\nexit {ended}\n")
+    runner.tool.write_text(f"#!/bin/sh\nexit {ended}\n")
     script = (CI / "release.sh").read_text()
     assert runner.shell(f"set -- m a\n{script}", {}, interpreter="sh") == code
     assert re.search(rf"^nothing released: .*{message}", runner.log, re.MULTILINE)
@@ -351,6 +393,7 @@ def test_action_passes_arguments_and_gates_on(runner: Runner) -> None:
 
 def test_action_runs_no_module_of_the_workspace(runner: Runner) -> None:
     """Modules in the checked-out folder that are called like those of Python, pip and embcompress are not imported."""
+    runner.tool.write_text(OWN_PROCESS)
     evil = "import pathlib; pathlib.Path('evil').touch(); raise SystemExit('evil ran')\n"
     for name in ("os.py", "shlex.py", "site.py", "embcompress.py", "torch.py", "pip/__init__.py", "pip/__main__.py"):
         (runner.folder / name).parent.mkdir(exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -39,7 +40,9 @@ class StagedStrings:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        # Closing writes what a full disk did not take before, and fails again: what is told is the first failure.
+        with suppress(OSError):
+            self._file.close()
 
     def append(self, strings: NDArray[np.uint8]) -> None:
         """Keep the strings of the next rows.

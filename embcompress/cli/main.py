@@ -8,6 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, NoReturn
 
 import typer
@@ -73,7 +74,7 @@ def _run(args: list[str]) -> int:
     try:
         if not args or HELP_OPTIONS & set(args):
             _color_help()
-        returned = typer.main.get_command(app).main(args, prog_name="embcompress", standalone_mode=False, obj=parsed)
+        returned = _commands().main(args, prog_name="embcompress", standalone_mode=False, obj=parsed)
         with writing_stdout():
             pass  # what the help has left in the buffer
     except EmbcompressError as failure:
@@ -90,6 +91,12 @@ def _run(args: list[str]) -> int:
             raise
         return _fail(_out_of_memory(f" ({str(err).splitlines()[0]})"), args, parsed)
     return returned if isinstance(returned, int) else 0
+
+
+@cache
+def _commands() -> Any:
+    """Make the parser of all commands: half of the time of a run that only tells what is wrong."""
+    return typer.main.get_command(app)
 
 
 def _out_of_memory(detail: str) -> EmbcompressError:

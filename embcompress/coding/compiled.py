@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core import caching
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 # Of the C library, for compiled loops: from Python each call would take the interpreter's lock twice. pread takes
@@ -29,11 +34,42 @@ def compiled_loosely(function: Function) -> Function:
 
 
 def _compile(function: Function, *, fastmath: bool) -> Function:
-    try:
-        return numba.njit(nogil=True, fastmath=fastmath, cache=True)(function)  # type: ignore[return-value]
-    except RuntimeError:
-        # Neither the package's folder nor a cache of the user's can be written.
-        return numba.njit(nogil=True, fastmath=fastmath)(function)  # type: ignore[return-value]
+    dispatcher: Any = numba.njit(nogil=True, fastmath=fastmath)(function)
+    # It fails where neither the package's folder nor a cache of the user's can be written.
+    with suppress(RuntimeError):
+        dispatcher._cache = _SourceCache(function)  # type: ignore[no-untyped-call]
+    return dispatcher  # type: ignore[no-any-return]
+
+
+@cache
+def _digest(folder: Path) -> str:
+    """Hash the modules of a folder: about a millisecond."""
+    content = sha256()
+    for path in sorted(folder.glob("*.py")):
+        content.update(path.name.encode() + sha256(path.read_bytes()).digest())
+    return content.hexdigest()
+
+
+def _stamped(locator: Any) -> Any:
+    class Stamped(locator):  # type: ignore[misc]
+        def get_source_stamp(self) -> object:
+            folders = (Path(self._py_file).parent, Path(__file__).parent)
+            return super().get_source_stamp(), [_digest(folder) for folder in folders]
+
+    return Stamped
+
+
+class _Stamps(caching.CompileResultCacheImpl):
+    _locator_classes = tuple(_stamped(locator) for locator in caching.CacheImpl._locator_classes)  # type: ignore[assignment]
+
+
+class _SourceCache(caching.FunctionCache):
+    """Machine code on disk, of the sources of all kernels: numba's own looks at the file of the function alone.
+
+    Of what another module gives a kernel, such as `lanes` and its constants, it would keep what has changed.
+    """
+
+    _impl_class = _Stamps
 
 
 def in_threads(tasks: list[Callable[[], None]], *, threads: int) -> None:

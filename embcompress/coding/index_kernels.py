@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -38,8 +37,7 @@ def add_up(
     return sums
 
 
-@dataclass(frozen=True)
-class Located:
+class Located(NamedTuple):
     """What the decoder has to know of rows, (count,) each.
 
     Attributes:
@@ -110,13 +108,14 @@ def locate(
         profiles: of each kind.
         factors: of each kind.
     """
-    positions, own_lengths, own_layouts, own_profiles = np.empty((4, len(rows)), np.int64)
-    located = Located(positions, own_lengths, own_layouts, own_profiles, np.empty(len(rows), np.float32))
+    count = len(rows)
+    positions, own_lengths, own_layouts, own_profiles = (np.empty(count, np.int64) for _ in range(4))
+    own_factors = np.empty(count, np.float32)
     is_right = _locate(
         np.ascontiguousarray(rows), kinds, lengths, before, spacing, layouts, profiles, factors, positions, own_lengths,
-        own_layouts, own_profiles, located.factors,
+        own_layouts, own_profiles, own_factors,
     )  # fmt: skip
-    return located if is_right else None
+    return Located(positions, own_lengths, own_layouts, own_profiles, own_factors) if is_right else None
 
 
 @compiled

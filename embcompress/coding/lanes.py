@@ -1,8 +1,7 @@
 """A step of the decoder for LANES rows at once, in vector instructions that numba does not write of itself.
 
 What is known of each row stands in arrays of one number a lane. Tables are read by gathers: an array of addresses.
-Compiled for a processor without them, a gather becomes a load for each lane. numba's cache on disk looks at the file of
-a kernel alone: after a change here, touch read_kernels.py.
+Compiled for a processor without them, a gather becomes a load for each lane.
 """
 
 from __future__ import annotations
@@ -24,31 +23,22 @@ ADDS_SLOT, IS_ESCAPE, IS_ODD, HAS_REST = 12, 13, 14, 15
 FACTOR_SHIFT, SHIFT_SHIFT = 16, 28
 UNIT_BITS = 16
 
-_INT, _LONG = ir.IntType(32), ir.IntType(64)
+_BYTE, _INT, _LONG = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _VECTOR, _LONGS = ir.VectorType(_INT, LANES), ir.VectorType(_LONG, LANES)
+_FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _MASK = ir.VectorType(ir.IntType(1), LANES)
+# Bits of `kept`, above the index of the entry (0..8) and beside HAS_REST: the set of the symbol, and whether the table
+# took it as odd.
+KEPT_SET, KEPT_ODD = 9, 10
 # The arguments of `step_alike` and `step_mixed`, by number.
 (
-    STATES, LEFTS, PATHS, ENDS, PLACES, BEFORES, KEPT, CODES, STEP_CODES, COLUMNS, SLOTS, ENTRIES, LEVELS, TRELLIS,
-    TILE, LANE, CODE, AT,
-) = range(18)  # fmt: skip
+    STATES, PLACES, PATHS, ENDS, STEPS, FACTORS, KEPT, CODES, STEP_CODES, COLUMNS, SLOTS, ENTRIES, TILE, LANE, CODE, AT,
+    STRIDE, FORWARD, BACK,
+) = range(19)  # fmt: skip
 
 
 def _all(number: int, kind: Any = _VECTOR) -> Any:
     return ir.Constant(kind, [number] * LANES)
-
-
-class _Places(ir.instructions.Instruction):  # type: ignore[misc]
-    """The addresses of elements of a table, one a lane; llvmlite's own instruction takes no vectors."""
-
-    def __init__(self, block: Any, kind: Any, table: Any, numbers: Any) -> None:
-        super().__init__(block, ir.VectorType(_INT.as_pointer(), LANES), "getelementptr", [table, numbers])
-        self._kind = kind
-
-    def descr(self, buf: list[str]) -> None:
-        """Write the instruction."""
-        operands = ", ".join(f"{operand.type} {operand.get_reference()}" for operand in self.operands)
-        buf.append(f"getelementptr {self._kind}, {operands}\n")
 
 
 class _Lanes:
@@ -78,20 +68,17 @@ class _Lanes:
         empty = ir.Constant(kind, ir.Undefined)
         return self.builder.shuffle_vector(self.builder.insert_element(empty, number, _INT(0)), empty, _all(0))
 
-    def look_up(self, array: int, numbers: Any, kind: Any = _INT) -> Any:
-        """Load four bytes a lane, at elements of a table below 2^31 by number: half the work of a gather."""
-        places = _Places(self.builder.block, kind, self.pointers[array], numbers)
-        self.builder._insert(places)
-        return self._gather(places)
-
-    def gather(self, array: int, offsets: Any, mask: Any = None) -> Any:
-        """Load four bytes a lane, at bytes of an array; zeros where a mask is off."""
-        return self._gather(self._addresses(array, offsets), mask)
-
-    def _gather(self, places: Any, mask: Any = None) -> Any:
-        kind = ir.FunctionType(_VECTOR, [places.type, _INT, _MASK, _VECTOR])
-        function = self._function(f"llvm.masked.gather.v{LANES}i32.v{LANES}p0", kind)
-        return self.builder.call(function, [places, _INT(1), _all(1, _MASK) if mask is None else mask, _all(0)])
+    def gather(self, array: int, offsets: Any, *, mask: Any = None, kind: Any = _VECTOR) -> Any:
+        """Load four or eight bytes a lane, at bytes of an array, below 2^31; zeros where a mask is off."""
+        # Addressed as a base and offsets of 32 bits: of addresses of 64 bits an instruction takes half as many.
+        places = self.builder.gep(self.pointers[array], [offsets], source_etype=_BYTE)
+        places.type = ir.VectorType(_BYTE.as_pointer(), LANES)
+        function = self._function(
+            f"llvm.masked.gather.v{LANES}i{kind.element.width}.v{LANES}p0",
+            ir.FunctionType(kind, [places.type, _INT, _MASK, kind]),
+        )
+        mask = _all(1, _MASK) if mask is None else mask
+        return self.builder.call(function, [places, _INT(1), mask, _all(0, kind)])
 
     def scatter(self, values: Any, array: int, offsets: Any) -> None:
         """Store four bytes a lane, at bytes of an array."""
@@ -107,11 +94,6 @@ class _Lanes:
         base = self.spread(self.builder.ptrtoint(self.pointers[array], _LONG), _LONGS)
         return self.builder.inttoptr(self.builder.add(base, offsets), ir.VectorType(_INT.as_pointer(), LANES))
 
-    def scaled(self, values: Any, bits: int) -> Any:
-        """Make byte offsets of element numbers: 64 bits wide, times 2^bits."""
-        wide = self.builder.zext(values, _LONGS)
-        return self.builder.shl(wide, _all(bits, _LONGS)) if bits else wide
-
     def cut(self, values: Any, first: int, count: int) -> Any:
         """Cut bits out of numbers."""
         above = self.builder.lshr(values, _all(first)) if first else values
@@ -121,14 +103,19 @@ class _Lanes:
         """Put numbers above others that have so many bits."""
         return self.builder.or_(self.builder.shl(high, _all(bits)), low)
 
-    def read_unit(self, state: Any, left: Any, ends: Any) -> tuple[Any, Any]:
-        """Read a unit into each state that lacks one, and count what is left."""
+    def read_unit(self, state: Any, place: Any, end: Any) -> tuple[Any, Any]:
+        """Read a unit into each state that lacks one, and go on behind it."""
         builder = self.builder
         is_low = builder.icmp_unsigned("<", state, _all(1 << UNIT_BITS))
-        lacks = builder.and_(is_low, builder.icmp_unsigned("!=", left, _all(0)))
-        unit = self.gather(CODES, builder.sub(ends, self.scaled(left, 1)), lacks)
+        lacks = builder.and_(is_low, builder.icmp_unsigned("!=", place, end))
+        unit = self.gather(CODES, place, mask=lacks)
         filled = self.join(state, UNIT_BITS, self.cut(unit, 0, UNIT_BITS))
-        return builder.select(lacks, filled, state), builder.sub(left, builder.zext(lacks, _VECTOR))
+        moved = builder.add(place, _all(UNIT_BITS // 8))
+        return builder.select(lacks, filled, state), builder.select(lacks, moved, place)
+
+    def spread_bit(self, bits: Any) -> Any:
+        """Make numbers of which all bits are one of numbers that are 1, none of those that are 0."""
+        return self.builder.sub(_all(0), bits)
 
     def has_any(self, values: Any, bit: int) -> Any:
         """Return whether the number of any lane has a bit."""
@@ -147,59 +134,68 @@ def _write_step(lanes: _Lanes, values: Any, *, is_alike: bool, is_raw: bool) -> 
         is_raw: whether raw bits are decoded here, of rows that are alike.
     """
     builder, lane, code = lanes.builder, values[LANE], lanes.spread(values[CODE])
-    state, left, path = (lanes.load(array, lane) for array in (STATES, LEFTS, PATHS))
+    state, place, path, end = (lanes.load(array, lane) for array in (STATES, PLACES, PATHS, ENDS))
     if not is_alike:
-        place_of_step = lanes.scaled(builder.add(lanes.load(PLACES, lane), code), 2)
+        place_of_step = builder.shl(builder.add(lanes.load(STEPS, lane), code), _all(2))
         code = lanes.gather(STEP_CODES, place_of_step)
-    table = builder.add(lanes.cut(code, 0, PAIR_BITS), lanes.cut(path, 0, 1))
-    slot = lanes.cut(state, 0, SLOT_BITS)
-    index = lanes.cut(lanes.look_up(SLOTS, lanes.join(table, SLOT_BITS, slot), ir.IntType(8)), 0, 8)
-    place = lanes.join(table, ENTRY_BITS, index)
-    entry, level = lanes.look_up(ENTRIES, place), lanes.look_up(LEVELS, place)
+    own_set, slot = lanes.cut(path, 0, 1), lanes.cut(state, 0, SLOT_BITS)
+    table = builder.add(lanes.cut(code, 0, PAIR_BITS), own_set)
+    index = lanes.cut(lanes.gather(SLOTS, lanes.join(table, SLOT_BITS, slot)), 0, 8)
+    # The level of an entry stands behind it: one load for both.
+    both = lanes.gather(ENTRIES, builder.shl(lanes.join(table, ENTRY_BITS, index), _all(3)), kind=_LONGS)
+    entry, level = builder.trunc(both, _VECTOR), builder.trunc(builder.lshr(both, _all(32, _LONGS)), _VECTOR)
+    number = None if is_raw else builder.bitcast(level, _FLOATS)
     # One formula for both codes: factor * (state >> shift) + (slot or 0) - the frequencies before.
-    own_slot = builder.and_(slot, builder.sub(_all(0), lanes.cut(entry, ADDS_SLOT, 1)))
+    own_slot = builder.and_(slot, lanes.spread_bit(lanes.cut(entry, ADDS_SLOT, 1)))
     shifted = builder.lshr(state, builder.lshr(entry, _all(SHIFT_SHIFT)))
     product = builder.mul(lanes.cut(entry, FACTOR_SHIFT, SLOT_BITS), shifted)
     state = builder.add(product, builder.sub(own_slot, lanes.cut(entry, 0, SLOT_BITS)))
-    state, left = lanes.read_unit(state, left, lanes.load(ENDS, lane, _LONGS))
+    state, place = lanes.read_unit(state, place, end)
     odd, rest = lanes.cut(entry, IS_ODD, 1), lanes.cut(entry, HAS_REST, 1)
     if is_raw:
         # Where there are raw bits the levels' bits are those of the symbol above them. Escapes come first: another's.
         raw, rest = builder.lshr(code, _all(PAIR_BITS)), lanes.cut(entry, IS_ESCAPE, 1)
         low = builder.and_(state, builder.sub(builder.shl(_all(1), raw), _all(1)))
-        after_raw = lanes.read_unit(builder.lshr(state, raw), left, lanes.load(ENDS, lane, _LONGS))
+        after_raw = lanes.read_unit(builder.lshr(state, raw), place, end)
         is_whole = builder.icmp_unsigned("==", rest, _all(0))
-        state, left = (
-            builder.select(is_whole, one, other) for one, other in zip(after_raw, (state, left), strict=True)
+        state, place = (
+            builder.select(is_whole, one, other) for one, other in zip(after_raw, (state, place), strict=True)
         )
         symbol, odd = builder.or_(builder.shl(level, raw), low), lanes.cut(low, 0, 1)
-        level = builder.sitofp(lanes.join(symbol, 1, lanes.cut(path, 0, 1)), ir.VectorType(ir.FloatType(), LANES))
-    turn, kept = lanes.join(path, 1, odd), lanes.join(rest, HAS_REST, index)
-    after = lanes.look_up(TRELLIS, turn)
-    for array, numbers in ((STATES, state), (LEFTS, left), (PATHS, after), (BEFORES, path), (KEPT, kept)):
+        number = builder.sitofp(lanes.join(symbol, 1, own_set), _FLOATS)
+    # Trellis.taps
+    added = builder.xor(
+        builder.and_(lanes.spread(values[FORWARD]), lanes.spread_bit(odd)),
+        builder.and_(lanes.spread(values[BACK]), lanes.spread_bit(own_set)),
+    )
+    path = builder.xor(builder.lshr(path, _all(1)), added)
+    kept = index
+    for bit, bits in ((KEPT_SET, own_set), (KEPT_ODD, odd), (HAS_REST, rest)):
+        kept = builder.or_(kept, builder.shl(bits, _all(bit)))
+    for array, numbers in ((STATES, state), (PLACES, place), (PATHS, path), (KEPT, kept)):
         lanes.store(numbers, array, lane)
+    first, number = builder.add(values[AT], lane), builder.fmul(number, lanes.load(FACTORS, lane, _FLOATS))
     if is_alike:
-        lanes.store(level, TILE, builder.add(values[AT], lane))
+        lanes.store(number, TILE, first)
     else:
-        # Columns lie values[AT] numbers apart.
         columns = builder.zext(lanes.gather(COLUMNS, place_of_step), _LONGS)
         in_tile = builder.add(
-            builder.mul(columns, lanes.spread(values[AT], _LONGS)),
-            builder.add(ir.Constant(_LONGS, list(range(LANES))), lanes.spread(lane, _LONGS)),
+            builder.mul(columns, lanes.spread(values[STRIDE], _LONGS)),
+            builder.add(ir.Constant(_LONGS, list(range(LANES))), lanes.spread(first, _LONGS)),
         )
-        lanes.scatter(level, TILE, builder.shl(in_tile, _all(2, _LONGS)))
+        lanes.scatter(builder.bitcast(number, _VECTOR), TILE, builder.shl(in_tile, _all(2, _LONGS)))
     return lanes.has_any(kept, HAS_REST)
 
 
 def _make_step(*, is_alike: bool, is_raw: bool = False) -> Any:
     # numba reads the number of arguments off the signature, so that each has a name.
     def step(  # type: ignore[no-untyped-def]
-        _, states, lefts, paths, ends, places, befores, kept, codes, step_codes, columns, slots, entries, levels,
-        trellis, tile, _lane, _code, _at,
+        _, states, places, paths, ends, steps, factors, kept, codes, step_codes, columns, slots, entries, tile, _lane,
+        _code, _at, _stride, _forward, _back,
     ):  # fmt: skip
         arguments = (
-            states, lefts, paths, ends, places, befores, kept, codes, step_codes, columns, slots, entries, levels,
-            trellis, tile, types.int64, types.uint32, types.int64,
+            states, places, paths, ends, steps, factors, kept, codes, step_codes, columns, slots, entries, tile,
+            types.int64, types.uint32, types.int64, types.int64, types.uint32, types.uint32,
         )  # fmt: skip
 
         def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -215,21 +211,20 @@ step_raw = _make_step(is_alike=True, is_raw=True)
 
 # The arguments of `write_rows`, by number.
 (
-    _LEVELS_OF, _FACTORS, _TARGETS, _SCALES, _CENTERS, _CENTER_PLACES, _ROWS, _FIRST_LANE, _FIRST_COLUMN, _LANES_WIDTH,
-    _ROW_WIDTH,
-) = range(11)  # fmt: skip
+    _NUMBERS, _TARGETS, _SCALES, _CENTERS, _CENTER_PLACES, _ROWS, _FIRST_LANE, _FIRST_COLUMN, _LANES_WIDTH, _ROW_WIDTH,
+) = range(10)  # fmt: skip
 
 
 def _write_rows(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-    """Write the instructions that turn LANES columns of LANES lanes into parts of rows, times the rows' factors."""
-    lanes, floats = _Lanes(context, builder, signature, values), ir.VectorType(ir.FloatType(), LANES)
+    """Write the instructions that turn LANES columns of LANES lanes into parts of rows, times their factors."""
+    lanes = _Lanes(context, builder, signature, values)
     lane, column = values[_FIRST_LANE], values[_FIRST_COLUMN]
 
     def place_of(number: int) -> Any:
         columns = builder.mul(builder.add(column, _LONG(number)), values[_LANES_WIDTH])
         return builder.add(columns, lane)
 
-    vectors = [lanes.load(_LEVELS_OF, place_of(number), floats) for number in range(LANES)]
+    vectors = [lanes.load(_NUMBERS, place_of(number), _FLOATS) for number in range(LANES)]
     # Perfect shuffles: after log2(LANES) rounds vector i holds what element i of each held.
     half = LANES // 2
     low = ir.Constant(_VECTOR, [number // 2 + LANES * (number % 2) for number in range(LANES)])
@@ -237,27 +232,26 @@ def _write_rows(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     for _ in range(LANES.bit_length() - 1):
         pairs = zip(vectors[:half], vectors[half:], strict=True)
         vectors = [builder.shuffle_vector(one, two, mask) for one, two in pairs for mask in (low, high)]
-    scales = lanes.load(_SCALES, column, floats)
+    scales = lanes.load(_SCALES, column, _FLOATS)
     for number, vector in enumerate(vectors):
         place = builder.add(lane, _LONG(number))
-        factor, target, center = (
-            builder.load(builder.gep(lanes.pointers[array], [place])) for array in (_FACTORS, _TARGETS, _CENTER_PLACES)
+        target, center = (
+            builder.load(builder.gep(lanes.pointers[array], [place])) for array in (_TARGETS, _CENTER_PLACES)
         )
-        product = builder.fmul(builder.fmul(vector, lanes.spread(factor, floats)), scales)
-        product = builder.fadd(product, lanes.load(_CENTERS, builder.add(center, column), floats))
+        product = builder.fmul(vector, scales)
+        product = builder.fadd(product, lanes.load(_CENTERS, builder.add(center, column), _FLOATS))
         lanes.store(product, _ROWS, builder.add(builder.mul(target, values[_ROW_WIDTH]), column))
     return context.get_dummy_value()
 
 
 def _type_rows(  # type: ignore[no-untyped-def]
-    _, levels, factors, targets, scales, centers, center_places, rows, _lane, _column, _lanes_width, _row_width
+    _, numbers, targets, scales, centers, center_places, rows, _lane, _column, _lanes_width, _row_width
 ):
-    """Write LANES numbers of each of LANES rows, times the factors of row and column, where they belong.
+    """Write LANES numbers of each of LANES rows, times the factors of columns, where they belong.
 
     Args:
         _: numba's.
-        levels: float32, column by column, `lanes_width` apart.
-        factors: float32, of each lane.
+        numbers: float32, column by column, `lanes_width` apart.
         targets: int64, the row of each lane.
         scales: float32, of each column.
         centers: float32, profile by profile, which are added.
@@ -265,10 +259,25 @@ def _type_rows(  # type: ignore[no-untyped-def]
         rows: float32, row by row, `row_width` apart; written.
         _lane: the first.
         _column: the first.
-        _lanes_width: numbers between two columns in `levels`.
+        _lanes_width: numbers between two columns in `numbers`.
         _row_width: numbers between two rows in `rows`.
     """
-    return types.void(levels, factors, targets, scales, centers, center_places, rows, *[types.int64] * 4), _write_rows
+    return types.void(numbers, targets, scales, centers, center_places, rows, *[types.int64] * 4), _write_rows
 
 
 write_rows: Any = intrinsic(_type_rows)
+
+
+def _write_copy(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    lanes = _Lanes(context, builder, signature, values)
+    source, target = builder.gep(lanes.pointers[0], [values[1]]), builder.gep(lanes.pointers[2], [values[3]])
+    cgutils.raw_memcpy(builder, target, source, values[4], 1)  # type: ignore[no-untyped-call]
+    return context.get_dummy_value()
+
+
+def _type_copy(_, source, _first, target, _place, _count):  # type: ignore[no-untyped-def]
+    """Copy bytes from a place of an array to a place of another: a slice would be checked and counted."""
+    return types.void(source, types.int64, target, types.int64, types.int64), _write_copy
+
+
+copy_bytes: Any = intrinsic(_type_copy)

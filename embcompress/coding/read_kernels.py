@@ -1,4 +1,4 @@
-"""Strings of rows to symbols and what they stand for, compiled by numba."""
+"""The decoder of strings of rows: symbols, and what they stand for."""
 
 from __future__ import annotations
 
@@ -9,249 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embcompress.coding.compiled import compiled
-from embcompress.coding.lanes import (
-    ADDS_SLOT,
-    FACTOR_SHIFT,
-    HAS_REST,
-    IS_ESCAPE,
-    LANES,
-    PAIR_BITS,
-    SHIFT_SHIFT,
-    step_alike,
-    step_mixed,
-    step_raw,
-    write_rows,
-)
+from embcompress.coding.decode_kernels import decode_strings, sort_rows
+from embcompress.coding.index_kernels import Located
+from embcompress.coding.lanes import ADDS_SLOT, FACTOR_SHIFT, IS_ESCAPE, PAIR_BITS, SHIFT_SHIFT
 from embcompress.coding.symbols import ENTRY_BITS, SLOT_BITS, SLOTS, TABLES, TRAINED, Trellis, load_symbols
-from embcompress.coding.write_kernels import ESCAPE_MAX, RAW_MAX, UNIT_BITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LEAST = 1 << UNIT_BITS
 # Bytes that may follow a string's last one in memory: the decoder reads a unit before it knows that there is none.
 PADDING = 2
 
 
-@compiled
-def _pull_raw(
-    bits: int, state: np.uint64, position: int, end: int, codes: NDArray[np.uint8]
-) -> tuple[int, np.uint64, int]:
-    """Decode so many raw bits, and read what the state then lacks."""
-    number = 0
-    while bits > 0:
-        # The encoder wrote the highest ones last: whole pieces follow them.
-        some = (bits - 1) % RAW_MAX + 1
-        number = (number << some) | np.int64(state & np.uint64((1 << some) - 1))
-        state >>= np.uint64(some)
-        if state < np.uint64(LEAST) and position < end:
-            unit = np.uint64(codes[position]) | (np.uint64(codes[position + 1]) << np.uint64(8))
-            state = (state << np.uint64(UNIT_BITS)) | unit
-            position += 2
-        bits -= some
-    return number, state, position
-
-
-@compiled
-def _read_rest(
-    state: np.uint64,
-    position: int,
-    end: int,
-    codes: NDArray[np.uint8],
-    index: int,
-    start: int,
-    count: int,
-    raw: int,
-) -> tuple[np.uint64, int, int, bool]:
-    """Decode what follows an escape, and raw bits; also tell whether the symbol has a level in the table."""
-    symbol, beyond = start + index, 0
-    if index in (0, count - 1):
-        bits = 0
-        is_more, state, position = _pull_raw(1, state, position, end, codes)
-        while is_more and bits < ESCAPE_MAX:
-            bits += 1
-            is_more, state, position = _pull_raw(1, state, position, end, codes)
-        low, state, position = _pull_raw(bits, state, position, end, codes)
-        beyond = (1 << bits) + low - 1
-        symbol += beyond if index else -beyond
-    if raw:
-        low, state, position = _pull_raw(raw, state, position, end, codes)
-        symbol = (symbol << raw) + low
-    return state, position, symbol, beyond == 0 and raw == 0
-
-
-# Rows that are decoded side by side: what they share of the tables stays in the first cache, and so do their numbers,
-# at most so many.
-GROUPS_AT_ONCE = 4
-NUMBERS_AT_ONCE = 2**15
-# Numbers of 32 bits that a line of the cache holds: what lies across two of them is slow to load after a store.
-LINE = 16
 # The pair of tables of steps that decode nothing, behind those of both codes.
 NO_PAIR = 4 * TABLES
-
-
-@compiled
-def _aligned(count: int) -> NDArray[np.uint32]:
-    """Make an array that begins with a line of the cache."""
-    whole = np.zeros(count + LINE, np.uint32)
-    first = ((-whole.ctypes.data) % (4 * LINE)) // 4
-    return whole[first : first + count]
-
-
-@compiled
-def _sort(layouts: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return the order of rows by their layout, of equal ones as they come."""
-    order = np.empty(len(layouts), np.int64)
-    ends = np.zeros(count + 1, np.int64)
-    for layout in layouts:
-        ends[layout + 1] += 1
-    for layout in range(count):
-        ends[layout + 1] += ends[layout]
-    for row in range(len(layouts)):
-        order[ends[layouts[row]]] = row
-        ends[layouts[row]] += 1
-    return order
-
-
-@compiled
-def _finish(
-    first: int,
-    states: NDArray[np.uint32],
-    lefts: NDArray[np.uint32],
-    paths: NDArray[np.uint32],
-    ends: NDArray[np.int64],
-    places: NDArray[np.uint32],
-    befores: NDArray[np.uint32],
-    kept: NDArray[np.uint32],
-    codes: NDArray[np.uint8],
-    step_codes: NDArray[np.uint32],
-    columns: NDArray[np.int32],
-    starts: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    trellis: NDArray[np.uint32],
-    tile: NDArray[np.float32],
-    step: int,
-    at_once: int,
-) -> None:
-    """Decode what follows escapes and raw bits in LANES rows, after a step of theirs."""
-    for lane in range(first, first + LANES):
-        if not (kept[lane] >> HAS_REST) & 1:
-            continue
-        place, before = np.int64(places[lane]) + step, np.int64(befores[lane])
-        code = np.int64(step_codes[place])
-        table, raw = (code & ((1 << PAIR_BITS) - 1)) + (before & 1), code >> PAIR_BITS
-        end = ends[lane]
-        state, position, symbol, is_level = _read_rest(
-            np.uint64(states[lane]), end - 2 * np.int64(lefts[lane]), end, codes,
-            np.int64(kept[lane]) & ((1 << ENTRY_BITS) - 1), starts[table], counts[table], raw,
-        )  # fmt: skip
-        states[lane], lefts[lane] = np.uint32(state), np.uint32((end - position) >> 1)
-        paths[lane] = trellis[2 * before + (symbol & 1)]
-        if not is_level:
-            tile[columns[place] * at_once + lane] = np.float32(2 * symbol + (before & 1))
-
-
-@compiled
-def _decode(
-    codes: NDArray[np.uint8],  # with PADDING bytes behind the last string
-    positions: NDArray[np.int64],  # (rows,), where each row's string starts
-    lengths: NDArray[np.int64],  # (rows,), its bytes
-    layouts: NDArray[np.int64],  # (rows,)
-    factors: NDArray[np.float32],  # (rows,)
-    targets: NDArray[np.int64],  # (rows,), where in `decoded` each belongs
-    step_codes: NDArray[np.uint32],  # (layouts * width,)
-    columns: NDArray[np.int32],  # (layouts * width,)
-    sizes: NDArray[np.int64],  # (layouts,), steps that decode something
-    slots: NDArray[np.uint8],
-    entries: NDArray[np.uint32],
-    levels: NDArray[np.uint32],
-    starts: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    trellis: NDArray[np.uint32],
-    width: int,
-    profiles: NDArray[np.int64],  # (rows,)
-    scales: NDArray[np.float32],  # (width,)
-    centers: NDArray[np.float32],  # (profiles + 1) * width, the first one zeros
-    decoded: NDArray[np.float32],  # (all rows * width,), written
-) -> None:
-    """Decode strings, LANES side by side: rows of one layout where there are as many, else each by its own."""
-    rows = len(layouts)
-    most = min(GROUPS_AT_ONCE, max(1, NUMBERS_AT_ONCE // (LANES * max(1, width))))
-    at_once = LANES * min(most, (rows + LANES - 1) // LANES)
-    order = _sort(layouts, len(sizes))
-    states, lefts, paths = _aligned(at_once), _aligned(at_once), _aligned(at_once)
-    places, befores, kept = _aligned(at_once), _aligned(at_once), _aligned(at_once)
-    ends = _aligned(2 * at_once).view(np.int64)
-    tile = _aligned(width * at_once).view(np.float32)
-    own_factors = np.empty(at_once, np.float32)
-    own_targets, own_centers = np.empty(at_once, np.int64), np.empty(at_once, np.int64)
-    group_sizes = np.empty(at_once // LANES, np.int64)
-    is_alike = np.empty(at_once // LANES, np.bool_)
-    for first in range(0, rows, at_once):
-        count = min(at_once, rows - first)
-        groups = (count + LANES - 1) // LANES
-        longest = 0
-        for group in range(groups):
-            size = 0
-            for lane in range(group * LANES, (group + 1) * LANES):
-                # Lanes beyond the last row decode it again.
-                row = order[first + min(lane, count - 1)]
-                start, length = positions[row], lengths[row]
-                state_bytes = min(length, 4 - (length & 1))
-                state = 0
-                for byte in range(state_bytes):
-                    state = (state << 8) | np.int64(codes[start + byte])
-                states[lane], lefts[lane] = np.uint32(state), np.uint32((length - state_bytes) >> 1)
-                paths[lane], ends[lane], places[lane] = 0, start + length, np.uint32(layouts[row] * width)
-                own_factors[lane], own_targets[lane] = factors[row], targets[row]
-                own_centers[lane] = (profiles[row] + 1) * width
-                size = max(size, sizes[layouts[row]])
-            group_sizes[group], longest = size, max(longest, size)
-            is_alike[group] = places[group * LANES] == places[group * LANES + LANES - 1]
-        for step in range(longest):
-            for group in range(groups):
-                lane = group * LANES
-                if step >= group_sizes[group]:
-                    continue
-                if is_alike[group]:
-                    place = np.int64(places[lane]) + step
-                    code, at = step_codes[place], np.int64(columns[place]) * at_once
-                    if 0 < code >> np.uint32(PAIR_BITS) <= RAW_MAX:
-                        has_rest = step_raw(
-                            states, lefts, paths, ends, places, befores, kept, codes, step_codes, columns, slots,
-                            entries, levels, trellis, tile, lane, code, at,
-                        )  # fmt: skip
-                    else:
-                        has_rest = step_alike(
-                            states, lefts, paths, ends, places, befores, kept, codes, step_codes, columns, slots,
-                            entries, levels, trellis, tile, lane, code, at,
-                        )  # fmt: skip
-                else:
-                    has_rest = step_mixed(
-                        states, lefts, paths, ends, places, befores, kept, codes, step_codes, columns, slots, entries,
-                        levels, trellis, tile, lane, np.uint32(step), at_once,
-                    )  # fmt: skip
-                if has_rest:
-                    _finish(
-                        lane, states, lefts, paths, ends, places, befores, kept, codes, step_codes, columns, starts,
-                        counts, trellis, tile, step, at_once,
-                    )  # fmt: skip
-        for group in range(groups):
-            for lane in range(group * LANES, (group + 1) * LANES):
-                for step in range(group_sizes[group], width):
-                    tile[np.int64(columns[np.int64(places[lane]) + step]) * at_once + lane] = 0
-        whole = width // LANES * LANES
-        for lane in range(0, count // LANES * LANES, LANES):
-            for column in range(0, whole, LANES):
-                write_rows(
-                    tile, own_factors, own_targets, scales, centers, own_centers, decoded, lane, column, at_once, width
-                )  # fmt: skip
-        for lane in range(count):
-            begin = whole if lane < count // LANES * LANES else 0
-            for column in range(begin, width):
-                number = tile[column * at_once + lane] * own_factors[lane] * scales[column]
-                decoded[own_targets[lane] * width + column] = number + centers[own_centers[lane] + column]
 
 
 @dataclass(frozen=True)
@@ -260,15 +31,14 @@ class DecoderTables:
 
     Attributes:
         slots: uint8, slot -> entry.
-        entries: uint32, as `lanes` names their bits.
-        levels: uint32, the bits of the level of each entry, where there are raw bits those of its symbol.
+        entries: uint64, below as `lanes` names their bits, above the bits of the level of each, where there are raw
+            bits those of its symbol.
         starts: int64, the symbol of the first entry of each table.
         counts: int64, entries of each table.
     """
 
     slots: NDArray[np.uint8]
-    entries: NDArray[np.uint32]
-    levels: NDArray[np.uint32]
+    entries: NDArray[np.uint64]
     starts: NDArray[np.int64]
     counts: NDArray[np.int64]
 
@@ -296,10 +66,11 @@ def decoder_tables() -> DecoderTables:
     levels[2 * TRAINED :] = (symbols.starts[2 * TRAINED :, None] + index).astype(np.int32).view(np.uint32)
     # A gather of the last slot reads three bytes more.
     idle_slots = np.zeros(2 * SLOTS + 3, np.uint8)
+    all_entries = np.concatenate([asymmetric, prefixed, idle]).ravel().astype(np.uint64)
+    all_levels = np.concatenate([levels, levels, np.zeros_like(idle)]).ravel().astype(np.uint64)
     return DecoderTables(
         slots=np.concatenate([symbols.slots.ravel(), symbols.prefix_slots.ravel(), idle_slots]),
-        entries=np.concatenate([asymmetric, prefixed, idle]).ravel(),
-        levels=np.concatenate([levels, levels, np.zeros_like(idle)]).ravel(),
+        entries=all_entries | all_levels << np.uint64(32),
         starts=np.concatenate([symbols.starts, symbols.starts, [0, 0]]),
         counts=np.concatenate([symbols.counts, symbols.counts, [1, 1]]),
     )
@@ -372,14 +143,84 @@ def read_strings(
         centers: (profiles, columns), what is added; None for zeros.
         profiles: (rows,), whose center each row has; -1 for none.
     """
-    tables, width = decoder_tables(), decoded.shape[1]
-    nothing = np.zeros((1, width), np.float32)
-    if centers is None or profiles is None:
-        centers, profiles = nothing, np.full(len(layouts), -1)
-    else:
-        centers = np.concatenate([nothing, centers])
-    _decode(
-        codes, positions, lengths, layouts, factors, targets, steps.codes.ravel(), steps.columns.ravel(), steps.sizes,
-        tables.slots, tables.entries, tables.levels, tables.starts, tables.counts, trellis.paths, width, profiles,
-        np.ones(width, np.float32) if scales is None else scales, centers.ravel(), decoded.ravel(),
+    located = Located(positions, lengths, layouts, np.full(len(layouts), -1) if profiles is None else profiles, factors)
+    order = sort_rows(layouts, len(steps.sizes))
+    StringDecoder(steps, trellis).read(
+        codes, located, order=order, targets=targets, decoded=decoded, scales=scales,
+        centers=None if profiles is None else centers,
     )  # fmt: skip
+
+
+class StringDecoder:
+    """The decoder of strings of given layouts.
+
+    Args:
+        steps: of the layouts.
+        trellis: of the codebook.
+    """
+
+    def __init__(self, steps: Steps, trellis: Trellis) -> None:
+        self.steps = steps
+        tables, (forward, back) = decoder_tables(), trellis.taps
+        self._width = width = steps.codes.shape[1]
+        self._ones, self._none = np.ones(width, np.float32), np.empty(0, np.float32)
+        self._no_targets = np.empty(0, np.int64)
+        self._fixed = (
+            steps.codes.ravel(), steps.columns.ravel(), steps.sizes, tables.slots, tables.entries, tables.starts,
+            tables.counts, np.uint32(forward), np.uint32(back), width,
+        )  # fmt: skip
+
+    def read(
+        self,
+        codes: NDArray[np.uint8],
+        located: Located,
+        *,
+        order: NDArray[np.int64],
+        targets: NDArray[np.int64] | None,
+        decoded: NDArray[np.float32],
+        scales: NDArray[np.float32] | None,
+        centers: NDArray[np.float32] | None,
+    ) -> None:
+        """Decode rows: the arguments of `read_strings`.
+
+        Args:
+            codes: with PADDING bytes behind the last string.
+            located: the rows.
+            order: which of them are decoded; those of a layout behind each other.
+            targets: where in `decoded` each belongs; None for its own number.
+            decoded: (all rows, columns), written.
+            scales: of the columns, or None.
+            centers: (profiles, columns), or None.
+        """
+        decode_strings(
+            codes, located.positions, located.lengths, located.layouts, located.factors,
+            self._no_targets if targets is None else targets, order, *self._fixed, located.profiles,
+            self._ones if scales is None else scales, self._none if centers is None else centers.ravel(),
+            decoded.ravel(), 0, 0,
+        )  # fmt: skip
+
+    def read_columns(
+        self,
+        codes: NDArray[np.uint8],
+        located: Located,
+        *,
+        order: NDArray[np.int64],
+        columns: NDArray[np.float32],
+        stride: int,
+        first: int,
+    ) -> None:
+        """Decode rows, in their order, column by column.
+
+        Args:
+            codes: with PADDING bytes behind the last string.
+            located: the rows.
+            order: as of `read`.
+            columns: (columns + profiles) * stride, written: of each column what begins at `first`, and up to LANES - 1
+                numbers behind them.
+            stride: numbers between two columns.
+            first: where in each column the first row is written.
+        """
+        decode_strings(
+            codes, located.positions, located.lengths, located.layouts, located.factors, self._no_targets, order,
+            *self._fixed, located.profiles, self._ones, self._none, columns, stride, first,
+        )  # fmt: skip

@@ -74,13 +74,16 @@ class Trellis:
     subsets: NDArray[np.int64]
 
     @cached_property
-    def paths(self) -> NDArray[np.uint32]:
-        """Return 2 state + set after a symbol, by twice that before it plus whether the symbol is odd."""
-        before, odd = np.divmod(np.arange(4 * self.states), 2)
-        state = before >> 1
-        after = ((state << 1) | (odd ^ self.parities[state])) & (self.states - 1)
-        paths: NDArray[np.uint32] = (2 * after + self.sets[after]).astype(np.uint32)
-        return paths
+    def taps(self) -> tuple[int, int]:
+        """Return what an odd symbol, and one of set 1, put into the decoder's register.
+
+        After a symbol the register is (register >> 1) xor (the first if it is odd) xor (the second if its set is 1),
+        from 0 on; its lowest bit is the set of the next symbol. These are the observer's coordinates of the same code:
+        sets and parities are sums modulo 2 of bits of the state.
+        """
+        bits = 1 << np.arange(self.states.bit_length() - 1)
+        first, second = (int((bits * own[bits]).sum()) for own in (self.sets, self.parities))
+        return first, second
 
     @property
     def states(self) -> int:

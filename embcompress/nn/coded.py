@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
@@ -15,8 +15,17 @@ from embcompress.coding.read_kernels import PADDING
 from embcompress.coding.row_index import RowIndex
 from embcompress.nn.coded_base import check_bases, stored_row_shape
 from embcompress.nn.coded_strings import CodedStrings
-from embcompress.nn.decode_operator import BUFFERS, decode_rows, read_buffers
+from embcompress.nn.decode_operator import BUFFERS, HostTable, decode_rows, host_table, read_buffers
+from embcompress.nn.direct_rows import DirectTable
 from embcompress.nn.representation import Shape
+
+
+class _Plan(NamedTuple):
+    """What was made of buffers, their state then, and the buffers: so that no other has the address of one."""
+
+    state: list[int]
+    buffers: tuple[Tensor, ...]
+    host: HostTable
 
 
 class CodedRepresentation(CodedStrings):
@@ -26,11 +35,11 @@ class CodedRepresentation(CodedStrings):
     the numbers, its kind tells its step and its profile p, and rows of zeros have no center. Without bases the weights
     are the entries of the row. Made by `from_codes`.
 
-    A lookup decodes the strings of its rows and never builds the table. The strings are decoded on the CPU: on a GPU a
-    lookup waits for that, and copies the numbers there. Bases, scales and centers train, codes do not. These parameters
-    are kept in float32 at least: `half()` and `to(dtype)` change the dtype of the rows, not how they are decoded. A
-    state dict holds all that decodes the rows, and loads into a module of as many rows, columns and profiles. torch
-    compiles, exports and traces a lookup as one operator, embcompress::decode_rows.
+    A lookup decodes the strings of its rows and never builds the table. Strings on a GPU are decoded there where Triton
+    runs, else on the CPU. Bases, scales and centers train, codes do not. These parameters are kept in float32 at least:
+    `half()` and `to(dtype)` change the dtype of the rows, not how they are decoded. A state dict holds all that decodes
+    the rows, and loads into a module of as many rows, columns and profiles. torch compiles, exports and traces a lookup
+    as one operator, embcompress::decode_rows.
 
     Attributes:
         bases: parameter (columns, real entries of a row), complex entries as pairs; None where the table's own columns
@@ -164,6 +173,67 @@ class CodedRepresentation(CodedStrings):
         """Decode strings: the arguments and results of `decode_rows`."""
         buffers = (self.codes, self.kinds, self.lengths, self.codebook_bytes)
         return decode_rows(ids, buffers, rank=self.num_bases, **factors)
+
+    def look_up(self, indices: Tensor | None) -> Tensor:  # noqa: D102 - as in CodedRows
+        ids = self._all_ids() if indices is None else indices
+        # A mode, such as one that traces, is to see the operator.
+        if not self._is_direct(ids) or torch._C._len_torch_dispatch_stack():
+            return super().look_up(indices)
+        rows = self._direct().rows(ids if ids.ndim == 1 else ids.flatten(), dtype=self._real_dtype)
+        if rows.shape != (*ids.shape, *self.stored_shape):
+            rows = rows.view(*ids.shape, *self.stored_shape)
+        return torch.view_as_complex(rows) if self.is_complex else rows
+
+    def _weights(self, ids: Tensor) -> Tensor:
+        if not self._is_direct(ids) or torch._C._len_torch_dispatch_stack():
+            return super()._weights(ids)
+        return self._direct().weights(ids)
+
+    def _weight_scorer(self, projected: Tensor, *, dtype: torch.dtype) -> Callable[[int, int], Tensor]:
+        if projected.dtype != torch.float32 or not self._is_direct(projected):
+            return super()._weight_scorer(projected, dtype=dtype)
+        score = self._direct().scorer(projected)
+        return lambda first, last: score(first, last).to(dtype)
+
+    def _is_direct(self, tensor: Tensor) -> bool:
+        """Tell whether rows are decoded here and now for a tensor of ids or queries: no graph is to know of it."""
+        if torch.compiler.is_compiling():
+            return False
+        scales = self.scales
+        if torch.is_grad_enabled() and any(
+            part is not None and part.requires_grad for part in (tensor, scales, self.bases, self.centers)
+        ):
+            return False
+        return (
+            type(tensor) is Tensor
+            and tensor.is_cpu
+            and scales.is_cpu
+            and scales.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu")
+            and torch._C._get_tracing_state() is None
+            # No transform of torch.func goes on.
+            and torch._C._functorch.peek_interpreter_stack() is None
+        )
+
+    def _direct(self) -> DirectTable:
+        """Make what decodes rows, or take what was made, if the buffers are the same and were not written to."""
+        own = self._buffers
+        buffers = (own["codes"], own["kinds"], own["lengths"], own["codebook_bytes"])
+        state = []
+        for buffer in buffers:
+            assert buffer is not None
+            state += [id(buffer), buffer.data_ptr(), 0 if buffer.is_inference() else buffer._version]
+        plan = self._plan
+        if not isinstance(plan, _Plan) or plan.state != state:
+            held = (self.codes, self.kinds, self.lengths, self.codebook_bytes)
+            self._plan = plan = _Plan(state, held, host_table(held, rank=self.num_bases))
+        scales, bases, centers = self.scales, self.bases, self.centers
+        return DirectTable(
+            plan.host,
+            None if bases is None else bases.detach(),
+            scales.detach(),
+            None if centers is None else centers.detach(),
+        )
 
     def _own_buffers(self) -> dict[str, Tensor]:
         return {name: self.get_buffer(name) for name in BUFFERS}

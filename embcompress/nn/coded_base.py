@@ -15,6 +15,10 @@ from embcompress.linalg.blocks import BLOCK_ROWS, product_dtype
 from embcompress.nn.representation import Representation, Shape, as_shape
 from embcompress.nn.scoring import flat_query, normalized_scorer, score_in_blocks, top_rows
 
+# Numbers that are decoded at once on a GPU, 64 MiB of float32: BLOCK_ROWS rows, a lane each, are two warps for each of
+# a hundred processors that hold 64. Not measured.
+GPU_NUMBERS = 2**24
+
 
 class CodedRows(Representation):
     """Rows `weights[i] @ bases` whose weights are decoded by each lookup; without bases the weights are the rows.
@@ -76,6 +80,11 @@ class CodedRows(Representation):
         return self.scales.device
 
     @property
+    def _block_rows(self) -> int:
+        """Rows that are decoded at once."""
+        return max(BLOCK_ROWS, GPU_NUMBERS // self.num_bases) if self.device.type == "cuda" else BLOCK_ROWS
+
+    @property
     def stored_shape(self) -> tuple[int, ...]:
         """The shape of a row in reals: a complex one has its pairs in a further axis."""
         return (*self.shape, 2) if self.is_complex else self.shape
@@ -132,10 +141,10 @@ class CodedRows(Representation):
         return lambda first, last: self._score_rows(projected, self._ids(first, last)).to(dtype)
 
     def _in_score_blocks(self, score: Callable[[int, int], Tensor]) -> Tensor:
-        return score_in_blocks(score, rows=self.max_id, block_rows=BLOCK_ROWS, has_graph=torch.is_grad_enabled())
+        return score_in_blocks(score, rows=self.max_id, block_rows=self._block_rows, has_graph=torch.is_grad_enabled())
 
     def look_up(self, indices: Tensor | None) -> Tensor:
-        """Return rows without normalizer and dropout, (*s, *shape). Holds the weights of BLOCK_ROWS rows at once."""
+        """Return rows without normalizer and dropout, (*s, *shape). Holds the weights of a block of rows at once."""
         ids = self._all_ids() if indices is None else indices.flatten()
         rows = self._in_blocks(self._rows, ids, dim=math.prod(self.stored_shape))
         rows = rows.view(*((self.max_id,) if indices is None else indices.shape), *self.stored_shape)
@@ -180,13 +189,15 @@ class CodedRows(Representation):
         Raises:
             ValueError: as of `scores`; more rows are asked for than there are, or none.
         """
+        return top_rows(self.scorer(query), rows=self.max_id, k=k, block_rows=self._block_rows)
+
+    def scorer(self, query: Tensor) -> Callable[[int, int], Tensor]:
+        """Make what gives the `scores` of rows from one id up to another, (*q, count); arguments are those of it."""
         flat, dtype = self._flatten(query)
         if self.normalizer is None:
-            score = self._weight_scorer(self._project(flat), dtype=dtype)
-        else:
-            score = normalized_scorer(self, flat)
-        best, ids = top_rows(score, rows=self.max_id, k=k, block_rows=BLOCK_ROWS)
-        return best.to(dtype), ids
+            return self._weight_scorer(self._project(flat), dtype=dtype)
+        score = normalized_scorer(self, flat)
+        return lambda first, last: score(first, last).to(dtype)
 
     def _flatten(self, query: Tensor) -> tuple[Tensor, torch.dtype]:
         """Check a query, and flatten it: (*q, *shape) -> (*q, real entries of a row); also tell the scores' dtype."""
@@ -227,14 +238,15 @@ class CodedRows(Representation):
             return make(ids).to(self._real_dtype)
         trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
         # Smaller blocks would have fewer rows of each layout, which are decoded together.
-        if len(ids) <= BLOCK_ROWS:
+        block_rows = self._block_rows
+        if len(ids) <= block_rows:
             return make(ids).to(self._real_dtype)
-        blocks = torch.split(ids, BLOCK_ROWS)
+        blocks = torch.split(ids, block_rows)
         if trains:
             return torch.cat([make(block).to(self._real_dtype) for block in blocks])
         # torch.cat would hold all of them twice.
         rows = torch.empty(len(ids), dim, dtype=self._real_dtype, device=self.device)
-        for part, block in zip(torch.split(rows, BLOCK_ROWS), blocks, strict=True):
+        for part, block in zip(torch.split(rows, block_rows), blocks, strict=True):
             part.copy_(make(block))
         return rows
 

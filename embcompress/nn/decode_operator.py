@@ -20,6 +20,7 @@ from embcompress.coding.read_kernels import PADDING
 from embcompress.coding.row_decoder import RowDecoder
 from embcompress.coding.row_index import RowIndex
 from embcompress.exceptions import ArtifactError
+from embcompress.nn.device_decoder import DeviceTable, decode_on_device, find_kernels
 from embcompress.nn.memory_cache import MemoryCache
 
 # The buffers of a coded table, each of one axis, in the order of the operator's arguments.
@@ -50,7 +51,18 @@ class HostTable:
 
 
 def read_buffers(buffers: Mapping[str, Tensor], *, rows: int, rank: int, profiles: int | None) -> HostTable:
-    """Read buffers, and check that they fit together.
+    """Read buffers, and check that they fit together; the arguments and what is raised are those of `read_decoder`."""
+    decoder = read_decoder(buffers, rows=rows, rank=rank, profiles=profiles)
+    return HostTable(_on_host(buffers["codes"]), decoder)
+
+
+def _on_host(buffer: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = buffer.detach().cpu().contiguous().numpy()
+    return array
+
+
+def read_decoder(buffers: Mapping[str, Tensor], *, rows: int, rank: int, profiles: int | None) -> RowDecoder:
+    """Read all buffers but the strings, of which the size is enough, and check that they fit together.
 
     Args:
         buffers: by the names of BUFFERS.
@@ -66,7 +78,7 @@ def read_buffers(buffers: Mapping[str, Tensor], *, rows: int, rank: int, profile
         if not isinstance(buffer, Tensor) or buffer.dtype not in allowed or buffer.ndim != 1:
             actual = f"{buffer.dtype} {tuple(buffer.shape)}" if isinstance(buffer, Tensor) else type(buffer).__name__
             raise ValueError(f"{name} must be {' or '.join(map(str, allowed))} of one axis; got {actual}.")
-    codes, kinds, lengths, stored = (buffers[name].detach().cpu().contiguous().numpy() for name in BUFFERS)
+    kinds, lengths, stored = (_on_host(buffers[name]) for name in BUFFERS[1:])
     if len(kinds) != rows or len(lengths) != rows:
         raise ValueError(f"kinds and lengths are those of {rows} rows; got {len(kinds)} and {len(lengths)}.")
     try:
@@ -79,15 +91,23 @@ def read_buffers(buffers: Mapping[str, Tensor], *, rows: int, rank: int, profile
         raise ValueError(f"a row is of kind {int(index.kinds.max())}; the codebook has {codebook.kinds} kinds.")
     if profiles not in {None, len(codebook.classes)}:
         raise ValueError(f"there are centers of {profiles} profiles; the codebook has {len(codebook.classes)}.")
-    if len(codes) != index.nbytes + PADDING:
+    code_bytes = len(buffers["codes"])
+    if code_bytes != index.nbytes + PADDING:
         raise ValueError(
             f"the strings of all rows have {index.nbytes} bytes; "
-            f"got codes of {max(len(codes) - PADDING, 0)} and {PADDING} behind them."
+            f"got codes of {max(code_bytes - PADDING, 0)} and {PADDING} behind them."
         )
-    return HostTable(codes, RowDecoder(index, codebook))
+    return RowDecoder(index, codebook)
 
 
 _tables = MemoryCache[HostTable]()
+_device_tables = MemoryCache[DeviceTable]()
+
+
+def host_table(buffers: tuple[Tensor, Tensor, Tensor, Tensor], *, rank: int) -> HostTable:
+    """Read buffers, in the order of BUFFERS, or return what was read of the same memory; raises as `read_buffers`."""
+    named = dict(zip(BUFFERS, buffers, strict=True))
+    return _tables.get(buffers, lambda: read_buffers(named, rows=len(named["kinds"]), rank=rank, profiles=None))
 
 
 def decode_rows(
@@ -112,7 +132,8 @@ def decode_rows(
         for rows of zeros.
 
     Raises:
-        IndexError: an id that is not that of a row.
+        IndexError: an id that is not that of a row; where the kernels of a GPU decode it stops CUDA instead, as in
+            torch.nn.functional.embedding.
     """
     decoded: tuple[Tensor, Tensor] = torch.ops.embcompress.decode_rows(ids, *buffers, rank, scales, centers)
     return decoded
@@ -128,10 +149,8 @@ def _decode_on_host(
     scales: Tensor | None,
     centers: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    buffers = dict(zip(BUFFERS, (codes, kinds, lengths, codebook), strict=True))
     # Of codes in memory of the device a copy is kept on the CPU; on the CPU they may be written to.
-    tensors = (codes, kinds, lengths, codebook)
-    table = _tables.get(tensors, lambda: read_buffers(buffers, rows=len(kinds), rank=rank, profiles=None))
+    table = host_table((codes, kinds, lengths, codebook), rank=rank)
     rows = ids.to("cpu", torch.int64).contiguous()
     numbers = torch.empty(len(rows), rank)
     own_scales, own_centers = (None if part is None else part.detach().cpu().numpy() for part in (scales, centers))
@@ -144,6 +163,34 @@ def _decode_on_host(
         centers=own_centers,
     )
     return numbers.to(codes.device), torch.from_numpy(profiles).to(codes.device)
+
+
+def _decode_on_cuda(
+    ids: Tensor,
+    codes: Tensor,
+    kinds: Tensor,
+    lengths: Tensor,
+    codebook: Tensor,
+    rank: int,
+    scales: Tensor | None,
+    centers: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    tensors = (codes, kinds, lengths, codebook)
+    buffers = dict(zip(BUFFERS, tensors, strict=True))
+
+    def make() -> DeviceTable:
+        decoder = read_decoder(buffers, rows=len(kinds), rank=rank, profiles=None)
+        return DeviceTable.of(decoder, device=codes.device)
+
+    decoded = decode_on_device(
+        ids,
+        buffers,
+        lambda: _device_tables.get(tensors, make),
+        scales=scales,
+        centers=centers,
+        kernels=find_kernels(),
+    )
+    return _decode_on_host(ids, *tensors, rank, scales, centers) if decoded is None else decoded
 
 
 def _shapes(ids: Tensor, codes: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
@@ -168,8 +215,8 @@ _library.define(
     "Tensor? scales, Tensor? centers) -> (Tensor, Tensor)",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
-for _key in ("CPU", "CUDA"):
-    _library.impl("decode_rows", _decode_on_host, _key)
+_library.impl("decode_rows", _decode_on_host, "CPU")
+_library.impl("decode_rows", _decode_on_cuda, "CUDA")
 torch.library.register_fake("embcompress::decode_rows", _shapes, lib=_library)
 if hasattr(torch.library, "register_vmap"):
     torch.library.register_vmap("embcompress::decode_rows", _over_batches, lib=_library)

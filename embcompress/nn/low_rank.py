@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.initializers import Initializer, as_given, fill
 from embcompress.nn.module_rows import open_table
+from embcompress.nn.moves import in_own_dtype
 from embcompress.nn.pykeen_factors import PYKEEN_BASES, PYKEEN_WEIGHTS, LowRankWeight, rename_factors
 from embcompress.nn.representation import Representation, Shape
 from embcompress.nn.scoring import flat_query, normalized_scorer, score_in_blocks, top_rows
@@ -248,7 +249,9 @@ class LowRankRepresentation(Representation):
     def combine(self, weights: Tensor) -> Tensor:
         """Make rows of weights, (*s, rank) -> (*s, *shape)."""
         common, bases = self._bases_in_common()
-        rows = (weights.to(common) @ bases).view((*weights.shape[:-1], *self.bases.stored_shape))
+        with in_own_dtype(weights.device):
+            product = weights.to(common) @ bases
+        rows = product.view((*weights.shape[:-1], *self.bases.stored_shape))
         return torch.view_as_complex(rows) if self.is_complex else rows
 
     def scores(self, query: Tensor) -> Tensor:
@@ -284,16 +287,15 @@ class LowRankRepresentation(Representation):
         Raises:
             ValueError: as of `scores`; more rows are asked for than there are, or none.
         """
+        return top_rows(self.scorer(query), rows=self.max_id, k=k, block_rows=BLOCK_ROWS)
+
+    def scorer(self, query: Tensor) -> Callable[[int, int], Tensor]:
+        """Make what gives the `scores` of rows from one id up to another, (*q, count); arguments are those of it."""
         flat, bases = self._flatten(query)
-        if self.normalizer is None:
-            projected = flat @ bases.T  # (*q, rank)
-            return top_rows(
-                lambda first, last: projected @ self._normalize(self.weights[first:last]).to(flat.dtype).T,
-                rows=self.max_id,
-                k=k,
-                block_rows=BLOCK_ROWS,
-            )
-        return top_rows(normalized_scorer(self, flat), rows=self.max_id, k=k, block_rows=BLOCK_ROWS)
+        if self.normalizer is not None:
+            return normalized_scorer(self, flat)
+        projected = flat @ bases.T  # (*q, rank)
+        return lambda first, last: projected @ self._normalize(self.weights[first:last]).to(flat.dtype).T
 
     def _flatten(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """Check a query, and flatten it: (*q, *shape) -> (*q, real dim); also give the bases in its dtype."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -45,3 +46,10 @@ def mark_unset(module: nn.Module) -> None:
     for tensor in (*module.parameters(), *module.buffers()):
         if not tensor.is_meta:
             tensor.fill_(torch.nan if tensor.is_floating_point() or tensor.is_complex() else 0)
+
+
+def in_own_dtype(device: torch.device) -> AbstractContextManager[object]:
+    """Keep autocast from the product that makes rows: those of torch.nn.Embedding keep their dtype in it."""
+    if not torch.amp.is_autocast_available(device.type) or not torch.is_autocast_enabled(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

@@ -36,7 +36,9 @@ def pool_rows(
     """
     by_weights = mode != "max" and table.normalizer is None and max_norm is None and hasattr(table, "combine")
     ids = ids.long()
-    if by_weights and isinstance(getattr(table, "weights", None), Tensor):
+    if padding_idx is not None and padding_idx < 0:
+        padding_idx += table.max_id
+    if by_weights and _has_plain_weights(table):
         values, places, padding = table.weights, ids, padding_idx
     else:
         values, places, padding = _distinct(table, ids, padding_idx=padding_idx, by_weights=by_weights)
@@ -58,6 +60,11 @@ def pool_rows(
         raise
     rows: Tensor = table.combine(pooled) if by_weights else pooled
     return rows
+
+
+def _has_plain_weights(table: Any) -> bool:
+    """Return whether the weights of a table are stored as they are multiplied by its bases."""
+    return isinstance(getattr(table, "weights", None), Tensor) and getattr(table, "weight_normalizer", None) is None
 
 
 def _distinct(

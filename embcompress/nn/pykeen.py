@@ -132,7 +132,8 @@ class _AfterImport(MetaPathFinder):
 
         def exec_module(module: ModuleType) -> None:
             run(module)  # one that fails may be imported again, so that this finder stays
-            if self in sys.meta_path:
+            # A loader of a zip file is that of all its modules.
+            if module.__name__ == self.name and self in sys.meta_path:
                 sys.meta_path.remove(self)
                 self.then(module)
 

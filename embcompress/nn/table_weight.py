@@ -18,7 +18,7 @@ DESCRIPTIONS = frozenset(
     {
         *(getattr(Tensor, name).__get__ for name in ("shape", "dtype", "device", "layout", "ndim", "requires_grad")),
         *(getattr(Tensor, name).__get__ for name in ("is_leaf", "is_meta", "is_cuda", "is_sparse", "is_quantized")),
-        *(getattr(Tensor, name).__get__ for name in ("grad", "grad_fn", "itemsize", "nbytes")),
+        *(getattr(Tensor, name).__get__ for name in ("grad_fn", "itemsize", "nbytes")),
         *(getattr(Tensor, name) for name in ("size", "dim", "ndimension", "numel", "nelement", "stride", "__len__")),
         *(getattr(Tensor, name) for name in ("is_floating_point", "is_complex", "is_contiguous", "element_size")),
         *(getattr(Tensor, name) for name in ("get_device", "__hash__")),
@@ -26,38 +26,43 @@ DESCRIPTIONS = frozenset(
     }
 )
 
+# What would act in silence on the copy alone that is decoded for the call.
+OF_ONE_COPY = frozenset({Tensor.register_hook, Tensor.register_post_accumulate_grad_hook, Tensor.retain_grad})
+REQUIRES_GRAD = frozenset({Tensor.requires_grad_, Tensor.requires_grad.__set__})  # type: ignore[attr-defined]
+
 
 class TableWeight(Tensor):
     """The rows of a table, (rows, *shape), as a tensor whose numbers are decoded by the operations that need them.
 
     Its shape, dtype and device cost nothing. Rows by id (an index, `index_select`, `F.embedding`, `F.embedding_bag`)
     cost a lookup of these rows, `F.linear` the scores of all rows. Every other operation decodes the whole table first,
-    and again each time; gradients reach what the table is made of. It cannot be written to.
+    and again each time; gradients reach what the table is made of. It is no leaf, so optimizers refuse it. Neither it
+    nor its `data` can be written to; what is written to rows taken from them, or to `detach()`, is lost.
 
     Attributes:
         table: the representation whose rows they are.
+        is_detached: whether gradients stop here, as at the `data` of a weight.
     """
 
     table: Any
+    is_detached: bool
     _is_hf_initialized = True  # by this name transformers asks whether a weight is to be drawn
 
     @staticmethod
-    def __new__(cls, table: Any) -> TableWeight:
+    def __new__(cls, table: Any, *, is_detached: bool = False) -> TableWeight:
         """Make a tensor without memory of its own."""
-        weight: TableWeight = Tensor._make_wrapper_subclass(
-            cls,
-            (table.max_id, *table.shape),
-            dtype=table.dtype,
-            device=table.device,
-            requires_grad=any(parameter.requires_grad for parameter in table.parameters()),
-        )
-        weight.table = table
+        parameters = [parameter for parameter in table.parameters() if parameter.requires_grad]
+        if is_detached or not parameters:
+            return _without_memory(cls, table, is_detached=is_detached)
+        # With a graph under no_grad too: a parameter requires gradients there.
+        with torch.enable_grad():
+            weight: TableWeight = _AllRows.apply(cls, table, *parameters)  # type: ignore[no-untyped-call]
         return weight
 
     def decode(self) -> Tensor:
         """Return all rows as an ordinary tensor, (rows, *shape), as they are stored: without normalizer and dropout."""
         rows: Tensor = self.table.look_up(None)
-        return rows
+        return rows.detach() if self.is_detached else rows
 
     @classmethod
     def __torch_function__(
@@ -66,20 +71,20 @@ class TableWeight(Tensor):
         """Answer a question, look rows up, score rows, or decode all and go on.
 
         Raises:
-            TypeError: an operation that writes to the weight.
+            TypeError: an operation that writes to the weight, a hook on it, or its address.
         """
         kwargs = dict(kwargs or {})
         if func in DESCRIPTIONS:
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
-        if func in {Tensor.requires_grad_, Tensor.requires_grad.__set__}:  # type: ignore[attr-defined]
+        if func == Tensor.grad.__get__:  # type: ignore[union-attr]
+            return None
+        if func == Tensor.data.__get__:  # type: ignore[attr-defined]
+            return cls(args[0].table, is_detached=True)
+        if func in REQUIRES_GRAD and not args[0].is_detached:
             args[0].table.requires_grad_(*args[1:], **kwargs)
             return args[0]
-        if (_writes(func) and isinstance(args[0], cls)) or isinstance(kwargs.get("out"), cls):
-            raise TypeError(
-                f"{getattr(func, '__name__', func)} would write to the weight of a compressed table, which is decoded "
-                "when it is read; train the table's own parameters, or add rows with `embcompress backfill`."
-            )
+        _refuse(cls, func, args, kwargs)
         if func in BY_ROWS:
             answer = BY_ROWS[func](*args, **kwargs)
             if answer is not NotImplemented:
@@ -91,9 +96,76 @@ class TableWeight(Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Decode for an operation that came past `__torch_function__`."""
+        """Decode for an operation that came past `__torch_function__`, to which autograd has attended already."""
         args, kwargs = tree_map_only(cls, lambda weight: weight.decode().detach(), (args, dict(kwargs or {})))
         return func(*args, **kwargs)
+
+
+class _AllRows(torch.autograd.Function):
+    """The weight as a function of what the table is made of.
+
+    Operations that torch's Python code sees decode the table with its own graph. This one is for those that come past
+    it, such as functions with a backward of their own: their gradient arrives at the weight itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, cls: type[TableWeight], table: Any, *parameters: Tensor) -> TableWeight:
+        """Make the weight."""
+        ctx.table = table
+        ctx.save_for_backward(*parameters)
+        return _without_memory(cls, table)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Give the gradients of the parameters, of that of all rows (rows, *shape).
+
+        Raises:
+            RuntimeError: the table has other parameters by now than those that the weight was read from.
+        """
+        parameters = ctx.saved_tensors
+        is_graph_kept = torch.is_grad_enabled()
+        with torch.enable_grad():
+            rows = ctx.table.look_up(None)
+        gradients = torch.autograd.grad(rows, parameters, gradient, create_graph=is_graph_kept, allow_unused=True)
+        if all(one is None for one in gradients):
+            raise RuntimeError("a gradient reached the weight of a table whose parameters are no longer those it had.")
+        return None, None, *gradients
+
+
+def _without_memory(cls: type[TableWeight], table: Any, *, is_detached: bool = False) -> TableWeight:
+    """Make a tensor that has the shape, dtype and device of a table."""
+    weight: TableWeight = Tensor._make_wrapper_subclass(
+        cls, (table.max_id, *table.shape), dtype=table.dtype, device=table.device
+    )
+    weight.table = table
+    weight.is_detached = is_detached
+    return weight
+
+
+def _refuse(cls: type[TableWeight], func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Refuse what would act on a decoded copy alone.
+
+    Raises:
+        TypeError: an operation that writes to the weight, a hook on it, or its address.
+    """
+    name = getattr(func, "__name__", str(func))
+    if func in OF_ONE_COPY:
+        raise TypeError(
+            f"{name} would act on one decoded copy of a compressed table's weight; register hooks on the parameters of "
+            "the table, or on its module."
+        )
+    if func is Tensor.data_ptr:
+        raise TypeError(
+            f"{name}: the weight of a compressed table has no memory of its own; decode it first: weight.clone()."
+        )
+    first = args[0] if args else next(iter(kwargs.values()), None)  # of torch.nn.init come by name
+    written = first if isinstance(first, list | tuple) else (first,)
+    is_written = _writes(func) and any(isinstance(one, cls) for one in written)
+    if is_written or isinstance(kwargs.get("out"), cls):
+        raise TypeError(
+            f"{name} would write to the weight of a compressed table, which is decoded when it is read; train the "
+            "table's own parameters, or add rows with `embcompress backfill`."
+        )
 
 
 def _writes(func: Callable[..., Any]) -> bool:
@@ -139,7 +211,8 @@ def _index(weight: Any, index: Any) -> Any:
     if not isinstance(index, Tensor) or index.is_floating_point() or index.dtype in {torch.bool, torch.uint8}:
         return NotImplemented
     ids = index.long()
-    return weight.table.at(torch.where(ids < 0, ids + weight.table.max_id, ids))
+    rows = weight.table.at(torch.where(ids < 0, ids + weight.table.max_id, ids))
+    return rows.detach() if weight.is_detached else rows
 
 
 def _index_select(weight: Any, dim: int, index: Tensor) -> Any:
@@ -159,7 +232,8 @@ def _embedding(
         return NotImplemented
     if padding_idx is not None and padding_idx < 0:
         padding_idx += weight.table.max_id
-    return look_up_rows(weight.table, input, padding_idx=padding_idx, max_norm=max_norm, norm_type=norm_type)
+    rows = look_up_rows(weight.table, input, padding_idx=padding_idx, max_norm=max_norm, norm_type=norm_type)
+    return rows.detach() if weight.is_detached else rows
 
 
 def _embedding_bag(
@@ -177,6 +251,8 @@ def _embedding_bag(
 ) -> Any:
     if not isinstance(weight, TableWeight) or scale_grad_by_freq or sparse or len(weight.table.shape) != 1:
         return NotImplemented
+    if weight.is_detached:
+        return NotImplemented
     return pool_rows(
         weight.table,
         input,
@@ -193,7 +269,7 @@ def _embedding_bag(
 def _linear(input: Any, weight: Any, bias: Tensor | None = None) -> Any:  # noqa: A002
     if isinstance(input, TableWeight) or not isinstance(weight, TableWeight) or weight.table.normalizer is not None:
         return NotImplemented
-    if not hasattr(weight.table, "scores") or len(weight.table.shape) != 1:
+    if not hasattr(weight.table, "scores") or len(weight.table.shape) != 1 or weight.is_detached:
         return NotImplemented
     scores = weight.table.scores(input)
     return scores if bias is None else scores + bias
@@ -212,8 +288,9 @@ BY_ROWS: Mapping[Any, Callable[..., Any]] = MappingProxyType(
 
 
 def read_weight(table: Any, *, cls: type[TableWeight] = TableWeight) -> Tensor:
-    """Give the weight of a table: decoded where a compiler or a tracer looks on, else when an operation needs it."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    """Give the weight of a table: decoded where a compiler, a tracer or functorch looks on, else when it is needed."""
+    is_tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if torch.compiler.is_compiling() or is_tracing or torch._C._are_functorch_transforms_active():
         rows: Tensor = table.look_up(None)
         return rows
     return cls(table)

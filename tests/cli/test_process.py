@@ -180,7 +180,7 @@ def test_ignored_signal_stays_ignored(folder: Path) -> None:
     """A run started with SIGHUP ignored, as by nohup, survives it and ends well."""
     state = {"entities.weight": torch.randn(400, 20, generator=torch.Generator().manual_seed(0))}
     safetensors.torch.save_file(state, folder / "model.safetensors")
-    command = ["bash", "-c", 'trap "" HUP; exec "$@"', "bash", *TOOL, "--quiet"]
+    command = ["bash", "-c", 'trap "" HUP; exec "$@"', "bash", *TOOL, "--quiet", "--neighbours", "0"]
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not is_importing(process, folder):

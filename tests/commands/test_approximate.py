@@ -172,8 +172,8 @@ def decaying(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> 
 
 
 def compress(path: Path, **options: Any) -> tuple[TableReport, dict[str, Tensor], ApproximateResult]:
-    """Compress a checkpoint of one table; return its report and the artifact's tensors."""
-    result = embcompress.approximate(path, **options)
+    """Compress a checkpoint of one table, but for neighbours; return its report and the tensors of the artifact."""
+    result = embcompress.approximate(path, neighbours=0, **options)
     (table,) = result.tables
     return table, load_stored(result.output.path), result
 
@@ -411,7 +411,7 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
         "e.reconstruct(e.approximate(f'{folder}/model.safetensors', bases=4).output.path)\n"
         "for effort in efforts:\n"
         "    output = f'{folder}/{effort}.safetensors'\n"
-        "    e.approximate(f'{folder}/small.safetensors', output=output, ratio=6, effort=effort)\n"
+        "    e.approximate(f'{folder}/small.safetensors', output=output, ratio=6, effort=effort, neighbours=5)\n"
     )
     for number in ("1", "2"):
         folder = tmp_path / f"folder-{number}"

@@ -135,7 +135,7 @@ def test_coded_points_are_what_approximate_makes(swept: SweepResult, model: Path
 
     A file may leave 0.04 % of its bytes, or 24 of them, unused.
     """
-    options: dict[str, Any] = {"ratio": ratio, "effort": "fast", "exclude": "tiny*", "force": True}
+    options: dict[str, Any] = {"ratio": ratio, "effort": "fast", "exclude": "tiny*", "force": True, "neighbours": 0}
     for table in swept.tables:
         made = embcompress.approximate(model, table=table.name, output=tmp_path / "one.safetensors", **options)
         point = next(point for point in curve(table, "coded") if point.target_ratio == ratio)
@@ -156,7 +156,8 @@ def test_coded_point_of_a_trained_table(tmp_path: Path) -> None:
     (table,) = (result := embcompress.sweep(WORDS, effort="fast")).tables
     assert table.sample_rows == 2325
     point = next(point for point in curve(table, "coded") if point.target_ratio == 16)
-    made = embcompress.approximate(WORDS, ratio=16, effort="fast", output=tmp_path / "words.safetensors").tables[0]
+    output = tmp_path / "words.safetensors"
+    made = embcompress.approximate(WORDS, ratio=16, effort="fast", output=output, neighbours=0).tables[0]
     assert made.error is not None
     assert made.coded is not None
     assert point.relative == pytest.approx(made.error.relative, rel=1e-3)
@@ -174,7 +175,8 @@ def test_points_of_a_long_table_have_a_band(tmp_path: Path) -> None:
     assert table.sample_rows == 8224  # chunks of 32, every 77 rows, as 8192 are wanted
     assert all(point.exact for point in curve(table, "plain float16"))
     point = next(point for point in curve(table, "coded") if point.target_ratio == 8)
-    made = embcompress.approximate(path, ratio=8, effort="fast", output=tmp_path / "o.safetensors").tables[0]
+    output = tmp_path / "o.safetensors"
+    made = embcompress.approximate(path, ratio=8, effort="fast", output=output, neighbours=0).tables[0]
     assert made.error is not None
     (whole,) = curve(table, "int4 per row")
     scales = (values.abs().amax(dim=1, keepdim=True) / 7).double()
@@ -303,7 +305,8 @@ def test_a_table_of_low_rank_is_coded_in_few_columns(tmp_path: Path) -> None:
     assert plain.relative == pytest.approx(3e-4, rel=0.01)
     assert coded.rank == 3
     assert coded.relative < 1e-5
-    made = embcompress.approximate(path, ratio=16, effort="fast", output=tmp_path / "o.safetensors").tables[0]
+    output = tmp_path / "o.safetensors"
+    made = embcompress.approximate(path, ratio=16, effort="fast", output=output, neighbours=0).tables[0]
     assert made.error is not None
     assert made.error.relative < 1e-5
 

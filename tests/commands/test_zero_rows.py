@@ -18,14 +18,14 @@ ZEROS = (0, 17, 250, 1999)
 NAME = "item_emb.weight"
 
 WAYS: Mapping[str, Mapping[str, Any]] = {
-    "bases": {"bases": 6},
+    "bases": {"bases": 6, "neighbours": 5},
     "bases in bfloat16": {"bases": 6, "dtype": "bfloat16"},
     "energy": {"energy": 0.9},
     "floats": {"ratio": 4, "plain": True},
     "floats in float16": {"ratio": 4, "plain": True, "dtype": "float16"},
     "max_error": {"max_error": 0.1, "effort": "fast"},
     **{f"1/{ratio}": {"ratio": ratio, "effort": "fast"} for ratio in (4, 8, 16, 32, 64)},
-    "1/8 default": {"ratio": 8, "effort": "default"},
+    "1/8 default": {"ratio": 8, "effort": "default", "neighbours": 5},
     "1/8 best": {"ratio": 8, "effort": "best"},
     "1/32 best": {"ratio": 32, "effort": "best"},
     "1/8 fixed rows": {"ratio": 8, "effort": "fast", "fixed_rows": True},
@@ -47,9 +47,9 @@ def draw(kind: str, dtype: torch.dtype) -> Tensor:
 
 
 def compress(table: Tensor, folder: Path, **options: Any) -> ApproximateResult:
-    """Compress a table into `a.safetensors`, and look for neighbours of a few rows alone."""
+    """Compress a table into `a.safetensors`, and look for neighbours only where a way asks for them."""
     save_file({NAME: table}, folder / "in.safetensors")
-    given = {"table": NAME, "neighbours": 5, "output": folder / "a.safetensors", **options}
+    given = {"table": NAME, "neighbours": 0, "output": folder / "a.safetensors", **options}
     return embcompress.approximate(folder / "in.safetensors", **given)
 
 

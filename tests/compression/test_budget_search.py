@@ -399,7 +399,7 @@ EDGES: Mapping[str, tuple[Callable[[], Tensor], dict[str, Any]]] = {
     "three axes": (lambda: draw(600, 4, 5), {"ratio": 10}),
     "few rows": (lambda: draw(3, 400), {"max_error": 0.9}),
     "wide": (lambda: draw(60, 400), {"ratio": 6}),
-    "one row": (lambda: draw(1, 3000), {"ratio": 4}),
+    "one row": (lambda: fixtures.draw(1, 3000), {"ratio": 4}),
     "one column": (lambda: draw(3000, 1), {"ratio": 3.5}),
     "two columns": (lambda: draw(3000, 2), {"ratio": 5}),
     "zero columns": (lambda: draw(600, 20) * (torch.arange(20) % 3 > 0), {"ratio": 10}),

@@ -51,15 +51,13 @@ def test_gates_name_every_number_of_a_report(results: tuple[Measured, Measured])
         assert len(numbers) > 40
         if isinstance(result, EvaluateResult):  # by the table's own names here, by those of the whole report there
             numbers = [(name.removeprefix("tables.0."), value) for name, value in numbers]
+        expressions = []
         for name, value in numbers:
             step = FLOOR * max(abs(value), 1e-300)
-            passing, failing, brackets = gates(
-                result,
-                f"{name} > {value + step!r}",
-                f"{name} > {value - step!r}",
-                "".join(f"[{part}]" if part.isdecimal() else f".{part}" for part in name.split("."))[1:]
-                + f" == {value!r}",
-            )
+            path = "".join(f"[{part}]" if part.isdecimal() else f".{part}" for part in name.split("."))[1:]
+            expressions += [f"{name} > {value + step!r}", f"{name} > {value - step!r}", f"{path} == {value!r}"]
+        told = iter(gates(result, *expressions))
+        for (name, value), passing, failing, brackets in zip(numbers, told, told, told, strict=True):
             assert (passing.passed, failing.passed, brackets.passed) == (True, False, False), name
             assert passing.value == failing.value == brackets.value == value
             is_of_table = f"tables.0.{name}" in values

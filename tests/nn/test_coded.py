@@ -295,6 +295,12 @@ def test_coded_finds_the_rows_of_the_highest_scores(way: str, normalizer: str | 
     assert widest.entries < 6 * table.max_id
     assert torch.equal(scores, expected.values[..., :500])
     assert torch.equal(ids, expected.indices[..., :500])
+    bias = nn.Parameter(torch.randn(table.max_id, generator=torch.Generator().manual_seed(2)), requires_grad=False)
+    head = LowRankHead(table, bias)
+    shifted = head(query).sort(dim=-1, descending=True, stable=True)
+    scores, ids = head.topk(query, 50)
+    assert torch.equal(scores, shifted.values[..., :50])
+    assert torch.equal(ids, shifted.indices[..., :50])
     for k in (0, table.max_id + 1):
         with pytest.raises(ValueError, match=rf"k must be 1\.\.{table.max_id}, the rows of the table; got {k}\."):
             table.topk(query, k)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from tests.cases import for_each
 from tests.nn.coded_tables import make_table
@@ -76,6 +77,17 @@ def test_operators_keep_their_promises(name: str) -> None:
     torch.library.opcheck(operator, arguments)
     with pytest.raises(IndexError, match=r"ids must be in 0\.\.\d+; got -1\.\.9\."):
         operator(torch.tensor([9, -1]), *arguments[1:])
+
+
+@pytest.mark.parametrize(("context", "workers"), [("fork", 2), ("spawn", 1)])
+def test_workers_of_a_loader_look_rows_up(context: str, workers: int) -> None:
+    """Workers that got the table by a fork after lookups, or pickled, give its rows."""
+    table = TABLES["centers"]().requires_grad_(False)
+    expected = table(torch.arange(40))
+    loader = DataLoader(
+        range(40), batch_size=20, collate_fn=table, num_workers=workers, multiprocessing_context=context
+    )
+    assert torch.equal(torch.cat(list(loader)), expected)
 
 
 def test_lookups_of_several_threads_are_those_of_one() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from embcompress.nn import GrownRepresentation, LowRankRepresentation
+from embcompress.nn import GrownRepresentation, LowRankHead, LowRankRepresentation
 from tests.cases import for_each
 from tests.fixtures import draw
 
@@ -33,6 +34,9 @@ def test_grown_scores_all_rows() -> None:
     """Scores are those of the twelve rows; grown again, of all that there are."""
     table, query = make(), draw(2, DIM, seed=3)
     torch.testing.assert_close(table.scores(query).detach(), query @ dense().T)
+    best, ids = LowRankHead(table).topk(query, 3)
+    assert torch.equal(ids, (query @ dense().T).topk(3).indices)
+    torch.testing.assert_close(best.detach(), (query @ dense().T).topk(3).values)
     again = GrownRepresentation(table, draw(1, DIM, seed=4))
     expected = query @ torch.cat([dense(), draw(1, DIM, seed=4)]).T
     torch.testing.assert_close(again.scores(query).detach(), expected)
@@ -46,3 +50,10 @@ def test_grown_sends_gradients_to_the_rows_asked_for() -> None:
     exact = torch.zeros(ROWS, 2)
     exact[4] = draw(2, DIM).sum(dim=1)
     torch.testing.assert_close(table.base.weights.grad, exact)
+
+
+def test_grown_refuses_a_base_with_a_normalizer() -> None:
+    """Rows of the base would lose it in silence: a ValueError."""
+    base = LowRankRepresentation.from_factors(bases=draw(3, DIM), weights=draw(ROWS, 3, seed=1), normalizer="softmax")
+    with pytest.raises(ValueError, match="has no normalizer"):
+        GrownRepresentation(base, draw(1, DIM))

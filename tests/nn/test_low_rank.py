@@ -42,6 +42,18 @@ def test_low_rank_looks_up_rows_of_the_product(shape: tuple[int, ...], dtype: to
             torch.testing.assert_close(table(indices).detach(), dense[indices.long()], rtol=1e-6, atol=1e-6)
 
 
+@for_each("dtype", [torch.float32, torch.complex64])
+def test_low_rank_looks_up_its_own_dtype_under_autocast(dtype: torch.dtype) -> None:
+    """Rows are what they are without autocast, as those of torch.nn.Embedding are; compiled as one graph, too."""
+    bases, weights = make_factors((6,), dtype)
+    table = LowRankRepresentation.from_factors(bases=bases, weights=weights)
+    ids = torch.tensor([3, 0])
+    expected = table(ids)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(table(ids), expected)
+        assert torch.equal(torch.compile(table, backend="eager", fullgraph=True)(ids), expected)
+
+
 @pytest.mark.parametrize("ids", [[ROWS], [-1], [0, 2**40]], ids=str)
 def test_low_rank_refuses_ids_outside_the_table(ids: list[int]) -> None:
     """Too large an id and a negative one are an IndexError: no row is taken from the other end."""

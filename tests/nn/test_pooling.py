@@ -44,6 +44,7 @@ ARGUMENTS = (
     {"offsets": OFFSETS},
     {"offsets": OFFSETS, "padding_idx": 0},
     {"offsets": OFFSETS, "padding_idx": 30},
+    {"offsets": OFFSETS, "padding_idx": -1},
     {"offsets": torch.tensor([0, 3, 3, 8]), "include_last_offset": True},
     {"offsets": OFFSETS.int(), "max_norm": 0.5},
     {},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -71,6 +72,23 @@ def test_when_imported_calls_once_after_the_module_has_run(folder: Path) -> None
     assert values == [2, 2]
     when_imported("late.part", lambda module: values.append(module.value + 1))
     assert values == [2, 2, 3]
+
+
+def test_when_imported_tells_a_package_of_a_zip_file_from_its_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One loader loads all that a zip file holds: the call is for the package, with what its last line set."""
+    with zipfile.ZipFile(tmp_path / "late.zip", "w") as archive:
+        archive.writestr("late/__init__.py", "import late.part\nvalue = late.part.value + 1\n")
+        archive.writestr("late/part.py", "value = 1\n")
+    monkeypatch.syspath_prepend(tmp_path / "late.zip")
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    for name in ("late", "late.part"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    values: list[int] = []
+    when_imported("late", lambda module: values.append(module.value))
+    importlib.import_module("late")
+    assert values == [2]
 
 
 def test_when_imported_waits_for_an_import_that_succeeds(folder: Path) -> None:

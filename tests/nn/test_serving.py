@@ -772,3 +772,14 @@ def test_apply_to_lets_a_model_resize_its_table(compress: Compress, fails: bool)
     torch.testing.assert_close(model(IDS).double(), dense[IDS] @ dense.T, rtol=0, atol=1e-4)
     assert original.emb is table
     assert snapshot(original) == before
+
+
+def test_apply_to_lets_no_model_resize_normalised_rows(compress: Compress) -> None:
+    """Added rows would not be normalised: a TableError before anything changes."""
+    model = Resized()
+    embcompress.apply_to(model, compress({"emb.weight": draw(ROWS, DIM)}))
+    model.emb.normalizer = nn.functional.normalize
+    before = snapshot(model)
+    with pytest.raises(TableError, match=r"'emb\.weight', whose rows are normalised in every lookup"):
+        model.resize_token_embeddings(ROWS + 4)
+    assert snapshot(model) == before

@@ -56,7 +56,10 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor], Tensor], bool]] = {
     "transposed product": (lambda weight: draw(2, weight.shape[1], seed=3) @ weight.T, True),
     "concatenated": (lambda weight: torch.cat([weight, weight]), True),
     "a sum": (lambda weight: weight.sum() + weight.norm(), True),
-    "data": (lambda weight: weight.data, True),
+    "data": (lambda weight: weight.data.clone(), True),
+    "rows of data": (lambda weight: weight.data[IDS], False),
+    "embedding of data": (lambda weight: nn.functional.embedding(IDS, weight.data), False),
+    "linear of data": (lambda weight: nn.functional.linear(draw(2, weight.shape[1], seed=3), weight.data), True),
     "numpy": (lambda weight: torch.from_numpy(weight.detach().numpy()), True),
 }
 
@@ -109,6 +112,12 @@ WRITES: dict[str, Callable[[Tensor], Any]] = {
     "one row": lambda weight: weight.__setitem__(0, 0.0),
     "data": lambda weight: setattr(weight, "data", torch.zeros(ROWS, DIM)),
     "out": lambda weight: torch.add(torch.ones(ROWS, DIM), 1, out=weight),
+    "init by name": lambda weight: nn.init.normal_(tensor=weight),
+    "copy_ to data": lambda weight: weight.data.copy_(torch.zeros(ROWS, DIM)),
+    "one row of data": lambda weight: weight.data.__setitem__(0, 0.0),
+    "data in place": lambda weight: weight.data.mul_(2),
+    "gradients of data": lambda weight: weight.data.requires_grad_(),
+    "many": lambda weight: torch._foreach_mul_([weight], 2.0),
 }
 
 
@@ -120,6 +129,50 @@ def test_weight_refuses_to_be_written(write: Callable[[Tensor], Any]) -> None:
     with torch.no_grad(), pytest.raises(TypeError, match="would write to the weight of a compressed table"):
         write(table.weight)
     assert torch.equal(dense_of(table), before)
+
+
+class OwnProduct(torch.autograd.Function):
+    """Scores with a backward of their own, as fused losses have: torch's Python code does not see its arguments."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, weight: Tensor) -> Tensor:
+        """Score rows."""
+        ctx.save_for_backward(query, weight)
+        return query @ weight.T
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Give both gradients."""
+        query, weight = ctx.saved_tensors
+        return gradient @ weight, gradient.T @ query
+
+
+@for_each("make", [low_rank, coded])
+def test_weight_sends_gradients_from_functions_with_their_own_backward(make: Callable[[], Table]) -> None:
+    """Such a function gives every parameter the gradient that the same product by torch gives it; data gives none."""
+    table = make()
+    query = draw(2, table.shape[0], seed=3)
+    (query @ table.weight.T).square().sum().backward()
+    expected = {name: parameter.grad.clone() for name, parameter in table.named_parameters()}
+    table.zero_grad()
+    with torch.no_grad():
+        weight = table.weight
+    OwnProduct.apply(query, weight).square().sum().backward()
+    for name, parameter in table.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-4)
+    assert not OwnProduct.apply(query, table.weight.data).requires_grad
+
+
+def test_weight_refuses_what_would_act_on_a_copy() -> None:
+    """An optimizer of the weight, hooks on it and its address would do nothing, in silence, or worse."""
+    table = low_rank()
+    with pytest.raises(ValueError, match="non-leaf"):
+        torch.optim.SGD([table.weight], lr=1.0)
+    for act in (lambda weight: weight.register_hook(print), lambda weight: weight.retain_grad()):
+        with pytest.raises(TypeError, match="would act on one decoded copy"):
+            act(table.weight)
+    with pytest.raises(TypeError, match="has no memory of its own"):
+        table.weight.data_ptr()
 
 
 @for_each("make", [low_rank, lambda: LowRankHead(low_rank())])

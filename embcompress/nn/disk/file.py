@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ def _read(
 def _advise(descriptor: int, starts: NDArray[np.int64], sizes: NDArray[np.int64], advice: int) -> None:
     """Tell the system of parts of a file that will be read."""
     for number in range(len(starts)):
-        FADVISE(np.int32(descriptor), np.int64(starts[number]), np.int64(sizes[number]), np.int32(advice))
+        # Rows of zeros have no bytes, and a part of none would mean all up to the end of the file.
+        if sizes[number]:
+            FADVISE(np.int32(descriptor), np.int64(starts[number]), np.int64(sizes[number]), np.int32(advice))
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,26 @@ class Parts:
     positions: NDArray[np.int64]
 
 
+class _Descriptor:
+    """An open file, closed with the last of those that read it: none closes it while another one reads."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        weakref.finalize(self, os.close, number)
+
+    def reads(self, identity: tuple[int, ...]) -> bool:
+        """Return whether it is open, and its file is the one that it was."""
+        try:
+            return identify(os.fstat(self.number)) == identity
+        except OSError:
+            return False
+
+
+# What is open, by path and identity: a process has one descriptor for a file, however many tables lie in it. macOS
+# allows 256 of them.
+_open_files: MutableMapping[tuple[Path, tuple[int, ...]], _Descriptor] = weakref.WeakValueDictionary()
+
+
 class DiskFile:
     """A file that is read by position, never mapped: when it is cut, a read fails, and no signal comes.
 
@@ -105,19 +128,16 @@ class DiskFile:
 
     def __init__(self, place: FilePlace) -> None:
         self.path, self._identity, self._position = Path(os.path.abspath(place.path)), place.identity, place.position
-        self._descriptor: int | None = None
-        self._closing: weakref.finalize[..., DiskFile] | None = None
+        self._descriptor: _Descriptor | None = None
         self.is_closed = False
         self._open()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_descriptor": None, "_closing": None}
+        return {**self.__dict__, "_descriptor": None}
 
     def close(self) -> None:
-        """Close it for good."""
+        """Close it for good; other tables of the file, and lookups that are under way, read on."""
         self.is_closed = True
-        if self._closing is not None:
-            self._closing()
         self._descriptor = None
 
     def read(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Parts:
@@ -134,40 +154,66 @@ class DiskFile:
         buffer[-PADDING:] = 0
         in_file = spans.starts + self._position
         if IS_ADVISED and len(in_file) > 1:
-            _advise(descriptor, in_file, spans.sizes, WILL_NEED)
-        done = _read(descriptor, in_file, spans.sizes, places, buffer)
-        # After reading, so that a change in between is told too.
-        if identify(os.fstat(descriptor)) != self._identity:
-            raise self._changed("was changed or cut while rows are read from it")
-        if done != len(in_file):
-            raise self._changed("cannot be read where rows lie in it")
+            _advise(descriptor.number, in_file, spans.sizes, WILL_NEED)
+        done = _read(descriptor.number, in_file, spans.sizes, places, buffer)
+        self._refuse_change(descriptor)
+        while done < len(in_file):
+            # Interrupted, as file systems over a network allow: tried again, or the reason told.
+            place = places[done]
+            self._read_again(descriptor, int(in_file[done]), buffer.data[place : place + spans.sizes[done]])
+            done += 1
+            done += _read(descriptor.number, in_file[done:], spans.sizes[done:], places[done:], buffer)
+            self._refuse_change(descriptor)
         return Parts(buffer, starts + (places - spans.starts)[spans.of_parts])
 
     def advise(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> None:
         """Tell the system of parts, as `read` takes them, that will be read; without an answer."""
         if IS_ADVISED and len(starts):
             spans = spans_of(starts, sizes)
-            _advise(self._open(), spans.starts + self._position, spans.sizes, WILL_NEED)
+            descriptor = self._open()
+            _advise(descriptor.number, spans.starts + self._position, spans.sizes, WILL_NEED)
 
-    def _open(self) -> int:
+    def _open(self) -> _Descriptor:
+        """Give what is open, so that it stays so while it is used."""
         if self.is_closed:
             raise ArtifactError(f"{self.path} was closed.", hint="Load the artifact again.")
-        if self._descriptor is None:
+        descriptor = self._descriptor
+        if descriptor is None:
             try:
-                descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+                opened = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as err:
                 raise ArtifactError(
                     f"{self.path} cannot be opened: {err.strerror}.", hint="Load the artifact from where it is now."
                 ) from err
-            self._closing = weakref.finalize(self, os.close, descriptor)
-            if identify(os.fstat(descriptor)) != self._identity:
-                self._closing()
+            descriptor = _Descriptor(opened)
+            if not descriptor.reads(self._identity):
                 raise self._changed("is not the file that was loaded")
             if IS_ADVISED:
                 # Rows lie anywhere: what the system would read ahead is not needed.
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
-            self._descriptor = descriptor
-        return self._descriptor
+                os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_RANDOM)
+            shared = _open_files.get((self.path, self._identity))
+            # Programs that go on in the background close all descriptors, and others get the numbers.
+            if shared is None or not shared.reads(self._identity):
+                shared = _open_files[self.path, self._identity] = descriptor
+            self._descriptor = descriptor = shared
+        return descriptor
+
+    def _refuse_change(self, descriptor: _Descriptor) -> None:
+        """Refuse what was read, if the file has changed: asked after reading, so that a change in between is told."""
+        if not descriptor.reads(self._identity):
+            raise self._changed("was changed or cut while rows are read from it")
+
+    def _read_again(self, descriptor: _Descriptor, start: int, part: memoryview) -> None:
+        """Fill a part from a position, by calls that are repeated when they are interrupted."""
+        done = 0
+        while done < len(part):
+            try:
+                count = os.preadv(descriptor.number, [part[done:]], start + done)
+            except OSError as err:
+                raise self._changed(f"cannot be read where rows lie in it: {err.strerror}") from err
+            if not count:
+                raise self._changed("ends before the rows that lie in it")
+            done += count
 
     def _changed(self, what: str) -> ArtifactError:
         return ArtifactError(f"{self.path} {what}.", hint="Load the artifact again, or restore the file.")

@@ -15,7 +15,8 @@ class RowsOnDisk(nn.Module):
     """A module whose rows are not in its state dict, which holds instead what tells them from others.
 
     Attributes:
-        rows_identity: buffer (3,) int64: crc32 of the tensor that the rows lie in, rows, and bytes.
+        rows_identity: buffer (3,) int64: crc32 of the tensor that the rows lie in (of several, of what these are
+            told by), rows, and bytes.
     """
 
     rows_identity: Tensor
@@ -28,10 +29,12 @@ class RowsOnDisk(nn.Module):
         """Call what reads rows, given ids on the CPU, outside of what torch compiles.
 
         Raises:
-            RuntimeError: while torch.jit traces, which would keep these rows for all ids.
+            RuntimeError: while torch.jit traces, which would keep these rows for all ids; under vmap, which hides ids.
         """
         if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             raise RuntimeError("rows on disk cannot be traced: load the artifact with resident=True.")
+        if torch._C._functorch.is_batchedtensor(ids):
+            raise RuntimeError("rows on disk cannot be looked up under vmap: look up all ids before, in one call.")
         # As a decorator it would import torch's compiler, two seconds for everyone who never compiles.
         if torch.compiler.is_compiling():
             rows: Read = torch.compiler.disable(read)(ids.cpu())  # type: ignore[no-untyped-call]

@@ -27,7 +27,7 @@ class DiskWindowCodedRepresentation(RowsOnDisk, CodedRows):
         groups_of_rows: (rows,) uint8.
         codebook: what decodes them.
         bases, shape, dtype, trainable, kwargs: as in WindowCodedRepresentation.
-        checksum: of the codes of the first group, eight hexadecimal digits.
+        checksum: of those of the codes of all groups, eight hexadecimal digits.
     """
 
     levels: nn.Parameter

@@ -6,10 +6,12 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
+from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.nn.coded_base import CodedRows
 from embcompress.nn.grown import GrownRepresentation
 from embcompress.nn.low_rank import LowRankRepresentation
 from embcompress.nn.markers import drop_mark, put_mark, take_mark
+from embcompress.nn.scoring import top_rows
 from embcompress.nn.table_weight import check_assigned_weight, read_weight
 
 FactoredTable: TypeAlias = LowRankRepresentation | CodedRows | GrownRepresentation
@@ -38,6 +40,29 @@ class LowRankHead(nn.Module):
         """Score rows: (*q, dim) -> (*q, max_id)."""
         scores = self.table.scores(query)
         return scores if self.bias is None else scores + self.bias
+
+    def topk(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Find the k highest scores of `forward`, without holding those of all rows.
+
+        Args:
+            query: (*q, dim).
+            k: 1..max_id.
+
+        Returns:
+            The scores, highest first, and the ids of their rows, (*q, k) each; of equal scores the lower id first.
+
+        Raises:
+            ValueError: a query of another shape; more rows are asked for than there are, or none.
+        """
+        if self.bias is None:
+            return self.table.topk(query, k)
+        score, bias = self.table.scorer(query), self.bias
+        return top_rows(
+            lambda first, last: score(first, last) + bias[first:last],
+            rows=self.table.max_id,
+            k=k,
+            block_rows=BLOCK_ROWS,
+        )
 
     @property
     def weight(self) -> Tensor:

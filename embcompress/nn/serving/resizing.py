@@ -56,7 +56,7 @@ def resize_token_embeddings(
     are dense, and train by themselves.
 
     Raises:
-        TableError: fewer rows than the compressed table has.
+        TableError: fewer rows than the compressed table has, or one that normalises its rows.
     """
     resize: Callable[..., Any] = functools.partial(getattr(type(model), RESIZE), model)
     embeddings = model.get_input_embeddings()
@@ -73,6 +73,12 @@ def resize_token_embeddings(
         raise TableError(
             f"the token embeddings are the compressed table {places[0].table.table_name!r} of {rows} rows, which "
             f"cannot be cut to {wanted}.",
+            hint="Resize the dense model before it is compressed.",
+        )
+    if wanted > rows and any(place.table.normalizer is not None for place in places):
+        raise TableError(
+            f"the token embeddings are the compressed table {places[0].table.table_name!r}, whose rows are normalised "
+            "in every lookup (max_norm); rows that are added would not be.",
             hint="Resize the dense model before it is compressed.",
         )
     if wanted > rows:

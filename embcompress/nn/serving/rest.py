@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +15,8 @@ from embcompress.exceptions import TableError
 from embcompress.nn.serving.sites import Site, plain_name
 from embcompress.text import named
 
-# Numbers that no initialisation leaves: they tell a buffer that was set from one that was not.
-UNSET_INTEGER = -(2**31) + 11
+# A buffer that keeps the one and, tried again, the other was not set: a mask of booleans holds no third number.
+UNSET_FILLS = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -141,33 +140,26 @@ def set_buffers(model: nn.Module) -> None:
     before: list[tuple[nn.Module, str, Tensor]] = []
     for path, module in model.named_modules():
         own = [leaf for leaf in module._non_persistent_buffers_set if getattr(module._buffers[leaf], "is_meta", False)]
-        for leaf in own:
-            buffer: Any = module._buffers[leaf]
-            before.append((module, leaf, buffer))
-            module._buffers[leaf] = _unset_like(buffer)
-        setter = next((one for one in _ancestors(model, path) if hasattr(one, "_init_weights")), None) if own else None
-        if setter is not None:
-            setter._init_weights(module)  # type: ignore[operator]
-        for leaf in own:
-            if setter is None or _is_unset(module._buffers[leaf]):
-                for owner, name, old in before:
-                    owner._buffers[name] = old
-                raise TableError(
-                    "the model was made without memory, and no file holds its buffer "
-                    f"{f'{path}.{leaf}'.lstrip('.')!r}.",
-                    hint="Make the model on the CPU, and apply the artifact with rest=True.",
-                )
-
-
-def _unset_like(buffer: Tensor) -> Tensor:
-    """Make a buffer on the CPU whose numbers say that it was not set; of narrow integers zeros, which say nothing."""
-    is_narrow = buffer.dtype in {torch.bool, torch.uint8, torch.int8, torch.int16}
-    number = torch.nan if buffer.is_floating_point() else 0 if is_narrow else UNSET_INTEGER
-    return torch.full(buffer.shape, number, dtype=buffer.dtype, device="cpu")
-
-
-def _is_unset(buffer: Any) -> bool:
-    return bool((buffer.isnan() if buffer.is_floating_point() else buffer == UNSET_INTEGER).any())
+        if not own:
+            continue
+        before += [(module, leaf, module._buffers[leaf]) for leaf in own]
+        setter = next((one for one in _ancestors(model, path) if hasattr(one, "_init_weights")), None)
+        kept = []
+        for fill in UNSET_FILLS:
+            for leaf in own:
+                module._buffers[leaf] = torch.full_like(module._buffers[leaf], fill, device="cpu")
+            if setter is not None:
+                setter._init_weights(module)  # type: ignore[operator]
+            kept.append({leaf: module._buffers[leaf] == fill for leaf in own})
+        unset = [leaf for leaf in own if bool((kept[0][leaf] & kept[1][leaf]).any())]
+        if unset:
+            for owner, name, old in before:
+                owner._buffers[name] = old
+            raise TableError(
+                "the model was made without memory, and no file holds its buffer "
+                f"{f'{path}.{unset[0]}'.lstrip('.')!r}.",
+                hint="Make the model on the CPU, and apply the artifact with rest=True.",
+            )
 
 
 def _ancestors(model: nn.Module, path: str) -> Iterable[nn.Module]:

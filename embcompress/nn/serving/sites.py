@@ -213,7 +213,9 @@ def _is_of_torch(module: nn.Module) -> bool:
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    """Return whether more happens at a call than the forward of its class: hooks, or a forward of its own."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks) or "forward" in vars(module)
 
 
 def _check_gradients(site: Site) -> None:

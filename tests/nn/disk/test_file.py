@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -162,9 +163,51 @@ def test_a_forked_process_reads_the_same(path: Path) -> None:
 def test_files_close_with_what_holds_them(path: Path) -> None:
     """The descriptor of a file that nothing refers to is closed."""
     file = open_disk_file(path)
-    descriptor = file._descriptor
-    assert descriptor is not None
+    opened = file._descriptor
+    assert opened is not None
+    descriptor = opened.number
     assert os.fstat(descriptor).st_ino == path.stat().st_ino
-    del file
+    del file, opened
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells what is open")
+def test_files_of_one_path_share_a_descriptor(path: Path) -> None:
+    """However many read a file, in whatever thread they open it, it is open once; and closed when all are."""
+
+    def count() -> int:
+        return [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()].count(str(path))
+
+    files = [open_disk_file(path) for _ in range(3)]
+    content = path.read_bytes()[FIRST:]
+    files.extend(pickle.loads(pickle.dumps(files[0])) for _ in range(3))
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(lambda file: read_part(file, 20_000, 9), files)) == {content[20_000:20_009]}
+    assert count() == 1
+    for file in files[:-1]:
+        file.close()
+    assert read_part(files[-1], 5, 90) == content[5:95]
+    files[-1].close()
+    assert count() == 0
+
+
+def test_a_descriptor_that_became_another_is_an_error_until_the_file_is_opened_again(path: Path) -> None:
+    """What a program did to all descriptors is told, never taken for rows, and opening the file anew helps."""
+    file, content = open_disk_file(path), path.read_bytes()[FIRST:]
+    assert file._descriptor is not None
+    other = path.with_name("other")
+    write(other, b"y" * 50_000)
+    with other.open("rb") as opened:
+        os.dup2(opened.fileno(), file._descriptor.number)
+    with pytest.raises(ArtifactError, match=r"rows was changed or cut"):
+        read_part(file, 5, 90)
+    assert read_part(open_disk_file(path), 5, 90) == content[5:95]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a file whose bytes cannot be read is in /proc")
+def test_bytes_that_cannot_be_read_are_an_error_with_its_reason() -> None:
+    """Where the system refuses to read, its reason is told: nothing is mapped at the first bytes of memory."""
+    file = open_disk_file(Path("/proc/self/mem"))
+    with pytest.raises(ArtifactError, match=r"cannot be read where rows lie in it: Input/output error"):
+        read_part(file, 100, 10)

@@ -24,6 +24,7 @@ from embcompress.nn import (
     DiskWindowCodedRepresentation,
     LowRankBilinear,
 )
+from tests.artifact.damage import edit_document
 from tests.cases import for_each
 from tests.fixtures import draw_falling, save
 
@@ -243,6 +244,24 @@ def test_a_damaged_index_is_refused_when_it_is_opened(seekable: Path) -> None:
         embcompress.load(seekable, resident=False)
 
 
+@for_each("checksum", (None, "", "zz", "-0000001"))
+def test_rows_without_a_checksum_are_refused(checksum: str | None, tmp_path: Path) -> None:
+    """A header that lacks the checksum of the rows, which tells them from others, is damaged."""
+    for file, tensor in (("plain-v2", ".weights"), ("coded-v1", ".codes"), ("coded-v2", ".codes")):
+        path = Path(shutil.copy(DATA / f"{file}.safetensors", tmp_path))
+
+        def change(document: dict[str, Any], suffix: str = tensor) -> None:
+            for name in [name for name in document["crc32"] if suffix in name]:
+                if checksum is None:
+                    del document["crc32"][name]
+                else:
+                    document["crc32"][name] = checksum
+
+        edit_document(path, change)
+        with pytest.raises(ArtifactError, match=f"says '{checksum or ''}' of the crc32 of tensor"):
+            embcompress.load(path, resident=False)
+
+
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     """NaN in the rows that are looked up is told; other rows are not looked at."""
     path = Path(shutil.copy(DATA / "grown-v2.safetensors", tmp_path / "rows.safetensors"))
@@ -262,3 +281,11 @@ def test_traces_are_refused(small_seekable: Path) -> None:
     table = first_of(small_seekable)
     with pytest.raises(RuntimeError, match="cannot be traced"):
         torch.jit.trace(table, torch.tensor([1]))
+
+
+@pytest.mark.parametrize("file", ONE_OF_EACH)
+def test_lookups_under_vmap_are_refused(file: str) -> None:
+    """Ids of a batch cannot be seen one by one: the message says what to do instead."""
+    table = first_of(DATA / f"{file}.safetensors")
+    with pytest.raises(RuntimeError, match="under vmap: look up all ids before"):
+        torch.vmap(table)(torch.tensor([[1, 2], [3, 0]]))

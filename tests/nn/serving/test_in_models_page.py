@@ -11,9 +11,10 @@ from torch import nn
 
 import embcompress
 from tests.fixtures import CompressSample, WordModel, load_module
-from tests.nn.serving.architectures import ARCHITECTURES, TRIALS
+from tests.nn.serving.architectures import ARCHITECTURES, TRIALS, serve
 
 PAGE = (Path(__file__).parents[3] / "docs" / "in-models.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 ENTITIES = "entity_representations.0._embeddings.weight"
 
 
@@ -34,10 +35,28 @@ def test_page_lines_run(compress_sample: CompressSample, tmp_path: Path, monkeyp
     artifact = compress_sample("words/model.pt", bases=16).output.path
     (tmp_path / "model-16x.safetensors").symlink_to(artifact)
     monkeypatch.chdir(tmp_path)
-    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+    for code in (code for code in BLOCKS if "save_pretrained" not in code):
         names = {"torch": torch, "embcompress": embcompress, "Model": WordModel, "model": WordModel()}
         exec(code, names)
         assert names["model"].head.table is names["model"].embedding
+
+
+@pytest.mark.clients
+@pytest.mark.filterwarnings("ignore")
+def test_page_lines_on_saving_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines on saving and loading run as written, and every model that they make scores as the one saved."""
+    pytest.importorskip("transformers", reason="transformers is not installed: pip install transformers")
+    architecture = ARCHITECTURES["GPT-2"]
+    served = serve(architecture, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names = {"embcompress": embcompress, "model": served.model}
+    names |= {name: architecture.make() for name in ("plain", "other")}
+    (code,) = (code for code in BLOCKS if "save_pretrained" in code)
+    exec(code, names)
+    with torch.no_grad():
+        expected = served.model(**served.inputs).logits
+        for name in ("model", "dense", "plain", "other"):
+            torch.testing.assert_close(names[name](**served.inputs).logits, expected, rtol=0, atol=1e-5)
 
 
 def test_page_tells_the_error_of_constrained_rows(compress_sample: CompressSample) -> None:

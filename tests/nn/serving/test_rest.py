@@ -112,6 +112,16 @@ def test_rest_refuses_a_damaged_tensor(artifact: Path) -> None:
     assert type(model.emb) is nn.Embedding
 
 
+def test_rest_refuses_a_mask_that_nobody_sets(artifact: Path) -> None:
+    """A mask of booleans that is left unset is named as well: zeros would hide everything in silence."""
+    with torch.device("meta"):
+        model = Language()
+        model.first.register_buffer("mask", torch.ones(2, 2, dtype=torch.bool), persistent=False)
+    with pytest.raises(TableError, match=r"no file holds its buffer 'first\.mask'"):
+        embcompress.apply_to(model, artifact, rest=True)
+    assert model.positions.is_meta
+
+
 @pytest.mark.parametrize("has_setter", [False, True])
 def test_rest_refuses_a_buffer_that_nobody_sets(artifact: Path, has_setter: bool) -> None:
     """A buffer that no file holds, and that the model leaves unset, is named, and nothing changes."""
