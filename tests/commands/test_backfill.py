@@ -600,7 +600,7 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
             reports = [(tmp_path / number / f"{name}-{seed}.report.json").read_text() for number in "12"]
             assert without_variables(json.loads(reports[0])) == without_variables(json.loads(reports[1]))
         tables = [safetensors.torch.load_file(tmp_path / "1" / f"{name}-{seed}.safetensors") for seed in "ab"]
-        suffix = ".weights" if name.endswith("compressed") else ""
+        suffix = ".weights" if name.endswith("bases") else ""
         rows = [one[NAME + suffix] for one in tables]
         differ = (rows[0] != rows[1]).any(dim=1)
         new = torch.tensor([index >= 300 for index in shuffled(500)])

@@ -41,7 +41,11 @@ def grow(folder: Path, *, config: dict[str, Any] = CONFIG, bases: int | None = N
     model.mkdir()
     save_file(tensors(), model / "model.safetensors", metadata={"format": "pt"})
     (model / "config.json").write_text(json.dumps(config))
-    base = model if bases is None else embcompress.approximate(model, table=EMBEDDINGS, bases=bases).output.path
+    base = (
+        model
+        if bases is None
+        else embcompress.approximate(model, table=[EMBEDDINGS, "wpe.weight"], bases=bases).output.path
+    )
     return embcompress.backfill(base, max_id=MAX_ID, base_ids=write_lines(folder / "ids", IDS), **options)
 
 
@@ -61,6 +65,13 @@ def test_heads_and_configuration_grow(tmp_path: Path, bases: int | None) -> None
     assert torch.equal(grown["final_logits_bias"][:, IDS], original["final_logits_bias"])
     assert torch.equal(grown["final_logits_bias"][:, NEW], torch.zeros(1, len(NEW)))
     assert torch.equal(grown["mlp.bias"], original["mlp.bias"])
+    if bases is not None:
+        # The mark of a table that does not grow is no tensor to copy.
+        assert {name: table.max_id for name, table in embcompress.load(folder).items()} == {
+            EMBEDDINGS: MAX_ID,
+            "wpe.weight": ROWS // 3,
+        }
+        assert all(check.passed for check in embcompress.verify(folder).checks)
     # Names alone do not tell whose vocabulary another nested configuration has.
     expected = CONFIG | {"vocab_size": MAX_ID, "text_config": {"vocab_size": MAX_ID, "n": 2}}
     assert json.loads((folder / "config.json").read_text()) == expected
