@@ -54,7 +54,17 @@ TORCH_FREE = {
     "coding": ("*", "constants"),
     "artifact": ("coded", "decoded_rows", "dense_tensors", "staged_strings", "tensors"),
     "compression": ("*", "artifact_file", "budget", "memory", "plan"),
-    "growth": ("*", "fills", "findings", "grown_file", "placement", "plan", "plan_rows", "plan_tables"),
+    "growth": (
+        "*",
+        "fills",
+        "findings",
+        "grown_file",
+        "model_folders",
+        "placement",
+        "plan",
+        "plan_rows",
+        "plan_tables",
+    ),
     "evaluation": ("*", "gates"),
     "report": (),
     "commands": (

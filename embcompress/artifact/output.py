@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embcompress.artifact.atomic_file import check_output
@@ -44,6 +44,10 @@ class Output:
         if self.form is None:
             return SafetensorsWriter(self.resolved, entries, metadata=metadata, force=self.force)
         return FolderWriter(self.resolved, entries, metadata=metadata, form=self.form, force=self.force)
+
+    def with_contents(self, contents: Mapping[str, bytes]) -> Output:
+        """Put other files into a folder that is written, in place of those of the same name."""
+        return self if self.form is None else replace(self, form=replace(self.form, contents=contents))
 
 
 def plan_output(

@@ -9,20 +9,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from embcompress.artifact.factor_checks import check_plain, find_coded
 from embcompress.artifact.limits import check_shape, check_tied_names, parse_document
+from embcompress.artifact.marks import drop_marks, find_clash
 from embcompress.artifact.schema import (
-    BASES_DTYPES,
     BASES_SUFFIX,
-    BITS_SUFFIX,
-    CENTERS_SUFFIX,
-    CODEBOOK_SUFFIX,
     CODED,
     CODES_SUFFIX,
     CODINGS,
     DOCUMENT_KEY,
-    INDEX_SUFFIX,
     PLAIN,
-    SCALES_SUFFIX,
     SCHEMAS_READ,
     SEEKABLE,
     TABLE_KINDS,
@@ -31,16 +27,11 @@ from embcompress.artifact.schema import (
     CompressedTable,
     Original,
     Windows,
-    find_clash,
-    is_mark,
-    real_row_shape,
-    tuned_entries,
-    window_entries,
 )
 from embcompress.checkpoints import Checkpoint, StoredTensor, safetensors_file
 from embcompress.checkpoints.hugging_face import folder
 from embcompress.checkpoints.tensors import contiguous_bytes
-from embcompress.coding.constants import GROUPS_MAX, HALF_BIT, WINDOW_MAX
+from embcompress.coding.constants import HALF_BIT, WINDOW_MAX
 from embcompress.exceptions import MESSAGE_MAX, ArtifactError, shorten
 from embcompress.tables.recognition import TABLE_DTYPES
 from embcompress.tables.table import REAL_PARTS
@@ -163,31 +154,12 @@ def read_artifact(checkpoint: Checkpoint) -> Artifact:
                 raise ArtifactError(
                     f"{path} does not fit together: {err}.", hint="Compress the original again."
                 ) from err
-            continue
-        for suffix, shape in table.factor_shapes.items():
-            is_complex = suffix == BASES_SUFFIX and table.dtype in REAL_PARTS
-            factor = tensors.get(table.name + suffix)
-            if factor is None or factor.shape != shape:
-                raise ArtifactError(
-                    f"{path} should hold {brief(table.name + suffix)} of shape {brief(shape)}, "
-                    f"and holds {'none' if factor is None else brief(factor.shape)}.",
-                    hint="Compress the original again.",
-                )
-            if factor.dtype not in TABLE_DTYPES or (factor.dtype in REAL_PARTS) != is_complex:
-                raise ArtifactError(
-                    f"{path} holds {brief(factor.name)} as {factor.dtype}, which cannot be a factor of a {table.dtype} "
-                    "table.",
-                    hint="Compress the original again.",
-                )
-        sides = {tensors[table.name + suffix].dtype for suffix in table.factor_shapes}
-        if table.matrix is not None and len(sides) > 1:
-            raise ArtifactError(
-                f"{path} holds the factors of {table.name!r} in two dtypes.", hint="Compress the original again."
-            )
-    dense_names = {name for table in tables for name in table.dense_names}
-    tensors = {name: stored for name, stored in tensors.items() if name not in dense_names or not is_mark(stored)}
+        else:
+            check_plain(table, tensors, path)
+    dense_names = [name for table in tables for name in table.dense_names]
+    tensors = drop_marks(tensors, dense_names)
     artifact = Artifact(checkpoint, version, tables, tensors, checksums, original)
-    clash, why = find_clash((name for table in tables for name in table.dense_names), tensors)
+    clash, why = find_clash(dense_names, tensors)
     if why:
         raise ArtifactError(
             f"the header of {path} gives a dense tensor the name {brief(clash)}: {why}.",
@@ -267,78 +239,6 @@ def _texts(metadata: object) -> dict[str, str]:
         raise ValueError("a map from texts to texts is something else")
     "".join((*metadata, *metadata.values())).encode()
     return metadata
-
-
-def find_coded(table: CompressedTable, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Find the tensors of a coded table, by what their names end in, and check their dtypes and shapes.
-
-    Raises:
-        ValueError: one is missing, or has a dtype or a shape that cannot be.
-    """
-    if table.windows:
-        return _find_windowed(table, tensors)
-    factors = {}
-    for suffix in (CODES_SUFFIX, INDEX_SUFFIX, CODEBOOK_SUFFIX):
-        stored = tensors.get(table.name + suffix)
-        if stored is None or stored.dtype != "uint8" or len(stored.shape) != 1:
-            what = "none" if stored is None else f"{stored.dtype} {stored.shape}"
-            raise ValueError(f"it should hold {brief(table.name + suffix)} as bytes in one axis, and holds {what}")
-        factors[suffix] = stored
-    return factors | _find_tuned(table, tensors) if table.is_tuned else factors
-
-
-def _find_tuned(table: CompressedTable, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Find the floats of a tuned table; raises as `find_coded`."""
-    centers = tensors.get(table.name + CENTERS_SUFFIX)
-    profiles = None if centers is None else math.prod(centers.shape[:1])
-    has_bases = table.name + BASES_SUFFIX in tensors
-    if not has_bases and table.rank != math.prod(real_row_shape(table)):
-        raise ValueError(f"table {brief(table.name)} has no bases, and {table.rank} coded columns")
-    factors = {}
-    for suffix, entry in tuned_entries(table, profiles=profiles, has_bases=has_bases).items():
-        stored = tensors.get(entry.name)
-        if stored is None or (stored.dtype, stored.shape) != (entry.dtype, entry.shape):
-            what = "none" if stored is None else f"{stored.dtype} {stored.shape}"
-            raise ValueError(
-                f"it should hold {brief(entry.name)} as {entry.dtype} {brief(entry.shape)}, and holds {what}"
-            )
-        factors[suffix] = stored
-    return factors
-
-
-def _find_windowed(table: CompressedTable, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Find the tensors of a table coded as in schema 1, and check them against each other; raises as `find_coded`."""
-    bits = tensors.get(table.name + BITS_SUFFIX)
-    groups = bits.shape[0] if bits is not None and len(bits.shape) == 2 else 0
-    if not 1 <= groups <= GROUPS_MAX:
-        raise ValueError(f"table {brief(table.name)} has no bits of 1 to {GROUPS_MAX} groups")
-    codes = [tensors.get(f"{table.name}{CODES_SUFFIX}.{group}") for group in range(groups)]
-    if any(one is None or len(one.shape) != 2 for one in codes):
-        raise ValueError(f"table {brief(table.name)} has {groups} groups, and not as many matrices of codes")
-    scales, bases = tensors.get(table.name + SCALES_SUFFIX), tensors.get(table.name + BASES_SUFFIX)
-    wanted = window_entries(
-        table,
-        bases_dtype=None if bases is None else bases.dtype,
-        rows_in_groups=[one.shape[0] for one in codes if one is not None],
-        row_bytes=[one.shape[1] for one in codes if one is not None],
-        scales=math.prod(scales.shape) if scales is not None else 0,
-    )
-    factors = {}
-    for suffix, entry in wanted.items():
-        stored = tensors.get(entry.name)
-        if stored is None or (stored.dtype, stored.shape) != (entry.dtype, entry.shape):
-            what = "none" if stored is None else f"{stored.dtype} {stored.shape}"
-            raise ValueError(
-                f"it should hold {brief(entry.name)} as {entry.dtype} {brief(entry.shape)}, and holds {what}"
-            )
-        factors[suffix] = stored
-    if bases is None and table.rank != math.prod(real_row_shape(table)):
-        raise ValueError(f"table {brief(table.name)} has no bases, and {table.rank} coded columns")
-    if bases is not None and bases.dtype not in BASES_DTYPES:
-        raise ValueError(f"table {brief(table.name)} has bases of {bases.dtype}")
-    if sum(one.shape[0] for one in codes if one is not None) != table.rows:
-        raise ValueError(f"the groups of table {table.name!r} do not have {table.rows} rows together")
-    return factors
 
 
 def read_windows(levels: Any) -> Windows:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from embcompress.artifact.marks import find_clash, is_mark
 from embcompress.artifact.writer import CHECKSUM_KEY, NO_CHECKSUM, Entry
-from embcompress.checkpoints import StoredTensor
-from embcompress.checkpoints.safetensors_file import DTYPES, METADATA_KEY
+from embcompress.checkpoints.safetensors_file import DTYPES
 from embcompress.coding.constants import group_width, level_count
 from embcompress.exceptions import OutputError
 from embcompress.results import TableHead
@@ -41,7 +40,6 @@ CODES_SUFFIX = ".codes"  # of schema 1 a dot and the group's number behind it
 INDEX_SUFFIX = ".index"
 CODEBOOK_SUFFIX = ".codebook"
 BASES_DTYPES = ("int8", "float16", "float32")
-MARK_DTYPE, MARK_SHAPE = "uint8", (0,)  # of an empty tensor under the name of a dense one
 TIED_NAMES_MAX = 1000  # of a table, each of which is written out: models tie a few, and share layers in dozens
 WIDEST_ERROR = -1.2345678901234567e-300  # as many characters as a float can take in JSON
 
@@ -167,42 +165,6 @@ def artifact_metadata(
     }
     text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return dict([FORMAT_ENTRY, (DOCUMENT_KEY, text), (CHECKSUM_KEY, NO_CHECKSUM)])
-
-
-def mark_entries(tables: Sequence[CompressedTable], entries: Iterable[Entry]) -> list[Entry]:
-    """Name the marks of an artifact: an empty tensor under every name of a dense one that a table stands for.
-
-    Loaders of Hugging Face that take the file for a whole model find a tensor of another shape, and raise; without it
-    they would pass over what the file lacks, and draw the rows at random.
-
-    Args:
-        tables: of the artifact.
-        entries: of its other tensors; those that are marks already are left.
-    """
-    known = {entry for entry in entries if is_mark(entry)}
-    marks = [Entry(name, MARK_DTYPE, MARK_SHAPE) for table in tables for name in table.dense_names]
-    return [mark for mark in dict.fromkeys(marks) if mark not in known]
-
-
-def is_mark(tensor: Entry | StoredTensor) -> bool:
-    """Return whether a tensor of an artifact has the form of a mark."""
-    return (tensor.dtype, tensor.shape) == (MARK_DTYPE, MARK_SHAPE)
-
-
-def find_clash(dense_names: Iterable[str], others: Iterable[str]) -> tuple[str, str]:
-    """Find a name of a dense tensor that is taken: the name, and by what; both empty where none is.
-
-    Args:
-        dense_names: of the tables, each as often as it is given.
-        others: names of the tensors that the artifact holds.
-    """
-    names = Counter(dense_names)
-    twice = next((name for name, count in names.items() if count > 1), None)
-    if twice is not None:
-        return twice, "two dense tensors have it"
-    taken = {*others, METADATA_KEY}
-    clash = next((name for name in names if name in taken), None)
-    return ("", "") if clash is None else (clash, "it is that of another tensor of the file")
 
 
 def widest_metadata(

@@ -22,6 +22,7 @@ from embcompress.commands.run import (
 from embcompress.growth.fills import find_fills, read_fill_labels
 from embcompress.growth.findings import planned_result
 from embcompress.growth.grown_file import GrownFile
+from embcompress.growth.model_folders import plan_model
 from embcompress.growth.own_labels import place_base_rows
 from embcompress.growth.plan import Base, CodedGrowth, RowRequest
 from embcompress.growth.plan_rows import plan_growing_table
@@ -158,7 +159,8 @@ def backfill(
             )
             for grown in tables
         ]
-        file = GrownFile(goes_to, opened[0], plans, new_labels=placed.new_labels)
+        model = plan_model(goes_to, opened, plans)
+        file = GrownFile(model, opened[0], plans, new_labels=placed.new_labels)
         check_space(file.target, file.writer.nbytes, staged=file.staged_bytes)
         planned = planned_result(
             opened,
@@ -168,6 +170,7 @@ def backfill(
             skipped=[skipped for base in opened for skipped in left_out(base.checkpoint)],
             remarks=placed.remarks,
             fill=fill,
+            model=model,
         )
         if dry_run:
             memory = estimate_backfill_memory(plans, request, texts=texts)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from embcompress.artifact.writer import TensorWriter
 from embcompress.commands.run import write_reports
+from embcompress.growth.bias_writer import grown_bias
 from embcompress.growth.coded_row_writer import CodedRowWriter, plan_coded, starts_with_zeros
 from embcompress.growth.drawing import check_request
 from embcompress.growth.findings import measured_result, measured_warnings, table_report
@@ -70,6 +71,8 @@ def write_grown(
             warnings += its_warnings
         for entry, content in file.labels.items():
             writer.write(entry, [content])
+        for entry, bias in file.biases.items():
+            writer.write(entry, [grown_bias(bias)])
         for entry, stored in file.copied.items():
             writer.write(entry, read_stored(base, stored))
         sha256 = writer.finish(file.metadata(tables))

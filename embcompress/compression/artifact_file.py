@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from embcompress.artifact.marks import mark_entries
 from embcompress.artifact.output import Output
-from embcompress.artifact.schema import CompressedTable, Original, artifact_metadata, mark_entries, widest_metadata
+from embcompress.artifact.schema import CompressedTable, Original, artifact_metadata, widest_metadata
 from embcompress.artifact.writer import Entry, TensorWriter, copied_entry, file_bytes
 from embcompress.checkpoints import Checkpoint, StoredTensor
 from embcompress.results import ApproximateResult, InputFile, OutputFile, Skipped, TableReport, Totals
@@ -31,7 +32,7 @@ class ArtifactFile:
     def writer(self, table_entries: Sequence[Entry]) -> TensorWriter:
         """Make the writer of the file, from the tensors of its tables."""
         entries = [*table_entries, *self.copied]
-        entries += mark_entries(self._compressed, entries)
+        entries += mark_entries((name for table in self._compressed for name in table.dense_names), entries)
         metadata = widest_metadata(self._compressed, entries=entries, original=original_of(self._checkpoint))
         return self._output.writer(entries, metadata)
 
@@ -70,7 +71,7 @@ def artifact_bytes(
     if checkpoint is not None:
         entries += copied_tensors(checkpoint, compressed)
         original = original_of(checkpoint)
-    entries += mark_entries(compressed, entries)
+    entries += mark_entries((name for table in compressed for name in table.dense_names), entries)
     return file_bytes(entries, widest_metadata(compressed, entries=entries, original=original))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from embcompress.checkpoints import open_checkpoint
 from embcompress.exceptions import IdsError, TableError, UsageError
+from embcompress.growth.model_folders import is_head
 from embcompress.growth.placement import Placement
 from embcompress.growth.plan import Base, Fill, GrowingTable
 from embcompress.tables.labels import read_labels
@@ -49,8 +50,12 @@ def find_fills(fill: str | Path | None, tables: Sequence[GrowingTable], stack: E
         )
     tensors = group_tensors(checkpoint.tensors, files=checkpoint.files)
     fills: dict[str, Fill] = {}
+    names = {name for group in tensors for name in group.names}
     for table in tables:
         part = table.first
+        # Rows of embeddings are none of an untied head beside them.
+        if len(tables) > 1 and is_head(part.table.name) and names.isdisjoint(part.table.names):
+            continue
         groups = [
             group
             for group in tensors

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from embcompress.artifact.schema import CODED
+from embcompress.growth.model_folders import ModelGrowth
 from embcompress.growth.placement import Placement
 from embcompress.growth.plan import Base, GrowingTable, GrowthPlan, RowRequest, names_of, planned_bytes
 from embcompress.results import BackfillResult, GrownTable, InputFile, OutputFile, Skipped, Totals, VocabularyReport
@@ -26,6 +27,7 @@ def planned_result(
     skipped: Sequence[Skipped],
     remarks: Sequence[str],
     fill: str | Path | None,
+    model: ModelGrowth,
 ) -> BackfillResult:
     """Return what a run with these plans would write.
 
@@ -37,6 +39,7 @@ def planned_result(
         skipped: what it cannot hold.
         remarks: on the files of labels.
         fill: the checkpoint of the rows that were given.
+        model: what grows beside the tables.
     """
     inputs = tuple(InputFile(base.checkpoint.name, base.checkpoint.nbytes) for base in opened)
     tables = tuple(table_report(plan, request) for plan in plans)
@@ -50,7 +53,8 @@ def planned_result(
         tables=tables,
         skipped=tuple(skipped),
         totals=_totals(tables, inputs=inputs, written_bytes=output.bytes),
-        warnings=(*remarks, *planned_warnings(opened, plans, placement, fill=fill)),
+        warnings=(*remarks, *planned_warnings(opened, plans, placement, fill=fill, model=model), *model.warnings),
+        notes=model.notes,
     )
 
 
@@ -81,10 +85,16 @@ def vocabulary_report(placement: Placement, tables: Sequence[GrowingTable]) -> V
 
 
 def planned_warnings(
-    opened: Sequence[Base], plans: Sequence[GrowthPlan], placement: Placement, *, fill: str | Path | None
+    opened: Sequence[Base],
+    plans: Sequence[GrowthPlan],
+    placement: Placement,
+    *,
+    fill: str | Path | None,
+    model: ModelGrowth,
 ) -> tuple[str, ...]:
     """Say what a user should know of a plan, before a row is read."""
     warnings = []
+    grown = names_of(plans) | {bias.entry.name for bias in model.biases}
     if placement.dropped:
         warnings.append(f"{len(placement.dropped)} rows were dropped with their labels: {named(placement.dropped)}")
     if placement.dropped_blank:
@@ -101,7 +111,7 @@ def planned_warnings(
         alike = [
             tensor.name
             for tensor in opened[0].dense
-            if tensor.shape[:1] == (first.table.rows,) and tensor.name not in names_of(plans)
+            if tensor.shape[:1] == (first.table.rows,) and tensor.name not in grown
         ]
         if alike:
             warnings.append(

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from embcompress.artifact.output import Output
+from embcompress.artifact.marks import mark_entries
 from embcompress.artifact.schema import (
     CompressedTable,
     artifact_metadata,
-    mark_entries,
     staged_bytes,
     widest_metadata,
 )
 from embcompress.artifact.writer import copied_entry
 from embcompress.compression.artifact_file import original_of
 from embcompress.growth.findings import ENERGY_EXACT
+from embcompress.growth.model_folders import ModelGrowth
 from embcompress.growth.own_labels import grown_labels, label_names
 from embcompress.growth.plan import Base, GrowthPlan, names_of
 from embcompress.results import GrownTable
@@ -25,13 +25,14 @@ class GrownFile:
     """A checkpoint or artifact to be: tables with rows for new ids, and everything else as the first base has it.
 
     Args:
-        output: where it goes.
+        model: where it goes, and what grows beside the tables.
         base: the first one.
         plans: of its tables that grow.
         new_labels: of the new ids; empty: none were given.
 
     Attributes:
         plans: as given.
+        biases: of heads, by what is written.
         labels: the content of the labels of grown tables, where the base holds labels.
         copied: everything that belongs to no grown table, under its own name.
         writer: of all of these.
@@ -39,23 +40,27 @@ class GrownFile:
         target: where it goes, links followed.
     """
 
-    def __init__(self, output: Output, base: Base, plans: Sequence[GrowthPlan], *, new_labels: Sequence[str]) -> None:
-        self.plans, self.target = tuple(plans), output.resolved
+    def __init__(
+        self, model: ModelGrowth, base: Base, plans: Sequence[GrowthPlan], *, new_labels: Sequence[str]
+    ) -> None:
+        self.plans, self.target = tuple(plans), model.output.resolved
+        self.biases = {bias.entry: bias for bias in model.biases}
         self.labels = grown_labels(plans, plans[0].placement, labels=new_labels)
+        bias_names = {entry.name for entry in self.biases}
         self.copied = {
             copied_entry(stored): stored
-            for stored in base.checkpoint.stored_beside(names_of(plans) | label_names(plans))
-            if base.artifact is None or stored.name in base.artifact.tensors  # not the marks, which are made anew
+            for stored in base.checkpoint.stored_beside(names_of(plans) | label_names(plans) | bias_names)
+            if base.artifact is None or stored.name in base.artifact.tensors  # else it is a mark, written anew
         }
         self._compressed = _compressed_tables(base, plans)
         self._original = base.artifact.original if base.artifact else original_of(base.checkpoint)
-        entries = [*(entry for plan in plans for entry in plan.entries), *self.labels, *self.copied]
+        entries = [*(entry for plan in plans for entry in plan.entries), *self.labels, *self.biases, *self.copied]
         self._dense_metadata = {"format": "pt", **self._original.metadata}
         metadata = self._dense_metadata
         if self._compressed:
-            entries += mark_entries(self._compressed, entries)
+            entries += mark_entries((name for table in self._compressed for name in table.dense_names), entries)
             metadata = widest_metadata(self._compressed, entries=entries, original=self._original)
-        self.writer = output.writer(entries, metadata)
+        self.writer = model.output.writer(entries, metadata)
         compressed = (plan.first.compressed for plan in plans)
         self.staged_bytes = staged_bytes((table for table in compressed if table is not None), entries)
 

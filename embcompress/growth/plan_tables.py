@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from embcompress.exceptions import IdsError, TableError
+from embcompress.growth.model_folders import NAMED_ROLES, find_heads, read_configurations
 from embcompress.growth.placement import Placement
 from embcompress.growth.plan import Base, BaseTable, GrowingTable
 from embcompress.growth.unlabelled import PaddingRequest, retries_for
@@ -14,9 +15,6 @@ from embcompress.tables.selection import group_tensors, recognised_name, refuse_
 from embcompress.tables.table import Table
 from embcompress.text import quoted
 
-# In the names of tables that differ in whose rows they hold, even where they have equally many.
-NAMED_ROLES = ("entit", "relation", "user", "item", "wpe", "pos", "token_type", "segment")
-
 
 def plan_growth(
     bases: Sequence[Base], placement: Placement, *, table: Sequence[str] = (), padding: PaddingRequest
@@ -24,7 +22,7 @@ def plan_growth(
     """Find the tables whose rows the ids belong to.
 
     They are those named, else those recognised that have as many rows as there are ids, or, for labels, a few more;
-    any number more where an option is on these.
+    any number more where an option is on these. Untied heads of a Hugging Face folder go with its embeddings.
 
     Args:
         bases: open; all dense or all compressed.
@@ -119,7 +117,8 @@ def _choose(
             f"several tables in {base.path} have {rows} rows: {', '.join(repr(part.table.name) for part in exact)}.",
             hint="Say with --table whose ids these are.",
         )
-    return tuple(exact)
+    heads = find_heads(parts, exact, read_configurations(base.checkpoint))
+    return (*exact, *heads)
 
 
 def _check_alike(first: BaseTable, part: BaseTable) -> None:

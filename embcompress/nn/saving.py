@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from embcompress.artifact.atomic_file import check_output
+from embcompress.artifact.marks import mark_entries
 from embcompress.artifact.schema import (
     BASES_SUFFIX,
     BITS_SUFFIX,
@@ -29,7 +30,6 @@ from embcompress.artifact.schema import (
     artifact_metadata,
     bilinear_entries,
     factor_entries,
-    mark_entries,
     real_row_shape,
     tuned_entries,
     widest_metadata,
@@ -117,7 +117,7 @@ def save(model: nn.Module | Mapping[str, Any], path: str | Path, *, force: bool 
     contents = {entry: tensor for part in parts for entry, tensor in part.tensors.items()} | {
         Entry(name, _dtype_name(tensor), tuple(tensor.shape)): tensor for name, tensor in rest.items()
     }
-    entries = [*contents, *mark_entries(tables, [])]
+    entries = [*contents, *mark_entries((name for table in tables for name in table.dense_names), [])]
     metadata = widest_metadata(tables, entries=entries, original=Original())
     with SafetensorsWriter(target, entries, metadata=metadata, force=force) as writer:
         for entry in writer.entries:

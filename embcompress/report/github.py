@@ -80,7 +80,9 @@ def annotate(result: Result, *, quiet: bool = False) -> str:
         lines[ANNOTATIONS_MAX - 1 :] = [annotation("error", "The summary of the step lists all of them.", title=title)]
     warnings = () if quiet else _warnings(result)
     lines += [annotation("warning", text, title=f"embcompress {result.command}") for text in warnings[:ANNOTATIONS_MAX]]
-    notes = result.notes if isinstance(result, ApproximateResult | EvaluateResult) and not quiet else ()
+    notes: tuple[str, ...] = ()
+    if isinstance(result, ApproximateResult | BackfillResult | EvaluateResult) and not quiet:
+        notes = result.notes
     lines += [annotation("notice", text, title=f"embcompress {result.command}") for text in notes[:ANNOTATIONS_MAX]]
     return "".join(lines)
 

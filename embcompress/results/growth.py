@@ -92,7 +92,11 @@ class VocabularyReport:
 
 @dataclass(frozen=True)
 class BackfillResult:
-    """The growth that `backfill` did, or in a dry run would do."""
+    """The growth that `backfill` did, or in a dry run would do.
+
+    Attributes:
+        notes: sentences on the parts of a model that grew beside its tables.
+    """
 
     command: str
     input: InputFile  # the first base
@@ -105,3 +109,4 @@ class BackfillResult:
     warnings: tuple[str, ...]
     dry_run: bool = False
     memory_bytes: int | None = None  # estimate of the peak, in a dry run only
+    notes: tuple[str, ...] = ()

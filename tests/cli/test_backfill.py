@@ -26,7 +26,7 @@ from tests.fixtures import draw, save
 FAILURE_KEYS = ["schema_version", "ok", "error"]
 REPORT_KEYS = [
     "schema_version", "command", "ok", "input", "further_inputs", "output", "vocabulary", "tables", "skipped", "totals",
-    "warnings",
+    "warnings", "notes",
 ]  # fmt: skip
 TABLE_KEYS = [
     "name", "tied_names", "rows", "shape", "dtype", "stored_as", "kind", "coding", "rank", "rows_kept", "rows_added",

@@ -18,6 +18,7 @@ def backfill_document(result: BackfillResult) -> Document:
         Section("Tables", grids=(_tables(result.tables),), is_titled=False),
         _vocabulary(words),
         *parts.left_dense(result.skipped),
+        *parts.noted(result.notes),
     ]
     numbers = (
         Fact("rows kept", str(words.kept_ids), "identical to the bit"),

@@ -15,6 +15,7 @@ from torch import nn
 import embcompress
 from embcompress.exceptions import TableError
 from embcompress.nn import GrownRepresentation
+from tests.fixtures import write_lines
 from tests.nn.serving.architectures import ARCHITECTURES, BERT, DIM, VOCABULARY, serve
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install transformers")
@@ -52,6 +53,45 @@ def test_grown_model_comes_back(tmp_path: Path) -> None:
     loaded = embcompress.from_pretrained(tmp_path / "saved")
     assert isinstance(loaded.get_input_embeddings(), GrownRepresentation)
     torch.testing.assert_close(loaded(**served.inputs).logits, served.model(**served.inputs).logits, rtol=0, atol=0)
+
+
+def test_trainer_saves_and_resumes(tmp_path: Path) -> None:
+    """Training that resumes from a checkpoint ends with the weights of one that went on; the checkpoint is loaded."""
+    pytest.importorskip("accelerate", reason="accelerate is not installed, which Trainer needs: pip install accelerate")
+    served = serve(ARCHITECTURES["Llama tied"], tmp_path)
+    examples = [{"input_ids": ids, "labels": ids} for ids in torch.arange(64).view(8, 8)]
+    settings = {"use_cpu": True, "report_to": [], "disable_tqdm": True, "max_steps": 4, "save_steps": 2}
+    arguments = transformers.TrainingArguments(str(tmp_path / "run"), learning_rate=0.01, **settings)
+    models = [served.model, ARCHITECTURES["Llama tied"].make(), ARCHITECTURES["Llama tied"].make()]
+    transformers.Trainer(models[0], arguments, train_dataset=examples).train()
+    embcompress.apply_to(models[1], served.artifact)
+    halfway = str(tmp_path / "run" / "checkpoint-2")
+    transformers.Trainer(models[1], arguments, train_dataset=examples).train(resume_from_checkpoint=halfway)
+    loaded = embcompress.from_pretrained(tmp_path / "run" / "checkpoint-4")
+    expected = models[0].eval()(**served.inputs).logits
+    for model in (models[1].eval(), loaded):
+        torch.testing.assert_close(model(**served.inputs).logits, expected, rtol=0, atol=1e-6)
+    with pytest.raises(RuntimeError, match=r"size mismatch for model\.embed_tokens\.weight"):
+        transformers.Trainer(models[2], arguments, train_dataset=examples).train(resume_from_checkpoint=halfway)
+
+
+@pytest.mark.parametrize("name", ["BERT", "Phi"])
+def test_backfilled_folder_is_loaded_as_it_is(tmp_path: Path, name: str) -> None:
+    """The class's own from_pretrained misses nothing in a folder of backfill: logits of known ids stay at their ids."""
+    model = ARCHITECTURES[name].make()
+    head = "cls.predictions.bias" if name == "BERT" else "lm_head.bias"
+    nn.init.normal_(model.get_parameter(head))
+    model.save_pretrained(tmp_path / "model")
+    ids = torch.arange(VOCABULARY) + 3
+    grown = embcompress.backfill(
+        tmp_path / "model", max_id=VOCABULARY + 5, base_ids=write_lines(tmp_path / "ids", ids.tolist())
+    )
+    loaded, problems = type(model).from_pretrained(grown.output.path, output_loading_info=True)
+    assert not any(problems[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    logits = loaded(input_ids=torch.tensor([[8, 9, 10]])).logits
+    expected = model(input_ids=torch.tensor([[5, 6, 7]])).logits
+    torch.testing.assert_close(logits[..., ids], expected, rtol=0, atol=1e-6)
+    assert loaded.config.vocab_size == VOCABULARY + 5
 
 
 def test_folder_of_approximate_is_loaded(tmp_path: Path) -> None:

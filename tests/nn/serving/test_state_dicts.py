@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributed import checkpoint
+from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 
 import embcompress
 from embcompress.exceptions import TableError
@@ -97,8 +98,8 @@ def test_apply_state_dict_needs_every_tensor(tmp_path: Path, lost: str) -> None:
 @pytest.mark.filterwarnings("ignore:torch.distributed is")
 @pytest.mark.parametrize("served", [WAYS["plain"]], indirect=True)
 def test_state_dict_goes_through_a_distributed_checkpoint(served: Model, tmp_path: Path) -> None:
-    """DCP saves and loads a served model in place."""
-    checkpoint.save({"model": served.state_dict()}, checkpoint_id=tmp_path / "dcp", no_dist=True)
+    """DCP saves and loads a served model in place, and what get_model_state_dict gives of it."""
+    checkpoint.save({"model": get_model_state_dict(served)}, checkpoint_id=tmp_path / "dcp", no_dist=True)
     expected = served(IDS).detach()
     assert isinstance(served.emb, LowRankRepresentation)
     with torch.no_grad():
@@ -106,4 +107,10 @@ def test_state_dict_goes_through_a_distributed_checkpoint(served: Model, tmp_pat
     state = {"model": served.state_dict()}
     checkpoint.load(state, checkpoint_id=tmp_path / "dcp", no_dist=True)
     served.load_state_dict(state["model"])
+    assert torch.equal(served(IDS), expected)
+    with torch.no_grad():
+        served.emb.weights.zero_()
+    state = {"model": get_model_state_dict(served)}
+    checkpoint.load(state, checkpoint_id=tmp_path / "dcp", no_dist=True)
+    set_model_state_dict(served, state["model"])
     assert torch.equal(served(IDS), expected)
