@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import StoredTensor
 from embcompress.checkpoints.safetensors_file import METADATA_KEY
 
 MARK_DTYPE, MARK_SHAPE = "uint8", (0,)
+# Beside a model, what makes loaders of Hugging Face take the folder for one.
+MODEL_FILES = ("config.json", "modules.json")
+
+
+def are_needed(path: Path) -> bool:
+    """Tell whether loaders may take a file for a model: whether its folder, or the folder itself, is that of one."""
+    folder = path if path.is_dir() else path.parent
+    return any((folder / name).is_file() for name in MODEL_FILES)
 
 
 def mark_entries(dense_names: Iterable[str], entries: Iterable[Entry]) -> list[Entry]:

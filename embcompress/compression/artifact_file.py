@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from embcompress.artifact.marks import mark_entries
+from embcompress.artifact.marks import are_needed, mark_entries
 from embcompress.artifact.output import Output
 from embcompress.artifact.schema import CompressedTable, Original, artifact_metadata, widest_metadata
 from embcompress.artifact.writer import Entry, TensorWriter, copied_entry, file_bytes
@@ -32,7 +32,7 @@ class ArtifactFile:
     def writer(self, table_entries: Sequence[Entry]) -> TensorWriter:
         """Make the writer of the file, from the tensors of its tables."""
         entries = [*table_entries, *self.copied]
-        entries += mark_entries((name for table in self._compressed for name in table.dense_names), entries)
+        entries += _marks(self._checkpoint, self._compressed, entries)
         metadata = widest_metadata(self._compressed, entries=entries, original=original_of(self._checkpoint))
         return self._output.writer(entries, metadata)
 
@@ -70,9 +70,16 @@ def artifact_bytes(
     entries, original = list(table_entries), Original()
     if checkpoint is not None:
         entries += copied_tensors(checkpoint, compressed)
+        entries += _marks(checkpoint, compressed, entries)
         original = original_of(checkpoint)
-    entries += mark_entries((name for table in compressed for name in table.dense_names), entries)
     return file_bytes(entries, widest_metadata(compressed, entries=entries, original=original))
+
+
+def _marks(checkpoint: Checkpoint, compressed: Sequence[CompressedTable], entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Name the marks of an artifact; none where its checkpoint is no model of Hugging Face."""
+    if not are_needed(checkpoint.path):
+        return ()
+    return mark_entries((name for table in compressed for name in table.dense_names), entries)
 
 
 def header_bytes(compressed: Sequence[CompressedTable], table_entries: Sequence[Entry]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from embcompress.artifact.marks import mark_entries
+from embcompress.artifact.marks import is_mark, mark_entries
 from embcompress.artifact.schema import (
     CompressedTable,
     artifact_metadata,
@@ -58,7 +58,8 @@ class GrownFile:
         self._dense_metadata = {"format": "pt", **self._original.metadata}
         metadata = self._dense_metadata
         if self._compressed:
-            entries += mark_entries((name for table in self._compressed for name in table.dense_names), entries)
+            if any(map(is_mark, base.checkpoint.stored)):
+                entries += mark_entries((name for table in self._compressed for name in table.dense_names), entries)
             metadata = widest_metadata(self._compressed, entries=entries, original=self._original)
         self.writer = model.output.writer(entries, metadata)
         compressed = (plan.first.compressed for plan in plans)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from embcompress.artifact.atomic_file import check_output
-from embcompress.artifact.marks import mark_entries
+from embcompress.artifact.marks import are_needed, mark_entries
 from embcompress.artifact.schema import (
     BASES_SUFFIX,
     BITS_SUFFIX,
@@ -117,7 +117,9 @@ def save(model: nn.Module | Mapping[str, Any], path: str | Path, *, force: bool 
     contents = {entry: tensor for part in parts for entry, tensor in part.tensors.items()} | {
         Entry(name, _dtype_name(tensor), tuple(tensor.shape)): tensor for name, tensor in rest.items()
     }
-    entries = [*contents, *mark_entries((name for table in tables for name in table.dense_names), [])]
+    entries = list(contents)
+    if are_needed(target):
+        entries += mark_entries((name for table in tables for name in table.dense_names), entries)
     metadata = widest_metadata(tables, entries=entries, original=Original())
     with SafetensorsWriter(target, entries, metadata=metadata, force=force) as writer:
         for entry in writer.entries:
