@@ -25,7 +25,7 @@ CONFIG, SIZE, NESTED = "config.json", "vocab_size", "text_config"
 NAMED_ROLES = ("entit", "relation", "user", "item", "wpe", "pos", "token_type", "segment")
 # The layers of transformers' models that score the vocabulary.
 HEAD = re.compile(
-    r"(?:.*[./])?(?:lm_head|embed_out|generator_lm_head|vocab_projector|output_projection"
+    r"(?:.*[./])?(?:lm_head|lm_loss|pred_layer\.proj|embed_out|generator_lm_head|vocab_projector|output_projection"
     r"|(?:lm_head|predictions)\.decoder)"
 )
 BIAS = re.compile(rf"(?:{HEAD.pattern}|(?:.*[./])?predictions)\.bias")
@@ -181,7 +181,8 @@ def plan_model(output: Output, bases: Sequence[Base], plans: Sequence[GrowthPlan
             f"the new entries of {bias.entry.name!r} are {'zeros' if bias.is_zeroed else 'the mean of the known ones'}"
             for bias in biases
         ]
-    warnings = []
+    new_ids = plans[0].placement.new_ids[0]
+    warnings = [warning for one in configurations if old in one.sizes() for warning in _moved_tokens(one, new_ids)]
     contents: dict[str, bytes] = {}
     for one in configurations if new != old else ():
         if output.form is None:
@@ -194,6 +195,24 @@ def plan_model(output: Output, bases: Sequence[Base], plans: Sequence[GrowthPlan
             sizes = " and ".join(map(str, sorted(one.sizes())))
             warnings.append(f"{one.name} has {SIZE} {sizes}, and {inputs[0]!r} had {old} rows: it was left as it is")
     return ModelGrowth(output.with_contents(contents), biases, tuple(notes), tuple(warnings))
+
+
+def _moved_tokens(configuration: Configuration, new_ids: Sequence[int]) -> list[str]:
+    """Warn of the tokens that a configuration names by an id that another row has now."""
+    moved = [
+        f"{key} {number}"
+        for key, number in configuration.content.items()
+        if key.endswith("_token_id")
+        and type(number) is int
+        and 0 <= number < len(new_ids)
+        and new_ids[number] != number
+    ]
+    if not moved:
+        return []
+    return [
+        f"{configuration.name} names tokens by ids that moved or went: {', '.join(moved)}. Change them there and in "
+        "generation_config.json"
+    ]
 
 
 def _find_biases(

@@ -48,6 +48,7 @@ from embcompress.nn.coded import CodedRepresentation
 from embcompress.nn.grown import GrownRepresentation
 from embcompress.nn.low_rank import LowRankRepresentation
 from embcompress.nn.markers import is_mark
+from embcompress.nn.module_rows import as_real_matrix
 from embcompress.nn.serving.sites import plain_name
 from embcompress.nn.serving.state_dicts import served_parameters
 from embcompress.nn.window_coded import WindowCodedRepresentation
@@ -108,7 +109,7 @@ def save(model: nn.Module | Mapping[str, Any], path: str | Path, *, force: bool 
     if isinstance(model, nn.Module):
         parts, rest = _parts_of_model(model)
     else:
-        parts, rest = [_make_part(name, module) for name, module in model.items()], {}
+        parts, rest = [_make_part(name, module, is_alone=True) for name, module in model.items()], {}
     if not parts:
         raise TableError(
             "there is no compressed table to save.", hint="Use embcompress.apply_to first, or save the model itself."
@@ -118,7 +119,7 @@ def save(model: nn.Module | Mapping[str, Any], path: str | Path, *, force: bool 
         Entry(name, _dtype_name(tensor), tuple(tensor.shape)): tensor for name, tensor in rest.items()
     }
     entries = list(contents)
-    if are_needed(target):
+    if are_needed(target) or _is_of_hugging_face(model):
         entries += mark_entries((name for table in tables for name in table.dense_names), entries)
     metadata = widest_metadata(tables, entries=entries, original=Original())
     with SafetensorsWriter(target, entries, metadata=metadata, force=force) as writer:
@@ -129,6 +130,12 @@ def save(model: nn.Module | Mapping[str, Any], path: str | Path, *, force: bool 
         writer.commit()
     rounded = tuple(part.table.name for part in parts if part.is_rounded)
     return SavedArtifact(Path(path), writer.nbytes, rounded)
+
+
+def _is_of_hugging_face(model: nn.Module | Mapping[str, Any]) -> bool:
+    """Tell whether a model has one of transformers in it, into whose folder its file may come."""
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    return any(hasattr(getattr(one, "config", None), "to_diff_dict") for one in modules)
 
 
 def _parts_of_model(model: nn.Module) -> tuple[list[_Part], dict[str, Tensor]]:
@@ -149,14 +156,19 @@ def _parts_of_model(model: nn.Module) -> tuple[list[_Part], dict[str, Tensor]]:
     return parts, rest
 
 
-def _make_part(name: str, module: Any, *, tied_names: tuple[str, ...] = ()) -> _Part:
-    """Describe a table and its tensors.
+def _make_part(name: str, module: Any, *, tied_names: tuple[str, ...] = (), is_alone: bool = False) -> _Part:
+    """Describe a table and its tensors; one in a model has its normalizer from the model, which makes it again.
 
     Raises:
         TableError: a module that no artifact can hold.
     """
     # PyKEEN keeps rows of any shape, and complex ones, as flat real ones.
     is_flat = name.endswith("_embeddings.weight")
+    if is_alone and getattr(module, "normalizer", None) is not None:
+        raise TableError(
+            f"table {name!r} has a normalizer, which an artifact does not hold: its rows would be others.",
+            hint="Save its state dict; or set its normalizer to None, save it, and set it again where it is loaded.",
+        )
     if isinstance(module, LowRankRepresentation):
         part = _plain_part(name, module, is_flat=is_flat)
     elif isinstance(module, CodedRepresentation):
@@ -177,13 +189,15 @@ def _make_part(name: str, module: Any, *, tied_names: tuple[str, ...] = ()) -> _
 
 
 def _plain_part(name: str, module: LowRankRepresentation, *, is_flat: bool) -> _Part:
-    stored = module.bases.stored.detach()  # (rank, real entries of a row)
+    bases, normalizer = module.bases.look_up(None).detach(), module.bases.normalizer
+    stored = as_real_matrix(bases if normalizer is None else normalizer(bases))  # (rank, real entries of a row)
+    weights = module.weights_of(None).detach()
     is_complex = module.is_complex and not is_flat
     shape = (stored.shape[1],) if is_flat else module.shape
     bases = stored.reshape(len(stored), *shape, *((2,) if is_complex else ()))
     dtype = stored.dtype.to_complex() if is_complex else stored.dtype
-    if dtype == torch.complex128:
-        raise OutputError(f"table {name!r} has complex128 bases, and safetensors has complex64 only.")
+    if is_complex and dtype != torch.complex64:
+        raise OutputError(f"table {name!r} has bases of {dtype}, and safetensors has complex64 only.")
     table = CompressedTable(
         name=name,
         tied_names=(),
@@ -193,12 +207,10 @@ def _plain_part(name: str, module: LowRankRepresentation, *, is_flat: bool) -> _
         rank=len(stored),
         error=None,
     )
-    entries = factor_entries(table, bases_dtype=table.dtype, weights_dtype=_dtype_name(module.weights))
+    entries = factor_entries(table, bases_dtype=table.dtype, weights_dtype=_dtype_name(weights))
     return _Part(
         table,
-        dict(
-            zip(entries, (torch.view_as_complex(bases) if is_complex else bases, module.weights.detach()), strict=True)
-        ),
+        dict(zip(entries, (torch.view_as_complex(bases) if is_complex else bases, weights), strict=True)),
     )
 
 

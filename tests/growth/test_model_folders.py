@@ -97,6 +97,14 @@ def test_configuration_that_cannot_be_changed_is_told(tmp_path: Path) -> None:
     assert alone.warnings[-1] == "config.json of the model has vocab_size 150, and needs 155 beside the new file"
 
 
+def test_tokens_whose_rows_moved_are_told(tmp_path: Path) -> None:
+    """An id of a token in the configuration that another row has now is named; one that stays is not."""
+    moved = next(index for index, new in enumerate(IDS) if index != new)
+    result = grow(tmp_path, config=CONFIG | {"eos_token_id": moved, "bos_token_id": None, "sep_token_id": ROWS})
+    told = f"config.json names tokens by ids that moved or went: eos_token_id {moved}. Change them there and in "
+    assert f"{told}generation_config.json" in result.warnings
+
+
 def test_fill_is_of_the_embeddings(tmp_path: Path) -> None:
     """Rows that a fill has for the embeddings alone are none of the head, whose new rows are drawn."""
     rows = torch.full((len(NEW), DIM), 7.0)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import embcompress
 from embcompress.exceptions import OutputError, TableError
-from embcompress.nn import GrownRepresentation
+from embcompress.nn import GrownRepresentation, LowRankRepresentation
 from embcompress.nn.bilinear import LowRankBilinear
 from tests.cases import for_each
 from tests.fixtures import NAME, OPTIONS, Pair, draw, save, write_lines
@@ -122,3 +122,21 @@ def test_save_refuses_what_no_artifact_holds(tmp_path: Path) -> None:
     table = embcompress.load(embcompress.approximate(source, bases=3).output.path)[NAME]
     with pytest.raises(TableError, match="dense rows added behind it"):
         embcompress.save({NAME: GrownRepresentation(table, torch.ones(2, 12))}, tmp_path / "grown.safetensors")
+
+
+def test_save_writes_factors_as_lookups_use_them(tmp_path: Path) -> None:
+    """Normalizers of weights and of bases are worked in; one of rows, which no artifact holds, is refused."""
+    table = LowRankRepresentation(
+        max_id=40,
+        shape=6,
+        num_bases=3,
+        generator=torch.Generator().manual_seed(0),
+        base_kwargs={"normalizer": "normalize"},
+        weight_kwargs={"normalizer": "softmax"},
+    )
+    embcompress.save({"a": table}, tmp_path / "a.safetensors")
+    torch.testing.assert_close(embcompress.load(tmp_path / "a.safetensors")["a"]().detach(), table().detach())
+    table = LowRankRepresentation(max_id=40, shape=6, num_bases=3, normalizer="normalize")
+    with pytest.raises(TableError, match="table 'a' has a normalizer"):
+        embcompress.save({"a": table}, tmp_path / "b.safetensors")
+    assert not (tmp_path / "b.safetensors").exists()

@@ -108,6 +108,8 @@ def _load_artifact(folder: Path, own_class: Any, *, dense: bool, options: dict[s
             plain = type(model)(config)
         model = apply_state_dict(plain, dense_state_dict(model))
         _forget(model)
+    if (folder / GENERATION_NAME).is_file() and model.can_generate():
+        model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
     return model.eval()
 
 
@@ -117,10 +119,13 @@ def _load_sentence_transformer(folder: Path, *, dense: bool, options: dict[str, 
     tensors: dict[str, Tensor] = {}
     with TemporaryDirectory(prefix="embcompress-") as name, _quiet_transformers():
         # Its loader takes no state dict: it gets a copy of the folder with dense tables.
-        copy = Path(name) / folder.name
+        copy = Path(name).resolve() / "model"
         shutil.copytree(folder, copy)
         for module in json.loads((folder / MODULES_NAME).read_text(encoding="utf-8")):
-            tensors |= _write_dense(copy / module["path"])
+            path = (copy / module["path"]).resolve()
+            if not path.is_relative_to(copy):
+                raise TableError(f"{MODULES_NAME} in {folder} names {module['path']!r}, which lies outside the folder.")
+            tensors |= _write_dense(path)
         if not tensors:
             raise TableError(f"{folder} holds no compressed tables.", hint="Load it with SentenceTransformer(folder).")
         model = library.SentenceTransformer(str(copy), **options)
