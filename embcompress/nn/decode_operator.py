@@ -26,7 +26,7 @@ from embcompress.nn.memory_cache import MemoryCache
 # The buffers of a coded table, each of one axis, in the order of the operator's arguments.
 BUFFERS = ("codes", "kinds", "lengths", "codebook_bytes")
 # Fewer numbers are decoded by one thread: to start others takes longer.
-THREADED_NUMBERS = 2**18
+THREADED_NUMBERS = 2**21
 
 _INTEGERS = (torch.int16, torch.int32)
 _DTYPES: Mapping[str, tuple[torch.dtype, ...]] = {
