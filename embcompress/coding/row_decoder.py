@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -95,42 +93,32 @@ class RowDecoder:
         return located.profiles
 
     def decode_in_columns(
-        self, codes: NDArray[np.uint8], rows: NDArray[np.int64], *, block_rows: int, threads: int, profiles: int
+        self, codes: NDArray[np.uint8], rows: NDArray[np.int64], *, block_rows: int, profiles: int
     ) -> Iterator[ColumnBlock]:
         """Decode rows by number, block by block, in an order in which those of a layout are together.
 
         Args:
             codes: as of `decode`.
             rows: (count,).
-            block_rows: that each thread decodes at once.
-            threads: that share a block.
+            block_rows: that are decoded at once.
             profiles: that are told of each row.
 
         Raises:
             IndexError: a number that is not that of a row.
         """
         width = self.codebook.rank + profiles
-        # In whole LANES, so that no thread writes what is another's.
         block_rows = -(-block_rows // LANES) * LANES
         # Columns that lie powers of two apart would fall into the same few places of the cache.
-        stride = threads * block_rows + LANES
+        stride = block_rows + LANES
         scratch = np.empty((width, stride), np.float32)
         flat = scratch.ravel()
-        with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-            for first in range(0, len(rows), SORTED_ROWS):
-                located = self._locate(rows[first : first + SORTED_ROWS])
-                order = sort_rows(located.layouts, len(self._strings.steps.sizes))
-                for start in range(0, len(order), threads * block_rows):
-                    own = order[start : start + threads * block_rows]
-
-                    def read(place: int, own: NDArray[np.int64] = own, located: Located = located) -> None:
-                        self._strings.read_columns(
-                            codes, located, order=own[place : place + block_rows], columns=flat, stride=stride,
-                            first=place,
-                        )  # fmt: skip
-
-                    list((map if pool is None else pool.map)(read, range(0, len(own), block_rows)))
-                    yield ColumnBlock(own + first, scratch[:, : len(own)])
+        for first in range(0, len(rows), SORTED_ROWS):
+            located = self._locate(rows[first : first + SORTED_ROWS])
+            order = sort_rows(located.layouts, len(self._strings.steps.sizes))
+            for start in range(0, len(order), block_rows):
+                own = order[start : start + block_rows]
+                self._strings.read_columns(codes, located, order=own, columns=flat, stride=stride, first=0)
+                yield ColumnBlock(own + first, scratch[:, : len(own)])
 
     def _locate(self, rows: NDArray[np.int64]) -> Located:
         index, codebook = self.index, self.codebook

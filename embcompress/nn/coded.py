@@ -195,6 +195,9 @@ class CodedRepresentation(CodedStrings):
         score = self._direct().scorer(projected)
         return lambda first, last: score(first, last).to(dtype)
 
+    def _score_threads(self, query: Tensor) -> int:
+        return torch.get_num_threads() if query.dtype == torch.float32 and self._is_direct(query) else 1
+
     def _is_direct(self, tensor: Tensor) -> bool:
         """Tell whether rows are decoded here and now for a tensor of ids or queries: no graph is to know of it."""
         if torch.compiler.is_compiling():

@@ -135,13 +135,25 @@ class CodedRows(Representation):
 
     def _score(self, projected: Tensor, *, dtype: torch.dtype) -> Tensor:
         """Score the weights of all rows, (*q, columns) -> (*q, max_id) of a dtype."""
-        return self._in_score_blocks(self._weight_scorer(projected, dtype=dtype))
+        return self._in_score_blocks(
+            self._weight_scorer(projected, dtype=dtype), threads=self._score_threads(projected)
+        )
 
     def _weight_scorer(self, projected: Tensor, *, dtype: torch.dtype) -> Callable[[int, int], Tensor]:
         return lambda first, last: self._score_rows(projected, self._ids(first, last)).to(dtype)
 
-    def _in_score_blocks(self, score: Callable[[int, int], Tensor]) -> Tensor:
-        return score_in_blocks(score, rows=self.max_id, block_rows=self._block_rows, has_graph=torch.is_grad_enabled())
+    def _in_score_blocks(self, score: Callable[[int, int], Tensor], *, threads: int = 1) -> Tensor:
+        return score_in_blocks(
+            score,
+            rows=self.max_id,
+            block_rows=self._block_rows,
+            has_graph=torch.is_grad_enabled(),
+            threads=threads,
+        )
+
+    def _score_threads(self, query: Tensor) -> int:  # noqa: ARG002 - for the classes derived from this
+        """Count the threads that may score blocks for a query beside each other, each by itself."""
+        return 1
 
     def look_up(self, indices: Tensor | None) -> Tensor:
         """Return rows without normalizer and dropout, (*s, *shape). Holds the weights of a block of rows at once."""
@@ -189,7 +201,9 @@ class CodedRows(Representation):
         Raises:
             ValueError: as of `scores`; more rows are asked for than there are, or none.
         """
-        return top_rows(self.scorer(query), rows=self.max_id, k=k, block_rows=self._block_rows)
+        return top_rows(
+            self.scorer(query), rows=self.max_id, k=k, block_rows=self._block_rows, threads=self._score_threads(query)
+        )
 
     def scorer(self, query: Tensor) -> Callable[[int, int], Tensor]:
         """Make what gives the `scores` of rows from one id up to another, (*q, count); arguments are those of it."""

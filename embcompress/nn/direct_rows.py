@@ -86,12 +86,10 @@ class DirectTable(NamedTuple):
         return score
 
     def _in_blocks(self, rows: NDArray[np.int64], multiply: Callable[[NDArray[np.int64], Tensor], None]) -> None:
-        threads = torch.get_num_threads() if len(rows) * len(self.scales) >= THREADED_NUMBERS else 1
         for block in self.host.decoder.decode_in_columns(
             self.host.codes,
             rows,
             block_rows=max(BLOCK_NUMBERS // len(self.scales), 1),
-            threads=threads,
             profiles=0 if self.centers is None else len(self.centers),
         ):
             multiply(block.places, torch.from_numpy(block.columns))

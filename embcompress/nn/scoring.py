@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -27,7 +29,9 @@ def flat_query(table: Any, query: Tensor) -> Tensor:
     return real.reshape(*lead, math.prod(real.shape[len(lead) :]))
 
 
-def score_in_blocks(score: Callable[[int, int], Tensor], *, rows: int, block_rows: int, has_graph: bool) -> Tensor:
+def score_in_blocks(
+    score: Callable[[int, int], Tensor], *, rows: int, block_rows: int, has_graph: bool, threads: int = 1
+) -> Tensor:
     """Score all rows block by block, (*q, rows).
 
     Args:
@@ -35,22 +39,48 @@ def score_in_blocks(score: Callable[[int, int], Tensor], *, rows: int, block_row
         rows: of the table.
         block_rows: rows that are scored at once.
         has_graph: whether gradients are to reach what the scores are made of.
+        threads: that score blocks beside each other, where there is no graph.
     """
-    firsts = range(0, rows, block_rows)
-    first_block = score(0, min(block_rows, rows))
-    if has_graph or len(firsts) == 1:
-        others = [score(first, min(first + block_rows, rows)) for first in firsts[1:]]
-        return torch.cat([first_block, *others], dim=-1) if others else first_block
+    if has_graph or rows <= block_rows:
+        blocks = [score(first, min(first + block_rows, rows)) for first in range(0, rows, block_rows)]
+        return torch.cat(blocks, dim=-1) if len(blocks) > 1 else blocks[0]
     # torch.cat would hold all of them twice.
-    scores = first_block.new_empty(*first_block.shape[:-1], rows)
-    scores[..., :block_rows] = first_block
-    for first in firsts[1:]:
-        last = min(first + block_rows, rows)
-        scores[..., first:last] = score(first, last)
+    scores: Tensor | None = None
+    for first, block in _blocks(score, rows=rows, block_rows=block_rows, threads=threads):
+        if scores is None:
+            scores = block.new_empty(*block.shape[:-1], rows)
+        scores[..., first : first + block.shape[-1]] = block
+    assert scores is not None
     return scores
 
 
-def top_rows(score: Callable[[int, int], Tensor], *, rows: int, k: int, block_rows: int) -> tuple[Tensor, Tensor]:
+def _blocks(
+    score: Callable[[int, int], Tensor], *, rows: int, block_rows: int, threads: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Score blocks of rows, in their order: the first row of each and its scores. `threads` are held at once."""
+    spans = [(first, min(first + block_rows, rows)) for first in range(0, rows, block_rows)]
+    if min(threads, len(spans)) == 1:
+        for first, last in spans:
+            yield first, score(first, last)
+        return
+
+    def score_apart(first: int, last: int) -> tuple[int, Tensor]:
+        with torch.no_grad():  # which a thread of its own does not know of
+            return first, score(first, last)
+
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[tuple[int, Tensor]]] = deque()
+        for span in spans:
+            waiting.append(pool.submit(score_apart, *span))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def top_rows(
+    score: Callable[[int, int], Tensor], *, rows: int, k: int, block_rows: int, threads: int = 1
+) -> tuple[Tensor, Tensor]:
     """Find the rows of the k highest scores, without ever holding the scores of all rows.
 
     Args:
@@ -58,6 +88,7 @@ def top_rows(score: Callable[[int, int], Tensor], *, rows: int, k: int, block_ro
         rows: of the table.
         k: 1..rows.
         block_rows: rows that are scored at once.
+        threads: that score blocks beside each other; no gradients reach what the scores are made of then.
 
     Returns:
         The scores, highest first, and the ids of their rows, (*q, k) each. Of equal scores the lower id comes first.
@@ -67,9 +98,9 @@ def top_rows(score: Callable[[int, int], Tensor], *, rows: int, k: int, block_ro
     """
     if not 1 <= k <= rows:
         raise ValueError(f"k must be 1..{rows}, the rows of the table; got {k}.")
-    best, ids = _top(score(0, min(block_rows, rows)), k)
-    for first in range(block_rows, rows, block_rows):
-        block = score(first, min(first + block_rows, rows))
+    blocks = _blocks(score, rows=rows, block_rows=block_rows, threads=threads)
+    best, ids = _top(next(blocks)[1], k)
+    for first, block in blocks:
         # Later rows only come in by a higher score.
         if best.shape[-1] == k and not bool((block.amax(dim=-1) > best[..., -1]).any()) and not block.isnan().any():
             continue

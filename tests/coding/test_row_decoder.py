@@ -21,7 +21,7 @@ def test_columns_hold_the_numbers_of_rows(way: str, threads: int) -> None:
     expected = np.empty((500, encoded.codebook.rank), np.float32)
     profiles = decoder.decode(codes, rows, numbers=expected, threads=1)
     seen = []
-    for block in decoder.decode_in_columns(codes, rows, block_rows=20, threads=threads, profiles=1):
+    for block in decoder.decode_in_columns(codes, rows, block_rows=20, profiles=1):
         assert np.array_equal(block.columns[:-1].T, expected[block.places])
         assert np.array_equal(block.columns[-1], profiles[block.places] == 0)
         seen += block.places.tolist()
