@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
-from embcompress.report.wording import worst_group
 from embcompress.results import (
     COSINE,
     GRADES,
@@ -39,14 +38,7 @@ def measure_value(measure: str, value: float) -> str:
 
 def measure_text(table: TableReport, measure: str) -> str:
     """Name a measure of a table with its value; empty where it has none."""
-    if table.error is None:
-        return ""
-    value = {NEIGHBOURS: None if table.neighbours is None else table.neighbours.cosine.overlap}.get(measure)
-    if measure == COSINE:
-        value = table.error.cosine.mean
-    elif measure == WORST_GROUP:
-        group = worst_group(table.error.by_norm)
-        value = None if group is None else group.relative
+    value = table.measures.get(measure)
     return "" if value is None else f"{MEASURES[measure]} {measure_value(measure, value)}"
 
 
