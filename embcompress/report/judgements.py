@@ -54,8 +54,7 @@ def grade_reason(grade: Grade, thresholds: Sequence[Threshold]) -> str:
     if threshold is None or grade.grade == GRADES[0]:
         return text
     better, limit = (GRADES[0], threshold.good) if grade.grade == GRADES[1] else (GRADES[1], threshold.fair)
-    word = "up to" if grade.measure == WORST_GROUP else "from"
-    return f"{text} ({better} {word} {measure_value(grade.measure, limit)})"
+    return f"{text} ({better} {_limit_text(grade.measure, limit)})"
 
 
 def thresholds_text(thresholds: Sequence[Threshold]) -> str:
@@ -67,10 +66,14 @@ def thresholds_text(thresholds: Sequence[Threshold]) -> str:
     """
     texts = []
     for one in thresholds:
-        word = "up to" if one.measure == WORST_GROUP else "from"
-        good, fair = measure_value(one.measure, one.good), measure_value(one.measure, one.fair)
-        texts.append(f"{MEASURES[one.measure]}: good {word} {good}, fair {word} {fair}")
+        good, fair = _limit_text(one.measure, one.good), _limit_text(one.measure, one.fair)
+        texts.append(f"{MEASURES[one.measure]}: good {good}, fair {fair}")
     return "; ".join(texts)
+
+
+def _limit_text(measure: str, limit: float) -> str:
+    """Say on which side of a limit a grade lies."""
+    return f"{'up to' if measure == WORST_GROUP else 'from'} {measure_value(measure, limit)}"
 
 
 def gate_condition(gate: Gate) -> str:
