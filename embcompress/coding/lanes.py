@@ -45,6 +45,8 @@ class _Lanes:
     """Vector instructions on the arrays of one call."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, values: Any) -> None:
+        # Elements are addressed as if they followed each other.
+        assert all(kind.layout == "C" for kind in signature.args if isinstance(kind, types.Array))
         self.builder = builder
         self.pointers = [
             context.make_array(kind)(context, builder, value=value).data if isinstance(kind, types.Array) else None

@@ -195,8 +195,8 @@ class StringDecoder:
         decode_strings(
             codes, located.positions, located.lengths, located.layouts, located.factors,
             self._no_targets if targets is None else targets, order, *self._fixed, located.profiles,
-            self._ones if scales is None else scales, self._none if centers is None else centers.ravel(),
-            decoded.ravel(), 0, 0,
+            self._ones if scales is None else np.ascontiguousarray(scales),
+            self._none if centers is None else centers.ravel(), decoded.ravel(), 0, 0,
         )  # fmt: skip
 
     def read_columns(
