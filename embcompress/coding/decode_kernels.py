@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 LEAST = 1 << UNIT_BITS
 UNIT_BYTES = UNIT_BITS // 8
+# What a step reads at most: a unit for the entry, for each bit of an escape and the one that ends it, and for each
+# piece of what follows.
+STEP_BYTES = UNIT_BYTES * (2 + ESCAPE_MAX + 2 * -(-ESCAPE_MAX // RAW_MAX))
+# Gathers take offsets below this.
+OFFSETS = 2**31
 
 
 @compiled
@@ -148,6 +153,12 @@ def _finish(
 
 
 @compiled
+def _cut(length: int, longest: int) -> int:
+    """Return how many bytes of a string are kept: an even number as it is, an odd one stays odd."""
+    return min(length, longest | (length & 1))
+
+
+@compiled
 def _begin(
     own_rows: NDArray[np.int64],  # (rows of the block,)
     codes: NDArray[np.uint8],
@@ -167,23 +178,27 @@ def _begin(
     is_alike: NDArray[np.bool_],
     strings: NDArray[np.uint8],
 ) -> NDArray[np.uint8]:
-    """Begin to decode rows: their strings are copied to one place, which stays in the cache, and is returned."""
-    total = 0
+    """Begin to decode rows: their strings are copied to one place, which stays in the cache, and is returned.
+
+    Of a damaged string that is longer than steps can read the rest is left out, so that places stay small.
+    """
+    longest, total = min(4 + STEP_BYTES * width, (OFFSETS // len(states) - 4) & -2), 0
     for row in own_rows:
-        total += lengths[row]
+        total += _cut(lengths[row], longest)
     if total + UNIT_BYTES > len(strings):
         strings = np.empty(2 * total + UNIT_BYTES, np.uint8)
     count, place = len(own_rows), 0
     for number in range(count):
         row = own_rows[number]
-        copy_bytes(codes, positions[row], strings, place, lengths[row])
-        places[number], place = np.uint32(place), place + lengths[row]
+        length = _cut(lengths[row], longest)
+        copy_bytes(codes, positions[row], strings, place, length)
+        places[number], place = np.uint32(place), place + length
     strings[total], strings[total + 1] = 0, 0
     # Lanes beyond the last row decode it again.
     lanes = (count + LANES - 1) // LANES * LANES
     for lane in range(lanes):
         row = own_rows[min(lane, count - 1)]
-        start, length = np.int64(places[min(lane, count - 1)]), lengths[row]
+        start, length = np.int64(places[min(lane, count - 1)]), _cut(lengths[row], longest)
         state_bytes = min(length, 4 - (length & 1))
         if lane < count:
             state = 0
