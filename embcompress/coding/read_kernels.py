@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embcompress.coding.decode_kernels import decode_strings, sort_rows
+from embcompress.coding.decode_kernels import OFFSETS, decode_strings, sort_rows
 from embcompress.coding.index_kernels import Located
 from embcompress.coding.lanes import ADDS_SLOT, FACTOR_SHIFT, IS_ESCAPE, PAIR_BITS, SHIFT_SHIFT
 from embcompress.coding.symbols import ENTRY_BITS, SLOT_BITS, SLOTS, TABLES, TRAINED, Trellis, load_symbols
@@ -23,6 +23,8 @@ PADDING = 2
 
 # The pair of tables of steps that decode nothing, behind those of both codes.
 NO_PAIR = 4 * TABLES
+# Steps of all layouts, at most: a lane tells the place of its own, of four bytes, below OFFSETS.
+ALL_STEPS_MAX = OFFSETS // 4
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,12 @@ def decoder_tables() -> DecoderTables:
     )
 
 
+def check_steps(layouts: int, width: int) -> None:
+    """Raise an OverflowError if layouts of so many columns have more steps than the decoder finds."""
+    if layouts * width > ALL_STEPS_MAX:
+        raise OverflowError(f"{layouts} layouts of {width} columns")
+
+
 @dataclass(frozen=True)
 class Steps:
     """The steps that decode strings, by layout: behind those that decode a number stand the columns without one.
@@ -100,7 +108,11 @@ class Steps:
             layouts: of each the columns that its strings hold, in their order; their class tables; their raw bits; and
                 how many of the last are in the prefix code.
             width: all columns.
+
+        Raises:
+            OverflowError: more than ALL_STEPS_MAX steps.
         """
+        check_steps(len(layouts), width)
         codes = np.full((len(layouts), width), NO_PAIR, np.uint32)
         all_columns = np.empty((len(layouts), width), np.int32)
         for number, (columns, tables, raw_bits, prefixed) in enumerate(layouts):
