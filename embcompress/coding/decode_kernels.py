@@ -13,7 +13,6 @@ from embcompress.coding.lanes import (
     KEPT_SET,
     LANES,
     PAIR_BITS,
-    UNIT_BITS,
     copy_bytes,
     step_alike,
     step_mixed,
@@ -21,7 +20,7 @@ from embcompress.coding.lanes import (
     write_rows,
 )
 from embcompress.coding.symbols import ENTRY_BITS
-from embcompress.coding.write_kernels import ESCAPE_MAX, RAW_MAX
+from embcompress.coding.write_kernels import ESCAPE_MAX, RAW_MAX, UNIT_BITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -220,7 +219,7 @@ def _begin(
 
 @compiled
 def decode_strings(
-    codes: NDArray[np.uint8],  # with UNIT_BYTES more behind the last string
+    codes: NDArray[np.uint8],
     positions: NDArray[np.int64],  # (rows,), where each row's string starts
     lengths: NDArray[np.int64],  # (rows,), its bytes
     layouts: NDArray[np.int64],  # (rows,)
@@ -242,14 +241,12 @@ def decode_strings(
     centers: NDArray[np.float32],  # profiles * width, or none
     decoded: NDArray[np.float32],  # written
     column_stride: int,
-    first_place: int,
 ) -> None:
     """Decode strings, LANES side by side: rows of one layout where there are as many, else each by its own.
 
     Without a stride rows are written, (all rows * width,), finished. With one, columns, so far apart, of the numbers of
-    all rows in their order, from a first place on, times their factors, without scales and centers; up to LANES - 1
-    more numbers are written. Behind them a column for each profile, for as many as there is room: ones where a row has
-    it, else zeros.
+    all rows in their order, times their factors, without scales and centers; up to LANES - 1 more numbers are written.
+    Behind them a column for each profile, for as many as there is room: ones where a row has it, else zeros.
     """
     rows = len(order)
     most = min(GROUPS_AT_ONCE, max(1, NUMBERS_AT_ONCE // (LANES * max(1, width))))
@@ -266,7 +263,7 @@ def decode_strings(
             own_factors, group_sizes, is_alike, strings,
         )  # fmt: skip
         groups = (len(own_rows) + LANES - 1) // LANES
-        offset = first_place + first if column_stride else 0
+        offset = first if column_stride else 0
         for step in range(group_sizes[:groups].max()):
             for group in range(groups):
                 lane = group * LANES

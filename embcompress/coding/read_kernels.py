@@ -17,9 +17,8 @@ from embcompress.coding.symbols import ENTRY_BITS, SLOT_BITS, SLOTS, TABLES, TRA
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Bytes that may follow a string's last one in memory: the decoder reads a unit before it knows that there is none.
+# Bytes behind the last string in the buffers of modules, and so in their state dicts; no decoder reads them.
 PADDING = 2
-
 
 # The pair of tables of steps that decode nothing, behind those of both codes.
 NO_PAIR = 4 * TABLES
@@ -142,7 +141,7 @@ def read_strings(
     """Decode the strings of rows into `decoded`, times a factor each.
 
     Args:
-        codes: with PADDING bytes behind the last string.
+        codes: in which the strings lie.
         positions: (rows,), where each string starts.
         lengths: (rows,), bytes of each.
         layouts: (rows,), of which layout each is.
@@ -196,7 +195,7 @@ class StringDecoder:
         """Decode rows: the arguments of `read_strings`.
 
         Args:
-            codes: with PADDING bytes behind the last string.
+            codes: in which the strings lie.
             located: the rows.
             order: which of them are decoded; those of a layout behind each other.
             targets: where in `decoded` each belongs; None for its own number.
@@ -208,7 +207,7 @@ class StringDecoder:
             codes, located.positions, located.lengths, located.layouts, located.factors,
             self._no_targets if targets is None else targets, order, *self._fixed, located.profiles,
             self._ones if scales is None else np.ascontiguousarray(scales),
-            self._none if centers is None else centers.ravel(), decoded.ravel(), 0, 0,
+            self._none if centers is None else centers.ravel(), decoded.ravel(), 0,
         )  # fmt: skip
 
     def read_columns(
@@ -219,20 +218,18 @@ class StringDecoder:
         order: NDArray[np.int64],
         columns: NDArray[np.float32],
         stride: int,
-        first: int,
     ) -> None:
         """Decode rows, in their order, column by column.
 
         Args:
-            codes: with PADDING bytes behind the last string.
+            codes: in which the strings lie.
             located: the rows.
             order: as of `read`.
-            columns: (columns + profiles) * stride, written: of each column what begins at `first`, and up to LANES - 1
-                numbers behind them.
+            columns: (columns + profiles) * stride, written: of each column a number a row, and up to LANES - 1 behind
+                them.
             stride: numbers between two columns.
-            first: where in each column the first row is written.
         """
         decode_strings(
             codes, located.positions, located.lengths, located.layouts, located.factors, self._no_targets, order,
-            *self._fixed, located.profiles, self._ones, self._none, columns, stride, first,
+            *self._fixed, located.profiles, self._ones, self._none, columns, stride,
         )  # fmt: skip
