@@ -216,7 +216,7 @@ def _fit_fillers(
 
 
 def decode_block(
-    codes: NDArray[np.uint8],  # with PADDING bytes behind the last string
+    codes: NDArray[np.uint8],
     positions: NDArray[np.int64],  # (rows,), where each string starts
     lengths: NDArray[np.int64],  # (rows,)
     *,
