@@ -45,7 +45,7 @@ SHIFT_SHIFT = tl.constexpr(lanes.SHIFT_SHIFT)
 def _refill(state, left, ends, lacks):
     """Read a unit into states below 2^UNIT_BITS, where a mask is on and units are left."""
     lacks = lacks & (state < LEAST) & (left > 0)
-    places = ends - 2 * left
+    places = ends - 2 * left.to(tl.int64)  # a string may have 2^31 bytes, by a damaged index
     low = tl.load(places, mask=lacks, other=0).to(tl.uint32)
     high = tl.load(places + 1, mask=lacks, other=0).to(tl.uint32)
     return tl.where(lacks, (state << UNIT_BITS) | (high << 8) | low, state), left - lacks.to(tl.int32)
