@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from embcompress.exceptions import IdsError
+from embcompress.nn.base_checks import check_assignment, common_shape_of, device_of, dtype_of
 from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.embedding import Embedding
 from embcompress.nn.ids import Ids, as_ids, refuse
 from embcompress.nn.low_rank import LowRankRepresentation
 from embcompress.nn.match_base import match_base
-from embcompress.nn.representation import Representation, Shape, as_shape, positive
+from embcompress.nn.representation import Representation, Shape, positive
 
 Kwargs = Mapping[str, Any] | None
 Hint = Any  # a representation, ours or PyKEEN's, a class of one, a name of REPRESENTATIONS, or None for an Embedding
@@ -65,8 +66,8 @@ class PartitionRepresentation(Representation):
         unique: bool | None = None,
     ) -> None:
         made = _make_all(bases, bases_kwargs)
-        row_shape = _common_shape(made, shape)
-        assignment = _checked(torch.as_tensor(assignment), made)
+        row_shape = common_shape_of(made, shape)
+        assignment = check_assignment(torch.as_tensor(assignment), made)
         if max_id not in (None, len(assignment)):
             raise IdsError(f"the assignment is of {len(assignment)} ids; max_id is {max_id}.")
         super().__init__(
@@ -86,12 +87,12 @@ class PartitionRepresentation(Representation):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the rows."""
-        return _dtype_of(self.bases[0])
+        return dtype_of(self.bases[0])
 
     @property
     def device(self) -> torch.device:
         """The device of the bases."""
-        return _device_of(self.bases[0])
+        return device_of(self.bases[0])
 
     def look_up(self, indices: Tensor | None) -> Tensor:
         """Return rows without the normalizer and dropout of this table, (*s, *shape); each base applies its own."""
@@ -211,7 +212,7 @@ class MultiBackfillRepresentation(PartitionRepresentation):
             row[ids] = torch.arange(len(ids))
             bases.append(base)
         new_ids = (owner == len(partitions)).nonzero().squeeze(1)
-        _common_shape(bases, shape)
+        common_shape_of(bases, shape)
         if len(new_ids):
             row[new_ids] = torch.arange(len(new_ids))
             bases.append(_make_backfill(backfill, backfill_kwargs, base=bases[0], count=len(new_ids)))
@@ -320,48 +321,6 @@ def _make_all(bases: Any, bases_kwargs: Any) -> list[Any]:
     return [make_representation(hint, kwargs) for hint, kwargs in zip(hints, bases_kwargs, strict=True)]
 
 
-def _common_shape(bases: Sequence[Any], shape: Shape | None) -> tuple[int, ...]:
-    """Find the one shape of all bases.
-
-    Raises:
-        ValueError: bases of different shapes, dtypes or devices, or of another shape than asked for.
-    """
-    for what, values in (
-        ("shape", [tuple(base.shape) for base in bases]),
-        ("dtype", [_dtype_of(base) for base in bases]),
-        ("device", [_device_of(base) for base in bases]),
-    ):
-        if len(set(values)) > 1:
-            raise ValueError(f"bases must have one {what}; got {', '.join(map(str, values))}.")
-    common_shape = tuple(bases[0].shape)
-    if shape is not None and as_shape(shape) != common_shape:
-        raise ValueError(f"the bases have shape {common_shape}; asked for {as_shape(shape)}.")
-    return common_shape
-
-
-def _checked(assignment: Tensor, bases: Sequence[Any]) -> Tensor:
-    """Check that every id is assigned to a row that there is, and every base to some id.
-
-    Raises:
-        IdsError: not so; names the ids.
-    """
-    if assignment.ndim != 2 or assignment.shape[1] != 2 or not len(assignment):
-        raise IdsError(f"assignment must be (max_id, 2); got {tuple(assignment.shape)}.")
-    if assignment.is_floating_point() or assignment.is_complex() or assignment.dtype == torch.bool:
-        raise IdsError(f"assignment must be integers; got {assignment.dtype}.")
-    owner, row = assignment.long().unbind(1)
-    is_unknown = (owner < 0) | (owner >= len(bases))
-    refuse(is_unknown.nonzero().squeeze(1), f"assignment names a base outside 0..{len(bases) - 1} for the ids")
-    sizes = torch.tensor([base.max_id for base in bases], device=owner.device)
-    refuse(
-        ((row < 0) | (row >= sizes[owner])).nonzero().squeeze(1),
-        "assignment names a row that the base lacks for the ids",
-    )
-    unused = (torch.bincount(owner, minlength=len(bases)) == 0).nonzero().squeeze(1)
-    refuse(unused, "every base needs an id assigned to it, else leave it out; none has base")
-    return assignment.long()
-
-
 def _make_backfill(hint: Hint, kwargs: Kwargs, *, base: Any, count: int) -> Any:
     """Make the rows of new ids, like those of the base unless told otherwise."""
     given = {} if isinstance(hint, nn.Module) else {"max_id": count, **(kwargs or {})}
@@ -372,7 +331,7 @@ def _make_backfill(hint: Hint, kwargs: Kwargs, *, base: Any, count: int) -> Any:
     cls = _class_of(hint)
     inherited: dict[str, Any] = {} if "embedding_dim" in given else {"shape": tuple(base.shape)}
     if cls in (Embedding, LowRankRepresentation):
-        inherited |= {"dtype": _dtype_of(base), "device": _device_of(base)}
+        inherited |= {"dtype": dtype_of(base), "device": device_of(base)}
         num_bases = given.get("num_bases", 3) if cls is LowRankRepresentation else None
         inherited |= match_base(base, num_bases=num_bases, given=given)
         if "initializer" not in given:  # its arguments are among those of the one inherited
@@ -381,19 +340,3 @@ def _make_backfill(hint: Hint, kwargs: Kwargs, *, base: Any, count: int) -> Any:
     if isinstance(backfill, Embedding):  # the first lookup comes before the first step, and a frozen one takes none
         backfill.constrain()
     return backfill
-
-
-def _tensors_of(base: nn.Module) -> Iterator[Tensor]:
-    yield from base.parameters()
-    yield from base.buffers()
-
-
-def _dtype_of(base: Any) -> torch.dtype:
-    if isinstance(base, Representation):
-        return base.dtype
-    real = next((tensor.dtype for tensor in _tensors_of(base) if tensor.is_floating_point()), torch.get_default_dtype())
-    return real.to_complex() if getattr(base, "is_complex", False) else real
-
-
-def _device_of(base: Any) -> torch.device:
-    return next((tensor.device for tensor in _tensors_of(base)), torch.device("cpu"))

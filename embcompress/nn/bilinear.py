@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from embcompress.linalg.bilinear import factor_matrices
-from embcompress.nn.markers import put_mark, take_mark
+from embcompress.nn.markers import MarkedModule
 from embcompress.nn.representation import positive
 
 INTERDEPENDENCES = ("attribute", "instance")
 
 
-class LowRankBilinear(nn.Module):
+class LowRankBilinear(MarkedModule):
     """Takes the place of torch.nn.Bilinear: y_o = x1^T A_o B_o^T x2 + b_o, computed as (x1 A_o) . (x2 B_o).
 
     Costs (in1 + in2) * rank operations an output and a pair, where torch.nn.Bilinear takes in1 * in2.
@@ -44,7 +43,6 @@ class LowRankBilinear(nn.Module):
         6.0
     """
 
-    dense_key: str = ""
     table_shape: tuple[int, ...] | None = None
 
     def __init__(
@@ -144,18 +142,6 @@ class LowRankBilinear(nn.Module):
     def to_dense(self) -> Tensor:
         """Multiply out the weight of torch.nn.Bilinear, (out, in1, in2)."""
         return self.left @ self.right.mT
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        """Put a mark where the dense forms were."""
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.dense_key:
-            put_mark(destination, prefix + self.dense_key)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load, and refuse dense forms."""
-        if self.dense_key:
-            take_mark(state_dict, prefix + self.dense_key, args[-1])
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """Return the sizes."""

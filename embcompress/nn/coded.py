@@ -190,13 +190,18 @@ class CodedRepresentation(CodedStrings):
         return self._direct().weights(ids)
 
     def _weight_scorer(self, projected: Tensor, *, dtype: torch.dtype) -> Callable[[int, int], Tensor]:
-        if projected.dtype != torch.float32 or not self._is_direct(projected):
+        if not self._is_scored_directly(projected):
             return super()._weight_scorer(projected, dtype=dtype)
         score = self._direct().scorer(projected)
         return lambda first, last: score(first, last).to(dtype)
 
-    def _score_threads(self, query: Tensor) -> int:
-        return torch.get_num_threads() if query.dtype == torch.float32 and self._is_direct(query) else 1
+    def _score_threads(self, projected: Tensor) -> int:
+        # A mode is one of its own thread, and would see nothing of others.
+        is_apart = self._is_scored_directly(projected) and not torch._C._len_torch_dispatch_stack()
+        return torch.get_num_threads() if is_apart else 1
+
+    def _is_scored_directly(self, projected: Tensor) -> bool:
+        return projected.dtype == torch.float32 and self._is_direct(projected)
 
     def _is_direct(self, tensor: Tensor) -> bool:
         """Tell whether rows are decoded here and now for a tensor of ids or queries: no graph is to know of it."""

@@ -151,8 +151,8 @@ class CodedRows(Representation):
             threads=threads,
         )
 
-    def _score_threads(self, query: Tensor) -> int:  # noqa: ARG002 - for the classes derived from this
-        """Count the threads that may score blocks for a query beside each other, each by itself."""
+    def _score_threads(self, projected: Tensor) -> int:  # noqa: ARG002 - for the classes derived from this
+        """Count the threads that may call the scorer of weights for (*q, columns) beside each other."""
         return 1
 
     def look_up(self, indices: Tensor | None) -> Tensor:
@@ -201,17 +201,21 @@ class CodedRows(Representation):
         Raises:
             ValueError: as of `scores`; more rows are asked for than there are, or none.
         """
-        return top_rows(
-            self.scorer(query), rows=self.max_id, k=k, block_rows=self._block_rows, threads=self._score_threads(query)
-        )
+        score, threads = self._scorer(query)
+        return top_rows(score, rows=self.max_id, k=k, block_rows=self._block_rows, threads=threads)
 
     def scorer(self, query: Tensor) -> Callable[[int, int], Tensor]:
         """Make what gives the `scores` of rows from one id up to another, (*q, count); arguments are those of it."""
+        return self._scorer(query)[0]
+
+    def _scorer(self, query: Tensor) -> tuple[Callable[[int, int], Tensor], int]:
+        """Make the `scorer`, and count the threads that may call it beside each other."""
         flat, dtype = self._flatten(query)
         if self.normalizer is None:
-            return self._weight_scorer(self._project(flat), dtype=dtype)
+            projected = self._project(flat)
+            return self._weight_scorer(projected, dtype=dtype), self._score_threads(projected)
         score = normalized_scorer(self, flat)
-        return lambda first, last: score(first, last).to(dtype)
+        return lambda first, last: score(first, last).to(dtype), 1
 
     def _flatten(self, query: Tensor) -> tuple[Tensor, torch.dtype]:
         """Check a query, and flatten it: (*q, *shape) -> (*q, real entries of a row); also tell the scores' dtype."""

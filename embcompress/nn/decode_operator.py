@@ -22,6 +22,7 @@ from embcompress.coding.row_index import RowIndex
 from embcompress.exceptions import ArtifactError
 from embcompress.nn.device_decoder import DeviceTable, decode_on_device, find_kernels
 from embcompress.nn.memory_cache import MemoryCache
+from embcompress.nn.operators import define_row_operator
 
 # The buffers of a coded table, each of one axis, in the order of the operator's arguments.
 BUFFERS = ("codes", "kinds", "lengths", "codebook_bytes")
@@ -198,25 +199,9 @@ def _shapes(ids: Tensor, codes: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     return codes.new_empty((count, rank), dtype=torch.float32), codes.new_empty((count,), dtype=torch.int64)
 
 
-def _over_batches(_: Any, in_dims: tuple[int | None, ...], ids: Tensor, *others: Any) -> Any:
-    """Decode the rows of a batch of lists of ids at once; tables are the same for all."""
-    if any(dim is not None for dim in in_dims[1:]):
-        raise NotImplementedError("vmap over the codes of tables: stack the tables' rows instead.")
-    assert in_dims[0] is not None
-    lists = ids.movedim(in_dims[0], 0)
-    decoded = torch.ops.embcompress.decode_rows(lists.flatten(), *others)
-    return tuple(part.unflatten(0, lists.shape) for part in decoded), (0, 0)
-
-
-# Defined by hand: the wrapper of torch.library.custom_op takes tens of microseconds a call.
-_library: Any = torch.library.Library("embcompress", "DEF")  # type: ignore[no-untyped-call]
-_library.define(
+define_row_operator(
     "decode_rows(Tensor ids, Tensor codes, Tensor kinds, Tensor lengths, Tensor codebook, int rank, "
     "Tensor? scales, Tensor? centers) -> (Tensor, Tensor)",
-    tags=(torch.Tag.pt2_compliant_tag,),
+    {"CPU": _decode_on_host, "CUDA": _decode_on_cuda},
+    shapes=_shapes,
 )
-_library.impl("decode_rows", _decode_on_host, "CPU")
-_library.impl("decode_rows", _decode_on_cuda, "CUDA")
-torch.library.register_fake("embcompress::decode_rows", _shapes, lib=_library)
-if hasattr(torch.library, "register_vmap"):
-    torch.library.register_vmap("embcompress::decode_rows", _over_batches, lib=_library)

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.linalg.error import ErrorAccumulator
 from embcompress.linalg.projection import fitting_dtype, largest_weight, measuring_dtype, project
 from embcompress.linalg.svd import factorize
 from embcompress.nn.constrainers import RowFunction
 from embcompress.nn.embedding import Embedding
+from embcompress.nn.factor_base import FactoredRows
 from embcompress.nn.initializers import Initializer, as_given, fill
 from embcompress.nn.module_rows import open_table
-from embcompress.nn.moves import in_own_dtype
 from embcompress.nn.pykeen_factors import PYKEEN_BASES, PYKEEN_WEIGHTS, LowRankWeight, rename_factors
-from embcompress.nn.representation import Representation, Shape
-from embcompress.nn.scoring import flat_query, normalized_scorer, score_in_blocks, top_rows
+from embcompress.nn.representation import Shape
 from embcompress.nn.table_weight import check_assigned_weight, read_weight
 from embcompress.nn.weight_options import check_dense, read_weight_options
 
 TOLD_BY_THE_TABLE = frozenset({"max_id", "num_embeddings", "shape", "embedding_dim", "dtype", "device", "generator"})
 
 
-class LowRankRepresentation(Representation):
+class LowRankRepresentation(FactoredRows):
     """Rows that are sums of shared bases: `row[i] = sum_k weights[i, k] * bases[k]`.
 
     A lookup costs rank * dim operations a row and never builds the table. Weights are real; bases of a complex table
@@ -62,6 +60,8 @@ class LowRankRepresentation(Representation):
         >>> table(torch.tensor([0])).tolist()
         [[1.0, 2.0]]
     """
+
+    weights: nn.Parameter
 
     def __init__(
         self,
@@ -201,11 +201,6 @@ class LowRankRepresentation(Representation):
         return cls.from_factors(bases=shaped, weights=weights, **kwargs)
 
     @property
-    def num_bases(self) -> int:
-        """The rank."""
-        return self.bases.max_id
-
-    @property
     def base(self) -> Embedding:
         """The bases, as PyKEEN calls them."""
         return self.bases
@@ -220,89 +215,25 @@ class LowRankRepresentation(Representation):
         check_assigned_weight(value, self, owner=type(self).__name__)
 
     @property
-    def is_complex(self) -> bool:
-        """Whether rows are complex."""
-        return self.bases.is_complex
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the rows."""
-        common = torch.promote_types(self.weights.dtype, self.bases.stored.dtype)
-        return common.to_complex() if self.is_complex else common
-
-    @property
     def device(self) -> torch.device:
         """The device of the factors."""
         return self.weights.device
-
-    def look_up(self, indices: Tensor | None) -> Tensor:
-        """Return rows without normalizer and dropout, (*s, *shape)."""
-        return self.combine(self.weights_of(indices))
 
     def weights_of(self, indices: Tensor | None) -> Tensor:
         """Return the weights of rows, (*s, rank), real, with their normalizer; ids as in `look_up`."""
         return self._normalize(self.weights if indices is None else nn.functional.embedding(indices, self.weights))
 
-    def _normalize(self, weights: Tensor) -> Tensor:
-        return weights if self.weight_normalizer is None else self.weight_normalizer(weights)
-
-    def combine(self, weights: Tensor) -> Tensor:
-        """Make rows of weights, (*s, rank) -> (*s, *shape)."""
-        common, bases = self._bases_in_common()
-        with in_own_dtype(weights.device):
-            product = weights.to(common) @ bases
-        rows = product.view((*weights.shape[:-1], *self.bases.stored_shape))
-        return torch.view_as_complex(rows) if self.is_complex else rows
-
-    def scores(self, query: Tensor) -> Tensor:
-        """Score all rows against queries by inner product, without building the table: (query @ bases^T) @ weights^T.
-
-        Where there is a normalizer, rows are looked up and scored block by block. Dropout plays no part.
-
-        Args:
-            query: (*q, *shape), of the dtype of the rows, or wider.
-
-        Returns:
-            (*q, max_id), real. Of complex rows it is Re sum(query * conj(row)): the inner product of the pairs.
-
-        Raises:
-            ValueError: a query of another shape, or a complex one where rows are real or the other way round.
-        """
-        flat, bases = self._flatten(query)
+    def scores(self, query: Tensor) -> Tensor:  # noqa: D102 - as in FactoredRows
         if self.normalizer is not None:
-            score = normalized_scorer(self, flat)
-            return score_in_blocks(score, rows=self.max_id, block_rows=BLOCK_ROWS, has_graph=torch.is_grad_enabled())
+            return super().scores(query)
+        flat, bases = self._flatten(query)
         return (flat @ bases.T) @ self.weights_of(None).to(flat.dtype).T
 
-    def topk(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Find the rows of the k highest `scores`, block by block: no more than the scores of a block are held.
+    def _weights_between(self, first: int, last: int) -> Tensor:
+        return self._normalize(self.weights[first:last])
 
-        Args:
-            query: as of `scores`.
-            k: 1..max_id.
-
-        Returns:
-            The scores, highest first, and the ids of their rows, (*q, k) each; of equal scores the lower id first.
-
-        Raises:
-            ValueError: as of `scores`; more rows are asked for than there are, or none.
-        """
-        return top_rows(self.scorer(query), rows=self.max_id, k=k, block_rows=BLOCK_ROWS)
-
-    def scorer(self, query: Tensor) -> Callable[[int, int], Tensor]:
-        """Make what gives the `scores` of rows from one id up to another, (*q, count); arguments are those of it."""
-        flat, bases = self._flatten(query)
-        if self.normalizer is not None:
-            return normalized_scorer(self, flat)
-        projected = flat @ bases.T  # (*q, rank)
-        return lambda first, last: projected @ self._normalize(self.weights[first:last]).to(flat.dtype).T
-
-    def _flatten(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Check a query, and flatten it: (*q, *shape) -> (*q, real dim); also give the bases in its dtype."""
-        flat = flat_query(self, query)
-        common, bases = self._bases_in_common()
-        common = torch.promote_types(common, flat.dtype)
-        return flat.to(common), bases.to(common)
+    def _normalize(self, weights: Tensor) -> Tensor:
+        return weights if self.weight_normalizer is None else self.weight_normalizer(weights)
 
     def reset_parameters(self) -> None:
         """Draw bases and weights anew, unless they were given or are frozen."""
@@ -336,14 +267,3 @@ class LowRankRepresentation(Representation):
                 "make it of a wider dtype, or by from_factors."
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def extra_repr(self) -> str:
-        """Return the rank beside what every representation tells."""
-        return f"{super().extra_repr()}, num_bases={self.num_bases}"
-
-    def _bases_in_common(self) -> tuple[torch.dtype, Tensor]:
-        """Give the dtype that holds weights and bases, and the bases in it, (rank, real dim): weights may be wider."""
-        bases = self.bases(None)
-        real = (torch.view_as_real(bases) if bases.is_complex() else bases).reshape(len(bases), -1)
-        common = torch.promote_types(self.weights.dtype, real.dtype)
-        return common, real.to(common)

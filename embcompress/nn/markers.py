@@ -10,7 +10,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # One axis, where a table has two or more; the bytes are for those who look.
 TEXT = b"compressed by embcompress: see embcompress.apply_state_dict and embcompress.from_pretrained"
@@ -44,3 +44,26 @@ def take_mark(state_dict: MutableMapping[str, Any], name: str, messages: list[st
             f"{name} is {tuple(getattr(value, 'shape', ()))}: dense, where the model has a compressed table. Load it "
             "into the model before embcompress.apply_to, or load the state dict of a model with compressed tables."
         )
+
+
+class MarkedModule(nn.Module):
+    """A module whose state dicts have a mark where a dense parameter was.
+
+    Attributes:
+        dense_key: the name, within the module, of the dense parameter that it took the place of; empty where it did
+            not.
+    """
+
+    dense_key: str = ""
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Put a mark where the dense parameter was."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.dense_key:
+            put_mark(destination, prefix + self.dense_key)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load, and refuse the dense parameter."""
+        if self.dense_key:
+            take_mark(state_dict, prefix + self.dense_key, args[-1])
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 from embcompress.nn.constrainers import NORMALIZERS, RowFunction, row_function
 from embcompress.nn.ids import as_indices
-from embcompress.nn.markers import put_mark, take_mark
+from embcompress.nn.markers import MarkedModule
 from embcompress.nn.moves import check_kept, mark_unset
 from embcompress.nn.regularizers import make_regularizer
 from embcompress.nn.table_weight import check_assigned_weight, read_weight, without_gradient
@@ -22,7 +22,7 @@ from embcompress.nn.table_weight import check_assigned_weight, read_weight, with
 Shape = int | Sequence[int]
 
 
-class Representation(nn.Module, ABC):
+class Representation(MarkedModule, ABC):
     """Maps ids 0..max_id - 1 to rows of one shape.
 
     Args:
@@ -49,7 +49,6 @@ class Representation(nn.Module, ABC):
 
     padding_idx: int | None = None
     table_name: str = ""
-    dense_key: str = ""
 
     def __init__(
         self,
@@ -207,18 +206,6 @@ class Representation(nn.Module, ABC):
         if was_meta:
             mark_unset(self)
         return self
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        """Put a mark where a dense table was."""
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.dense_key:
-            put_mark(destination, prefix + self.dense_key)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load, and refuse the rows of a dense table."""
-        if self.dense_key:
-            take_mark(state_dict, prefix + self.dense_key, args[-1])
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """Return the shape of the table, of how many numbers it is made, and how many of them are trained."""

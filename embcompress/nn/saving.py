@@ -116,7 +116,7 @@ def save(model: nn.Module | Mapping[str, Any], path: str | Path, *, force: bool 
         )
     tables = [part.table for part in parts]
     contents = {entry: tensor for part in parts for entry, tensor in part.tensors.items()} | {
-        Entry(name, _dtype_name(tensor), tuple(tensor.shape)): tensor for name, tensor in rest.items()
+        Entry(name, _dtype_name(tensor.dtype), tuple(tensor.shape)): tensor for name, tensor in rest.items()
     }
     entries = list(contents)
     if are_needed(target) or _is_of_hugging_face(model):
@@ -203,11 +203,11 @@ def _plain_part(name: str, module: LowRankRepresentation, *, is_flat: bool) -> _
         tied_names=(),
         rows=module.max_id,
         shape=tuple(shape),
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=_dtype_name(dtype),
         rank=len(stored),
         error=None,
     )
-    entries = factor_entries(table, bases_dtype=table.dtype, weights_dtype=_dtype_name(weights))
+    entries = factor_entries(table, bases_dtype=table.dtype, weights_dtype=_dtype_name(weights.dtype))
     return _Part(
         table,
         dict(zip(entries, (torch.view_as_complex(bases) if is_complex else bases, weights), strict=True)),
@@ -222,7 +222,7 @@ def _bilinear_part(name: str, module: LowRankBilinear) -> _Part:
         tied_names=(),
         rows=shape[0],
         shape=tuple(shape[1:]),
-        dtype=_dtype_name(module.left),
+        dtype=_dtype_name(module.left.dtype),
         rank=module.rank,
         error=None,
         kind="bilinear",
@@ -242,7 +242,7 @@ def _coded_head(name: str, module: Any, *, is_flat: bool) -> CompressedTable:
         tied_names=(),
         rows=module.max_id,
         shape=tuple(shape),
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=_dtype_name(dtype),
         rank=module.num_bases,
         error=None,
         coding=CODED,
@@ -323,5 +323,5 @@ def _windowed_part(table: CompressedTable, module: WindowCodedRepresentation) ->
     return _Part(table, {entry: parts[suffix] for suffix, entry in entries.items()}, is_rounded=is_rounded)
 
 
-def _dtype_name(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -57,7 +57,7 @@ def score_in_blocks(
 def _blocks(
     score: Callable[[int, int], Tensor], *, rows: int, block_rows: int, threads: int
 ) -> Iterator[tuple[int, Tensor]]:
-    """Score blocks of rows, in their order: the first row of each and its scores. `threads` are held at once."""
+    """Yield the first row of each block and its scores, in their order; up to `threads` wait behind the one yielded."""
     spans = [(first, min(first + block_rows, rows)) for first in range(0, rows, block_rows)]
     if min(threads, len(spans)) == 1:
         for first, last in spans:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from embcompress.coding.window_codebook import GroupLayout, WindowCodebook, indices_in_groups, read_levels
 from embcompress.nn.memory_cache import MemoryCache
+from embcompress.nn.operators import define_row_operator
 
 _plans = MemoryCache[tuple[tuple[GroupLayout, ...], Tensor | None]]()
 
@@ -70,21 +71,9 @@ def _shapes(ids: Tensor, _codes: Any, _groups: Any, bits: Tensor, _windows: Any)
     return bits.new_empty((ids.shape[0], bits.shape[1]), dtype=torch.int32), torch.empty_like(ids)
 
 
-def _over_batches(_: Any, in_dims: Any, ids: Tensor, *others: Any) -> Any:
-    """Find the levels of a batch of lists of ids at once."""
-    lists = ids.movedim(in_dims[0], 0)
-    found = torch.ops.embcompress.window_levels(lists.flatten(), *others)
-    return tuple(part.unflatten(0, lists.shape) for part in found), (0, 0)
-
-
-_library: Any = torch.library.Library("embcompress", "FRAGMENT")  # type: ignore[no-untyped-call]
-_library.define(
+define_row_operator(
     "window_levels(Tensor ids, Tensor[] codes, Tensor? groups_of_rows, Tensor bits, Tensor windows)"
     " -> (Tensor, Tensor)",
-    tags=(torch.Tag.pt2_compliant_tag,),
+    {"CPU": _find_levels, "CUDA": _find_levels},
+    shapes=_shapes,
 )
-for _key in ("CPU", "CUDA"):
-    _library.impl("window_levels", _find_levels, _key)
-torch.library.register_fake("embcompress::window_levels", _shapes, lib=_library)
-if hasattr(torch.library, "register_vmap"):
-    torch.library.register_vmap("embcompress::window_levels", _over_batches, lib=_library)

@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -257,13 +258,15 @@ def test_coded_refuses_queries_of_other_shapes(query: Tensor, dtype: torch.dtype
 
 
 class Widest(TorchDispatchMode):
-    """Remembers the largest number of entries that any operation gave."""
+    """Remembers the largest number of entries that any operation gave, and counts products of matrices."""
 
     entries = 0
+    products = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and look at its result."""
         result = func(*args, **(kwargs or {}))
+        self.products += func is torch.ops.aten.mm.default
         for part in result if isinstance(result, list | tuple) else [result]:
             self.entries = max(self.entries, part.numel() if isinstance(part, Tensor) else 0)
         return result
@@ -304,6 +307,33 @@ def test_coded_finds_the_rows_of_the_highest_scores(way: str, normalizer: str | 
     for k in (0, table.max_id + 1):
         with pytest.raises(ValueError, match=rf"k must be 1\.\.{table.max_id}, the rows of the table; got {k}\."):
             table.topk(query, k)
+
+
+@pytest.fixture
+def _two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_two_threads")
+def test_coded_scores_beside_each_other_what_has_no_graph() -> None:
+    """Scores of three blocks in two threads are those of one; a mode sees them, and a normalizer that learns too."""
+    encoded = encode_table((4,), way="bases").repeat(2 * BLOCK_ROWS // ROWS + 1)
+    table = CodedRepresentation.from_codes(**encoded.parts).requires_grad_(False)
+    query = torch.randn(2, 4, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        scores = table.scores(query)
+    assert_near(scores, query.double() @ encoded.dense.T)
+    with torch.no_grad(), Widest() as widest:
+        assert torch.equal(table.scores(query), scores)
+    assert widest.products == 1 + 3  # of the query and the bases, and a block each
+    table.normalizer = nn.LayerNorm(4)
+    best, ids = table.topk(query, 3)
+    (gradient,) = torch.autograd.grad(best.sum(), [table.normalizer.bias])
+    assert torch.equal(ids, table.scores(query).sort(dim=-1, descending=True, stable=True).indices[:, :3])
+    torch.testing.assert_close(gradient, 3 * query.sum(dim=0))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from embcompress.nn import CodedRepresentation
 from tests.cases import for_each
 from tests.nn.coded_tables import make_table
 from tests.nn.window_tables import make_table as make_window_table
@@ -29,6 +31,15 @@ def gradients_of(table: nn.Module, look_up: Callable[[Tensor], Tensor]) -> list[
     rows = look_up(IDS)
     parameters = [parameter for parameter in table.parameters() if parameter.requires_grad]
     return list(torch.autograd.grad((rows * rows.conj()).real.sum(), parameters))
+
+
+def call_of(table: Any, ids: Tensor) -> tuple[Any, tuple[Any, ...]]:
+    """Give the operator of a table, and its arguments."""
+    if isinstance(table, CodedRepresentation):
+        buffers = (table.codes, table.kinds, table.lengths, table.codebook_bytes)
+        return torch.ops.embcompress.decode_rows.default, (ids, *buffers, table.num_bases, None, None)
+    windows = (list(table.codes), table.groups_of_rows, table.bits, table.windows)
+    return torch.ops.embcompress.window_levels.default, (ids, *windows)
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -60,20 +71,17 @@ def test_lookups_are_traced_and_mapped(name: str) -> None:
     torch.testing.assert_close(traced(OTHER_IDS), table(OTHER_IDS), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(torch.vmap(table)(OTHER_IDS), table(OTHER_IDS), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(torch.vmap(table, in_dims=1)(OTHER_IDS), table(OTHER_IDS.T), rtol=1e-6, atol=1e-6)
+    operator, (ids, *others) = call_of(table, OTHER_IDS)
+    batches = [torch.stack([other] * 4) if isinstance(other, Tensor) else other for other in others]
+    in_dims = [0 if isinstance(other, Tensor) else None for other in others]
+    with pytest.raises(NotImplementedError, match="vmap over the codes of tables"):
+        torch.vmap(operator, in_dims=(0, *in_dims))(ids, *batches)
 
 
 @for_each("name", list(TABLES))
 def test_operators_keep_their_promises(name: str) -> None:
     """Torch's own checks of an operator's schema, shapes and traces pass; an id outside is an IndexError."""
-    table = TABLES[name]()
-    ids = OTHER_IDS.flatten()
-    if name.startswith("windows"):
-        operator = torch.ops.embcompress.window_levels.default
-        arguments = (ids, list(table.codes), table.groups_of_rows, table.bits, table.windows)
-    else:
-        operator = torch.ops.embcompress.decode_rows.default
-        buffers = (table.codes, table.kinds, table.lengths, table.codebook_bytes)
-        arguments = (ids, *buffers, table.num_bases, None, None)
+    operator, arguments = call_of(TABLES[name](), OTHER_IDS.flatten())
     torch.library.opcheck(operator, arguments)
     with pytest.raises(IndexError, match=r"ids must be in 0\.\.\d+; got -1\.\.9\."):
         operator(torch.tensor([9, -1]), *arguments[1:])

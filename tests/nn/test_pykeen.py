@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,7 +30,7 @@ with warnings.catch_warnings():
     from pykeen.training import LCWATrainingLoop
     from pykeen.utils import clamp_norm, complex_normalize
 
-pytestmark = pytest.mark.pykeen
+pytestmark = [pytest.mark.pykeen, pytest.mark.usefixtures("fast_epochs")]
 
 SAMPLES = Path(__file__).parents[2] / "sample_checkpoints"
 ENTITIES, RELATIONS, DIM, RANK = 14, 55, 16, 4  # the first two are those of Nations
@@ -40,20 +39,6 @@ OPTIMUM = 1e-5  # relative: what rounding to float32 may add to an error of a te
 SWAPS = 5e-4  # of an MRR over 2148 questions: two answers that change places 1 and 2, as scores a rounding apart may
 
 Model = Any  # ERModel is generic over what nobody names
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _fast_epochs() -> Iterator[None]:
-    """Take what is alive out of garbage collection: PyKEEN collects after every epoch, which was 9/10 of its time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture(scope="module")
-def nations() -> Nations:
-    """Read the Nations triples that come inside PyKEEN."""
-    return Nations()
 
 
 def build(nations: Nations, entities: nn.Module, *, relations: nn.Module | None = None) -> Model:

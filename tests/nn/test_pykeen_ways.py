@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ with warnings.catch_warnings():
     from pykeen.regularizers import LpRegularizer
     from pykeen.training import LCWATrainingLoop
 
-pytestmark = pytest.mark.pykeen
+pytestmark = [pytest.mark.pykeen, pytest.mark.usefixtures("fast_epochs")]
 
 DOCS = Path(__file__).parents[2] / "docs"
 ENTITIES, RELATIONS, DIM = 14, 55, 6  # the first two are those of Nations
@@ -39,20 +38,6 @@ TRIPLES = torch.tensor([[0, 3, 13], [7, 54, 7]])
 
 Options = dict[str, Any]
 Way = tuple[Any, Options, Callable[..., Tensor]]  # a model, by class or name, its arguments, and its formula
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _fast_epochs() -> Iterator[None]:
-    """Take what is alive out of garbage collection, which PyKEEN runs after every epoch."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture(scope="module")
-def nations() -> Nations:
-    """Read the Nations triples that come inside PyKEEN."""
-    return Nations()
 
 
 def multiply(head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:

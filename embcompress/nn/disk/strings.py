@@ -14,15 +14,22 @@ from embcompress.nn.disk.file import DiskFile
 
 
 class DiskStrings(ABC):
-    """Strings of rows, by number."""
+    """Strings of rows, by number.
 
-    def __init__(self, file: DiskFile) -> None:
-        self.file = file
+    Args:
+        file: that holds them, from the first on.
+        index: finds them.
+    """
+
+    _index: RowIndex | SeekableIndex
+
+    def __init__(self, file: DiskFile, index: RowIndex | SeekableIndex) -> None:
+        self.file, self._index = file, index
 
     @property
-    @abstractmethod
     def nbytes(self) -> int:
         """Count the bytes of all codes."""
+        return self._index.nbytes
 
     @property
     @abstractmethod
@@ -49,13 +56,7 @@ class DiskStrings(ABC):
 class SeekableStrings(DiskStrings):
     """Strings that a seekable index finds: 0.13 bytes a row in memory, and one read a row."""
 
-    def __init__(self, file: DiskFile, index: SeekableIndex) -> None:
-        super().__init__(file)
-        self._index = index
-
-    @property
-    def nbytes(self) -> int:  # noqa: D102 - as in DiskStrings
-        return self._index.nbytes
+    _index: SeekableIndex
 
     @property
     def memory(self) -> int:  # noqa: D102 - as in DiskStrings
@@ -77,13 +78,7 @@ class SeekableStrings(DiskStrings):
 class IndexedStrings(DiskStrings):
     """Strings that an index in memory finds, about 4.5 bytes a row: of tables that were not made with --seekable."""
 
-    def __init__(self, file: DiskFile, index: RowIndex) -> None:
-        super().__init__(file)
-        self._index = index
-
-    @property
-    def nbytes(self) -> int:  # noqa: D102 - as in DiskStrings
-        return self._index.nbytes
+    _index: RowIndex
 
     @property
     def memory(self) -> int:  # noqa: D102 - as in DiskStrings

@@ -10,14 +10,14 @@ from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.nn.coded_base import CodedRows
 from embcompress.nn.grown import GrownRepresentation
 from embcompress.nn.low_rank import LowRankRepresentation
-from embcompress.nn.markers import drop_mark, put_mark, take_mark
+from embcompress.nn.markers import MarkedModule, drop_mark
 from embcompress.nn.scoring import top_rows
 from embcompress.nn.table_weight import check_assigned_weight, read_weight
 
 FactoredTable: TypeAlias = LowRankRepresentation | CodedRows | GrownRepresentation
 
 
-class LowRankHead(nn.Module):
+class LowRankHead(MarkedModule):
     """An output layer whose matrix is a low-rank or coded table: scores of all rows, through the factors.
 
     Args:
@@ -28,6 +28,8 @@ class LowRankHead(nn.Module):
         in_features: entries of a query, as torch.nn.Linear calls them.
         out_features: the number of rows.
     """
+
+    dense_key = "weight"
 
     def __init__(self, table: FactoredTable, bias: nn.Parameter | None = None) -> None:
         super().__init__()
@@ -82,16 +84,6 @@ class LowRankHead(nn.Module):
         state: dict[str, Any] = super().state_dict(*args, **kwargs)
         drop_mark(state, f"{kwargs.get('prefix', '')}table.{self.table.dense_key}")
         return state
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        """Put a mark where the dense matrix was."""
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        put_mark(destination, f"{prefix}weight")
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load, and refuse a dense matrix."""
-        take_mark(state_dict, f"{prefix}weight", args[-1])
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """Register a parameter, but none under the name of what is decoded."""

@@ -74,8 +74,7 @@ def from_pretrained(path: str | Path, *, model_class: Any = None, dense: bool = 
     options = {"config": transformers.AutoConfig.from_pretrained(folder), **options}
     with _quiet_transformers():
         model, told = own_class.from_pretrained(None, state_dict=rest, output_loading_info=True, **options)
-    if (folder / GENERATION_NAME).is_file() and model.can_generate():
-        model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
+    _read_generation(model, folder)
     served = set(place_tables(model, tensors, dense=dense))
     lost = sorted({*told["missing_keys"]} - served)
     own = dict(model.named_parameters(remove_duplicate=False))
@@ -108,9 +107,14 @@ def _load_artifact(folder: Path, own_class: Any, *, dense: bool, options: dict[s
             plain = type(model)(config)
         model = apply_state_dict(plain, dense_state_dict(model))
         _forget(model)
-    if (folder / GENERATION_NAME).is_file() and model.can_generate():
-        model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
+    _read_generation(model, folder)
     return model.eval()
+
+
+def _read_generation(model: Any, folder: Path) -> None:
+    """Give a model what its folder says of how it generates, which transformers reads where it reads the weights."""
+    if (folder / GENERATION_NAME).is_file() and model.can_generate():
+        model.generation_config = _import("transformers", folder).GenerationConfig.from_pretrained(folder)
 
 
 def _load_sentence_transformer(folder: Path, *, dense: bool, options: dict[str, Any]) -> Any:

@@ -46,12 +46,14 @@ def test_saved_model_comes_back(tmp_path: Path, name: str, options: dict[str, An
 
 
 def test_grown_model_comes_back(tmp_path: Path) -> None:
-    """Dense rows that resizing added are saved behind the compressed ones."""
+    """Dense rows that resizing added are saved behind the compressed ones; what generation was told is kept."""
     served = serve(ARCHITECTURES["Llama tied"], tmp_path)
+    served.model.generation_config.max_new_tokens = 7
     served.model.resize_token_embeddings(VOCABULARY + 4)
     served.model.save_pretrained(tmp_path / "saved")
     loaded = embcompress.from_pretrained(tmp_path / "saved")
     assert isinstance(loaded.get_input_embeddings(), GrownRepresentation)
+    assert loaded.generation_config.max_new_tokens == 7
     torch.testing.assert_close(loaded(**served.inputs).logits, served.model(**served.inputs).logits, rtol=0, atol=0)
 
 
@@ -95,15 +97,24 @@ def test_backfilled_folder_is_loaded_as_it_is(tmp_path: Path, name: str) -> None
 
 
 def test_folder_of_approximate_is_loaded(tmp_path: Path) -> None:
-    """A compressed folder becomes a model; an artifact under the name of a dense file is refused by transformers."""
+    """A compressed folder becomes the model that apply_to makes, and generates as it was told to.
+
+    An artifact under the name of a dense file is refused by transformers.
+    """
     model = ARCHITECTURES["Llama untied"].make()
+    model.generation_config.max_new_tokens = 7
     model.save_pretrained(tmp_path / "model")
     made = embcompress.approximate(tmp_path / "model", bases=4)
     with pytest.raises(OSError, match=r"no file named model\.safetensors"):
         type(model).from_pretrained(made.output.path)
     loaded, dense = (embcompress.from_pretrained(made.output.path, dense=one) for one in (False, True))
     ids = torch.tensor([[5, 6, 7]])
-    torch.testing.assert_close(loaded(ids).logits, dense(ids).logits, rtol=0, atol=1e-5)
+    served = ARCHITECTURES["Llama untied"].make()
+    served.load_state_dict(model.state_dict())
+    embcompress.apply_to(served, made.output.path)
+    for one in (loaded, dense):
+        torch.testing.assert_close(one(ids).logits, served.eval()(ids).logits, rtol=0, atol=1e-5)
+        assert one.generation_config.max_new_tokens == 7
     with pytest.raises(TableError, match="holds no compressed tables"):
         embcompress.from_pretrained(tmp_path / "model")
     artifact = embcompress.approximate(tmp_path / "model", bases=4, output=tmp_path / "artifact.safetensors")
