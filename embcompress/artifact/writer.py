@@ -161,12 +161,8 @@ class SafetensorsWriter(TensorWriter):
         self._file = AtomicFile(target, force=force)
 
     def __enter__(self) -> SafetensorsWriter:
-        self._file.__enter__()
-        try:
+        with self._file.opening():
             self._file.write(b"\0" * (8 + self.header_bytes))
-        except BaseException:  # `with` calls no __exit__ for what fails in here
-            self._file.__exit__(None, None, None)
-            raise
         return self
 
     def __exit__(self, *exception: Any) -> None:

@@ -150,12 +150,8 @@ class _FileWriter:
         self.nbytes = nbytes
 
     def __enter__(self) -> Any:
-        self._file.__enter__()
-        try:
+        with self._file.opening():
             self._begin()
-        except BaseException:  # `with` calls no __exit__ for what fails in here
-            self._file.__exit__(None, None, None)
-            raise
         return self
 
     def __exit__(self, *exception: Any) -> None:
