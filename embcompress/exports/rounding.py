@@ -36,6 +36,10 @@ class RoundedBlocks:
     codes: Tensor
     scales: Tensor
 
+    def values(self, levels: Levels) -> Tensor:
+        """Give the numbers that they stand for, (blocks, size) float32, where codes are those of these levels."""
+        return levels.values(self.codes) * self.scales.to(torch.float32)[:, None]
+
 
 @dataclass(frozen=True)
 class RoundedOffsets:

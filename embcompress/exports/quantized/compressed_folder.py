@@ -23,6 +23,7 @@ from embcompress.artifact.output import DENSE_STEM
 from embcompress.artifact.writer import Entry
 from embcompress.exceptions import CheckpointError, UsageError
 from embcompress.exports.levels import IntegerLevels
+from embcompress.exports.quantized.integers import pack_halves
 from embcompress.exports.quantized.kind import (
     FORMAT_METADATA,
     ExportPlan,
@@ -190,8 +191,7 @@ class _PackedWords(TableEncoding):
         rounded = round_blocks(values.reshape(-1, self._group), Scale(self._levels, self._dtype), PEAKS[self._bits])
         codes = rounded.codes.view(rows, -1)
         if self._bits == 4:
-            codes = torch.nn.functional.pad(codes, (0, codes.shape[1] % 2))
-            codes = codes[:, ::2] | codes[:, 1::2] << 4
+            codes = pack_halves(codes)
         codes = torch.nn.functional.pad(codes, (0, self._row_bytes - codes.shape[1]))
         made = self._levels.values(rounded.codes).to(self._dtype) * rounded.scales[:, None]
         return RoundedPart((codes, rounded.scales.view(rows, -1)), made.to(torch.float32).view(values.shape))

@@ -20,7 +20,7 @@ from embcompress.artifact.output import DENSE_STEM
 from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import StoredTensor
 from embcompress.exceptions import CheckpointError, UsageError
-from embcompress.exports.levels import IntegerLevels
+from embcompress.exports.quantized.integers import BYTE_PEAKS, BYTES
 from embcompress.exports.quantized.kind import (
     FORMAT_METADATA,
     ExportPlan,
@@ -32,7 +32,7 @@ from embcompress.exports.quantized.kind import (
     why_no_real_matrix,
 )
 from embcompress.exports.quantized.source import SourceTable
-from embcompress.exports.rounding import Scale, round_blocks, spread
+from embcompress.exports.rounding import Scale, round_blocks
 from embcompress.results import TableHead
 
 CONFIGURATION, TOKENIZER, MODULES = "config.json", "tokenizer.json", "modules.json"
@@ -41,8 +41,6 @@ KEPT = ("README.md", "LICENSE")  # of the other files of a model
 ROWS, WEIGHTS, MAPPING = "embeddings", "weights", "mapping"
 MODEL_TYPE = "model2vec"
 DTYPE = "embedding_dtype"  # which every configuration that model2vec writes has
-LEVELS = IntegerLevels(-127, 127)
-PEAKS = spread(112, 127.6, 32)  # as of GGUF's blocks of 8 bits
 
 
 class StaticModelFolder(Kind):
@@ -192,6 +190,5 @@ class _ScaledRows(TableEncoding):
         self.largest = torch.finfo(torch.float32).max / 2  # a level may lie beyond the number that it is nearest to
 
     def round(self, values: Tensor) -> RoundedPart:
-        rounded = round_blocks(values, Scale(LEVELS, torch.float32), PEAKS)
-        made = LEVELS.values(rounded.codes) * rounded.scales[:, None]
-        return RoundedPart((rounded.codes, rounded.scales), made)
+        rounded = round_blocks(values, Scale(BYTES, torch.float32), BYTE_PEAKS)
+        return RoundedPart((rounded.codes, rounded.scales), rounded.values(BYTES))
