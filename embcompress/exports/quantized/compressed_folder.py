@@ -18,19 +18,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embcompress.artifact.folder_writer import FolderForm, FolderWriter
+from embcompress.artifact.folder_writer import FolderForm
 from embcompress.artifact.output import DENSE_STEM
 from embcompress.artifact.writer import Entry
 from embcompress.exceptions import CheckpointError, UsageError
 from embcompress.exports.levels import IntegerLevels
 from embcompress.exports.quantized.integers import pack_halves
 from embcompress.exports.quantized.kind import (
-    FORMAT_METADATA,
     ExportPlan,
     Kind,
     MetadataWriter,
     RoundedPart,
     TableEncoding,
+    read_json,
     why_no_real_matrix,
 )
 from embcompress.exports.quantized.source import SourceTable
@@ -89,8 +89,7 @@ class CompressedTensorsFolder(Kind):
 
     def open_writer(self, plan: ExportPlan) -> MetadataWriter:  # noqa: D102 - as in Kind
         form = replace(_form_of(plan), contents=self._configurations(plan))
-        writer = FolderWriter(plan.target, plan.entries, metadata=FORMAT_METADATA, form=form, force=plan.force)
-        return MetadataWriter(writer, FORMAT_METADATA)
+        return MetadataWriter(plan, form)
 
     def _configurations(self, plan: ExportPlan) -> dict[str, bytes]:
         """Make the configuration of each folder that holds tables, by its name in the output."""
@@ -158,10 +157,7 @@ def _read_configuration(plan: ExportPlan, name: str) -> Mapping[str, Any]:
     path: Path | None = plan.companions.get(name)
     if path is None:
         return {}
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as err:
-        raise CheckpointError(f"{path} cannot be read: {err}.") from err
+    content = read_json(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no JSON object.")
     return content

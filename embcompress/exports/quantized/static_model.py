@@ -15,20 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embcompress.artifact.folder_writer import FolderForm, FolderWriter
+from embcompress.artifact.folder_writer import FolderForm
 from embcompress.artifact.output import DENSE_STEM
 from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import StoredTensor
 from embcompress.exceptions import CheckpointError, UsageError
 from embcompress.exports.quantized.integers import BYTE_PEAKS, BYTES
 from embcompress.exports.quantized.kind import (
-    FORMAT_METADATA,
     ExportPlan,
     Kind,
     MetadataWriter,
     RoundedPart,
     TableEncoding,
     check_one_table,
+    read_json,
     why_no_real_matrix,
 )
 from embcompress.exports.quantized.source import SourceTable
@@ -107,10 +107,7 @@ class StaticModelFolder(Kind):
             )
         }
         form = FolderForm(DENSE_STEM, None, companions, contents=contents)
-        return MetadataWriter(
-            FolderWriter(plan.target, plan.entries, metadata=FORMAT_METADATA, form=form, force=plan.force),
-            FORMAT_METADATA,
-        )
+        return MetadataWriter(plan, form)
 
 
 def _tokenizer_of(plan: ExportPlan) -> Path | None:
@@ -124,7 +121,7 @@ def _count_tokens(path: Path) -> int:
     Raises:
         CheckpointError: it is none of the tokenizers package.
     """
-    tokenizer = _read_json(path)
+    tokenizer = read_json(path)
     try:
         vocabulary = tokenizer["model"]["vocab"]
         # A list of pairs of a token and its score, or the ids of tokens.
@@ -138,7 +135,7 @@ def _count_tokens(path: Path) -> int:
 def _configuration(plan: ExportPlan, dtype: str) -> dict[str, Any]:
     """Make the configuration of a static model: its own, or what is known of that of another model."""
     path = plan.companions.get(CONFIGURATION)
-    own = {} if path is None else _read_json(path)
+    own = {} if path is None else read_json(path)
     if not isinstance(own, dict) or (own.get("model_type") != MODEL_TYPE and DTYPE not in own):
         own = {"model_type": MODEL_TYPE, "architectures": ["StaticModel"], "normalize": _is_normalizing(plan)}
     return {**own, DTYPE: dtype}
@@ -147,7 +144,7 @@ def _configuration(plan: ExportPlan, dtype: str) -> dict[str, Any]:
 def _is_normalizing(plan: ExportPlan) -> bool:
     """Tell whether sentence-transformers brings the sentences of a model to unit norm."""
     path = plan.companions.get(MODULES)
-    modules = _read_json(path) if path is not None else []
+    modules = read_json(path) if path is not None else []
     kinds = [module.get("type", "") for module in modules if isinstance(module, dict)]
     return any(str(kind).endswith("Normalize") for kind in kinds)
 
@@ -159,13 +156,6 @@ def _modules(is_normalizing: bool) -> list[dict[str, Any]]:
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for index, (kind, path) in enumerate(kinds.items())
     ]
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as err:
-        raise CheckpointError(f"{path} cannot be read: {err}.") from err
 
 
 class _Halves(TableEncoding):

@@ -11,10 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from embcompress.artifact.writer import Entry, SafetensorsWriter
+from embcompress.artifact.writer import Entry
 from embcompress.exports.quantized.integers import pack_halves, why_no_whole_bytes
 from embcompress.exports.quantized.kind import (
-    FORMAT_METADATA,
     ExportPlan,
     Kind,
     MetadataWriter,
@@ -66,10 +65,7 @@ class TorchRows(Kind):
         return _PackedRows(source.table.head, self._bits)
 
     def open_writer(self, plan: ExportPlan) -> MetadataWriter:  # noqa: D102 - as in Kind
-        metadata = {**FORMAT_METADATA, "embedding_bag_bits": str(self._bits)}
-        return MetadataWriter(
-            SafetensorsWriter(plan.target, plan.entries, metadata=metadata, force=plan.force), metadata
-        )
+        return MetadataWriter(plan, metadata={"embedding_bag_bits": str(self._bits)})
 
 
 class _PackedRows(TableEncoding):
