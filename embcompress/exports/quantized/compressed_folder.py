@@ -34,7 +34,8 @@ from embcompress.exports.quantized.kind import (
     why_no_real_matrix,
 )
 from embcompress.exports.quantized.source import SourceTable
-from embcompress.exports.rounding import Scale, round_blocks, spread
+from embcompress.exports.rounding import Scale, round_blocks
+from embcompress.exports.rounding_steps import spread
 from embcompress.results import TableHead
 
 CONFIGURATION = "config.json"

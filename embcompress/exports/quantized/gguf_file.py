@@ -24,7 +24,8 @@ from embcompress.exports.quantized.gguf_writer import GgufTensor, GgufWriter
 from embcompress.exports.quantized.integers import BYTE_PEAKS, BYTES
 from embcompress.exports.quantized.kind import ExportPlan, Kind, RoundedPart, TableEncoding, why_no_real_matrix
 from embcompress.exports.quantized.source import SourceTable
-from embcompress.exports.rounding import Scale, round_blocks, spread
+from embcompress.exports.rounding import Scale, round_blocks
+from embcompress.exports.rounding_steps import spread
 from embcompress.results import TableHead
 
 BLOCK = 32

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from embcompress.exports.levels import IntegerLevels
 from embcompress.exports.quantized.kind import why_no_real_matrix
-from embcompress.exports.rounding import spread
+from embcompress.exports.rounding_steps import spread
 from embcompress.results import TableHead
 
 BYTES = IntegerLevels(-127, 127)  # -128 is left out: kernels turn the sign of codes

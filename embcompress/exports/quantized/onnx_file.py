@@ -32,7 +32,8 @@ from embcompress.exports.onnx_writer import (
 from embcompress.exports.quantized.integers import BYTE_PEAKS, BYTES, pack_halves, why_no_whole_bytes
 from embcompress.exports.quantized.kind import ExportPlan, Kind, RoundedPart, TableEncoding
 from embcompress.exports.quantized.source import SourceTable
-from embcompress.exports.rounding import Line, Scale, round_blocks, round_offset_blocks, spread
+from embcompress.exports.rounding import Scale, round_blocks, round_offset_blocks
+from embcompress.exports.rounding_steps import Line, spread
 from embcompress.results import TableHead
 
 BLOCK = 32  # columns that share a scale; the last ones of a row may be fewer

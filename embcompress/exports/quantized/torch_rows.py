@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from embcompress.artifact.writer import Entry
+from embcompress.exports.line_rounding import LineSearch, round_rows
 from embcompress.exports.quantized.integers import pack_halves, why_no_whole_bytes
 from embcompress.exports.quantized.kind import (
     ExportPlan,
@@ -21,7 +22,7 @@ from embcompress.exports.quantized.kind import (
     TableEncoding,
 )
 from embcompress.exports.quantized.source import SourceTable
-from embcompress.exports.rounding import Line, LineSearch, round_rows, spread
+from embcompress.exports.rounding_steps import Line, spread
 from embcompress.results import TableHead
 
 # Benchmarks: of twice as many candidates the squared error fell by less than 1 %.
