@@ -25,7 +25,7 @@ from token_table import read_token_table
 from torch import Tensor
 
 import embcompress
-from embcompress.coding.read_kernels import PADDING, Steps, read_strings
+from embcompress.coding.read_kernels import Steps, read_strings
 from embcompress.coding.search_kernels import search
 from embcompress.coding.symbols import (
     PER_OCTAVE,
@@ -168,10 +168,9 @@ def measure_samples() -> str:
                 strings, lengths = write_strings(found, tables, raw, prefixed=prefixed, symbols=symbols)
                 rate = 8 * len(strings) / values.size
                 decoded = np.zeros_like(values)
-                padded = np.concatenate([strings, np.zeros(PADDING, np.uint8)])
                 steps = Steps.of([(columns, tables, raw, prefixed)], width=len(columns))
                 read_strings(
-                    padded, lengths.cumsum() - lengths, lengths, layouts=np.zeros_like(order),
+                    strings, lengths.cumsum() - lengths, lengths, layouts=np.zeros_like(order),
                     factors=np.ones(len(order), np.float32), targets=order, steps=steps, trellis=trellis,
                     decoded=decoded,
                 )  # fmt: skip

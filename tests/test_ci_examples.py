@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -54,6 +55,7 @@ cat "$0.stdout"
 cat "$0.stderr" >&2
 exit "$code"
 """
+SCRIPT_SECONDS_MAX = 300
 OWN_PROCESS = f"#!{sys.executable}\nfrom embcompress.__main__ import main\nmain()\n"  # as pip makes it
 
 
@@ -119,10 +121,14 @@ class Runner:
             )  # fmt: skip
             os.close(questions)
             os.close(answers)
+            limit = Timer(SCRIPT_SECONDS_MAX, process.kill)
+            limit.daemon = True
+            limit.start()
             with open(reading, encoding="utf-8") as asked, open(writing, "w", encoding="utf-8") as answered:
                 for _ in asked:  # until the script and all that it has started have ended
                     print(self._run_here(), file=answered, flush=True)
             code = process.wait()
+            limit.cancel()
             log.seek(0)
             self.log += log.read()
         return code

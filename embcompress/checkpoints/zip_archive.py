@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from embcompress.checkpoints.files import FileRegion, read_exactly
+from embcompress.checkpoints.files import read_exactly
+from embcompress.checkpoints.regions import FileRegion
 from embcompress.exceptions import DamagedFileError, UnknownFormatError
 
 SIGNATURE = b"PK\x03\x04"

@@ -15,7 +15,9 @@ from typer.core import TyperCommand
 
 import embcompress
 from embcompress.choices import DEFAULT_NEIGHBOURS
+from embcompress.cli import growth_options as grow
 from embcompress.cli import options as opt
+from embcompress.cli.declaring import ADVANCED
 from embcompress.cli.examples import epilog_of
 from embcompress.cli.process import print_text
 from embcompress.cli.showing import show, showing_progress
@@ -50,7 +52,7 @@ class _Command(TyperCommand):
         """Show --help among the advanced options, where it does not stand before all others."""
         option = super().get_help_option(ctx)
         if option is not None:
-            option.rich_help_panel = opt.ADVANCED
+            option.rich_help_panel = ADVANCED
         return option
 
 
@@ -193,27 +195,27 @@ def evaluate(
 
 @_command
 def backfill(
-    bases: opt.BaseFiles,
-    labels: opt.NewLabels = None,
-    base_labels: opt.BaseLabels = None,
-    max_id: opt.MaxId = None,
-    base_ids: opt.BaseIds = None,
-    method: opt.Method = None,
-    fill: opt.Fill = None,
-    table: opt.TablesToGrow = None,
+    bases: grow.BaseFiles,
+    labels: grow.NewLabels = None,
+    base_labels: grow.BaseLabels = None,
+    max_id: grow.MaxId = None,
+    base_ids: grow.BaseIds = None,
+    method: grow.Method = None,
+    fill: grow.Fill = None,
+    table: grow.TablesToGrow = None,
     output: opt.Output = None,
     report: opt.Report = None,
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
-    fill_labels: opt.FillLabels = None,
-    constrainer: opt.Constrainer = None,
-    row_offset: opt.RowOffset = None,
-    keep_padding: opt.KeepPadding = False,
-    drop_padding: opt.DropPadding = False,
+    fill_labels: grow.FillLabels = None,
+    constrainer: grow.Constrainer = None,
+    row_offset: grow.RowOffset = None,
+    keep_padding: grow.KeepPadding = False,
+    drop_padding: grow.DropPadding = False,
     allow_expansion: opt.AllowExpansion = False,
     max_shard_size: opt.MaxShardSize = None,
     device: opt.Device = "auto",
-    seed: opt.DrawSeed = 0,
+    seed: grow.DrawSeed = 0,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,

@@ -1,36 +1,23 @@
-"""The arguments and options of the command line, each with its help text."""
+"""The arguments and options of the command line but for those of `backfill`, each with its help text."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from embcompress.artifact.limits import EXPANSION_MAX
-from embcompress.choices import CONSTRAINERS, DEFAULT_METHOD, DENSE_FORMS, EXPORT_KINDS, METHODS, STORED_DTYPES
-from embcompress.cli.values import Sides, parse_ratio, parse_sides, read_share, read_whole
+from embcompress.choices import DENSE_FORMS, EXPORT_KINDS, STORED_DTYPES
+from embcompress.cli.declaring import ADVANCED, OUTPUT, QUALITY, SIZE, TABLES, option
+from embcompress.cli.values import Sides, parse_ratio, parse_seed, parse_sides, read_share, read_whole
 from embcompress.compression.budget import EFFORTS
 from embcompress.evaluation.baseline import DEFAULT_MAX_REGRESSION
 from embcompress.linalg.solvers import SOLVERS
 from embcompress.report import RENDERERS
 from embcompress.results import THRESHOLDS
 
-# Panels of a command's help, in the order in which its parameters stand.
-SIZE, ROWS, TABLES, OUTPUT, QUALITY = "Size", "Rows", "Tables", "Output", "Quality and gates"
-ADVANCED = "Advanced"
 REPORT = f"File to write the report to; its ending chooses the form: {', '.join(RENDERERS)}. Repeatable."
-
-
-def _option(spec: str, panel: str, text: str, **more: Any) -> Any:
-    """Declare an option as a manual would write it, `-o --output FILE`, with its panel and its text in the help."""
-    words = spec.split()
-    names = [word for word in words if word.startswith("-")]
-    metavar = words[-1] if words[-1] not in names else None
-    return typer.Option(*names, metavar=metavar, rich_help_panel=panel, help=text, **more)
-
-
-SEED = read_whole("--seed", "7")
 # Checkpoints are texts, since a Path would make hf:/org/name of hf://org/name.
 Checkpoint = Annotated[
     str,
@@ -42,11 +29,11 @@ Checkpoint = Annotated[
 ]
 Artifact = Annotated[str, typer.Argument(metavar="ARTIFACT", help="Artifact to read: what `approximate` wrote.")]
 Output = Annotated[
-    Path | None, _option("-o --output FILE", OUTPUT, "File or folder to write. Default: beside the input.")
+    Path | None, option("-o --output FILE", OUTPUT, "File or folder to write. Default: beside the input.")
 ]
 DenseForm = Annotated[
     str | None,
-    _option(
+    option(
         "--to FORM",
         OUTPUT,
         f"Form of the dense model: {', '.join(DENSE_FORMS)}. "
@@ -58,7 +45,7 @@ Exported = Annotated[
 ]
 ExportKind = Annotated[
     str,
-    _option(
+    option(
         "--to KIND",
         OUTPUT,
         f"Form of the tables: {'; '.join(f'{name}: {what}' for name, what in EXPORT_KINDS.items())}.",
@@ -66,7 +53,7 @@ ExportKind = Annotated[
 ]
 ExportedFrom = Annotated[
     str | None,
-    _option(
+    option(
         "--original CKPT",
         QUALITY,
         "Checkpoint that an artifact was made of, to measure the error against. Default: against the rows of the "
@@ -75,7 +62,7 @@ ExportedFrom = Annotated[
 ]
 TablesToExport = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--table GLOB",
         TABLES,
         "Tables to export, by name. Repeatable. Default: the recognised embedding tables; of an artifact, those that "
@@ -84,7 +71,7 @@ TablesToExport = Annotated[
 ]
 MaxShardSize = Annotated[
     str | None,
-    _option(
+    option(
         "--max-shard-size SIZE",
         ADVANCED,
         "Write a folder of files of at most this many bytes of tensors each, e.g. 5GB, and their index.",
@@ -92,17 +79,17 @@ MaxShardSize = Annotated[
 ]
 AllowExpansion = Annotated[
     bool,
-    _option(
+    option(
         "--allow-expansion",
         ADVANCED,
         f"Read an artifact whose tables claim more than {EXPANSION_MAX} times its bytes, too.",
     ),
 ]
-Force = Annotated[bool, _option("-f --force", OUTPUT, "Overwrite files that exist.")]
-DryRun = Annotated[bool, _option("-n --dry-run", OUTPUT, "Check everything, predict sizes and memory, write nothing.")]
+Force = Annotated[bool, option("-f --force", OUTPUT, "Overwrite files that exist.")]
+DryRun = Annotated[bool, option("-n --dry-run", OUTPUT, "Check everything, predict sizes and memory, write nothing.")]
 Report = Annotated[
     list[Path] | None,
-    _option(
+    option(
         "--report FILE",
         OUTPUT,
         f"{REPORT} Default: OUTPUT's stem + .report.json.",
@@ -110,20 +97,20 @@ Report = Annotated[
 ]
 OwnReport = Annotated[
     list[Path] | None,
-    _option(
+    option(
         "--report FILE",
         OUTPUT,
         f"{REPORT} Default: no file.",
     ),
 ]
-Json = Annotated[bool, _option("--json", ADVANCED, "Print one JSON document on stdout and nothing else there.")]
+Json = Annotated[bool, option("--json", ADVANCED, "Print one JSON document on stdout and nothing else there.")]
 Verbose = Annotated[
-    bool, _option("-v --verbose", ADVANCED, "Show every column, a closer look at the worst tables, and a legend.")
+    bool, option("-v --verbose", ADVANCED, "Show every column, a closer look at the worst tables, and a legend.")
 ]
-Quiet = Annotated[bool, _option("-q --quiet", ADVANCED, "Print only errors.")]
+Quiet = Annotated[bool, option("-q --quiet", ADVANCED, "Print only errors.")]
 Neighbours = Annotated[
     int,
-    _option(
+    option(
         "--neighbours N",
         ADVANCED,
         "Number of sampled rows per table whose 10 nearest neighbours are compared before and after compression; "
@@ -133,7 +120,7 @@ Neighbours = Annotated[
 ]
 FailIf = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--fail-if EXPR",
         QUALITY,
         "Fail (exit code 3) if this condition on a field of the JSON report holds, e.g. 'error.relative > 0.05'. "
@@ -142,7 +129,7 @@ FailIf = Annotated[
 ]
 Baseline = Annotated[
     Path | None,
-    _option(
+    option(
         "--baseline FILE",
         ADVANCED,
         "Fail (exit code 3) if this artifact is worse than the one in this earlier JSON report.",
@@ -150,7 +137,7 @@ Baseline = Annotated[
 ]
 MaxRegression = Annotated[
     str | None,
-    _option(
+    option(
         "--max-regression F",
         ADVANCED,
         f"How much worse than --baseline each number may be, e.g. 1% or 0.01. Default: {DEFAULT_MAX_REGRESSION}.",
@@ -158,17 +145,17 @@ MaxRegression = Annotated[
 ]
 Grade = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--grade RULE",
         ADVANCED,
         "Threshold of the grades good and fair, MEASURE=GOOD,FAIR, e.g. neighbours=90%,75%. Repeatable. Default: "
         f"{', '.join(f'{one.measure}={one.good:g},{one.fair:g}' for one in THRESHOLDS.values())}.",
     ),
 ]
-Device = Annotated[str, _option("--device DEVICE", ADVANCED, "Where to compute: auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, option("--device DEVICE", ADVANCED, "Where to compute: auto, cpu, cuda or cuda:N.")]
 Bases = Annotated[
     int | None,
-    _option(
+    option(
         "--bases K",
         SIZE,
         "Rank: number of bases per table. Weights are stored as floats.",
@@ -177,7 +164,7 @@ Bases = Annotated[
 ]
 Energy = Annotated[
     float | None,
-    _option(
+    option(
         "--energy F",
         SIZE,
         "Share of its squared norm that each table keeps, e.g. 0.95 or 95%. Weights are stored as floats.",
@@ -186,7 +173,7 @@ Energy = Annotated[
 ]
 MaxError = Annotated[
     float | None,
-    _option(
+    option(
         "--max-error F",
         SIZE,
         "Make the smallest file in which no table's relative error exceeds F, e.g. 0.05 or 5% (rows weighted by "
@@ -196,7 +183,7 @@ MaxError = Annotated[
 ]
 Ratio = Annotated[
     float | None,
-    _option(
+    option(
         "--ratio R",
         SIZE,
         "Shrink the chosen tables R-fold in total, everything counted, with the smallest error.",
@@ -205,17 +192,17 @@ Ratio = Annotated[
 ]
 MaxSize = Annotated[
     str | None,
-    _option(
+    option(
         "--max-size SIZE", SIZE, "Make the whole file at most this large, e.g. 1.5MB or 2GiB, with the smallest error."
     ),
 ]
 Plain = Annotated[
     bool,
-    _option("--plain", ADVANCED, "Store weights as floats, never as codes, with --max-error, --ratio or --max-size."),
+    option("--plain", ADVANCED, "Store weights as floats, never as codes, with --max-error, --ratio or --max-size."),
 ]
 Effort = Annotated[
     str,
-    _option(
+    option(
         "--effort EFFORT",
         ADVANCED,
         f"Time against error of coded weights: {', '.join(EFFORTS)}. best: 2 to 4 % less error than default, two "
@@ -224,7 +211,7 @@ Effort = Annotated[
 ]
 FixedRows = Annotated[
     bool,
-    _option(
+    option(
         "--fixed-rows",
         ADVANCED,
         "Give coded rows of one kind the same length in bytes, so that they can be read in place from disk; 0.5 "
@@ -233,7 +220,7 @@ FixedRows = Annotated[
 ]
 Seekable = Annotated[
     bool,
-    _option(
+    option(
         "--seekable",
         ADVANCED,
         "Let coded rows be read from disk one at a time, without loading the file: "
@@ -242,7 +229,7 @@ Seekable = Annotated[
 ]
 Dtype = Annotated[
     str,
-    _option(
+    option(
         "--dtype DTYPE",
         ADVANCED,
         f"Dtype of stored floats: {', '.join(STORED_DTYPES)}. Only with --plain, --bases or --energy.",
@@ -250,14 +237,14 @@ Dtype = Annotated[
 ]
 Tables = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--table GLOB", TABLES, "Tables to compress, by name. Repeatable. Default: the recognised embedding tables."
     ),
 ]
-Exclude = Annotated[list[str] | None, _option("--exclude GLOB", TABLES, "Tables to leave dense, by name. Repeatable.")]
+Exclude = Annotated[list[str] | None, option("--exclude GLOB", TABLES, "Tables to leave dense, by name. Repeatable.")]
 Bilinear = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--bilinear GLOB",
         ADVANCED,
         "Tables whose rows are matrices (e.g. RESCAL relations): factor each matrix as A B^T of rank K. Repeatable.",
@@ -265,7 +252,7 @@ Bilinear = Annotated[
 ]
 BilinearShape = Annotated[
     Sides | None,
-    _option(
+    option(
         "--bilinear-shape IN1,IN2",
         ADVANCED,
         "Shape of these matrices, if rows are stored flat and the checkpoint does not record it.",
@@ -274,7 +261,7 @@ BilinearShape = Annotated[
 ]
 RowWeights = Annotated[
     Path | None,
-    _option(
+    option(
         "--row-weights FILE",
         ADVANCED,
         "Weight of each row's error: a file with a number per line, a table of id or label and count, or .json. "
@@ -283,7 +270,7 @@ RowWeights = Annotated[
 ]
 MeasuredRowWeights = Annotated[
     Path | None,
-    _option(
+    option(
         "--row-weights FILE",
         ADVANCED,
         "Weight of each row's error in the weighted error; formats as in `approximate`. Rows without one weigh the "
@@ -292,7 +279,7 @@ MeasuredRowWeights = Annotated[
 ]
 Labels = Annotated[
     Path | None,
-    _option(
+    option(
         "--labels FILE",
         ADVANCED,
         "Labels of the rows, for --row-weights and the report: .tsv, .csv, .json, .npy, .parquet, a tokenizer, "
@@ -300,17 +287,19 @@ Labels = Annotated[
     ),
 ]
 Solver = Annotated[
-    str, _option("--solver SOLVER", ADVANCED, f"Solver of the SVD: auto, {', '.join(SOLVERS)}. Only with --bases.")
+    str, option("--solver SOLVER", ADVANCED, f"Solver of the SVD: auto, {', '.join(SOLVERS)}. Only with --bases.")
 ]
 Seed = Annotated[
     int,
-    _option("--seed N", ADVANCED, "Random seed of the randomized solver and of the --neighbours sample.", parser=SEED),
+    option(
+        "--seed N", ADVANCED, "Random seed of the randomized solver and of the --neighbours sample.", parser=parse_seed
+    ),
 ]
 Original = Annotated[str, typer.Argument(metavar="ORIGINAL", help="Checkpoint that was compressed.")]
 Evaluated = Annotated[str, typer.Argument(metavar="ARTIFACT", help="Artifact that `approximate` made of it.")]
 Triples = Annotated[
     Path | None,
-    _option(
+    option(
         "--triples FILE",
         QUALITY,
         "Triples of a knowledge graph, head<TAB>relation<TAB>tail, to rank with the original and with the artifact. "
@@ -319,7 +308,7 @@ Triples = Annotated[
 ]
 Known = Annotated[
     list[Path] | None,
-    _option(
+    option(
         "--known FILE",
         ADVANCED,
         "Further true triples, filtered out of the ranking (e.g. the training set). Repeatable.",
@@ -327,108 +316,23 @@ Known = Annotated[
 ]
 Interaction = Annotated[
     str | None,
-    _option(
+    option(
         "--interaction NAME",
         ADVANCED,
         "Interaction that scores triples, e.g. ComplEx or TransE:p=1. Default: that of the pickled model.",
     ),
 ]
-SampleSeed = Annotated[int, _option("--seed N", ADVANCED, "Random seed of the --neighbours sample.", parser=SEED)]
-BaseFiles = Annotated[
-    list[str],
-    typer.Argument(metavar="BASE", help="Checkpoints or artifacts that hold the known rows."),
-]
-MaxId = Annotated[
-    int | None,
-    _option(
-        "--max-id N",
-        SIZE,
-        "Rows of the new table. Optional with --labels; a larger N pads it.",
-        parser=read_whole("--max-id", "5000"),
-    ),
-]
-BaseIds = Annotated[
-    list[Path] | None,
-    _option(
-        "--base-ids FILE", ROWS, "File with one new id per line: line j is where row j of BASE goes. Give one per BASE."
-    ),
-]
-BaseLabels = Annotated[
-    list[Path] | None,
-    _option(
-        "--base-labels FILE",
-        ROWS,
-        "Labels of the base rows: .tsv or .csv of id and label, a JSON vocabulary or tokenizer, .npy, .parquet, "
-        "sentencepiece's .vocab, or one per line. Give one per BASE.",
-    ),
-]
-NewLabels = Annotated[
-    Path | None,
-    _option("--labels FILE", ROWS, "Labels of the new table, in the order of its ids; formats as in --base-labels."),
-]
-RowOffset = Annotated[
-    int | None,
-    _option(
-        "--row-offset N",
-        ADVANCED,
-        "Row of the first label, in BASE and in the new table; rows before it keep their ids. Default: 0, or 1 "
-        "where row 0 is all zeros and the only row without a label.",
-        parser=read_whole("--row-offset", "1"),
-    ),
-]
-KeepPadding = Annotated[
-    bool,
-    _option(
-        "--keep-padding", ADVANCED, "Keep rows of BASE behind its last label, and move them behind the last new label."
-    ),
-]
-DropPadding = Annotated[
-    bool, _option("--drop-padding", ADVANCED, "Drop rows of BASE without a label where new labels need their ids.")
-]
-TablesToGrow = Annotated[
-    list[str] | None,
-    _option(
-        "--table GLOB",
-        TABLES,
-        "Tables to grow, by name. Repeatable. Default: the recognised tables with a row for each base id or label.",
-    ),
-]
-Method = Annotated[
-    str | None,
-    _option(
-        "--method NAME",
-        ROWS,
-        f"Initializer of new rows: {', '.join(METHODS)}; with arguments, e.g. uniform:a=-1,b=1. "
-        f"Default: {DEFAULT_METHOD}, with the mean and covariance of the known rows.",
-    ),
-]
-Constrainer = Annotated[
-    str | None,
-    _option(
-        "--constrainer NAME",
-        ADVANCED,
-        f"Constraint applied to new rows: {', '.join(CONSTRAINERS)}; with arguments, e.g. clamp_norm:maxnorm=1; "
-        "or none. Default: that of a pickled model of PyKEEN.",
-    ),
-]
-Fill = Annotated[
-    Path | None, _option("--fill FILE", ROWS, "Checkpoint with the new rows, in the order of the new ids.")
-]
-FillLabels = Annotated[
-    Path | None,
-    _option("--fill-labels FILE", ADVANCED, "Labels of the rows of --fill; rows without one are drawn by --method."),
-]
-DrawSeed = Annotated[int, _option("--seed N", ADVANCED, "Random seed of new rows.", parser=SEED)]
+SampleSeed = Annotated[int, option("--seed N", ADVANCED, "Random seed of the --neighbours sample.", parser=parse_seed)]
 Word = Annotated[
     str | None, typer.Argument(metavar="WORD", help="Word of a report, e.g. bound, p99, tied. Default: all words.")
 ]
 TablesToTry = Annotated[
     list[str] | None,
-    _option("--table GLOB", TABLES, "Tables to try, by name. Repeatable. Default: the recognised embedding tables."),
+    option("--table GLOB", TABLES, "Tables to try, by name. Repeatable. Default: the recognised embedding tables."),
 ]
 AllowedError = Annotated[
     float,
-    _option(
+    option(
         "--max-error F",
         SIZE,
         "Largest relative error that the recommendation allows any table, e.g. 0.05 or 5%.",
@@ -437,6 +341,6 @@ AllowedError = Annotated[
 ]
 Plot = Annotated[
     Path | None,
-    _option("--plot FILE", OUTPUT, "File to draw error against size in: .svg, .png or .pdf. Needs matplotlib."),
+    option("--plot FILE", OUTPUT, "File to draw error against size in: .svg, .png or .pdf. Needs matplotlib."),
 ]
-SolverSeed = Annotated[int, _option("--seed N", ADVANCED, "Random seed of the randomized solver.", parser=SEED)]
+SolverSeed = Annotated[int, option("--seed N", ADVANCED, "Random seed of the randomized solver.", parser=parse_seed)]

@@ -73,3 +73,6 @@ def parse_ratio(text: str | float) -> float:
     if match is None:
         raise UsageError(f"--ratio takes a number, as in 16 or 16x; got {text!r}.")
     return float(match[1])
+
+
+parse_seed = read_whole("--seed", "7")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embcompress.coding.integers import decode_integers, encode_integers, fold_signs, unfold_signs
-from embcompress.coding.read_kernels import Steps
+from embcompress.coding.read_kernels import Steps, check_steps
 from embcompress.coding.rotation import CodedRotation
 from embcompress.coding.symbols import (
     CLASS_MAX,
@@ -309,6 +309,7 @@ def _read_codebook(stored: bytes, *, rank: int, dim: int) -> Codebook:
         states, rank, tuple(steps), kind_profiles, shifts, scales, step_numbers, classes, center_numbers, center_step,
         rotation,
     )  # fmt: skip
+    check_steps(int(codebook.kind_layouts.max()) + 1, rank)
     with np.errstate(over="ignore", invalid="ignore"):
         products = [codebook.kind_steps, *([] if codebook.centers is None else [codebook.centers])]
     if not all(np.isfinite(product).all() for product in products):

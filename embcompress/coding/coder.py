@@ -12,7 +12,7 @@ from torch import Tensor
 
 from embcompress.coding.codebook import ZERO_KIND, Codebook, Layout
 from embcompress.coding.compiled import in_threads
-from embcompress.coding.index_kernels import copy_strings
+from embcompress.coding.index_kernels import move_strings
 from embcompress.coding.read_kernels import read_strings
 from embcompress.coding.search_kernels import LANES, search
 from embcompress.coding.symbols import SLOPE, Symbols, Trellis, load_symbols
@@ -97,7 +97,8 @@ def encode_block(
     positions = lengths.cumsum() - lengths
     whole = np.empty(int(lengths.sum()), np.uint8)
     for (_, order), part in zip(pieces, strings, strict=True):
-        copy_strings(part, order, lengths, positions, whole)
+        own = lengths[order]
+        move_strings(part, own.cumsum() - own, own, positions[order], whole)
     return CodedBlock(whole, lengths, _weights(decoded, kinds, codebook.row_steps(kinds), codebook))
 
 
@@ -215,7 +216,7 @@ def _fit_fillers(
 
 
 def decode_block(
-    codes: NDArray[np.uint8],  # with PADDING bytes behind the last string
+    codes: NDArray[np.uint8],
     positions: NDArray[np.int64],  # (rows,), where each string starts
     lengths: NDArray[np.int64],  # (rows,)
     *,

@@ -13,7 +13,6 @@ from embcompress.coding.lanes import (
     KEPT_SET,
     LANES,
     PAIR_BITS,
-    UNIT_BITS,
     copy_bytes,
     step_alike,
     step_mixed,
@@ -21,13 +20,18 @@ from embcompress.coding.lanes import (
     write_rows,
 )
 from embcompress.coding.symbols import ENTRY_BITS
-from embcompress.coding.write_kernels import ESCAPE_MAX, RAW_MAX
+from embcompress.coding.write_kernels import ESCAPE_MAX, RAW_MAX, UNIT_BITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEAST = 1 << UNIT_BITS
 UNIT_BYTES = UNIT_BITS // 8
+# What a step reads at most: a unit for the entry, for each bit of an escape and the one that ends it, and for each
+# piece of what follows.
+STEP_BYTES = UNIT_BYTES * (2 + ESCAPE_MAX + 2 * -(-ESCAPE_MAX // RAW_MAX))
+# Gathers take offsets below this.
+OFFSETS = 2**31
 
 
 @compiled
@@ -148,6 +152,12 @@ def _finish(
 
 
 @compiled
+def _cut(length: int, longest: int) -> int:
+    """Return how many bytes of a string are kept: an even number as it is, an odd one stays odd."""
+    return min(length, longest | (length & 1))
+
+
+@compiled
 def _begin(
     own_rows: NDArray[np.int64],  # (rows of the block,)
     codes: NDArray[np.uint8],
@@ -167,23 +177,27 @@ def _begin(
     is_alike: NDArray[np.bool_],
     strings: NDArray[np.uint8],
 ) -> NDArray[np.uint8]:
-    """Begin to decode rows: their strings are copied to one place, which stays in the cache, and is returned."""
-    total = 0
+    """Begin to decode rows: their strings are copied to one place, which stays in the cache, and is returned.
+
+    Of a damaged string that is longer than steps can read the rest is left out, so that places stay small.
+    """
+    longest, total = min(4 + STEP_BYTES * width, (OFFSETS // len(states) - 4) & -2), 0
     for row in own_rows:
-        total += lengths[row]
+        total += _cut(lengths[row], longest)
     if total + UNIT_BYTES > len(strings):
         strings = np.empty(2 * total + UNIT_BYTES, np.uint8)
     count, place = len(own_rows), 0
     for number in range(count):
         row = own_rows[number]
-        copy_bytes(codes, positions[row], strings, place, lengths[row])
-        places[number], place = np.uint32(place), place + lengths[row]
+        length = _cut(lengths[row], longest)
+        copy_bytes(codes, positions[row], strings, place, length)
+        places[number], place = np.uint32(place), place + length
     strings[total], strings[total + 1] = 0, 0
     # Lanes beyond the last row decode it again.
     lanes = (count + LANES - 1) // LANES * LANES
     for lane in range(lanes):
         row = own_rows[min(lane, count - 1)]
-        start, length = np.int64(places[min(lane, count - 1)]), lengths[row]
+        start, length = np.int64(places[min(lane, count - 1)]), _cut(lengths[row], longest)
         state_bytes = min(length, 4 - (length & 1))
         if lane < count:
             state = 0
@@ -205,7 +219,7 @@ def _begin(
 
 @compiled
 def decode_strings(
-    codes: NDArray[np.uint8],  # with UNIT_BYTES more behind the last string
+    codes: NDArray[np.uint8],
     positions: NDArray[np.int64],  # (rows,), where each row's string starts
     lengths: NDArray[np.int64],  # (rows,), its bytes
     layouts: NDArray[np.int64],  # (rows,)
@@ -227,14 +241,12 @@ def decode_strings(
     centers: NDArray[np.float32],  # profiles * width, or none
     decoded: NDArray[np.float32],  # written
     column_stride: int,
-    first_place: int,
 ) -> None:
     """Decode strings, LANES side by side: rows of one layout where there are as many, else each by its own.
 
     Without a stride rows are written, (all rows * width,), finished. With one, columns, so far apart, of the numbers of
-    all rows in their order, from a first place on, times their factors, without scales and centers; up to LANES - 1
-    more numbers are written. Behind them a column for each profile, for as many as there is room: ones where a row has
-    it, else zeros.
+    all rows in their order, times their factors, without scales and centers; up to LANES - 1 more numbers are written.
+    Behind them a column for each profile, for as many as there is room: ones where a row has it, else zeros.
     """
     rows = len(order)
     most = min(GROUPS_AT_ONCE, max(1, NUMBERS_AT_ONCE // (LANES * max(1, width))))
@@ -251,7 +263,7 @@ def decode_strings(
             own_factors, group_sizes, is_alike, strings,
         )  # fmt: skip
         groups = (len(own_rows) + LANES - 1) // LANES
-        offset = first_place + first if column_stride else 0
+        offset = first if column_stride else 0
         for step in range(group_sizes[:groups].max()):
             for group in range(groups):
                 lane = group * LANES

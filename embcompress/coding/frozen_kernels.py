@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -250,59 +250,3 @@ def decode_blocks(
     """Decode the kinds and lengths of the rows of blocks, and where each string starts; False where one is damaged."""
     good = _decode_blocks(codes, starts, sizes, counts, steps, contexts, expected, widths, *chances, *out)
     return good == len(starts)
-
-
-@compiled
-def _interleave(
-    parts: NDArray[np.uint8],
-    part_sizes: NDArray[np.int64],
-    strings: NDArray[np.uint8],
-    string_sizes: NDArray[np.int64],
-    out: NDArray[np.uint8],
-) -> None:
-    position, part, string = 0, 0, 0
-    for block in range(len(part_sizes)):
-        for _ in range(part_sizes[block]):
-            out[position] = parts[part]
-            position += 1
-            part += 1
-        for _ in range(string_sizes[block]):
-            out[position] = strings[string]
-            position += 1
-            string += 1
-
-
-def interleave(
-    parts: NDArray[np.uint8],
-    part_sizes: NDArray[np.int64],
-    strings: NDArray[np.uint8],
-    string_sizes: NDArray[np.int64],
-) -> NDArray[np.uint8]:
-    """Put the part of each block in front of its strings."""
-    out = np.empty(len(parts) + len(strings), np.uint8)
-    _interleave(parts, part_sizes, strings, string_sizes, out)
-    return out
-
-
-@compiled
-def _move_strings(
-    codes: NDArray[np.uint8],
-    positions: NDArray[np.int64],
-    lengths: NDArray[Any],
-    targets: NDArray[np.int64],
-    out: NDArray[np.uint8],
-) -> None:
-    for row in range(len(positions)):
-        for byte in range(np.int64(lengths[row])):
-            out[targets[row] + byte] = codes[positions[row] + byte]
-
-
-def move_strings(
-    codes: NDArray[np.uint8],
-    positions: NDArray[np.int64],
-    lengths: NDArray[Any],
-    targets: NDArray[np.int64],
-    out: NDArray[np.uint8],
-) -> None:
-    """Copy strings from where they lie to given places."""
-    _move_strings(codes, positions, lengths, targets, out)

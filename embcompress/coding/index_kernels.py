@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 
 
 @compiled
+def _bytes_before(row: int, before: NDArray[np.int64], lengths: NDArray[Any], spacing: int) -> np.int64:
+    """Add up the lengths before a row."""
+    block = row // spacing
+    total: np.int64 = before[block]
+    for other in range(block * spacing, row):
+        total += np.int64(lengths[other])
+    return total
+
+
+@compiled
 def _add_up(
     rows: NDArray[np.int64],
     before: NDArray[np.int64],
@@ -21,11 +31,7 @@ def _add_up(
     sums: NDArray[np.int64],
 ) -> None:
     for number in range(len(rows)):
-        block = rows[number] // spacing
-        total = before[block]
-        for row in range(block * spacing, rows[number]):
-            total += np.int64(lengths[row])
-        sums[number] = total
+        sums[number] = _bytes_before(rows[number], before, lengths, spacing)
 
 
 def add_up(
@@ -75,12 +81,9 @@ def _locate(
         row = rows[number]
         if row < 0 or row >= len(kinds):
             return False
-        block = row // spacing
-        total = before[block]
-        for other in range(block * spacing, row):
-            total += np.int64(lengths[other])
         kind = np.int64(kinds[row])
-        positions[number], own_lengths[number] = total, np.int64(lengths[row])
+        positions[number] = _bytes_before(row, before, lengths, spacing)
+        own_lengths[number] = np.int64(lengths[row])
         layouts[number], profiles[number], factors[number] = kind_layouts[kind], kind_profiles[kind], kind_factors[kind]
     return True
 
@@ -119,27 +122,24 @@ def locate(
 
 
 @compiled
-def _copy_strings(
-    parts: NDArray[np.uint8],
-    order: NDArray[np.int64],
-    lengths: NDArray[np.int64],
+def _move_strings(
+    codes: NDArray[np.uint8],
     positions: NDArray[np.int64],
+    lengths: NDArray[Any],
+    targets: NDArray[np.int64],
     out: NDArray[np.uint8],
 ) -> None:
-    taken = 0
-    for number in range(len(order)):
-        row = order[number]
-        for byte in range(lengths[row]):
-            out[positions[row] + byte] = parts[taken + byte]
-        taken += lengths[row]
+    for row in range(len(positions)):
+        for byte in range(np.int64(lengths[row])):
+            out[targets[row] + byte] = codes[positions[row] + byte]
 
 
-def copy_strings(
-    parts: NDArray[np.uint8],
-    order: NDArray[np.int64],
-    lengths: NDArray[np.int64],
+def move_strings(
+    codes: NDArray[np.uint8],
     positions: NDArray[np.int64],
+    lengths: NDArray[Any],
+    targets: NDArray[np.int64],
     out: NDArray[np.uint8],
 ) -> None:
-    """Copy strings that stand one behind the other in an order of rows to where each row's belongs."""
-    _copy_strings(parts, order, lengths, positions, out)
+    """Copy strings from where they lie to given places."""
+    _move_strings(codes, positions, lengths, targets, out)

@@ -14,6 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from embcompress.coding.symbols import ENTRY_BITS, SLOT_BITS
+from embcompress.coding.write_kernels import UNIT_BITS
 
 LANES = 16
 # The code of a step: the number of a pair of tables, and raw bits above it.
@@ -21,7 +22,6 @@ PAIR_BITS = 9
 # Bits of an entry, beside the sum of frequencies before it (0..11), a factor (16..27) and a shift (28..31).
 ADDS_SLOT, IS_ESCAPE, IS_ODD, HAS_REST = 12, 13, 14, 15
 FACTOR_SHIFT, SHIFT_SHIFT = 16, 28
-UNIT_BITS = 16
 
 _BYTE, _INT, _LONG = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _VECTOR, _LONGS = ir.VectorType(_INT, LANES), ir.VectorType(_LONG, LANES)
@@ -45,6 +45,8 @@ class _Lanes:
     """Vector instructions on the arrays of one call."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, values: Any) -> None:
+        # Elements are addressed as if they followed each other.
+        assert all(kind.layout == "C" for kind in signature.args if isinstance(kind, types.Array))
         self.builder = builder
         self.pointers = [
             context.make_array(kind)(context, builder, value=value).data if isinstance(kind, types.Array) else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embcompress.coding.decode_kernels import decode_strings, sort_rows
+from embcompress.coding.decode_kernels import OFFSETS, decode_strings, sort_rows
 from embcompress.coding.index_kernels import Located
 from embcompress.coding.lanes import ADDS_SLOT, FACTOR_SHIFT, IS_ESCAPE, PAIR_BITS, SHIFT_SHIFT
 from embcompress.coding.symbols import ENTRY_BITS, SLOT_BITS, SLOTS, TABLES, TRAINED, Trellis, load_symbols
@@ -17,12 +17,13 @@ from embcompress.coding.symbols import ENTRY_BITS, SLOT_BITS, SLOTS, TABLES, TRA
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Bytes that may follow a string's last one in memory: the decoder reads a unit before it knows that there is none.
+# Bytes behind the last string in the buffers of modules, and so in their state dicts; no decoder reads them.
 PADDING = 2
-
 
 # The pair of tables of steps that decode nothing, behind those of both codes.
 NO_PAIR = 4 * TABLES
+# Steps of all layouts, at most: a lane tells the place of its own, of four bytes, below OFFSETS.
+ALL_STEPS_MAX = OFFSETS // 4
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,12 @@ def decoder_tables() -> DecoderTables:
     )
 
 
+def check_steps(layouts: int, width: int) -> None:
+    """Raise an OverflowError if layouts of so many columns have more steps than the decoder finds."""
+    if layouts * width > ALL_STEPS_MAX:
+        raise OverflowError(f"{layouts} layouts of {width} columns")
+
+
 @dataclass(frozen=True)
 class Steps:
     """The steps that decode strings, by layout: behind those that decode a number stand the columns without one.
@@ -100,7 +107,11 @@ class Steps:
             layouts: of each the columns that its strings hold, in their order; their class tables; their raw bits; and
                 how many of the last are in the prefix code.
             width: all columns.
+
+        Raises:
+            OverflowError: more than ALL_STEPS_MAX steps.
         """
+        check_steps(len(layouts), width)
         codes = np.full((len(layouts), width), NO_PAIR, np.uint32)
         all_columns = np.empty((len(layouts), width), np.int32)
         for number, (columns, tables, raw_bits, prefixed) in enumerate(layouts):
@@ -130,7 +141,7 @@ def read_strings(
     """Decode the strings of rows into `decoded`, times a factor each.
 
     Args:
-        codes: with PADDING bytes behind the last string.
+        codes: in which the strings lie.
         positions: (rows,), where each string starts.
         lengths: (rows,), bytes of each.
         layouts: (rows,), of which layout each is.
@@ -184,7 +195,7 @@ class StringDecoder:
         """Decode rows: the arguments of `read_strings`.
 
         Args:
-            codes: with PADDING bytes behind the last string.
+            codes: in which the strings lie.
             located: the rows.
             order: which of them are decoded; those of a layout behind each other.
             targets: where in `decoded` each belongs; None for its own number.
@@ -195,8 +206,8 @@ class StringDecoder:
         decode_strings(
             codes, located.positions, located.lengths, located.layouts, located.factors,
             self._no_targets if targets is None else targets, order, *self._fixed, located.profiles,
-            self._ones if scales is None else scales, self._none if centers is None else centers.ravel(),
-            decoded.ravel(), 0, 0,
+            self._ones if scales is None else np.ascontiguousarray(scales),
+            self._none if centers is None else centers.ravel(), decoded.ravel(), 0,
         )  # fmt: skip
 
     def read_columns(
@@ -207,20 +218,18 @@ class StringDecoder:
         order: NDArray[np.int64],
         columns: NDArray[np.float32],
         stride: int,
-        first: int,
     ) -> None:
         """Decode rows, in their order, column by column.
 
         Args:
-            codes: with PADDING bytes behind the last string.
+            codes: in which the strings lie.
             located: the rows.
             order: as of `read`.
-            columns: (columns + profiles) * stride, written: of each column what begins at `first`, and up to LANES - 1
-                numbers behind them.
+            columns: (columns + profiles) * stride, written: of each column a number a row, and up to LANES - 1 behind
+                them.
             stride: numbers between two columns.
-            first: where in each column the first row is written.
         """
         decode_strings(
             codes, located.positions, located.lengths, located.layouts, located.factors, self._no_targets, order,
-            *self._fixed, located.profiles, self._ones, self._none, columns, stride, first,
+            *self._fixed, located.profiles, self._ones, self._none, columns, stride,
         )  # fmt: skip

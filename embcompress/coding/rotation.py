@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embcompress.coding.read_kernels import PADDING, Steps, read_strings
+from embcompress.coding.read_kernels import Steps, read_strings
 from embcompress.coding.search_kernels import REACH, search
 from embcompress.coding.symbols import (
     PER_OCTAVE,
@@ -100,7 +100,6 @@ def decode_rotation(coded: CodedRotation, count: int) -> Tensor:
     trellis = trellis_of(ROTATION_STATES)
     dim, used = coded.dim, min(len(coded.classes), count)
     positions = np.concatenate([[0], coded.lengths.cumsum()[:-1]]).astype(np.int64) if used else np.empty(0, np.int64)
-    padded = np.concatenate([coded.strings, np.zeros(PADDING, np.uint8)])
     factors = torch.zeros(dim, used, dtype=torch.float64)
     scales, signs = torch.zeros(used, dtype=torch.float64), torch.ones(count, dtype=torch.float64)
     decoded = np.zeros((used, dim), np.float32)
@@ -109,7 +108,7 @@ def decode_rotation(coded: CodedRotation, count: int) -> Tensor:
         rows = np.arange(own.stop - first)
         steps = Steps.of([_layout(coded, number) for number in range(first, own.stop)], width=dim)
         read_strings(
-            padded, positions[own], coded.lengths[own], layouts=rows, factors=np.ones(len(rows), np.float32),
+            coded.strings, positions[own], coded.lengths[own], layouts=rows, factors=np.ones(len(rows), np.float32),
             targets=rows + first, steps=steps, trellis=trellis, decoded=decoded,
         )  # fmt: skip
     for number in range(used):

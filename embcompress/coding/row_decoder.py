@@ -67,7 +67,7 @@ class RowDecoder:
         """Decode rows by number.
 
         Args:
-            codes: the strings of all rows, with PADDING bytes behind the last.
+            codes: in which the strings of all rows lie.
             rows: (count,).
             numbers: (count, columns), written.
             threads: that share the rows.
@@ -117,7 +117,7 @@ class RowDecoder:
             order = sort_rows(located.layouts, len(self._strings.steps.sizes))
             for start in range(0, len(order), block_rows):
                 own = order[start : start + block_rows]
-                self._strings.read_columns(codes, located, order=own, columns=flat, stride=stride, first=0)
+                self._strings.read_columns(codes, located, order=own, columns=flat, stride=stride)
                 yield ColumnBlock(own + first, scratch[:, : len(own)])
 
     def _locate(self, rows: NDArray[np.int64]) -> Located:

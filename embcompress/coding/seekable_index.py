@@ -23,11 +23,9 @@ from embcompress.coding.frozen_kernels import (
     count_bits_of,
     decode_blocks,
     encode_blocks,
-    interleave,
-    move_strings,
     steps_before,
 )
-from embcompress.coding.index_kernels import add_up
+from embcompress.coding.index_kernels import add_up, move_strings
 from embcompress.coding.integers import TREE_BITS, WIDTH_MAX, decode_integers, encode_integers, fold_signs
 from embcompress.coding.row_index import (
     LENGTH_CONTEXTS,
@@ -323,7 +321,14 @@ def put_heads(stored: StoredIndex, strings: NDArray[np.uint8], *, first: int, bl
     sizes = stored.head_sizes[first : first + blocks]
     before = int(stored.head_starts[first])
     heads = stored.heads[before : before + int(sizes.sum())]
-    return interleave(heads, sizes, strings, stored.string_sizes[first : first + blocks])
+    string_sizes = stored.string_sizes[first : first + blocks]
+    whole, starts = (
+        np.empty(len(heads) + len(strings), np.uint8),
+        (sizes + string_sizes).cumsum() - string_sizes - sizes,
+    )
+    move_strings(heads, sizes.cumsum() - sizes, sizes, starts, whole)
+    move_strings(strings, string_sizes.cumsum() - string_sizes, string_sizes, starts + sizes, whole)
+    return whole
 
 
 def take_heads_off(codes: NDArray[np.uint8], index: RowIndex, *, padding: int) -> NDArray[np.uint8]:

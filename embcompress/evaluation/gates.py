@@ -98,6 +98,7 @@ def read_conditions(
         CheckpointError: the baseline is not readable, or no such report.
 
     Example:
+        >>> from embcompress.results import ApproximateResult
         >>> read_conditions(
         ...     ApproximateResult, fail_if="totals.ratio < 4", baseline=None, max_regression=None
         ... ).expressions[0].limit

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from embcompress.exceptions import UsageError
-from embcompress.results import COSINE, GRADES, NEIGHBOURS, THRESHOLDS, WORST_GROUP, Grade, TableReport, Threshold
+from embcompress.results import GRADES, THRESHOLDS, WORST_GROUP, Grade, TableReport, Threshold
 from embcompress.text import did_you_mean, parse_share
 
 
@@ -52,18 +52,10 @@ def grade_tables(tables: Iterable[TableReport], thresholds: Sequence[Threshold])
 def grade_of(table: TableReport, thresholds: Sequence[Threshold]) -> Grade | None:
     """Grade a table by the worst of its measures; None where there is none."""
     of = {threshold.measure: threshold for threshold in thresholds}
-    grades = [Grade(_grade(value, of[measure]), measure, value) for measure, value in _measures(table) if measure in of]
+    grades = [
+        Grade(_grade(value, of[measure]), measure, value) for measure, value in table.measures.items() if measure in of
+    ]
     return max(grades, key=lambda one: GRADES.index(one.grade), default=None)
-
-
-def _measures(table: TableReport) -> Iterator[tuple[str, float]]:
-    if table.neighbours is not None:
-        yield NEIGHBOURS, table.neighbours.cosine.overlap
-    if table.error is not None:
-        yield COSINE, table.error.cosine.mean
-        errors = [group.relative for group in table.error.by_norm if group.relative is not None]
-        if errors:
-            yield WORST_GROUP, max(errors)
 
 
 def _grade(value: float, threshold: Threshold) -> str:

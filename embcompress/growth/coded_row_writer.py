@@ -21,7 +21,7 @@ from embcompress.artifact.writer import TensorWriter
 from embcompress.coding.codebook import KINDS_MAX, ZERO_KIND, Codebook
 from embcompress.coding.coder import CodedBlock, encode_block
 from embcompress.coding.fit import SHIFT_MAX, Fit
-from embcompress.coding.frozen_kernels import move_strings
+from embcompress.coding.index_kernels import move_strings
 from embcompress.coding.kinds import Kinds
 from embcompress.coding.row_index import make_row_index
 from embcompress.coding.seekable_index import store_index

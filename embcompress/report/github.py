@@ -194,7 +194,7 @@ def _escape(text: str) -> str:
 
     Example:
         >>> _escape("100 %\n::x")
-        '100 %25%0A::x'
+        '100 %25%0A\\x3a:x'
     """
     printable = inert(_printable(text))
     return printable.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
-from embcompress.report.wording import worst_group
 from embcompress.results import (
     COSINE,
     GRADES,
@@ -39,14 +38,7 @@ def measure_value(measure: str, value: float) -> str:
 
 def measure_text(table: TableReport, measure: str) -> str:
     """Name a measure of a table with its value; empty where it has none."""
-    if table.error is None:
-        return ""
-    value = {NEIGHBOURS: None if table.neighbours is None else table.neighbours.cosine.overlap}.get(measure)
-    if measure == COSINE:
-        value = table.error.cosine.mean
-    elif measure == WORST_GROUP:
-        group = worst_group(table.error.by_norm)
-        value = None if group is None else group.relative
+    value = table.measures.get(measure)
     return "" if value is None else f"{MEASURES[measure]} {measure_value(measure, value)}"
 
 
@@ -62,8 +54,7 @@ def grade_reason(grade: Grade, thresholds: Sequence[Threshold]) -> str:
     if threshold is None or grade.grade == GRADES[0]:
         return text
     better, limit = (GRADES[0], threshold.good) if grade.grade == GRADES[1] else (GRADES[1], threshold.fair)
-    word = "up to" if grade.measure == WORST_GROUP else "from"
-    return f"{text} ({better} {word} {measure_value(grade.measure, limit)})"
+    return f"{text} ({better} {_limit_text(grade.measure, limit)})"
 
 
 def thresholds_text(thresholds: Sequence[Threshold]) -> str:
@@ -75,10 +66,14 @@ def thresholds_text(thresholds: Sequence[Threshold]) -> str:
     """
     texts = []
     for one in thresholds:
-        word = "up to" if one.measure == WORST_GROUP else "from"
-        good, fair = measure_value(one.measure, one.good), measure_value(one.measure, one.fair)
-        texts.append(f"{MEASURES[one.measure]}: good {word} {good}, fair {word} {fair}")
+        good, fair = _limit_text(one.measure, one.good), _limit_text(one.measure, one.fair)
+        texts.append(f"{MEASURES[one.measure]}: good {good}, fair {fair}")
     return "; ".join(texts)
+
+
+def _limit_text(measure: str, limit: float) -> str:
+    """Say on which side of a limit a grade lies."""
+    return f"{'up to' if measure == WORST_GROUP else 'from'} {measure_value(measure, limit)}"
 
 
 def gate_condition(gate: Gate) -> str:

@@ -18,7 +18,6 @@ REFERENCE = re.compile(r"@|://|www\.|#\d|GH-\d", re.IGNORECASE)  # what GitHub l
 # Of a summary that is read beside others; the other forms of the report hold all.
 LINES_MAX = 99
 ROWS_MAX = 20  # of a grid
-ELSEWHERE = "in the other forms of the report"
 
 
 def render_markdown(result: Result) -> str:
@@ -58,8 +57,12 @@ def _fitting(sections: Sequence[Section], *, room: int, level: int) -> tuple[lis
         lines += written
         room -= len(written)
     if left_out:
-        lines += [f"{counted(left_out, 'more section')} {'is' if left_out == 1 else 'are'} {ELSEWHERE}.", ""]
+        lines += [_left_out(left_out, "section"), ""]
     return lines, room
+
+
+def _left_out(count: int, noun: str) -> str:
+    return f"{counted(count, f'more {noun}')} {'is' if count == 1 else 'are'} in the other forms of the report."
 
 
 def _grade(fact: Fact) -> str:
@@ -115,7 +118,7 @@ def _grid(grid: Grid) -> list[str]:
         cells[0] = f"{MARKS[tone]} {cells[0]}" if tone != "plain" else cells[0]
         lines.append(_row([cell.replace("|", r"\|") if "`" in cell else cell for cell in cells]))
     more = len(grid.rows) - ROWS_MAX
-    lines += ["", f"{counted(more, 'more row')} {'is' if more == 1 else 'are'} {ELSEWHERE}."] if more > 0 else []
+    lines += ["", _left_out(more, "row")] if more > 0 else []
     return [*lines, "", *(["</details>", ""] if grid.is_folded else [])]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from embcompress.results.common import TableHead
-from embcompress.results.grades import Grade
+from embcompress.results.grades import COSINE, NEIGHBOURS, WORST_GROUP, Grade
 
 
 @dataclass(frozen=True)
@@ -246,3 +247,13 @@ class TableReport(TableHead):
     neighbours: NeighboursReport | None = None
     zero_rows: int | None = None
     grade: Grade | None = None
+
+    @property
+    def measures(self) -> Mapping[str, float]:
+        """The values that it is graded by, each by its measure, of those that were measured."""
+        values = {} if self.neighbours is None else {NEIGHBOURS: self.neighbours.cosine.overlap}
+        if self.error is not None:
+            values[COSINE] = self.error.cosine.mean
+            errors = [group.relative for group in self.error.by_norm if group.relative is not None]
+            values |= {WORST_GROUP: max(errors)} if errors else {}
+        return values

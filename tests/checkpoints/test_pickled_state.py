@@ -255,8 +255,8 @@ def test_pickles_run_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("protocol", [2, 5])
 def test_a_table_gives_the_same_bases_as_from_safetensors(tmp_path: Path, protocol: int) -> None:
-    """Bases and weights of a 9,000 x 64 table are equal to the bit."""
-    table = torch.randn(9_000, 64, generator=torch.Generator().manual_seed(1))
+    """Bases and weights of a 20,000 x 64 table are equal to the bit."""
+    table = torch.randn(20_000, 64, generator=torch.Generator().manual_seed(1))
     safetensors.torch.save_file({"embedding.weight": table}, tmp_path / "a.safetensors")
     save({"embedding.weight": table}, tmp_path / "b.pkl", protocol=protocol)
     factors = []

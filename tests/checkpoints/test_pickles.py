@@ -17,7 +17,6 @@ import zipfile
 import pytest
 import torch
 
-from embcompress.checkpoints.files import FileRegion
 from embcompress.checkpoints.pickled.reader import _HANDLERS, PickleStream, read_pickle
 from embcompress.checkpoints.pickled.records import (
     TEXT_MAX,
@@ -28,6 +27,7 @@ from embcompress.checkpoints.pickled.records import (
     StorageReference,
     TensorReference,
 )
+from embcompress.checkpoints.regions import FileRegion
 from embcompress.exceptions import DamagedFileError
 
 TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n"

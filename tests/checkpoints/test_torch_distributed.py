@@ -190,8 +190,8 @@ def test_a_table_in_chunks_is_read_in_blocks(tmp_path: Path) -> None:
 
 
 def test_a_table_in_chunks_gives_the_same_bases_as_from_safetensors(tmp_path: Path) -> None:
-    """Bases and weights of a 9,000 x 64 table are equal to the bit."""
-    table = torch.randn(9_000, 64, generator=torch.Generator().manual_seed(1))
+    """Bases and weights of a 20,000 x 64 table are equal to the bit."""
+    table = torch.randn(20_000, 64, generator=torch.Generator().manual_seed(1))
     safetensors.torch.save_file({"embedding.weight": table}, tmp_path / "a.safetensors")
     save_cut({"embedding.weight": table}, {"embedding.weight": ([7000, 7001], [24])}, tmp_path / "b")
     factors = []

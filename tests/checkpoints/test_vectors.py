@@ -158,8 +158,8 @@ def test_rows_that_are_made_leave_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_vectors_give_the_same_bases_as_one_table(tmp_path: Path) -> None:
-    """Bases and weights of 9,000 vectors are equal to the bit to those of their table; keys are labels besides."""
-    table = torch.randn(9_000, 64, generator=torch.Generator().manual_seed(1))
+    """Bases and weights of 20,000 vectors are equal to the bit to those of their table; keys are labels besides."""
+    table = torch.randn(20_000, 64, generator=torch.Generator().manual_seed(1))
     safetensors.torch.save_file({"embedding.weight": table}, tmp_path / "a.safetensors")
     torch.save({f"w{n}": row.numpy() for n, row in enumerate(table)}, tmp_path / "b.pt")
     factors = []

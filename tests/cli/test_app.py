@@ -334,6 +334,16 @@ def test_too_many_bases_are_refused_with_the_number_that_pays(folder: Path) -> N
     assert run(*args, "10").code == 1
 
 
+@pytest.mark.parametrize("size", [["--bases", 4], ["--ratio", 3]])
+def test_totals_are_the_whole_file_where_it_holds_tables_alone(folder: Path, size: list[object]) -> None:
+    """Tensors and the header that they need are all bytes of an artifact of one table, which has nothing else."""
+    path = save(folder / "alone.safetensors", {"entities.weight": draw(300, 16)})
+    report = json.loads(run("approximate", path, *size, "--neighbours", 0, "-o", "small.safetensors", "--json").out)
+    nbytes = (folder / "small.safetensors").stat().st_size
+    assert report["totals"]["bytes_after"] == report["output"]["bytes"] == nbytes
+    assert report["totals"]["bytes_after"] - report["totals"]["header_bytes"] == report["tables"][0]["bytes_after"]
+
+
 WRONG_USAGE: dict[str, tuple[list[str], str]] = {
     "no bases": (
         ["approximate", "model.safetensors"],

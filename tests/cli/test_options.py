@@ -11,8 +11,8 @@ import pytest
 
 import embcompress
 from embcompress.cli.app import app
+from embcompress.cli.declaring import ADVANCED
 from embcompress.cli.examples import EXAMPLES, SYNONYMS
-from embcompress.cli.options import ADVANCED
 from embcompress.cli.values import parse_ratio, read_share
 from tests.command_line import run
 

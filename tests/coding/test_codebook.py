@@ -182,6 +182,17 @@ def test_codebook_of_a_million_kinds_does_not_hang() -> None:
     assert time.thread_time() - started < 12
 
 
+def test_codebook_of_more_layouts_than_the_decoder_finds_is_refused() -> None:
+    """513 layouts of 2^20 columns, one more than 2^29 steps hold, are told by a file of a kilobyte."""
+    none = np.zeros(513, np.int64)
+    classes = np.zeros((1, 2**20), np.int64)
+    codebook = Codebook(8, 2**20, (1.0,), none, np.arange(-1, 512), none, none, classes)
+    stored = codebook.to_bytes()
+    assert len(stored) < 2**10
+    with pytest.raises(ArtifactError, match="513 layouts of 1048576 columns"):
+        read_codebook(stored, rank=2**20, dim=2**20)
+
+
 def test_codebook_whose_steps_overflow_is_refused() -> None:
     """A step of 3e38 at a scale of 1, and a center of 300 times that, are infinite in float32."""
     codebook = make_codebook(rank=4, profiles=1, kinds=30, steps=1)

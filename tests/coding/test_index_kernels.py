@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from embcompress.coding.index_kernels import add_up, copy_strings
+from embcompress.coding.index_kernels import add_up, move_strings
 
 
 @pytest.mark.parametrize("spacing", [1, 4, 64])
@@ -28,7 +28,7 @@ def test_add_up_does_not_wrap_round() -> None:
     assert add_up(np.array([2]), np.zeros(1, np.int64), lengths, 8).tolist() == [2 * (2**32 - 1)]
 
 
-def test_place_copies_each_string_to_its_row() -> None:
+def test_move_copies_each_string_to_its_row() -> None:
     """Strings one behind the other in any order, empty ones among them, stand where each row's begins; others stay."""
     draw = np.random.default_rng(0)
     lengths = np.array([3, 0, 5, 1, 4, 2], np.int64)
@@ -36,11 +36,12 @@ def test_place_copies_each_string_to_its_row() -> None:
     order = [4, 0, 1, 5]  # rows 2 and 3 have strings of their own already
     positions = lengths.cumsum() - lengths
     out = np.zeros(int(lengths.sum()), np.uint8)
-    copy_strings(
+    own = lengths[order]
+    move_strings(
         np.frombuffer(b"".join(strings[row] for row in order), np.uint8),
-        np.array(order, np.int64),
-        lengths,
-        positions,
+        own.cumsum() - own,
+        own,
+        positions[order],
         out,
     )
     assert out.tobytes() == b"".join(

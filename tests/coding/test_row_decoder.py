@@ -29,3 +29,21 @@ def test_columns_hold_the_numbers_of_rows(way: str, threads: int) -> None:
     again = np.empty_like(expected)
     decoder.decode(codes, rows, numbers=again, threads=threads)
     assert np.array_equal(again, expected)
+
+
+@for_each("threads", [1, 3])
+def test_scales_and_centers_of_any_strides(threads: int) -> None:
+    """Factors that lie apart, and one that stands for all columns, give what the same numbers side by side do."""
+    encoded = encode_table((19,), way="centers")
+    codes = np.concatenate([encoded.codes.numpy(), np.zeros(PADDING, np.uint8)])
+    decoder, rank = RowDecoder(encoded.index, encoded.codebook), encoded.codebook.rank
+    rows = np.arange(len(encoded.index.kinds))
+    draw = np.random.default_rng(0).standard_normal((2, rank, 3)).astype(np.float32)
+    plain, actual = np.empty((len(rows), rank), np.float32), np.empty((len(rows), rank), np.float32)
+    profiles = decoder.decode(codes, rows, numbers=plain, threads=1)
+    for scales in (draw[0, :, 1], np.broadcast_to(draw[0, 0, :1], rank)):
+        centers = draw[1, :, : len(encoded.codebook.classes)].T
+        decoder.decode(codes, rows, numbers=actual, threads=threads, scales=scales, centers=centers)
+        expected = plain * scales + centers[np.maximum(profiles, 0)]
+        expected[profiles < 0] = 0
+        assert np.array_equal(actual, expected)

@@ -196,6 +196,17 @@ def test_any_bytes_are_read_like_the_reference(strings: list[bytes], classes: li
     assert actual.tolist() == np.array(expected, np.float64).astype(np.float32).reshape(actual.shape).tolist()
 
 
+@pytest.mark.parametrize("length", [20_000, 20_001])
+def test_strings_longer_than_any_are_read_like_the_reference(length: int) -> None:
+    """Of damaged strings, far longer than their columns can read, what is read is the same."""
+    draw, classes = np.random.default_rng(length), [CLASS_MIN, 0, 12, CLASS_TRAINED, 50, CLASS_MAX]
+    strings = [bytes(length), b"\xff" * length, b"\x00\xff" * (length // 2) + b"\x00"]
+    strings += [draw.bytes(length + 2 * number) for number in range(20)]
+    actual = read(strings, classes, states=8)
+    expected = [decode_string(string, classes, states=8)[1] for string in strings]
+    assert actual.tolist() == np.array(expected, np.float64).astype(np.float32).tolist()
+
+
 def test_strings_are_those_of_the_format() -> None:
     """Symbols that follow from a formula have the same strings for ever: files that are written must be read."""
     classes = [-6, -4, -2, 0, 0, 3, 6, 11, 16, 24, 32, 33, 38, 42, 80, 160]

@@ -107,6 +107,19 @@ def test_baseline_of_no_error_allows_none(plain: EvaluateResult, tmp_path: Path)
     assert failing(regressions(plain, report, tmp_path, max_regression=1000)) == ["error.relative"]
 
 
+def test_baseline_without_a_header_is_held_without_one(plain: EvaluateResult, tmp_path: Path) -> None:
+    """A report of before headers were counted has the ratio of the tensors alone, and is compared with that of now."""
+    report = document(plain)
+    ratio = report["totals"]["bytes_before"] / sum(table["bytes_after"] for table in report["tables"])
+    del report["totals"]["header_bytes"]
+    assert ratio > 1.01 * plain.totals.ratio
+    for share, worse in ((1.0, []), (1.001, ["totals.ratio"])):
+        put(report, "totals.ratio", share * ratio)
+        gates = regressions(plain, report, tmp_path)
+        assert failing(gates) == worse
+        assert [gate.value for gate in gates if gate.expression.startswith("totals.ratio")] == [ratio]
+
+
 def test_baseline_looks_at_the_tables_of_both(plain: EvaluateResult, tmp_path: Path) -> None:
     """A table that is gone fails and is named, so does one that the baseline lacks; one under a tied name is fine."""
     report = document(plain)

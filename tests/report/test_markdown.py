@@ -116,3 +116,4 @@ def test_render_markdown_stays_small() -> None:
     listed = dataclasses.replace(inspected, tables=inspected.tables * 400, others=inspected.others * 400)
     for one in (text, render(listed, ".md")):
         assert len(one.splitlines()) <= LINES_MAX
+        assert len(one.encode()) < 100_000

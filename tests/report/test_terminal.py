@@ -16,7 +16,7 @@ from embcompress.results import (
 )
 from tests.report.hostile import AT_A_PROMPT, FORBIDDEN
 from tests.report.prompt import show
-from tests.report.results import approximate_result, inspect_result, sweep_result
+from tests.report.results import approximate_result, backfill_result, inspect_result, sweep_result
 
 
 @pytest.mark.parametrize("width", [80, 160])
@@ -157,3 +157,17 @@ def test_render_failure_says_error_and_hint() -> None:
     """One line of what is wrong and one of what to do; no hint where there is none; lines of a hint stay lines."""
     assert show(EmbcompressError("what.", hint="do:\n  this")) == "error: what.\nhint: do:\n  this\n"
     assert show(EmbcompressError("what.")) == "error: what.\n"
+
+
+def test_render_terminal_leaves_columns_out_of_the_short_form() -> None:
+    """In 80 columns a growth and a compressed table are rows of their counts and bytes, under the titles of these."""
+    grown = [line.split() for line in show(backfill_result(), width=80).splitlines()]
+    assert grown[:2] == [
+        ["table", "kept", "added", "dropped", "new", "rows", "by"],
+        ["entities.weight", "100", "20", "5", "gaussian,", "normalize"],
+    ]
+    listed = [line.split() for line in show(inspect_result(), width=80).splitlines()]
+    assert listed[1:3] == [
+        ["table", "dense", "stored", "recorded", "error"],
+        ["entities.weight", "173", "kB", "13.5", "kB", "0.2500"],
+    ]

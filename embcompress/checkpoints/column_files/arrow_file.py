@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 
 from embcompress.checkpoints.column_files.listing import list_parts, reading
 from embcompress.checkpoints.column_files.values import import_arrow
-from embcompress.checkpoints.files import Files, FilesRegion, read_exactly
+from embcompress.checkpoints.files import Files, read_exactly
+from embcompress.checkpoints.regions import FilesRegion
 from embcompress.checkpoints.tensors import Listing
 from embcompress.exceptions import DamagedFileError
 

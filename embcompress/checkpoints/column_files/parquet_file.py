@@ -11,7 +11,8 @@ from typing import Any
 
 from embcompress.checkpoints.column_files.listing import list_parts, reading
 from embcompress.checkpoints.column_files.values import import_arrow
-from embcompress.checkpoints.files import Files, FilesRegion
+from embcompress.checkpoints.files import Files
+from embcompress.checkpoints.regions import FilesRegion
 from embcompress.checkpoints.tensors import Listing
 from embcompress.exceptions import DamagedFileError
 

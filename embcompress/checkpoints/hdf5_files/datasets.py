@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from embcompress.checkpoints.files import Files, FilesRegion
+from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.libraries import check_expansion, import_library
+from embcompress.checkpoints.regions import FilesRegion
 from embcompress.checkpoints.tensors import ITEM_BYTES, LeftOut, StoredTensor, contiguous_strides
 from embcompress.exceptions import CheckpointError, DamagedFileError
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
-from embcompress.checkpoints.files import FileRegion, Files
+from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.pickled.arrays import UnreadArrayError, unwrap_bytes
 from embcompress.checkpoints.pickled.latin_text import LatinTexts
 from embcompress.checkpoints.pickled.legacy_stream import MAGIC, LegacyStream
@@ -20,6 +20,7 @@ from embcompress.checkpoints.pickled.placed_tensors import Source, list_tensors
 from embcompress.checkpoints.pickled.reader import PickleStream
 from embcompress.checkpoints.pickled.rebuilds import MalformedError
 from embcompress.checkpoints.pickled.records import Span, StorageReference
+from embcompress.checkpoints.regions import FileRegion
 from embcompress.checkpoints.tensors import Listing
 
 NAME = "pickle"

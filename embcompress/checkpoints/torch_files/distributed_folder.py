@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from embcompress.checkpoints.files import FileRegion, Files
+from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.links import path_within
 from embcompress.checkpoints.pickled.named_tensors import NamedTensors
 from embcompress.checkpoints.pickled.placed_tensors import Source, place_tensor
 from embcompress.checkpoints.pickled.reader import PickleStream
 from embcompress.checkpoints.pickled.records import Global, Inert, OpaqueKey, StorageReference, TensorReference
+from embcompress.checkpoints.regions import FileRegion
 from embcompress.checkpoints.tensors import LeftOut, Listing, StoredTensor, contiguous_strides, is_size, is_sizes
 from embcompress.checkpoints.torch_files.archive import TorchArchive
 from embcompress.checkpoints.torch_files.chunks import Chunk, join_chunks

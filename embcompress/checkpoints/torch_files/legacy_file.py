@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from embcompress.checkpoints.files import FileRegion, Files
+from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.pickled.legacy_stream import MAGIC, LegacyStream
 from embcompress.checkpoints.pickled.named_tensors import NamedTensors
 from embcompress.checkpoints.pickled.placed_tensors import Source, list_tensors
 from embcompress.checkpoints.pickled.records import StorageReference
+from embcompress.checkpoints.regions import FileRegion
 from embcompress.checkpoints.tensors import Listing
 
 NAME = "torch before 1.6"

@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from embcompress.checkpoints.files import FileRegion, Files
+from embcompress.checkpoints.files import Files
 from embcompress.checkpoints.id_maps import find_labels
 from embcompress.checkpoints.pickled.named_tensors import NamedTensors
 from embcompress.checkpoints.pickled.placed_tensors import Source, list_tensors
 from embcompress.checkpoints.pickled.reader import PickleStream
 from embcompress.checkpoints.pickled.records import StorageReference
+from embcompress.checkpoints.regions import FileRegion
 from embcompress.checkpoints.tensors import Listing
 from embcompress.checkpoints.torch_files.archive import TorchArchive
 from embcompress.checkpoints.zip_archive import KERAS_MEMBERS, SIGNATURE, first_member

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from embcompress.coding.frozen_kernels import move_strings
+from embcompress.coding.index_kernels import move_strings
 from embcompress.linalg.blocks import BLOCK_ROWS
 from embcompress.nn.disk.file import DiskFile
 

@@ -167,17 +167,15 @@ def _outcome(result: Compression, *, has_failed: bool) -> tuple[Fact, ...]:
     file = result.artifact if isinstance(result, EvaluateResult) else result.output
     sizes = f"{human_bytes(result.input.bytes)} → {human_bytes(file.bytes)}"
     smaller = f"{times_smaller(result.totals.file_ratio)} smaller; its tables {times_smaller(result.totals.ratio)}"
-    remark = f"{sizes}, {smaller}"
-    label = "compared"
-    if isinstance(result, ApproximateResult):
-        label = parts.writing_word(result.output, is_dry=result.dry_run)
     value: Inline = Name(file.path)
     if isinstance(result, EvaluateResult):
         label = "would compare" if result.dry_run else "compared"
         value = (Name(file.path), " with ", Name(result.input.path))
     elif result.withheld:
         label, value = "not written:", (Name(file.path), " failed a gate after measuring")
-    facts = [Fact(label, value, remark, "bad" if has_failed else "plain")]
+    else:
+        label = parts.writing_word(result.output, is_dry=result.dry_run)
+    facts = [Fact(label, value, f"{sizes}, {smaller}", "bad" if has_failed else "plain")]
     if isinstance(result, ApproximateResult) and result.unrecognised_command is not None:
         facts.append(
             Fact("", f"to compress {counted(len(result.unrecognised_matrices), 'more matrix', many='more matrices')}:")
