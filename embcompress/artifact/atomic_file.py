@@ -8,8 +8,8 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -110,6 +110,16 @@ class AtomicFile:
         if self.path in _pending:
             self.path.unlink(missing_ok=True)
             _pending.discard(self.path)
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Enter, and write first what comes within: where that fails nothing is left, though no `__exit__` follows."""
+        self.__enter__()
+        try:
+            yield
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
 
     def write(self, content: bytes | memoryview, *, at: int | None = None) -> None:
         """Append, or overwrite at a position.

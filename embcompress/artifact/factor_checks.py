@@ -20,6 +20,7 @@ from embcompress.artifact.schema import (
     tuned_entries,
     window_entries,
 )
+from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import StoredTensor
 from embcompress.coding.constants import GROUPS_MAX
 from embcompress.exceptions import ArtifactError
@@ -81,16 +82,7 @@ def _find_tuned(table: CompressedTable, tensors: Mapping[str, StoredTensor]) -> 
     has_bases = table.name + BASES_SUFFIX in tensors
     if not has_bases and table.rank != math.prod(real_row_shape(table)):
         raise ValueError(f"table {brief(table.name)} has no bases, and {table.rank} coded columns")
-    factors = {}
-    for suffix, entry in tuned_entries(table, profiles=profiles, has_bases=has_bases).items():
-        stored = tensors.get(entry.name)
-        if stored is None or (stored.dtype, stored.shape) != (entry.dtype, entry.shape):
-            what = "none" if stored is None else f"{stored.dtype} {stored.shape}"
-            raise ValueError(
-                f"it should hold {brief(entry.name)} as {entry.dtype} {brief(entry.shape)}, and holds {what}"
-            )
-        factors[suffix] = stored
-    return factors
+    return _find_entries(tuned_entries(table, profiles=profiles, has_bases=has_bases), tensors)
 
 
 def _find_windowed(table: CompressedTable, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
@@ -110,6 +102,18 @@ def _find_windowed(table: CompressedTable, tensors: Mapping[str, StoredTensor]) 
         row_bytes=[one.shape[1] for one in codes if one is not None],
         scales=math.prod(scales.shape) if scales is not None else 0,
     )
+    factors = _find_entries(wanted, tensors)
+    if bases is None and table.rank != math.prod(real_row_shape(table)):
+        raise ValueError(f"table {brief(table.name)} has no bases, and {table.rank} coded columns")
+    if bases is not None and bases.dtype not in BASES_DTYPES:
+        raise ValueError(f"table {brief(table.name)} has bases of {bases.dtype}")
+    if sum(one.shape[0] for one in codes if one is not None) != table.rows:
+        raise ValueError(f"the groups of table {table.name!r} do not have {table.rows} rows together")
+    return factors
+
+
+def _find_entries(wanted: Mapping[str, Entry], tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Find tensors by what their names end in, each of one dtype and shape; raises as `find_coded`."""
     factors = {}
     for suffix, entry in wanted.items():
         stored = tensors.get(entry.name)
@@ -119,10 +123,4 @@ def _find_windowed(table: CompressedTable, tensors: Mapping[str, StoredTensor]) 
                 f"it should hold {brief(entry.name)} as {entry.dtype} {brief(entry.shape)}, and holds {what}"
             )
         factors[suffix] = stored
-    if bases is None and table.rank != math.prod(real_row_shape(table)):
-        raise ValueError(f"table {brief(table.name)} has no bases, and {table.rank} coded columns")
-    if bases is not None and bases.dtype not in BASES_DTYPES:
-        raise ValueError(f"table {brief(table.name)} has bases of {bases.dtype}")
-    if sum(one.shape[0] for one in codes if one is not None) != table.rows:
-        raise ValueError(f"the groups of table {table.name!r} do not have {table.rows} rows together")
     return factors

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from embcompress.artifact.writer import Entry
+from embcompress.artifact.writer import Entry, find_repeated
 from embcompress.checkpoints import StoredTensor
 from embcompress.checkpoints.safetensors_file import METADATA_KEY
 
@@ -54,8 +53,8 @@ def find_clash(dense_names: Iterable[str], others: Iterable[str]) -> tuple[str, 
         dense_names: of the tables, each as often as it is given.
         others: names of the tensors that the artifact holds.
     """
-    names = Counter(dense_names)
-    twice = next((name for name, count in names.items() if count > 1), None)
+    names = tuple(dense_names)
+    twice = find_repeated(names)
     if twice is not None:
         return twice, "two dense tensors have it"
     taken = {*others, METADATA_KEY}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,16 @@ class Entry:
 def copied_entry(stored: StoredTensor) -> Entry:
     """Make the entry of a tensor that is copied bit for bit."""
     return Entry(stored.name, stored.dtype, stored.shape, opaque_bytes=stored.opaque_bytes)
+
+
+def find_repeated(names: Iterable[str]) -> str | None:
+    """Find the first name that is there more than once; None: each is there once.
+
+    Example:
+        >>> find_repeated(["a", "b", "c", "b", "a"])
+        'a'
+    """
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 class TensorWriter(ABC):
@@ -124,7 +135,7 @@ class SafetensorsWriter(TensorWriter):
         self, target: Path, entries: Sequence[Entry], *, metadata: Mapping[str, str], force: bool = True
     ) -> None:
         names = [entry.name for entry in entries]
-        twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+        twice = find_repeated(names)
         if twice is not None or METADATA_KEY in names:
             raise OutputError(
                 f"two tensors of the output would be named {twice or METADATA_KEY!r}: "
@@ -150,12 +161,8 @@ class SafetensorsWriter(TensorWriter):
         self._file = AtomicFile(target, force=force)
 
     def __enter__(self) -> SafetensorsWriter:
-        self._file.__enter__()
-        try:
+        with self._file.opening():
             self._file.write(b"\0" * (8 + self.header_bytes))
-        except BaseException:  # `with` calls no __exit__ for what fails in here
-            self._file.__exit__(None, None, None)
-            raise
         return self
 
     def __exit__(self, *exception: Any) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,15 +26,31 @@ def write(model: DenseModel, file: AtomicFile) -> None:
     """
     state: dict[str, Tensor] = {}
     try:
-        with tempfile.TemporaryDirectory(dir=file.target.parent, prefix=f".{file.target.name[:50]}.") as folder:
-            keep_pending(Path(folder))
+        with _folder_beside(file.target) as folder:
             for index, entry in enumerate(model.entries):
                 first = model.tied.get(entry.name)
-                state[entry.name] = state[first] if first in state else _map(model, entry, Path(folder) / str(index))
-            torch.save(state, file.path)
-        remove_pending(Path(folder))
+                state[entry.name] = state[first] if first in state else _map(model, entry, folder / str(index))
+            _save(state, file)
     except OSError as err:
         raise failure_of(file.target, err) from err
+
+
+@contextmanager
+def _folder_beside(target: Path) -> Iterator[Path]:
+    """Make a temporary folder beside an output."""
+    made = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:50]}.")
+    folder = Path(made.name)
+    keep_pending(folder)
+    with ExitStack() as stack:
+        stack.callback(remove_pending, folder)  # last, when it is gone
+        stack.enter_context(made)
+        yield folder
+
+
+def _save(state: Mapping[str, Tensor], file: AtomicFile) -> None:
+    # Into a stream: with a path, its name would be a part of the content.
+    with file.path.open("wb") as stream:
+        torch.save(state, stream)
 
 
 def _map(model: DenseModel, entry: Entry, path: Path) -> Tensor:
@@ -74,13 +90,9 @@ class StateWriter:
         self.nbytes = sum(entry.nbytes + MEMBER_BYTES for entry in entries)
 
     def __enter__(self) -> StateWriter:
-        target = self._file.target
         with ExitStack() as stack:
             stack.enter_context(self._file)
-            made = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:50]}.")
-            self._folder = Path(stack.enter_context(made))
-            keep_pending(self._folder)
-            stack.callback(remove_pending, self._folder)
+            self._folder = stack.enter_context(_folder_beside(self._file.target))
             self._stack = stack.pop_all()
         return self
 
@@ -103,9 +115,7 @@ class StateWriter:
             for stream in self._streams.values():
                 stream.close()
             state = {entry.name: _mapped(entry, self._folder / str(at)) for at, entry in enumerate(self._entries)}
-            # Into a stream: with a path, its name would be a part of the content.
-            with self._file.path.open("wb") as stream:
-                torch.save(state, stream)
+            _save(state, self._file)
         except OSError as err:
             raise failure_of(self._file.target, err) from err
         self.nbytes = self._file.path.stat().st_size

@@ -46,6 +46,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+def test_opening_leaves_nothing_where_the_first_bytes_fail(tmp_path: Path) -> None:
+    """A fault of the file system goes on, without the temporary file; what is written whole stays until `__exit__`."""
+    failing, whole = AtomicFile(tmp_path / "failing"), AtomicFile(tmp_path / "whole")
+    with file_size_limit(100), pytest.raises(OutputError, match="File too large"), failing.opening():
+        failing.write(bytes(101))
+    with whole.opening():
+        whole.write(b"first")
+    assert [path.name for path in tmp_path.iterdir()] == [whole.path.name]
+    whole.write(b" and next")
+    whole.commit()
+    whole.__exit__(None, None, None)
+    assert (tmp_path / "whole").read_bytes() == b"first and next"
+
+
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_atomic_file_has_the_mode_of_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
     """The file is readable by whom the umask lets, where tempfile would leave 0600."""

@@ -43,7 +43,7 @@ def dense_of(artifact: Path) -> Tensor:
 
 
 def test_bin_is_read_by_torch(artifact: Path) -> None:
-    """torch.load gives the same tensors, and nothing else is left in the folder."""
+    """torch.load gives the same tensors, nothing else is left in the folder, and a second run gives the same bytes."""
     result = reconstruct(artifact, to="bin")
     path = artifact.with_name("model-4bases-dense.bin")
     state = torch.load(path, weights_only=True)
@@ -52,6 +52,7 @@ def test_bin_is_read_by_torch(artifact: Path) -> None:
     assert state["steps"].equal(STEPS)
     assert result.output.bytes == path.stat().st_size
     assert not [entry for entry in artifact.parent.iterdir() if entry.name.startswith(".")]
+    assert reconstruct(artifact, to="bin", output=artifact.with_name("b.bin")).output.sha256 == result.output.sha256
 
 
 def test_bin_keeps_ties(tmp_path: Path) -> None:

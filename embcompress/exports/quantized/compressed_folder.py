@@ -18,22 +18,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embcompress.artifact.folder_writer import FolderForm, FolderWriter
+from embcompress.artifact.folder_writer import FolderForm
 from embcompress.artifact.output import DENSE_STEM
 from embcompress.artifact.writer import Entry
 from embcompress.exceptions import CheckpointError, UsageError
 from embcompress.exports.levels import IntegerLevels
+from embcompress.exports.quantized.integers import pack_halves
 from embcompress.exports.quantized.kind import (
-    FORMAT_METADATA,
     ExportPlan,
     Kind,
     MetadataWriter,
     RoundedPart,
     TableEncoding,
+    read_json,
     why_no_real_matrix,
 )
 from embcompress.exports.quantized.source import SourceTable
-from embcompress.exports.rounding import Scale, round_blocks, spread
+from embcompress.exports.rounding import Scale, round_blocks
+from embcompress.exports.rounding_steps import spread
 from embcompress.results import TableHead
 
 CONFIGURATION = "config.json"
@@ -88,8 +90,7 @@ class CompressedTensorsFolder(Kind):
 
     def open_writer(self, plan: ExportPlan) -> MetadataWriter:  # noqa: D102 - as in Kind
         form = replace(_form_of(plan), contents=self._configurations(plan))
-        writer = FolderWriter(plan.target, plan.entries, metadata=FORMAT_METADATA, form=form, force=plan.force)
-        return MetadataWriter(writer, FORMAT_METADATA)
+        return MetadataWriter(plan, form)
 
     def _configurations(self, plan: ExportPlan) -> dict[str, bytes]:
         """Make the configuration of each folder that holds tables, by its name in the output."""
@@ -157,10 +158,7 @@ def _read_configuration(plan: ExportPlan, name: str) -> Mapping[str, Any]:
     path: Path | None = plan.companions.get(name)
     if path is None:
         return {}
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as err:
-        raise CheckpointError(f"{path} cannot be read: {err}.") from err
+    content = read_json(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no JSON object.")
     return content
@@ -190,8 +188,7 @@ class _PackedWords(TableEncoding):
         rounded = round_blocks(values.reshape(-1, self._group), Scale(self._levels, self._dtype), PEAKS[self._bits])
         codes = rounded.codes.view(rows, -1)
         if self._bits == 4:
-            codes = torch.nn.functional.pad(codes, (0, codes.shape[1] % 2))
-            codes = codes[:, ::2] | codes[:, 1::2] << 4
+            codes = pack_halves(codes)
         codes = torch.nn.functional.pad(codes, (0, self._row_bytes - codes.shape[1]))
         made = self._levels.values(rounded.codes).to(self._dtype) * rounded.scales[:, None]
         return RoundedPart((codes, rounded.scales.view(rows, -1)), made.to(torch.float32).view(values.shape))

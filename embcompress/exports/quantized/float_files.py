@@ -38,7 +38,39 @@ OTHERS = "`--to npz` writes several; --table chooses one."
 RowsToBytes = Callable[[NDArray[np.float32], Iterator[str]], bytes]  # (rows, dim) and words -> what is written
 
 
-class WordVectors(Kind):
+class _FloatKind(Kind):
+    """A form that has tables as float32."""
+
+    def why_unfit(self, source: SourceTable) -> str:
+        table = source.table.head
+        return f"holds {table.dtype}, and the form gets float32" if table.dtype.startswith("complex") else ""
+
+    def encode(self, source: SourceTable) -> TableEncoding:
+        return _Floats(source.table.head)
+
+
+class _OneTable(_FloatKind):
+    """A form that has one table and nothing else.
+
+    Attributes:
+        what: the form, for messages.
+    """
+
+    what: str
+
+    def why_left_out(self, stored: StoredTensor) -> str:  # noqa: ARG002 - as in Kind
+        return "the form holds one table"
+
+    def check(self, plan: ExportPlan) -> None:
+        """Refuse several tables.
+
+        Raises:
+            UsageError: there are several.
+        """
+        check_one_table(plan, form=self.what, hint=OTHERS)
+
+
+class WordVectors(_OneTable):
     """A file of word vectors, of one table.
 
     Args:
@@ -47,6 +79,8 @@ class WordVectors(Kind):
         word_ends: characters that no word may hold.
     """
 
+    what = "a file of word vectors"
+
     def __init__(self, ending: str, write_rows: RowsToBytes, word_ends: str) -> None:
         self.ending = ending
         self._write_rows, self._word_ends = write_rows, word_ends
@@ -54,19 +88,13 @@ class WordVectors(Kind):
     def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind
         return why_no_real_matrix(source.table.head)
 
-    def encode(self, source: SourceTable) -> TableEncoding:  # noqa: D102 - as in Kind
-        return _Floats(source.table.head)
-
-    def why_left_out(self, stored: StoredTensor) -> str:  # noqa: ARG002, D102 - as in Kind
-        return "the form holds one table"
-
     def check(self, plan: ExportPlan) -> None:
         """Refuse several tables, and labels that are no words.
 
         Raises:
             UsageError: there are such.
         """
-        check_one_table(plan, form="a file of word vectors", hint=OTHERS)
+        super().check(plan)
         ((table, _),) = plan.tables
         if fault := find_fault(plan.labels_of(table.name), ends=self._word_ends):
             raise UsageError(
@@ -80,42 +108,19 @@ class WordVectors(Kind):
         return _WordWriter(plan, encoding.entries[0], words, self._write_rows)
 
 
-class NumpyFile(Kind):
+class NumpyFile(_OneTable):
     """An .npy file, of one table."""
 
-    ending = "-table.npy"
-
-    def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind
-        return _why_complex(source.table.head)
-
-    def encode(self, source: SourceTable) -> TableEncoding:  # noqa: D102 - as in Kind
-        return _Floats(source.table.head)
-
-    def why_left_out(self, stored: StoredTensor) -> str:  # noqa: ARG002, D102 - as in Kind
-        return "the form holds one table"
-
-    def check(self, plan: ExportPlan) -> None:
-        """Refuse several tables.
-
-        Raises:
-            UsageError: there are several.
-        """
-        check_one_table(plan, form="an .npy file", hint=OTHERS)
+    ending, what = "-table.npy", "an .npy file"
 
     def open_writer(self, plan: ExportPlan) -> _ArrayWriter:  # noqa: D102 - as in Kind
         return _ArrayWriter(plan)
 
 
-class NumpyArchive(Kind):
+class NumpyArchive(_FloatKind):
     """An .npz file of all tables and tensors that NumPy has dtypes for, with the labels of rows."""
 
     ending = "-tables.npz"
-
-    def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind
-        return _why_complex(source.table.head)
-
-    def encode(self, source: SourceTable) -> TableEncoding:  # noqa: D102 - as in Kind
-        return _Floats(source.table.head)
 
     def why_left_out(self, stored: StoredTensor) -> str:  # noqa: D102 - as in Kind
         has_dtype = stored.opaque_bytes is None and is_of_numpy(stored.dtype)
@@ -123,10 +128,6 @@ class NumpyArchive(Kind):
 
     def open_writer(self, plan: ExportPlan) -> _ArchiveWriter:  # noqa: D102 - as in Kind
         return _ArchiveWriter(plan)
-
-
-def _why_complex(table: TableHead) -> str:
-    return f"holds {table.dtype}, and the form gets float32" if table.dtype.startswith("complex") else ""
 
 
 class _Floats(TableEncoding):
@@ -150,12 +151,8 @@ class _FileWriter:
         self.nbytes = nbytes
 
     def __enter__(self) -> Any:
-        self._file.__enter__()
-        try:
+        with self._file.opening():
             self._begin()
-        except BaseException:  # `with` calls no __exit__ for what fails in here
-            self._file.__exit__(None, None, None)
-            raise
         return self
 
     def __exit__(self, *exception: Any) -> None:

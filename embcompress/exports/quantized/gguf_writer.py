@@ -62,13 +62,9 @@ class GgufWriter:
         self.nbytes = len(self._header) + position
 
     def __enter__(self) -> GgufWriter:
-        self._file.__enter__()
-        try:
+        with self._file.opening():
             self._file.write(self._header)
             self._file.truncate(self.nbytes)  # zeros, between the tensors, too
-        except BaseException:  # `with` calls no __exit__ for what fails in here
-            self._file.__exit__(None, None, None)
-            raise
         return self
 
     def __exit__(self, *exception: Any) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from embcompress.artifact.writer import Entry, TensorWriter
+from embcompress.artifact.folder_writer import FolderForm
+from embcompress.artifact.output import Output
+from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import Checkpoint, StoredTensor
-from embcompress.exceptions import UsageError
+from embcompress.exceptions import CheckpointError, UsageError
 from embcompress.exports.quantized.source import SourceTable
 from embcompress.results import TableHead
 from embcompress.text import named
@@ -151,15 +155,20 @@ class Kind(ABC):
 
 
 class MetadataWriter:
-    """A writer of tensors whose metadata is known from the start.
+    """A writer of a safetensors file, or a folder of one, whose metadata is known from the start.
 
     Args:
-        writer: of a safetensors file, or a folder of them.
-        metadata: of it.
+        plan: of the output.
+        form: of a folder; None: one file.
+        metadata: beside that of every file.
     """
 
-    def __init__(self, writer: TensorWriter, metadata: Mapping[str, str]) -> None:
-        self._writer, self._metadata = writer, metadata
+    def __init__(
+        self, plan: ExportPlan, form: FolderForm | None = None, *, metadata: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._metadata = {**FORMAT_METADATA, **metadata}
+        output = Output(plan.target, plan.target, plan.force, form)
+        self._writer = output.writer(plan.entries, self._metadata)
 
     @property
     def nbytes(self) -> int:  # noqa: D102 - as in ExportWriter
@@ -191,6 +200,18 @@ def check_one_table(plan: ExportPlan, *, form: str, hint: str) -> None:
     if len(plan.tables) > 1:
         names = [table.name for table, _ in plan.tables]
         raise UsageError(f"{form} holds one table, and {len(names)} are chosen: {named(names)}.", hint=hint)
+
+
+def read_json(path: Path) -> Any:
+    """Read a file of JSON that belongs to a model.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as err:
+        raise CheckpointError(f"{path} cannot be read: {err}.") from err
 
 
 def why_no_real_matrix(table: TableHead) -> str:

@@ -18,7 +18,6 @@ from torch import Tensor
 from embcompress.artifact.atomic_file import check_output
 from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import StoredTensor
-from embcompress.exports.levels import IntegerLevels
 from embcompress.exports.onnx_writer import (
     FLOAT32,
     INT64,
@@ -30,15 +29,15 @@ from embcompress.exports.onnx_writer import (
     data_path,
     is_split,
 )
-from embcompress.exports.quantized.kind import ExportPlan, Kind, RoundedPart, TableEncoding, why_no_real_matrix
+from embcompress.exports.quantized.integers import BYTE_PEAKS, BYTES, pack_halves, why_no_whole_bytes
+from embcompress.exports.quantized.kind import ExportPlan, Kind, RoundedPart, TableEncoding
 from embcompress.exports.quantized.source import SourceTable
-from embcompress.exports.rounding import Line, Scale, round_blocks, round_offset_blocks, spread
+from embcompress.exports.rounding import Scale, round_blocks, round_offset_blocks
+from embcompress.exports.rounding_steps import Line, spread
 from embcompress.results import TableHead
 
 BLOCK = 32  # columns that share a scale; the last ones of a row may be fewer
 CONTRIBUTED = "com.microsoft"  # the domain of onnxruntime's own operators
-LEVELS = IntegerLevels(-127, 127)  # of 8 bits
-PEAKS = spread(112, 127.6, 32)  # as of GGUF's blocks of 8 bits
 WIDTHS = spread(0.7, 1.05, 10)  # benchmarks: of twice as many the squared error fell by less than 1 %
 IDS, ROWS = "ids", "rows"
 
@@ -57,10 +56,7 @@ class OnnxFile(Kind):
         self._bits, self._bytes_max = bits, bytes_max
 
     def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind
-        table = source.table.head
-        if why := why_no_real_matrix(table):
-            return why
-        return "has an odd number of columns, and a byte holds two codes" if table.shape[0] % (8 // self._bits) else ""
+        return why_no_whole_bytes(source.table.head, self._bits)
 
     def encode(self, source: SourceTable) -> TableEncoding:  # noqa: D102 - as in Kind
         return _Blocks(source.table.head, self._bits)
@@ -141,20 +137,14 @@ class _Blocks(TableEncoding):
         )
 
     def _round_bytes(self, blocks: Tensor, rows: int, columns: int) -> RoundedPart:
-        rounded = round_blocks(blocks, Scale(LEVELS, torch.float16), PEAKS)
-        made = LEVELS.values(rounded.codes) * rounded.scales.to(torch.float32)[:, None]
+        rounded = round_blocks(blocks, Scale(BYTES, torch.float16), BYTE_PEAKS)
+        made = rounded.values(BYTES)
         codes = rounded.codes.view(rows, -1)[:, :columns].contiguous()
         return RoundedPart((codes, rounded.scales.view(rows, -1)), made.view(rows, -1)[:, :columns])
 
     def _round_halves(self, blocks: Tensor, rows: int, columns: int) -> RoundedPart:
         rounded = round_offset_blocks(blocks, Line(15, torch.float16), WIDTHS)
         made = rounded.values().to(torch.float16).to(torch.float32)
-        codes = _packed(rounded.codes.view(rows, -1)[:, :columns])
-        parts = (codes, rounded.scales.view(rows, -1), _packed(rounded.zeros.view(rows, -1)))
+        codes = pack_halves(rounded.codes.view(rows, -1)[:, :columns])
+        parts = (codes, rounded.scales.view(rows, -1), pack_halves(rounded.zeros.view(rows, -1)))
         return RoundedPart(parts, made.view(rows, -1)[:, :columns])
-
-
-def _packed(codes: Tensor) -> Tensor:
-    """Pack two codes of 4 bits in a byte, the first in the low half, (rows, count) -> (rows, half of it)."""
-    even = torch.nn.functional.pad(codes, (0, codes.shape[1] % 2))
-    return even[:, ::2] | even[:, 1::2] << 4

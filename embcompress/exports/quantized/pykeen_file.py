@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from embcompress.artifact.schema import BASES_SUFFIX, WEIGHTS_SUFFIX, CompressedTable
-from embcompress.artifact.writer import Entry
+from embcompress.artifact.writer import Entry, find_repeated
 from embcompress.checkpoints import StoredTensor
 from embcompress.checkpoints.row_labels import LABELS_SUFFIX, OFFSETS_SUFFIX
 from embcompress.exceptions import UsageError
@@ -55,8 +55,7 @@ class PykeenFile(Kind):
         Raises:
             UsageError: there are such.
         """
-        names = [entry.name for entry in plan.entries]
-        twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+        twice = find_repeated(entry.name for entry in plan.entries)
         if twice is not None:
             raise UsageError(
                 f"two tensors of the output would be named {twice!r}.", hint="Leave a table out with --exclude."

@@ -15,24 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embcompress.artifact.folder_writer import FolderForm, FolderWriter
+from embcompress.artifact.folder_writer import FolderForm
 from embcompress.artifact.output import DENSE_STEM
 from embcompress.artifact.writer import Entry
 from embcompress.checkpoints import StoredTensor
 from embcompress.exceptions import CheckpointError, UsageError
-from embcompress.exports.levels import IntegerLevels
+from embcompress.exports.quantized.integers import BYTE_PEAKS, BYTES
 from embcompress.exports.quantized.kind import (
-    FORMAT_METADATA,
     ExportPlan,
     Kind,
     MetadataWriter,
     RoundedPart,
     TableEncoding,
     check_one_table,
+    read_json,
     why_no_real_matrix,
 )
 from embcompress.exports.quantized.source import SourceTable
-from embcompress.exports.rounding import Scale, round_blocks, spread
+from embcompress.exports.rounding import Scale, round_blocks
 from embcompress.results import TableHead
 
 CONFIGURATION, TOKENIZER, MODULES = "config.json", "tokenizer.json", "modules.json"
@@ -41,8 +41,6 @@ KEPT = ("README.md", "LICENSE")  # of the other files of a model
 ROWS, WEIGHTS, MAPPING = "embeddings", "weights", "mapping"
 MODEL_TYPE = "model2vec"
 DTYPE = "embedding_dtype"  # which every configuration that model2vec writes has
-LEVELS = IntegerLevels(-127, 127)
-PEAKS = spread(112, 127.6, 32)  # as of GGUF's blocks of 8 bits
 
 
 class StaticModelFolder(Kind):
@@ -109,10 +107,7 @@ class StaticModelFolder(Kind):
             )
         }
         form = FolderForm(DENSE_STEM, None, companions, contents=contents)
-        return MetadataWriter(
-            FolderWriter(plan.target, plan.entries, metadata=FORMAT_METADATA, form=form, force=plan.force),
-            FORMAT_METADATA,
-        )
+        return MetadataWriter(plan, form)
 
 
 def _tokenizer_of(plan: ExportPlan) -> Path | None:
@@ -126,7 +121,7 @@ def _count_tokens(path: Path) -> int:
     Raises:
         CheckpointError: it is none of the tokenizers package.
     """
-    tokenizer = _read_json(path)
+    tokenizer = read_json(path)
     try:
         vocabulary = tokenizer["model"]["vocab"]
         # A list of pairs of a token and its score, or the ids of tokens.
@@ -140,7 +135,7 @@ def _count_tokens(path: Path) -> int:
 def _configuration(plan: ExportPlan, dtype: str) -> dict[str, Any]:
     """Make the configuration of a static model: its own, or what is known of that of another model."""
     path = plan.companions.get(CONFIGURATION)
-    own = {} if path is None else _read_json(path)
+    own = {} if path is None else read_json(path)
     if not isinstance(own, dict) or (own.get("model_type") != MODEL_TYPE and DTYPE not in own):
         own = {"model_type": MODEL_TYPE, "architectures": ["StaticModel"], "normalize": _is_normalizing(plan)}
     return {**own, DTYPE: dtype}
@@ -149,7 +144,7 @@ def _configuration(plan: ExportPlan, dtype: str) -> dict[str, Any]:
 def _is_normalizing(plan: ExportPlan) -> bool:
     """Tell whether sentence-transformers brings the sentences of a model to unit norm."""
     path = plan.companions.get(MODULES)
-    modules = _read_json(path) if path is not None else []
+    modules = read_json(path) if path is not None else []
     kinds = [module.get("type", "") for module in modules if isinstance(module, dict)]
     return any(str(kind).endswith("Normalize") for kind in kinds)
 
@@ -161,13 +156,6 @@ def _modules(is_normalizing: bool) -> list[dict[str, Any]]:
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for index, (kind, path) in enumerate(kinds.items())
     ]
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as err:
-        raise CheckpointError(f"{path} cannot be read: {err}.") from err
 
 
 class _Halves(TableEncoding):
@@ -192,6 +180,5 @@ class _ScaledRows(TableEncoding):
         self.largest = torch.finfo(torch.float32).max / 2  # a level may lie beyond the number that it is nearest to
 
     def round(self, values: Tensor) -> RoundedPart:
-        rounded = round_blocks(values, Scale(LEVELS, torch.float32), PEAKS)
-        made = LEVELS.values(rounded.codes) * rounded.scales[:, None]
-        return RoundedPart((rounded.codes, rounded.scales), made)
+        rounded = round_blocks(values, Scale(BYTES, torch.float32), BYTE_PEAKS)
+        return RoundedPart((rounded.codes, rounded.scales), rounded.values(BYTES))

@@ -11,18 +11,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from embcompress.artifact.writer import Entry, SafetensorsWriter
+from embcompress.artifact.writer import Entry
+from embcompress.exports.line_rounding import LineSearch, round_rows
+from embcompress.exports.quantized.integers import pack_halves, why_no_whole_bytes
 from embcompress.exports.quantized.kind import (
-    FORMAT_METADATA,
     ExportPlan,
     Kind,
     MetadataWriter,
     RoundedPart,
     TableEncoding,
-    why_no_real_matrix,
 )
 from embcompress.exports.quantized.source import SourceTable
-from embcompress.exports.rounding import Line, LineSearch, round_rows, spread
+from embcompress.exports.rounding_steps import Line, spread
 from embcompress.results import TableHead
 
 # Benchmarks: of twice as many candidates the squared error fell by less than 1 %.
@@ -60,19 +60,13 @@ class TorchRows(Kind):
         self._bits = bits
 
     def why_unfit(self, source: SourceTable) -> str:  # noqa: D102 - as in Kind
-        table = source.table.head
-        if why := why_no_real_matrix(table):
-            return why
-        return "has an odd number of columns, and a byte holds two codes" if table.shape[0] % (8 // self._bits) else ""
+        return why_no_whole_bytes(source.table.head, self._bits)
 
     def encode(self, source: SourceTable) -> TableEncoding:  # noqa: D102 - as in Kind
         return _PackedRows(source.table.head, self._bits)
 
     def open_writer(self, plan: ExportPlan) -> MetadataWriter:  # noqa: D102 - as in Kind
-        metadata = {**FORMAT_METADATA, "embedding_bag_bits": str(self._bits)}
-        return MetadataWriter(
-            SafetensorsWriter(plan.target, plan.entries, metadata=metadata, force=plan.force), metadata
-        )
+        return MetadataWriter(plan, metadata={"embedding_bag_bits": str(self._bits)})
 
 
 class _PackedRows(TableEncoding):
@@ -87,6 +81,6 @@ class _PackedRows(TableEncoding):
 
     def round(self, values: Tensor) -> RoundedPart:
         rounded = round_rows(values, Line((1 << self._bits) - 1, self._line_dtype), SEARCHES[self._bits])
-        codes = rounded.codes if self._bits == 8 else rounded.codes[:, ::2] | rounded.codes[:, 1::2] << 4
+        codes = rounded.codes if self._bits == 8 else pack_halves(rounded.codes)
         numbers = torch.stack([rounded.scales, rounded.biases], dim=1)  # (rows, 2)
         return RoundedPart((torch.cat([codes, numbers.view(torch.uint8)], dim=1),), rounded.values())
