@@ -47,10 +47,34 @@ def _folder_beside(target: Path) -> Iterator[Path]:
         yield folder
 
 
+class _Stream:
+    """A stream that remembers why a write failed: torch.save tells of another error then, at another place."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.fault: OSError | None = None
+
+    def write(self, content: bytes | memoryview) -> int:
+        try:
+            return self._stream.write(content)
+        except OSError as err:
+            self.fault = err
+            raise
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
 def _save(state: Mapping[str, Tensor], file: AtomicFile) -> None:
     # Into a stream: with a path, its name would be a part of the content.
-    with file.path.open("wb") as stream:
-        torch.save(state, stream)
+    with file.path.open("wb") as opened:
+        stream = _Stream(opened)
+        try:
+            torch.save(state, stream)  # type: ignore[arg-type]  # it writes and flushes, nothing else
+        except RuntimeError:
+            if stream.fault is not None:
+                raise stream.fault from None
+            raise
 
 
 def _map(model: DenseModel, entry: Entry, path: Path) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 import zipfile
 from pathlib import Path
 
@@ -53,6 +54,23 @@ def test_bin_is_read_by_torch(artifact: Path) -> None:
     assert result.output.bytes == path.stat().st_size
     assert not [entry for entry in artifact.parent.iterdir() if entry.name.startswith(".")]
     assert reconstruct(artifact, to="bin", output=artifact.with_name("b.bin")).output.sha256 == result.output.sha256
+
+
+@pytest.mark.parametrize("share", [0.62, 0.97, 0.999])
+def test_bin_that_does_not_fit_is_refused(tmp_path: Path, share: float) -> None:
+    """Wherever the file system ends, within a tensor or behind the last, its own fault is told, and nothing is left."""
+    torch.save({"a_embedding": torch.randn(300, 64), "b": torch.randn(30_000)}, tmp_path / "model.pt")
+    path = approximate(tmp_path / "model.pt", bases=8, neighbours=0).output.path
+    nbytes = Path(reconstruct(path, to="bin", output=tmp_path / "dense.pt").output.path).stat().st_size
+    before = set(tmp_path.iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * nbytes), hard))
+    try:
+        with pytest.raises(OutputError, match="File too large"):
+            reconstruct(path, to="bin", output=tmp_path / "more.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_bin_keeps_ties(tmp_path: Path) -> None:
